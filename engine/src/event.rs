@@ -1,0 +1,215 @@
+//! What mediators say and what they are told.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::fault::Fault;
+use crate::mediator::Mediator;
+use crate::site::Point;
+
+/// The kinds of exchange between a mediator and the interleaver.
+///
+/// The numbers are part of the journal's format.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Event {
+    /// Give me this site's value.
+    Value = 0,
+    /// Replace this site's value.
+    Swap = 1,
+    /// Do not compute this module; use this as its output.
+    Skip = 2,
+    /// Run this child to its end before me. Reserved: no request makes it yet.
+    Register = 3,
+    /// Wait until all participants are here. Reserved: no request makes it yet.
+    Barrier = 4,
+    /// End the model's run here, normally.
+    Stop = 5,
+    /// I am done.
+    End = 6,
+    /// I failed.
+    Exception = 7,
+}
+
+impl Event {
+    /// Every event, in the order of its number.
+    pub const ALL: [Self; 8] = [
+        Self::Value,
+        Self::Swap,
+        Self::Skip,
+        Self::Register,
+        Self::Barrier,
+        Self::Stop,
+        Self::End,
+        Self::Exception,
+    ];
+
+    /// Returns the event's name in capitals, as reports write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Value => "VALUE",
+            Self::Swap => "SWAP",
+            Self::Skip => "SKIP",
+            Self::Register => "REGISTER",
+            Self::Barrier => "BARRIER",
+            Self::Stop => "STOP",
+            Self::End => "END",
+            Self::Exception => "EXCEPTION",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a mediator asks of the interleaver, one request at a time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Request<V> {
+    /// The value at a site; answered by [`Delivery::Value`].
+    Value {
+        /// Where.
+        target: Target,
+    },
+    /// Another value for a site; answered by [`Delivery::Done`].
+    Swap {
+        /// Where.
+        target: Target,
+        /// The replacement: the mediator's rows.
+        value: V,
+        /// Whether the shape may change, for a mediator that owns the whole batch.
+        reshape: bool,
+    },
+    /// An output for a module that is then not computed; answered by [`Delivery::Done`].
+    Skip {
+        /// The module's input.
+        target: Target,
+        /// What the module puts out instead: the mediator's rows.
+        value: V,
+    },
+}
+
+impl<V> Request<V> {
+    /// Returns the event that the request is.
+    pub const fn event(&self) -> Event {
+        match self {
+            Self::Value { .. } => Event::Value,
+            Self::Swap { .. } => Event::Swap,
+            Self::Skip { .. } => Event::Skip,
+        }
+    }
+
+    /// Returns the site that the request is for.
+    pub const fn target(&self) -> &Target {
+        match self {
+            Self::Value { target } | Self::Swap { target, .. } | Self::Skip { target, .. } => {
+                target
+            }
+        }
+    }
+}
+
+/// The site that a request is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A point of the model, at the given iteration or the mediator's own.
+    Point {
+        /// The hook point.
+        point: Point,
+        /// The iteration; `None` is the mediator's own current one.
+        iteration: Option<u32>,
+    },
+    /// A name that the model does not have; the request is refused with the nearest names.
+    Unknown(Arc<str>),
+}
+
+impl From<Point> for Target {
+    fn from(point: Point) -> Self {
+        Self::Point {
+            point,
+            iteration: None,
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub enum Delivery<V> {
+    /// The mediator may run to its first request.
+    Start,
+    /// The value that it asked for: its own rows.
+    Value(V),
+    /// Its swap or skip was taken.
+    Done,
+    /// Its request cannot be served; it may ask for something else.
+    Refused(Fault),
+}
+
+/// What a mediator does next.
+pub enum Step<V> {
+    /// It asks for something and waits.
+    Ask {
+        /// What it asks for.
+        request: Request<V>,
+        /// Where in the user's source the request stands.
+        origin: Origin,
+        /// The mediator, to be resumed with the answer.
+        rest: Box<dyn Mediator<V>>,
+    },
+    /// It ends the model's run here, and itself.
+    Stop {
+        /// Where in the user's source the stop stands.
+        origin: Origin,
+    },
+    /// It is done.
+    End,
+    /// It failed.
+    Fail {
+        /// Why.
+        fault: Fault,
+        /// Where in the user's source the last request stands.
+        origin: Origin,
+    },
+}
+
+/// Where in the user's source a request stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// A line of Rust.
+    Rust(&'static Location<'static>),
+    /// A line of a file that holds a mediator as data.
+    Program {
+        /// The file as the user named it.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+impl Origin {
+    /// Returns the file and the line.
+    pub fn file_line(&self) -> Option<(&str, u32)> {
+        match self {
+            Self::Unknown => None,
+            Self::Rust(location) => Some((location.file(), location.line())),
+            Self::Program { file, line } => Some((file, *line)),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.file_line() {
+            Some((file, line)) => write!(f, "{file}:{line}"),
+            None => f.write_str("an unknown line"),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The sites that a model has: interned paths, their ports, aliases, and which tensors carry rows of the batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::site::{PathId, Point, Port, Site};
+use crate::value::RowLayout;
+
+/// How many nearest names an error message shows.
+const NEAREST_MAX: usize = 3;
+
+/// The sites of one model, as they are known once it is bound.
+///
+/// The map is built once, shared by every run of the model, and never changes under a run.
+///
+/// ```
+/// use interloom_engine::{Port, SiteMap};
+///
+/// let mut map = SiteMap::new();
+/// let layer = map.add("layers.0", &[Port::Input, Port::Output]);
+/// map.alias("blocks.0.hook_resid_post", interloom_engine::Point::new(layer, Port::Output));
+///
+/// let point = map.point("layers.0.output").unwrap();
+/// assert_eq!(map.point("blocks.0.hook_resid_post"), Some(point));
+/// assert_eq!(map.site_name(point.at(2)), "layers.0.output.i2");
+/// assert_eq!(map.nearest("layer.0.output")[0], "layers.0.output");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SiteMap {
+    paths: Vec<Entry>,
+    by_path: BTreeMap<Arc<str>, PathId>,
+    aliases: BTreeMap<Arc<str>, Point>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    path: Arc<str>,
+    layouts: [Option<RowLayout>; Port::ALL.len()],
+}
+
+impl SiteMap {
+    /// Returns a map without sites.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `ports` to `path`, which is empty for the model itself, and returns the path's number.
+    pub fn add(&mut self, path: &str, ports: &[Port]) -> PathId {
+        let id = self.intern(path);
+        for &port in ports {
+            self.paths[id.0 as usize].layouts[port as usize].get_or_insert(RowLayout::ByShape);
+        }
+        id
+    }
+
+    /// Gives `point` a second name, such as `blocks.4.hook_resid_post`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the map does not have `point`: an alias is made by whoever made the map.
+    pub fn alias(&mut self, name: &str, point: Point) {
+        assert!(
+            self.has(point),
+            "alias `{name}` of a point that the map does not have"
+        );
+        self.aliases.insert(name.into(), point);
+    }
+
+    /// Declares which tensors at `point` carry rows of the batch.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the map does not have `point`.
+    pub fn declare_rows(&mut self, point: Point, layout: RowLayout) {
+        assert!(
+            self.has(point),
+            "row layout of a point that the map does not have"
+        );
+        self.paths[point.path.0 as usize].layouts[point.port as usize] = Some(layout);
+    }
+
+    /// Returns how many paths the map has.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Returns whether the map has no path.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Returns whether the model has `point`.
+    pub fn has(&self, point: Point) -> bool {
+        let entry = self.paths.get(point.path.0 as usize);
+        entry.is_some_and(|entry| entry.layouts[point.port as usize].is_some())
+    }
+
+    /// Returns which tensors at `point` carry rows of the batch.
+    pub fn layout(&self, point: Point) -> &RowLayout {
+        let entry = self.paths.get(point.path.0 as usize);
+        entry
+            .and_then(|entry| entry.layouts[point.port as usize].as_ref())
+            .unwrap_or(&RowLayout::ByShape)
+    }
+
+    /// Returns the number of `path`.
+    pub fn path(&self, path: &str) -> Option<PathId> {
+        self.by_path.get(path).copied()
+    }
+
+    /// Returns the text of a path.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `id` comes from another map.
+    pub fn path_name(&self, id: PathId) -> &str {
+        &self.paths[id.0 as usize].path
+    }
+
+    /// Returns the point that is written `name`: `layers.0.output`, or an alias.
+    pub fn point(&self, name: &str) -> Option<Point> {
+        self.aliases
+            .get(name)
+            .copied()
+            .or_else(|| self.written_out(name))
+    }
+
+    /// Returns the point at `port` of `path`.
+    ///
+    /// An alias names a whole point, so that `point_at("blocks.4.hook_resid_pre", Port::Output)`, which is how
+    /// TransformerLens users think of it, is the point behind the alias whatever the port.
+    pub fn point_at(&self, path: &str, port: Port) -> Option<Point> {
+        match self.aliases.get(path) {
+            Some(&point) => Some(point),
+            None => self
+                .path(path)
+                .map(|id| Point::new(id, port))
+                .filter(|&point| self.has(point)),
+        }
+    }
+
+    /// Returns the site that is written `name`, with an iteration (`.i2`) or without.
+    pub fn site(&self, name: &str) -> Option<(Point, Option<u32>)> {
+        if let Some(point) = self.point(name) {
+            return Some((point, None));
+        }
+        let (head, iteration) = name.rsplit_once(".i")?;
+        Some((self.point(head)?, Some(iteration.parse().ok()?)))
+    }
+
+    /// Returns the text of a point; the model's own have no path (`output`).
+    pub fn point_name(&self, point: Point) -> String {
+        match self.path_name(point.path) {
+            "" => point.port.name().to_owned(),
+            path => format!("{path}.{}", point.port),
+        }
+    }
+
+    /// Returns the text of a site.
+    pub fn site_name(&self, site: Site) -> String {
+        format!("{}.i{}", self.point_name(site.point), site.iteration)
+    }
+
+    /// Iterates over every point, in the order in which the paths were added.
+    pub fn points(&self) -> impl Iterator<Item = Point> + '_ {
+        let ids = (0..self.paths.len() as u32).map(PathId);
+        ids.flat_map(|id| Port::ALL.map(|port| Point::new(id, port)))
+            .filter(|&point| self.has(point))
+    }
+
+    /// Iterates over every alias and its point, in alphabetical order.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, Point)> + '_ {
+        self.aliases.iter().map(|(name, &point)| (&**name, point))
+    }
+
+    /// Returns the names most like `name`, nearest first.
+    ///
+    /// A name that starts as an alias does is compared with the aliases, any other with the model's own points.
+    pub fn nearest(&self, name: &str) -> Vec<String> {
+        let points = self.points().map(|point| self.point_name(point));
+        let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
+        let mut scored: Vec<(usize, String)> = candidates
+            .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
+            .collect();
+        scored.sort();
+        scored.truncate(NEAREST_MAX);
+        scored.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    fn intern(&mut self, path: &str) -> PathId {
+        if let Some(id) = self.path(path) {
+            return id;
+        }
+        let id = PathId(u32::try_from(self.paths.len()).expect("more than 2^32 paths"));
+        let path: Arc<str> = path.into();
+        self.by_path.insert(path.clone(), id);
+        let layouts = [const { None }; Port::ALL.len()];
+        self.paths.push(Entry { path, layouts });
+        id
+    }
+
+    fn written_out(&self, name: &str) -> Option<Point> {
+        let (path, port) = name.rsplit_once('.').unwrap_or(("", name));
+        let point = Point::new(self.path(path)?, Port::from_name(port)?);
+        self.has(point).then_some(point)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack() -> SiteMap {
+        let mut map = SiteMap::new();
+        for path in [
+            "",
+            "embed",
+            "layers.0",
+            "layers.0.fc",
+            "layers.1",
+            "layers.1.fc",
+        ] {
+            map.add(path, &[Port::Input, Port::Output]);
+        }
+        map.add("layers.1.pattern", &[Port::Output]);
+        let resid = map.point("layers.1.output").unwrap();
+        map.alias("blocks.1.hook_resid_post", resid);
+        map
+    }
+
+    #[test]
+    fn names_round_trip() {
+        let map = stack();
+        for point in map.points() {
+            assert_eq!(map.point(&map.point_name(point)), Some(point));
+            let site = point.at(7);
+            assert_eq!(map.site(&map.site_name(site)), Some((point, Some(7))));
+        }
+        assert_eq!(map.points().count(), 13);
+    }
+
+    #[test]
+    fn a_port_that_the_path_lacks_is_no_point() {
+        let map = stack();
+        assert_eq!(map.point("layers.1.pattern.input"), None);
+        assert_eq!(map.point_at("layers.1.pattern", Port::Input), None);
+        assert!(map.point("layers.1.pattern.output").is_some());
+    }
+
+    #[test]
+    fn an_alias_stands_for_its_point_at_any_port() {
+        let map = stack();
+        let point = map.point("layers.1.output");
+        assert_eq!(map.point("blocks.1.hook_resid_post"), point);
+        assert_eq!(map.point_at("blocks.1.hook_resid_post", Port::Input), point);
+        assert_eq!(
+            map.site("blocks.1.hook_resid_post.i3"),
+            point.map(|point| (point, Some(3)))
+        );
+    }
+
+    #[test]
+    fn nearest_names_come_in_order() {
+        let map = stack();
+        assert_eq!(map.nearest("layers.1.fcc.output")[0], "layers.1.fc.output");
+        assert_eq!(map.nearest("layer.0.input")[0], "layers.0.input");
+        assert_eq!(
+            map.nearest("blocks.1.hook_resid_pst")[0],
+            "blocks.1.hook_resid_post"
+        );
+        assert_eq!(map.nearest("xyz").len(), NEAREST_MAX);
+    }
+
+    #[test]
+    fn site_text_is_refused_when_it_is_not_one() {
+        let map = stack();
+        for text in [
+            "",
+            "layers",
+            "layers.0",
+            "layers.0.output.i",
+            "layers.0.output.ix",
+            "output.i-1",
+        ] {
+            assert_eq!(map.site(text), None, "{text}");
+        }
+        assert!(map.site("output").is_some());
+    }
+}

@@ -1,0 +1,81 @@
+//! Mediators: interventions as state machines.
+
+use crate::event::{Delivery, Step};
+use crate::value::Rows;
+
+/// One intervention, as a state machine with at most one outstanding request.
+///
+/// A mediator is moved into each step and moved out again with its next request, so that a fault consumes it and cannot
+/// leave it half-way. Most are written as async closures, see [`mediator`](crate::mediator()); implement the trait for a
+/// machine whose states are data.
+///
+/// ```
+/// use interloom_engine::{Delivery, Mediator, Origin, Point, Request, Step, array::Array};
+///
+/// /// Doubles what passes a point.
+/// enum Double { Begin(Point), Reading(Point), Writing }
+///
+/// impl Mediator<Array> for Double {
+///     fn resume(mut self: Box<Self>, delivery: Delivery<Array>) -> Step<Array> {
+///         let (state, request) = match (*self, delivery) {
+///             (Self::Begin(at), Delivery::Start) => (Self::Reading(at), Request::Value { target: at.into() }),
+///             (Self::Reading(at), Delivery::Value(value)) => (
+///                 Self::Writing,
+///                 Request::Swap { target: at.into(), value: value.map(|x| 2.0 * x), reshape: false },
+///             ),
+///             (_, Delivery::Refused(fault)) => return Step::Fail { fault, origin: Origin::Unknown },
+///             _ => return Step::End,
+///         };
+///         Step::Ask { request, origin: Origin::Unknown, rest: Box::new(state) }
+///     }
+/// }
+/// ```
+pub trait Mediator<V> {
+    /// Takes the answer to the last request, and runs to the next.
+    fn resume(self: Box<Self>, delivery: Delivery<V>) -> Step<V>;
+}
+
+/// A mediator with its name and its rows of the batch.
+pub struct Invoke<V> {
+    pub(crate) name: String,
+    pub(crate) rows: Option<u32>,
+    pub(crate) optional: bool,
+    pub(crate) mediator: Box<dyn Mediator<V>>,
+}
+
+impl<V> Invoke<V> {
+    /// Names a mediator, which sees the whole batch until [`rows`](Self::rows) says otherwise.
+    pub fn new(name: impl Into<String>, mediator: impl Mediator<V> + 'static) -> Self {
+        Self {
+            name: name.into(),
+            rows: None,
+            optional: false,
+            mediator: Box::new(mediator),
+        }
+    }
+
+    /// Gives the mediator the next `count` rows of the batch.
+    pub fn rows(mut self, count: u32) -> Self {
+        self.rows = Some(count);
+        self
+    }
+
+    /// Lets the run succeed even if nothing that the mediator asks for is ever served.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// The number of a mediator in its run, in definition order.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MediatorId(pub u32);
+
+/// Which rows of the batch a mediator reads and replaces.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Group {
+    /// These rows.
+    Rows(Rows),
+    /// All of them, without owning any.
+    Whole,
+}

@@ -1,0 +1,57 @@
+//! The way out to a recorder: observers see every exchange and change none.
+
+use crate::event::{Event, Origin};
+use crate::fault::Fault;
+use crate::mediator::MediatorId;
+use crate::site::Site;
+
+/// One request and what became of it.
+#[derive(Debug)]
+pub struct Exchange<'a, V> {
+    /// The number of the exchange in its run, from 0.
+    pub index: u64,
+    /// Who asked.
+    pub mediator: MediatorId,
+    /// What was asked.
+    pub event: Event,
+    /// The site that was asked for, if the event has one.
+    pub asked: Option<Asked<'a>>,
+    /// The site that the model was passing; `None` before it started and after it finished.
+    pub at: Option<Site>,
+    /// What became of it.
+    pub outcome: Outcome<'a, V>,
+    /// Where in the user's source the request stands.
+    pub origin: &'a Origin,
+}
+
+/// The site that an exchange is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked<'a> {
+    /// A site of the model.
+    Site(Site),
+    /// A name that the model does not have.
+    Unknown(&'a str),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Outcome<'a, V> {
+    /// It was served; with the value that was read, swapped in or skipped to.
+    Served(Option<&'a V>),
+    /// It was refused, and the mediator was told why.
+    Refused(&'a Fault),
+    /// The mediator failed.
+    Failed(&'a Fault),
+}
+
+/// Somebody who watches a run.
+pub trait Observer<V> {
+    /// Sees one exchange, right when it happens.
+    fn exchange(&mut self, exchange: &Exchange<'_, V>);
+}
+
+impl<V, F: FnMut(&Exchange<'_, V>)> Observer<V> for F {
+    fn exchange(&mut self, exchange: &Exchange<'_, V>) {
+        self(exchange);
+    }
+}

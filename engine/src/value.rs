@@ -1,0 +1,134 @@
+//! What the interleaver moves, and how it takes rows out of it.
+//!
+//! The engine never looks inside a value. All it needs is what a batch of several invokes requires: take some rows, put
+//! some rows back, join parts. A tensor library is one implementation, [`Array`](crate::array::Array) another.
+
+use std::fmt;
+
+/// A value that passes a site: a tensor, or tuples, lists and maps of them.
+///
+/// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value which somebody
+/// already holds never changes. Cloning must be cheap: it happens at every delivery.
+pub trait Value: Clone + 'static {
+    /// Returns the rows of every tensor that `layout` says is batched; other tensors pass whole.
+    fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self;
+
+    /// Returns this value with `part` in place of those rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if `part` is not of the kind and shape that [`rows`](Value::rows) returns.
+    fn splice(
+        &self,
+        rows: Rows,
+        batch: u32,
+        layout: &RowLayout,
+        part: Self,
+    ) -> Result<Self, Misfit>;
+
+    /// Checks that `other` has the same structure, kinds and shapes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if it has not.
+    fn fits(&self, other: &Self) -> Result<(), Misfit>;
+
+    /// Joins the rows of several invokes along dimension 0, in order; what is not a tensor is taken from the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the parts differ in structure, kind, or in another dimension.
+    fn join(parts: Vec<Self>) -> Result<Self, Misfit>;
+}
+
+/// Consecutive rows of a batch.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Rows {
+    /// The first row.
+    pub start: u32,
+    /// How many rows.
+    pub count: u32,
+}
+
+impl Rows {
+    /// Returns whether these are all rows of a batch of `batch`.
+    pub const fn is_whole(self, batch: u32) -> bool {
+        self.start == 0 && self.count == batch
+    }
+
+    /// Returns the row after the last.
+    pub const fn end(self) -> u32 {
+        self.start + self.count
+    }
+}
+
+/// Which tensors at a point carry rows of the batch along dimension 0.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum RowLayout {
+    /// Those whose dimension 0 equals the batch.
+    #[default]
+    ByShape,
+    /// All of them, whatever their shape says.
+    Batched,
+    /// None of them, also where dimension 0 happens to equal the batch.
+    Shared,
+    /// As listed, for each tensor in the order of the value's structure; those not listed are not batched.
+    Leaves(Vec<bool>),
+}
+
+impl RowLayout {
+    /// Returns whether the `leaf`-th tensor of a value is batched, given its dimension 0 if it has one.
+    pub fn is_batched(&self, leaf: usize, dimension_0: Option<u64>, batch: u32) -> bool {
+        match self {
+            Self::ByShape => dimension_0 == Some(u64::from(batch)),
+            Self::Batched => dimension_0.is_some(),
+            Self::Shared => false,
+            Self::Leaves(leaves) => {
+                dimension_0.is_some() && leaves.get(leaf).copied().unwrap_or(false)
+            }
+        }
+    }
+}
+
+/// Two values that should have the same structure, kind and shape, and have not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Misfit {
+    /// What was there, such as `f32[1, 5, 576]`.
+    pub expected: String,
+    /// What came instead.
+    pub found: String,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}, found {}", self.expected, self.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r50_a_declared_layout_ignores_coincidence() {
+        let cases = [
+            (RowLayout::ByShape, 0, Some(4), true),
+            (RowLayout::ByShape, 0, Some(5), false),
+            (RowLayout::ByShape, 0, None, false),
+            (RowLayout::Batched, 0, Some(5), true),
+            (RowLayout::Batched, 0, None, false),
+            (RowLayout::Shared, 0, Some(4), false),
+            (RowLayout::Leaves(vec![false, true]), 0, Some(4), false),
+            (RowLayout::Leaves(vec![false, true]), 1, Some(4), true),
+            (RowLayout::Leaves(vec![false, true]), 2, Some(4), false),
+        ];
+        for (layout, leaf, dimension_0, batched) in cases {
+            assert_eq!(
+                layout.is_batched(leaf, dimension_0, 4),
+                batched,
+                "{layout:?}"
+            );
+        }
+    }
+}
