@@ -1,1 +1,36 @@
-//! x
+//! Burn for Interloom: erased tensors, hooked modules, runs, and models with their files.
+//!
+//! - [`Hooked`] and [`Tap`] give a burn module sites; [`Bound`] gives the sites their paths.
+//! - [`Run`] interleaves mediators with a forward pass.
+//! - [`Value`] is what passes a site, and [`Erase`] what a type needs to pass one.
+//! - [`models`] holds a trained two-layer induction transformer, and language models of the Llama architecture with
+//!   their files.
+//!
+//! This is the only room that names `burn::backend`.
+#![forbid(unsafe_code)]
+
+mod bind;
+mod device;
+mod erase;
+mod error;
+mod hooked;
+mod parameters;
+mod run;
+mod tensor;
+mod value;
+
+// The public interface.
+pub use bind::{Bound, Sites};
+pub use device::parse_device;
+pub use erase::Erase;
+pub use error::{ForwardError, ModelError};
+pub use hooked::{Forward, Hooked, Tap};
+pub use parameters::{parameters, visit_parameters};
+pub use run::{Ran, Run};
+pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
+pub use value::Value;
+
+/// Iterates over every error code of this room, in order.
+pub fn codes() -> impl Iterator<Item = &'static interloom_engine::Code> {
+    error::CODES.iter()
+}

@@ -64,6 +64,16 @@ impl<V: Value> Setup<V> {
         self.observer = Some(Box::new(observer));
     }
 
+    /// Returns the mediators, in definition order.
+    pub fn invokes(&self) -> &[Invoke<V>] {
+        &self.invokes
+    }
+
+    /// Returns what the journal calls the scheduler.
+    pub fn schedule(&self) -> String {
+        self.scheduler.describe()
+    }
+
     /// Returns the rows of each mediator, in definition order.
     ///
     /// # Errors
@@ -244,6 +254,11 @@ impl<V: Value> Interleaver<V> {
     /// Returns whether the model must not go on.
     pub fn is_halted(&self) -> bool {
         self.halt.is_some()
+    }
+
+    /// Returns how often `point` was passed so far.
+    pub fn passed(&self, point: Point) -> u32 {
+        self.counts[point.index()]
     }
 
     /// Returns how many exchanges there were so far.

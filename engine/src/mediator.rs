@@ -60,6 +60,16 @@ impl<V> Invoke<V> {
         self
     }
 
+    /// Returns the mediator's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether the run succeeds even if nothing that the mediator asks for is ever served.
+    pub const fn is_optional(&self) -> bool {
+        self.optional
+    }
+
     /// Lets the run succeed even if nothing that the mediator asks for is ever served.
     pub fn optional(mut self) -> Self {
         self.optional = true;

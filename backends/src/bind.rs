@@ -1,0 +1,228 @@
+//! Binding a model: every hooked module learns its path, once.
+//!
+//! Burn knows a module's place only while it walks the module tree. [`Bound::new`] walks it and writes into every
+//! [`Hooked`](crate::Hooked) and [`Tap`](crate::Tap) which path it has in this model, as two integers: the number of the
+//! binding, and the number of the path. A clone, a fork or a moved module keeps both, so that an optimiser step does not
+//! lose them; a module that is put into another model gets new ones when that model is bound. During a run of one model
+//! the modules of another have the wrong binding, and pass no sites.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use burn::module::{Module, ModuleVisitor};
+use interloom_engine::{PathId, Point, Port, RowLayout, SiteMap};
+
+use crate::error::ModelError;
+
+/// A model whose hooked modules know their paths, with the map of its sites.
+#[derive(Clone, Debug)]
+pub struct Bound<M> {
+    model: M,
+    sites: Sites,
+}
+
+/// The sites of a bound model.
+#[derive(Clone, Debug)]
+pub struct Sites {
+    map: Arc<SiteMap>,
+    binding: u32,
+}
+
+impl<M: Module> Bound<M> {
+    /// Walks the module tree of `model` and gives every hooked module its path.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::SharedPath`] if two hooked modules have one path, which happens if one wraps the other;
+    /// [`ModelError::NoSites`] if nothing in the model is hooked.
+    pub fn new(model: M) -> Result<Self, ModelError> {
+        let sites = bind(&model)?;
+        Ok(Self { model, sites })
+    }
+
+    /// Replaces the model by another of the same structure, such as the next step of its optimiser.
+    pub fn map(self, f: impl FnOnce(M) -> M) -> Self {
+        Self {
+            model: f(self.model),
+            sites: self.sites,
+        }
+    }
+
+    /// Gives back the model.
+    pub fn into_inner(self) -> M {
+        self.model
+    }
+}
+
+impl<M> Bound<M> {
+    /// Returns the sites of the model.
+    pub const fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Gives points second names, such as those of TransformerLens.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::UnknownPoint`] if the model does not have one of the points.
+    pub fn with_aliases(
+        mut self,
+        aliases: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ModelError> {
+        let map = Arc::make_mut(&mut self.sites.map);
+        for (alias, point) in aliases {
+            let found = map.point(&point);
+            map.alias(&alias, found.ok_or_else(|| unknown(map, &point))?);
+        }
+        Ok(self)
+    }
+
+    /// Declares which tensors at a point carry rows of the batch, where their shape does not say it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::UnknownPoint`] if the model does not have the point.
+    pub fn with_rows(mut self, point: &str, layout: RowLayout) -> Result<Self, ModelError> {
+        let map = Arc::make_mut(&mut self.sites.map);
+        let found = map.point(point);
+        map.declare_rows(found.ok_or_else(|| unknown(map, point))?, layout);
+        Ok(self)
+    }
+}
+
+impl<M> Deref for Bound<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.model
+    }
+}
+
+impl Sites {
+    /// Returns the map of sites.
+    pub const fn map(&self) -> &Arc<SiteMap> {
+        &self.map
+    }
+
+    pub(crate) const fn binding(&self) -> u32 {
+        self.binding
+    }
+}
+
+impl Deref for Sites {
+    type Target = SiteMap;
+
+    fn deref(&self) -> &SiteMap {
+        &self.map
+    }
+}
+
+/// The place of one hooked module: its binding and its path, or neither.
+///
+/// Each module has its own; a clone starts with the place of its original.
+#[derive(Debug, Default)]
+pub(crate) struct Place(AtomicU64);
+
+impl Place {
+    pub(crate) fn point(&self, port: Port) -> (u32, Point) {
+        let packed = self.0.load(Ordering::Relaxed);
+        let path = PathId(packed as u32);
+        ((packed >> 32) as u32, Point::new(path, port))
+    }
+
+    fn set(&self, binding: u32, path: PathId) {
+        let packed = (u64::from(binding) << 32) | u64::from(path.0);
+        self.0.store(packed, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Place {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// Tells the binding in progress, if there is one, of a hooked module.
+///
+/// Called from `Module::visit`, which is the one moment at which burn tells a module where it is.
+pub(crate) fn visit_place(place: &Place, ports: &[Port]) {
+    BINDING.with_borrow_mut(|binding| {
+        if let Some(binding) = binding {
+            binding.add(place, ports);
+        }
+    });
+}
+
+thread_local! {
+    static BINDING: RefCell<Option<Binding>> = const { RefCell::new(None) };
+}
+
+/// The number of the next binding; 0 means unbound. It is compared for equality only and orders nothing.
+static NEXT_BINDING: AtomicU32 = AtomicU32::new(1);
+
+struct Binding {
+    number: u32,
+    stack: Vec<String>,
+    map: SiteMap,
+    shared: Option<String>,
+}
+
+impl Binding {
+    fn add(&mut self, place: &Place, ports: &[Port]) {
+        let path = self.stack.join(".");
+        if self.map.path(&path).is_some() {
+            self.shared.get_or_insert(path);
+            return;
+        }
+        place.set(self.number, self.map.add(&path, ports));
+    }
+}
+
+/// Follows burn's walk through the module tree.
+struct Walk;
+
+impl ModuleVisitor for Walk {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        with_binding(|binding| binding.stack.push(name.to_owned()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        with_binding(|binding| {
+            binding.stack.pop();
+        });
+    }
+}
+
+fn with_binding(f: impl FnOnce(&mut Binding)) {
+    BINDING.with_borrow_mut(|binding| binding.as_mut().map(f));
+}
+
+fn bind<M: Module>(model: &M) -> Result<Sites, ModelError> {
+    let number = NEXT_BINDING.fetch_add(1, Ordering::Relaxed);
+    let binding = Binding {
+        number,
+        stack: Vec::new(),
+        map: SiteMap::new(),
+        shared: None,
+    };
+    BINDING.set(Some(binding));
+    model.visit(&mut Walk);
+    let Binding { map, shared, .. } = BINDING.take().expect("set above");
+    match shared {
+        Some(path) => Err(ModelError::SharedPath { path }),
+        None if map.is_empty() => Err(ModelError::NoSites),
+        None => Ok(Sites {
+            map: Arc::new(map),
+            binding: number,
+        }),
+    }
+}
+
+fn unknown(map: &SiteMap, point: &str) -> ModelError {
+    ModelError::UnknownPoint {
+        asked: point.to_owned(),
+        nearest: map.nearest(point),
+    }
+}

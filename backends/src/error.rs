@@ -1,0 +1,183 @@
+//! What can go wrong with models and runs.
+
+use interloom_engine::{AtFault, Audit, Code, Misfit, RunError};
+
+/// A model that cannot be bound or used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Two hooked modules have one path.
+    #[error("two hooked modules have the path `{path}`; wrap a module in `Hooked` once only")]
+    SharedPath {
+        /// The path.
+        path: String,
+    },
+    /// Nothing in the model is hooked.
+    #[error("the model has no sites; wrap the modules that you want to reach in `Hooked`")]
+    NoSites,
+    /// A point that the model does not have.
+    #[error("the model has no point `{asked}`; nearest: {}", .nearest.join(", "))]
+    UnknownPoint {
+        /// The name as it was given.
+        asked: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// The input of a model does not fit its configuration.
+    #[error("the input does not fit the model: {what}; {instead}")]
+    Input {
+        /// What was found.
+        what: String,
+        /// What to do.
+        instead: String,
+    },
+    /// A device that this build or machine does not have.
+    #[error("no device `{asked}`: {reason}")]
+    Device {
+        /// The device as it was asked for.
+        asked: String,
+        /// Why there is none, and what to do.
+        reason: String,
+    },
+}
+
+impl ModelError {
+    /// Returns the error's stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::SharedPath { .. } => "E030",
+            Self::NoSites => "E031",
+            Self::UnknownPoint { .. } => "E032",
+            Self::Input { .. } => "E033",
+            Self::Device { .. } => "E034",
+        }
+    }
+}
+
+/// A run of a model that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// The run failed.
+    #[error("{error}")]
+    Run {
+        /// Why.
+        error: RunError,
+        /// What each mediator asked for and got.
+        audit: Audit,
+    },
+    /// A value that a mediator put in cannot be used by the model.
+    #[error("the model cannot go on at `{site}` with what a mediator put there: {misfit}")]
+    Unusable {
+        /// The point.
+        site: String,
+        /// Both types.
+        misfit: Misfit,
+    },
+    /// The model itself panicked.
+    #[error("the model panicked{}: {message}", at_site(.after))]
+    ModelPanicked {
+        /// The panic's message.
+        message: String,
+        /// The last site that a mediator was served at.
+        after: Option<String>,
+    },
+    /// The program is built so that it cannot unwind.
+    #[error(
+        "runs need unwinding, and this program is built with `panic = \"abort\"`; remove that from its profile"
+    )]
+    PanicAbort,
+    /// The run disappeared from its thread.
+    #[error(
+        "the model moved its run to another place, or panicked inside the interleaver; run it on one thread"
+    )]
+    Lost,
+}
+
+impl ForwardError {
+    pub(crate) fn refused(error: RunError) -> Self {
+        let audit = Audit::default();
+        Self::Run { error, audit }
+    }
+
+    /// Returns the error's stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Run { error, .. } => error.code(),
+            Self::Unusable { .. } => "E035",
+            Self::ModelPanicked { .. } => "E036",
+            Self::PanicAbort => "E037",
+            Self::Lost => "E038",
+        }
+    }
+}
+
+/// What `interloom explain` says about models and their runs.
+pub(crate) const CODES: &[Code] = &[
+    Code::new(
+        "E030",
+        "two hooked modules have one path",
+        AtFault::Misuse,
+        "A `Hooked` adds no level to the module tree, so that a `Hooked<Hooked<M>>` would have its path twice. Wrap each \
+         module once.",
+    ),
+    Code::new(
+        "E031",
+        "the model has no sites",
+        AtFault::Misuse,
+        "No module of the model is wrapped in `Hooked` and none is a `Tap`, so that there is nothing to intervene at.",
+    ),
+    Code::new(
+        "E032",
+        "no such point",
+        AtFault::Misuse,
+        "An alias or a row layout was declared for a point that the model does not have. The message names the nearest.",
+    ),
+    Code::new(
+        "E033",
+        "the input does not fit the model",
+        AtFault::Misuse,
+        "The tokens are too many for the model's positions, outside of its vocabulary, or none at all; or two prompts that \
+         must have equal token counts have not.",
+    ),
+    Code::new(
+        "E034",
+        "no such device",
+        AtFault::Environment,
+        "The device is not known, not part of this build, or not present on this machine. `cpu` always works; `cuda` and \
+         `cuda:1` need a build with the feature `cuda`, an NVIDIA GPU and its driver.",
+    ),
+    Code::new(
+        "E035",
+        "the model cannot use a replaced value",
+        AtFault::Mediator,
+        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there.",
+    ),
+    Code::new(
+        "E036",
+        "the model panicked",
+        AtFault::Model,
+        "The model's own code panicked, most often because shapes do not go together: look at what a mediator swapped in \
+         before, and at the model's input. The mediators were cancelled; the model can be run again.",
+    ),
+    Code::new(
+        "E037",
+        "runs need unwinding",
+        AtFault::Misuse,
+        "A stop leaves the model's forward pass by unwinding. Build without `panic = \"abort\"`.",
+    ),
+    Code::new(
+        "E038",
+        "the run was lost",
+        AtFault::Misuse,
+        "The interleaver of a run is bound to the thread that executes it, and was not there any more when the model \
+         returned.",
+    ),
+];
+
+fn at_site(site: &Option<String>) -> String {
+    match site {
+        Some(site) => format!(" after `{site}`"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,270 @@
+//! Runs: mediators interleaved with one forward pass, or one generation, of a bound model.
+//!
+//! The interleaver of the run that is under way lives in a thread-local slot, where the hooks of the model find it. While
+//! mediators run it is taken out of the slot, so that a module that a mediator calls itself (a logit lens, say) passes no
+//! site of the run. Without a run a hook costs one look at the slot.
+//!
+//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook sees; the crate must not
+//! be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use interloom_engine::{
+    Audit, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer, Port, RunEnd,
+    Saved, Scheduler, Setup, Site,
+};
+
+use crate::bind::{Place, Sites};
+use crate::erase::Erase;
+use crate::error::ForwardError;
+use crate::value::Value;
+
+/// A run to be: a name, a bound model's sites, and mediators.
+pub struct Run {
+    name: String,
+    setup: Setup<Value>,
+    sites: Sites,
+}
+
+/// What a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct Ran<Y> {
+    /// What the model put out; `None` if a mediator stopped it.
+    pub output: Option<Y>,
+    /// How the run ended.
+    pub end: RunEnd,
+    /// What each mediator asked for and got.
+    pub audit: Audit,
+}
+
+impl Run {
+    /// Prepares a run of the model that has `sites`; the name stands in reports and journals.
+    pub fn new(name: impl Into<String>, sites: &Sites) -> Self {
+        Self {
+            name: name.into(),
+            setup: Setup::new(sites.map().clone()),
+            sites: sites.clone(),
+        }
+    }
+
+    /// Adds an async closure as a mediator that sees the whole batch, and returns the place where its result will be.
+    pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> Saved<T>
+    where
+        T: 'static,
+        F: FnOnce(Cx<Value>) -> Fut,
+        Fut: Future<Output = Result<T, Fault>> + 'static,
+    {
+        let (mediator, saved) = interloom_engine::mediator(self.sites.map().clone(), program);
+        self.setup.invoke(Invoke::new(name, mediator));
+        saved
+    }
+
+    /// Adds an async closure as a mediator that owns the next `rows` rows of the batch.
+    pub fn invoke<T, F, Fut>(&mut self, name: impl Into<String>, rows: u32, program: F) -> Saved<T>
+    where
+        T: 'static,
+        F: FnOnce(Cx<Value>) -> Fut,
+        Fut: Future<Output = Result<T, Fault>> + 'static,
+    {
+        let (mediator, saved) = interloom_engine::mediator(self.sites.map().clone(), program);
+        self.setup.invoke(Invoke::new(name, mediator).rows(rows));
+        saved
+    }
+
+    /// Adds a mediator of any make.
+    pub fn add(&mut self, invoke: Invoke<Value>) -> MediatorId {
+        self.setup.invoke(invoke)
+    }
+
+    /// Adds a hand-written mediator that sees the whole batch.
+    pub fn machine(
+        &mut self,
+        name: impl Into<String>,
+        mediator: impl Mediator<Value> + 'static,
+    ) -> MediatorId {
+        self.add(Invoke::new(name, mediator))
+    }
+
+    /// Chooses the order of mediators.
+    pub fn scheduler(&mut self, scheduler: impl Scheduler + 'static) {
+        self.setup.scheduler(scheduler);
+    }
+
+    /// Lets `observer` see every exchange.
+    pub fn observer(&mut self, observer: impl Observer<Value> + 'static) {
+        self.setup.observer(observer);
+    }
+
+    /// Returns the run's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what the run is made of.
+    pub const fn setup(&self) -> &Setup<Value> {
+        &self.setup
+    }
+
+    /// Returns the sites of the model.
+    pub const fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Runs `model` with the mediators: one forward pass, or as many as belong to one generation.
+    ///
+    /// The model runs on this thread; a site that is passed on another is not seen.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError`] if a mediator fails, nothing of it fires, or the model itself panics. The model can be run again
+    /// at once.
+    pub fn execute<Y>(self, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
+        if cfg!(panic = "abort") {
+            return Err(ForwardError::PanicAbort);
+        }
+        let _span = tracing::info_span!("run", name = self.name).entered();
+        let interleaver = self.setup.start().map_err(ForwardError::refused)?;
+        let active = Active {
+            binding: self.sites.binding(),
+            interleaver,
+            last: None,
+            broken: None,
+        };
+        match active.interleaver.is_halted() {
+            true => conclude(active, None),
+            false => drive(active, model),
+        }
+    }
+}
+
+/// What a hooked module does after its input site.
+pub(crate) enum Passed<I, O> {
+    Compute(I),
+    Skipped(O),
+}
+
+/// Passes an input site.
+#[inline]
+pub(crate) fn pass_input<I: Erase, O: Erase>(place: &Place, input: I) -> Passed<I, O> {
+    if !is_awaited(place, Port::Input) {
+        return Passed::Compute(input);
+    }
+    match provide(place, Port::Input, input.erase()) {
+        Flow::Continue(value) => Passed::Compute(recover(place, Port::Input, value)),
+        Flow::Skip(value) => Passed::Skipped(recover(place, Port::Output, value)),
+        Flow::Halt => halt(),
+    }
+}
+
+/// Passes a site at which nothing can be skipped.
+#[inline]
+pub(crate) fn pass<T: Erase>(place: &Place, port: Port, value: T) -> T {
+    if !is_awaited(place, port) {
+        return value;
+    }
+    match provide(place, port, value.erase()) {
+        Flow::Continue(value) => recover(place, port, value),
+        Flow::Skip(_) => unreachable!("the interleaver refuses a skip at an output"),
+        Flow::Halt => halt(),
+    }
+}
+
+thread_local! {
+    static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
+}
+
+/// The run under way.
+struct Active {
+    binding: u32,
+    interleaver: Interleaver<Value>,
+    /// The last site that somebody waited for, to say where a model panicked.
+    last: Option<Site>,
+    broken: Option<ForwardError>,
+}
+
+/// What unwinds the model when a run is halted.
+struct Halted;
+
+/// Counts the passing of a site, and returns whether somebody waits for it.
+#[inline]
+fn is_awaited(place: &Place, port: Port) -> bool {
+    ACTIVE.with_borrow_mut(|active| match active {
+        None => false,
+        Some(active) => {
+            let (binding, point) = place.point(port);
+            binding == active.binding && active.interleaver.passes(point)
+        }
+    })
+}
+
+fn provide(place: &Place, port: Port, value: Value) -> Flow<Value> {
+    let (_, point) = place.point(port);
+    let mut active = ACTIVE
+        .take()
+        .expect("the site is awaited, so there is a run");
+    let flow = active.interleaver.provide(point, value);
+    active.last = Some(point.at(active.interleaver.passed(point) - 1));
+    ACTIVE.set(Some(active));
+    flow
+}
+
+/// Gives a value its type back; a reshaping swap or a skip may have made that impossible.
+fn recover<T: Erase>(place: &Place, port: Port, value: Value) -> T {
+    T::recover(value).unwrap_or_else(|misfit| {
+        let (_, point) = place.point(port);
+        ACTIVE.with_borrow_mut(|active| {
+            let active = active.as_mut().expect("put back by `provide`");
+            let site = active.interleaver.map().point_name(point);
+            active.broken = Some(ForwardError::Unusable { site, misfit });
+        });
+        halt()
+    })
+}
+
+fn halt() -> ! {
+    resume_unwind(Box::new(Halted))
+}
+
+fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
+    let outer = ACTIVE.replace(Some(active));
+    // Nothing of the model is looked at after a panic but what the caller holds anyway.
+    let result = catch_unwind(AssertUnwindSafe(model));
+    let active = ACTIVE.replace(outer);
+    let Some(active) = active else {
+        return Err(ForwardError::Lost);
+    };
+    match result {
+        Ok(output) => conclude(active, Some(output)),
+        Err(payload) if payload.is::<Halted>() => conclude(active, None),
+        Err(payload) => Err(panicked(active, &*payload)),
+    }
+}
+
+fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, ForwardError> {
+    if let Some(broken) = active.broken {
+        active.interleaver.cancel();
+        return Err(broken);
+    }
+    let report = active.interleaver.finish();
+    match report.result {
+        Ok(end) => Ok(Ran {
+            output,
+            end,
+            audit: report.audit,
+        }),
+        Err(error) => Err(ForwardError::Run {
+            error,
+            audit: report.audit,
+        }),
+    }
+}
+
+fn panicked(active: Active, payload: &(dyn std::any::Any + Send)) -> ForwardError {
+    let map = active.interleaver.map().clone();
+    active.interleaver.cancel();
+    ForwardError::ModelPanicked {
+        message: interloom_engine::panic_message(payload),
+        after: active.last.map(|site| map.site_name(site)),
+    }
+}

@@ -1,0 +1,339 @@
+//! Tensors without a rank and a kind in their type.
+//!
+//! Burn's `Tensor<D, K>` has both in its type, and its own conversion from an untyped tensor checks the kind only.
+//! [`AnyTensor`] keeps the tensor untyped and checks kind *and* rank whenever a typed one is asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use burn::backend::{DispatchTensor, TensorMetadata};
+use burn::tensor::kind::Basic;
+use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData};
+use interloom_engine::{Misfit, Rows};
+
+/// The largest rank that a tensor may have.
+pub const RANK_MAX: usize = 8;
+
+/// The kind of a tensor's elements.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// Floating point.
+    Float,
+    /// Integers.
+    Int,
+    /// Truth values.
+    Bool,
+}
+
+/// One of burn's kinds, as a type.
+pub trait ElementKind: Basic {
+    /// The kind as a value.
+    const ELEMENT: Kind;
+}
+
+impl ElementKind for Float {
+    const ELEMENT: Kind = Kind::Float;
+}
+
+impl ElementKind for Int {
+    const ELEMENT: Kind = Kind::Int;
+}
+
+impl ElementKind for Bool {
+    const ELEMENT: Kind = Kind::Bool;
+}
+
+/// A burn tensor of any kind and rank, shared by its clones.
+#[derive(Clone)]
+pub struct AnyTensor {
+    kind: Kind,
+    inner: Arc<DispatchTensor>,
+}
+
+/// Runs a generic body on the typed tensor behind an [`AnyTensor`].
+macro_rules! with_typed {
+    ($any:expr, |$tensor:ident: Tensor<_, $kind:ty>| $body:expr) => {{
+        let any = $any;
+        match any.rank() {
+            1 => {
+                let $tensor: Tensor<1, $kind> = any.assume_typed();
+                $body
+            }
+            2 => {
+                let $tensor: Tensor<2, $kind> = any.assume_typed();
+                $body
+            }
+            3 => {
+                let $tensor: Tensor<3, $kind> = any.assume_typed();
+                $body
+            }
+            4 => {
+                let $tensor: Tensor<4, $kind> = any.assume_typed();
+                $body
+            }
+            5 => {
+                let $tensor: Tensor<5, $kind> = any.assume_typed();
+                $body
+            }
+            6 => {
+                let $tensor: Tensor<6, $kind> = any.assume_typed();
+                $body
+            }
+            7 => {
+                let $tensor: Tensor<7, $kind> = any.assume_typed();
+                $body
+            }
+            8 => {
+                let $tensor: Tensor<8, $kind> = any.assume_typed();
+                $body
+            }
+            rank => unreachable!("rank {rank} was refused when the tensor was erased"),
+        }
+    }};
+}
+
+/// Runs a body on the typed tensor, whatever its kind.
+macro_rules! with_any {
+    ($any:expr, |$tensor:ident| $body:expr) => {{
+        let any = $any;
+        match any.kind() {
+            Kind::Float => with_typed!(any, |$tensor: Tensor<_, Float>| $body),
+            Kind::Int => with_typed!(any, |$tensor: Tensor<_, Int>| $body),
+            Kind::Bool => with_typed!(any, |$tensor: Tensor<_, Bool>| $body),
+        }
+    }};
+}
+
+impl AnyTensor {
+    /// Forgets kind and rank.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the rank is 0 or more than [`RANK_MAX`]; burn's own scalars have rank 1.
+    pub fn new<const D: usize, K: ElementKind>(tensor: Tensor<D, K>) -> Self {
+        const { assert!(D >= 1 && D <= RANK_MAX, "tensors have 1 to 8 dimensions") };
+        Self {
+            kind: K::ELEMENT,
+            inner: Arc::new(tensor.into_dispatch()),
+        }
+    }
+
+    /// Makes a tensor from its data.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the rank is 0 or more than [`RANK_MAX`], or the element type is quantised.
+    pub fn from_data(data: TensorData, device: &Device) -> Result<Self, Misfit> {
+        let kind = match data.dtype() {
+            DType::QFloat(_) => None,
+            DType::Bool(_) => Some(Kind::Bool),
+            dtype if dtype.is_float() => Some(Kind::Float),
+            dtype if dtype.is_int() || dtype.is_uint() => Some(Kind::Int),
+            _ => None,
+        };
+        let rank = data.shape().num_dims();
+        match kind {
+            Some(kind) if (1..=RANK_MAX).contains(&rank) => Ok(from_data(data, kind, rank, device)),
+            _ => Err(Misfit {
+                expected: format!("a tensor of 1 to {RANK_MAX} dimensions that is not quantised"),
+                found: format!("{:?} of {rank} dimensions", data.dtype()),
+            }),
+        }
+    }
+
+    /// Returns the typed tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the kind or the rank is another.
+    pub fn typed<const D: usize, K: ElementKind>(self) -> Result<Tensor<D, K>, Misfit> {
+        if self.kind == K::ELEMENT && self.rank() == D {
+            return Ok(self.assume_typed());
+        }
+        Err(Misfit {
+            expected: format!("a {} tensor of {D} dimensions", K::ELEMENT),
+            found: self.to_string(),
+        })
+    }
+
+    /// Returns the kind of the elements.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns how many dimensions the tensor has.
+    pub fn rank(&self) -> usize {
+        self.inner.rank()
+    }
+
+    /// Returns the length of each dimension.
+    pub fn shape(&self) -> Vec<usize> {
+        self.inner.shape().to_vec()
+    }
+
+    /// Returns the type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.inner.dtype()
+    }
+
+    /// Reads the elements back from the device.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the device fails, as burn's own `into_data` does.
+    pub fn to_data(&self) -> TensorData {
+        with_any!(self.clone(), |tensor| tensor.into_data())
+    }
+
+    /// Returns the tensor without the graph that autodiff would follow.
+    pub fn detached(self) -> Self {
+        match self.kind {
+            Kind::Float => with_typed!(self, |tensor: Tensor<_, Float>| Self::new(tensor.detach())),
+            Kind::Int | Kind::Bool => self,
+        }
+    }
+
+    /// Returns whether `other` has the same kind, element type and shape.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.dtype() == other.dtype()
+            && self.inner.shape() == other.inner.shape()
+    }
+
+    /// Returns some rows along dimension 0.
+    pub fn rows(self, rows: Rows) -> Self {
+        let (start, count) = (rows.start as usize, rows.count as usize);
+        with_any!(self, |tensor| Self::new(tensor.narrow(0, start, count)))
+    }
+
+    /// Returns the tensor with `part` in place of those rows, whose shape it has.
+    pub fn with_rows(self, rows: Rows, part: Self) -> Self {
+        debug_assert!(self.clone().rows(rows).is_like(&part));
+        let range = rows.start as usize..rows.end() as usize;
+        with_any!(self, |tensor| Self::new(
+            tensor.slice_assign([range], part.assume_typed())
+        ))
+    }
+
+    /// Joins tensors that differ in dimension 0 only.
+    pub fn join(parts: Vec<Self>) -> Self {
+        let first = parts[0].clone();
+        with_any!(first, |tensor| {
+            let _rank_and_kind = &tensor;
+            let typed = parts.into_iter().map(|part| same_type(&tensor, part));
+            Self::new(Tensor::cat(typed.collect(), 0))
+        })
+    }
+
+    /// Applies an operation on floats to each element.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not of floats; inside a mediator that is a fault of the mediator.
+    pub(crate) fn map_float(self, operation: impl FloatOperation) -> Self {
+        assert_eq!(
+            self.kind,
+            Kind::Float,
+            "arithmetic on a {self}, which is no tensor of floats"
+        );
+        with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
+            operation.apply(tensor)
+        ))
+    }
+
+    /// Applies an operation on floats to two tensors of equal rank.
+    ///
+    /// # Panics
+    ///
+    /// Panics if either is not of floats, the ranks differ, or the shapes cannot be broadcast.
+    pub(crate) fn zip_float(self, other: Self, operation: impl FloatOperation2) -> Self {
+        assert!(
+            self.kind == Kind::Float && other.kind == Kind::Float && self.rank() == other.rank(),
+            "arithmetic on {self} and {other}: both must be floats of one rank"
+        );
+        with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
+            operation.apply(tensor, other.assume_typed())
+        ))
+    }
+
+    /// Gives the tensor back its type, which the caller has checked.
+    fn assume_typed<const D: usize, K: ElementKind>(self) -> Tensor<D, K> {
+        debug_assert!(self.rank() == D && self.kind == K::ELEMENT);
+        Tensor::from_dispatch(Arc::unwrap_or_clone(self.inner))
+    }
+}
+
+/// An operation on one tensor of floats, of any rank.
+pub(crate) trait FloatOperation {
+    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D>;
+}
+
+/// An operation on two tensors of floats, of any rank.
+pub(crate) trait FloatOperation2 {
+    fn apply<const D: usize>(self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D>;
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Float => "float",
+            Self::Int => "int",
+            Self::Bool => "bool",
+        })
+    }
+}
+
+impl fmt::Display for AnyTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", dtype_name(self.dtype()), self.shape())
+    }
+}
+
+impl fmt::Debug for AnyTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Returns the usual short name of an element type.
+pub fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F64 => "f64",
+        DType::F32 | DType::Flex32 => "f32",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::I64 => "i64",
+        DType::I32 => "i32",
+        DType::I16 => "i16",
+        DType::I8 => "i8",
+        DType::U64 => "u64",
+        DType::U32 => "u32",
+        DType::U16 => "u16",
+        DType::U8 => "u8",
+        DType::Bool(_) => "bool",
+        DType::QFloat(_) => "quantised",
+    }
+}
+
+fn from_data(data: TensorData, kind: Kind, rank: usize, device: &Device) -> AnyTensor {
+    macro_rules! of_rank {
+        ($kind:ty; $($rank:literal)*) => {
+            match rank {
+                $($rank => {
+                    let options = (device, data.dtype());
+                    AnyTensor::new(Tensor::<$rank, $kind>::from_data(data, options))
+                })*
+                _ => unreachable!("the rank was checked"),
+            }
+        };
+    }
+    match kind {
+        Kind::Float => of_rank!(Float; 1 2 3 4 5 6 7 8),
+        Kind::Int => of_rank!(Int; 1 2 3 4 5 6 7 8),
+        Kind::Bool => of_rank!(Bool; 1 2 3 4 5 6 7 8),
+    }
+}
+
+fn same_type<const D: usize, K: ElementKind>(_: &Tensor<D, K>, part: AnyTensor) -> Tensor<D, K> {
+    part.assume_typed()
+}

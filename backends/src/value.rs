@@ -1,0 +1,457 @@
+//! What passes the sites of a burn model: tensors, and tuples, lists and maps of them.
+
+use std::fmt;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use interloom_engine::{Misfit, RowLayout, Rows};
+
+use crate::erase::Erase;
+use crate::tensor::{AnyTensor, ElementKind, FloatOperation, FloatOperation2};
+
+/// A value at a site.
+///
+/// Values are immutable and cheap to clone. Arithmetic works on tensors of floats of any rank, with burn's broadcasting:
+///
+/// ```
+/// # use interloom_backends::{Erase, Value};
+/// # use burn::tensor::{Device, Tensor};
+/// # let device = Device::flex();
+/// let h: Value = Tensor::<2>::ones([2, 3], &device).erase();
+/// let steered = h.clone() * 2.0 + h;
+/// let sum: f32 = steered.tensor::<2>()?.sum().into_scalar();
+/// assert_eq!(sum, 18.0);
+/// # Ok::<(), interloom_engine::Fault>(())
+/// ```
+///
+/// Operators panic where burn's do (kinds or shapes that do not go together); inside a mediator that is caught and
+/// becomes the mediator's fault.
+#[derive(Clone)]
+pub enum Value {
+    /// Nothing.
+    Unit,
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// Text.
+    Text(Arc<str>),
+    /// A tensor.
+    Tensor(AnyTensor),
+    /// Several values: the arguments of a module, or a tuple that it returns.
+    Tuple(Arc<[Value]>),
+    /// A list of values.
+    List(Arc<[Value]>),
+    /// Named values, in their own order.
+    Map(Arc<[(Arc<str>, Value)]>),
+}
+
+impl Value {
+    /// Returns the tensor of floats that this value is.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if it is none, or not of rank `D`.
+    pub fn tensor<const D: usize>(self) -> Result<Tensor<D>, Misfit> {
+        self.typed()
+    }
+
+    /// Returns the tensor of kind `K` that this value is.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if it is none, or of another kind or rank.
+    pub fn typed<const D: usize, K: ElementKind>(self) -> Result<Tensor<D, K>, Misfit> {
+        match self {
+            Self::Tensor(tensor) => tensor.typed(),
+            other => Err(Misfit {
+                expected: format!("a {} tensor of {D} dimensions", K::ELEMENT),
+                found: other.to_string(),
+            }),
+        }
+    }
+
+    /// Returns the `index`-th item of a tuple or list.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the value is neither, or shorter.
+    pub fn item(&self, index: usize) -> Result<Self, Misfit> {
+        let item = match self {
+            Self::Tuple(items) | Self::List(items) => items.get(index),
+            _ => None,
+        };
+        item.cloned().ok_or_else(|| Misfit {
+            expected: format!("a tuple or list of more than {index} items"),
+            found: self.to_string(),
+        })
+    }
+
+    /// Returns the tuple or list with another `index`-th item.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the value is neither, or shorter.
+    pub fn with_item(&self, index: usize, item: impl Into<Self>) -> Result<Self, Misfit> {
+        self.item(index)?;
+        let replaced = |items: &Arc<[Self]>| {
+            let mut items = items.to_vec();
+            items[index] = item.into();
+            items.into()
+        };
+        Ok(match self {
+            Self::Tuple(items) => Self::Tuple(replaced(items)),
+            Self::List(items) => Self::List(replaced(items)),
+            _ => unreachable!("`item` has checked it"),
+        })
+    }
+
+    /// Returns the named value `key` of a map.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the value is no map, or has no such name.
+    pub fn get(&self, key: &str) -> Result<Self, Misfit> {
+        let found = match self {
+            Self::Map(entries) => entries.iter().find(|(name, _)| &**name == key),
+            _ => None,
+        };
+        found.map(|(_, value)| value.clone()).ok_or_else(|| Misfit {
+            expected: format!("a map with `{key}`"),
+            found: self.to_string(),
+        })
+    }
+
+    /// Makes a tensor from its data.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the data has no dimension, too many, or is quantised.
+    pub fn from_data(data: TensorData, device: &Device) -> Result<Self, Misfit> {
+        AnyTensor::from_data(data, device).map(Self::Tensor)
+    }
+
+    /// Returns the value with every tensor cut off from the graph that autodiff would follow.
+    pub fn detached(self) -> Self {
+        self.map_tensors(&mut |tensor| tensor.detached())
+    }
+
+    /// Returns a value of the same structure, with `f` of each tensor.
+    pub fn map_tensors(self, f: &mut impl FnMut(AnyTensor) -> AnyTensor) -> Self {
+        match self {
+            Self::Tensor(tensor) => Self::Tensor(f(tensor)),
+            Self::Tuple(items) => Self::Tuple(map_items(&items, f)),
+            Self::List(items) => Self::List(map_items(&items, f)),
+            Self::Map(entries) => {
+                let entries = entries.iter();
+                let mapped =
+                    entries.map(|(key, value)| (key.clone(), value.clone().map_tensors(f)));
+                Self::Map(mapped.collect())
+            }
+            plain => plain,
+        }
+    }
+
+    /// Pairs this value's tensors with those of one that has the same structure.
+    fn zip_tensors(
+        self,
+        other: Self,
+        f: &mut impl FnMut(AnyTensor, AnyTensor) -> Result<AnyTensor, Misfit>,
+    ) -> Result<Self, Misfit> {
+        match (self, other) {
+            (Self::Tensor(left), Self::Tensor(right)) => f(left, right).map(Self::Tensor),
+            (Self::Tuple(left), Self::Tuple(right)) if left.len() == right.len() => {
+                zip_items(&left, &right, f).map(Self::Tuple)
+            }
+            (Self::List(left), Self::List(right)) if left.len() == right.len() => {
+                zip_items(&left, &right, f).map(Self::List)
+            }
+            (Self::Map(left), Self::Map(right)) if same_keys(&left, &right) => {
+                let pairs = left.iter().zip(right.iter());
+                let zipped = pairs.map(|((key, left), (_, right))| {
+                    Ok((key.clone(), left.clone().zip_tensors(right.clone(), f)?))
+                });
+                zipped.collect::<Result<_, _>>().map(Self::Map)
+            }
+            (left, right) if left.is_plain_like(&right) => Ok(right),
+            (left, right) => Err(misfit(&left, &right)),
+        }
+    }
+
+    /// Returns whether both are of one kind without tensors.
+    fn is_plain_like(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Unit, Self::Unit)
+                | (Self::Bool(_), Self::Bool(_))
+                | (Self::Int(_), Self::Int(_))
+                | (Self::Float(_), Self::Float(_))
+                | (Self::Text(_), Self::Text(_))
+        )
+    }
+}
+
+impl interloom_engine::Value for Value {
+    fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self {
+        let mut leaf = 0;
+        self.clone().map_tensors(&mut |tensor| {
+            let batched = is_batched(&tensor, leaf, batch, layout);
+            leaf += 1;
+            if batched { tensor.rows(rows) } else { tensor }
+        })
+    }
+
+    fn splice(
+        &self,
+        rows: Rows,
+        batch: u32,
+        layout: &RowLayout,
+        part: Self,
+    ) -> Result<Self, Misfit> {
+        let mut leaf = 0;
+        let spliced = self.clone().zip_tensors(part.clone(), &mut |whole, part| {
+            let batched = is_batched(&whole, leaf, batch, layout);
+            leaf += 1;
+            let expected = if batched {
+                whole.clone().rows(rows)
+            } else {
+                whole.clone()
+            };
+            check_like(&expected, &part)?;
+            Ok(if batched {
+                whole.with_rows(rows, part)
+            } else {
+                part
+            })
+        });
+        spliced.map_err(|inner| within(&self.rows(rows, batch, layout), &part, inner))
+    }
+
+    fn fits(&self, other: &Self) -> Result<(), Misfit> {
+        let fits = self.clone().zip_tensors(other.clone(), &mut |left, right| {
+            check_like(&left, &right)?;
+            Ok(right)
+        });
+        fits.map(|_| ()).map_err(|inner| within(self, other, inner))
+    }
+
+    fn join(parts: Vec<Self>) -> Result<Self, Misfit> {
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else {
+            return Ok(Self::Unit);
+        };
+        parts.try_fold(first, |joined, part| {
+            joined.zip_tensors(part, &mut |left, right| {
+                let inner = |tensor: &AnyTensor| {
+                    (tensor.kind(), tensor.dtype(), tensor.shape()[1..].to_vec())
+                };
+                if inner(&left) != inner(&right) {
+                    return Err(misfit(&left, &right));
+                }
+                Ok(AnyTensor::join(vec![left, right]))
+            })
+        })
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit => f.write_str("nothing"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "{value:?}"),
+            Self::Tensor(tensor) => write!(f, "{tensor}"),
+            Self::Tuple(items) => write_items(f, "(", items, ")"),
+            Self::List(items) => write_items(f, "[", items, "]"),
+            Self::Map(entries) => {
+                f.write_str("{")?;
+                for (index, (key, value)) in entries.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{key}: {value}")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<const D: usize, K: ElementKind> From<Tensor<D, K>> for Value {
+    fn from(tensor: Tensor<D, K>) -> Self {
+        tensor.erase()
+    }
+}
+
+struct AddScalar(f64);
+struct MulScalar(f64);
+struct AddTensor;
+struct SubTensor;
+struct MulTensor;
+struct DivTensor;
+
+impl FloatOperation for AddScalar {
+    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
+        tensor.add_scalar(self.0)
+    }
+}
+
+impl FloatOperation for MulScalar {
+    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
+        tensor.mul_scalar(self.0)
+    }
+}
+
+macro_rules! tensor_operation {
+    ($name:ident, $method:ident) => {
+        impl FloatOperation2 for $name {
+            fn apply<const D: usize>(self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+                left.$method(right)
+            }
+        }
+    };
+}
+
+tensor_operation!(AddTensor, add);
+tensor_operation!(SubTensor, sub);
+tensor_operation!(MulTensor, mul);
+tensor_operation!(DivTensor, div);
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $operation:ident) => {
+        impl $trait for Value {
+            type Output = Self;
+
+            fn $method(self, other: Self) -> Self {
+                let (left, right) = (self.expect_tensor(), other.expect_tensor());
+                Self::Tensor(left.zip_float(right, $operation))
+            }
+        }
+    };
+}
+
+operator!(Add, add, AddTensor);
+operator!(Sub, sub, SubTensor);
+operator!(Mul, mul, MulTensor);
+operator!(Div, div, DivTensor);
+
+impl Add<f64> for Value {
+    type Output = Self;
+
+    fn add(self, other: f64) -> Self {
+        Self::Tensor(self.expect_tensor().map_float(AddScalar(other)))
+    }
+}
+
+impl Sub<f64> for Value {
+    type Output = Self;
+
+    fn sub(self, other: f64) -> Self {
+        self + -other
+    }
+}
+
+impl Mul<f64> for Value {
+    type Output = Self;
+
+    fn mul(self, other: f64) -> Self {
+        Self::Tensor(self.expect_tensor().map_float(MulScalar(other)))
+    }
+}
+
+impl Neg for Value {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self * -1.0
+    }
+}
+
+impl Value {
+    fn expect_tensor(self) -> AnyTensor {
+        match self {
+            Self::Tensor(tensor) => tensor,
+            other => panic!("arithmetic needs a tensor, found {other}"),
+        }
+    }
+}
+
+fn map_items(items: &[Value], f: &mut impl FnMut(AnyTensor) -> AnyTensor) -> Arc<[Value]> {
+    items
+        .iter()
+        .map(|item| item.clone().map_tensors(f))
+        .collect()
+}
+
+fn zip_items(
+    left: &[Value],
+    right: &[Value],
+    f: &mut impl FnMut(AnyTensor, AnyTensor) -> Result<AnyTensor, Misfit>,
+) -> Result<Arc<[Value]>, Misfit> {
+    let pairs = left.iter().zip(right);
+    pairs
+        .map(|(left, right)| left.clone().zip_tensors(right.clone(), f))
+        .collect()
+}
+
+fn same_keys(left: &[(Arc<str>, Value)], right: &[(Arc<str>, Value)]) -> bool {
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .all(|((left, _), (right, _))| left == right)
+}
+
+fn is_batched(tensor: &AnyTensor, leaf: usize, batch: u32, layout: &RowLayout) -> bool {
+    let dimension_0 = tensor.shape().first().map(|&length| length as u64);
+    layout.is_batched(leaf, dimension_0, batch)
+}
+
+fn check_like(expected: &AnyTensor, found: &AnyTensor) -> Result<(), Misfit> {
+    match expected.is_like(found) {
+        true => Ok(()),
+        false => Err(misfit(expected, found)),
+    }
+}
+
+fn misfit(expected: &impl fmt::Display, found: &impl fmt::Display) -> Misfit {
+    Misfit {
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+/// Says where two structures differ, and what the whole ones are.
+fn within(expected: &Value, found: &Value, inner: Misfit) -> Misfit {
+    let whole = misfit(expected, found);
+    match whole == inner {
+        true => whole,
+        false => Misfit {
+            expected: format!("{} within {}", inner.expected, whole.expected),
+            found: format!("{} within {}", inner.found, whole.found),
+        },
+    }
+}
+
+fn write_items(
+    f: &mut fmt::Formatter<'_>,
+    open: &str,
+    items: &[Value],
+    close: &str,
+) -> fmt::Result {
+    f.write_str(open)?;
+    for (index, item) in items.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{item}")?;
+    }
+    f.write_str(close)
+}
