@@ -14,6 +14,7 @@ mod device;
 mod erase;
 mod error;
 mod hooked;
+pub mod models;
 mod parameters;
 mod run;
 mod tensor;

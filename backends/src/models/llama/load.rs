@@ -1,0 +1,183 @@
+//! From weights by name to a bound model.
+
+use burn::module::{Param, ParamId};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::attention::{Attention, Rotary};
+use super::{Block, Llama, Mlp, Unembed, aliases};
+use crate::bind::Bound;
+use crate::files::{FileError, LlamaConfig, Weights};
+use crate::hooked::{Hooked, Tap};
+
+/// The most positions for which rotary tables are made; longer prompts are refused.
+const POSITIONS_MAX: usize = 8192;
+
+/// Returns how many positions a model of `config` can take.
+pub(super) fn positions(config: &LlamaConfig) -> usize {
+    config.max_positions.min(POSITIONS_MAX)
+}
+
+/// Takes every weight of a model, and binds it.
+pub(super) fn load(
+    config: &LlamaConfig,
+    weights: Weights,
+    device: &Device,
+) -> Result<Bound<Hooked<Llama>>, FileError> {
+    let mut loader = Loader {
+        config,
+        weights,
+        device,
+        next: 1,
+    };
+    let model = loader.llama()?;
+    loader.weights.finish()?;
+    let bound = Bound::new(Hooked::from(model)).and_then(|model| model.with_aliases(aliases(config.layers)));
+    Ok(bound.expect("the model's own paths are distinct, and its aliases name them"))
+}
+
+struct Loader<'a> {
+    config: &'a LlamaConfig,
+    weights: Weights,
+    device: &'a Device,
+    /// Parameters are numbered in order; burn's own numbers are drawn at random.
+    next: u64,
+}
+
+impl Loader<'_> {
+    fn llama(&mut self) -> Result<Llama, FileError> {
+        let config = self.config;
+        let (tokens, width) = (config.vocab_size, config.hidden_size);
+        let embedding = self.parameter("model.embed_tokens.weight", [tokens, width])?;
+        let layers = (0..config.layers).map(|layer| self.block(layer).map(Hooked::from));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let norm = self.norm("model.norm")?;
+        let unembedding = match config.tie_embeddings {
+            true => embedding.clone(),
+            false => self.parameter("lm_head.weight", [tokens, width])?,
+        };
+        Ok(Llama {
+            embed: self.embedding(embedding).into(),
+            layers,
+            norm: norm.into(),
+            unembed: Unembed { weight: unembedding }.into(),
+            rotary: Rotary::new(config, positions(config), self.device),
+        })
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block, FileError> {
+        let prefix = format!("model.layers.{layer}");
+        Ok(Block {
+            ln1: self.norm(&format!("{prefix}.input_layernorm"))?.into(),
+            attn: self.attention(&format!("{prefix}.self_attn"))?.into(),
+            resid_mid: Tap::new(),
+            ln2: self.norm(&format!("{prefix}.post_attention_layernorm"))?.into(),
+            mlp: self.mlp(&format!("{prefix}.mlp"))?.into(),
+        })
+    }
+
+    fn attention(&mut self, prefix: &str) -> Result<Attention, FileError> {
+        let config = self.config;
+        let width = config.hidden_size;
+        let queries = config.heads * config.head_dim;
+        let keys = config.kv_heads * config.head_dim;
+        let bias = config.attention_bias;
+        let linears = [
+            self.linear(&format!("{prefix}.q_proj"), width, queries, bias)?,
+            self.linear(&format!("{prefix}.k_proj"), width, keys, bias)?,
+            self.linear(&format!("{prefix}.v_proj"), width, keys, bias)?,
+            self.linear(&format!("{prefix}.o_proj"), queries, width, bias)?,
+        ];
+        Ok(Attention::new(linears, config))
+    }
+
+    fn mlp(&mut self, prefix: &str) -> Result<Mlp, FileError> {
+        let (width, hidden) = (self.config.hidden_size, self.config.intermediate_size);
+        Ok(Mlp {
+            gate: self.linear(&format!("{prefix}.gate_proj"), width, hidden, false)?,
+            up: self.linear(&format!("{prefix}.up_proj"), width, hidden, false)?,
+            down: self.linear(&format!("{prefix}.down_proj"), hidden, width, false)?,
+            pre: Tap::new(),
+            pre_linear: Tap::new(),
+            post: Tap::new(),
+        })
+    }
+
+    /// The files have linear weights as `[out, in]`, burn as `[in, out]`.
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, FileError> {
+        let raw = self.weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
+        let weight = TensorData::new(transpose(&raw.data, outputs, inputs), [inputs, outputs]);
+        let bias = match bias {
+            true => Some(self.parameter(&format!("{name}.bias"), [outputs])?),
+            false => None,
+        };
+        let config = LinearConfig::new(inputs, outputs).with_bias(false);
+        Ok(Linear {
+            weight: self.number(Tensor::from_data(weight, self.device)),
+            bias,
+            ..config.init(self.device)
+        })
+    }
+
+    fn norm(&mut self, name: &str) -> Result<RmsNorm, FileError> {
+        let width = self.config.hidden_size;
+        let config = RmsNormConfig::new(width).with_epsilon(self.config.norm_eps);
+        Ok(RmsNorm {
+            gamma: self.parameter(&format!("{name}.weight"), [width])?,
+            ..config.init(self.device)
+        })
+    }
+
+    fn embedding(&self, weight: Param<Tensor<2>>) -> Embedding {
+        let config = EmbeddingConfig::new(self.config.vocab_size, self.config.hidden_size);
+        Embedding {
+            weight,
+            ..config.init(self.device)
+        }
+    }
+
+    fn parameter<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Param<Tensor<D>>, FileError> {
+        let raw = self.weights.take(name, &shape)?;
+        let data = TensorData::new(raw.data, shape);
+        Ok(self.number(Tensor::from_data(data, self.device)))
+    }
+
+    fn number<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
+        let id = ParamId::from(self.next);
+        self.next += 1;
+        Param::initialized(id, tensor)
+    }
+}
+
+/// Transposes a row-major matrix in tiles, so that both sides stay in cache.
+fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut transposed = vec![0.0; data.len()];
+    for row_tile in (0..rows).step_by(TILE) {
+        for column_tile in (0..columns).step_by(TILE) {
+            for row in row_tile..(row_tile + TILE).min(rows) {
+                for column in column_tile..(column_tile + TILE).min(columns) {
+                    transposed[column * rows + row] = data[row * columns + column];
+                }
+            }
+        }
+    }
+    transposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_moves_every_element() {
+        let (rows, columns) = (37, 70);
+        let data: Vec<f32> = (0..rows * columns).map(|index| index as f32).collect();
+        let transposed = transpose(&data, rows, columns);
+        for row in 0..rows {
+            for column in 0..columns {
+                assert_eq!(transposed[column * rows + row], data[row * columns + column]);
+            }
+        }
+    }
+}

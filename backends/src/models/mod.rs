@@ -1,0 +1,4 @@
+//! Models that come with Interloom: a trained induction transformer, and language models of the Llama architecture.
+
+pub mod induction;
+pub mod llama;
