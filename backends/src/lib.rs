@@ -1,1 +1,5 @@
-//! x
+//! Burn for Interloom: models and their files.
+
+#![forbid(unsafe_code)]
+
+pub mod files;
