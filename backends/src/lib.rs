@@ -13,6 +13,7 @@ mod bind;
 mod device;
 mod erase;
 mod error;
+pub mod files;
 mod hooked;
 pub mod models;
 mod parameters;
