@@ -53,7 +53,13 @@ impl Attention {
         }
     }
 
-    pub(super) fn forward(&self, x: Tensor<3>, angles: &Angles, cache: &mut KvCache, layer: usize) -> Tensor<3> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        angles: &Angles,
+        cache: &mut KvCache,
+        layer: usize,
+    ) -> Tensor<3> {
         let [batch, positions, _] = x.dims();
         let split = |linear: &Linear, heads| {
             let projected = linear.forward(x.clone());
@@ -68,7 +74,8 @@ impl Attention {
         let (k, v) = cache.extend(layer, k, v.swap_dims(1, 2));
         let pattern = self.pattern(q, self.share(k));
         let z = self.z.pass(pattern.matmul(self.share(v)).swap_dims(1, 2));
-        self.output.forward(z.reshape([batch, positions, self.heads * self.head_dim]))
+        self.output
+            .forward(z.reshape([batch, positions, self.heads * self.head_dim]))
     }
 
     /// Returns the `[batch, head, query, key]` pattern; the queries are the last positions of the keys.
@@ -78,7 +85,9 @@ impl Attention {
         let scores = q.matmul(k.swap_dims(2, 3)) / (self.head_dim as f64).sqrt();
         let offset = (keys - queries) as i64;
         let future = Tensor::<2, Bool>::tril_mask([queries, keys], offset, &scores.device());
-        let future = future.unsqueeze::<4>().expand([batch, heads, queries, keys]);
+        let future = future
+            .unsqueeze::<4>()
+            .expand([batch, heads, queries, keys]);
         let scores = self.scores.pass(scores.mask_fill(future, MASKED));
         self.pattern.pass(activation::softmax(scores, 3))
     }
@@ -119,7 +128,9 @@ impl Rotary {
             position as f64 * config.rope_theta.powf(exponent)
         };
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = (0..positions * half).map(|index| f(angle(index)) as f32).collect();
+            let values: Vec<f32> = (0..positions * half)
+                .map(|index| f(angle(index)) as f32)
+                .collect();
             Tensor::from_data(TensorData::new(values, [positions, half]), device)
         };
         Self {
@@ -196,7 +207,11 @@ impl KvCache {
     fn extend(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, heads, new, width] = k.dims();
         let (start, end) = (self.positions, self.positions + new);
-        assert!(end <= self.capacity, "{end} tokens in a cache for {}", self.capacity);
+        assert!(
+            end <= self.capacity,
+            "{end} tokens in a cache for {}",
+            self.capacity
+        );
         // Moved out, so that the tensors are not shared and are written in place.
         let (keys, values) = self.layers[layer].take().expect("put back below");
         let range = [0..batch, 0..heads, start..end, 0..width];
@@ -230,7 +245,9 @@ mod tests {
 
     fn counted(shape: [usize; 4]) -> Tensor<4> {
         let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|index| (index as f32 * 0.37).sin()).collect();
+        let values: Vec<f32> = (0..count)
+            .map(|index| (index as f32 * 0.37).sin())
+            .collect();
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::Llama;
 use super::attention::KvCache;
 use super::load::{load, positions};
-use super::Llama;
 use crate::bind::{Bound, Sites};
 use crate::error::ModelError;
 use crate::files::{FileError, LlamaConfig, ModelFiles, ModelSource, Tokenizer};
@@ -27,13 +27,20 @@ use crate::hooked::Hooked;
 /// # let _ = logits;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct LanguageModel {
     name: String,
     model: Bound<Hooked<Llama>>,
     tokenizer: Tokenizer,
     config: LlamaConfig,
     device: Device,
+}
+
+impl std::fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, config, .. } = self;
+        let mut debug = f.debug_struct("LanguageModel");
+        debug.field("name", name).field("config", config).finish_non_exhaustive()
+    }
 }
 
 /// A language model that cannot be loaded or used.
@@ -73,7 +80,11 @@ impl LanguageModel {
     /// # Errors
     ///
     /// [`LanguageModelError::File`] if the files are damaged or not supported.
-    pub fn from_source(source: &ModelSource, name: &str, device: &Device) -> Result<Self, LanguageModelError> {
+    pub fn from_source(
+        source: &ModelSource,
+        name: &str,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
         let ModelFiles {
             config,
             weights,
@@ -151,13 +162,20 @@ impl LanguageModel {
         }
         let room = positions(&self.config);
         if length.saturating_add(new) > room {
-            let what = format!("{length} tokens and {new} new ones, but the model has {room} positions");
+            let what =
+                format!("{length} tokens and {new} new ones, but the model has {room} positions");
             return input(what, "shorten the prompt");
         }
         let tokens = prompts.iter().flat_map(|prompt| prompt.iter());
-        match tokens.copied().find(|&token| token as usize >= self.config.vocab_size) {
+        match tokens
+            .copied()
+            .find(|&token| token as usize >= self.config.vocab_size)
+        {
             Some(token) => {
-                let what = format!("token {token}, but the model knows {} tokens", self.config.vocab_size);
+                let what = format!(
+                    "token {token}, but the model knows {} tokens",
+                    self.config.vocab_size
+                );
                 input(what, "use the model's own tokenizer")
             }
             None => Ok(()),
@@ -200,7 +218,8 @@ impl LanguageModel {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
-        self.model.call(tokens, |model, tokens| model.forward_cached(tokens, cache))
+        self.model
+            .call(tokens, |model, tokens| model.forward_cached(tokens, cache))
     }
 
     fn checked(&self, prompts: &[&[u32]], new: usize) -> usize {
@@ -212,7 +231,11 @@ impl LanguageModel {
 
     fn tokens(&self, prompts: &[&[u32]]) -> Tensor<2, Int> {
         let shape = [prompts.len(), prompts[0].len()];
-        let tokens: Vec<i32> = prompts.concat().into_iter().map(|token| token as i32).collect();
+        let tokens: Vec<i32> = prompts
+            .concat()
+            .into_iter()
+            .map(|token| token as i32)
+            .collect();
         Tensor::from_data(TensorData::new(tokens, shape), &self.device)
     }
 }
@@ -220,7 +243,9 @@ impl LanguageModel {
 /// Returns the most likely token at the last position of the first sequence; the lowest of equals.
 fn largest(logits: Tensor<3>) -> u32 {
     let [_, positions, tokens] = logits.dims();
-    let row = logits.slice([0..1, positions - 1..positions, 0..tokens]).into_data();
+    let row = logits
+        .slice([0..1, positions - 1..positions, 0..tokens])
+        .into_data();
     let row: Vec<f32> = row.convert::<f32>().try_into_vec().expect("just converted");
     let better = |best: usize, index: usize| if row[index] > row[best] { index } else { best };
     (1..row.len()).fold(0, better) as u32

@@ -32,7 +32,8 @@ pub(super) fn load(
     };
     let model = loader.llama()?;
     loader.weights.finish()?;
-    let bound = Bound::new(Hooked::from(model)).and_then(|model| model.with_aliases(aliases(config.layers)));
+    let bound = Bound::new(Hooked::from(model))
+        .and_then(|model| model.with_aliases(aliases(config.layers)));
     Ok(bound.expect("the model's own paths are distinct, and its aliases name them"))
 }
 
@@ -60,7 +61,10 @@ impl Loader<'_> {
             embed: self.embedding(embedding).into(),
             layers,
             norm: norm.into(),
-            unembed: Unembed { weight: unembedding }.into(),
+            unembed: Unembed {
+                weight: unembedding,
+            }
+            .into(),
             rotary: Rotary::new(config, positions(config), self.device),
         })
     }
@@ -71,7 +75,9 @@ impl Loader<'_> {
             ln1: self.norm(&format!("{prefix}.input_layernorm"))?.into(),
             attn: self.attention(&format!("{prefix}.self_attn"))?.into(),
             resid_mid: Tap::new(),
-            ln2: self.norm(&format!("{prefix}.post_attention_layernorm"))?.into(),
+            ln2: self
+                .norm(&format!("{prefix}.post_attention_layernorm"))?
+                .into(),
             mlp: self.mlp(&format!("{prefix}.mlp"))?.into(),
         })
     }
@@ -104,8 +110,16 @@ impl Loader<'_> {
     }
 
     /// The files have linear weights as `[out, in]`, burn as `[in, out]`.
-    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, FileError> {
-        let raw = self.weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
+    fn linear(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Linear, FileError> {
+        let raw = self
+            .weights
+            .take(&format!("{name}.weight"), &[outputs, inputs])?;
         let weight = TensorData::new(transpose(&raw.data, outputs, inputs), [inputs, outputs]);
         let bias = match bias {
             true => Some(self.parameter(&format!("{name}.bias"), [outputs])?),
@@ -136,7 +150,11 @@ impl Loader<'_> {
         }
     }
 
-    fn parameter<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Param<Tensor<D>>, FileError> {
+    fn parameter<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+    ) -> Result<Param<Tensor<D>>, FileError> {
         let raw = self.weights.take(name, &shape)?;
         let data = TensorData::new(raw.data, shape);
         Ok(self.number(Tensor::from_data(data, self.device)))
@@ -176,7 +194,10 @@ mod tests {
         let transposed = transpose(&data, rows, columns);
         for row in 0..rows {
             for column in 0..columns {
-                assert_eq!(transposed[column * rows + row], data[row * columns + column]);
+                assert_eq!(
+                    transposed[column * rows + row],
+                    data[row * columns + column]
+                );
             }
         }
     }

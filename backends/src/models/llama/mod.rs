@@ -110,7 +110,9 @@ impl Block {
         index: usize,
     ) -> Tensor<3> {
         let normalized = self.ln1.forward(residual.clone());
-        let attended = self.attn.call(normalized, |attn, x| attn.forward(x, angles, cache, index));
+        let attended = self
+            .attn
+            .call(normalized, |attn, x| attn.forward(x, angles, cache, index));
         let residual = self.resid_mid.pass(residual + attended);
         residual.clone() + self.mlp.forward(self.ln2.forward(residual))
     }
@@ -162,10 +164,18 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
         ("mlp.hook_post", "mlp.post.output"),
         ("mlp.hook_in", "mlp.input"),
     ];
-    let whole = [("hook_embed", "embed.output"), ("ln_final.hook_normalized", "norm.output")];
+    let whole = [
+        ("hook_embed", "embed.output"),
+        ("ln_final.hook_normalized", "norm.output"),
+    ];
     let whole = whole.map(|(alias, point)| (alias.to_owned(), point.to_owned()));
     let blocks = (0..layers).flat_map(|layer| {
-        IN_BLOCK.map(|(alias, point)| (format!("blocks.{layer}.{alias}"), format!("layers.{layer}.{point}")))
+        IN_BLOCK.map(|(alias, point)| {
+            (
+                format!("blocks.{layer}.{alias}"),
+                format!("layers.{layer}.{point}"),
+            )
+        })
     });
     whole.into_iter().chain(blocks).collect()
 }
