@@ -190,3 +190,166 @@ impl Progress for Report<'_> {
 
     fn finish(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const FILES: [(&str, &str); 5] = [
+        (CONFIG_FILE, "{}"),
+        (TOKENIZER_FILE, "{\"model\": {}}"),
+        (
+            INDEX_FILE,
+            r#"{"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}"#,
+        ),
+        ("m-1.safetensors", "first shard"),
+        ("m-2.safetensors", "second shard"),
+    ];
+
+    /// A hub on this machine with one model, which answers so many requests.
+    fn hub(requests: usize) -> (String, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let answers = move || {
+            for _ in 0..requests {
+                answer(listener.accept().unwrap().0);
+            }
+        };
+        (endpoint, std::thread::spawn(answers))
+    }
+
+    fn answer(mut stream: TcpStream) {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let request: Vec<String> = lines
+            .map(Result::unwrap)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let path = request[0].split(' ').nth(1).unwrap();
+        let body = match path.strip_prefix("/org/name/resolve/main/") {
+            Some(file) => FILES
+                .iter()
+                .find(|(name, _)| *name == file)
+                .map(|(_, body)| (*body).to_owned()),
+            None if path == "/api/models/org/name/revision/main" => {
+                let files = FILES.map(|(name, _)| format!(r#"{{"rfilename": "{name}"}}"#));
+                Some(format!(
+                    r#"{{"sha": "c0ffee", "siblings": [{}]}}"#,
+                    files.join(",")
+                ))
+            }
+            None => None,
+        };
+        let Some(body) = body else {
+            let none = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(none.as_bytes()).unwrap();
+            return;
+        };
+        let first_byte = request
+            .iter()
+            .any(|line| line.to_lowercase() == "range: bytes=0-0");
+        let sent = if first_byte { &body[..1] } else { &body[..] };
+        let (length, total, end) = (sent.len(), body.len(), sent.len() - 1);
+        let etag = path.replace('/', "-");
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\n\
+             Content-Range: bytes 0-{end}/{total}\r\nETag: \"{etag}\"\r\nX-Repo-Commit: c0ffee\r\n\
+             Content-Type: application/json\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all((head + sent).as_bytes()).unwrap();
+    }
+
+    fn model(repository: &str) -> HubModel {
+        HubModel {
+            repository: repository.to_owned(),
+            revision: "main".to_owned(),
+        }
+    }
+
+    /// A file, the bytes that arrived, and the bytes in all.
+    type Reported = (String, u64, u64);
+
+    fn fetch_from(
+        endpoint: &str,
+        cache: &Path,
+        repository: &str,
+    ) -> (Result<PathBuf, FileError>, Vec<Reported>) {
+        let place = Place {
+            endpoint: Some(endpoint.to_owned()),
+            cache: Some(cache.to_owned()),
+        };
+        let mut reports = Vec::new();
+        let mut progress = |d: Download<'_>| reports.push((d.file.to_owned(), d.received, d.total));
+        let folder = fetch(&model(repository), place, &mut progress);
+        (folder, reports)
+    }
+
+    #[test]
+    fn a_model_is_fetched_once_and_then_found_offline() {
+        let cache = tempfile::tempdir().unwrap();
+        // Two requests for every file, and one for the list of files.
+        let (endpoint, server) = hub(2 * FILES.len() + 1);
+        let (folder, reports) = fetch_from(&endpoint, cache.path(), "org/name");
+        let folder = folder.unwrap();
+        server.join().unwrap();
+        for (name, body) in FILES {
+            assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), body);
+            let length = body.len() as u64;
+            assert!(
+                reports.contains(&(name.to_owned(), length, length)),
+                "{name} {reports:?}"
+            );
+        }
+
+        let (again, reports) = fetch_from("http://127.0.0.1:1", cache.path(), "org/name");
+        assert_eq!(again.unwrap(), folder);
+        assert!(reports.is_empty());
+    }
+
+    #[test]
+    fn a_hub_that_cannot_be_reached_is_an_error() {
+        let cache = tempfile::tempdir().unwrap();
+        // Nobody listens on a port that was just given back.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = fetch_from(&endpoint, cache.path(), "org/name")
+            .0
+            .unwrap_err();
+        assert_eq!(error.code(), "E048");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("expected config.json of org/name (revision main)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_model_that_the_hub_does_not_have_is_an_error() {
+        let cache = tempfile::tempdir().unwrap();
+        let (endpoint, server) = hub(1);
+        let error = fetch_from(&endpoint, cache.path(), "org/other")
+            .0
+            .unwrap_err();
+        server.join().unwrap();
+        assert_eq!(error.code(), "E048");
+        assert!(error.to_string().contains("404"), "{error}");
+    }
+
+    #[test]
+    fn the_progress_bar_takes_reports() {
+        let mut bar = progress_bar();
+        bar(Download {
+            file: "model.safetensors",
+            received: 1,
+            total: 2,
+        });
+        bar(Download {
+            file: "model.safetensors",
+            received: 2,
+            total: 2,
+        });
+    }
+}
