@@ -39,7 +39,10 @@ impl std::fmt::Debug for LanguageModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, config, .. } = self;
         let mut debug = f.debug_struct("LanguageModel");
-        debug.field("name", name).field("config", config).finish_non_exhaustive()
+        debug
+            .field("name", name)
+            .field("config", config)
+            .finish_non_exhaustive()
     }
 }
 
