@@ -94,12 +94,15 @@ pub enum ForwardError {
     Lost,
 }
 
-impl ForwardError {
-    pub(crate) fn refused(error: RunError) -> Self {
+impl From<RunError> for ForwardError {
+    /// A run that could not even start.
+    fn from(error: RunError) -> Self {
         let audit = Audit::default();
         Self::Run { error, audit }
     }
+}
 
+impl ForwardError {
     /// Returns the error's stable code.
     pub fn code(&self) -> &'static str {
         match self {

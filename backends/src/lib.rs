@@ -34,5 +34,5 @@ pub use value::Value;
 
 /// Iterates over every error code of this room, in order.
 pub fn codes() -> impl Iterator<Item = &'static interloom_engine::Code> {
-    error::CODES.iter()
+    error::CODES.iter().chain(files::CODES)
 }

@@ -124,7 +124,7 @@ impl Run {
             return Err(ForwardError::PanicAbort);
         }
         let _span = tracing::info_span!("run", name = self.name).entered();
-        let interleaver = self.setup.start().map_err(ForwardError::refused)?;
+        let interleaver = self.setup.start()?;
         let active = Active {
             binding: self.sites.binding(),
             interleaver,

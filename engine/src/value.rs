@@ -100,6 +100,8 @@ pub struct Misfit {
     pub found: String,
 }
 
+impl std::error::Error for Misfit {}
+
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected {}, found {}", self.expected, self.found)

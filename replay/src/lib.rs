@@ -1,1 +1,23 @@
-//! x
+//! Interloom opens up a neural network while it runs, and proves bit for bit what happened.
+//!
+//! Every exchange between a model and the mediators that intervene in it is written to a
+//! [`journal`]; a replay is compared with the journal exchange by exchange, and the first
+//! [`divergence`] is reported with both sides.
+//!
+//! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
+//! - [`Session`] records an experiment, or verifies a recording of it.
+//! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
+
+#![forbid(unsafe_code)]
+
+pub mod divergence;
+pub mod environment;
+mod error;
+pub mod experiments;
+pub mod journal;
+pub mod prelude;
+mod session;
+
+// The public interface.
+pub use error::{Error, codes};
+pub use session::{Conclusion, Mode, Session};

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod codes;
 pub mod config;
 pub mod error;
 pub mod gguf;
@@ -34,6 +35,7 @@ mod test_files;
 pub mod tokenizer;
 pub mod weights;
 
+pub(crate) use codes::CODES;
 pub use config::LlamaConfig;
 pub use error::FileError;
 pub use gguf::Gguf;

@@ -80,6 +80,11 @@ impl Batch {
         Tensor::from_data(data, device)
     }
 
+    /// Returns the tokens of all sequences, one after another.
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|&token| token as u32).collect()
+    }
+
     /// Returns the token at a position of a sequence.
     pub fn token(&self, sequence: usize, position: usize) -> usize {
         self.tokens[sequence * POSITIONS + position] as usize

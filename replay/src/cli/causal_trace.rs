@@ -1,0 +1,101 @@
+//! `interloom causal-trace`: where does an answer come from?
+
+use std::path::{Path, PathBuf};
+
+use anstream::println;
+use clap::Args;
+use interloom::experiments::{CausalTrace, TraceReport, verify};
+use interloom::journal::Policy;
+use interloom::{Error, Mode};
+
+use super::progress::Bars;
+use super::{Ending, report};
+
+/// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
+///
+/// A number is the share of the logit difference between answer and foil that patching restores: 0 is as after the
+/// corrupt prompt, 1 as after the clean one. The runs are recorded and then replayed.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or `hf:ORG/NAME`.
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// The prompt whose activations are put in.
+    #[arg(long, value_name = "TEXT")]
+    clean: String,
+    /// The prompt that they are put into, of as many tokens.
+    #[arg(long, value_name = "TEXT")]
+    corrupt: String,
+    /// The answer to the clean prompt: one token, most often with a space in front.
+    #[arg(long, value_name = "TEXT")]
+    answer: String,
+    /// The answer to the corrupt prompt: one token.
+    #[arg(long, value_name = "TEXT")]
+    foil: String,
+    /// Where to write block, position, token and restored share as comma-separated values.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Where to write the journal; an older journal there is replaced.
+    #[arg(long, value_name = "FILE", default_value = "causal-trace.ilj")]
+    journal: PathBuf,
+    /// Keep the values of all tensors in the journal, not only their digests.
+    #[arg(long)]
+    full: bool,
+    /// Do not replay the journal at the end.
+    #[arg(long)]
+    no_replay: bool,
+    /// The device: `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let experiment = CausalTrace {
+        model: arguments.model.clone(),
+        clean: arguments.clean.clone(),
+        corrupt: arguments.corrupt.clone(),
+        answer: arguments.answer.clone(),
+        foil: arguments.foil.clone(),
+        device: arguments.device.clone(),
+    };
+    let policy = if arguments.full {
+        Policy::Full
+    } else {
+        Policy::Digest
+    };
+    let mode = Mode::Record(arguments.journal.clone());
+    let (trace, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
+    show(arguments, &trace);
+    if let Some(path) = &arguments.csv {
+        write(path, &trace.csv())?;
+        println!("table: {}", path.display());
+    }
+    report::conclusion(&conclusion);
+    println!("journal: {}", arguments.journal.display());
+    if arguments.no_replay {
+        return Ok(Ending::Done);
+    }
+    println!("replaying it");
+    let conclusion = verify(&arguments.journal, None, &mut Bars::default())?;
+    Ok(report::conclusion(&conclusion))
+}
+
+fn show(arguments: &Arguments, trace: &TraceReport) {
+    let (answer, foil) = (&arguments.answer, &arguments.foil);
+    report::heading(&format!(
+        "Where does `{answer}` rather than `{foil}` come from?"
+    ));
+    println!(
+        "logit difference: clean {:+.3}, corrupt {:+.3}",
+        trace.clean, trace.corrupt
+    );
+    println!("restored share, by block and token (* differs between the prompts)\n");
+    println!("{}", trace.heat_map());
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|error| Error::Output {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,124 @@
+//! `interloom demo`: which head of a small trained model does what?
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anstream::println;
+use clap::Args;
+use interloom::experiments::{AblationReport, HeadAblation, HeadLine};
+use interloom::journal::Policy;
+use interloom::{Error, Mode};
+use interloom_backends::models::induction::{Induction, VOCABULARY};
+
+use super::progress::Bars;
+use super::{Ending, report};
+
+/// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
+const BAR_MAX: f64 = 24.0;
+
+/// Ablate each head of a trained two-layer transformer, record every exchange, and replay the journal in a new process.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Where to write the journal; an older journal there is replaced.
+    #[arg(long, value_name = "FILE", default_value = "interloom-demo.ilj")]
+    journal: PathBuf,
+    /// Keep the values of all tensors in the journal, not only their digests.
+    #[arg(long)]
+    full: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let experiment = HeadAblation::default();
+    introduce(&experiment);
+    let policy = if arguments.full {
+        Policy::Full
+    } else {
+        Policy::Digest
+    };
+    let mode = Mode::Record(arguments.journal.clone());
+    let (table, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
+    show(&table);
+    println!();
+    report::heading("The proof");
+    report::conclusion(&conclusion);
+    println!("journal: {}", arguments.journal.display());
+    println!(
+        "replaying it in a new process: interloom replay {}",
+        arguments.journal.display()
+    );
+    replay(&arguments.journal)
+}
+
+fn introduce(experiment: &HeadAblation) {
+    let provenance = Induction::provenance();
+    let known = |key: &str| provenance.get(key).map_or("?", String::as_str);
+    report::heading(
+        "Induction: a two-layer attention-only transformer that continues repeated sequences",
+    );
+    println!(
+        "trained from seed {} for {} steps, to a loss of {} nats; {} new sequences of random tokens that repeat themselves",
+        known("seed"),
+        known("steps"),
+        known("loss"),
+        experiment.sequences,
+    );
+    println!();
+}
+
+fn show(report: &AblationReport) {
+    report::heading("head   prefix matching   previous token   loss without it");
+    for line in &report.heads {
+        println!("{}", row(line));
+    }
+    println!(
+        "intact                                     {:.3}  {}",
+        report.intact.loss,
+        bar(report.intact.loss)
+    );
+    println!();
+    if let Some(needed) = report.most_needed() {
+        println!(
+            "Without L{}H{} the loss on the repeated part rises from {:.3} to {:.3}: it attends to the token before \
+             ({:.2}), and the induction heads of layer 1 build on what it writes.",
+            needed.layer,
+            needed.head,
+            report.intact.loss,
+            needed.ablated.loss,
+            needed.attention.previous_token,
+        );
+    }
+}
+
+fn row(line: &HeadLine) -> String {
+    format!(
+        "L{}H{}             {:.3}            {:.3}             {:.3}  {}",
+        line.layer,
+        line.head,
+        line.attention.prefix_matching,
+        line.attention.previous_token,
+        line.ablated.loss,
+        bar(line.ablated.loss)
+    )
+}
+
+fn bar(loss: f64) -> String {
+    let guessing = (VOCABULARY as f64).ln();
+    let length = (loss / guessing * BAR_MAX).round().clamp(0.0, BAR_MAX);
+    "█".repeat(length as usize)
+}
+
+/// Replays a journal in a process of its own, which knows nothing of this one but the file.
+fn replay(journal: &Path) -> Result<Ending, Error> {
+    let cannot = |error: std::io::Error| Error::Output {
+        path: "a new process".to_owned(),
+        reason: error.to_string(),
+    };
+    let program = std::env::current_exe().map_err(cannot)?;
+    let status = Command::new(program)
+        .arg("replay")
+        .arg(journal)
+        .status()
+        .map_err(cannot)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Ending::Child(code.unwrap_or(1)))
+}

@@ -1,0 +1,86 @@
+//! `interloom explain`: what does this error code mean?
+
+use anstream::{eprintln, println};
+use clap::Args;
+use interloom::codes;
+use interloom_engine::Code;
+
+use super::{Ending, report};
+
+/// Say what an error code means and what to do; without one, list all of them.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The code, such as E002.
+    #[arg(value_name = "CODE")]
+    code: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Ending {
+    match &arguments.code {
+        None => list(),
+        Some(code) => explain(code),
+    }
+}
+
+fn list() -> Ending {
+    for code in codes() {
+        println!("{}  {}", code.code, code.title);
+    }
+    Ending::Done
+}
+
+fn explain(asked: &str) -> Ending {
+    let same = |code: &&Code| code.code.eq_ignore_ascii_case(asked);
+    match codes().into_iter().find(same) {
+        Some(code) => {
+            report::heading(&format!("{}: {}", code.code, code.title));
+            println!("at fault: {}\n", code.at_fault.name());
+            println!("{}", wrapped(code.explanation, 80));
+            Ending::Done
+        }
+        None => {
+            eprintln!("no error code `{asked}`; `interloom explain` lists all of them");
+            Ending::Usage
+        }
+    }
+}
+
+/// Breaks a text into lines of at most `width` characters.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("one two  three four", 9), "one two\nthree\nfour");
+        assert_eq!(wrapped("", 9), "");
+    }
+
+    #[test]
+    fn codes_are_distinct_and_complete_sentences() {
+        let codes = codes();
+        for pair in codes.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{} twice", pair[0].code);
+        }
+        for code in codes {
+            assert!(code.explanation.ends_with('.'), "{}", code.code);
+            assert!(!code.title.ends_with('.'), "{}", code.code);
+        }
+    }
+}

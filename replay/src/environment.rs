@@ -1,0 +1,95 @@
+//! All that a run depends on besides its programme: gathered here, and nowhere else.
+
+use burn::module::Module;
+use interloom_backends::visit_parameters;
+
+use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy};
+use crate::session::tensor_parts;
+
+/// What the arithmetic of a run may depend on, under the only policy that there is so far: one thread, no fusion, no
+/// kernels chosen by timing.
+const ARITHMETIC: &str = "exact";
+
+/// Returns the head of a journal of `experiment`, with this build and this machine in it.
+pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
+    Head {
+        build: build(),
+        device: device.to_owned(),
+        cpu_features: cpu_features(),
+        arithmetic: ARITHMETIC.to_owned(),
+        policy,
+        schedule: "in-order".to_owned(),
+        ..Head::new(experiment)
+    }
+}
+
+/// Returns the digest of a model: of each parameter, by path, and of all of them.
+pub fn model_identity<M: Module>(name: &str, model: &M) -> ModelIdentity {
+    let mut parameters = Vec::new();
+    visit_parameters(model, |path, data| {
+        let (dtype, shape, data) = tensor_parts(data);
+        let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
+        parameters.push((path.to_owned(), digest));
+    });
+    ModelIdentity {
+        name: name.to_owned(),
+        digest: digest_of_all(&parameters),
+        parameters,
+    }
+}
+
+/// Returns the digest of a list of tokens.
+pub fn tokens_digest(tokens: &[u32]) -> Digest {
+    let bytes: Vec<u8> = tokens
+        .iter()
+        .flat_map(|token| token.to_le_bytes())
+        .collect();
+    Digest::of_tensor(DType::U32, &[tokens.len() as u64], &bytes)
+}
+
+fn digest_of_all(parameters: &[(String, Digest)]) -> Digest {
+    let mut bytes = Vec::new();
+    for (path, digest) in parameters {
+        // A length before each path: no two lists of parameters give the same bytes.
+        bytes.extend((path.len() as u64).to_le_bytes());
+        bytes.extend(path.as_bytes());
+        bytes.extend(digest.0);
+    }
+    Digest::of_bytes("model", &bytes)
+}
+
+fn build() -> Build {
+    let mut features = Vec::new();
+    if cfg!(feature = "cuda") {
+        features.push("cuda".to_owned());
+    }
+    Build {
+        rustc: env!("INTERLOOM_RUSTC").to_owned(),
+        target: env!("INTERLOOM_TARGET").to_owned(),
+        profile: env!("INTERLOOM_PROFILE").to_owned(),
+        features,
+    }
+}
+
+/// Returns the vector instructions that the tensor library may choose between at run time.
+#[cfg(target_arch = "x86_64")]
+fn cpu_features() -> Vec<String> {
+    let detected = [
+        ("avx", is_x86_feature_detected!("avx")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("sse4.2", is_x86_feature_detected!("sse4.2")),
+    ];
+    let present = detected.into_iter().filter(|&(_, present)| present);
+    present.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Returns the vector instructions that the tensor library may choose between at run time.
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_features() -> Vec<String> {
+    vec![std::env::consts::ARCH.to_owned()]
+}

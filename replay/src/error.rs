@@ -1,0 +1,180 @@
+//! What can go wrong, room by room.
+
+use interloom_backends::files::FileError;
+use interloom_backends::models::llama::LanguageModelError;
+use interloom_backends::{ForwardError, ModelError};
+use interloom_engine::{AtFault, Code};
+
+use crate::journal::JournalError;
+
+/// Anything that can go wrong with an experiment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A run failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A model cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model's files cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A journal cannot be written or read.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// A journal was recorded by an experiment that this program does not have.
+    #[error(
+        "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
+         with the program that recorded it, through `Session::open(Mode::Verify(path), head)`"
+    )]
+    UnknownExperiment {
+        /// The experiment's name.
+        name: String,
+        /// The experiments that this program has.
+        known: String,
+    },
+    /// An argument of an experiment is missing or of another type.
+    #[error(
+        "experiment `{experiment}` needs the argument `{argument}` ({expected}), found {found}"
+    )]
+    Argument {
+        /// The experiment.
+        experiment: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The two prompts of a comparison have different lengths.
+    #[error(
+        "the prompts must have equally many tokens to be patched position by position: `{clean}` has {clean_tokens} \
+         ({clean_split}), `{corrupt}` has {corrupt_tokens} ({corrupt_split}); reword one of them"
+    )]
+    UnequalPrompts {
+        /// The clean prompt.
+        clean: String,
+        /// How many tokens it has.
+        clean_tokens: usize,
+        /// Its tokens.
+        clean_split: String,
+        /// The corrupt prompt.
+        corrupt: String,
+        /// How many tokens it has.
+        corrupt_tokens: usize,
+        /// Its tokens.
+        corrupt_split: String,
+    },
+    /// The two prompts of a comparison cannot be told apart by the answers.
+    #[error(
+        "the clean and the corrupt prompt have the same logit difference ({difference:+.4}), so that there is nothing to \
+         restore; choose prompts or answers that differ"
+    )]
+    NothingToRestore {
+        /// The logit difference of both.
+        difference: f64,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}; choose another place")]
+    Output {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Returns the error's stable code, which `interloom explain` knows.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Forward(error) => error.code(),
+            Self::Model(error) => error.code(),
+            Self::File(error) => error.code(),
+            Self::Journal(error) => error.code(),
+            Self::UnknownExperiment { .. } => "E090",
+            Self::Argument { .. } => "E091",
+            Self::UnequalPrompts { .. } => "E092",
+            Self::NothingToRestore { .. } => "E093",
+            Self::Output { .. } => "E094",
+        }
+    }
+}
+
+impl From<LanguageModelError> for Error {
+    fn from(error: LanguageModelError) -> Self {
+        match error {
+            LanguageModelError::File(error) => Self::File(error),
+            LanguageModelError::Model(error) => Self::Model(error),
+            other => unreachable!("{other}"),
+        }
+    }
+}
+
+/// Returns what every code means, in order.
+pub fn codes() -> Vec<&'static Code> {
+    let mut codes: Vec<&Code> = interloom_engine::codes()
+        .chain(interloom_backends::codes())
+        .collect();
+    codes.extend(crate::journal::CODES);
+    codes.extend(CODES);
+    codes.sort_by_key(|code| code.code);
+    codes
+}
+
+const CODES: &[Code] = &[
+    Code::new(
+        "E080",
+        "the replay diverged",
+        AtFault::Mediator,
+        "An exchange of this run is not the recorded one. The report names the exchange, its mediator and its site, what \
+         was recorded and what came, and what is known of the cause: `class: value` with equal inputs means that the \
+         mediator's own arithmetic differs, `class: schedule` that another mediator or site came next, `class: \
+         environment` that the model, an input, a seed or the experiment is another one.",
+    ),
+    Code::new(
+        "E081",
+        "the environment differs from the recording",
+        AtFault::Environment,
+        "The head of the journal says what it was recorded with: build, device, vector instructions, seeds, model, inputs. \
+         Something of that is different now. Another device or build may still give equal exchanges, and whether it did is \
+         said beside; another model or input is another experiment. Parameters that changed are named.",
+    ),
+    Code::new(
+        "E090",
+        "unknown experiment",
+        AtFault::Misuse,
+        "A journal says which experiment it records, so that it can be made again. This program does not have that \
+         experiment. Journals of your own experiments are replayed by your own program: run the same code with \
+         `Mode::Verify` instead of `Mode::Record`.",
+    ),
+    Code::new(
+        "E091",
+        "an argument of the experiment is missing",
+        AtFault::Journal,
+        "The journal names an experiment that this program has, without an argument that it needs. It was recorded by \
+         another version.",
+    ),
+    Code::new(
+        "E092",
+        "the prompts have different token counts",
+        AtFault::Misuse,
+        "Causal tracing copies the residual stream of the clean prompt into the corrupt one, position by position, so that \
+         both must have equally many tokens. The message shows how each prompt is split.",
+    ),
+    Code::new(
+        "E093",
+        "there is nothing to restore",
+        AtFault::Misuse,
+        "The restored share is the distance from the corrupt to the clean logit difference that patching covers. Both \
+         prompts give the same difference, so that the share is not defined.",
+    ),
+    Code::new(
+        "E094",
+        "a file cannot be written",
+        AtFault::Environment,
+        "A result could not be written where it was asked for. The folder does not exist, is not writable, or the disk is full.",
+    ),
+];

@@ -1,0 +1,401 @@
+//! Causal tracing: where in a model, and at which token, does the answer come from?
+//!
+//! Two prompts of equal length differ in a word, and the model answers them differently. The residual stream of the
+//! *clean* prompt after a block, at one position, is put into a run on the *corrupt* prompt; how far the logit difference
+//! between answer and foil moves from its corrupt to its clean value is the *restored share* (activation patching: Vig et
+//! al. 2020, Meng et al. 2022). One block is one batch, in which each invoke patches its own position in its own row.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use interloom_backends::models::llama::LanguageModel;
+use interloom_backends::{Run, Value, parse_device};
+use interloom_engine::{Cx, Fault, Saved};
+
+use super::{HeatMap, Progress, text};
+use crate::environment;
+use crate::error::Error;
+use crate::journal::{Argument, Experiment, Policy};
+use crate::session::{Conclusion, Mode, Session};
+
+/// How many positions are patched in one batch.
+const BATCH_MAX: usize = 16;
+
+/// Patches the residual stream after every block, at every position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CausalTrace {
+    /// The model, as [`LanguageModel::load`] finds it.
+    pub model: String,
+    /// The prompt whose activations are put in.
+    pub clean: String,
+    /// The prompt that they are put into.
+    pub corrupt: String,
+    /// The answer to the clean prompt: one token.
+    pub answer: String,
+    /// The answer to the corrupt prompt: one token.
+    pub foil: String,
+    /// The device, as [`parse_device`] reads it.
+    pub device: String,
+}
+
+/// What patching shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceReport {
+    /// The logit difference, answer minus foil, after the clean prompt.
+    pub clean: f64,
+    /// The same after the corrupt prompt.
+    pub corrupt: f64,
+    /// The clean prompt's tokens as text.
+    pub tokens: Vec<String>,
+    /// Which tokens of the corrupt prompt are others.
+    pub differing: Vec<bool>,
+    /// One entry for each block and position, block by block.
+    pub restored: Vec<Restored>,
+}
+
+/// The effect of patching at one place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Restored {
+    /// After which block.
+    pub block: usize,
+    /// At which position.
+    pub position: usize,
+    /// The share of the logit difference that is restored: 0 is as corrupt, 1 as clean.
+    pub share: f64,
+}
+
+impl TraceReport {
+    /// Returns the restored share after a block at a position.
+    pub fn share(&self, block: usize, position: usize) -> f64 {
+        self.restored[block * self.tokens.len() + position].share
+    }
+
+    /// Returns how many blocks there are.
+    pub fn blocks(&self) -> usize {
+        self.restored.len() / self.tokens.len().max(1)
+    }
+
+    /// Returns the report as comma-separated values: block, position, token, restored share.
+    pub fn csv(&self) -> String {
+        let mut csv = String::from("block,position,token,restored\n");
+        for Restored {
+            block,
+            position,
+            share,
+        } in &self.restored
+        {
+            let token = self.tokens[*position].replace('"', "\"\"");
+            csv.push_str(&format!("{block},{position},\"{token}\",{share:.6}\n"));
+        }
+        csv
+    }
+
+    /// Returns the report as a picture: blocks downwards, positions across.
+    pub fn heat_map(&self) -> HeatMap {
+        let rows = (0..self.blocks()).map(|block| {
+            let shares = (0..self.tokens.len()).map(|position| self.share(block, position));
+            (format!("block {block}"), shares.collect())
+        });
+        HeatMap {
+            columns: self.tokens.clone(),
+            marked: self.differing.clone(),
+            rows: rows.collect(),
+        }
+    }
+}
+
+impl CausalTrace {
+    /// The experiment's name in journals.
+    pub const NAME: &'static str = "causal-trace";
+
+    pub(super) fn from_arguments(experiment: &Experiment) -> Result<Self, Error> {
+        let text = |argument| text(experiment, Self::NAME, argument);
+        Ok(Self {
+            model: text("model")?,
+            clean: text("clean")?,
+            corrupt: text("corrupt")?,
+            answer: text("answer")?,
+            foil: text("foil")?,
+            device: text("device")?,
+        })
+    }
+
+    fn describe(&self) -> Experiment {
+        let arguments = [
+            ("model", &self.model),
+            ("clean", &self.clean),
+            ("corrupt", &self.corrupt),
+            ("answer", &self.answer),
+            ("foil", &self.foil),
+            ("device", &self.device),
+        ];
+        let arguments =
+            arguments.map(|(name, value)| (name.to_owned(), Argument::Text(value.clone())));
+        Experiment {
+            name: Self::NAME.to_owned(),
+            arguments: BTreeMap::from(arguments),
+        }
+    }
+
+    /// Makes the experiment: one run on each prompt, and one batch for each block and 16 positions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] and [`Error::Model`] if the model cannot be used or a prompt does not fit it;
+    /// [`Error::UnequalPrompts`] and [`Error::NothingToRestore`] if the prompts cannot be compared; [`Error::Forward`] if
+    /// a run fails; [`Error::Journal`] if the journal cannot be written or read.
+    pub fn run(
+        &self,
+        mode: Mode,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<(TraceReport, Conclusion), Error> {
+        let device = parse_device(&self.device)?;
+        progress.begin("loading the model", 1);
+        let lm = LanguageModel::load(&self.model, &device)?;
+        progress.step();
+        let prompts = self.prompts(&lm)?;
+        let mut head = environment::head(self.describe(), &self.device, policy);
+        progress.begin("digesting the model", 1);
+        head.model = Some(environment::model_identity(&self.model, &**lm.model()));
+        progress.step();
+        head.inputs = vec![
+            (
+                "clean".to_owned(),
+                environment::tokens_digest(&prompts.clean),
+            ),
+            (
+                "corrupt".to_owned(),
+                environment::tokens_digest(&prompts.corrupt),
+            ),
+        ];
+        let session = Session::open(mode, head)?;
+        Trace {
+            lm,
+            prompts,
+            session,
+            progress,
+        }
+        .finish()
+    }
+
+    fn prompts(&self, lm: &LanguageModel) -> Result<Prompts, Error> {
+        let (clean, corrupt) = (lm.encode(&self.clean)?, lm.encode(&self.corrupt)?);
+        if clean.len() != corrupt.len() {
+            let split = |tokens: &[u32]| token_texts(lm, tokens).join("|");
+            return Err(Error::UnequalPrompts {
+                clean: self.clean.clone(),
+                clean_tokens: clean.len(),
+                clean_split: split(&clean),
+                corrupt: self.corrupt.clone(),
+                corrupt_tokens: corrupt.len(),
+                corrupt_split: split(&corrupt),
+            });
+        }
+        Ok(Prompts {
+            answer: lm.tokenizer().single(&self.answer)?,
+            foil: lm.tokenizer().single(&self.foil)?,
+            clean,
+            corrupt,
+        })
+    }
+}
+
+struct Prompts {
+    clean: Vec<u32>,
+    corrupt: Vec<u32>,
+    answer: u32,
+    foil: u32,
+}
+
+/// The experiment under way.
+struct Trace<'a> {
+    lm: LanguageModel,
+    prompts: Prompts,
+    session: Session,
+    progress: &'a mut dyn Progress,
+}
+
+impl Trace<'_> {
+    fn finish(mut self) -> Result<(TraceReport, Conclusion), Error> {
+        let (blocks, positions) = (self.lm.config().layers, self.prompts.clean.len());
+        let batches = blocks * positions.div_ceil(BATCH_MAX);
+        self.progress.begin("patching", (2 + batches) as u64);
+
+        let (clean, residuals) = self.clean(blocks)?;
+        let corrupt = self.corrupt()?;
+        if clean == corrupt {
+            return Err(Error::NothingToRestore { difference: clean });
+        }
+        let mut restored = Vec::with_capacity(blocks * positions);
+        for (block, residual) in residuals.into_iter().enumerate() {
+            for start in (0..positions).step_by(BATCH_MAX) {
+                let range = start..(start + BATCH_MAX).min(positions);
+                let patched = self.patched(block, range.clone(), &residual)?;
+                let shares = range.zip(patched).map(|(position, difference)| Restored {
+                    block,
+                    position,
+                    share: (difference - corrupt) / (clean - corrupt),
+                });
+                restored.extend(shares);
+            }
+        }
+        let pairs = self.prompts.clean.iter().zip(&self.prompts.corrupt);
+        let report = TraceReport {
+            clean,
+            corrupt,
+            tokens: token_texts(&self.lm, &self.prompts.clean),
+            differing: pairs.map(|(clean, corrupt)| clean != corrupt).collect(),
+            restored,
+        };
+        Ok((report, self.session.finish()?))
+    }
+
+    /// Runs the clean prompt, and keeps the residual stream after each block.
+    fn clean(&mut self, blocks: usize) -> Result<(f64, Vec<Tensor<3>>), Error> {
+        let mut run = Run::new("clean", self.lm.sites());
+        let residuals = run.mediator("residual stream", move |cx| async move {
+            let mut residuals: Vec<Tensor<3>> = Vec::with_capacity(blocks);
+            for block in 0..blocks {
+                residuals.push(cx.output(&format!("layers.{block}")).await?.tensor()?);
+            }
+            Ok(residuals)
+        });
+        let (answer, foil) = (self.prompts.answer, self.prompts.foil);
+        let difference = run.mediator("logits", move |cx| logit_difference(cx, answer, foil));
+        self.make(run, &[&self.prompts.clean.clone()])?;
+        Ok((saved(&difference), residuals.take().unwrap_or_default()))
+    }
+
+    /// Runs the corrupt prompt.
+    fn corrupt(&mut self) -> Result<f64, Error> {
+        let mut run = Run::new("corrupt", self.lm.sites());
+        let (answer, foil) = (self.prompts.answer, self.prompts.foil);
+        let difference = run.mediator("logits", move |cx| logit_difference(cx, answer, foil));
+        self.make(run, &[&self.prompts.corrupt.clone()])?;
+        Ok(saved(&difference))
+    }
+
+    /// Patches one position in each row of a batch of corrupt prompts, after one block.
+    fn patched(
+        &mut self,
+        block: usize,
+        positions: std::ops::Range<usize>,
+        residual: &Tensor<3>,
+    ) -> Result<Vec<f64>, Error> {
+        let mut run = Run::new(format!("block {block}"), self.lm.sites());
+        let (answer, foil) = (self.prompts.answer, self.prompts.foil);
+        let invoke = |position: usize| {
+            let residual = residual.clone();
+            run.invoke(
+                format!("patch position {position}"),
+                1,
+                move |cx| async move {
+                    let path = format!("layers.{block}");
+                    let corrupt: Tensor<3> = cx.output(&path).await?.tensor()?;
+                    cx.set_output(&path, patch(corrupt, &residual, position))
+                        .await?;
+                    logit_difference(cx, answer, foil).await
+                },
+            )
+        };
+        let differences: Vec<Saved<f64>> = positions.map(invoke).collect();
+        let corrupt = self.prompts.corrupt.clone();
+        self.make(run, &vec![corrupt.as_slice(); differences.len()])?;
+        Ok(differences.iter().map(saved).collect())
+    }
+
+    fn make(&mut self, run: Run, prompts: &[&[u32]]) -> Result<(), Error> {
+        self.session.run(run, || self.lm.logits(prompts))?;
+        self.progress.step();
+        Ok(())
+    }
+}
+
+/// Puts one position of the clean residual stream into the corrupt one, both `[1, position, width]`.
+fn patch(corrupt: Tensor<3>, clean: &Tensor<3>, position: usize) -> Tensor<3> {
+    let [_, _, width] = corrupt.dims();
+    let range = [0..1, position..position + 1, 0..width];
+    let clean = clean.clone().slice(range.clone());
+    corrupt.slice_assign(range, clean)
+}
+
+/// Reads the logits, and returns how much more likely the answer is than the foil at the last position, in nats.
+async fn logit_difference(cx: Cx<Value>, answer: u32, foil: u32) -> Result<f64, Fault> {
+    let logits: Tensor<3> = cx.output("").await?.tensor()?;
+    let [_, positions, _] = logits.dims();
+    let logit = |token: u32| {
+        let token = token as usize;
+        let logit = logits
+            .clone()
+            .slice([0..1, positions - 1..positions, token..token + 1]);
+        f64::from(logit.into_scalar::<f32>())
+    };
+    Ok(logit(answer) - logit(foil))
+}
+
+fn saved(difference: &Saved<f64>) -> f64 {
+    difference
+        .take()
+        .expect("the run has succeeded, and with it its mediators")
+}
+
+fn token_texts(lm: &LanguageModel, tokens: &[u32]) -> Vec<String> {
+    tokens
+        .iter()
+        .map(|&token| lm.tokenizer().token_text(token))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> TraceReport {
+        let share = |index: usize| Restored {
+            block: index / 2,
+            position: index % 2,
+            share: index as f64 / 4.0,
+        };
+        TraceReport {
+            clean: 3.0,
+            corrupt: -1.0,
+            tokens: vec!["The".to_owned(), " \"x\",".to_owned()],
+            differing: vec![false, true],
+            restored: (0..4).map(share).collect(),
+        }
+    }
+
+    #[test]
+    fn csv_quotes_tokens() {
+        insta::assert_snapshot!(report().csv(), @r#"
+        block,position,token,restored
+        0,0,"The",0.000000
+        0,1," ""x"",",0.250000
+        1,0,"The",0.500000
+        1,1," ""x"",",0.750000
+        "#);
+    }
+
+    #[test]
+    fn arguments_round_trip() {
+        let trace = CausalTrace {
+            model: "m".to_owned(),
+            clean: "a".to_owned(),
+            corrupt: "b".to_owned(),
+            answer: "c".to_owned(),
+            foil: "d".to_owned(),
+            device: "cpu".to_owned(),
+        };
+        let described = trace.describe();
+        assert_eq!(CausalTrace::from_arguments(&described).unwrap(), trace);
+        for name in described.arguments.keys() {
+            let mut cut = described.clone();
+            cut.arguments.remove(name);
+            assert_eq!(
+                CausalTrace::from_arguments(&cut).unwrap_err().code(),
+                "E091"
+            );
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Experiments that the program knows, so that it can make them again from a journal alone.
+
+mod ablation;
+mod causal_trace;
+mod heat_map;
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::journal::{Argument, Experiment, Head, JournalReader, Policy};
+use crate::session::{Conclusion, Mode};
+
+pub use ablation::{AblationReport, HeadAblation, HeadLine};
+pub use causal_trace::{CausalTrace, Restored, TraceReport};
+pub use heat_map::HeatMap;
+
+/// Somebody who is told how far long work has come.
+pub trait Progress {
+    /// Some work begins that has `steps` steps.
+    fn begin(&mut self, what: &str, steps: u64);
+
+    /// One step is done.
+    fn step(&mut self);
+}
+
+/// Nobody.
+impl Progress for () {
+    fn begin(&mut self, _: &str, _: u64) {}
+
+    fn step(&mut self) {}
+}
+
+/// An experiment that can be made from its name and its arguments.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Known {
+    /// Ablating each head of the induction transformer.
+    HeadAblation(HeadAblation),
+    /// Patching the residual stream of a language model, position by position.
+    CausalTrace(CausalTrace),
+}
+
+impl Known {
+    /// Returns the experiment that a journal's head describes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExperiment`] if this program does not have it; [`Error::Argument`] if it lacks an argument.
+    pub fn from_head(head: &Head) -> Result<Self, Error> {
+        let experiment = &head.experiment;
+        match experiment.name.as_str() {
+            HeadAblation::NAME => HeadAblation::from_arguments(experiment).map(Self::HeadAblation),
+            CausalTrace::NAME => CausalTrace::from_arguments(experiment).map(Self::CausalTrace),
+            name => Err(Error::UnknownExperiment {
+                name: name.to_owned(),
+                known: [HeadAblation::NAME, CausalTrace::NAME].join(", "),
+            }),
+        }
+    }
+
+    /// Makes the experiment.
+    ///
+    /// # Errors
+    ///
+    /// Whatever can go wrong with its model, its runs and its journal.
+    pub fn run(
+        &self,
+        mode: Mode,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<Conclusion, Error> {
+        match self {
+            Self::HeadAblation(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
+            Self::CausalTrace(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
+        }
+    }
+
+    /// Takes another model, such as the same one at another place.
+    pub fn set_model(&mut self, model: &str) {
+        match self {
+            // Its model is part of the program.
+            Self::HeadAblation(_) => {}
+            Self::CausalTrace(experiment) => experiment.model = model.to_owned(),
+        }
+    }
+}
+
+/// Makes the experiment of a journal again, and compares every exchange.
+///
+/// `model` says where the model is now, if it is not where it was.
+///
+/// # Errors
+///
+/// As [`Known::from_head`] and [`Known::run`]; a divergence is no error.
+pub fn verify(
+    journal: &Path,
+    model: Option<&str>,
+    progress: &mut dyn Progress,
+) -> Result<Conclusion, Error> {
+    let reader = JournalReader::open(journal)?;
+    let mut known = Known::from_head(reader.head())?;
+    if let Some(model) = model {
+        known.set_model(model);
+    }
+    let policy = reader.head().policy;
+    known.run(Mode::Verify(journal.to_owned()), policy, progress)
+}
+
+/// Takes a text argument out of a journal's head.
+fn text(
+    experiment: &Experiment,
+    of: &'static str,
+    argument: &'static str,
+) -> Result<String, Error> {
+    match experiment.arguments.get(argument) {
+        Some(Argument::Text(text)) => Ok(text.clone()),
+        other => Err(missing(of, argument, "a text", other)),
+    }
+}
+
+/// Takes a count out of a journal's head.
+fn count(experiment: &Experiment, of: &'static str, argument: &'static str) -> Result<u64, Error> {
+    const EXPECTED: &str = "a whole number that is not negative";
+    match experiment.arguments.get(argument) {
+        Some(value @ Argument::Int(count)) => {
+            u64::try_from(*count).map_err(|_| missing(of, argument, EXPECTED, Some(value)))
+        }
+        other => Err(missing(of, argument, EXPECTED, other)),
+    }
+}
+
+fn missing(
+    experiment: &'static str,
+    argument: &'static str,
+    expected: &'static str,
+    found: Option<&Argument>,
+) -> Error {
+    let found = found.map_or("nothing".to_owned(), |found| format!("{found:?}"));
+    Error::Argument {
+        experiment,
+        argument,
+        expected,
+        found,
+    }
+}

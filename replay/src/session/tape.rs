@@ -1,0 +1,167 @@
+//! Where the exchanges of a session go to, and what they are compared with.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+
+use super::Conclusion;
+use crate::divergence::{Comparer, EnvironmentReport};
+use crate::journal::{
+    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Record,
+    RunEnd, RunStart, Sink,
+};
+
+/// The journal of a session, being written or being compared with.
+///
+/// To verify is to record into nothing, for the numbers and digests, and to compare on the way.
+pub(super) enum Tape {
+    Record(JournalWriter<File>),
+    Verify {
+        live: JournalWriter<Nowhere>,
+        recorded: Box<Head>,
+        comparer: Comparer<Recorded>,
+    },
+}
+
+type Recorded = Box<dyn Iterator<Item = Result<Record, JournalError>>>;
+
+impl Tape {
+    pub(super) fn record(path: &Path, head: &Head) -> Result<Self, JournalError> {
+        JournalWriter::create(path, head).map(Self::Record)
+    }
+
+    pub(super) fn verify(path: &Path, head: &Head) -> Result<Self, JournalError> {
+        let reader: JournalReader<BufReader<File>> = JournalReader::open(path)?;
+        let recorded = Box::new(reader.head().clone());
+        let records: Recorded = Box::new(reader.records());
+        let mut comparer = Comparer::new(records);
+        comparer.head(head);
+        Ok(Self::Verify {
+            live: JournalWriter::new(Nowhere, "this run", head)?,
+            recorded,
+            comparer,
+        })
+    }
+
+    /// Starts a run, and returns its number.
+    pub(super) fn start_run(&mut self, mut start: RunStart) -> Result<u32, JournalError> {
+        match self {
+            Self::Record(writer) => {
+                start.run = writer.next_run();
+                writer.start_run(&start)?;
+            }
+            Self::Verify { live, comparer, .. } => {
+                start.run = live.next_run();
+                live.start_run(&start)?;
+                comparer.start_run(&start);
+            }
+        }
+        Ok(start.run)
+    }
+
+    /// Returns the number of a path, which is written at its first use.
+    pub(super) fn path(&mut self, text: &str) -> Result<u32, JournalError> {
+        match self {
+            Self::Record(writer) => writer.path(text),
+            Self::Verify { live, comparer, .. } => {
+                let id = live.path(text)?;
+                comparer.path(id, text);
+                Ok(id)
+            }
+        }
+    }
+
+    pub(super) fn tensor(
+        &mut self,
+        digest: &Digest,
+        dtype: DType,
+        shape: &[u64],
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => writer.tensor(digest, dtype, shape, bytes).map(|_| ()),
+            Self::Verify { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn exchange(&mut self, mut exchange: Exchange) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => {
+                exchange.index = writer.next_index();
+                writer.exchange(&exchange)
+            }
+            Self::Verify { live, comparer, .. } => {
+                exchange.index = live.next_index();
+                comparer.observe(&exchange);
+                live.exchange(&exchange)
+            }
+        }
+    }
+
+    pub(super) fn end_run(&mut self, outcome: Outcome) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => writer.end_run(outcome).map(|_| ()),
+            Self::Verify { live, comparer, .. } => {
+                let run = live.next_run().saturating_sub(1);
+                let digest = live.end_run(outcome.clone())?;
+                let exchanges = live.next_index();
+                comparer.end_run(&RunEnd {
+                    run,
+                    exchanges,
+                    outcome,
+                    digest,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, key: &str, value: &str) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => writer.note(key, value),
+            Self::Verify { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(self, head: &Head) -> Result<Conclusion, JournalError> {
+        match self {
+            Self::Record(writer) => {
+                let summary = writer.finish()?;
+                Ok(Conclusion::Recorded {
+                    exchanges: summary.exchanges,
+                    digest: summary.digest,
+                    bytes: summary.bytes,
+                })
+            }
+            Self::Verify {
+                live,
+                recorded,
+                comparer,
+            } => {
+                let comparison = comparer.finish()?;
+                Ok(Conclusion::Verified {
+                    exchanges: comparison.exchanges,
+                    digest: live.finish()?.digest,
+                    divergence: comparison.divergence.map(Box::new),
+                    environment: EnvironmentReport::between(&recorded, head),
+                })
+            }
+        }
+    }
+}
+
+/// A sink that keeps nothing.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Nowhere {}
