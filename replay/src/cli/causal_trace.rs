@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// Where to write block, position, token and restored share as comma-separated values.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Where to write the heat map as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Where to write the journal; an older journal there is replaced.
     #[arg(long, value_name = "FILE", default_value = "causal-trace.ilj")]
     journal: PathBuf,
@@ -69,6 +72,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     if let Some(path) = &arguments.csv {
         write(path, &trace.csv())?;
         println!("table: {}", path.display());
+    }
+    if let Some(path) = &arguments.svg {
+        let title = format!(
+            "{} rather than {}",
+            arguments.answer.trim(),
+            arguments.foil.trim()
+        );
+        write(path, &trace.heat_map().svg(&title))?;
+        println!("picture: {}", path.display());
     }
     report::conclusion(&conclusion);
     println!("journal: {}", arguments.journal.display());

@@ -1,4 +1,4 @@
-//! A table of numbers as a picture in a terminal.
+//! A table of numbers as a picture, in a terminal or as SVG.
 
 use std::fmt;
 
@@ -56,7 +56,51 @@ impl fmt::Display for HeatMap {
     }
 }
 
+/// The size of a cell of the SVG, and the room for headings, in pixels.
+const CELL: (usize, usize) = (64, 16);
+const MARGIN: (usize, usize) = (80, 44);
+
 impl HeatMap {
+    /// Returns the picture as SVG, with `title` above it.
+    pub fn svg(&self, title: &str) -> String {
+        let (width, height) = CELL;
+        let (left, top) = MARGIN;
+        let full_width = left + self.columns.len() * width + 8;
+        let full_height = top + self.rows.len() * height + 8;
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_width} {full_height}\" \
+             font-family=\"sans-serif\" font-size=\"11\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+        );
+        let mut text = |x: usize, y: usize, anchor: &str, fill: &str, text: &str| {
+            svg.push_str(&format!(
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{}</text>\n",
+                escaped(text)
+            ));
+        };
+        text(left, 16, "start", "black", title);
+        for (column, heading) in self.headings().iter().enumerate() {
+            text(
+                left + column * width + width / 2,
+                top - 6,
+                "middle",
+                "black",
+                heading,
+            );
+        }
+        for (row, (name, _)) in self.rows.iter().enumerate() {
+            text(left - 6, top + row * height + 12, "end", "black", name);
+        }
+        for (row, (_, shares)) in self.rows.iter().enumerate() {
+            for (column, share) in shares.iter().enumerate() {
+                let (x, y) = (left + column * width, top + row * height);
+                svg.push_str(&cell(x, y, *share));
+            }
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+
     fn headings(&self) -> Vec<String> {
         let marked = self.marked.iter().chain(std::iter::repeat(&false));
         let heading = |(text, marked): (&String, &bool)| {
@@ -65,6 +109,28 @@ impl HeatMap {
         };
         self.columns.iter().zip(marked).map(heading).collect()
     }
+}
+
+/// Returns a cell of the SVG, from white for 0 to blue for 1, with its number.
+fn cell(x: usize, y: usize, share: f64) -> String {
+    let (width, height) = CELL;
+    let pale = 1.0 - share.clamp(0.0, 1.0);
+    let channel = |strong: f64| (strong + (255.0 - strong) * pale).round() as u8;
+    let (red, green, blue) = (channel(30.0), channel(90.0), channel(200.0));
+    let ink = if pale < 0.5 { "white" } else { "black" };
+    format!(
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"#{red:02x}{green:02x}{blue:02x}\"/>\
+         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"{ink}\">{}</text>\n",
+        x + width / 2,
+        y + 12,
+        number(share)
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// Rounds to two digits, without a negative zero.
@@ -119,6 +185,19 @@ mod tests {
         block 0   0.00     1.00  0.00
         block 10 -0.25     0.50  1.20
         ");
+    }
+
+    #[test]
+    fn the_svg_has_a_cell_for_each_share_and_no_stray_markup() {
+        let map = HeatMap {
+            columns: vec!["<s>".to_owned(), "b".to_owned()],
+            marked: vec![],
+            rows: vec![("block 0".to_owned(), vec![0.0, 1.0])],
+        };
+        let svg = map.svg("a & b");
+        assert_eq!(svg.matches("<rect x").count(), 2);
+        assert!(svg.contains("a &amp; b") && svg.contains("&lt;s&gt;") && !svg.contains("<s>"));
+        assert!(svg.contains("#ffffff") && svg.contains("#1e5ac8"));
     }
 
     #[test]

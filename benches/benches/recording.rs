@@ -1,0 +1,74 @@
+//! What recording costs: a forward pass of SmolLM2, plain and with every block's output read and recorded by digest.
+//!
+//! Needs `scripts/fetch-smollm2`; without the model it says so and measures the induction transformer only.
+
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use interloom::prelude::*;
+use interloom_backends::models::induction::Sampler;
+
+fn induction(criterion: &mut Criterion) {
+    let device = Device::flex();
+    let model = Induction::trained(&device);
+    let tokens = Sampler::new(1).batch(8).tokens(&device);
+    let mut group = criterion.benchmark_group("induction, 8 sequences");
+    group.bench_function("plain", |bencher| {
+        bencher.iter(|| model.forward(tokens.clone()).into_data());
+    });
+    group.bench_function("two layers recorded", |bencher| {
+        let (mut session, _folder) = recording();
+        bencher.iter(|| {
+            let mut run = Run::new("read", model.sites());
+            run.mediator("residual stream", |cx| async move {
+                cx.output("layers.0").await?;
+                cx.output("layers.1").await
+            });
+            session.run(run, || model.forward(tokens.clone()).into_data())
+        });
+    });
+    group.finish();
+}
+
+fn smollm2(criterion: &mut Criterion) {
+    let device = Device::flex();
+    let lm = match LanguageModel::load("smollm2-135m", &device) {
+        Ok(lm) => lm,
+        Err(error) => return eprintln!("SmolLM2 is not measured: {error}"),
+    };
+    let prompt = lm
+        .encode("The Eiffel Tower is located in the city of")
+        .expect("a short prompt");
+    let blocks = lm.config().layers;
+    let mut group = criterion.benchmark_group("SmolLM2-135M, 10 tokens");
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(20));
+    group.bench_function("plain", |bencher| {
+        bencher.iter(|| lm.logits(&[&prompt]).into_data());
+    });
+    group.bench_function("every block recorded", |bencher| {
+        let (mut session, _folder) = recording();
+        bencher.iter(|| {
+            let mut run = Run::new("read", lm.sites());
+            run.mediator("residual stream", move |cx| async move {
+                for block in 0..blocks {
+                    cx.output(&format!("layers.{block}")).await?;
+                }
+                Ok(())
+            });
+            session.run(run, || lm.logits(&[&prompt]).into_data())
+        });
+    });
+    group.finish();
+}
+
+fn recording() -> (Session, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let head = environment::head(Experiment::default(), "cpu", Policy::Digest);
+    let mode = Mode::Record(folder.path().join("bench.ilj"));
+    (Session::open(mode, head).expect("a new journal"), folder)
+}
+
+criterion_group!(benches, induction, smollm2);
+criterion_main!(benches);
