@@ -1,0 +1,364 @@
+//! Which fields of two exchanges differ, and where in their values.
+
+use super::{Class, FieldDifference, Line, TensorPair};
+use crate::journal::{Exchange, FaultLine, RunStart, SiteRef, ValueTree};
+
+/// The texts that the numbers in one side's exchanges stand for.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) paths: Vec<String>,
+    pub(super) mediators: Vec<String>,
+}
+
+impl Names {
+    pub(super) fn start_run(&mut self, start: &RunStart) {
+        self.mediators = start
+            .mediators
+            .iter()
+            .map(|line| line.name.clone())
+            .collect();
+    }
+
+    pub(super) fn add_path(&mut self, id: u32, text: &str) {
+        // Numbers come without gaps; a later text for a known number replaces the first.
+        let id = id as usize;
+        if id < self.paths.len() {
+            self.paths[id] = text.to_owned();
+        } else if id == self.paths.len() {
+            self.paths.push(text.to_owned());
+        }
+    }
+
+    pub(super) fn mediator(&self, position: u32) -> String {
+        match self.mediators.get(position as usize) {
+            Some(name) => name.clone(),
+            None => format!("#{position}"),
+        }
+    }
+
+    fn path(&self, id: u32) -> Option<&str> {
+        self.paths.get(id as usize).map(String::as_str)
+    }
+
+    fn site(&self, site: SiteRef) -> String {
+        match self.path(site.path) {
+            Some(path) => format!("{path}.i{}", site.iteration),
+            None => format!("path {}.i{}", site.path, site.iteration),
+        }
+    }
+
+    pub(super) fn line(&self, exchange: &Exchange) -> Line {
+        Line {
+            index: exchange.index,
+            mediator: self.mediator(exchange.mediator),
+            event: exchange.event,
+            asked: exchange.asked.map(|site| self.site(site)),
+            at: exchange.at.map(|site| self.site(site)),
+            result: exchange.result,
+            value: exchange.value.clone(),
+            fault: exchange.fault.clone(),
+            origin: exchange.origin.clone(),
+        }
+    }
+}
+
+/// What was found between two exchanges.
+pub(super) struct Found {
+    pub(super) class: Class,
+    pub(super) differences: Vec<FieldDifference>,
+    pub(super) tensors: Option<TensorPair>,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) names: &'a Names,
+}
+
+impl Named<'_> {
+    fn site(&self, site: Option<SiteRef>) -> String {
+        site.map_or_else(|| "none".to_owned(), |site| self.names.site(site))
+    }
+}
+
+/// Whether two exchanges are the same but for their index and origin.
+pub(super) fn alike(recorded: Named<'_>, live: Named<'_>) -> bool {
+    let (a, b) = (recorded.exchange, live.exchange);
+    same_schedule(recorded, live) && same_protocol(recorded, live) && a.value == b.value
+}
+
+/// Compares two exchanges; `None` if they are equal.
+pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
+    let (a, b) = (recorded.exchange, live.exchange);
+    if a.index == b.index && a.run == b.run && alike(recorded, live) {
+        return None;
+    }
+    let class = if !same_schedule(recorded, live) {
+        Class::Schedule
+    } else if a.index != b.index || a.run != b.run || !same_protocol(recorded, live) {
+        Class::Protocol
+    } else {
+        Class::Value
+    };
+    let mut values = ValueDifferences::default();
+    values.options(&a.value, &b.value);
+    let mut differences = Vec::new();
+    add(
+        &mut differences,
+        "mediator",
+        recorded.mediator(),
+        live.mediator(),
+    );
+    add(&mut differences, "at", recorded.site(a.at), live.site(b.at));
+    add(
+        &mut differences,
+        "event",
+        a.event.name().into(),
+        b.event.name().into(),
+    );
+    add(
+        &mut differences,
+        "asked",
+        recorded.site(a.asked),
+        live.site(b.asked),
+    );
+    add(
+        &mut differences,
+        "result",
+        a.result.name().into(),
+        b.result.name().into(),
+    );
+    add(
+        &mut differences,
+        "fault",
+        fault_text(&a.fault),
+        fault_text(&b.fault),
+    );
+    add(
+        &mut differences,
+        "index",
+        a.index.to_string(),
+        b.index.to_string(),
+    );
+    add(
+        &mut differences,
+        "run",
+        a.run.to_string(),
+        b.run.to_string(),
+    );
+    differences.extend(values.into_fields());
+    Some(Found {
+        class,
+        differences,
+        tensors: values_pair(&a.value, &b.value),
+    })
+}
+
+impl Named<'_> {
+    fn mediator(&self) -> String {
+        self.names.mediator(self.exchange.mediator)
+    }
+}
+
+fn same_schedule(recorded: Named<'_>, live: Named<'_>) -> bool {
+    recorded.exchange.mediator == live.exchange.mediator
+        && same_site(recorded, recorded.exchange.at, live, live.exchange.at)
+}
+
+fn same_protocol(recorded: Named<'_>, live: Named<'_>) -> bool {
+    let (a, b) = (recorded.exchange, live.exchange);
+    a.event == b.event
+        && a.result == b.result
+        && a.fault == b.fault
+        && same_site(recorded, a.asked, live, b.asked)
+}
+
+/// Sites are compared by text: each side numbers its paths for itself.
+fn same_site(a: Named<'_>, site_a: Option<SiteRef>, b: Named<'_>, site_b: Option<SiteRef>) -> bool {
+    match (site_a, site_b) {
+        (None, None) => true,
+        (Some(site_a), Some(site_b)) => {
+            let texts = (a.names.path(site_a.path), b.names.path(site_b.path));
+            let same_path = match texts {
+                (Some(text_a), Some(text_b)) => text_a == text_b,
+                // Without texts the numbers are all there is.
+                (None, None) => site_a.path == site_b.path,
+                _ => false,
+            };
+            same_path && site_a.iteration == site_b.iteration
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn add(
+    differences: &mut Vec<FieldDifference>,
+    field: &str,
+    recorded: String,
+    live: String,
+) {
+    if recorded != live {
+        differences.push(FieldDifference {
+            field: field.to_owned(),
+            recorded,
+            live,
+        });
+    }
+}
+
+fn fault_text(fault: &Option<FaultLine>) -> String {
+    match fault {
+        Some(fault) => format!("{}: {}", fault.code, fault.message),
+        None => "none".to_owned(),
+    }
+}
+
+const VALUE_DIFFERENCES_SHOWN: usize = 4;
+
+#[derive(Default)]
+struct ValueDifferences {
+    shown: Vec<FieldDifference>,
+    count: usize,
+}
+
+impl ValueDifferences {
+    fn options(&mut self, recorded: &Option<ValueTree>, live: &Option<ValueTree>) {
+        match (recorded, live) {
+            (Some(recorded), Some(live)) => self.walk(&mut String::new(), recorded, live),
+            (None, None) => {}
+            _ => {
+                let text = |value: &Option<ValueTree>| {
+                    value
+                        .as_ref()
+                        .map_or("none".to_owned(), ValueTree::to_string)
+                };
+                self.push("", "", text(recorded), text(live));
+            }
+        }
+    }
+
+    fn walk(&mut self, place: &mut String, recorded: &ValueTree, live: &ValueTree) {
+        use ValueTree::{List, Map, Tensor, Tuple};
+        match (recorded, live) {
+            (Tuple(a), Tuple(b)) | (List(a), List(b)) if a.len() == b.len() => {
+                for (position, (a, b)) in a.iter().zip(b).enumerate() {
+                    self.walk_in(place, &format!("[{position}]"), a, b);
+                }
+            }
+            (Map(a), Map(b)) if same_keys(a, b) => {
+                for ((key, a), (_, b)) in a.iter().zip(b) {
+                    self.walk_in(place, &format!(".{}", key.escape_debug()), a, b);
+                }
+            }
+            (Tensor { dtype: a, .. }, Tensor { dtype: b, .. }) if a != b => {
+                self.push(place, "type", a.to_string(), b.to_string());
+            }
+            (Tensor { shape: a, .. }, Tensor { shape: b, .. }) if a != b => {
+                self.push(place, "shape", format!("{a:?}"), format!("{b:?}"));
+            }
+            (Tensor { digest: a, .. }, Tensor { digest: b, .. }) => {
+                if a != b {
+                    self.push(place, "digest", a.short(), b.short());
+                }
+            }
+            _ if recorded == live => {}
+            (ValueTree::Float(a), ValueTree::Float(b)) => {
+                let text = |float: &f64| format!("{float:?} ({:#018x})", float.to_bits());
+                self.push(place, "", text(a), text(b));
+            }
+            _ => self.push(place, "", recorded.to_string(), live.to_string()),
+        }
+    }
+
+    fn walk_in(&mut self, place: &mut String, step: &str, recorded: &ValueTree, live: &ValueTree) {
+        let length = place.len();
+        place.push_str(step);
+        self.walk(place, recorded, live);
+        place.truncate(length);
+    }
+
+    fn push(&mut self, place: &str, aspect: &str, recorded: String, live: String) {
+        self.count += 1;
+        if self.shown.len() < VALUE_DIFFERENCES_SHOWN {
+            let space = if aspect.is_empty() { "" } else { " " };
+            self.shown.push(FieldDifference {
+                field: format!("value{place}{space}{aspect}"),
+                recorded,
+                live,
+            });
+        }
+    }
+
+    fn into_fields(mut self) -> Vec<FieldDifference> {
+        if self.count > self.shown.len() {
+            let more = format!("{} more places", self.count - self.shown.len());
+            self.shown.push(FieldDifference {
+                field: "value".to_owned(),
+                recorded: more.clone(),
+                live: more,
+            });
+        }
+        self.shown
+    }
+}
+
+fn same_keys(a: &[(String, ValueTree)], b: &[(String, ValueTree)]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((a, _), (b, _))| a == b)
+}
+
+fn values_pair(recorded: &Option<ValueTree>, live: &Option<ValueTree>) -> Option<TensorPair> {
+    first_pair(&mut String::new(), recorded.as_ref()?, live.as_ref()?)
+}
+
+/// The first two tensors that differ in nothing but their content.
+fn first_pair(place: &mut String, recorded: &ValueTree, live: &ValueTree) -> Option<TensorPair> {
+    use ValueTree::{List, Map, Tensor, Tuple};
+    match (recorded, live) {
+        (
+            Tensor {
+                dtype,
+                shape,
+                digest,
+            },
+            Tensor {
+                dtype: live_dtype,
+                shape: live_shape,
+                digest: live_digest,
+            },
+        ) => {
+            let pair = dtype == live_dtype && shape == live_shape && digest != live_digest;
+            pair.then(|| TensorPair {
+                place: place.clone(),
+                dtype: *dtype,
+                shape: shape.clone(),
+                recorded: *digest,
+                live: *live_digest,
+            })
+        }
+        (Tuple(a), Tuple(b)) | (List(a), List(b)) if a.len() == b.len() => {
+            let mut items = a.iter().zip(b).enumerate();
+            items.find_map(|(position, (a, b))| pair_in(place, &format!("[{position}]"), a, b))
+        }
+        (Map(a), Map(b)) if same_keys(a, b) => {
+            let mut entries = a.iter().zip(b);
+            entries.find_map(|((key, a), (_, b))| {
+                pair_in(place, &format!(".{}", key.escape_debug()), a, b)
+            })
+        }
+        _ => None,
+    }
+}
+
+fn pair_in(
+    place: &mut String,
+    step: &str,
+    recorded: &ValueTree,
+    live: &ValueTree,
+) -> Option<TensorPair> {
+    let length = place.len();
+    place.push_str(step);
+    let pair = first_pair(place, recorded, live);
+    place.truncate(length);
+    pair
+}

@@ -1,0 +1,151 @@
+//! The report of a divergence for programs.
+
+use serde_json::{Value, json};
+
+use super::{
+    Alignment, Divergence, EnvironmentDifference, FieldDifference, Line, Side, TensorDifference,
+    TensorPair, ValueSource,
+};
+use crate::journal::ValueTree;
+
+impl Divergence {
+    /// The same facts as `Display`, for programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "code": Self::CODE,
+            "class": self.class.name(),
+            "index": self.index,
+            "run": self.run,
+            "mediator": self.mediator,
+            "site": self.site,
+            "recorded": side(&self.recorded),
+            "live": side(&self.live),
+            "differences": self.differences.iter().map(field).collect::<Vec<_>>(),
+            "context": self.context.iter().map(line).collect::<Vec<_>>(),
+            "following": self.following.iter().map(line).collect::<Vec<_>>(),
+            "alignment": self.alignment.map(alignment),
+            "source": self.source.map(source),
+            "tensors": self.tensors.as_ref().map(pair),
+            "tensor": self.tensor.as_ref().map(tensor),
+            "notes": self.notes(),
+            "environment": environment(&self.environment),
+        })
+    }
+}
+
+pub(super) fn environment(differences: &[EnvironmentDifference]) -> Vec<Value> {
+    let each = |difference: &EnvironmentDifference| {
+        json!({
+            "subject": difference.subject,
+            "recorded": difference.recorded,
+            "live": difference.live,
+            "changed": difference.changed,
+            "changed_count": difference.changed_count,
+        })
+    };
+    differences.iter().map(each).collect()
+}
+
+fn side(side: &Side) -> Value {
+    match side {
+        Side::Exchange(exchange) => json!({ "exchange": line(exchange) }),
+        Side::RunStart { name, mediators } => {
+            json!({ "run_start": { "name": name, "mediators": mediators } })
+        }
+        Side::RunEnd { outcome, code } => {
+            json!({ "run_end": { "outcome": outcome, "code": code } })
+        }
+        Side::Nothing => Value::Null,
+    }
+}
+
+fn line(line: &Line) -> Value {
+    let fault = line.fault.as_ref();
+    let origin = line.origin.as_ref();
+    json!({
+        "index": line.index,
+        "mediator": line.mediator,
+        "event": line.event.name(),
+        "asked": line.asked,
+        "at": line.at,
+        "result": line.result.name(),
+        "value": line.value.as_ref().map(value),
+        "fault": fault.map(|fault| json!({ "code": fault.code, "message": fault.message })),
+        "origin": origin.map(|origin| json!({ "file": origin.file, "line": origin.line })),
+    })
+}
+
+/// A value, with the kind named wherever JSON could not tell it.
+fn value(tree: &ValueTree) -> Value {
+    match tree {
+        ValueTree::Unit => json!({ "unit": null }),
+        ValueTree::Bool(truth) => json!(truth),
+        ValueTree::Int(number) => json!(number),
+        // JSON has neither infinities nor NaN, and readers may round: the bits say it all.
+        ValueTree::Float(number) => {
+            json!({ "float": format!("{number:?}"), "bits": format!("{:#018x}", number.to_bits()) })
+        }
+        ValueTree::Text(text) => json!(text),
+        ValueTree::Tensor {
+            dtype,
+            shape,
+            digest,
+        } => {
+            json!({ "tensor": { "dtype": dtype.name(), "shape": shape, "digest": digest } })
+        }
+        ValueTree::Tuple(items) => json!({ "tuple": items.iter().map(value).collect::<Vec<_>>() }),
+        ValueTree::List(items) => json!(items.iter().map(value).collect::<Vec<_>>()),
+        ValueTree::Map(entries) => {
+            let entries = entries
+                .iter()
+                .map(|(key, entry)| json!([key, value(entry)]));
+            json!({ "map": entries.collect::<Vec<_>>() })
+        }
+    }
+}
+
+fn field(difference: &FieldDifference) -> Value {
+    json!({
+        "field": difference.field,
+        "recorded": difference.recorded,
+        "live": difference.live,
+    })
+}
+
+fn alignment(alignment: Alignment) -> Value {
+    match alignment {
+        Alignment::Missing(count) => json!({ "missing": count }),
+        Alignment::Extra(count) => json!({ "extra": count }),
+    }
+}
+
+fn source(source: ValueSource) -> Value {
+    match source {
+        ValueSource::Model => json!("model"),
+        ValueSource::Mediator { last_served } => {
+            json!({ "mediator": { "last_served": last_served } })
+        }
+    }
+}
+
+fn pair(pair: &TensorPair) -> Value {
+    json!({
+        "place": pair.place,
+        "dtype": pair.dtype.name(),
+        "shape": pair.shape,
+        "recorded": pair.recorded,
+        "live": pair.live,
+    })
+}
+
+fn tensor(tensor: &TensorDifference) -> Value {
+    json!({
+        "elements": tensor.elements,
+        "differing": tensor.differing,
+        "first": tensor.first,
+        "first_recorded": tensor.first_recorded,
+        "first_live": tensor.first_live,
+        "ulp_max": tensor.ulp_max,
+        "not_numbers": tensor.not_numbers,
+    })
+}

@@ -1,0 +1,275 @@
+//! The report of a divergence for people.
+
+use std::fmt;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::{
+    Alignment, Class, Divergence, FieldDifference, Line, Side, TensorDifference, ValueSource,
+};
+use crate::journal::ExchangeResult;
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_headline(f)?;
+        write!(
+            f,
+            "\n  class: {} ({})",
+            self.class.name(),
+            meaning(self.class)
+        )?;
+        self.write_exchanges(f)?;
+        for difference in &self.differences {
+            write!(f, "\n  {}", FieldText(difference))?;
+        }
+        if let (Some(tensor), Some(pair)) = (&self.tensor, &self.tensors) {
+            let place = if pair.place.is_empty() {
+                ""
+            } else {
+                " at value"
+            };
+            write!(f, "\n  tensor{place}{}: {tensor}", pair.place)?;
+        }
+        for note in self.notes() {
+            write!(f, "\n  note: {note}")?;
+        }
+        for difference in &self.environment {
+            write!(f, "\n  environment: {difference}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Divergence {
+    fn write_headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, index, run) = (Self::CODE, self.index, &self.run);
+        write!(
+            f,
+            "error[{code}]: replay diverged at exchange {index} (run {run:?}"
+        )?;
+        if let Some(site) = &self.site {
+            write!(f, ", site {}", plain(site))?;
+        }
+        if let Some(mediator) = &self.mediator {
+            write!(f, ", mediator {mediator:?}")?;
+        }
+        f.write_str(")")
+    }
+
+    fn write_exchanges(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows: Vec<Row> = self
+            .context
+            .iter()
+            .map(|line| Row::of(" ", line, ""))
+            .collect();
+        rows.push(Row::of_side("-", self.index, &self.recorded, "<- recorded"));
+        rows.push(Row::of_side("+", self.index, &self.live, "<- this run"));
+        let following = self.following.iter();
+        rows.extend(following.map(|line| Row::of(" ", line, "(recorded next)")));
+        write_rows(f, &rows)
+    }
+
+    /// What follows from the facts, in sentences.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let (Class::Value, Some(source)) = (self.class, self.source) {
+            notes.push(self.source_note(source));
+        }
+        let exchanges = |count| if count == 1 { "exchange" } else { "exchanges" };
+        match self.alignment {
+            Some(Alignment::Missing(count)) => notes.push(format!(
+                "what this run did here was recorded {count} {} later \
+                 -> exchanges were left out, or made in another order",
+                exchanges(count)
+            )),
+            Some(Alignment::Extra(count)) => notes.push(format!(
+                "what was recorded here came {count} {} later in this run \
+                 -> exchanges were added, or made in another order",
+                exchanges(count)
+            )),
+            None => {}
+        }
+        notes
+    }
+
+    fn source_note(&self, source: ValueSource) -> String {
+        let mediator = self.mediator.as_deref().unwrap_or("?");
+        match source {
+            ValueSource::Model => {
+                "all exchanges before it are equal -> the model's own arithmetic, or its input, differs"
+                    .to_owned()
+            }
+            ValueSource::Mediator { last_served: Some(index) } => format!(
+                "the value last served to {mediator:?} (exchange {index}) is equal on both sides \
+                 -> the mediator's own arithmetic differs"
+            ),
+            ValueSource::Mediator { last_served: None } => format!(
+                "{mediator:?} was served no value before -> what it brings with it differs"
+            ),
+        }
+    }
+}
+
+fn meaning(class: Class) -> &'static str {
+    match class {
+        Class::Schedule => "another mediator or another site came next",
+        Class::Protocol => "something else was done, or the answer was another one",
+        Class::Value => "the same exchange carried another value",
+        Class::Environment => "a value differs, and so does what values are made from",
+    }
+}
+
+impl fmt::Display for TensorDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} elements differ, first at {:?}: {} recorded, {} in this run",
+            self.differing, self.elements, self.first, self.first_recorded, self.first_live
+        )?;
+        if let Some(distance) = self.ulp_max {
+            write!(f, "; at most {distance} ulp apart")?;
+        }
+        if self.not_numbers > 0 {
+            write!(f, "; {} not a number on one side", self.not_numbers)?;
+        }
+        Ok(())
+    }
+}
+
+struct FieldText<'a>(&'a FieldDifference);
+
+impl fmt::Display for FieldText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FieldDifference {
+            field,
+            recorded,
+            live,
+        } = self.0;
+        let (recorded, live) = (plain(recorded), plain(live));
+        if recorded == live {
+            return write!(f, "{field}: {recorded}");
+        }
+        write!(f, "{field}: {recorded} recorded, {live} in this run")
+    }
+}
+
+/// One line of the list of exchanges: columns that are aligned with those of the other lines.
+struct Row {
+    mark: &'static str,
+    index: String,
+    columns: [String; 3],
+    rest: String,
+    remark: &'static str,
+}
+
+impl Row {
+    fn of(mark: &'static str, line: &Line, remark: &'static str) -> Self {
+        Self {
+            mark,
+            index: line.index.to_string(),
+            columns: [
+                line.event.name().to_owned(),
+                plain(&line.mediator),
+                sites(line),
+            ],
+            rest: carried(line),
+            remark,
+        }
+    }
+
+    fn of_side(mark: &'static str, index: u64, side: &Side, remark: &'static str) -> Self {
+        let rest = match side {
+            Side::Exchange(line) => return Self::of(mark, line, remark),
+            Side::RunStart { name, mediators } => {
+                format!("run {name:?} starts, with {mediators:?}")
+            }
+            Side::RunEnd {
+                outcome,
+                code: None,
+            } => format!("the run ends: {outcome:?}"),
+            Side::RunEnd {
+                outcome,
+                code: Some(code),
+            } => {
+                format!("the run ends: {outcome:?} ({})", plain(code))
+            }
+            Side::Nothing => "nothing more".to_owned(),
+        };
+        Self {
+            mark,
+            index: index.to_string(),
+            columns: Default::default(),
+            rest,
+            remark,
+        }
+    }
+
+    /// A row without an exchange: its text starts where the columns do.
+    fn is_text(&self) -> bool {
+        self.columns.iter().all(String::is_empty)
+    }
+}
+
+fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
+    let width =
+        |text: fn(&Row) -> &str| rows.iter().map(|row| text(row).width()).max().unwrap_or(0);
+    let index_width = width(|row| &row.index);
+    let widths = [
+        width(|row| &row.columns[0]),
+        width(|row| &row.columns[1]),
+        width(|row| &row.columns[2]),
+    ];
+    for row in rows {
+        let mut text = format!("  {} {:>index_width$}", row.mark, row.index);
+        if !row.is_text() {
+            for (column, width) in row.columns.iter().zip(widths) {
+                text.push_str("  ");
+                text.push_str(column);
+                text.push_str(&" ".repeat(width - column.width()));
+            }
+        }
+        for part in [&row.rest, row.remark] {
+            if !part.is_empty() {
+                text.push_str("  ");
+                text.push_str(part);
+            }
+        }
+        write!(f, "\n{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The site asked for, and the site at hand where that is another.
+fn sites(line: &Line) -> String {
+    match (&line.asked, &line.at) {
+        (Some(asked), Some(at)) if asked != at => format!("{} at {}", plain(asked), plain(at)),
+        (Some(site), _) => plain(site),
+        (None, Some(at)) => format!("at {}", plain(at)),
+        (None, None) => String::new(),
+    }
+}
+
+fn carried(line: &Line) -> String {
+    let mut parts = Vec::new();
+    if line.result == ExchangeResult::Refused {
+        parts.push("refused".to_owned());
+    }
+    if let Some(fault) = &line.fault {
+        parts.push(format!("{}: {}", plain(&fault.code), plain(&fault.message)));
+    }
+    parts.extend(line.value.as_ref().map(ToString::to_string));
+    parts.join("  ")
+}
+
+/// Names and messages may hold anything; a report keeps to one line for each.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_debug());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}

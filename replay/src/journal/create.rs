@@ -1,0 +1,56 @@
+//! The file of a new journal, which replaces nothing but an old journal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{JournalError, OPEN};
+use super::frame::MAGIC;
+
+/// Opens `path` for a new journal: a new file, or one that may be replaced.
+pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, JournalError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check_not_special(path, journal)?;
+            let file = options.open(path);
+            let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+            reuse(file, journal)
+        }
+        Err(error) => Err(JournalError::io(journal, "create", &error)),
+    }
+}
+
+/// Opening a pipe would wait for its other end, so this comes before the opening.
+fn check_not_special(path: &Path, journal: &Arc<str>) -> Result<(), JournalError> {
+    let metadata = path.metadata();
+    let metadata = metadata.map_err(|error| JournalError::io(journal, "examine", &error))?;
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(JournalError::WouldOverwrite {
+        journal: journal.clone(),
+        reason: "it is not a regular file".to_owned(),
+    })
+}
+
+/// Empties a file that is there, if it is a journal (or empty anyway).
+fn reuse(mut file: File, journal: &Arc<str>) -> Result<File, JournalError> {
+    let mut start = Vec::new();
+    let read = Read::by_ref(&mut file)
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut start);
+    read.map_err(|error| JournalError::io(journal, "read", &error))?;
+    if !start.is_empty() && start != MAGIC {
+        return Err(JournalError::WouldOverwrite {
+            journal: journal.clone(),
+            reason: "it exists and is not an Interloom journal".to_owned(),
+        });
+    }
+    let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
+    emptied.map_err(|error| JournalError::io(journal, "empty", &error))?;
+    Ok(file)
+}

@@ -1,0 +1,260 @@
+//! What can go wrong when a journal is written or read.
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::digest::Digest;
+
+/// A journal could not be written or read. Each variant has a stable [`code`](Self::code).
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// There is no such file.
+    #[error("no journal at {journal}: the file does not exist; check the path")]
+    NotFound {
+        /// The file.
+        journal: Arc<str>,
+    },
+    /// The operating system refused an operation.
+    #[error("could not {doing} {journal}: {reason}")]
+    Io {
+        /// The file.
+        journal: Arc<str>,
+        /// What was being done, such as `write to`.
+        doing: &'static str,
+        /// The kind of failure.
+        kind: io::ErrorKind,
+        /// The system's message.
+        reason: String,
+    },
+    /// The file is something else.
+    #[error(
+        "{journal} is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, \
+         found {found}"
+    )]
+    NotAJournal {
+        /// The file.
+        journal: Arc<str>,
+        /// Its first bytes, as text.
+        found: String,
+    },
+    /// The file has a format that this version cannot read.
+    #[error(
+        "{journal} has journal format {}.{}, and this version of Interloom reads up to {}.x; \
+         upgrade Interloom to read it", found.0, found.1, supported.0
+    )]
+    NewerFormat {
+        /// The file.
+        journal: Arc<str>,
+        /// The file's major and minor version.
+        found: (u16, u16),
+        /// The newest version that can be read.
+        supported: (u16, u16),
+    },
+    /// A check failed: these bytes are not what was written.
+    #[error(
+        "{journal} is damaged in frame {frame} at byte {offset}: {check}; \
+         the {frame} frames before it are good"
+    )]
+    Corrupt {
+        /// The file.
+        journal: Arc<str>,
+        /// The number of the frame, which is also the number of good ones before it.
+        frame: u64,
+        /// Where the frame starts, in bytes.
+        offset: u64,
+        /// The check that failed.
+        check: String,
+    },
+    /// The file ends before its last frame or run does.
+    #[error(
+        "{journal} ends early: {missing}; the first {good_bytes} bytes are good \
+         ({frames} frames, {exchanges} exchanges)"
+    )]
+    Torn {
+        /// The file.
+        journal: Arc<str>,
+        /// How many frames are good.
+        frames: u64,
+        /// How many exchanges are in them.
+        exchanges: u64,
+        /// Where the last good frame ends, in bytes.
+        good_bytes: u64,
+        /// What is not there.
+        missing: String,
+    },
+    /// A frame is undamaged but its content is not a record.
+    #[error("frame {frame} at byte {offset} of {journal} is not a valid {record}: {reason}")]
+    Malformed {
+        /// The file.
+        journal: Arc<str>,
+        /// The number of the frame.
+        frame: u64,
+        /// Where the frame starts, in bytes.
+        offset: u64,
+        /// The kind of record.
+        record: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Frames, runs, paths or exchanges are missing, repeated, or from somewhere else.
+    #[error(
+        "frame {frame} at byte {offset} of {journal} is out of sequence: \
+         expected {expected}, found {found}"
+    )]
+    OutOfSequence {
+        /// The file.
+        journal: Arc<str>,
+        /// The number that the frame should have.
+        frame: u64,
+        /// Where the frame starts, in bytes.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Content does not have the digest that the journal gives for it.
+    #[error(
+        "frame {frame} at byte {offset} of {journal}: the digest of {subject} \
+         should be {expected:?}, but the content has {found:?}"
+    )]
+    DigestMismatch {
+        /// The file.
+        journal: Arc<str>,
+        /// The number of the frame.
+        frame: u64,
+        /// Where the frame starts, in bytes.
+        offset: u64,
+        /// What was digested.
+        subject: String,
+        /// The digest in the journal.
+        expected: Digest,
+        /// The digest of the content.
+        found: Digest,
+    },
+    /// Something is larger than the format allows.
+    #[error(
+        "frame {frame} at byte {offset} of {journal}: {subject} is {found}, the limit is {limit}"
+    )]
+    Limit {
+        /// The file.
+        journal: Arc<str>,
+        /// The number of the frame.
+        frame: u64,
+        /// Where the frame starts, in bytes.
+        offset: u64,
+        /// What is too large, and in what unit.
+        subject: String,
+        /// Its size.
+        found: u64,
+        /// The largest size allowed.
+        limit: u64,
+    },
+    /// Recording would replace something that is not a journal.
+    #[error("will not overwrite {journal}: {reason}; move it away or record to another path")]
+    WouldOverwrite {
+        /// The file.
+        journal: Arc<str>,
+        /// What it is.
+        reason: String,
+    },
+}
+
+impl JournalError {
+    /// The stable code, such as `E065`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "E060",
+            Self::Io { .. } => "E061",
+            Self::NotAJournal { .. } => "E062",
+            Self::NewerFormat { .. } => "E063",
+            Self::Corrupt { .. } => "E064",
+            Self::Torn { .. } => "E065",
+            Self::Malformed { .. } => "E066",
+            Self::OutOfSequence { .. } => "E067",
+            Self::DigestMismatch { .. } => "E068",
+            Self::Limit { .. } => "E069",
+            Self::WouldOverwrite { .. } => "E070",
+        }
+    }
+
+    pub(super) fn io(journal: &Arc<str>, doing: &'static str, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound && doing == OPEN {
+            return Self::NotFound {
+                journal: journal.clone(),
+            };
+        }
+        Self::Io {
+            journal: journal.clone(),
+            doing,
+            kind: error.kind(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+pub(super) const OPEN: &str = "open";
+
+/// A place in a journal, from which errors are made.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) journal: Arc<str>,
+    pub(super) frame: u64,
+    pub(super) offset: u64,
+}
+
+impl Place {
+    pub(super) fn corrupt(&self, check: impl Into<String>) -> JournalError {
+        JournalError::Corrupt {
+            journal: self.journal.clone(),
+            frame: self.frame,
+            offset: self.offset,
+            check: check.into(),
+        }
+    }
+
+    pub(super) fn malformed(&self, record: &'static str, reason: String) -> JournalError {
+        JournalError::Malformed {
+            journal: self.journal.clone(),
+            frame: self.frame,
+            offset: self.offset,
+            record,
+            reason,
+        }
+    }
+
+    pub(super) fn out_of_sequence(&self, expected: String, found: String) -> JournalError {
+        JournalError::OutOfSequence {
+            journal: self.journal.clone(),
+            frame: self.frame,
+            offset: self.offset,
+            expected,
+            found,
+        }
+    }
+
+    pub(super) fn digest(&self, subject: String, expected: Digest, found: Digest) -> JournalError {
+        JournalError::DigestMismatch {
+            journal: self.journal.clone(),
+            frame: self.frame,
+            offset: self.offset,
+            subject,
+            expected,
+            found,
+        }
+    }
+
+    pub(super) fn limit(&self, subject: impl Into<String>, found: u64, limit: u64) -> JournalError {
+        JournalError::Limit {
+            journal: self.journal.clone(),
+            frame: self.frame,
+            offset: self.offset,
+            subject: subject.into(),
+            found,
+            limit,
+        }
+    }
+}

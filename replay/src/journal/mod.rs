@@ -1,0 +1,65 @@
+//! The journal of a run: every exchange, as plain data in an append-only file.
+//!
+//! A journal is written by a [`JournalWriter`] while a model runs, and read back by a
+//! [`JournalReader`] (one record after another) or a [`Journal`] (all of it). Nothing here knows
+//! the engine or a tensor library: records are plain data, so that a journal can be read where
+//! neither is present. `docs/FORMAT.md` describes the file byte by byte.
+//!
+//! ```
+//! use interloom::journal::{
+//!     Experiment, Head, Journal, JournalReader, JournalWriter, Outcome, RunStart,
+//! };
+//! # fn main() -> Result<(), interloom::journal::JournalError> {
+//! let head = Head::new(Experiment::default());
+//! let mut bytes = Vec::new();
+//! let mut writer = JournalWriter::new(&mut bytes, "memory", &head)?;
+//! writer.start_run(&RunStart {
+//!     run: 0,
+//!     name: "forward".into(),
+//!     mediators: vec![],
+//!     scheduler: "in order".into(),
+//! })?;
+//! writer.end_run(Outcome::default())?;
+//! writer.finish()?;
+//!
+//! let (journal, error) = Journal::read_prefix(JournalReader::new(&bytes[..], "memory")?);
+//! assert_eq!(error, None);
+//! assert_eq!(journal.runs[0].start.name, "forward");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is checked
+//! Any single damaged bit is noticed, and so is a frame that is missing, repeated, out of order or
+//! from a journal with another head. A journal that was cut is read up to its last good frame.
+
+mod argument;
+mod create;
+mod digest;
+mod error;
+pub mod frame;
+mod load;
+mod order;
+mod read;
+mod record;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+mod value;
+mod wire;
+mod write;
+
+pub use argument::Argument;
+pub use digest::{DType, Digest};
+pub use error::JournalError;
+pub use load::{Journal, Run};
+pub use read::{FrameInfo, JournalReader, find_tensor};
+pub use record::{
+    Build, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME, FaultLine, Footer, Head,
+    MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy, Record, RunEnd, RunStart,
+    SiteRef, TensorRecord,
+};
+pub use value::{VALUE_DEPTH_MAX, ValueTree};
+pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
+pub use write::{JournalWriter, Sink, Summary};

@@ -1,0 +1,261 @@
+//! What a journal's records must satisfy together: numbers without gaps, and the digest chain.
+//!
+//! Writer and reader step the same [`Order`], so that what one refuses to write is what the other
+//! refuses to read.
+
+use super::digest::Digest;
+use super::error::{JournalError, Place};
+use super::record::{Exchange, Footer, PathLine, RunEnd, RunStart, SiteRef};
+
+/// Where a journal stands between two records.
+#[derive(Debug)]
+pub(super) struct Order {
+    paths: u32,
+    runs: u32,
+    exchanges: u64,
+    open: Option<OpenRun>,
+    chain: Chain,
+    digest: Digest,
+    footer: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenRun {
+    run: u32,
+    first: u64,
+}
+
+impl Order {
+    pub(super) fn new() -> Self {
+        Self {
+            paths: 0,
+            runs: 0,
+            exchanges: 0,
+            open: None,
+            chain: Chain::new(&Digest::ZERO),
+            digest: Digest::ZERO,
+            footer: false,
+        }
+    }
+
+    /// How many exchanges there are so far; the next has this index.
+    pub(super) fn exchanges(&self) -> u64 {
+        self.exchanges
+    }
+
+    /// How many paths there are so far; the next has this number.
+    pub(super) fn paths(&self) -> u32 {
+        self.paths
+    }
+
+    /// How many runs have started; the next has this number.
+    pub(super) fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// The run that has started and not ended.
+    pub(super) fn open_run(&self) -> Option<u32> {
+        self.open.map(|open| open.run)
+    }
+
+    /// Whether the footer has been passed.
+    pub(super) fn footer(&self) -> bool {
+        self.footer
+    }
+
+    /// The digest of the last run that ended.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The number of exchanges of the open run, and the digest if it ended here.
+    pub(super) fn run_so_far(&mut self) -> (u64, Digest) {
+        let first = self.open.map_or(self.exchanges, |open| open.first);
+        (self.exchanges - first, self.chain.finish())
+    }
+
+    pub(super) fn path(
+        &mut self,
+        path: &PathLine,
+        payload: &[u8],
+        place: &Place,
+    ) -> Result<(), JournalError> {
+        self.expect("path", u64::from(self.paths), u64::from(path.id), place)?;
+        self.paths = self
+            .paths
+            .checked_add(1)
+            .ok_or_else(|| place.limit("the number of paths", 1 << 32, u64::from(u32::MAX)))?;
+        self.chain.add(payload);
+        Ok(())
+    }
+
+    pub(super) fn start_run(
+        &mut self,
+        start: &RunStart,
+        place: &Place,
+    ) -> Result<(), JournalError> {
+        if let Some(open) = self.open {
+            let found = format!("the start of run {}", start.run);
+            return Err(place.out_of_sequence(format!("the end of run {}", open.run), found));
+        }
+        self.expect("run", u64::from(self.runs), u64::from(start.run), place)?;
+        self.runs = self
+            .runs
+            .checked_add(1)
+            .ok_or_else(|| place.limit("the number of runs", 1 << 32, u64::from(u32::MAX)))?;
+        self.open = Some(OpenRun {
+            run: start.run,
+            first: self.exchanges,
+        });
+        Ok(())
+    }
+
+    /// Checks an exchange that comes next; [`Order::add_exchange`] then takes it in.
+    pub(super) fn check_exchange(
+        &self,
+        exchange: &Exchange,
+        place: &Place,
+    ) -> Result<(), JournalError> {
+        match self.open {
+            Some(open) if open.run == exchange.run => {}
+            Some(open) => {
+                let found = format!("one of run {}", exchange.run);
+                return Err(
+                    place.out_of_sequence(format!("an exchange of run {}", open.run), found)
+                );
+            }
+            None => {
+                let found = format!("an exchange of run {}", exchange.run);
+                return Err(place.out_of_sequence("the start of a run".to_owned(), found));
+            }
+        }
+        self.expect("exchange", self.exchanges, exchange.index, place)?;
+        self.check_site(exchange.asked, place)?;
+        self.check_site(exchange.at, place)
+    }
+
+    pub(super) fn add_exchange(&mut self, payload: &[u8]) {
+        self.exchanges += 1;
+        self.chain.add(payload);
+    }
+
+    pub(super) fn end_run(&mut self, end: &RunEnd, place: &Place) -> Result<(), JournalError> {
+        let Some(open) = self.open else {
+            let found = format!("the end of run {}", end.run);
+            return Err(place.out_of_sequence("the start of a run".to_owned(), found));
+        };
+        self.expect("end of run", u64::from(open.run), u64::from(end.run), place)?;
+        let (exchanges, digest) = self.run_so_far();
+        if exchanges != end.exchanges {
+            let expected = format!("run {} to have {} exchanges", end.run, end.exchanges);
+            return Err(place.out_of_sequence(expected, exchanges.to_string()));
+        }
+        if digest != end.digest {
+            return Err(place.digest(format!("run {}", end.run), end.digest, digest));
+        }
+        self.digest = digest;
+        self.chain = Chain::new(&digest);
+        self.open = None;
+        Ok(())
+    }
+
+    pub(super) fn footer_at(&mut self, footer: &Footer, place: &Place) -> Result<(), JournalError> {
+        if let Some(open) = self.open {
+            let expected = format!("the end of run {}", open.run);
+            return Err(place.out_of_sequence(expected, "the footer".to_owned()));
+        }
+        self.expect("footer after frame", place.frame, footer.frames, place)?;
+        self.expect(
+            "footer after exchange",
+            self.exchanges,
+            footer.exchanges,
+            place,
+        )?;
+        if footer.digest != self.digest {
+            let subject = "the last run, as the footer gives it".to_owned();
+            return Err(place.digest(subject, footer.digest, self.digest));
+        }
+        self.footer = true;
+        Ok(())
+    }
+
+    fn check_site(&self, site: Option<SiteRef>, place: &Place) -> Result<(), JournalError> {
+        match site {
+            Some(site) if site.path >= self.paths => {
+                let expected = format!("a path below {}", self.paths);
+                Err(place.out_of_sequence(expected, format!("path {}", site.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn expect(
+        &self,
+        what: &str,
+        expected: u64,
+        found: u64,
+        place: &Place,
+    ) -> Result<(), JournalError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(place.out_of_sequence(format!("{what} {expected}"), found.to_string()))
+    }
+}
+
+/// BLAKE3 over the previous digest and the payloads since, fed in large pieces: hashing each
+/// payload by itself would cost several times as much.
+#[derive(Debug)]
+struct Chain {
+    hasher: blake3::Hasher,
+    pending: Vec<u8>,
+}
+
+const PENDING_BYTES: usize = 1 << 14;
+
+impl Chain {
+    fn new(previous: &Digest) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&previous.0);
+        Self {
+            hasher,
+            pending: Vec::with_capacity(PENDING_BYTES),
+        }
+    }
+
+    fn add(&mut self, payload: &[u8]) {
+        if self.pending.len() + payload.len() > PENDING_BYTES {
+            self.hasher.update(&self.pending);
+            self.pending.clear();
+        }
+        if payload.len() > PENDING_BYTES {
+            self.hasher.update(payload);
+        } else {
+            self.pending.extend_from_slice(payload);
+        }
+    }
+
+    fn finish(&mut self) -> Digest {
+        self.hasher.update(&self.pending);
+        self.pending.clear();
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_does_not_depend_on_how_payloads_are_gathered() {
+        let payloads: Vec<Vec<u8>> = [0, 1, 70, PENDING_BYTES, PENDING_BYTES + 1, 5]
+            .iter()
+            .enumerate()
+            .map(|(number, length)| vec![number as u8; *length])
+            .collect();
+        let mut chain = Chain::new(&Digest([9; 32]));
+        payloads.iter().for_each(|payload| chain.add(payload));
+        let whole = [&[9; 32][..], &payloads.concat()].concat();
+        assert_eq!(chain.finish().0, *blake3::hash(&whole).as_bytes());
+    }
+}

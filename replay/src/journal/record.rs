@@ -1,0 +1,427 @@
+//! The records of a journal, as plain data: no engine, no tensors, no files.
+//!
+//! A journal starts with one [`Head`], which says where and how it was recorded. Each run is a
+//! [`RunStart`], its [`Exchange`]s and a [`RunEnd`]. Paths are interned: an exchange names a site
+//! by the number of its path, and a [`PathLine`] gives the text before the first use. The bytes
+//! of tensors are only there under [`Policy::Full`]; an exchange always has their digests.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::argument::Argument;
+use super::digest::{DType, Digest};
+use super::value::ValueTree;
+
+/// The format's name, as [`Head::format`] has it.
+pub const FORMAT_NAME: &str = "interloom-journal";
+
+/// One record of a journal: the content of one frame.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Record {
+    /// The head, in the first frame.
+    Head(Box<Head>),
+    /// A run starts.
+    RunStart(RunStart),
+    /// A path gets its number.
+    Path(PathLine),
+    /// An exchange between a mediator and the interleaver.
+    Exchange(Exchange),
+    /// The bytes of a tensor that exchanges name by its digest.
+    Tensor(TensorRecord),
+    /// A run ends.
+    RunEnd(RunEnd),
+    /// The journal ends.
+    Footer(Footer),
+    /// A remark for people or other programs; it takes no part in any comparison.
+    Note(Note),
+}
+
+/// Where, from what and how a journal was recorded.
+///
+/// Fields that a later minor version adds are ignored when read.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Head {
+    /// Always [`FORMAT_NAME`].
+    pub format: String,
+    /// The version of Interloom that recorded.
+    pub version: String,
+    /// How that Interloom was built.
+    pub build: Build,
+    /// The seeds of everything that was drawn at random.
+    pub seeds: Vec<u64>,
+    /// The device the model ran on, such as `cpu` or `cuda:0 NVIDIA H200`.
+    pub device: String,
+    /// The processor features that arithmetic may depend on, sorted.
+    pub cpu_features: Vec<String>,
+    /// The policy for arithmetic, such as `exact`.
+    pub arithmetic: String,
+    /// What is kept of tensors.
+    pub policy: Policy,
+    /// How to run it again.
+    pub experiment: Experiment,
+    /// The model, if there was one.
+    pub model: Option<ModelIdentity>,
+    /// The name and digest of each input.
+    pub inputs: Vec<(String, Digest)>,
+    /// The schedule, as text that a scheduler can be made from.
+    pub schedule: String,
+}
+
+impl Head {
+    /// The head of a recording by this version of Interloom of `experiment`, with all else empty.
+    pub fn new(experiment: Experiment) -> Self {
+        Self {
+            format: FORMAT_NAME.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: Build::default(),
+            seeds: Vec::new(),
+            device: String::new(),
+            cpu_features: Vec::new(),
+            arithmetic: String::new(),
+            policy: Policy::default(),
+            experiment,
+            model: None,
+            inputs: Vec::new(),
+            schedule: String::new(),
+        }
+    }
+}
+
+/// How the recording program was built.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Build {
+    /// The compiler's version.
+    pub rustc: String,
+    /// The target triple.
+    pub target: String,
+    /// The cargo profile.
+    pub profile: String,
+    /// The cargo features, sorted.
+    pub features: Vec<String>,
+}
+
+/// What a journal keeps of tensors.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Type, shape and digest.
+    #[default]
+    Digest,
+    /// Type, shape, digest, and the bytes once for each digest.
+    Full,
+}
+
+impl Policy {
+    /// The name in a head and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Digest => "digest",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A program and its arguments, with which the recording can be run again.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Experiment {
+    /// The name that the experiment is registered under.
+    pub name: String,
+    /// Its arguments by name.
+    pub arguments: BTreeMap<String, Argument>,
+}
+
+/// A model, known by the content of its parameters.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct ModelIdentity {
+    /// The model's name.
+    pub name: String,
+    /// The digest over everything that makes the model.
+    pub digest: Digest,
+    /// The path and digest of each parameter, in the model's order.
+    pub parameters: Vec<(String, Digest)>,
+}
+
+/// A run starts: one forward pass, or one generation.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct RunStart {
+    /// The run's number, without gaps from 0.
+    pub run: u32,
+    /// A name for people.
+    pub name: String,
+    /// The mediators, in definition order; exchanges name them by position. Children that start
+    /// during a run are named by positions that follow, so this list need not have them all.
+    pub mediators: Vec<MediatorLine>,
+    /// The scheduler's name.
+    pub scheduler: String,
+}
+
+/// One mediator of a run.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct MediatorLine {
+    /// The mediator's name.
+    pub name: String,
+    /// Its batch group, as first row and row count, or `None` for the whole batch.
+    pub rows: Option<(u32, u32)>,
+    /// Whether the run may succeed when this mediator never fired.
+    pub optional: bool,
+}
+
+/// A path and its port, with the number that exchanges use for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathLine {
+    /// The number, without gaps from 0 in the whole journal.
+    pub id: u32,
+    /// The path and port, such as `layers.3.attn.output`.
+    pub text: String,
+}
+
+/// One request of a mediator and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exchange {
+    /// The run it belongs to.
+    pub run: u32,
+    /// Its number, without gaps from 0 in the whole journal.
+    pub index: u64,
+    /// The mediator, as a position in [`RunStart::mediators`].
+    pub mediator: u32,
+    /// What the mediator said.
+    pub event: Event,
+    /// The site that it asked for.
+    pub asked: Option<SiteRef>,
+    /// The site that the model was passing.
+    pub at: Option<SiteRef>,
+    /// Whether it was served.
+    pub result: ExchangeResult,
+    /// The value that was delivered, swapped in, or otherwise given.
+    pub value: Option<ValueTree>,
+    /// Why it was refused, or how the mediator failed.
+    pub fault: Option<FaultLine>,
+    /// Where the request stands in the source. Never compared.
+    pub origin: Option<Origin>,
+}
+
+/// What a mediator said.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Event {
+    /// Give me this site's value.
+    Value,
+    /// Replace this site's value.
+    Swap,
+    /// Do not compute this module.
+    Skip,
+    /// Run this child mediator first.
+    Register,
+    /// Wait for the others.
+    Barrier,
+    /// End the model's run, normally.
+    Stop,
+    /// I am done.
+    End,
+    /// I failed.
+    Exception,
+}
+
+impl Event {
+    /// Every event, ordered by code.
+    pub const ALL: [Self; 8] = [
+        Self::Value,
+        Self::Swap,
+        Self::Skip,
+        Self::Register,
+        Self::Barrier,
+        Self::Stop,
+        Self::End,
+        Self::Exception,
+    ];
+
+    /// The code that stands for this event in a journal.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Value => 0,
+            Self::Swap => 1,
+            Self::Skip => 2,
+            Self::Register => 3,
+            Self::Barrier => 4,
+            Self::Stop => 5,
+            Self::End => 6,
+            Self::Exception => 7,
+        }
+    }
+
+    /// The event with this code, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The name in reports, such as `SWAP`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Value => "VALUE",
+            Self::Swap => "SWAP",
+            Self::Skip => "SKIP",
+            Self::Register => "REGISTER",
+            Self::Barrier => "BARRIER",
+            Self::Stop => "STOP",
+            Self::End => "END",
+            Self::Exception => "EXCEPTION",
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ExchangeResult {
+    /// It was granted.
+    Served,
+    /// It was not; [`Exchange::fault`] says why.
+    Refused,
+}
+
+impl ExchangeResult {
+    /// The code that stands for this result in a journal.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Served => 0,
+            Self::Refused => 1,
+        }
+    }
+
+    /// The result with this code, if there is one.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Served),
+            1 => Some(Self::Refused),
+            _ => None,
+        }
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A site: an interned path and port, at one iteration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SiteRef {
+    /// The number of the [`PathLine`].
+    pub path: u32,
+    /// How often the path was passed before in this run.
+    pub iteration: u32,
+}
+
+/// Why a request was refused or a mediator failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FaultLine {
+    /// The stable code, such as `E010`.
+    pub code: String,
+    /// The message.
+    pub message: String,
+}
+
+/// A place in a mediator's source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The source file.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+/// The bytes of a tensor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TensorRecord {
+    /// The digest of the rest: [`Digest::of_tensor`].
+    pub digest: Digest,
+    /// The element type.
+    pub dtype: DType,
+    /// The shape.
+    pub shape: Vec<u64>,
+    /// The elements, little-endian, in row-major order.
+    pub bytes: Vec<u8>,
+}
+
+/// A run ends.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct RunEnd {
+    /// The run's number.
+    pub run: u32,
+    /// How many exchanges the run had.
+    pub exchanges: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The digest of the journal's exchanges up to here: BLAKE3 over the previous run's digest
+    /// ([`Digest::ZERO`] for the first) and the payloads of all path and exchange frames since.
+    pub digest: Digest,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Outcome {
+    /// The outcome in words, such as `completed`.
+    pub text: String,
+    /// The code of the error that failed the run, if one did.
+    pub code: Option<String>,
+}
+
+/// The end of a journal that was finished; never needed to read it.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Footer {
+    /// How many frames stand before this one.
+    pub frames: u64,
+    /// How many exchanges the journal has.
+    pub exchanges: u64,
+    /// The digest of the last run, or [`Digest::ZERO`] without a run.
+    pub digest: Digest,
+}
+
+/// A remark.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Note {
+    /// What it is about.
+    pub key: String,
+    /// The remark.
+    pub value: String,
+}
+
+impl From<SiteRef> for (u32, u32) {
+    fn from(site: SiteRef) -> Self {
+        (site.path, site.iteration)
+    }
+}
+
+impl From<(u32, u32)> for SiteRef {
+    fn from((path, iteration): (u32, u32)) -> Self {
+        Self { path, iteration }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_events_and_results_go_both_ways() {
+        for (code, event) in Event::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(event.code()), code);
+            assert_eq!(Event::from_code(event.code()), Some(event));
+        }
+        assert_eq!(Event::from_code(8), None);
+        for result in [ExchangeResult::Served, ExchangeResult::Refused] {
+            assert_eq!(ExchangeResult::from_code(result.code()), Some(result));
+        }
+        assert_eq!(ExchangeResult::from_code(2), None);
+    }
+
+    #[test]
+    fn a_policy_is_written_by_its_name() {
+        for policy in [Policy::Digest, Policy::Full] {
+            let json = serde_json::to_string(&policy).unwrap();
+            assert_eq!(json, format!("\"{}\"", policy.name()));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Journals as files: written, read, loaded, found in, and never written over something else.
+
+use std::fs;
+
+use super::*;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_0.ilj");
+
+#[test]
+fn the_golden_journal_is_written_byte_for_byte() {
+    assert!(fs::read(GOLDEN).unwrap() == samples::golden());
+}
+
+/// Run by hand when a new format version gets a golden journal of its own.
+#[test]
+#[ignore = "writes the golden journal"]
+fn write_the_golden_journal() {
+    fs::write(GOLDEN, samples::golden()).unwrap();
+}
+
+#[test]
+fn the_golden_journal_reads_as_what_was_written() {
+    let journal = Journal::load(GOLDEN).unwrap();
+    assert_eq!(journal.head, samples::head());
+    assert_eq!(
+        journal.paths,
+        ["layers.0.attn.output", "layers.0.mlp.output"]
+    );
+    assert_eq!(journal.runs.len(), 2);
+    assert_eq!(journal.runs[0].start, samples::run_start(0));
+    let events: Vec<_> = journal.runs[0]
+        .exchanges
+        .iter()
+        .map(|exchange| exchange.event)
+        .collect();
+    assert_eq!(events, Event::ALL);
+    let expected = Exchange {
+        index: 8,
+        ..samples::exchange_with_everything()
+    };
+    assert_eq!(journal.runs[1].exchanges, [expected]);
+    assert_eq!(journal.tensors.len(), 8);
+    assert_eq!(journal.notes[0].key, "made by");
+    let footer = journal.footer.as_ref().unwrap();
+    assert_eq!((footer.exchanges, footer.digest), (9, journal.digest()));
+}
+
+#[test]
+fn a_journal_answers_by_index_site_and_digest() {
+    let journal = Journal::load(GOLDEN).unwrap();
+    for (index, exchange) in (0..).zip(journal.exchanges()) {
+        assert_eq!(journal.exchange(index), Some(exchange));
+    }
+    assert_eq!(journal.exchange(9), None);
+    let site = SiteRef {
+        path: 1,
+        iteration: 2,
+    };
+    assert_eq!(journal.site(site), "layers.0.mlp.output.i2");
+    assert_eq!(journal.site(SiteRef { path: 9, ..site }), "path 9.i2");
+
+    let digest = *journal.tensors.keys().next().unwrap();
+    assert_eq!(
+        find_tensor(GOLDEN, &digest).unwrap().as_ref(),
+        journal.tensor(&digest)
+    );
+    assert_eq!(find_tensor(GOLDEN, &Digest::ZERO).unwrap(), None);
+}
+
+#[test]
+fn frames_are_numbered_and_aligned() {
+    let bytes = samples::golden();
+    let (records, error) = samples::read_all(&bytes);
+    assert_eq!(error, None);
+    for (number, (info, _)) in (0..).zip(&records) {
+        assert_eq!(info.sequence, number);
+        assert_eq!(info.offset % 8, 0);
+    }
+    assert!(matches!(records[0].1, Record::Head(_)));
+    assert!(matches!(records.last().unwrap().1, Record::Footer(_)));
+}
+
+#[test]
+fn a_summary_tells_size_exchanges_and_digest() {
+    let mut bytes = Vec::new();
+    let writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
+    let summary = samples::write_golden(writer).unwrap();
+    assert_eq!(summary.bytes, bytes.len() as u64);
+    assert_eq!(summary.exchanges, 9);
+    let (journal, _) = Journal::read_prefix(JournalReader::new(&bytes[..], "test.ilj").unwrap());
+    assert_eq!(journal.digest(), summary.digest);
+}
+
+#[test]
+fn the_digest_of_a_run_covers_all_before_it_but_not_the_head() {
+    let digests = |device: &str, event| {
+        let head = Head {
+            device: device.into(),
+            ..samples::head()
+        };
+        let mut writer = JournalWriter::new(Vec::new(), "test.ilj", &head).unwrap();
+        let mut digests = Vec::new();
+        for (run, event) in (0..).zip([event, Event::End]) {
+            writer.start_run(&samples::run_start(run)).unwrap();
+            writer
+                .exchange(&samples::exchange(run, run.into(), event))
+                .unwrap();
+            digests.push(writer.end_run(samples::completed()).unwrap());
+        }
+        digests
+    };
+    let cpu = digests("cpu", Event::Stop);
+    assert_eq!(cpu, digests("cuda:0", Event::Stop));
+    assert_ne!(cpu[1], digests("cpu", Event::End)[1]);
+}
+
+#[test]
+fn tensors_are_written_once_and_only_under_the_full_policy() {
+    for (policy, expected) in [
+        (Policy::Full, [true, false]),
+        (Policy::Digest, [false, false]),
+    ] {
+        let head = Head {
+            policy,
+            ..samples::head()
+        };
+        let mut writer = JournalWriter::new(Vec::new(), "test.ilj", &head).unwrap();
+        let digest = Digest::of_tensor(DType::F32, &[1], &[0; 4]);
+        let written = [(); 2].map(|()| writer.tensor(&digest, DType::F32, &[1], &[0; 4]).unwrap());
+        assert_eq!(written, expected);
+    }
+}
+
+#[test]
+fn creating_replaces_a_journal_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.ilj");
+    for content in [None, Some(vec![]), Some(samples::golden())] {
+        if let Some(content) = content {
+            fs::write(&path, content).unwrap();
+        }
+        JournalWriter::create(&path, &samples::head())
+            .unwrap()
+            .finish()
+            .unwrap();
+        assert_eq!(Journal::load(&path).unwrap().runs, []);
+    }
+    for content in [&b"precious"[..], b"\x89IL"] {
+        fs::write(&path, content).unwrap();
+        let error = JournalWriter::create(&path, &samples::head()).unwrap_err();
+        assert_eq!(error.code(), "E070");
+        assert_eq!(fs::read(&path).unwrap(), content);
+    }
+    let error = JournalWriter::create(folder.path(), &samples::head()).unwrap_err();
+    assert_eq!(error.code(), "E070");
+}
+
+#[test]
+fn a_dropped_writer_leaves_what_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.ilj");
+    let mut writer = JournalWriter::create(&path, &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    writer
+        .exchange(&samples::exchange(0, 0, Event::Stop))
+        .unwrap();
+    drop(writer);
+    let (journal, error) = Journal::load_prefix(&path).unwrap();
+    assert_eq!(journal.exchanges().count(), 1);
+    assert_eq!(error.unwrap().code(), "E065");
+    assert_eq!(Journal::load(&path).unwrap_err().code(), "E065");
+}
+
+#[test]
+fn a_journal_without_footer_is_whole_but_not_complete() {
+    let mut bytes = Vec::new();
+    let mut writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    writer.end_run(samples::completed()).unwrap();
+    drop(writer);
+    let mut reader = JournalReader::new(&bytes[..], "test.ilj").unwrap();
+    assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 3);
+    assert!(!reader.is_complete());
+    assert_eq!(reader.good_bytes(), bytes.len() as u64);
+    assert_eq!(reader.version(), (1, 0));
+
+    let golden = samples::golden();
+    let mut reader = JournalReader::new(&golden[..], "test.ilj").unwrap();
+    assert!(reader.by_ref().all(|record| record.is_ok()));
+    assert!(reader.is_complete());
+}
+
+/// The best of many batches, so that other work on the machine counts little:
+/// `cargo test --release -p interloom --lib time_of_an_exchange -- --ignored --nocapture`
+#[test]
+#[ignore = "measures time"]
+fn time_of_an_exchange() {
+    const BATCHES: u64 = 100;
+    const BATCH: u64 = 10_000;
+    let mut bytes = vec![0; 128 << 20];
+    bytes.clear();
+    let mut writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    let path = writer.path("layers.0.attn.output").unwrap();
+    let mut exchange = samples::tensor_exchange(0, 0, Event::Value, path, &[1.0; 8]);
+    exchange.origin = Some(Origin {
+        file: "steer.rs".into(),
+        line: 7,
+    });
+    let write = best_of(BATCHES, BATCH, || {
+        writer.exchange(&exchange).unwrap();
+        exchange.index += 1;
+    });
+    writer.end_run(samples::completed()).unwrap();
+    let size = writer.finish().unwrap().bytes / (BATCHES * BATCH);
+    let mut reader = JournalReader::new(&bytes[..], "test.ilj").unwrap();
+    let read = best_of(BATCHES, BATCH, || {
+        assert!(matches!(reader.next(), Some(Ok(_))));
+    });
+    println!("{size} bytes, write {write} ns, read {read} ns an exchange");
+}
+
+/// The time of one `step` in nanoseconds, in the best of `batches`.
+fn best_of(batches: u64, batch: u64, mut step: impl FnMut()) -> u64 {
+    let time = |_| {
+        let start = std::time::Instant::now();
+        (0..batch).for_each(|_| step());
+        start.elapsed().as_nanos() as u64 / batch
+    };
+    (0..batches).map(time).min().unwrap_or(0)
+}
