@@ -181,11 +181,8 @@ impl<R: Read> JournalReader<R> {
                 place.corrupt("the head is not the one that the preamble's sync marker names")
             );
         }
-        match wire::decode(Kind::Head, &self.payload, &mut self.scratch) {
-            Ok(Record::Head(head)) => self.head = *head,
-            Ok(_) => unreachable!("a head decodes to a head"),
-            Err(reason) => return Err(place.malformed(Kind::Head.name(), reason)),
-        }
+        self.head = wire::decode_head(&self.payload)
+            .map_err(|reason| place.malformed(Kind::Head.name(), reason))?;
         self.frames = 1;
         self.offset += frame_bytes(u64::from(header.length));
         Ok(())

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::digest::{DType, Digest};
 use super::frame::Kind;
 use super::record::{
-    Event, Exchange, ExchangeResult, FORMAT_NAME, FaultLine, Origin, PathLine, Record, TensorRecord,
+    Event, Exchange, ExchangeResult, FORMAT_NAME, FaultLine, Head, Origin, PathLine, Record,
+    TensorRecord,
 };
 use super::value::{VALUE_DEPTH_MAX, ValueTree};
 
@@ -84,16 +85,7 @@ pub(super) fn encode_tensor_head(digest: &Digest, dtype: DType, shape: &[u64], o
 /// Reads the payload of a frame of this kind. `scratch` is used to encode again.
 pub(super) fn decode(kind: Kind, payload: &[u8], scratch: &mut Vec<u8>) -> Result<Record, String> {
     Ok(match kind {
-        Kind::Head => {
-            let head: super::record::Head = decode_named(payload)?;
-            if head.format != FORMAT_NAME {
-                return Err(format!(
-                    "expected the format {FORMAT_NAME:?}, found {:?}",
-                    head.format
-                ));
-            }
-            Record::Head(Box::new(head))
-        }
+        Kind::Head => Record::Head(Box::new(decode_head(payload)?)),
         Kind::RunStart => Record::RunStart(decode_named(payload)?),
         Kind::Path => Record::Path(decode_path(payload, scratch)?),
         Kind::Exchange => Record::Exchange(decode_exchange(payload, scratch)?),
@@ -102,6 +94,18 @@ pub(super) fn decode(kind: Kind, payload: &[u8], scratch: &mut Vec<u8>) -> Resul
         Kind::Footer => Record::Footer(decode_named(payload)?),
         Kind::Note => Record::Note(decode_named(payload)?),
     })
+}
+
+/// Reads the payload of a head.
+pub(super) fn decode_head(payload: &[u8]) -> Result<Head, String> {
+    let head: Head = decode_named(payload)?;
+    if head.format != FORMAT_NAME {
+        return Err(format!(
+            "expected the format {FORMAT_NAME:?}, found {:?}",
+            head.format
+        ));
+    }
+    Ok(head)
 }
 
 type WireExchange = (
@@ -168,6 +172,10 @@ fn decode_array<'de, T: Deserialize<'de>>(payload: &'de [u8]) -> Result<T, Strin
 }
 
 fn decode_named<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+    // The decoder would also take an array, with the fields in the order of the Rust type.
+    if !matches!(payload.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
+        return Err("expected a msgpack map".to_owned());
+    }
     let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(payload));
     deserializer.set_max_depth(MSGPACK_DEPTH_MAX);
     let record = T::deserialize(&mut deserializer).map_err(|error| error.to_string())?;

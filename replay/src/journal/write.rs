@@ -275,7 +275,9 @@ impl<S: Sink> JournalWriter<S> {
             writer.write_named(Kind::Footer, &footer)?;
             writer.flush_buffer()?;
             let synced = writer.sink.sync();
-            synced.map_err(|error| JournalError::io(&writer.journal, "make durable", &error))?;
+            synced.map_err(|error| {
+                JournalError::io(&writer.journal, "make durable the end of", &error)
+            })?;
             writer.state = State::Finished;
             Ok(Summary {
                 exchanges: footer.exchanges,

@@ -75,7 +75,7 @@ fn e065_torn() {
 #[test]
 fn e066_malformed() {
     let mut preamble_and_head = golden_with_payload(b"\x01");
-    assert_snapshot!(message(&preamble_and_head), @"E066: frame 0 at byte 64 of test.ilj is not a valid head: invalid type: integer `1`, expected struct Head");
+    assert_snapshot!(message(&preamble_and_head), @"E066: frame 0 at byte 64 of test.ilj is not a valid head: expected a msgpack map");
     preamble_and_head = golden_with_payload(b"\x81\xa6format\xa5other");
     assert_snapshot!(message(&preamble_and_head), @"E066: frame 0 at byte 64 of test.ilj is not a valid head: missing field `version`");
 

@@ -156,7 +156,7 @@ impl Sink for Unsyncable {
 fn a_failed_sync_is_reported() {
     let writer = JournalWriter::new(Unsyncable, "run.ilj", &samples::head()).unwrap();
     let error = writer.finish().unwrap_err();
-    insta::assert_snapshot!(error, @"could not make durable run.ilj: the disk is gone");
+    insta::assert_snapshot!(error, @"could not make durable the end of run.ilj: the disk is gone");
 }
 
 #[test]
