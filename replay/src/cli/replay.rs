@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::println;
 use clap::Args;
 use interloom::{Conclusion, Error, experiments};
 use serde_json::json;
 
 use super::progress::Bars;
+use super::report::outln;
 use super::{Ending, report};
 
 /// Make the runs of a journal again, model and mediators live, and compare every exchange.
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     if !arguments.json {
         return Ok(report::conclusion(&conclusion));
     }
-    println!("{}", as_json(&conclusion));
+    outln!("{}", as_json(&conclusion));
     Ok(if conclusion.is_identical() {
         Ending::Done
     } else {
