@@ -152,7 +152,8 @@ impl CausalTrace {
     ) -> Result<(TraceReport, Conclusion), Error> {
         let device = parse_device(&self.device)?;
         progress.begin("loading the model", 1);
-        let lm = LanguageModel::load(&self.model, &device)?;
+        let lm =
+            LanguageModel::load_with(&self.model, &device, &mut |part| progress.download(part))?;
         progress.step();
         let prompts = self.prompts(&lm)?;
         let mut head = environment::head(self.describe(), &self.device, policy);
