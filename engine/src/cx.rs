@@ -125,6 +125,14 @@ impl<V> Cx<V> {
         self.ask(Request::Skip { target, value })
     }
 
+    /// Does not compute the module at whose input `site` is, such as `layers.1.input.i2`.
+    #[track_caller]
+    pub fn skip_at(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
+        let target = site.locate(&self.0.map);
+        let value = value.into();
+        self.ask(Request::Skip { target, value })
+    }
+
     /// Ends the model's run here, normally; this mediator ends with it.
     #[track_caller]
     pub fn stop(&self) -> Stop<V> {

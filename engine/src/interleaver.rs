@@ -7,9 +7,11 @@
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::audit::{Account, Audit, Refusal};
+use crate::cx::panic_message;
 use crate::error::{Failure, RunError};
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::Fault;
@@ -24,6 +26,9 @@ use crate::value::{Misfit, Rows, Value};
 
 /// How many requests a mediator may make without letting the model go on.
 const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
+
+/// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
+const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
 
 /// How many iterations of a point, or nearest sites, the hint of a fault names.
 const HINT_MAX: usize = 3;
@@ -126,7 +131,7 @@ pub enum RunEnd {
     Stopped {
         /// The mediator's name.
         by: String,
-        /// The site at which it did; `None` before the model started or after it finished.
+        /// The site at which it did; `None` before the model started.
         at: Option<String>,
     },
 }
@@ -286,8 +291,8 @@ impl<V: Value> Interleaver<V> {
         for index in 0..self.lanes.len() {
             let id = MediatorId(index as u32);
             if let Phase::Registered(mediator) = self.lane(id).on(Trigger::Start, Phase::Running) {
-                let step = self.resume(id, mediator, Delivery::Start);
-                self.settle(id, step, None);
+                let step = self.resume(id, mediator, Delivery::Start, &Origin::Unknown);
+                self.settle(id, step, None, &mut 0);
             }
         }
     }
@@ -308,8 +313,8 @@ impl<V: Value> Interleaver<V> {
                     &fault,
                     &waiting.origin,
                 );
-                let step = self.resume(id, waiting.rest, Delivery::Refused(fault));
-                self.settle(id, step, None);
+                let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
+                self.settle(id, step, None, &mut 0);
             }
         }
     }
@@ -325,7 +330,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Steps a mediator until its request is for another site, or it is retired.
     fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
-        let mut requests = 0;
+        let (mut requests, mut refusals) = (0, 0);
         while self.lanes[id.0 as usize].waits_for(visit.site) {
             let Some(waiting) = self.unpark(id, Trigger::Serve) else {
                 return;
@@ -341,8 +346,8 @@ impl<V: Value> Interleaver<V> {
                 );
             }
             let delivery = self.answer(id, waiting.request, &waiting.origin, visit);
-            let step = self.resume(id, waiting.rest, delivery);
-            self.settle(id, step, Some(visit.site));
+            let step = self.resume(id, waiting.rest, delivery, &waiting.origin);
+            self.settle(id, step, Some(visit.site), &mut refusals);
         }
     }
 
@@ -424,26 +429,39 @@ impl<V: Value> Interleaver<V> {
             site: site(),
             misfit,
         };
-        visit.value = match (self.shared_rows(id), reshape) {
-            (None, true) => part,
-            (None, false) => {
+        if reshape {
+            self.check_owner(id, visit.site)?;
+            visit.value = part;
+            return Ok(());
+        }
+        visit.value = match self.shared_rows(id) {
+            None => {
                 visit.value.fits(&part).map_err(misfit)?;
                 part
             }
-            (Some(rows), true) => {
-                return Err(Fault::NotOwner {
-                    site: site(),
-                    rows: rows.count,
-                    batch: self.batch,
-                });
-            }
-            (Some(rows), false) => {
+            Some(rows) => {
                 let layout = self.map.layout(visit.site.point);
                 let spliced = visit.value.splice(rows, self.batch, layout, part);
                 spliced.map_err(misfit)?
             }
         };
         Ok(())
+    }
+
+    /// Checks that no other mediator has rows in the batch, whose shape would change under it.
+    fn check_owner(&self, id: MediatorId, site: Site) -> Result<(), Fault> {
+        let rows = match self.lanes[id.0 as usize].group {
+            Group::Rows(rows) => rows.count,
+            Group::Whole => 0,
+        };
+        match rows == self.batch {
+            true => Ok(()),
+            false => Err(Fault::NotOwner {
+                site: self.map.site_name(site),
+                rows,
+                batch: self.batch,
+            }),
+        }
     }
 
     /// Returns a mediator's rows, unless it sees all of them.
@@ -468,8 +486,9 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Takes a mediator's next step, and refuses what cannot be served any more, until it waits or is retired.
-    fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
-        for _ in 0..REQUESTS_PER_VISIT_MAX {
+    fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>, refusals: &mut u32) {
+        let mut last = Origin::Unknown;
+        while *refusals < REFUSALS_PER_VISIT_MAX {
             let (request, origin, rest) = match step {
                 Step::Ask {
                     request,
@@ -484,19 +503,24 @@ impl<V: Value> Interleaver<V> {
                 Ok(site) => return self.park(id, site, request, origin, rest),
                 Err(fault) => fault,
             };
-            let asked = self.asked(request.target());
+            let asked = match &fault {
+                Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
+                _ => Asked::Site(site_of(request.target())),
+            };
             self.refused(id, request.event(), asked, at, &fault, &origin);
-            step = self.resume(id, rest, Delivery::Refused(fault));
+            step = self.resume(id, rest, Delivery::Refused(fault), &origin);
+            last = origin;
+            *refusals += 1;
         }
-        let limit = REQUESTS_PER_VISIT_MAX;
-        self.fail(id, at, Fault::Restless { limit }, Origin::Unknown);
+        let limit = REFUSALS_PER_VISIT_MAX;
+        self.fail(id, at, Fault::Restless { limit }, last);
     }
 
     /// Returns the site that a request waits for, if it can still be passed or is at hand.
     fn admit(&self, target: &Target, at: Option<Site>) -> Result<Site, Fault> {
         let site = match target {
-            Target::Point { point, .. } if self.map.has(*point) => self.site_of(target),
-            Target::Point { point, .. } => return Err(self.unknown(format!("{point:?}"))),
+            Target::Point { point, .. } if self.map.has(*point) => site_of(target),
+            Target::Point { point, .. } => return Err(self.unknown(self.name_of(*point))),
             Target::Unknown(name) => return Err(self.unknown(name.to_string())),
         };
         if self.counts[site.point.index()] > site.iteration && at != Some(site) {
@@ -511,18 +535,11 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    fn site_of(&self, target: &Target) -> Site {
-        match target {
-            // The mediator's own iteration is 0: loops, which change it, come with REGISTER.
-            Target::Point { point, iteration } => point.at(iteration.unwrap_or(0)),
-            Target::Unknown(name) => unreachable!("`{name}` has been refused"),
-        }
-    }
-
-    fn asked<'a>(&self, target: &'a Target) -> Asked<'a> {
-        match target {
-            Target::Point { .. } => Asked::Site(self.site_of(target)),
-            Target::Unknown(name) => Asked::Unknown(name),
+    /// Returns the text of a point that the map may not have.
+    fn name_of(&self, point: Point) -> String {
+        match (point.path.0 as usize) < self.map.len() {
+            true => self.map.point_name(point),
+            false => format!("path {} of another model, {}", point.path.0, point.port),
         }
     }
 
@@ -535,8 +552,7 @@ impl<V: Value> Interleaver<V> {
         let stopped_by = match self.halt {
             Some(Halt::Stopped { by, at }) => {
                 let name = self.lanes[by.0 as usize].account.name.clone();
-                let at = at.map(|at| self.map.site_name(at));
-                Some((name, at.unwrap_or_else(|| "the start".to_owned())))
+                Some((name, at.map(|at| self.map.site_name(at))))
             }
             _ => None,
         };
@@ -599,15 +615,22 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
+    /// Lets a mediator run to its next step; `origin` is that of the request which is answered.
     fn resume(
         &mut self,
         id: MediatorId,
         mediator: Box<dyn Mediator<V>>,
         delivery: Delivery<V>,
+        origin: &Origin,
     ) -> Step<V> {
         let name = self.lanes[id.0 as usize].account.name.as_str();
         let _span = tracing::trace_span!("mediator", name).entered();
-        mediator.resume(delivery)
+        // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
+        let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
+        resumed.unwrap_or_else(|payload| Step::Fail {
+            fault: Fault::Panicked(panic_message(&*payload)),
+            origin: origin.clone(),
+        })
     }
 
     fn end(&mut self, id: MediatorId, at: Option<Site>) {
@@ -627,7 +650,7 @@ impl<V: Value> Interleaver<V> {
         self.lane(id).on(Trigger::Stop, Phase::Stopped);
         self.lane(id).account.serve(Event::Stop);
         self.observe(id, Event::Stop, None, at, Outcome::Served(None), origin);
-        if self.halt.is_none() {
+        if self.halt.is_none() && !self.is_closing {
             self.halt = Some(Halt::Stopped { by: id, at });
         }
     }
@@ -798,6 +821,15 @@ impl<V: Value> Interleaver<V> {
 
     fn lane(&mut self, id: MediatorId) -> &mut Lane<V> {
         &mut self.lanes[id.0 as usize]
+    }
+}
+
+/// Returns the site that a request of a known target waits for.
+fn site_of(target: &Target) -> Site {
+    match target {
+        // The mediator's own iteration is 0: loops, which change it, come with REGISTER.
+        Target::Point { point, iteration } => point.at(iteration.unwrap_or(0)),
+        Target::Unknown(name) => unreachable!("`{name}` has been refused"),
     }
 }
 

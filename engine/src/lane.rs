@@ -73,8 +73,10 @@ impl<V> Lane<V> {
     }
 
     /// Ends the lane with its run, and notes the request that was left open.
+    ///
+    /// A lane is found running only if a panic has passed through the interleaver: then its mediator is already gone.
     pub(crate) fn cancel(&mut self, name_of: impl FnOnce(Site) -> String) {
-        if self.state().is_retired() {
+        if self.state().is_retired() || self.state() == State::Running {
             return;
         }
         if let Phase::Waiting(waiting) = self.on(Trigger::Cancel, Phase::Cancelled) {
