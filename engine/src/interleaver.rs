@@ -15,7 +15,7 @@ use crate::cx::panic_message;
 use crate::error::{Failure, RunError};
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::Fault;
-use crate::lane::{Lane, Phase, Waiting};
+use crate::lane::{Failed, Lane, Phase, Waiting};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, Mediator, MediatorId};
 use crate::observer::{Asked, Exchange, Observer, Outcome};
@@ -331,10 +331,9 @@ impl<V: Value> Interleaver<V> {
     /// Steps a mediator until its request is for another site, or it is retired.
     fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
         let (mut requests, mut refusals) = (0, 0);
-        while self.lanes[id.0 as usize].waits_for(visit.site) {
-            let Some(waiting) = self.unpark(id, Trigger::Serve) else {
-                return;
-            };
+        while self.lanes[id.0 as usize].waits_for(visit.site)
+            && let Some(waiting) = self.unpark(id, Trigger::Serve)
+        {
             requests += 1;
             if requests > REQUESTS_PER_VISIT_MAX {
                 let limit = REQUESTS_PER_VISIT_MAX;
@@ -487,51 +486,82 @@ impl<V: Value> Interleaver<V> {
 
     /// Takes a mediator's next step, and refuses what cannot be served any more, until it waits or is retired.
     fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>, refusals: &mut u32) {
-        let mut last = Origin::Unknown;
-        while *refusals < REFUSALS_PER_VISIT_MAX {
-            let (request, origin, rest) = match step {
+        loop {
+            step = match step {
                 Step::Ask {
                     request,
                     origin,
                     rest,
-                } => (request, origin, rest),
+                } => match self.awaited(request.target(), at) {
+                    Some(site) => {
+                        return self.park(
+                            id,
+                            Waiting {
+                                request,
+                                site,
+                                origin,
+                                rest,
+                            },
+                        );
+                    }
+                    None => self.turn_down(id, request, origin, rest, at, refusals),
+                },
                 Step::Stop { origin } => return self.stop(id, at, &origin),
                 Step::End => return self.end(id, at),
                 Step::Fail { fault, origin } => return self.fail(id, at, fault, origin),
             };
-            let fault = match self.admit(request.target(), at) {
-                Ok(site) => return self.park(id, site, request, origin, rest),
-                Err(fault) => fault,
-            };
-            let asked = match &fault {
-                Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
-                _ => Asked::Site(site_of(request.target())),
-            };
-            self.refused(id, request.event(), asked, at, &fault, &origin);
-            step = self.resume(id, rest, Delivery::Refused(fault), &origin);
-            last = origin;
-            *refusals += 1;
         }
-        let limit = REFUSALS_PER_VISIT_MAX;
-        self.fail(id, at, Fault::Restless { limit }, last);
     }
 
     /// Returns the site that a request waits for, if it can still be passed or is at hand.
-    fn admit(&self, target: &Target, at: Option<Site>) -> Result<Site, Fault> {
+    fn awaited(&self, target: &Target, at: Option<Site>) -> Option<Site> {
         let site = match target {
             Target::Point { point, .. } if self.map.has(*point) => site_of(target),
-            Target::Point { point, .. } => return Err(self.unknown(self.name_of(*point))),
-            Target::Unknown(name) => return Err(self.unknown(name.to_string())),
+            Target::Point { .. } | Target::Unknown(_) => return None,
         };
-        if self.counts[site.point.index()] > site.iteration && at != Some(site) {
-            return Err(Fault::OutOfOrder {
+        let is_ahead = self.counts[site.point.index()] <= site.iteration && !self.is_closing;
+        (is_ahead || at == Some(site)).then_some(site)
+    }
+
+    /// Refuses a request for a site that will not be passed, and returns what the mediator does then.
+    #[cold]
+    fn turn_down(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+        refusals: &mut u32,
+    ) -> Step<V> {
+        if *refusals == REFUSALS_PER_VISIT_MAX {
+            let limit = REFUSALS_PER_VISIT_MAX;
+            let fault = Fault::Restless { limit };
+            return Step::Fail { fault, origin };
+        }
+        *refusals += 1;
+        let fault = self.not_awaited(request.target(), at);
+        let asked = match &fault {
+            Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
+            _ => Asked::Site(site_of(request.target())),
+        };
+        self.refused(id, request.event(), asked, at, &fault, &origin);
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
+    }
+
+    /// Says why nobody can wait for `target`.
+    fn not_awaited(&self, target: &Target, at: Option<Site>) -> Fault {
+        let site = match target {
+            Target::Point { point, .. } if self.map.has(*point) => site_of(target),
+            Target::Point { point, .. } => return self.unknown(self.name_of(*point)),
+            Target::Unknown(name) => return self.unknown(name.to_string()),
+        };
+        match self.counts[site.point.index()] > site.iteration {
+            true => Fault::OutOfOrder {
                 asked: self.map.site_name(site),
                 at: at.map(|at| self.map.site_name(at)),
-            });
-        }
-        match self.is_closing {
-            true => Err(self.not_provided(site)),
-            false => Ok(site),
+            },
+            false => self.not_provided(site),
         }
     }
 
@@ -584,21 +614,8 @@ impl<V: Value> Interleaver<V> {
         names.into_iter().map(|(_, name)| name).collect()
     }
 
-    fn park(
-        &mut self,
-        id: MediatorId,
-        site: Site,
-        request: Request<V>,
-        origin: Origin,
-        rest: Box<dyn Mediator<V>>,
-    ) {
-        self.waiting[site.point.index()] += 1;
-        let waiting = Waiting {
-            request,
-            site,
-            origin,
-            rest,
-        };
+    fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
+        self.waiting[waiting.site.point.index()] += 1;
         self.lane(id).on(Trigger::Ask, Phase::Waiting(waiting));
     }
 
@@ -665,8 +682,8 @@ impl<V: Value> Interleaver<V> {
             Outcome::Failed(&fault),
             &origin,
         );
-        let failed = Phase::Failed { fault, at, origin };
-        self.lane(id).on(Trigger::Exception, failed);
+        let failed = Box::new(Failed { fault, at, origin });
+        self.lane(id).on(Trigger::Exception, Phase::Failed(failed));
         if !self.is_closing {
             self.halt = Some(Halt::Failed);
         }
@@ -805,11 +822,11 @@ impl<V: Value> Interleaver<V> {
 
     fn failure(&self, lane: &Lane<V>) -> Option<Failure> {
         match &lane.phase {
-            Phase::Failed { fault, at, origin } => Some(Failure {
+            Phase::Failed(failed) => Some(Failure {
                 mediator: lane.account.name.clone(),
-                at: at.map(|at| self.map.site_name(at)),
-                origin: origin.clone(),
-                fault: fault.clone(),
+                at: failed.at.map(|at| self.map.site_name(at)),
+                origin: failed.origin.clone(),
+                fault: failed.fault.clone(),
             }),
             _ => None,
         }

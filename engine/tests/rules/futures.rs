@@ -102,10 +102,10 @@ fn r82_a_pending_future_joined_with_our_own_request_cannot_hang() {
         let mut own = Box::pin(cx.input("embed"));
         let mut answered = None;
         poll_fn(|context| {
-            if answered.is_none() {
-                if let Poll::Ready(answer) = own.as_mut().poll(context) {
-                    answered = Some(answer);
-                }
+            if answered.is_none()
+                && let Poll::Ready(answer) = own.as_mut().poll(context)
+            {
+                answered = Some(answer);
             }
             foreign.as_mut().poll(context)
         })

@@ -6,6 +6,7 @@ mod support;
 mod batches;
 mod ending;
 mod futures;
+mod leaving;
 mod order;
 mod skip;
 mod stepping;

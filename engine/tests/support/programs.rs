@@ -53,7 +53,7 @@ impl Form {
         let (rows, width) = (value.shape()[0], value.shape()[1]);
         let mut data = value.data().to_vec();
         match self {
-            Self::Fit => return value.clone(),
+            Self::Fit => value.clone(),
             Self::Longer => {
                 data.extend(vec![0.0; width as usize]);
                 Array::new(&[rows + 1, width], &data)
