@@ -80,6 +80,24 @@ fn r60_another_invoke_that_still_waits_is_told_who_stopped_and_where() {
 }
 
 #[test]
+fn r60_everyone_who_still_waits_is_told_who_stopped_also_after_another_failed() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.whole("stopper", async |cx| stop_at(cx, "layers.0").await);
+    for name in ["a", "b"] {
+        trial.whole(name, async |cx| cx.output("layers.1").await);
+    }
+    let ran = trial.run(table(1, 0.0));
+    for (_, fault) in ran.faults() {
+        let Fault::NotProvided { stopped_by, .. } = fault else {
+            panic!("{fault:?}");
+        };
+        assert_eq!(stopped_by.as_ref().unwrap().0, "stopper");
+    }
+    assert_eq!(ran.codes(), [("a", "E003"), ("b", "E003")]);
+}
+
+#[test]
 fn r60_who_catches_the_verdict_after_a_stop_lets_the_run_succeed() {
     let model = stack();
     let mut trial = Trial::of(&model);

@@ -2,7 +2,7 @@
 
 use interloom_engine::{Delivery, Event, Fault, Invoke, RunEnd, RunError};
 
-use crate::support::{Model, Module, Move, Trial, machine, stack, table};
+use crate::support::{Backwards, Model, Module, Move, Trial, machine, stack, table};
 
 /// What [`stack`] makes of `output` as the output of `layers.0`.
 fn from_layer_0(
@@ -144,6 +144,31 @@ fn r21_the_replacements_of_all_invokes_are_joined_in_batch_order() {
     let ran = trial.run(table(3, 0.0));
     assert_eq!(ran.report.result, Ok(RunEnd::Completed));
     assert_eq!(saved.take(), Some(table(3, 10.0)));
+}
+
+#[test]
+fn r21_the_batch_order_is_not_the_schedulers() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    for (name, first) in [("a", 10.0), ("b", 12.0), ("c", 14.0)] {
+        trial.rows(name, 1, async move |cx| {
+            cx.skip("layers.0", table(1, first)).await
+        });
+    }
+    let saved = trial.whole("reader", async |cx| cx.output("layers.0").await);
+    trial.scheduler(Backwards);
+    trial.run(table(3, 0.0));
+    assert_eq!(saved.take(), Some(table(3, 10.0)));
+}
+
+#[test]
+fn r21_an_invoke_with_no_rows_at_all_need_not_skip() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("a", 2, async |cx| cx.skip("layers.0", table(2, 10.0)).await);
+    trial.rows("none", 0, async |_| Ok(()));
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 10.0))));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use interloom_engine::{
     Delivery, Event, Fault, Flow, Invoke, MediatorId, RunEnd, Scheduler, Setup, Site,
 };
 
-use crate::support::{Move, STACK_SITES, Trial, machine, stack, table};
+use crate::support::{Backwards, Move, STACK_SITES, Trial, machine, stack, table};
 
 #[test]
 fn r1_every_mediator_runs_to_its_first_request_before_the_model() {
@@ -97,20 +97,6 @@ fn r2_mediators_are_stepped_in_definition_order_at_every_site() {
         "1 END @ embed.output.i0 served",
     ];
     assert_eq!(ran.lines(), expected);
-}
-
-/// Last defined, first stepped.
-struct Backwards;
-
-impl Scheduler for Backwards {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
-        assert!(ready.is_sorted());
-        ready.len() - 1
-    }
-
-    fn describe(&self) -> String {
-        "backwards".to_owned()
-    }
 }
 
 #[test]

@@ -191,7 +191,8 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quie
             place,
             aim: Aim::Exact,
             scale: 1,
-            shift: 3,
+            // Below 8, so that it is aimed at an input.
+            shift: lines.first().map_or(3, |line| line.shift % 8),
             // What does not fit the others, now and then.
             form: lines.first().map_or(Form::Fit, |line| line.form),
             reshape: false,

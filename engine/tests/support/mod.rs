@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator, Origin, Outcome, Point,
-    Port, Report, Request, RunError, Saved, Scheduler, Setup, Site, SiteMap, Step, mediator,
+    Asked, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator, MediatorId, Origin,
+    Outcome, Point, Port, Report, Request, RunError, Saved, Scheduler, Setup, Site, SiteMap, Step,
+    mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -370,6 +371,20 @@ fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunErro
         }),
     };
     Ok((output, run.finish(), sites))
+}
+
+/// Last defined, first stepped.
+pub(crate) struct Backwards;
+
+impl Scheduler for Backwards {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+        assert!(ready.is_sorted());
+        ready.len() - 1
+    }
+
+    fn describe(&self) -> String {
+        "backwards".to_owned()
+    }
 }
 
 /// What a hand-written machine does next.
