@@ -41,10 +41,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     report::heading("The proof");
     report::conclusion(&conclusion);
     println!("journal: {}", arguments.journal.display());
-    println!(
-        "replaying it in a new process: interloom replay {}",
-        arguments.journal.display()
-    );
     replay::in_new_process(&arguments.journal)
 }
 
