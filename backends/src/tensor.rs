@@ -107,9 +107,7 @@ macro_rules! with_any {
 impl AnyTensor {
     /// Forgets kind and rank.
     ///
-    /// # Panics
-    ///
-    /// Panics if the rank is 0 or more than [`RANK_MAX`]; burn's own scalars have rank 1.
+    /// The rank is 1 to [`RANK_MAX`], which the compiler checks; burn's own scalars have rank 1.
     pub fn new<const D: usize, K: ElementKind>(tensor: Tensor<D, K>) -> Self {
         const { assert!(D >= 1 && D <= RANK_MAX, "tensors have 1 to 8 dimensions") };
         Self {
@@ -201,7 +199,17 @@ impl AnyTensor {
     }
 
     /// Returns some rows along dimension 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have these rows.
     pub fn rows(self, rows: Rows) -> Self {
+        assert!(
+            self.shape()[0] as u64 >= u64::from(rows.end()),
+            "rows {}..{} of {self}: the run's invokes have more rows than the model's batch",
+            rows.start,
+            rows.end()
+        );
         let (start, count) = (rows.start as usize, rows.count as usize);
         with_any!(self, |tensor| Self::new(tensor.narrow(0, start, count)))
     }
