@@ -149,7 +149,7 @@ impl AnyTensor {
             return Ok(self.assume_typed());
         }
         Err(Misfit {
-            expected: format!("a {} tensor of {D} dimensions", K::ELEMENT),
+            expected: format!("a tensor of {D} dimensions and kind {}", K::ELEMENT),
             found: self.to_string(),
         })
     }
@@ -210,13 +210,16 @@ impl AnyTensor {
             rows.start,
             rows.end()
         );
-        let (start, count) = (rows.start as usize, rows.count as usize);
-        with_any!(self, |tensor| Self::new(tensor.narrow(0, start, count)))
+        let range = rows.start as usize..rows.end() as usize;
+        with_any!(self, |tensor| Self::new(tensor.slice([range])))
     }
 
     /// Returns the tensor with `part` in place of those rows, whose shape it has.
     pub fn with_rows(self, rows: Rows, part: Self) -> Self {
         debug_assert!(self.clone().rows(rows).is_like(&part));
+        if rows.count == 0 {
+            return self;
+        }
         let range = rows.start as usize..rows.end() as usize;
         with_any!(self, |tensor| Self::new(
             tensor.slice_assign([range], part.assume_typed())
@@ -239,10 +242,9 @@ impl AnyTensor {
     ///
     /// Panics if the tensor is not of floats; inside a mediator that is a fault of the mediator.
     pub(crate) fn map_float(self, operation: impl FloatOperation) -> Self {
-        assert_eq!(
-            self.kind,
-            Kind::Float,
-            "arithmetic on a {self}, which is no tensor of floats"
+        assert!(
+            self.kind == Kind::Float,
+            "arithmetic on {self}: it must be of floats"
         );
         with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
             operation.apply(tensor)

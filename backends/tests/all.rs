@@ -10,3 +10,5 @@ mod paths;
 mod runs;
 #[path = "all/support.rs"]
 mod support;
+#[path = "all/values.rs"]
+mod values;

@@ -176,9 +176,7 @@ fn r7_mediators_of_an_inner_run_pass_no_site_of_the_outer() {
             assert!(late.is_err());
             Ok(())
         });
-        nested
-            .execute(|| inner.forward(tensor([1, 4], 7)))
-            .unwrap();
+        nested.execute(|| inner.forward(tensor([1, 4], 7))).unwrap();
         outer.forward(tensor([1, 4], 3))
     });
     ran.unwrap();

@@ -203,9 +203,11 @@ fn display_is_that_without_hooks() {
 /// Asserts that the model's layers are still at their paths.
 fn assert_passes(model: &Hooked<Mlp>, sites: &Sites, device: &Device, what: &str) {
     let x = tensor_on([2, 4], 3, device);
-    let read = read(sites, ["input", "up.output", "act.output", "output"], || {
-        model.forward(x)
-    });
+    let read = read(
+        sites,
+        ["input", "up.output", "act.output", "output"],
+        || model.forward(x),
+    );
     assert!(read.iter().all(Option::is_some), "{what}: {read:?}");
 }
 
@@ -254,7 +256,12 @@ fn an_optimiser_step_keeps_paths() {
     let model = model.map(|model| optimizer.step(0.1, model, gradients));
     assert_ne!(before, parameters(&**model), "the step changed something");
     assert_passes(&model, model.sites(), &device, "optimiser step");
-    assert_passes(&model.valid(), model.sites(), &cpu(), "valid after the step");
+    assert_passes(
+        &model.valid(),
+        model.sites(),
+        &cpu(),
+        "valid after the step",
+    );
 }
 
 #[derive(Module, Debug)]
@@ -312,7 +319,8 @@ fn a_parameter_that_is_shared_at_two_places_has_two_paths() {
         model.right.forward(x() * 2.0);
     });
     assert!(again.is_none());
-    let bits = |value: Option<interloom_backends::Value>| bits::<2>(value.unwrap().tensor().unwrap());
+    let bits =
+        |value: Option<interloom_backends::Value>| bits::<2>(value.unwrap().tensor().unwrap());
     assert_ne!(bits(left), bits(right));
 }
 
@@ -413,7 +421,8 @@ fn aliases_and_row_layouts_need_points() {
     let [aliased, plain] = read(model.sites(), ["resid", "act.output"], || {
         model.forward(tensor([1, 4], 1))
     });
-    let bits = |value: Option<interloom_backends::Value>| bits::<2>(value.unwrap().tensor().unwrap());
+    let bits =
+        |value: Option<interloom_backends::Value>| bits::<2>(value.unwrap().tensor().unwrap());
     assert_eq!(bits(aliased), bits(plain));
 
     let error = Mlp::bound(1)

@@ -77,10 +77,7 @@ fn a_swap_is_what_the_model_goes_on_with() {
     .unwrap();
     let halved = model.act.forward(model.up.forward(x())) * 0.5;
     assert_eq!(bits(typed(read.unwrap())), bits(halved.clone()));
-    assert_eq!(
-        bits(ran.output.unwrap()),
-        bits(model.down.forward(halved))
-    );
+    assert_eq!(bits(ran.output.unwrap()), bits(model.down.forward(halved)));
     assert_untouched(&model);
 }
 
@@ -125,7 +122,10 @@ fn a_skipped_module_is_not_computed() {
         })
     });
     assert_eq!(computed, 0);
-    assert!(inner.take().unwrap().is_none(), "its inner sites are not passed");
+    assert!(
+        inner.take().unwrap().is_none(),
+        "its inner sites are not passed"
+    );
     let output = ran.unwrap().output.unwrap();
     assert_eq!(bits(output), bits(tensor([2, 4], 9) * 2.0));
 }
@@ -133,9 +133,10 @@ fn a_skipped_module_is_not_computed() {
 #[test]
 fn r23_the_whole_model_can_be_skipped() {
     let model = Mlp::bound(1);
-    let (ran, _) = run_with(&model, |cx| async move {
-        cx.skip("", tensor([2, 3], 9)).await
-    })
+    let (ran, _) = run_with(
+        &model,
+        |cx| async move { cx.skip("", tensor([2, 3], 9)).await },
+    )
     .unwrap();
     assert_eq!(bits(ran.output.unwrap()), bits(tensor([2, 3], 9)));
     assert_eq!(ran.end, RunEnd::Completed);
@@ -205,8 +206,7 @@ fn r50_invokes_read_and_swap_their_own_rows() {
     let whole = run.mediator("whole", |cx| async move { cx.output("act").await });
     let output = run.execute(|| model.forward(batch())).unwrap().output;
 
-    let [first, second, whole] =
-        [first, second, whole].map(|saved| typed(saved.take().unwrap()));
+    let [first, second, whole] = [first, second, whole].map(|saved| typed(saved.take().unwrap()));
     assert_eq!(bits(first), bits(rows(0, 1)));
     assert_eq!(bits(second), bits(rows(1, 2)));
     // R4: who comes later sees the swap.
@@ -228,7 +228,8 @@ fn r50_a_declared_layout_overrules_the_shape() {
         let mut run = Run::new("rows", model.sites());
         let one = run.invoke("one", 1, |cx| async move { cx.output("tap").await });
         run.invoke("two", 1, |cx| async move { cx.output("tap").await });
-        run.execute(|| model.tap.pass((shared(), shared()))).unwrap();
+        run.execute(|| model.tap.pass((shared(), shared())))
+            .unwrap();
         one.take().unwrap().to_string()
     };
     let declared = |layout| net().with_rows("tap.output", layout).unwrap();
@@ -340,8 +341,11 @@ fn a_replacement_that_the_model_cannot_take_is_e035() {
             .await
     });
     let whole = run_with(&model, |cx| async move {
-        cx.reshape("input", Value::from(Tensor::<2, Int>::zeros([2, 4], &cpu())))
-            .await
+        cx.reshape(
+            "input",
+            Value::from(Tensor::<2, Int>::zeros([2, 4], &cpu())),
+        )
+        .await
     });
     let mut messages = Vec::new();
     for result in [reshaped, skipped, whole] {
@@ -351,9 +355,9 @@ fn a_replacement_that_the_model_cannot_take_is_e035() {
         assert_untouched(&model);
     }
     insta::assert_snapshot!(messages.join("\n"), @r"
-    the model cannot go on at `up.output` with what a mediator put there: expected a float tensor of 2 dimensions, found f32[2, 5, 1]
-    the model cannot go on at `up.output` with what a mediator put there: expected a float tensor of 2 dimensions, found (f32[2, 5], f32[2, 5])
-    the model cannot go on at `input` with what a mediator put there: expected a float tensor of 2 dimensions, found i32[2, 4]
+    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found f32[2, 5, 1]
+    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found (f32[2, 5], f32[2, 5])
+    the model cannot go on at `input` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found i32[2, 4]
     ");
 }
 
@@ -396,7 +400,7 @@ fn a_failing_mediator_fails_the_run_with_its_name_site_and_line() {
     assert_eq!(error.code(), "E007");
     let message = error.to_string().replace(file!(), "FILE");
     let message = message.replace(&format!("FILE:{line}:"), "FILE:LINE:");
-    insta::assert_snapshot!(message.replace(&format!("FILE:{line}"), "FILE:LINE"), @"mediator `m` failed at `up.output.i0` (FILE:LINE): the value is not what was asked for: expected a float tensor of 3 dimensions, found f32[2, 5]; check the site's kind and rank");
+    insta::assert_snapshot!(message.replace(&format!("FILE:{line}"), "FILE:LINE"), @"mediator `m` failed at `up.output.i0` (FILE:LINE): the value is not what was asked for: expected a tensor of 3 dimensions and kind float, found f32[2, 5]; check the site's kind and rank");
     let ForwardError::Run { audit, .. } = error else {
         panic!("a failed run");
     };
@@ -415,7 +419,10 @@ fn a_panicking_mediator_fails_the_run_only() {
     });
     let error = result.map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "E011");
-    assert!(error.to_string().contains("f32[2, 5] and i32[2, 5]"), "{error}");
+    assert!(
+        error.to_string().contains("f32[2, 5] and i32[2, 5]"),
+        "{error}"
+    );
     assert_untouched(&model);
 }
 
@@ -452,7 +459,8 @@ fn a_run_that_cannot_start_leaves_the_model_alone() {
 /// R62, whichever way a run ends: nothing that a mediator holds survives it.
 #[test]
 fn r62_nothing_is_left_behind() {
-    type Program = fn(Cx<Value>, Rc<()>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>>>>;
+    type Program =
+        fn(Cx<Value>, Rc<()>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>>>>;
     let programs: [Program; 6] = [
         |cx, held| {
             Box::pin(async move {
@@ -520,7 +528,10 @@ fn a_mediator_can_run_a_model_itself() {
             Ok(up)
         })
         .map_err(Fault::raise)?;
-        let failed = run_with(&copy, |_| async move { Err::<(), _>(Fault::raise("inner")) });
+        let failed = run_with(
+            &copy,
+            |_| async move { Err::<(), _>(Fault::raise("inner")) },
+        );
         assert_eq!(failed.map(|_| ()).unwrap_err().code(), "E013");
         // The outer run is where it was.
         let after = cx.output("up").await?;
@@ -551,7 +562,10 @@ fn a_run_inside_the_model_is_a_run_of_its_own() {
         })
         .unwrap();
         assert!(ran.output.is_none());
-        let _ = run_with(&inner, |_| async move { Err::<(), _>(Fault::raise("inner")) });
+        let _ = run_with(
+            &inner,
+            |_| async move { Err::<(), _>(Fault::raise("inner")) },
+        );
         outer.forward(x())
     });
     let output = ran.unwrap().output.unwrap();
@@ -609,11 +623,16 @@ fn machines_and_observers_take_part() {
     let model = Mlp::bound(1);
     let log = Rc::new(RefCell::new(Vec::new()));
     let mut run = Run::new("machine", model.sites());
-    run.machine("double", Double::Begin(model.sites().point("act.output").unwrap()));
+    run.machine(
+        "double",
+        Double::Begin(model.sites().point("act.output").unwrap()),
+    );
     run.observer(Log(log.clone()));
     assert_eq!((run.name(), run.setup().invokes().len()), ("machine", 1));
     let output = run.execute(|| model.forward(x())).unwrap().output;
-    let expected = model.down.forward(model.act.forward(model.up.forward(x())) * 2.0);
+    let expected = model
+        .down
+        .forward(model.act.forward(model.up.forward(x())) * 2.0);
     assert_eq!(bits(output.unwrap()), bits(expected));
     insta::assert_snapshot!(log.borrow().join(", "), @"0 VALUE i0, 1 SWAP i0, 2 END");
 }
@@ -658,8 +677,10 @@ impl Forward<Tensor<2>> for Trainable {
     type Output = Tensor<2>;
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down
-            .forward(self.hidden.pass(burn::tensor::activation::tanh(self.up.forward(x))))
+        self.down.forward(
+            self.hidden
+                .pass(burn::tensor::activation::tanh(self.up.forward(x))),
+        )
     }
 }
 
@@ -712,6 +733,9 @@ fn a_swap_without_a_graph_cuts_upstream_gradients_only() {
     assert!(model.up.weight.val().grad(&gradients).is_none());
     let down = model.down.weight.val().grad(&gradients).unwrap();
     // The gradient of the sum with respect to the weight is the hidden layer's column sums.
-    let sums = tensor([2, 5], 8).sum_dim(0).reshape([5, 1]).repeat_dim(1, 3);
+    let sums = tensor([2, 5], 8)
+        .sum_dim(0)
+        .reshape([5, 1])
+        .repeat_dim(1, 3);
     assert_eq!(bits(down), bits(sums));
 }
