@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod begin;
 pub mod config;
 pub mod error;
 pub mod gguf;
