@@ -4,10 +4,20 @@
 
 #[path = "all/hooks.rs"]
 mod hooks;
+#[path = "all/induction.rs"]
+mod induction;
+#[path = "all/llama.rs"]
+mod llama;
+#[path = "all/llama_files.rs"]
+mod llama_files;
+#[path = "all/llama_reference.rs"]
+mod llama_reference;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]
 mod runs;
+#[path = "all/smollm2.rs"]
+mod smollm2;
 #[path = "all/support.rs"]
 mod support;
 #[path = "all/values.rs"]
