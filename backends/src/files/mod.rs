@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod begin;
 mod codes;
 pub mod config;
 pub mod error;

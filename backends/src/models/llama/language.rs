@@ -146,13 +146,15 @@ impl LanguageModel {
         &self.device
     }
 
-    /// Returns the tokens of `text`, without any that mark its beginning or end.
+    /// Returns the tokens of `text`, after one that marks its beginning if the model's files ask for that.
+    ///
+    /// The [tokenizer](Self::tokenizer)'s own `encode` and `single` add none.
     ///
     /// # Errors
     ///
     /// [`ModelError::Input`] if there are none, or more than the model has positions; [`FileError`] if the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
-        let tokens = self.tokenizer.encode(text)?;
+        let tokens = self.tokenizer.encode_prompt(text)?;
         self.check(&[&tokens], 0)?;
         Ok(tokens)
     }

@@ -54,7 +54,10 @@ impl Loader<'_> {
         let layers = layers.collect::<Result<_, _>>()?;
         let norm = self.norm("model.norm")?;
         let unembedding = match config.tie_embeddings {
-            true => embedding.clone(),
+            true => {
+                self.drop_copy_of_embedding([tokens, width])?;
+                embedding.clone()
+            }
             false => self.parameter("lm_head.weight", [tokens, width])?,
         };
         Ok(Llama {
@@ -67,6 +70,15 @@ impl Loader<'_> {
             .into(),
             rotary: Rotary::new(config, positions(config), self.device),
         })
+    }
+
+    /// Some files of tied models hold the output layer as well; transformers does not look at it either.
+    fn drop_copy_of_embedding(&mut self, shape: [usize; 2]) -> Result<(), FileError> {
+        const NAME: &str = "lm_head.weight";
+        match self.weights.shape(NAME) {
+            Some(_) => self.weights.take(NAME, &shape).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn block(&mut self, layer: usize) -> Result<Block, FileError> {
@@ -161,9 +173,11 @@ impl Loader<'_> {
     }
 
     fn number<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
-        let id = ParamId::from(self.next);
+        // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is trained.
+        let mut param = Param::from_tensor(tensor);
+        param.id = ParamId::from(self.next);
         self.next += 1;
-        Param::initialized(id, tensor)
+        param
     }
 }
 

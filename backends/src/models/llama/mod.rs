@@ -143,7 +143,7 @@ impl Forward<Tensor<3>> for Unembed {
 
 /// Returns the TransformerLens names of a model with `layers` blocks, with the points that they name.
 fn aliases(layers: usize) -> Vec<(String, String)> {
-    const IN_BLOCK: [(&str, &str); 19] = [
+    const IN_BLOCK: [(&str, &str); 18] = [
         ("hook_resid_pre", "input"),
         ("hook_resid_mid", "resid_mid.output"),
         ("hook_resid_post", "output"),
@@ -162,7 +162,6 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
         ("mlp.hook_pre", "mlp.pre.output"),
         ("mlp.hook_pre_linear", "mlp.pre_linear.output"),
         ("mlp.hook_post", "mlp.post.output"),
-        ("mlp.hook_in", "mlp.input"),
     ];
     let whole = [
         ("hook_embed", "embed.output"),
