@@ -322,19 +322,4 @@ mod tests {
         assert_eq!(error.code(), "E048");
         assert!(error.to_string().contains("404"), "{error}");
     }
-
-    #[test]
-    fn the_progress_bar_takes_reports() {
-        let mut bar = progress_bar();
-        bar(Download {
-            file: "model.safetensors",
-            received: 1,
-            total: 2,
-        });
-        bar(Download {
-            file: "model.safetensors",
-            received: 2,
-            total: 2,
-        });
-    }
 }

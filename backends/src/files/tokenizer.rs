@@ -131,6 +131,8 @@ impl Tokenizer {
             .is_some_and(is_byte_level)
             .then(byte_of_char);
         let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        // Whether any does is the same in every order.
+        #[allow(clippy::disallowed_methods)]
         let strips = added.values().any(|token| token.lstrip || token.rstrip);
         let lossless = bytes.is_some() && inner.get_normalizer().is_none() && !strips;
         Self {

@@ -43,7 +43,6 @@ pub(crate) fn linear(inputs: usize, outputs: usize, salt: usize, device: &Device
     Linear {
         weight: Param::from_tensor(tensor_on([inputs, outputs], salt, device)),
         bias: Some(Param::from_tensor(tensor_on([outputs], salt + 1, device))),
-        ..LinearConfig::new(inputs, outputs).init(device)
     }
 }
 

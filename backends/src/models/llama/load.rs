@@ -1,7 +1,7 @@
 //! From weights by name to a bound model.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::nn::{Embedding, Linear, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Attention, Rotary};
@@ -61,7 +61,7 @@ impl Loader<'_> {
             false => self.parameter("lm_head.weight", [tokens, width])?,
         };
         Ok(Llama {
-            embed: self.embedding(embedding).into(),
+            embed: Embedding { weight: embedding }.into(),
             layers,
             norm: norm.into(),
             unembed: Unembed {
@@ -137,12 +137,8 @@ impl Loader<'_> {
             true => Some(self.parameter(&format!("{name}.bias"), [outputs])?),
             false => None,
         };
-        let config = LinearConfig::new(inputs, outputs).with_bias(false);
-        Ok(Linear {
-            weight: self.number(Tensor::from_data(weight, self.device)),
-            bias,
-            ..config.init(self.device)
-        })
+        let weight = self.number(Tensor::from_data(weight, self.device));
+        Ok(Linear { weight, bias })
     }
 
     fn norm(&mut self, name: &str) -> Result<RmsNorm, FileError> {
@@ -152,14 +148,6 @@ impl Loader<'_> {
             gamma: self.parameter(&format!("{name}.weight"), [width])?,
             ..config.init(self.device)
         })
-    }
-
-    fn embedding(&self, weight: Param<Tensor<2>>) -> Embedding {
-        let config = EmbeddingConfig::new(self.config.vocab_size, self.config.hidden_size);
-        Embedding {
-            weight,
-            ..config.init(self.device)
-        }
     }
 
     fn parameter<const D: usize>(
