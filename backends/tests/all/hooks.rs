@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Linear};
+use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor};
 use interloom_backends::{Bound, Forward, Hooked, Run, Tap, Value};
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use burn::module::{Module, Param};
-use burn::nn::{Gelu, Linear, LinearConfig};
+use burn::nn::{Gelu, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom_backends::{Bound, Forward, Hooked, Run, Sites, Value};
 use interloom_engine::{Invoke, Saved, mediator};
