@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use burn::module::{Module, Param};
-use burn::nn::{Gelu, Linear, LinearConfig};
+use burn::nn::{Gelu, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom_backends::{Bound, Forward, Hooked, Run, Sites, Value};
 use interloom_engine::{Invoke, Saved, mediator};
@@ -43,7 +43,6 @@ pub(crate) fn linear(inputs: usize, outputs: usize, salt: usize, device: &Device
     Linear {
         weight: Param::from_tensor(tensor_on([inputs, outputs], salt, device)),
         bias: Some(Param::from_tensor(tensor_on([outputs], salt + 1, device))),
-        ..LinearConfig::new(inputs, outputs).init(device)
     }
 }
 
