@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor};
 use interloom_backends::{Bound, Forward, Hooked, Run, Tap, Value};
@@ -93,8 +93,9 @@ struct Reader {
 
 #[test]
 fn tokens_and_masks_pass_as_what_they_are() {
-    let weight = burn::module::Param::initialized(1.into(), tensor([5, 2], 1));
-    let embed = Embedding { weight };
+    let embed = Embedding {
+        weight: Param::from_tensor(tensor([5, 2], 1)),
+    };
     let model = Bound::new(Reader {
         embed: embed.into(),
         masked: Tap::new(),

@@ -1,5 +1,7 @@
 //! A language model that people use: SmolLM2-135M-Instruct, from its GGUF file.
 
+use std::sync::LazyLock;
+
 use burn::tensor::{Tensor, activation};
 use interloom_backends::models::llama::LanguageModel;
 use interloom_backends::{Run, Value};
@@ -10,8 +12,11 @@ const FRANCE: &str = "The capital of France is";
 const ITALY: &str = "The capital of Italy is";
 const TOWER: &str = "The Eiffel Tower is located in the city of";
 
-fn load() -> LanguageModel {
-    LanguageModel::load("smollm2-135m", &cpu()).unwrap()
+/// Loaded once for all tests.
+fn model() -> &'static LanguageModel {
+    static MODEL: LazyLock<LanguageModel> =
+        LazyLock::new(|| LanguageModel::load("smollm2-135m", &cpu()).unwrap());
+    &MODEL
 }
 
 /// The logits at the last position.
@@ -30,10 +35,10 @@ fn paris_over_rome(model: &LanguageModel, logits: Tensor<3>) -> f32 {
 #[test]
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test -p interloom-backends --release -- --ignored"]
 fn it_knows_capitals() {
-    let model = load();
+    let model = model();
     for (prompt, expected) in [(FRANCE, 7.31), (ITALY, -6.02)] {
         let ids = model.encode(prompt).unwrap();
-        let found = paris_over_rome(&model, model.logits(&[&ids]));
+        let found = paris_over_rome(model, model.logits(&[&ids]));
         assert!((found - expected).abs() < 0.02, "{prompt}: {found}");
     }
 }
@@ -41,7 +46,7 @@ fn it_knows_capitals() {
 #[test]
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test -p interloom-backends --release -- --ignored"]
 fn it_knows_where_the_tower_is() {
-    let model = load();
+    let model = model();
     let ids = model.encode(TOWER).unwrap();
     let logits: Tensor<1> = Tensor::from_floats(&last(model.logits(&[&ids]))[..], &cpu());
     let probabilities = floats(activation::softmax(logits, 0));
@@ -55,7 +60,7 @@ fn it_knows_where_the_tower_is() {
 #[test]
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test -p interloom-backends --release -- --ignored"]
 fn its_prompts_begin_with_no_token_of_their_own() {
-    let model = load();
+    let model = model();
     let ids = model.encode(FRANCE).unwrap();
     let read: Vec<String> = ids
         .iter()
@@ -69,7 +74,7 @@ fn its_prompts_begin_with_no_token_of_their_own() {
 #[test]
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test -p interloom-backends --release -- --ignored"]
 fn the_country_is_read_between_layers_22_and_23() {
-    let model = load();
+    let model = model();
     let (clean, corrupt) = (model.encode(FRANCE).unwrap(), model.encode(ITALY).unwrap());
     let country = clean
         .iter()
@@ -82,8 +87,8 @@ fn the_country_is_read_between_layers_22_and_23() {
     let mut run = Run::new("clean", model.sites());
     let saved = sites.map(|site| run.mediator(site, move |cx| async move { cx.value(site).await }));
     let ran = run.execute(|| model.logits(&[&clean])).unwrap();
-    let best = paris_over_rome(&model, ran.output.unwrap());
-    let worst = paris_over_rome(&model, model.logits(&[&corrupt]));
+    let best = paris_over_rome(model, ran.output.unwrap());
+    let worst = paris_over_rome(model, model.logits(&[&corrupt]));
 
     let restored = |site: &'static str, clean: Value| {
         let clean: Tensor<3> = clean.tensor().unwrap();
@@ -96,7 +101,7 @@ fn the_country_is_read_between_layers_22_and_23() {
             cx.set(site, residual.slice_assign(place, patch)).await
         });
         let ran = run.execute(|| model.logits(&[&corrupt])).unwrap();
-        let patched = paris_over_rome(&model, ran.output.unwrap());
+        let patched = paris_over_rome(model, ran.output.unwrap());
         (patched - worst) / (best - worst)
     };
     let [early, late] = [0, 1].map(|index| restored(sites[index], saved[index].take().unwrap()));

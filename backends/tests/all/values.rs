@@ -656,7 +656,7 @@ fn r50_a_held_value_never_changes() {
     drop(whole);
     let again = swapped.splice(rows, BATCH, &RowLayout::ByShape, part * 3.0);
     // Operations that burn does in place where it may.
-    let _ = (typed.clone() * 2.0).slice_fill([0..2], 7.0);
+    let _ = (typed.clone() * 2.0).slice_fill(0..2, 7.0);
     assert_ne!(naive(&again.unwrap()), before);
     assert_eq!(naive(&held), before);
     assert_eq!(Naive::Leaf(typed.into_data()), before);

@@ -154,7 +154,7 @@ impl Forward<Tensor<2, Int>> for Induction {
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, length] = tokens.dims();
-        let position = self.position.val().slice([0..length]).unsqueeze::<3>();
+        let position = self.position.val().narrow(0, 0, length).unsqueeze::<3>();
         let position = self
             .position_tap
             .pass(position.expand([batch, length, WIDTH]));

@@ -24,13 +24,15 @@
 mod attention;
 mod language;
 mod load;
+mod projection;
 
-use burn::module::{Module, Param};
-use burn::nn::{Embedding, Linear, RmsNorm};
+use burn::module::Module;
+use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::{Int, Tensor, activation};
 
 pub use attention::{Attention, KvCache, Rotary};
 pub use language::{LanguageModel, LanguageModelError};
+pub use projection::Projection;
 
 use crate::hooked::{Forward, Hooked, Tap};
 
@@ -40,7 +42,7 @@ pub struct Llama {
     embed: Hooked<Embedding>,
     layers: Vec<Hooked<Block>>,
     norm: Hooked<RmsNorm>,
-    unembed: Hooked<Unembed>,
+    unembed: Hooked<Projection>,
     rotary: Rotary,
 }
 
@@ -57,18 +59,12 @@ pub struct Block {
 /// The gated feed-forward layer: `down(silu(gate(x)) * up(x))`.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
     pre: Tap,
     pre_linear: Tap,
     post: Tap,
-}
-
-/// The output layer, whose `[token, width]` weight may be the embedding's.
-#[derive(Module, Debug)]
-pub struct Unembed {
-    weight: Param<Tensor<2>>,
 }
 
 impl Llama {
@@ -126,18 +122,6 @@ impl Forward<Tensor<3>> for Mlp {
         let up = self.pre_linear.pass(self.up.forward(x));
         let post = self.post.pass(activation::silu(gate) * up);
         self.down.forward(post)
-    }
-}
-
-impl Forward<Tensor<3>> for Unembed {
-    type Output = Tensor<3>;
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, positions, width] = x.dims();
-        let weight = self.weight.val().transpose();
-        let tokens = weight.dims()[1];
-        let logits = x.reshape([batch * positions, width]).matmul(weight);
-        logits.reshape([batch, positions, tokens])
     }
 }
 
