@@ -247,13 +247,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             quoted(&recorded.name),
             quoted(&live.name),
         );
-        let recorded_mediators = format!("{:?}", recorded.mediators);
-        let live_mediators = format!("{:?}", live.mediators);
         fields::add(
             &mut differences,
             "mediators",
-            recorded_mediators,
-            live_mediators,
+            mediators(recorded),
+            mediators(live),
         );
         let (recorded_run, live_run) = (recorded.run.to_string(), live.run.to_string());
         fields::add(&mut differences, "run", recorded_run, live_run);
@@ -493,6 +491,24 @@ fn end_side(end: &RunEnd) -> Side {
         outcome: end.outcome.text.clone(),
         code: end.outcome.code.clone(),
     }
+}
+
+/// The mediators of a run, each with its rows of the batch: `"a" [rows 0 to 1], "b"`.
+fn mediators(start: &RunStart) -> String {
+    let texts = start.mediators.iter().map(|line| {
+        let rows = match line.rows {
+            Some((first, 0)) => format!(" [no row at {first}]"),
+            Some((first, count)) => {
+                let last = u64::from(first) + u64::from(count) - 1;
+                format!(" [rows {first} to {last}]")
+            }
+            None => String::new(),
+        };
+        let optional = if line.optional { " [optional]" } else { "" };
+        format!("{:?}{rows}{optional}", line.name)
+    });
+    let texts: Vec<_> = texts.collect();
+    texts.join(", ")
 }
 
 fn quoted(text: &str) -> String {

@@ -375,6 +375,20 @@ fn runs_that_start_otherwise_or_not_at_all() {
     assert_eq!((divergence.class, divergence.index), (Class::Protocol, 0));
     assert_eq!(divergence.differences[0].field, "mediators");
 
+    live.runs[0].start.mediators = [("a", Some((0, 2)), false), ("b", Some((2, 0)), true)]
+        .map(|(name, rows, optional)| MediatorLine {
+            name: name.into(),
+            rows,
+            optional,
+        })
+        .into();
+    let divergence = compare(&recorded, &live).divergence.unwrap();
+    let mediators = &divergence.differences[0].live;
+    assert_eq!(
+        mediators,
+        r#""a" [rows 0 to 1], "b" [no row at 2] [optional]"#
+    );
+
     live.runs.clear();
     let divergence = compare(&recorded, &live).divergence.unwrap();
     assert_eq!(divergence.live, Side::Nothing);

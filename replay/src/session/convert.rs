@@ -68,7 +68,7 @@ impl Recorder {
             Outcome::Refused(fault) => (ExchangeResult::Refused, None, Some(fault_line(fault))),
             Outcome::Failed(fault) => (ExchangeResult::Served, None, Some(fault_line(fault))),
         };
-        tape.exchange(journal::Exchange {
+        let line = journal::Exchange {
             run: self.run,
             index: 0,
             mediator: exchange.mediator.0,
@@ -79,6 +79,10 @@ impl Recorder {
             value,
             fault,
             origin: origin(exchange.origin),
+        };
+        tape.exchange(line, |digest| match exchange.outcome {
+            Outcome::Served(Some(value)) => tensor_with(value, digest),
+            _ => None,
         })
     }
 
@@ -132,6 +136,25 @@ impl Recorder {
             shape,
             digest,
         })
+    }
+}
+
+/// Returns the bytes of the tensor in `value` that has this digest.
+fn tensor_with(value: &Value, digest: &Digest) -> Option<Vec<u8>> {
+    match value {
+        Value::Tensor(tensor) => {
+            let (dtype, shape, data) = tensor_parts(tensor.to_data());
+            let same = Digest::of_tensor(dtype, &shape, data.as_bytes()) == *digest;
+            same.then(|| data.as_bytes().to_vec())
+        }
+        Value::Tuple(items) | Value::List(items) => {
+            items.iter().find_map(|item| tensor_with(item, digest))
+        }
+        Value::Map(entries) => {
+            let mut values = entries.iter();
+            values.find_map(|(_, value)| tensor_with(value, digest))
+        }
+        _ => None,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Conclusion;
 use crate::divergence::{Comparer, EnvironmentReport};
 use crate::journal::{
-    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Record,
-    RunEnd, RunStart, Sink,
+    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Policy,
+    Record, RunEnd, RunStart, Sink, find_tensor,
 };
 
 /// The journal of a session, being written or being compared with.
@@ -17,6 +17,7 @@ use crate::journal::{
 pub(super) enum Tape {
     Record(Box<JournalWriter<File>>),
     Verify {
+        path: PathBuf,
         live: Box<JournalWriter<Nowhere>>,
         recorded: Box<Head>,
         comparer: Box<Comparer<Recorded>>,
@@ -38,6 +39,7 @@ impl Tape {
         let mut comparer = Box::new(Comparer::new(records));
         comparer.head(head);
         Ok(Self::Verify {
+            path: path.to_owned(),
             live: Box::new(JournalWriter::new(Nowhere, "this run", head)?),
             recorded,
             comparer,
@@ -85,15 +87,29 @@ impl Tape {
         }
     }
 
-    pub(super) fn exchange(&mut self, mut exchange: Exchange) -> Result<(), JournalError> {
+    /// Writes or compares an exchange; `bytes_of` finds a tensor of its value by its digest.
+    pub(super) fn exchange(
+        &mut self,
+        mut exchange: Exchange,
+        bytes_of: impl FnOnce(&Digest) -> Option<Vec<u8>>,
+    ) -> Result<(), JournalError> {
         match self {
             Self::Record(writer) => {
                 exchange.index = writer.next_index();
                 writer.exchange(&exchange)
             }
-            Self::Verify { live, comparer, .. } => {
+            Self::Verify {
+                path,
+                live,
+                recorded,
+                comparer,
+            } => {
                 exchange.index = live.next_index();
+                let equal_so_far = comparer.divergence().is_none();
                 comparer.observe(&exchange);
+                if equal_so_far && recorded.policy == Policy::Full {
+                    compare_tensors(comparer, path, bytes_of);
+                }
                 live.exchange(&exchange)
             }
         }
@@ -138,6 +154,7 @@ impl Tape {
                 live,
                 recorded,
                 comparer,
+                ..
             } => {
                 let comparison = comparer.finish()?;
                 Ok(Conclusion::Verified {
@@ -148,6 +165,26 @@ impl Tape {
                 })
             }
         }
+    }
+}
+
+/// Compares the elements of the tensors at which the runs have just parted, if they did.
+///
+/// This adds to a report that stands without it, so that it does nothing where the journal does not have the bytes.
+fn compare_tensors(
+    comparer: &mut Comparer<Recorded>,
+    path: &Path,
+    bytes_of: impl FnOnce(&Digest) -> Option<Vec<u8>>,
+) {
+    let Some(divergence) = comparer.divergence_mut() else {
+        return;
+    };
+    let Some(pair) = &divergence.tensors else {
+        return;
+    };
+    let recorded = find_tensor(path, &pair.recorded).ok().flatten();
+    if let (Some(recorded), Some(live)) = (recorded, bytes_of(&pair.live)) {
+        let _the_journal_has_checked_the_sizes = divergence.compare_tensors(&recorded.bytes, &live);
     }
 }
 
