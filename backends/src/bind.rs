@@ -195,6 +195,15 @@ impl ModuleVisitor for Walk {
     }
 }
 
+/// Ends the binding in progress, also if a module's own walk panics.
+struct Clear;
+
+impl Drop for Clear {
+    fn drop(&mut self) {
+        BINDING.take();
+    }
+}
+
 fn with_binding(f: impl FnOnce(&mut Binding)) {
     BINDING.with_borrow_mut(|binding| binding.as_mut().map(f));
 }
@@ -208,8 +217,10 @@ fn bind<M: Module>(model: &M) -> Result<Sites, ModelError> {
         shared: None,
     };
     BINDING.set(Some(binding));
+    let clear = Clear;
     model.visit(&mut Walk);
     let Binding { map, shared, .. } = BINDING.take().expect("set above");
+    drop(clear);
     match shared {
         Some(path) => Err(ModelError::SharedPath { path }),
         None if map.is_empty() => Err(ModelError::NoSites),

@@ -124,6 +124,7 @@ impl Run {
             return Err(ForwardError::PanicAbort);
         }
         let _span = tracing::info_span!("run", name = self.name).entered();
+        let _outer = Outer(ACTIVE.take());
         let interleaver = self.setup.start()?;
         let active = Active {
             binding: self.sites.binding(),
@@ -183,6 +184,17 @@ struct Active {
     broken: Option<ForwardError>,
 }
 
+/// The run that the model of this one belongs to, if it is itself a part of a model that runs.
+///
+/// It is out of the slot until this run is over, so that neither this run's model nor its mediators pass sites of it.
+struct Outer(Option<Active>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        ACTIVE.set(self.0.take());
+    }
+}
+
 /// What unwinds the model when a run is halted.
 struct Halted;
 
@@ -227,17 +239,15 @@ fn halt() -> ! {
 }
 
 fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
-    let outer = ACTIVE.replace(Some(active));
+    ACTIVE.set(Some(active));
     // Nothing of the model is looked at after a panic but what the caller holds anyway.
     let result = catch_unwind(AssertUnwindSafe(model));
-    let active = ACTIVE.replace(outer);
-    let Some(active) = active else {
-        return Err(ForwardError::Lost);
-    };
-    match result {
-        Ok(output) => conclude(active, Some(output)),
-        Err(payload) if payload.is::<Halted>() => conclude(active, None),
-        Err(payload) => Err(panicked(active, &*payload)),
+    match (result, ACTIVE.take()) {
+        (Ok(output), Some(active)) => conclude(active, Some(output)),
+        (Err(payload), Some(active)) if payload.is::<Halted>() => conclude(active, None),
+        (Err(payload), active) if !payload.is::<Halted>() => Err(panicked(active, &*payload)),
+        (_, None) => Err(ForwardError::Lost),
+        (Err(_), Some(_)) => unreachable!("every payload is `Halted` or not"),
     }
 }
 
@@ -260,11 +270,15 @@ fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, ForwardError
     }
 }
 
-fn panicked(active: Active, payload: &(dyn std::any::Any + Send)) -> ForwardError {
-    let map = active.interleaver.map().clone();
-    active.interleaver.cancel();
+/// A panic within `provide` (of an observer, say) has dropped the run, and its last site is not known.
+fn panicked(active: Option<Active>, payload: &(dyn std::any::Any + Send)) -> ForwardError {
+    let after = active.and_then(|active| {
+        let map = active.interleaver.map().clone();
+        active.interleaver.cancel();
+        active.last.map(|site| map.site_name(site))
+    });
     ForwardError::ModelPanicked {
         message: interloom_engine::panic_message(payload),
-        after: active.last.map(|site| map.site_name(site)),
+        after,
     }
 }

@@ -107,9 +107,7 @@ macro_rules! with_any {
 impl AnyTensor {
     /// Forgets kind and rank.
     ///
-    /// # Panics
-    ///
-    /// Panics if the rank is 0 or more than [`RANK_MAX`]; burn's own scalars have rank 1.
+    /// The rank is 1 to [`RANK_MAX`], which the compiler checks; burn's own scalars have rank 1.
     pub fn new<const D: usize, K: ElementKind>(tensor: Tensor<D, K>) -> Self {
         const { assert!(D >= 1 && D <= RANK_MAX, "tensors have 1 to 8 dimensions") };
         Self {
@@ -151,7 +149,7 @@ impl AnyTensor {
             return Ok(self.assume_typed());
         }
         Err(Misfit {
-            expected: format!("a {} tensor of {D} dimensions", K::ELEMENT),
+            expected: format!("a tensor of {D} dimensions and kind {}", K::ELEMENT),
             found: self.to_string(),
         })
     }
@@ -201,14 +199,27 @@ impl AnyTensor {
     }
 
     /// Returns some rows along dimension 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have these rows.
     pub fn rows(self, rows: Rows) -> Self {
-        let (start, count) = (rows.start as usize, rows.count as usize);
-        with_any!(self, |tensor| Self::new(tensor.narrow(0, start, count)))
+        assert!(
+            self.shape()[0] as u64 >= u64::from(rows.end()),
+            "rows {}..{} of {self}: the run's invokes have more rows than the model's batch",
+            rows.start,
+            rows.end()
+        );
+        let range = rows.start as usize..rows.end() as usize;
+        with_any!(self, |tensor| Self::new(tensor.slice([range])))
     }
 
     /// Returns the tensor with `part` in place of those rows, whose shape it has.
     pub fn with_rows(self, rows: Rows, part: Self) -> Self {
         debug_assert!(self.clone().rows(rows).is_like(&part));
+        if rows.count == 0 {
+            return self;
+        }
         let range = rows.start as usize..rows.end() as usize;
         with_any!(self, |tensor| Self::new(
             tensor.slice_assign([range], part.assume_typed())
@@ -231,10 +242,9 @@ impl AnyTensor {
     ///
     /// Panics if the tensor is not of floats; inside a mediator that is a fault of the mediator.
     pub(crate) fn map_float(self, operation: impl FloatOperation) -> Self {
-        assert_eq!(
-            self.kind,
-            Kind::Float,
-            "arithmetic on a {self}, which is no tensor of floats"
+        assert!(
+            self.kind == Kind::Float,
+            "arithmetic on {self}: it must be of floats"
         );
         with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
             operation.apply(tensor)

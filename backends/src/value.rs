@@ -68,7 +68,7 @@ impl Value {
         match self {
             Self::Tensor(tensor) => tensor.typed(),
             other => Err(Misfit {
-                expected: format!("a {} tensor of {D} dimensions", K::ELEMENT),
+                expected: format!("a tensor of {D} dimensions and kind {}", K::ELEMENT),
                 found: other.to_string(),
             }),
         }
@@ -211,23 +211,17 @@ impl interloom_engine::Value for Value {
         layout: &RowLayout,
         part: Self,
     ) -> Result<Self, Misfit> {
+        self.rows(rows, batch, layout).fits(&part)?;
         let mut leaf = 0;
-        let spliced = self.clone().zip_tensors(part.clone(), &mut |whole, part| {
+        self.clone().zip_tensors(part, &mut |whole, part| {
             let batched = is_batched(&whole, leaf, batch, layout);
             leaf += 1;
-            let expected = if batched {
-                whole.clone().rows(rows)
-            } else {
-                whole.clone()
-            };
-            check_like(&expected, &part)?;
             Ok(if batched {
                 whole.with_rows(rows, part)
             } else {
                 part
             })
-        });
-        spliced.map_err(|inner| within(&self.rows(rows, batch, layout), &part, inner))
+        })
     }
 
     fn fits(&self, other: &Self) -> Result<(), Misfit> {
@@ -263,7 +257,7 @@ impl fmt::Display for Value {
             Self::Unit => f.write_str("nothing"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(value) => write!(f, "{value:?}"),
             Self::Tensor(tensor) => write!(f, "{tensor}"),
             Self::Tuple(items) => write_items(f, "(", items, ")"),

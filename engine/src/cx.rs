@@ -17,10 +17,10 @@
 //! anything but its own [`Ask`]s. Its waker is tracked: a future that keeps the waker, wakes it, or is pending without
 //! having asked for something awaits a timer, a channel or another task, and fails with [`Fault::ForeignAwait`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -125,12 +125,20 @@ impl<V> Cx<V> {
         self.ask(Request::Skip { target, value })
     }
 
+    /// Does not compute the module at whose input `site` is, such as `layers.1.input.i2`.
+    #[track_caller]
+    pub fn skip_at(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
+        let target = site.locate(&self.0.map);
+        let value = value.into();
+        self.ask(Request::Skip { target, value })
+    }
+
     /// Ends the model's run here, normally; this mediator ends with it.
     #[track_caller]
     pub fn stop(&self) -> Stop<V> {
         Stop {
             mailbox: self.0.clone(),
-            origin: Origin::Rust(Location::caller()),
+            line: Location::caller(),
         }
     }
 
@@ -143,7 +151,7 @@ impl<V> Cx<V> {
     fn ask<T>(&self, request: Request<V>) -> Ask<V, T> {
         Ask {
             mailbox: self.0.clone(),
-            state: AskState::New(request, Origin::Rust(Location::caller())),
+            state: AskState::New(request, Location::caller()),
             answer: PhantomData,
         }
     }
@@ -216,7 +224,7 @@ pub struct Ask<V, T> {
 }
 
 enum AskState<V> {
-    New(Request<V>, Origin),
+    New(Request<V>, &'static Location<'static>),
     Posted,
     Answered,
 }
@@ -228,7 +236,7 @@ impl<V, T: FromDelivery<V>> Future for Ask<V, T> {
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         match std::mem::replace(&mut self.state, AskState::Posted) {
-            AskState::New(request, origin) => match self.mailbox.post(request, origin) {
+            AskState::New(request, line) => match self.mailbox.post(Posted::Ask(request), line) {
                 Ok(()) => Poll::Pending,
                 Err(fault) => {
                     self.state = AskState::Answered;
@@ -280,14 +288,14 @@ impl<V: crate::value::Value> FromDelivery<V> for V {
 #[must_use = "the run is stopped when this is awaited"]
 pub struct Stop<V> {
     mailbox: Rc<Mailbox<V>>,
-    origin: Origin,
+    line: &'static Location<'static>,
 }
 
 impl<V> Future for Stop<V> {
     type Output = Result<std::convert::Infallible, Fault>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.mailbox.post_stop(self.origin.clone()) {
+        match self.mailbox.post(Posted::Stop, self.line) {
             Ok(()) => Poll::Pending,
             Err(fault) => Poll::Ready(Err(fault)),
         }
@@ -327,18 +335,22 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
             self.mailbox.delivery.set(Some(delivery));
         }
         let polled = self.poll();
-        let origin = self.mailbox.origin.borrow().clone();
+        let origin = self
+            .mailbox
+            .line
+            .get()
+            .map_or(Origin::Unknown, Origin::Rust);
         let (posted, foreign) = (self.mailbox.posted.take(), self.tracker.is_foreign());
         match (polled, posted) {
-            (Ok(Poll::Ready(Ok(()))), _) => Step::End,
-            (Ok(Poll::Ready(Err(fault))), _) | (Err(fault), _) => Step::Fail { fault, origin },
-            (Ok(Poll::Pending), Posted::Ask(request)) if !foreign => Step::Ask {
+            (Poll::Ready(Ok(())), _) => Step::End,
+            (Poll::Ready(Err(fault)), _) => Step::Fail { fault, origin },
+            (Poll::Pending, Posted::Ask(request)) if !foreign => Step::Ask {
                 request,
                 origin,
                 rest: self,
             },
-            (Ok(Poll::Pending), Posted::Stop) if !foreign => Step::Stop { origin },
-            (Ok(Poll::Pending), _) => Step::Fail {
+            (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
+            (Poll::Pending, _) => Step::Fail {
                 fault: Fault::ForeignAwait,
                 origin,
             },
@@ -347,15 +359,20 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
 }
 
 impl<V> AsyncMediator<V> {
-    /// Polls once; a panic in the user's code is the mediator's fault.
-    fn poll(&mut self) -> Result<Poll<Result<(), Fault>>, Fault> {
+    /// Polls once; the mailbox is open for requests while the user's code runs, and closed also after a panic.
+    fn poll(&mut self) -> Poll<Result<(), Fault>> {
+        struct Open<'m>(&'m Cell<bool>);
+
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+
         let mut context = Context::from_waker(&self.tracker.waker);
-        let future = &mut self.future;
         self.mailbox.open.set(true);
-        // The future is dropped and never polled again after a panic, so that broken invariants stay unseen.
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
-        self.mailbox.open.set(false);
-        polled.map_err(|payload| Fault::Panicked(panic_message(&*payload)))
+        let _open = Open(&self.mailbox.open);
+        self.future.as_mut().poll(&mut context)
     }
 }
 
@@ -373,7 +390,8 @@ struct Mailbox<V> {
     map: Arc<SiteMap>,
     posted: Cell<Posted<V>>,
     delivery: Cell<Option<Delivery<V>>>,
-    origin: RefCell<Origin>,
+    /// The line of the last request.
+    line: Cell<Option<&'static Location<'static>>>,
     open: Cell<bool>,
 }
 
@@ -391,26 +409,18 @@ impl<V> Mailbox<V> {
             map,
             posted: Cell::new(Posted::Nothing),
             delivery: Cell::new(None),
-            origin: RefCell::new(Origin::Unknown),
+            line: Cell::new(None),
             open: Cell::new(false),
         }
     }
 
-    fn post(&self, request: Request<V>, origin: Origin) -> Result<(), Fault> {
-        self.put(Posted::Ask(request), origin)
-    }
-
-    fn post_stop(&self, origin: Origin) -> Result<(), Fault> {
-        self.put(Posted::Stop, origin)
-    }
-
-    fn put(&self, posted: Posted<V>, origin: Origin) -> Result<(), Fault> {
+    fn post(&self, posted: Posted<V>, line: &'static Location<'static>) -> Result<(), Fault> {
         if !self.open.get() {
             return Err(Fault::Closed);
         }
         match self.posted.replace(posted) {
             Posted::Nothing => {
-                *self.origin.borrow_mut() = origin;
+                self.line.set(Some(line));
                 Ok(())
             }
             first => {

@@ -38,7 +38,7 @@ pub enum RunError {
     },
     /// A mediator asked for something and was served nothing.
     #[error(
-        "{} never fired: nothing that it asked for was served; declare the intervention optional if that is meant",
+        "{} never fired: no request was served; declare the intervention optional if that is meant",
         names(.0)
     )]
     NeverFired(Vec<String>),

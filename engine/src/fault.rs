@@ -31,12 +31,12 @@ pub enum Fault {
         at: Option<String>,
     },
     /// The model finished without passing the site.
-    #[error("the model finished without passing `{asked}`{}; {}", stopped(.stopped_by), passed_sites(.hint))]
+    #[error("{} `{asked}`{}; {}", not_passed(.stopped_by), stopped(.stopped_by), passed_sites(.hint))]
     NotProvided {
         /// The site that was asked for.
         asked: String,
-        /// The mediator that stopped the run, and the site at which it did.
-        stopped_by: Option<(String, String)>,
+        /// The mediator that stopped the run, and the site at which it did; no site if the model had not started.
+        stopped_by: Option<(String, Option<String>)>,
         /// What the model did pass: the iterations of this point, or the nearest sites.
         hint: Vec<String>,
     },
@@ -260,9 +260,19 @@ fn at_hand(at: &Option<String>) -> String {
     }
 }
 
-fn stopped(by: &Option<(String, String)>) -> String {
+fn not_passed(stopped_by: &Option<(String, Option<String>)>) -> &'static str {
+    match stopped_by {
+        Some(_) => "the run ended without passing",
+        None => "the model finished without passing",
+    }
+}
+
+fn stopped(by: &Option<(String, Option<String>)>) -> String {
     match by {
-        Some((name, site)) => format!(", because mediator `{name}` stopped the run at `{site}`"),
+        Some((name, Some(site))) => format!(", for mediator `{name}` stopped it at `{site}`"),
+        Some((name, None)) => {
+            format!(", for mediator `{name}` stopped it before the model started")
+        }
         None => String::new(),
     }
 }

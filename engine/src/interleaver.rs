@@ -7,13 +7,15 @@
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::audit::{Account, Audit, Refusal};
+use crate::cx::panic_message;
 use crate::error::{Failure, RunError};
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::Fault;
-use crate::lane::{Lane, Phase, Waiting};
+use crate::lane::{Failed, Lane, Phase, Waiting};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, Mediator, MediatorId};
 use crate::observer::{Asked, Exchange, Observer, Outcome};
@@ -24,6 +26,9 @@ use crate::value::{Misfit, Rows, Value};
 
 /// How many requests a mediator may make without letting the model go on.
 const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
+
+/// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
+const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
 
 /// How many iterations of a point, or nearest sites, the hint of a fault names.
 const HINT_MAX: usize = 3;
@@ -136,7 +141,7 @@ pub enum RunEnd {
     Stopped {
         /// The mediator's name.
         by: String,
-        /// The site at which it did; `None` before the model started or after it finished.
+        /// The site at which it did; `None` before the model started.
         at: Option<String>,
     },
 }
@@ -301,8 +306,8 @@ impl<V: Value> Interleaver<V> {
         for index in 0..self.lanes.len() {
             let id = MediatorId(index as u32);
             if let Phase::Registered(mediator) = self.lane(id).on(Trigger::Start, Phase::Running) {
-                let step = self.resume(id, mediator, Delivery::Start);
-                self.settle(id, step, None);
+                let step = self.resume(id, mediator, Delivery::Start, &Origin::Unknown);
+                self.settle(id, step, None, &mut 0);
             }
         }
     }
@@ -323,8 +328,8 @@ impl<V: Value> Interleaver<V> {
                     &fault,
                     &waiting.origin,
                 );
-                let step = self.resume(id, waiting.rest, Delivery::Refused(fault));
-                self.settle(id, step, None);
+                let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
+                self.settle(id, step, None, &mut 0);
             }
         }
     }
@@ -340,11 +345,10 @@ impl<V: Value> Interleaver<V> {
 
     /// Steps a mediator until its request is for another site, or it is retired.
     fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
-        let mut requests = 0;
-        while self.lanes[id.0 as usize].waits_for(visit.site) {
-            let Some(waiting) = self.unpark(id, Trigger::Serve) else {
-                return;
-            };
+        let (mut requests, mut refusals) = (0, 0);
+        while self.lanes[id.0 as usize].waits_for(visit.site)
+            && let Some(waiting) = self.unpark(id, Trigger::Serve)
+        {
             requests += 1;
             if requests > REQUESTS_PER_VISIT_MAX {
                 let limit = REQUESTS_PER_VISIT_MAX;
@@ -356,8 +360,8 @@ impl<V: Value> Interleaver<V> {
                 );
             }
             let delivery = self.answer(id, waiting.request, &waiting.origin, visit);
-            let step = self.resume(id, waiting.rest, delivery);
-            self.settle(id, step, Some(visit.site));
+            let step = self.resume(id, waiting.rest, delivery, &waiting.origin);
+            self.settle(id, step, Some(visit.site), &mut refusals);
         }
     }
 
@@ -439,26 +443,39 @@ impl<V: Value> Interleaver<V> {
             site: site(),
             misfit,
         };
-        visit.value = match (self.shared_rows(id), reshape) {
-            (None, true) => part,
-            (None, false) => {
+        if reshape {
+            self.check_owner(id, visit.site)?;
+            visit.value = part;
+            return Ok(());
+        }
+        visit.value = match self.shared_rows(id) {
+            None => {
                 visit.value.fits(&part).map_err(misfit)?;
                 part
             }
-            (Some(rows), true) => {
-                return Err(Fault::NotOwner {
-                    site: site(),
-                    rows: rows.count,
-                    batch: self.batch,
-                });
-            }
-            (Some(rows), false) => {
+            Some(rows) => {
                 let layout = self.map.layout(visit.site.point);
                 let spliced = visit.value.splice(rows, self.batch, layout, part);
                 spliced.map_err(misfit)?
             }
         };
         Ok(())
+    }
+
+    /// Checks that no other mediator has rows in the batch, whose shape would change under it.
+    fn check_owner(&self, id: MediatorId, site: Site) -> Result<(), Fault> {
+        let rows = match self.lanes[id.0 as usize].group {
+            Group::Rows(rows) => rows.count,
+            Group::Whole => 0,
+        };
+        match rows == self.batch {
+            true => Ok(()),
+            false => Err(Fault::NotOwner {
+                site: self.map.site_name(site),
+                rows,
+                batch: self.batch,
+            }),
+        }
     }
 
     /// Returns a mediator's rows, unless it sees all of them.
@@ -483,61 +500,91 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Takes a mediator's next step, and refuses what cannot be served any more, until it waits or is retired.
-    fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
-        for _ in 0..REQUESTS_PER_VISIT_MAX {
-            let (request, origin, rest) = match step {
+    fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>, refusals: &mut u32) {
+        loop {
+            step = match step {
                 Step::Ask {
                     request,
                     origin,
                     rest,
-                } => (request, origin, rest),
+                } => match self.awaited(request.target(), at) {
+                    Some(site) => {
+                        return self.park(
+                            id,
+                            Waiting {
+                                request,
+                                site,
+                                origin,
+                                rest,
+                            },
+                        );
+                    }
+                    None => self.turn_down(id, request, origin, rest, at, refusals),
+                },
                 Step::Stop { origin } => return self.stop(id, at, &origin),
                 Step::End => return self.end(id, at),
                 Step::Fail { fault, origin } => return self.fail(id, at, fault, origin),
             };
-            let fault = match self.admit(request.target(), at) {
-                Ok(site) => return self.park(id, site, request, origin, rest),
-                Err(fault) => fault,
-            };
-            let asked = self.asked(request.target());
-            self.refused(id, request.event(), asked, at, &fault, &origin);
-            step = self.resume(id, rest, Delivery::Refused(fault));
         }
-        let limit = REQUESTS_PER_VISIT_MAX;
-        self.fail(id, at, Fault::Restless { limit }, Origin::Unknown);
     }
 
     /// Returns the site that a request waits for, if it can still be passed or is at hand.
-    fn admit(&self, target: &Target, at: Option<Site>) -> Result<Site, Fault> {
+    fn awaited(&self, target: &Target, at: Option<Site>) -> Option<Site> {
         let site = match target {
-            Target::Point { point, .. } if self.map.has(*point) => self.site_of(target),
-            Target::Point { point, .. } => return Err(self.unknown(format!("{point:?}"))),
-            Target::Unknown(name) => return Err(self.unknown(name.to_string())),
+            Target::Point { point, .. } if self.map.has(*point) => site_of(target),
+            Target::Point { .. } | Target::Unknown(_) => return None,
         };
-        if self.counts[site.point.index()] > site.iteration && at != Some(site) {
-            return Err(Fault::OutOfOrder {
+        let is_ahead = self.counts[site.point.index()] <= site.iteration && !self.is_closing;
+        (is_ahead || at == Some(site)).then_some(site)
+    }
+
+    /// Refuses a request for a site that will not be passed, and returns what the mediator does then.
+    #[cold]
+    fn turn_down(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+        refusals: &mut u32,
+    ) -> Step<V> {
+        if *refusals == REFUSALS_PER_VISIT_MAX {
+            let limit = REFUSALS_PER_VISIT_MAX;
+            let fault = Fault::Restless { limit };
+            return Step::Fail { fault, origin };
+        }
+        *refusals += 1;
+        let fault = self.not_awaited(request.target(), at);
+        let asked = match &fault {
+            Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
+            _ => Asked::Site(site_of(request.target())),
+        };
+        self.refused(id, request.event(), asked, at, &fault, &origin);
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
+    }
+
+    /// Says why nobody can wait for `target`.
+    fn not_awaited(&self, target: &Target, at: Option<Site>) -> Fault {
+        let site = match target {
+            Target::Point { point, .. } if self.map.has(*point) => site_of(target),
+            Target::Point { point, .. } => return self.unknown(self.name_of(*point)),
+            Target::Unknown(name) => return self.unknown(name.to_string()),
+        };
+        match self.counts[site.point.index()] > site.iteration {
+            true => Fault::OutOfOrder {
                 asked: self.map.site_name(site),
                 at: at.map(|at| self.map.site_name(at)),
-            });
-        }
-        match self.is_closing {
-            true => Err(self.not_provided(site)),
-            false => Ok(site),
+            },
+            false => self.not_provided(site),
         }
     }
 
-    fn site_of(&self, target: &Target) -> Site {
-        match target {
-            // The mediator's own iteration is 0: loops, which change it, come with REGISTER.
-            Target::Point { point, iteration } => point.at(iteration.unwrap_or(0)),
-            Target::Unknown(name) => unreachable!("`{name}` has been refused"),
-        }
-    }
-
-    fn asked<'a>(&self, target: &'a Target) -> Asked<'a> {
-        match target {
-            Target::Point { .. } => Asked::Site(self.site_of(target)),
-            Target::Unknown(name) => Asked::Unknown(name),
+    /// Returns the text of a point that the map may not have.
+    fn name_of(&self, point: Point) -> String {
+        match (point.path.0 as usize) < self.map.len() {
+            true => self.map.point_name(point),
+            false => format!("path {} of another model, {}", point.path.0, point.port),
         }
     }
 
@@ -550,8 +597,7 @@ impl<V: Value> Interleaver<V> {
         let stopped_by = match self.halt {
             Some(Halt::Stopped { by, at }) => {
                 let name = self.lanes[by.0 as usize].account.name.clone();
-                let at = at.map(|at| self.map.site_name(at));
-                Some((name, at.unwrap_or_else(|| "the start".to_owned())))
+                Some((name, at.map(|at| self.map.site_name(at))))
             }
             _ => None,
         };
@@ -583,21 +629,8 @@ impl<V: Value> Interleaver<V> {
         names.into_iter().map(|(_, name)| name).collect()
     }
 
-    fn park(
-        &mut self,
-        id: MediatorId,
-        site: Site,
-        request: Request<V>,
-        origin: Origin,
-        rest: Box<dyn Mediator<V>>,
-    ) {
-        self.waiting[site.point.index()] += 1;
-        let waiting = Waiting {
-            request,
-            site,
-            origin,
-            rest,
-        };
+    fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
+        self.waiting[waiting.site.point.index()] += 1;
         self.lane(id).on(Trigger::Ask, Phase::Waiting(waiting));
     }
 
@@ -614,15 +647,22 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
+    /// Lets a mediator run to its next step; `origin` is that of the request which is answered.
     fn resume(
         &mut self,
         id: MediatorId,
         mediator: Box<dyn Mediator<V>>,
         delivery: Delivery<V>,
+        origin: &Origin,
     ) -> Step<V> {
         let name = self.lanes[id.0 as usize].account.name.as_str();
         let _span = tracing::trace_span!("mediator", name).entered();
-        mediator.resume(delivery)
+        // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
+        let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
+        resumed.unwrap_or_else(|payload| Step::Fail {
+            fault: Fault::Panicked(panic_message(&*payload)),
+            origin: origin.clone(),
+        })
     }
 
     fn end(&mut self, id: MediatorId, at: Option<Site>) {
@@ -642,7 +682,7 @@ impl<V: Value> Interleaver<V> {
         self.lane(id).on(Trigger::Stop, Phase::Stopped);
         self.lane(id).account.serve(Event::Stop);
         self.observe(id, Event::Stop, None, at, Outcome::Served(None), origin);
-        if self.halt.is_none() {
+        if self.halt.is_none() && !self.is_closing {
             self.halt = Some(Halt::Stopped { by: id, at });
         }
     }
@@ -657,8 +697,8 @@ impl<V: Value> Interleaver<V> {
             Outcome::Failed(&fault),
             &origin,
         );
-        let failed = Phase::Failed { fault, at, origin };
-        self.lane(id).on(Trigger::Exception, failed);
+        let failed = Box::new(Failed { fault, at, origin });
+        self.lane(id).on(Trigger::Exception, Phase::Failed(failed));
         if !self.is_closing {
             self.halt = Some(Halt::Failed);
         }
@@ -797,11 +837,11 @@ impl<V: Value> Interleaver<V> {
 
     fn failure(&self, lane: &Lane<V>) -> Option<Failure> {
         match &lane.phase {
-            Phase::Failed { fault, at, origin } => Some(Failure {
+            Phase::Failed(failed) => Some(Failure {
                 mediator: lane.account.name.clone(),
-                at: at.map(|at| self.map.site_name(at)),
-                origin: origin.clone(),
-                fault: fault.clone(),
+                at: failed.at.map(|at| self.map.site_name(at)),
+                origin: failed.origin.clone(),
+                fault: failed.fault.clone(),
             }),
             _ => None,
         }
@@ -813,6 +853,15 @@ impl<V: Value> Interleaver<V> {
 
     fn lane(&mut self, id: MediatorId) -> &mut Lane<V> {
         &mut self.lanes[id.0 as usize]
+    }
+}
+
+/// Returns the site that a request of a known target waits for.
+fn site_of(target: &Target) -> Site {
+    match target {
+        // The mediator's own iteration is 0: loops, which change it, come with REGISTER.
+        Target::Point { point, iteration } => point.at(iteration.unwrap_or(0)),
+        Target::Unknown(name) => unreachable!("`{name}` has been refused"),
     }
 }
 

@@ -22,12 +22,16 @@ pub(crate) enum Phase<V> {
     Waiting(Waiting<V>),
     Ended,
     Stopped,
-    Failed {
-        fault: Fault,
-        at: Option<Site>,
-        origin: Origin,
-    },
+    /// Boxed, so that the moves between the other states stay short.
+    Failed(Box<Failed>),
     Cancelled,
+}
+
+/// Why a mediator failed, and where.
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    pub(crate) at: Option<Site>,
+    pub(crate) origin: Origin,
 }
 
 /// A mediator that waits for a site.
@@ -46,7 +50,7 @@ impl<V> Lane<V> {
             Phase::Waiting(_) => State::Waiting,
             Phase::Ended => State::Ended,
             Phase::Stopped => State::Stopped,
-            Phase::Failed { .. } => State::Failed,
+            Phase::Failed(_) => State::Failed,
             Phase::Cancelled => State::Cancelled,
         }
     }
@@ -56,6 +60,7 @@ impl<V> Lane<V> {
     /// # Panics
     ///
     /// Panics if the transition table does not allow it, which is a defect of the interleaver.
+    #[inline]
     pub(crate) fn on(&mut self, trigger: Trigger, phase: Phase<V>) -> Phase<V> {
         let from = self.state();
         let before = std::mem::replace(&mut self.phase, phase);
@@ -73,8 +78,10 @@ impl<V> Lane<V> {
     }
 
     /// Ends the lane with its run, and notes the request that was left open.
+    ///
+    /// A lane is found running only if a panic has passed through the interleaver: then its mediator is already gone.
     pub(crate) fn cancel(&mut self, name_of: impl FnOnce(Site) -> String) {
-        if self.state().is_retired() {
+        if self.state().is_retired() || self.state() == State::Running {
             return;
         }
         if let Phase::Waiting(waiting) = self.on(Trigger::Cancel, Phase::Cancelled) {

@@ -145,7 +145,10 @@ impl SiteMap {
             return Some((point, None));
         }
         let (head, iteration) = name.rsplit_once(".i")?;
-        Some((self.point(head)?, Some(iteration.parse().ok()?)))
+        // `parse` alone would take a sign.
+        let is_number = iteration.bytes().all(|byte| byte.is_ascii_digit());
+        let iteration = iteration.parse().ok().filter(|_| is_number)?;
+        Some((self.point(head)?, Some(iteration)))
     }
 
     /// Returns the text of a point; the model's own have no path (`output`).
@@ -281,6 +284,7 @@ mod tests {
             "layers.0.output.i",
             "layers.0.output.ix",
             "output.i-1",
+            "output.i+1",
         ] {
             assert_eq!(map.site(text), None, "{text}");
         }

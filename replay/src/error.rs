@@ -19,10 +19,10 @@ pub enum Error {
     Model(#[from] ModelError),
     /// A model's files cannot be used.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(Box<FileError>),
     /// A journal cannot be written or read.
     #[error(transparent)]
-    Journal(JournalError),
+    Journal(Box<JournalError>),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -50,22 +50,13 @@ pub enum Error {
     },
     /// The two prompts of a comparison have different lengths.
     #[error(
-        "the prompts must have equally many tokens to be patched position by position: `{clean}` has {clean_tokens} \
-         ({clean_split}), `{corrupt}` has {corrupt_tokens} ({corrupt_split}); reword one of them"
+        "the prompts must have equally many tokens to be patched position by position: {clean}, {corrupt}; reword one of them"
     )]
     UnequalPrompts {
-        /// The clean prompt.
+        /// The clean prompt, how many tokens it has, and which.
         clean: String,
-        /// How many tokens it has.
-        clean_tokens: usize,
-        /// Its tokens.
-        clean_split: String,
-        /// The corrupt prompt.
+        /// The same of the corrupt one.
         corrupt: String,
-        /// How many tokens it has.
-        corrupt_tokens: usize,
-        /// Its tokens.
-        corrupt_split: String,
     },
     /// The two prompts of a comparison cannot be told apart by the answers.
     #[error(
@@ -103,10 +94,16 @@ impl Error {
     }
 }
 
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        Self::File(Box::new(error))
+    }
+}
+
 impl From<LanguageModelError> for Error {
     fn from(error: LanguageModelError) -> Self {
         match error {
-            LanguageModelError::File(error) => Self::File(error),
+            LanguageModelError::File(error) => error.into(),
             LanguageModelError::Model(error) => Self::Model(error),
             other => unreachable!("{other}"),
         }

@@ -8,25 +8,10 @@ use std::path::{Path, PathBuf};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::FileError;
 use super::safetensors::{INDEX_FILE, SINGLE_FILE, shards_of_index};
 use super::source::{CONFIG_FILE, Download, HubModel, TOKENIZER_FILE};
-
-/// A progress bar on standard error, for
-/// [`ModelSource::resolve_with`](super::ModelSource::resolve_with). Nothing is drawn if standard
-/// error is not a terminal.
-pub fn progress_bar() -> impl FnMut(Download<'_>) {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} ({eta})");
-    let bar =
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    move |download| {
-        bar.set_message(download.file.to_owned());
-        bar.set_length(download.total);
-        bar.set_position(download.received);
-    }
-}
 
 /// Where the hub and its cache are; by default where the environment says.
 #[derive(Default)]
@@ -218,7 +203,10 @@ mod tests {
                 answer(listener.accept().unwrap().0);
             }
         };
-        (endpoint, std::thread::spawn(answers))
+        // The server of a test, which no run sees.
+        #[allow(clippy::disallowed_methods)]
+        let server = std::thread::spawn(answers);
+        (endpoint, server)
     }
 
     fn answer(mut stream: TcpStream) {
@@ -336,20 +324,5 @@ mod tests {
         server.join().unwrap();
         assert_eq!(error.code(), "E048");
         assert!(error.to_string().contains("404"), "{error}");
-    }
-
-    #[test]
-    fn the_progress_bar_takes_reports() {
-        let mut bar = progress_bar();
-        bar(Download {
-            file: "model.safetensors",
-            received: 1,
-            total: 2,
-        });
-        bar(Download {
-            file: "model.safetensors",
-            received: 2,
-            total: 2,
-        });
     }
 }

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod begin;
 mod codes;
 pub mod config;
 pub mod error;
@@ -39,8 +40,6 @@ pub(crate) use codes::CODES;
 pub use config::LlamaConfig;
 pub use error::FileError;
 pub use gguf::Gguf;
-#[cfg(feature = "hub")]
-pub use hub::progress_bar;
 pub use safetensors::Safetensors;
 pub use source::{Download, ModelFiles, ModelSource};
 pub use tokenizer::Tokenizer;

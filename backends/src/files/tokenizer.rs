@@ -25,6 +25,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
+use super::begin::Begin;
 use super::config::MAX_VOCABULARY;
 use super::gguf::{Array, Value};
 use super::input::read_text;
@@ -41,19 +42,23 @@ pub struct Tokenizer {
     bytes: Option<BTreeMap<char, u8>>,
     /// Whether the bytes of all tokens together must be those of the text.
     lossless: bool,
+    begin: Begin,
 }
 
 impl Tokenizer {
     /// Reads a `tokenizer.json` whose model is byte-pair encoding.
     ///
-    /// Truncation and padding that the file asks for are switched off.
+    /// Truncation and padding that the file asks for are switched off. Whether a text begins with
+    /// a token of its own is read from the `tokenizer_config.json` beside it, if there is one.
     ///
     /// # Errors
     ///
-    /// E040 or E041 if the file cannot be read, E047 if it is not valid or of another model.
+    /// E040 or E041 if a file cannot be read, E047 if it is not valid or of another model.
     pub fn from_json_file(path: &Path) -> Result<Self, FileError> {
         let text = read_text(path, MAX_TOKENIZER_BYTES)?;
-        Self::from_json(&text, &path.display().to_string())
+        let mut tokenizer = Self::from_json(&text, &path.display().to_string())?;
+        tokenizer.begin = Begin::beside(path, |token| tokenizer.inner.token_to_id(token))?;
+        Ok(tokenizer)
     }
 
     /// Reads the text of a `tokenizer.json`; `file` is what messages call it.
@@ -75,7 +80,7 @@ impl Tokenizer {
                     error.to_string(),
                 )
             })?;
-        Ok(Self::wrap(inner, file))
+        Ok(Self::wrap(inner, file, Begin::PostProcessor))
     }
 
     /// Builds the tokenizer that a GGUF file describes in its metadata.
@@ -116,15 +121,18 @@ impl Tokenizer {
         inner.with_pre_tokenizer(Some(words.pre_tokenizer().map_err(fault)?));
         inner.with_decoder(Some(ByteLevel::default()));
         inner.add_tokens(added).map_err(fault)?;
-        Ok(Self::wrap(inner, file))
+        let begin = Begin::from_gguf(gguf, matches!(words, Words::LlamaBpe))?;
+        Ok(Self::wrap(inner, file, begin))
     }
 
-    fn wrap(inner: tokenizers::Tokenizer, file: &str) -> Self {
+    fn wrap(inner: tokenizers::Tokenizer, file: &str, begin: Begin) -> Self {
         let bytes = inner
             .get_decoder()
             .is_some_and(is_byte_level)
             .then(byte_of_char);
         let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        // Whether any does is the same in every order.
+        #[allow(clippy::disallowed_methods)]
         let strips = added.values().any(|token| token.lstrip || token.rstrip);
         let lossless = bytes.is_some() && inner.get_normalizer().is_none() && !strips;
         Self {
@@ -132,6 +140,7 @@ impl Tokenizer {
             file: file.to_owned(),
             bytes,
             lossless,
+            begin,
         }
     }
 
@@ -148,20 +157,37 @@ impl Tokenizer {
     ///
     /// E047 if parts of the text have no token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, FileError> {
-        let encoding =
-            self.inner
-                .encode_fast(text, false)
-                .map_err(|error| FileError::Tokenizer {
-                    file: self.file.clone(),
-                    expected: "a text that can be tokenised".to_owned(),
-                    found: error.to_string(),
-                    advice: "change the text".to_owned(),
-                })?;
-        let ids = encoding.get_ids().to_vec();
+        let ids = self.split(text, false)?;
         if self.lossless {
             self.check_covered(text, &ids)?;
         }
         Ok(ids)
+    }
+
+    /// The tokens of a text as the model was trained to see it begin: after a token that marks the
+    /// beginning, if the model's files ask for one.
+    ///
+    /// # Errors
+    ///
+    /// E047 as for [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, FileError> {
+        let ids = self.encode(text)?;
+        match self.begin {
+            Begin::Nothing => Ok(ids),
+            Begin::Token(id) => Ok([&[id], &ids[..]].concat()),
+            Begin::PostProcessor => self.split(text, true),
+        }
+    }
+
+    fn split(&self, text: &str, post_process: bool) -> Result<Vec<u32>, FileError> {
+        let encoding = self.inner.encode_fast(text, post_process);
+        let encoding = encoding.map_err(|error| FileError::Tokenizer {
+            file: self.file.clone(),
+            expected: "a text that can be tokenised".to_owned(),
+            found: error.to_string(),
+            advice: "change the text".to_owned(),
+        })?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of tokens, special ones included.
@@ -491,7 +517,7 @@ fn byte_of_char() -> BTreeMap<char, u8> {
         .collect()
 }
 
-fn damaged(file: &str, expected: &str, found: impl Into<String>) -> FileError {
+pub(super) fn damaged(file: &str, expected: &str, found: impl Into<String>) -> FileError {
     FileError::Tokenizer {
         file: file.to_owned(),
         expected: expected.to_owned(),

@@ -209,3 +209,81 @@ fn faulty_json_files_are_refused() {
         "E047"
     );
 }
+
+/// A byte-level tokenizer.json whose post-processor puts `<s>` in front.
+fn json_with_template() -> String {
+    let (tokens, merges) = parts();
+    let vocab: serde_json::Map<String, Json> = (0_u32..)
+        .zip(&tokens)
+        .map(|(id, token)| (token.clone(), json!(id)))
+        .collect();
+    let begin = tokens.len();
+    let special = json!({
+        "id": begin, "content": "<s>", "special": true, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false
+    });
+    let template = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [begin], "tokens": ["<s>"]}}
+    });
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [special],
+        "normalizer": null, "pre_tokenizer": bytes, "post_processor": template, "decoder": bytes,
+        "model": {"type": "BPE", "vocab": vocab, "merges": merges}
+    })
+    .to_string()
+}
+
+#[test]
+fn a_prompt_begins_as_the_post_processor_says() {
+    let tokenizer = Tokenizer::from_json(&json_with_template(), "tokenizer.json").unwrap();
+    let ids = tokenizer.encode_prompt("hello 1").unwrap();
+    let read: Vec<String> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+    assert_eq!(read, ["<s>", "hello", " ", "1"]);
+    // Only a prompt does.
+    assert_eq!(tokenizer.encode("hello 1").unwrap(), ids[1..]);
+    assert_eq!(tokenizer.single("hello").unwrap(), ids[1]);
+}
+
+#[test]
+fn settings_beside_the_tokenizer_overrule_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, json_with_template()).unwrap();
+    let prompt = |settings: Option<&str>| {
+        if let Some(settings) = settings {
+            std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
+        }
+        let tokenizer = Tokenizer::from_json_file(&path).unwrap();
+        let ids = tokenizer.encode_prompt("hello").unwrap();
+        let read: Vec<String> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+        read.join("|")
+    };
+    assert_eq!(prompt(None), "<s>|hello");
+    assert_eq!(prompt(Some(r#"{"add_bos_token": false}"#)), "hello");
+    let other = r#"{"add_bos_token": true, "bos_token": "<end>"}"#;
+    assert_eq!(prompt(Some(other)), "<end>|hello");
+}
+
+#[test]
+fn a_prompt_begins_as_gguf_keys_say() {
+    let prompt = |file: GgufFile| {
+        let tokenizer = Tokenizer::from_gguf(&file.open()).unwrap();
+        let ids = tokenizer.encode_prompt("hello").unwrap();
+        let read: Vec<String> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+        read.join("|")
+    };
+    let begins = |pre: &str| {
+        let end = (parts().0.len() - 2) as u32;
+        bytes_and_merges(pre).with("tokenizer.ggml.bos_token_id", Value::U32(end))
+    };
+    let add = |file: GgufFile, add| file.with("tokenizer.ggml.add_bos_token", Value::Bool(add));
+    assert_eq!(prompt(begins("smollm")), "hello");
+    assert_eq!(prompt(add(begins("smollm"), true)), "<end>|hello");
+    // The default of llama.cpp for this word splitting.
+    assert_eq!(prompt(begins("llama-bpe")), "<end>|hello");
+    assert_eq!(prompt(add(begins("llama-bpe"), false)), "hello");
+}

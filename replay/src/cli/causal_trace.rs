@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use interloom::experiments::{CausalTrace, TraceReport, verify};
+use interloom::experiments::{CausalTrace, TraceReport};
 use interloom::journal::Policy;
 use interloom::{Error, Mode};
 
 use super::progress::Bars;
 use super::report::outln;
-use super::{Ending, report};
+use super::{Ending, replay, report};
 
 /// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
 ///
@@ -92,9 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     if arguments.no_replay {
         return Ok(Ending::Done);
     }
-    outln!("replaying it");
-    let conclusion = verify(&arguments.journal, None, &mut Bars::default())?;
-    Ok(report::conclusion(&conclusion))
+    replay::in_new_process(&arguments.journal)
 }
 
 fn show(arguments: &Arguments, trace: &TraceReport) {

@@ -1,7 +1,6 @@
 //! `interloom demo`: which head of a small trained model does what?
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use clap::Args;
 use interloom::experiments::{AblationReport, HeadAblation, HeadLine};
@@ -11,7 +10,7 @@ use interloom_backends::models::induction::{Induction, VOCABULARY};
 
 use super::progress::Bars;
 use super::report::outln;
-use super::{Ending, report};
+use super::{Ending, replay, report};
 
 /// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
 const BAR_MAX: f64 = 24.0;
@@ -42,11 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     report::heading("The proof");
     report::conclusion(&conclusion);
     outln!("journal: {}", arguments.journal.display());
-    outln!(
-        "replaying it in a new process: interloom replay {}",
-        arguments.journal.display()
-    );
-    replay(&arguments.journal)
+    replay::in_new_process(&arguments.journal)
 }
 
 fn introduce(experiment: &HeadAblation) {
@@ -105,20 +100,4 @@ fn bar(loss: f64) -> String {
     let guessing = (VOCABULARY as f64).ln();
     let length = (loss / guessing * BAR_MAX).round().clamp(0.0, BAR_MAX);
     "█".repeat(length as usize)
-}
-
-/// Replays a journal in a process of its own, which knows nothing of this one but the file.
-fn replay(journal: &Path) -> Result<Ending, Error> {
-    let cannot = |error: std::io::Error| Error::Output {
-        path: "a new process".to_owned(),
-        reason: error.to_string(),
-    };
-    let program = std::env::current_exe().map_err(cannot)?;
-    let status = Command::new(program)
-        .arg("replay")
-        .arg(journal)
-        .status()
-        .map_err(cannot)?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(Ending::Child(code.unwrap_or(1)))
 }

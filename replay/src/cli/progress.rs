@@ -2,36 +2,58 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use interloom::experiments::Progress;
+use interloom_backends::files::Download;
 
 /// Shows one bar at a time.
 #[derive(Default)]
-pub(super) struct Bars(Option<ProgressBar>);
+pub(super) struct Bars {
+    bar: Option<ProgressBar>,
+    /// The file that the bar is about, while one is downloaded.
+    file: String,
+}
 
 impl Progress for Bars {
     fn begin(&mut self, what: &str, steps: u64) {
         self.finish();
-        let style = ProgressStyle::with_template("{msg:>20} {bar:40} {pos}/{len} {eta}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(steps)
-            .with_style(style)
-            .with_message(what.to_owned());
+        let bar =
+            styled("{msg:>20} {bar:40} {pos}/{len} {eta}", steps).with_message(what.to_owned());
         bar.tick();
-        self.0 = Some(bar);
+        self.bar = Some(bar);
     }
 
     fn step(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.inc(1);
+        }
+    }
+
+    fn download(&mut self, download: Download<'_>) {
+        if self.file != download.file {
+            self.finish();
+            self.file = download.file.to_owned();
+            let bar = styled(
+                "{msg:>20} {bar:40} {bytes}/{total_bytes} {eta}",
+                download.total,
+            );
+            self.bar = Some(bar.with_message(self.file.clone()));
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(download.received);
         }
     }
 }
 
 impl Bars {
     fn finish(&mut self) {
-        if let Some(bar) = self.0.take() {
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
+}
+
+fn styled(template: &str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 impl Drop for Bars {

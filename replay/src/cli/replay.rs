@@ -1,6 +1,7 @@
 //! `interloom replay`: make the runs of a journal again.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::Args;
 use interloom::{Conclusion, Error, experiments};
@@ -37,6 +38,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     } else {
         Ending::Diverged
     })
+}
+
+/// Replays a journal in a process of its own, which knows nothing of this one but the file.
+pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
+    let cannot = |error: std::io::Error| Error::Output {
+        path: "a new process".to_owned(),
+        reason: error.to_string(),
+    };
+    outln!(
+        "replaying it in a new process: interloom replay {}",
+        journal.display()
+    );
+    let program = std::env::current_exe().map_err(cannot)?;
+    let status = Command::new(program)
+        .arg("replay")
+        .arg(journal)
+        .status()
+        .map_err(cannot)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Ending::Child(code.unwrap_or(1)))
 }
 
 fn verify(journal: &Path, model: Option<&str>) -> Result<Conclusion, Error> {

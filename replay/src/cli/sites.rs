@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use interloom::Error;
+use interloom::experiments::Progress as _;
 use interloom_backends::models::induction::Induction;
 use interloom_backends::models::llama::LanguageModel;
 use interloom_backends::{Sites, parse_device};
 
 use super::Ending;
+use super::progress::Bars;
 use super::report::outln;
 
 /// List the sites of a model, in the order of its module tree, with their TransformerLens names.
@@ -23,7 +25,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let device = parse_device("cpu")?;
     match arguments.model.as_str() {
         "induction" => list(Induction::trained(&device).sites()),
-        model => list(LanguageModel::load(model, &device)?.sites()),
+        model => {
+            let mut bars = Bars::default();
+            let lm = LanguageModel::load_with(model, &device, &mut |part| bars.download(part))?;
+            list(lm.sites());
+        }
     }
     Ok(Ending::Done)
 }

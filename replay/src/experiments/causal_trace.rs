@@ -152,7 +152,8 @@ impl CausalTrace {
     ) -> Result<(TraceReport, Conclusion), Error> {
         let device = parse_device(&self.device)?;
         progress.begin("loading the model", 1);
-        let lm = LanguageModel::load(&self.model, &device)?;
+        let lm =
+            LanguageModel::load_with(&self.model, &device, &mut |part| progress.download(part))?;
         progress.step();
         let prompts = self.prompts(&lm)?;
         let mut head = environment::head(self.describe(), &self.device, policy);
@@ -182,14 +183,13 @@ impl CausalTrace {
     fn prompts(&self, lm: &LanguageModel) -> Result<Prompts, Error> {
         let (clean, corrupt) = (lm.encode(&self.clean)?, lm.encode(&self.corrupt)?);
         if clean.len() != corrupt.len() {
-            let split = |tokens: &[u32]| token_texts(lm, tokens).join("|");
+            let split = |prompt: &str, tokens: &[u32]| {
+                let texts = token_texts(lm, tokens).join("|");
+                format!("`{prompt}` has {} ({texts})", tokens.len())
+            };
             return Err(Error::UnequalPrompts {
-                clean: self.clean.clone(),
-                clean_tokens: clean.len(),
-                clean_split: split(&clean),
-                corrupt: self.corrupt.clone(),
-                corrupt_tokens: corrupt.len(),
-                corrupt_split: split(&corrupt),
+                clean: split(&self.clean, &clean),
+                corrupt: split(&self.corrupt, &corrupt),
             });
         }
         Ok(Prompts {

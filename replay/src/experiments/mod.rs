@@ -6,6 +6,8 @@ mod heat_map;
 
 use std::path::Path;
 
+use interloom_backends::files::Download;
+
 use crate::error::Error;
 use crate::journal::{Argument, Experiment, Head, JournalReader, Policy};
 use crate::session::{Conclusion, Mode};
@@ -21,6 +23,9 @@ pub trait Progress {
 
     /// One step is done.
     fn step(&mut self);
+
+    /// Some of a file has been downloaded.
+    fn download(&mut self, _: Download<'_>) {}
 }
 
 /// Nobody.

@@ -230,6 +230,6 @@ fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> O
 
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
-        Self::Journal(error)
+        Self::Journal(Box::new(error))
     }
 }

@@ -15,12 +15,12 @@ use crate::journal::{
 ///
 /// To verify is to record into nothing, for the numbers and digests, and to compare on the way.
 pub(super) enum Tape {
-    Record(JournalWriter<File>),
+    Record(Box<JournalWriter<File>>),
     Verify {
         path: PathBuf,
-        live: JournalWriter<Nowhere>,
+        live: Box<JournalWriter<Nowhere>>,
         recorded: Box<Head>,
-        comparer: Comparer<Recorded>,
+        comparer: Box<Comparer<Recorded>>,
     },
 }
 
@@ -28,18 +28,19 @@ type Recorded = Box<dyn Iterator<Item = Result<Record, JournalError>>>;
 
 impl Tape {
     pub(super) fn record(path: &Path, head: &Head) -> Result<Self, JournalError> {
-        JournalWriter::create(path, head).map(Self::Record)
+        let writer = JournalWriter::create(path, head)?;
+        Ok(Self::Record(Box::new(writer)))
     }
 
     pub(super) fn verify(path: &Path, head: &Head) -> Result<Self, JournalError> {
         let reader: JournalReader<BufReader<File>> = JournalReader::open(path)?;
         let recorded = Box::new(reader.head().clone());
         let records: Recorded = Box::new(reader.records());
-        let mut comparer = Comparer::new(records);
+        let mut comparer = Box::new(Comparer::new(records));
         comparer.head(head);
         Ok(Self::Verify {
             path: path.to_owned(),
-            live: JournalWriter::new(Nowhere, "this run", head)?,
+            live: Box::new(JournalWriter::new(Nowhere, "this run", head)?),
             recorded,
             comparer,
         })

@@ -13,7 +13,7 @@ mod data;
 mod metrics;
 mod train;
 
-use burn::module::{Initializer, Module, Param, ParamId};
+use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
@@ -154,7 +154,7 @@ impl Forward<Tensor<2, Int>> for Induction {
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, length] = tokens.dims();
-        let position = self.position.val().slice([0..length]).unsqueeze::<3>();
+        let position = self.position.val().narrow(0, 0, length).unsqueeze::<3>();
         let position = self
             .position_tap
             .pass(position.expand([batch, length, WIDTH]));
@@ -245,12 +245,12 @@ fn linear(out: usize, initializer: &Initializer, device: &Device) -> Linear {
         .init(device)
 }
 
-/// Makes a parameter of given data with the identity of the one that it replaces.
+/// Makes a parameter of given data with the identity and the trainability of the one that it replaces.
 fn replace<const D: usize>(
-    param: &Param<Tensor<D>>,
+    param: Param<Tensor<D>>,
     data: TensorData,
     device: &Device,
 ) -> Param<Tensor<D>> {
-    let id: ParamId = param.id;
-    Param::initialized(id, Tensor::from_data(data, device))
+    let id = param.id;
+    param.transform_for_load(Tensor::from_data(data, device), id)
 }

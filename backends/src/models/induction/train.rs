@@ -135,13 +135,11 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load<const D: usize>(
-        &self,
-        param: &Param<Tensor<D>>,
-    ) -> Result<Param<Tensor<D>>, WeightsError> {
+    /// Reads what belongs to a parameter, without drawing the numbers that it would otherwise start with.
+    fn read<const D: usize>(&self, param: &Param<Tensor<D>>) -> Result<TensorData, WeightsError> {
         let path = self.stack.join(".");
         let view = self.file.tensor(&path).map_err(fits_not)?;
-        let expected = param.val().dims();
+        let expected = param.lazy_shape().to_vec();
         if view.dtype() != Dtype::F32 || view.shape() != expected {
             let found = (view.dtype(), view.shape());
             return Err(WeightsError(format!(
@@ -152,11 +150,7 @@ impl Loader<'_> {
         let floats: Vec<f32> = floats
             .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             .collect();
-        Ok(replace(
-            param,
-            TensorData::new(floats, expected),
-            self.device,
-        ))
+        Ok(TensorData::new(floats, expected))
     }
 }
 
@@ -170,8 +164,8 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.load(&param) {
-            Ok(loaded) => loaded,
+        match self.read(&param) {
+            Ok(data) => replace(param, data, self.device),
             Err(error) => {
                 self.error.get_or_insert(error);
                 param

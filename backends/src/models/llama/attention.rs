@@ -1,11 +1,11 @@
 //! Attention with grouped heads, rotary positions, and a preallocated cache of keys and values.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 
+use super::projection::Projection;
 use crate::files::LlamaConfig;
-use crate::hooked::Tap;
+use crate::hooked::{Forward, Tap};
 
 /// What a masked attention score is set to.
 ///
@@ -15,10 +15,10 @@ const MASKED: f64 = -1.0e9;
 /// Causal attention, in which several query heads share a key and value head (Ainslie et al. 2023).
 #[derive(Module, Debug)]
 pub struct Attention {
-    pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
-    pub(super) output: Linear,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Projection,
     q: Tap,
     k: Tap,
     v: Tap,
@@ -33,7 +33,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub(super) fn new([query, key, value, output]: [Linear; 4], config: &LlamaConfig) -> Self {
+    pub(super) fn new([query, key, value, output]: [Projection; 4], config: &LlamaConfig) -> Self {
         Self {
             query,
             key,
@@ -61,8 +61,8 @@ impl Attention {
         layer: usize,
     ) -> Tensor<3> {
         let [batch, positions, _] = x.dims();
-        let split = |linear: &Linear, heads| {
-            let projected = linear.forward(x.clone());
+        let split = |projection: &Projection, heads| {
+            let projected = projection.forward(x.clone());
             projected.reshape([batch, positions, heads, self.head_dim])
         };
         let q = self.q.pass(split(&self.query, self.heads));
@@ -142,7 +142,7 @@ impl Rotary {
     pub(super) fn at(&self, start: usize, count: usize) -> Angles {
         let slice = |table: &Tensor<2>| {
             let half = table.dims()[1];
-            let rows = table.clone().slice([start..start + count]);
+            let rows = table.clone().narrow(0, start, count);
             rows.reshape([1, count, 1, half])
         };
         Angles {

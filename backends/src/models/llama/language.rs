@@ -7,7 +7,7 @@ use super::attention::KvCache;
 use super::load::{load, positions};
 use crate::bind::{Bound, Sites};
 use crate::error::ModelError;
-use crate::files::{FileError, LlamaConfig, ModelFiles, ModelSource, Tokenizer};
+use crate::files::{Download, FileError, LlamaConfig, ModelFiles, ModelSource, Tokenizer};
 use crate::hooked::Hooked;
 
 /// A Llama model, its tokenizer and its configuration.
@@ -75,7 +75,21 @@ impl LanguageModel {
     ///
     /// [`LanguageModelError::File`] if there is no such model, or its files are damaged or not supported.
     pub fn load(spec: &str, device: &Device) -> Result<Self, LanguageModelError> {
-        Self::from_source(&ModelSource::resolve(spec)?, spec, device)
+        Self::load_with(spec, device, &mut |_| {})
+    }
+
+    /// Loads a model as [`load`](Self::load) does, and reports on downloads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    pub fn load_with(
+        spec: &str,
+        device: &Device,
+        progress: &mut dyn FnMut(Download<'_>),
+    ) -> Result<Self, LanguageModelError> {
+        let source = ModelSource::resolve_with(spec, progress)?;
+        Self::from_source(&source, spec, device)
     }
 
     /// Loads a model from a source that has been looked up.
@@ -132,13 +146,15 @@ impl LanguageModel {
         &self.device
     }
 
-    /// Returns the tokens of `text`, without any that mark its beginning or end.
+    /// Returns the tokens of `text`, after one that marks its beginning if the model's files ask for that.
+    ///
+    /// The [tokenizer](Self::tokenizer)'s own `encode` and `single` add none.
     ///
     /// # Errors
     ///
     /// [`ModelError::Input`] if there are none, or more than the model has positions; [`FileError`] if the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
-        let tokens = self.tokenizer.encode(text)?;
+        let tokens = self.tokenizer.encode_prompt(text)?;
         self.check(&[&tokens], 0)?;
         Ok(tokens)
     }

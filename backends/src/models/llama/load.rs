@@ -1,11 +1,12 @@
 //! From weights by name to a bound model.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::nn::{Embedding, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Attention, Rotary};
-use super::{Block, Llama, Mlp, Unembed, aliases};
+use super::projection::Projection;
+use super::{Block, Llama, Mlp, aliases};
 use crate::bind::Bound;
 use crate::files::{FileError, LlamaConfig, Weights};
 use crate::hooked::{Hooked, Tap};
@@ -54,19 +55,28 @@ impl Loader<'_> {
         let layers = layers.collect::<Result<_, _>>()?;
         let norm = self.norm("model.norm")?;
         let unembedding = match config.tie_embeddings {
-            true => embedding.clone(),
+            true => {
+                self.drop_copy_of_embedding([tokens, width])?;
+                embedding.clone()
+            }
             false => self.parameter("lm_head.weight", [tokens, width])?,
         };
         Ok(Llama {
-            embed: self.embedding(embedding).into(),
+            embed: Embedding { weight: embedding }.into(),
             layers,
             norm: norm.into(),
-            unembed: Unembed {
-                weight: unembedding,
-            }
-            .into(),
+            unembed: Projection::new(unembedding, None).into(),
             rotary: Rotary::new(config, positions(config), self.device),
         })
+    }
+
+    /// Some files of tied models hold the output layer as well; transformers does not look at it either.
+    fn drop_copy_of_embedding(&mut self, shape: [usize; 2]) -> Result<(), FileError> {
+        const NAME: &str = "lm_head.weight";
+        match self.weights.shape(NAME) {
+            Some(_) => self.weights.take(NAME, &shape).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn block(&mut self, layer: usize) -> Result<Block, FileError> {
@@ -88,49 +98,40 @@ impl Loader<'_> {
         let queries = config.heads * config.head_dim;
         let keys = config.kv_heads * config.head_dim;
         let bias = config.attention_bias;
-        let linears = [
-            self.linear(&format!("{prefix}.q_proj"), width, queries, bias)?,
-            self.linear(&format!("{prefix}.k_proj"), width, keys, bias)?,
-            self.linear(&format!("{prefix}.v_proj"), width, keys, bias)?,
-            self.linear(&format!("{prefix}.o_proj"), queries, width, bias)?,
+        let projections = [
+            self.projection(&format!("{prefix}.q_proj"), width, queries, bias)?,
+            self.projection(&format!("{prefix}.k_proj"), width, keys, bias)?,
+            self.projection(&format!("{prefix}.v_proj"), width, keys, bias)?,
+            self.projection(&format!("{prefix}.o_proj"), queries, width, bias)?,
         ];
-        Ok(Attention::new(linears, config))
+        Ok(Attention::new(projections, config))
     }
 
     fn mlp(&mut self, prefix: &str) -> Result<Mlp, FileError> {
         let (width, hidden) = (self.config.hidden_size, self.config.intermediate_size);
         Ok(Mlp {
-            gate: self.linear(&format!("{prefix}.gate_proj"), width, hidden, false)?,
-            up: self.linear(&format!("{prefix}.up_proj"), width, hidden, false)?,
-            down: self.linear(&format!("{prefix}.down_proj"), hidden, width, false)?,
+            gate: self.projection(&format!("{prefix}.gate_proj"), width, hidden, false)?,
+            up: self.projection(&format!("{prefix}.up_proj"), width, hidden, false)?,
+            down: self.projection(&format!("{prefix}.down_proj"), hidden, width, false)?,
             pre: Tap::new(),
             pre_linear: Tap::new(),
             post: Tap::new(),
         })
     }
 
-    /// The files have linear weights as `[out, in]`, burn as `[in, out]`.
-    fn linear(
+    fn projection(
         &mut self,
         name: &str,
         inputs: usize,
         outputs: usize,
         bias: bool,
-    ) -> Result<Linear, FileError> {
-        let raw = self
-            .weights
-            .take(&format!("{name}.weight"), &[outputs, inputs])?;
-        let weight = TensorData::new(transpose(&raw.data, outputs, inputs), [inputs, outputs]);
+    ) -> Result<Projection, FileError> {
+        let weight = self.parameter(&format!("{name}.weight"), [outputs, inputs])?;
         let bias = match bias {
             true => Some(self.parameter(&format!("{name}.bias"), [outputs])?),
             false => None,
         };
-        let config = LinearConfig::new(inputs, outputs).with_bias(false);
-        Ok(Linear {
-            weight: self.number(Tensor::from_data(weight, self.device)),
-            bias,
-            ..config.init(self.device)
-        })
+        Ok(Projection::new(weight, bias))
     }
 
     fn norm(&mut self, name: &str) -> Result<RmsNorm, FileError> {
@@ -140,14 +141,6 @@ impl Loader<'_> {
             gamma: self.parameter(&format!("{name}.weight"), [width])?,
             ..config.init(self.device)
         })
-    }
-
-    fn embedding(&self, weight: Param<Tensor<2>>) -> Embedding {
-        let config = EmbeddingConfig::new(self.config.vocab_size, self.config.hidden_size);
-        Embedding {
-            weight,
-            ..config.init(self.device)
-        }
     }
 
     fn parameter<const D: usize>(
@@ -161,44 +154,10 @@ impl Loader<'_> {
     }
 
     fn number<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
-        let id = ParamId::from(self.next);
+        // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is trained.
+        let mut param = Param::from_tensor(tensor);
+        param.id = ParamId::from(self.next);
         self.next += 1;
-        Param::initialized(id, tensor)
-    }
-}
-
-/// Transposes a row-major matrix in tiles, so that both sides stay in cache.
-fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    const TILE: usize = 32;
-    let mut transposed = vec![0.0; data.len()];
-    for row_tile in (0..rows).step_by(TILE) {
-        for column_tile in (0..columns).step_by(TILE) {
-            for row in row_tile..(row_tile + TILE).min(rows) {
-                for column in column_tile..(column_tile + TILE).min(columns) {
-                    transposed[column * rows + row] = data[row * columns + column];
-                }
-            }
-        }
-    }
-    transposed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn transposing_moves_every_element() {
-        let (rows, columns) = (37, 70);
-        let data: Vec<f32> = (0..rows * columns).map(|index| index as f32).collect();
-        let transposed = transpose(&data, rows, columns);
-        for row in 0..rows {
-            for column in 0..columns {
-                assert_eq!(
-                    transposed[column * rows + row],
-                    data[row * columns + column]
-                );
-            }
-        }
+        param
     }
 }

@@ -24,13 +24,15 @@
 mod attention;
 mod language;
 mod load;
+mod projection;
 
-use burn::module::{Module, Param};
-use burn::nn::{Embedding, Linear, RmsNorm};
+use burn::module::Module;
+use burn::nn::{Embedding, RmsNorm};
 use burn::tensor::{Int, Tensor, activation};
 
 pub use attention::{Attention, KvCache, Rotary};
 pub use language::{LanguageModel, LanguageModelError};
+pub use projection::Projection;
 
 use crate::hooked::{Forward, Hooked, Tap};
 
@@ -40,7 +42,7 @@ pub struct Llama {
     embed: Hooked<Embedding>,
     layers: Vec<Hooked<Block>>,
     norm: Hooked<RmsNorm>,
-    unembed: Hooked<Unembed>,
+    unembed: Hooked<Projection>,
     rotary: Rotary,
 }
 
@@ -57,18 +59,12 @@ pub struct Block {
 /// The gated feed-forward layer: `down(silu(gate(x)) * up(x))`.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
     pre: Tap,
     pre_linear: Tap,
     post: Tap,
-}
-
-/// The output layer, whose `[token, width]` weight may be the embedding's.
-#[derive(Module, Debug)]
-pub struct Unembed {
-    weight: Param<Tensor<2>>,
 }
 
 impl Llama {
@@ -129,21 +125,9 @@ impl Forward<Tensor<3>> for Mlp {
     }
 }
 
-impl Forward<Tensor<3>> for Unembed {
-    type Output = Tensor<3>;
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, positions, width] = x.dims();
-        let weight = self.weight.val().transpose();
-        let tokens = weight.dims()[1];
-        let logits = x.reshape([batch * positions, width]).matmul(weight);
-        logits.reshape([batch, positions, tokens])
-    }
-}
-
 /// Returns the TransformerLens names of a model with `layers` blocks, with the points that they name.
 fn aliases(layers: usize) -> Vec<(String, String)> {
-    const IN_BLOCK: [(&str, &str); 19] = [
+    const IN_BLOCK: [(&str, &str); 18] = [
         ("hook_resid_pre", "input"),
         ("hook_resid_mid", "resid_mid.output"),
         ("hook_resid_post", "output"),
@@ -162,7 +146,6 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
         ("mlp.hook_pre", "mlp.pre.output"),
         ("mlp.hook_pre_linear", "mlp.pre_linear.output"),
         ("mlp.hook_post", "mlp.post.output"),
-        ("mlp.hook_in", "mlp.input"),
     ];
     let whole = [
         ("hook_embed", "embed.output"),

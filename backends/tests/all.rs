@@ -1,0 +1,24 @@
+//! The burn layer from outside: values, hooked modules, runs, and the models that come with the crate.
+//!
+//! One binary, because linking burn is slow.
+
+#[path = "all/hooks.rs"]
+mod hooks;
+#[path = "all/induction.rs"]
+mod induction;
+#[path = "all/llama.rs"]
+mod llama;
+#[path = "all/llama_files.rs"]
+mod llama_files;
+#[path = "all/llama_reference.rs"]
+mod llama_reference;
+#[path = "all/paths.rs"]
+mod paths;
+#[path = "all/runs.rs"]
+mod runs;
+#[path = "all/smollm2.rs"]
+mod smollm2;
+#[path = "all/support.rs"]
+mod support;
+#[path = "all/values.rs"]
+mod values;

@@ -1,0 +1,303 @@
+//! Modules that are not computed: R20 to R23.
+
+use interloom_engine::{Delivery, Event, Fault, Invoke, RunEnd, RunError};
+
+use crate::support::{Backwards, Model, Module, Move, Trial, machine, stack, table};
+
+/// What [`stack`] makes of `output` as the output of `layers.0`.
+fn from_layer_0(
+    model: &Model,
+    output: interloom_engine::array::Array,
+) -> interloom_engine::array::Array {
+    let module = |path: &str| -> &Module {
+        model
+            .modules
+            .iter()
+            .find(|module| module.path == path)
+            .unwrap()
+    };
+    ["layers.1.fc", "layers.1", "head", "head", ""]
+        .into_iter()
+        .fold(output, |x, path| module(path).arithmetic(&x))
+}
+
+#[test]
+fn r20_a_skipped_module_is_not_computed_and_its_inner_sites_are_not_passed() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.whole("skipper", async |cx| {
+        cx.skip("layers.0", table(2, 50.0)).await
+    });
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    assert!(
+        ran.sites
+            .iter()
+            .all(|site| !site.starts_with("layers.0.fc"))
+    );
+    assert!(ran.sites.contains(&"layers.0.output.i0".to_owned()));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 50.0))));
+}
+
+#[test]
+fn r20_the_replacement_may_be_read_and_swapped_at_the_output() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    let saved = trial.whole("skipper", async |cx| {
+        cx.skip("layers.0", table(2, 50.0)).await?;
+        let output = cx.output("layers.0").await?;
+        cx.set_output("layers.0", table(2, 60.0)).await?;
+        Ok(output)
+    });
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(saved.take(), Some(table(2, 50.0)));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 60.0))));
+}
+
+#[test]
+fn r20_the_input_may_still_be_read_and_the_last_skip_wins() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    let saved = trial.whole("skipper", async |cx| {
+        cx.skip("layers.0", table(2, 50.0)).await?;
+        let input = cx.input("layers.0").await?;
+        cx.skip("layers.0", table(2, 70.0)).await?;
+        Ok(input)
+    });
+    let ran = trial.run(table(2, 0.0));
+    assert!(saved.take().is_some());
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 70.0))));
+}
+
+#[test]
+fn r20_a_hand_written_machine_skips() {
+    let model = stack();
+    let input = model.point("layers.0.input");
+    let machine = machine(move |delivery| match delivery {
+        Delivery::Start => Move::Skip(input, table(2, 50.0)),
+        Delivery::Done => Move::End,
+        other => panic!("{other:?}"),
+    });
+    let mut trial = Trial::of(&model);
+    trial.invoke(Invoke::new("skipper", machine));
+    assert_eq!(
+        trial.run(table(2, 0.0)).output,
+        Some(from_layer_0(&model, table(2, 50.0)))
+    );
+}
+
+#[test]
+fn r20_an_output_cannot_be_skipped() {
+    let model = stack();
+    let output = model.point("embed.output");
+    let machine = machine(move |delivery| match delivery {
+        Delivery::Start => Move::Skip(output, table(2, 50.0)),
+        Delivery::Refused(fault) => Move::Fail(fault),
+        other => panic!("{other:?}"),
+    });
+    let mut trial = Trial::of(&model);
+    trial.invoke(Invoke::new("skipper", machine));
+    let ran = trial.run(table(2, 0.0));
+    let fault = Fault::NotSkippable {
+        site: "embed.output.i0".to_owned(),
+        example: "input".to_owned(),
+    };
+    assert_eq!(ran.faults(), [("skipper", &fault)]);
+}
+
+#[test]
+fn r20_inner_sites_of_a_skipped_module_are_not_provided_and_iterations_count_on() {
+    let model = Model::tree(&[
+        ("", &["a", "b"]),
+        ("a", &["shared"]),
+        ("b", &["shared"]),
+        ("shared", &[]),
+    ]);
+    let mut trial = Trial::of(&model);
+    trial.whole("skipper", async |cx| cx.skip("a", table(1, 5.0)).await);
+    let first = trial.whole("first", async |cx| cx.input("shared").await);
+    trial.whole("second", async |cx| {
+        match cx.value("shared.input.i1").await {
+            Err(Fault::NotProvided { .. }) => Ok(()),
+            other => panic!("{other:?}"),
+        }
+    });
+    let ran = trial.run(table(1, 0.0));
+    // The first passing that there is has number 0.
+    assert_eq!(first.take(), Some(table(1, 5.0)));
+    assert_eq!(
+        *ran.error(),
+        RunError::NeverFired(vec!["second".to_owned()])
+    );
+}
+
+#[test]
+fn r21_the_replacements_of_all_invokes_are_joined_in_batch_order() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    for (name, first) in [("a", 10.0), ("b", 12.0), ("c", 14.0)] {
+        trial.rows(name, 1, async move |cx| {
+            cx.skip("layers.0", table(1, first)).await
+        });
+    }
+    let saved = trial.whole("reader", async |cx| cx.output("layers.0").await);
+    let ran = trial.run(table(3, 0.0));
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    assert_eq!(saved.take(), Some(table(3, 10.0)));
+}
+
+#[test]
+fn r21_the_batch_order_is_not_the_schedulers() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    for (name, first) in [("a", 10.0), ("b", 12.0), ("c", 14.0)] {
+        trial.rows(name, 1, async move |cx| {
+            cx.skip("layers.0", table(1, first)).await
+        });
+    }
+    let saved = trial.whole("reader", async |cx| cx.output("layers.0").await);
+    trial.scheduler(Backwards);
+    trial.run(table(3, 0.0));
+    assert_eq!(saved.take(), Some(table(3, 10.0)));
+}
+
+#[test]
+fn r21_an_invoke_with_no_rows_at_all_need_not_skip() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("a", 2, async |cx| cx.skip("layers.0", table(2, 10.0)).await);
+    trial.rows("none", 0, async |_| Ok(()));
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 10.0))));
+}
+
+#[test]
+fn r21_a_partial_skip_fails_the_run_and_names_both_sides() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("a", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    trial.rows("b", 1, async |cx| cx.output("layers.0").await);
+    trial.rows("c", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    trial.rows("d", 1, async |_| Ok(()));
+    trial.whole("rowless", async |cx| cx.output("").await);
+    let ran = trial.run(table(4, 0.0));
+    let expected = RunError::PartialSkip {
+        site: "layers.0.input.i0".to_owned(),
+        skipping: vec!["a".to_owned(), "c".to_owned()],
+        others: vec!["b".to_owned(), "d".to_owned()],
+    };
+    assert_eq!(*ran.error(), expected);
+    assert_eq!(ran.output, None);
+}
+
+#[test]
+fn r21_replacements_that_do_not_join_fail_the_run() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("a", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    trial.rows("b", 1, async |cx| {
+        let narrow = interloom_engine::array::Array::new(&[1, 3], &[0.0; 3]);
+        cx.skip("layers.0", narrow).await
+    });
+    let ran = trial.run(table(2, 0.0));
+    let RunError::SkipMisfit {
+        site,
+        skipping,
+        misfit,
+    } = ran.error()
+    else {
+        panic!("{:?}", ran.error());
+    };
+    assert_eq!(site, "layers.0.input.i0");
+    assert_eq!(skipping, &["a", "b"]);
+    assert_eq!(misfit.to_string(), "expected f64[1, 2], found f64[1, 3]");
+}
+
+#[test]
+fn r22_a_mediator_without_rows_need_not_skip() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    let seen = trial.whole("rowless", async |cx| {
+        let input = cx.input("layers.0").await?;
+        Ok((input, cx.output("layers.0").await?))
+    });
+    trial.rows("a", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    trial.rows("b", 1, async |cx| cx.skip("layers.0", table(1, 20.0)).await);
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    assert_eq!(seen.take().unwrap().1.data(), [10.0, 11.0, 20.0, 21.0]);
+}
+
+#[test]
+fn r22_a_mediator_without_rows_may_not_skip_alone() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.whole("rowless", async |cx| {
+        cx.skip("layers.0", table(2, 10.0)).await
+    });
+    trial.rows("a", 1, async |cx| cx.output("").await);
+    trial.rows("b", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    let ran = trial.run(table(2, 0.0));
+    let expected = RunError::PartialSkip {
+        site: "layers.0.input.i0".to_owned(),
+        skipping: vec!["rowless".to_owned(), "b".to_owned()],
+        others: vec!["a".to_owned()],
+    };
+    assert_eq!(*ran.error(), expected);
+}
+
+#[test]
+fn r22_where_nobody_has_rows_a_mediator_without_rows_skips() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.whole("first", async |cx| {
+        cx.skip("layers.0", table(2, 10.0)).await
+    });
+    trial.whole("last", async |cx| cx.skip("layers.0", table(2, 20.0)).await);
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 20.0))));
+}
+
+#[test]
+fn r22_where_all_rows_are_skipped_a_whole_replacement_covers_them() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("a", 1, async |cx| cx.skip("layers.0", table(1, 10.0)).await);
+    trial.whole("rowless", async |cx| {
+        cx.skip("layers.0", table(2, 30.0)).await
+    });
+    trial.rows("b", 1, async |cx| cx.skip("layers.0", table(1, 20.0)).await);
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 30.0))));
+}
+
+#[test]
+fn r23_the_whole_model_can_be_skipped() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.whole("skipper", async |cx| cx.skip("", table(2, 10.0)).await);
+    let ran = trial.run(table(2, 0.0));
+    assert_eq!(ran.sites, ["input.i0", "output.i0"]);
+    assert_eq!(ran.output, Some(table(2, 10.0)));
+    assert_eq!(ran.report.audit.mediators[0].served(Event::Skip), 1);
+}
+
+#[test]
+fn r20_a_stop_at_the_same_site_comes_before_a_skip() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.rows("skipper", 1, async |cx| {
+        cx.skip("layers.0", table(1, 10.0)).await
+    });
+    trial.rows("stopper", 1, async |cx| {
+        cx.input("layers.0").await?;
+        cx.stop().await?;
+        Ok(())
+    });
+    let ran = trial.run(table(2, 0.0));
+    let stopped = RunEnd::Stopped {
+        by: "stopper".to_owned(),
+        at: Some("layers.0.input.i0".to_owned()),
+    };
+    assert_eq!(ran.report.result, Ok(stopped));
+}
