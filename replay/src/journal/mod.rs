@@ -39,6 +39,8 @@ mod create;
 mod digest;
 mod error;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod load;
 mod order;
 mod read;

@@ -1,0 +1,135 @@
+//! Targets for journals: the file, its frames, and their payloads.
+
+use interloom::journal::frame::{
+    FRAME_HEADER_BYTES, FrameHeader, Kind, PREAMBLE_BYTES, Preamble, padding,
+};
+use interloom::journal::{Journal, JournalReader, Record, fuzzing};
+
+const NAME: &str = "fuzz.ilj";
+
+/// Reads a journal as it is, and as it would be if all its checksums were right.
+///
+/// # Panics
+///
+/// Panics if two ways of reading differ, or a record comes out after an error.
+pub fn journal(bytes: &[u8]) -> bool {
+    // Without this nearly all of what is tried would end at the first checksum.
+    read(&repaired(bytes));
+    read(bytes)
+}
+
+fn read(bytes: &[u8]) -> bool {
+    let Ok(mut reader) = JournalReader::new(bytes, NAME) else {
+        return false;
+    };
+    let (journal, error) = Journal::read_prefix(JournalReader::new(bytes, NAME).unwrap());
+    let (mut exchanges, mut end) = (Vec::new(), reader.good_bytes());
+    let failure = loop {
+        match reader.next_record() {
+            Ok(Some((info, record))) => {
+                assert!(info.sequence == 0 || info.offset >= end, "frames overlap");
+                end = reader.good_bytes();
+                exchanges.extend(match record {
+                    Record::Exchange(exchange) => Some(exchange),
+                    _ => None,
+                });
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    assert_eq!(failure, error);
+    assert!(exchanges.iter().eq(journal.exchanges()));
+    assert!(end <= bytes.len() as u64, "{end} of {} bytes", bytes.len());
+    assert!(
+        matches!(reader.next_record(), Ok(None)),
+        "something follows the end"
+    );
+    for (index, exchange) in exchanges.iter().enumerate() {
+        assert_eq!(journal.exchange(index as u64), Some(exchange));
+    }
+    failure.is_none()
+}
+
+/// Takes bytes for a preamble and frames, and gives them the checksums, the numbers and the padding that belong to them.
+pub fn repaired(bytes: &[u8]) -> Vec<u8> {
+    let Some((_, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
+        return bytes.to_vec();
+    };
+    let mut frames: Vec<(u8, &[u8])> = Vec::new();
+    while let Some((header, body)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let (payload, after) = body.split_at(length.min(body.len()));
+        frames.push((header[0], payload));
+        rest = &after[padding(payload.len() as u64).min(after.len())..];
+    }
+    let preamble = Preamble::for_head(frames.first().map_or(&[], |(_, payload)| payload));
+    let mut repaired = preamble.encode().to_vec();
+    for (sequence, (kind, payload)) in frames.into_iter().enumerate() {
+        let header = FrameHeader {
+            kind,
+            length: payload.len() as u32,
+            sequence: sequence as u64,
+            payload_crc: crc32fast::hash(payload),
+        };
+        repaired.extend(header.encode(preamble.header_seed()));
+        repaired.extend(payload);
+        repaired.resize(repaired.len() + padding(payload.len() as u64), 0);
+    }
+    repaired
+}
+
+/// Decodes a preamble and the header behind it; what is accepted is encoded in one way only.
+///
+/// # Panics
+///
+/// Panics if a header is accepted that would be written otherwise.
+pub fn frame(bytes: &[u8]) -> bool {
+    let Some((start, rest)) = bytes.split_first_chunk::<PREAMBLE_BYTES>() else {
+        return false;
+    };
+    let preamble = Preamble::decode(start);
+    if let Ok(preamble) = &preamble {
+        assert_eq!(preamble.encode(), *start);
+    }
+    let seed = preamble.as_ref().map_or(0, Preamble::header_seed);
+    let Some(header) = rest.first_chunk::<FRAME_HEADER_BYTES>() else {
+        return preamble.is_ok();
+    };
+    // The same fields with their own checksum are always accepted.
+    let fields = FrameHeader {
+        kind: header[0],
+        length: u32::from_le_bytes([header[4], header[5], header[6], header[7]]),
+        sequence: u64::from(header[8]),
+        payload_crc: u32::from_le_bytes([header[16], header[17], header[18], header[19]]),
+    };
+    assert_eq!(FrameHeader::decode(&fields.encode(seed), seed), Ok(fields));
+    match FrameHeader::decode(header, seed) {
+        Ok(decoded) => {
+            assert_eq!(decoded.encode(seed), *header);
+            preamble.is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
+/// Decodes a payload, whose kind the first byte says; exchanges are encoded in one way only.
+///
+/// # Panics
+///
+/// Panics if an exchange is accepted that would be written otherwise.
+pub fn exchange(bytes: &[u8]) -> bool {
+    let Some((code, payload)) = bytes.split_first() else {
+        return false;
+    };
+    let Some(kind) = Kind::from_code(*code) else {
+        return false;
+    };
+    let Ok(record) = fuzzing::decode(kind, payload) else {
+        return false;
+    };
+    if let Record::Exchange(exchange) = &record {
+        assert_eq!(fuzzing::encode_exchange(exchange).as_deref(), Ok(payload));
+    }
+    true
+}

@@ -1,0 +1,265 @@
+//! The seeds of the corpora, made by code: small files of every kind, most of them good.
+
+use interloom::journal::frame::{FRAME_HEADER_BYTES, Kind, PREAMBLE_BYTES};
+use interloom::journal::{
+    Experiment, Head, Journal, JournalReader, JournalWriter, Outcome, RunStart, fuzzing,
+};
+
+/// A name and bytes; names that start with `refused` or `dead` say what is to be expected.
+type Seed = (&'static str, Vec<u8>);
+
+/// Every corpus with its seeds.
+pub(crate) fn all() -> [(&'static str, Vec<Seed>); 8] {
+    [
+        ("journal", journals()),
+        ("frame", frames()),
+        ("exchange", exchanges()),
+        ("gguf", ggufs()),
+        ("safetensors", safetensors()),
+        ("config", configs()),
+        ("engine", scripts()),
+        ("canary", canaries()),
+    ]
+}
+
+/// A journal with every kind of record.
+const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_0.ilj");
+
+fn journals() -> Vec<Seed> {
+    let mut cut = GOLDEN.to_vec();
+    cut.truncate(cut.len() * 3 / 4);
+    vec![
+        ("golden", GOLDEN.to_vec()),
+        ("empty", small(0)),
+        ("runs", small(3)),
+        ("refused-cut", cut),
+    ]
+}
+
+/// A journal of runs without exchanges.
+fn small(runs: u32) -> Vec<u8> {
+    // Named here, so that a new version of the package makes no other corpus.
+    let head = Head {
+        version: "0".into(),
+        ..Head::new(Experiment::default())
+    };
+    let mut bytes = Vec::new();
+    let mut writer = JournalWriter::new(&mut bytes, "seed", &head).unwrap();
+    for run in 0..runs {
+        let start = RunStart {
+            run,
+            name: "r".into(),
+            mediators: vec![],
+            scheduler: "s".into(),
+        };
+        writer.start_run(&start).unwrap();
+        writer.path(&format!("a{run}.output")).unwrap();
+        writer.end_run(Outcome::default()).unwrap();
+    }
+    writer.finish().unwrap();
+    bytes
+}
+
+fn frames() -> Vec<Seed> {
+    let start = &GOLDEN[..PREAMBLE_BYTES + FRAME_HEADER_BYTES];
+    vec![
+        ("head", start.to_vec()),
+        ("preamble", start[..PREAMBLE_BYTES].to_vec()),
+        ("refused-short", start[..9].to_vec()),
+    ]
+}
+
+const EXCHANGES: [&str; 9] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+
+fn exchanges() -> Vec<Seed> {
+    let (journal, _) = Journal::read_prefix(JournalReader::new(GOLDEN, "golden").unwrap());
+    let payload = |exchange| {
+        let payload = fuzzing::encode_exchange(exchange).unwrap();
+        [&[Kind::Exchange as u8][..], &payload].concat()
+    };
+    let payloads: Vec<_> = journal.exchanges().map(payload).collect();
+    assert_eq!(payloads.len(), EXCHANGES.len());
+    let mut seeds: Vec<Seed> = EXCHANGES.into_iter().zip(payloads).collect();
+    seeds.push((
+        "path",
+        [&[Kind::Path as u8, 0x92, 0x00, 0xA1][..], b"a"].concat(),
+    ));
+    seeds.push(("refused-kind", vec![0x7F, 0x90]));
+    seeds
+}
+
+fn safetensors() -> Vec<Seed> {
+    let file = |header: &str, data: &[u8]| {
+        let length = (header.len() as u64).to_le_bytes();
+        [&length[..], header.as_bytes(), data].concat()
+    };
+    let two = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[1,2],"data_offsets":[8,12]}}"#;
+    let scalar = r#"{"s":{"dtype":"F16","shape":[],"data_offsets":[0,2]}}"#;
+    let gap = r#"{"s":{"dtype":"F16","shape":[],"data_offsets":[2,4]}}"#;
+    vec![
+        ("two", file(two, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])),
+        ("scalar", file(scalar, &[0, 0x3C])),
+        ("refused-gap", file(gap, &[0, 0, 0, 0x3C])),
+    ]
+}
+
+fn configs() -> Vec<Seed> {
+    let llama = r#"{"model_type":"llama","hidden_size":8,"intermediate_size":12,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":6,"rms_norm_eps":1e-5,"rope_theta":10000.0,"max_position_embeddings":16,"tie_word_embeddings":true,"bos_token_id":1,"eos_token_id":[2,0]}"#;
+    let mistral = r#"{"model_type":"mistral","hidden_size":8,"intermediate_size":12,"num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":2,"head_dim":6,"vocab_size":9,"sliding_window":null,"rope_parameters":{"rope_type":"default","rope_theta":5e5}}"#;
+    let window = mistral.replace("null", "4");
+    vec![
+        ("llama", llama.into()),
+        ("mistral", mistral.into()),
+        ("refused-window", window.into()),
+        ("refused-text", "not JSON".into()),
+    ]
+}
+
+fn canaries() -> Vec<Seed> {
+    vec![
+        ("alive", b"!alive".to_vec()),
+        ("dead", b"it is !dead".to_vec()),
+    ]
+}
+
+/// Scripts by hand, and some that look random.
+fn scripts() -> Vec<Seed> {
+    // A model of one child, which is not called twice; then one mediator: its steps, and no rows.
+    let one = |steps: &[u8]| {
+        let tree = [1, 0, 0, 0, 0, 0];
+        let count = [1, (steps.len() / 3) as u8];
+        [&tree[..], &count, steps].concat()
+    };
+    let mut seeds = vec![
+        ("nothing", vec![]),
+        // Read the input of the child, swap its output, stop the model's run there.
+        ("swap-and-stop", one(&[0, 2, 0, 0, 3, 0, 4, 3, 0, 8, 0, 0])),
+        // Read the input of the child and skip it with that.
+        ("skip", one(&[0, 2, 0, 7, 2, 0, 0, 3, 0])),
+        // Ask for the child's input after its output, uncaught.
+        ("refused-order", one(&[0, 3, 0, 0, 2, 0])),
+        // Ask for an iteration that does not come.
+        ("refused-iteration", one(&[0, 3, 3])),
+        ("refused-fault", one(&[0, 0, 0, 9, 0, 0])),
+    ];
+    let names = [
+        "random-0", "random-1", "random-2", "random-3", "random-4", "random-5",
+    ];
+    let mut state = 1u64;
+    for name in names {
+        // Those that succeed are kept, so that the names stay true.
+        let bytes = loop {
+            let bytes: Vec<u8> = (0..160).map(|_| next(&mut state)).collect();
+            let transcript = interloom_fuzz::transcript(&bytes);
+            if transcript.succeeded && transcript.exchanges.len() > 8 {
+                break bytes;
+            }
+        };
+        seeds.push((name, bytes));
+    }
+    seeds
+}
+
+fn next(state: &mut u64) -> u8 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 56) as u8
+}
+
+fn ggufs() -> Vec<Seed> {
+    let whole = Gguf::tiny();
+    let mut old = whole.clone();
+    old[4] = 1;
+    vec![("tiny", whole), ("refused-version", old)]
+}
+
+/// Writes a GGUF file, without a check.
+#[derive(Default)]
+struct Gguf {
+    keys: u64,
+    header: Vec<u8>,
+    tensors: u64,
+    infos: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Gguf {
+    /// A llama of one block, with a vocabulary of eight.
+    fn tiny() -> Vec<u8> {
+        let mut file = Self::default();
+        file.text("general.architecture", "llama");
+        for (key, value) in [
+            ("llama.embedding_length", 4),
+            ("llama.feed_forward_length", 4),
+            ("llama.block_count", 1),
+            ("llama.attention.head_count", 2),
+            ("llama.attention.head_count_kv", 1),
+            ("llama.context_length", 16),
+            ("tokenizer.ggml.bos_token_id", 0),
+            ("tokenizer.ggml.eos_token_id", 0),
+        ] {
+            file.value(key, 4, &u32::to_le_bytes(value));
+        }
+        let epsilon = "llama.attention.layer_norm_rms_epsilon";
+        file.value(epsilon, 6, &1e-5f32.to_le_bytes());
+        file.text("tokenizer.ggml.model", "gpt2");
+        file.text("tokenizer.ggml.pre", "smollm");
+        let tokens = ["<end>", "a", "b", "ab", "c", "Ġ", "1", "2"];
+        file.texts("tokenizer.ggml.tokens", &tokens);
+        file.texts("tokenizer.ggml.merges", &["a b"]);
+        let kinds = [3i32, 1, 1, 1, 1, 1, 1, 1].map(i32::to_le_bytes).concat();
+        file.value(
+            "tokenizer.ggml.token_type",
+            9,
+            &[&5u32.to_le_bytes()[..], &8u64.to_le_bytes(), &kinds].concat(),
+        );
+        file.tensor("token_embd.weight", &[4, 8], 0, &[1; 128]);
+        file.tensor("output_norm.weight", &[4], 1, &[2; 8]);
+        // One block of Q8_0: a scale and 32 numbers.
+        file.tensor("blk.0.ffn_up.weight", &[32, 1], 8, &[3; 34]);
+        file.bytes()
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let start = [&b"GGUF"[..], &3u32.to_le_bytes()].concat();
+        let counts = [self.tensors.to_le_bytes(), self.keys.to_le_bytes()].concat();
+        let mut bytes = [start, counts, self.header, self.infos].concat();
+        bytes.resize(bytes.len().next_multiple_of(32), 0);
+        bytes.extend(self.data);
+        bytes
+    }
+
+    fn value(&mut self, key: &str, kind: u32, value: &[u8]) {
+        self.keys += 1;
+        self.header.extend(string(key));
+        self.header.extend(kind.to_le_bytes());
+        self.header.extend(value);
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.value(key, 8, &string(text));
+    }
+
+    fn texts(&mut self, key: &str, texts: &[&str]) {
+        let items: Vec<u8> = texts.iter().flat_map(|text| string(text)).collect();
+        let count = (texts.len() as u64).to_le_bytes();
+        self.value(key, 9, &[&8u32.to_le_bytes()[..], &count, &items].concat());
+    }
+
+    fn tensor(&mut self, name: &str, extents: &[u64], kind: u32, data: &[u8]) {
+        self.tensors += 1;
+        self.infos.extend(string(name));
+        self.infos.extend((extents.len() as u32).to_le_bytes());
+        self.infos
+            .extend(extents.iter().flat_map(|extent| extent.to_le_bytes()));
+        self.infos.extend(kind.to_le_bytes());
+        self.data.resize(self.data.len().next_multiple_of(32), 0);
+        self.infos.extend((self.data.len() as u64).to_le_bytes());
+        self.data.extend(data);
+    }
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
