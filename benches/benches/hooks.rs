@@ -89,7 +89,10 @@ fn hooks(criterion: &mut Criterion) {
     });
     group.bench_function("a run that reads every site", |bencher| {
         let sites = model.sites();
-        let all: Vec<String> = sites.points().map(|point| sites.point_name(point)).collect();
+        let all: Vec<String> = sites
+            .points()
+            .map(|point| sites.point_name(point))
+            .collect();
         let all = in_order_of_passing(all);
         bencher.iter(|| run(&model, &all, &x));
     });
@@ -115,7 +118,10 @@ fn run(model: &Bound<Hooked<Stack>>, sites: &[String], x: &Tensor<2>) -> Tensor<
 /// The map lists a module's output before its inner sites, which are passed before it.
 fn in_order_of_passing(mut names: Vec<String>) -> Vec<String> {
     let place = |name: &str| {
-        let layer = name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
+        let layer = name
+            .split('.')
+            .nth(1)
+            .and_then(|layer| layer.parse::<usize>().ok());
         let parts = ["up.input", "up.output", "down.input", "down.output"];
         let part = parts.iter().position(|part| name.ends_with(part));
         match (layer, part) {
