@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::println;
 use clap::Args;
 use interloom::experiments::{CausalTrace, TraceReport};
 use interloom::journal::Policy;
 use interloom::{Error, Mode};
 
 use super::progress::Bars;
+use super::report::outln;
 use super::{Ending, replay, report};
 
 /// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
@@ -66,12 +66,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     } else {
         Policy::Digest
     };
+    // Before hours of work, not after them.
+    let results = [&arguments.csv, &arguments.svg];
+    for path in results.into_iter().flatten() {
+        check_writable(path)?;
+    }
     let mode = Mode::Record(arguments.journal.clone());
     let (trace, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
     show(arguments, &trace);
     if let Some(path) = &arguments.csv {
         write(path, &trace.csv())?;
-        println!("table: {}", path.display());
+        outln!("table: {}", path.display());
     }
     if let Some(path) = &arguments.svg {
         let title = format!(
@@ -80,10 +85,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
             arguments.foil.trim()
         );
         write(path, &trace.heat_map().svg(&title))?;
-        println!("picture: {}", path.display());
+        outln!("picture: {}", path.display());
     }
     report::conclusion(&conclusion);
-    println!("journal: {}", arguments.journal.display());
+    outln!("journal: {}", arguments.journal.display());
     if arguments.no_replay {
         return Ok(Ending::Done);
     }
@@ -95,17 +100,41 @@ fn show(arguments: &Arguments, trace: &TraceReport) {
     report::heading(&format!(
         "Where does `{answer}` rather than `{foil}` come from?"
     ));
-    println!(
+    outln!(
         "logit difference: clean {:+.3}, corrupt {:+.3}",
-        trace.clean, trace.corrupt
+        trace.clean,
+        trace.corrupt
     );
-    println!("restored share, by block and token (* differs between the prompts)\n");
-    println!("{}", trace.heat_map());
+    outln!("restored share, by block and token (* differs between the prompts)\n");
+    outln!("{}", trace.heat_map());
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::write(path, text).map_err(|error| Error::Output {
+    std::fs::write(path, text).map_err(|error| cannot_write(path, &error))
+}
+
+/// Checks that a file can be written, without leaving a new one or changing an old one.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let (is_new, is_special) = match path.metadata() {
+        Ok(metadata) => (false, !metadata.is_file() && !metadata.is_dir()),
+        Err(_) => (true, false),
+    };
+    // To open and close a pipe would tell its reader that all is written.
+    if is_special {
+        return Ok(());
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.append(true).create(true).open(path);
+    opened.map_err(|error| cannot_write(path, &error))?;
+    if is_new {
+        std::fs::remove_file(path).map_err(|error| cannot_write(path, &error))?;
+    }
+    Ok(())
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::Output {
         path: path.display().to_string(),
         reason: error.to_string(),
-    })
+    }
 }

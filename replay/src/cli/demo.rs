@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anstream::println;
 use clap::Args;
 use interloom::experiments::{AblationReport, HeadAblation, HeadLine};
 use interloom::journal::Policy;
@@ -10,6 +9,7 @@ use interloom::{Error, Mode};
 use interloom_backends::models::induction::{Induction, VOCABULARY};
 
 use super::progress::Bars;
+use super::report::outln;
 use super::{Ending, replay, report};
 
 /// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
@@ -37,10 +37,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let mode = Mode::Record(arguments.journal.clone());
     let (table, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
     show(&table);
-    println!();
+    outln!();
     report::heading("The proof");
     report::conclusion(&conclusion);
-    println!("journal: {}", arguments.journal.display());
+    outln!("journal: {}", arguments.journal.display());
     replay::in_new_process(&arguments.journal)
 }
 
@@ -50,29 +50,29 @@ fn introduce(experiment: &HeadAblation) {
     report::heading(
         "Induction: a two-layer attention-only transformer that continues repeated sequences",
     );
-    println!(
+    outln!(
         "trained from seed {} for {} steps, to a loss of {} nats; {} new sequences of random tokens that repeat themselves",
         known("seed"),
         known("steps"),
         known("loss"),
         experiment.sequences,
     );
-    println!();
+    outln!();
 }
 
 fn show(report: &AblationReport) {
     report::heading("head   prefix matching   previous token   loss without it");
     for line in &report.heads {
-        println!("{}", row(line));
+        outln!("{}", row(line));
     }
-    println!(
+    outln!(
         "intact                                     {:.3}  {}",
         report.intact.loss,
         bar(report.intact.loss)
     );
-    println!();
+    outln!();
     if let Some(needed) = report.most_needed() {
-        println!(
+        outln!(
             "Without L{}H{} the loss on the repeated part rises from {:.3} to {:.3}: it attends to the token before \
              ({:.2}), and the induction heads of layer 1 build on what it writes.",
             needed.layer,

@@ -1,10 +1,11 @@
 //! `interloom explain`: what does this error code mean?
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use clap::Args;
 use interloom::codes;
 use interloom_engine::Code;
 
+use super::report::outln;
 use super::{Ending, report};
 
 /// Say what an error code means and what to do; without one, list all of them.
@@ -24,7 +25,7 @@ pub(super) fn run(arguments: &Arguments) -> Ending {
 
 fn list() -> Ending {
     for code in codes() {
-        println!("{}  {}", code.code, code.title);
+        outln!("{}  {}", code.code, code.title);
     }
     Ending::Done
 }
@@ -34,8 +35,8 @@ fn explain(asked: &str) -> Ending {
     match codes().into_iter().find(same) {
         Some(code) => {
             report::heading(&format!("{}: {}", code.code, code.title));
-            println!("at fault: {}\n", code.at_fault.name());
-            println!("{}", wrapped(code.explanation, 80));
+            outln!("at fault: {}\n", code.at_fault.name());
+            outln!("{}", wrapped(code.explanation, 80));
             Ending::Done
         }
         None => {

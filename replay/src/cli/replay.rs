@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anstream::println;
 use clap::Args;
 use interloom::{Conclusion, Error, experiments};
 use serde_json::json;
 
 use super::progress::Bars;
+use super::report::outln;
 use super::{Ending, report};
 
 /// Make the runs of a journal again, model and mediators live, and compare every exchange.
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     if !arguments.json {
         return Ok(report::conclusion(&conclusion));
     }
-    println!("{}", as_json(&conclusion));
+    outln!("{}", as_json(&conclusion));
     Ok(if conclusion.is_identical() {
         Ending::Done
     } else {
@@ -46,7 +46,7 @@ pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
         path: "a new process".to_owned(),
         reason: error.to_string(),
     };
-    println!(
+    outln!(
         "replaying it in a new process: interloom replay {}",
         journal.display()
     );

@@ -1,6 +1,9 @@
 //! How results and errors are shown.
 
-use anstream::{eprintln, println};
+use std::fmt;
+use std::io::{self, Write};
+
+use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use interloom::Conclusion;
 
@@ -10,6 +13,29 @@ const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
+/// Writes a line to standard output, as `println!` does, but without a panic where nobody reads it.
+macro_rules! outln {
+    () => { $crate::cli::report::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::report::line(format_args!($($text)*)) };
+}
+pub(super) use outln;
+
+/// Writes a line to standard output; ends the process if that is closed, as a reader such as `head` does.
+pub(super) fn line(text: fmt::Arguments<'_>) {
+    let Err(reason) = writeln!(anstream::stdout(), "{text}") else {
+        return;
+    };
+    if reason.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    let error = interloom::Error::Output {
+        path: "standard output".to_owned(),
+        reason: reason.to_string(),
+    };
+    self::error(error.code(), &error.to_string());
+    std::process::exit(5);
+}
+
 /// Shows an error with its code, and where to read more.
 pub(super) fn error(code: &str, message: &str) {
     eprintln!("{RED}error[{code}]{RED:#}: {message}");
@@ -18,7 +44,7 @@ pub(super) fn error(code: &str, message: &str) {
 
 /// Shows a heading.
 pub(super) fn heading(text: &str) {
-    println!("{BOLD}{text}{BOLD:#}");
+    outln!("{BOLD}{text}{BOLD:#}");
 }
 
 /// Shows what a session came to.
@@ -29,7 +55,7 @@ pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
             digest,
             bytes,
         } => {
-            println!("recorded {exchanges} exchanges in {bytes} bytes, digest {digest}");
+            outln!("recorded {exchanges} exchanges in {bytes} bytes, digest {digest}");
             Ending::Done
         }
         Conclusion::Verified {
@@ -39,17 +65,17 @@ pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
             environment,
         } => {
             if let Some(divergence) = divergence {
-                println!("{divergence}");
+                outln!("{divergence}");
             }
             if let Some(environment) = environment {
-                println!("{environment}");
+                outln!("{environment}");
             }
             if conclusion.is_identical() {
-                println!("{GREEN}bit-identical{GREEN:#}, {exchanges} exchanges, digest {digest}");
+                outln!("{GREEN}bit-identical{GREEN:#}, {exchanges} exchanges, digest {digest}");
                 return Ending::Done;
             }
             if divergence.is_none() {
-                println!(
+                outln!(
                     "{exchanges} exchanges are equal, but what they are made from is not: this is no proof"
                 );
             }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anstream::println;
 use clap::Args;
 use interloom::Error;
 use interloom::experiments::Progress as _;
@@ -12,6 +11,7 @@ use interloom_backends::{Sites, parse_device};
 
 use super::Ending;
 use super::progress::Bars;
+use super::report::outln;
 
 /// List the sites of a model, in the order of its module tree, with their TransformerLens names.
 #[derive(Args)]
@@ -42,8 +42,8 @@ fn list(sites: &Sites) {
     for point in sites.points() {
         let name = sites.point_name(point);
         match aliases.get(&point) {
-            Some(alias) => println!("{name:40} {alias}"),
-            None => println!("{name}"),
+            Some(alias) => outln!("{name:40} {alias}"),
+            None => outln!("{name}"),
         }
     }
 }
