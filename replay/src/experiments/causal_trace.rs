@@ -26,6 +26,8 @@ const BATCH_MAX: usize = 16;
 pub struct CausalTrace {
     /// The model, as [`LanguageModel::load`] finds it.
     pub model: String,
+    /// Where the same model is now, if it is not there any more; this is not recorded.
+    pub moved_to: Option<String>,
     /// The prompt whose activations are put in.
     pub clean: String,
     /// The prompt that they are put into.
@@ -112,6 +114,7 @@ impl CausalTrace {
         let text = |argument| text(experiment, Self::NAME, argument);
         Ok(Self {
             model: text("model")?,
+            moved_to: None,
             clean: text("clean")?,
             corrupt: text("corrupt")?,
             answer: text("answer")?,
@@ -152,8 +155,8 @@ impl CausalTrace {
     ) -> Result<(TraceReport, Conclusion), Error> {
         let device = parse_device(&self.device)?;
         progress.begin("loading the model", 1);
-        let lm =
-            LanguageModel::load_with(&self.model, &device, &mut |part| progress.download(part))?;
+        let place = self.moved_to.as_ref().unwrap_or(&self.model);
+        let lm = LanguageModel::load_with(place, &device, &mut |part| progress.download(part))?;
         progress.step();
         let prompts = self.prompts(&lm)?;
         let mut head = environment::head(self.describe(), &self.device, policy);
@@ -381,6 +384,7 @@ mod tests {
     fn arguments_round_trip() {
         let trace = CausalTrace {
             model: "m".to_owned(),
+            moved_to: None,
             clean: "a".to_owned(),
             corrupt: "b".to_owned(),
             answer: "c".to_owned(),

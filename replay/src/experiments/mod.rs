@@ -80,12 +80,12 @@ impl Known {
         }
     }
 
-    /// Takes another model, such as the same one at another place.
-    pub fn set_model(&mut self, model: &str) {
+    /// Says where the model is now; another one is noticed by its digest.
+    pub fn set_model(&mut self, place: &str) {
         match self {
             // Its model is part of the program.
             Self::HeadAblation(_) => {}
-            Self::CausalTrace(experiment) => experiment.model = model.to_owned(),
+            Self::CausalTrace(experiment) => experiment.moved_to = Some(place.to_owned()),
         }
     }
 }

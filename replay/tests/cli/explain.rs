@@ -1,0 +1,212 @@
+//! Help, usage and the catalogue of codes.
+
+use crate::{Place, without_folder};
+
+fn help(command: &[&str]) -> String {
+    let place = Place::new();
+    let ended = place.run(&[command, &["--help"]].concat()).with(0);
+    assert_eq!(ended.err, "");
+    without_folder(&place, &ended.out)
+}
+
+#[test]
+fn help_of_the_program() {
+    insta::assert_snapshot!(help(&[]), @"
+    Open up a neural network while it runs, and prove bit for bit what happened.
+
+    Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 4 the replay diverged, 5 refused by the
+    environment.
+
+    Usage: interloom <COMMAND>
+
+    Commands:
+      demo          Look into a small trained model: which head does what? Records, and replays in a new
+                    process
+      replay        Make the runs of a journal again, and compare every exchange
+      causal-trace  Find out where in a language model, and at which token, an answer comes from
+      sites         List the sites of a model, with their TransformerLens names
+      explain       Say what an error code means and what to do
+      help          Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+    ");
+}
+
+#[test]
+fn help_of_demo() {
+    insta::assert_snapshot!(help(&["demo"]), @"
+    Look into a small trained model: which head does what? Records, and replays in a new process
+
+    Usage: interloom demo [OPTIONS]
+
+    Options:
+          --journal <FILE>  Where to write the journal; an older journal there is replaced [default:
+                            interloom-demo.ilj]
+          --full            Keep the values of all tensors in the journal, not only their digests
+      -h, --help            Print help
+    ");
+}
+
+#[test]
+fn help_of_replay() {
+    insta::assert_snapshot!(help(&["replay"]), @"
+    Make the runs of a journal again, and compare every exchange
+
+    Usage: interloom replay [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The journal
+
+    Options:
+          --model <MODEL>  Where the model is, if it is not where the recording found it
+          --json           Report as JSON
+      -h, --help           Print help
+    ");
+}
+
+#[test]
+fn help_of_causal_trace() {
+    insta::assert_snapshot!(help(&["causal-trace"]), @"
+    Find out where in a language model, and at which token, an answer comes from
+
+    Usage: interloom causal-trace [OPTIONS] --model <MODEL> --clean <TEXT> --corrupt <TEXT> --answer <TEXT> --foil <TEXT>
+
+    Options:
+          --model <MODEL>    A GGUF file, a Hugging Face folder, `smollm2-135m` (see
+                             scripts/fetch-smollm2), or `hf:ORG/NAME`
+          --clean <TEXT>     The prompt whose activations are put in
+          --corrupt <TEXT>   The prompt that they are put into, of as many tokens
+          --answer <TEXT>    The answer to the clean prompt: one token, most often with a space in front
+          --foil <TEXT>      The answer to the corrupt prompt: one token
+          --csv <FILE>       Where to write block, position, token and restored share as comma-separated
+                             values
+          --svg <FILE>       Where to write the heat map as SVG
+          --journal <FILE>   Where to write the journal; an older journal there is replaced [default:
+                             causal-trace.ilj]
+          --full             Keep the values of all tensors in the journal, not only their digests
+          --no-replay        Do not replay the journal at the end
+          --device <DEVICE>  The device: `cpu`, `cuda` or `cuda:N` [default: cpu]
+      -h, --help             Print help
+    ");
+}
+
+#[test]
+fn help_of_sites() {
+    insta::assert_snapshot!(help(&["sites"]), @"
+    List the sites of a model, with their TransformerLens names
+
+    Usage: interloom sites --model <MODEL>
+
+    Options:
+          --model <MODEL>  `induction`, or a language model: a GGUF file, a Hugging Face folder,
+                           `smollm2-135m`, or `hf:ORG/NAME`
+      -h, --help           Print help
+    ");
+}
+
+#[test]
+fn help_of_explain() {
+    insta::assert_snapshot!(help(&["explain"]), @"
+    Say what an error code means and what to do
+
+    Usage: interloom explain [CODE]
+
+    Arguments:
+      [CODE]  The code, such as E002
+
+    Options:
+      -h, --help  Print help
+    ");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let place = Place::new();
+    for arguments in [
+        &["frobnicate"][..],
+        &["replay"],
+        &["demo", "--sequences", "3"],
+        &["sites"],
+        &["causal-trace", "--model", "m"],
+    ] {
+        let ended = place.run(arguments).with(2);
+        assert_eq!(ended.out, "");
+        assert!(ended.err.contains("Usage: interloom"), "{}", ended.err);
+    }
+    let unknown = place.run(&["frobnicate"]).err;
+    assert!(
+        unknown.starts_with("error: unrecognized subcommand 'frobnicate'\n"),
+        "{unknown}"
+    );
+    assert!(place.run(&[]).with(2).err.contains("Commands:\n"));
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = Place::new().run(&["--version"]).with(0).out;
+    assert_eq!(
+        version,
+        format!("interloom {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_code_is_explained() {
+    let place = Place::new();
+    let explained = place.run(&["explain", "E002"]).with(0).out;
+    insta::assert_snapshot!(explained, @"
+    E002: the site was already passed
+    at fault: mediator
+
+    Values can be read and replaced only while the model passes them, and the model
+    passes each site once an iteration. The mediator asked for a site after the
+    model had gone on. Ask for sites in the order in which the model passes them, or
+    keep an earlier value in a variable. The fault is delivered to the mediator,
+    which may catch it and go on.
+    ");
+    assert_eq!(place.run(&["explain", "e002"]).with(0).out, explained);
+}
+
+#[test]
+fn a_code_that_there_is_not_is_wrong_usage() {
+    let ended = Place::new().run(&["explain", "nope"]).with(2);
+    assert_eq!(ended.out, "");
+    insta::assert_snapshot!(ended.err, @"no error code `nope`; `interloom explain` lists all of them");
+}
+
+#[test]
+fn all_codes_are_listed_in_order() {
+    let place = Place::new();
+    let list = place.run(&["explain"]).with(0).out;
+    let known = interloom::codes();
+    assert_eq!(list.lines().count(), known.len());
+    for (line, code) in list.lines().zip(&known) {
+        assert_eq!(line, format!("{}  {}", code.code, code.title));
+    }
+    let mut sorted: Vec<&str> = list.lines().collect();
+    sorted.sort_unstable();
+    assert!(sorted.iter().eq(list.lines().collect::<Vec<_>>().iter()));
+    assert!(known.len() > 50 && list.contains("E080  "));
+}
+
+#[test]
+fn the_sites_of_the_induction_model_are_listed() {
+    let sites = Place::new()
+        .run(&["sites", "--model", "induction"])
+        .with(0)
+        .out;
+    let lines: Vec<&str> = sites.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("input", "output"));
+    let named = |line: &&&str| line.starts_with("layers.1.attn.pattern.output");
+    let found = lines.iter().find(named).unwrap();
+    assert_eq!(
+        found.split_whitespace().nth(1),
+        Some("blocks.1.attn.hook_pattern")
+    );
+}
