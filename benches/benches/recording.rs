@@ -1,14 +1,13 @@
 //! What recording costs: a forward pass of SmolLM2, plain and with every block's output read and recorded by digest.
 //!
-//! A machine's speed drifts more between two benches than recording costs. So `added by recording` makes each pass twice, plain
-//! and recorded in turn, and measures the difference.
+//! A machine's speed drifts more between two benches than recording costs. So the recording of as many values of that size is
+//! also measured alone, without the model.
 //!
 //! Needs `scripts/fetch-smollm2`; without the model it says so and measures the induction transformer only.
 
 use std::time::Duration;
-#[allow(clippy::disallowed_types)]
-use std::time::Instant;
 
+use burn::module::Module;
 use criterion::{Criterion, criterion_group, criterion_main};
 use interloom::prelude::*;
 use interloom_backends::models::induction::Sampler;
@@ -52,40 +51,57 @@ fn smollm2(criterion: &mut Criterion) {
     group.bench_function("plain", |bencher| {
         bencher.iter(|| lm.logits(&[&prompt]).into_data());
     });
-    let (mut session, _folder) = recording();
-    let mut recorded = || {
-        let mut run = Run::new("read", lm.sites());
-        run.mediator("residual stream", move |cx| async move {
-            for block in 0..blocks {
-                cx.output(&format!("layers.{block}")).await?;
-            }
-            Ok(())
-        });
-        let ran = session.run(run, || lm.logits(&[&prompt]).into_data());
-        ran.expect("a run that only reads succeeds");
-    };
     group.bench_function("every block recorded", |bencher| {
-        bencher.iter(&mut recorded)
-    });
-    group.bench_function("added by recording", |bencher| {
-        bencher.iter_custom(|passes| {
-            let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
-            for _ in 0..passes {
-                without += time(|| drop(lm.logits(&[&prompt]).into_data()));
-                with += time(&mut recorded);
-            }
-            with.saturating_sub(without)
+        let (mut session, _folder) = recording();
+        bencher.iter(|| {
+            let mut run = Run::new("read", lm.sites());
+            run.mediator("residual stream", move |cx| async move {
+                for block in 0..blocks {
+                    cx.output(&format!("layers.{block}")).await?;
+                }
+                Ok(())
+            });
+            let ran = session.run(run, || lm.logits(&[&prompt]).into_data());
+            ran.expect("a run that only reads succeeds");
         });
     });
     group.finish();
 }
 
-/// A bench has to look at a clock.
-#[allow(clippy::disallowed_types)]
-fn time(f: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    f();
-    start.elapsed()
+/// As many taps as SmolLM2 has blocks, and nothing between them.
+#[derive(Module, Debug)]
+struct Taps {
+    blocks: Vec<Tap>,
+}
+
+fn alone(criterion: &mut Criterion) {
+    const BLOCKS: usize = 30;
+    let taps = Taps {
+        blocks: (0..BLOCKS).map(|_| Tap::new()).collect(),
+    };
+    let model = Bound::new(taps).expect("a model of taps");
+    let residual = Tensor::<3>::ones([1, 10, 576], &Device::flex());
+    let mut group = criterion.benchmark_group("30 values of [1, 10, 576], without a model");
+    group.bench_function("recorded", |bencher| {
+        let (mut session, _folder) = recording();
+        bencher.iter(|| {
+            let mut run = Run::new("read", model.sites());
+            run.mediator("residual stream", |cx| async move {
+                for block in 0..BLOCKS {
+                    cx.output(&format!("blocks.{block}")).await?;
+                }
+                Ok(())
+            });
+            let pass = || {
+                for tap in &model.blocks {
+                    tap.pass(residual.clone());
+                }
+            };
+            let ran = session.run(run, pass);
+            ran.expect("a run that only reads succeeds");
+        });
+    });
+    group.finish();
 }
 
 fn recording() -> (Session, tempfile::TempDir) {
@@ -95,5 +111,5 @@ fn recording() -> (Session, tempfile::TempDir) {
     (Session::open(mode, head).expect("a new journal"), folder)
 }
 
-criterion_group!(benches, induction, smollm2);
+criterion_group!(benches, induction, alone, smollm2);
 criterion_main!(benches);
