@@ -2,6 +2,8 @@
 //!
 //! One binary, because linking burn is slow.
 
+#[path = "all/failures.rs"]
+mod failures;
 #[path = "all/hooks.rs"]
 mod hooks;
 #[path = "all/induction.rs"]
@@ -12,6 +14,8 @@ mod llama;
 mod llama_files;
 #[path = "all/llama_reference.rs"]
 mod llama_reference;
+#[path = "all/naive.rs"]
+mod naive;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]

@@ -1,9 +1,13 @@
 //! What recording costs: a forward pass of SmolLM2, plain and with every block's output read and recorded by digest.
 //!
+//! A machine's speed drifts more between two benches than recording costs. So the recording of as many values of that size is
+//! also measured alone, without the model.
+//!
 //! Needs `scripts/fetch-smollm2`; without the model it says so and measures the induction transformer only.
 
 use std::time::Duration;
 
+use burn::module::Module;
 use criterion::{Criterion, criterion_group, criterion_main};
 use interloom::prelude::*;
 use interloom_backends::models::induction::Sampler;
@@ -57,7 +61,44 @@ fn smollm2(criterion: &mut Criterion) {
                 }
                 Ok(())
             });
-            session.run(run, || lm.logits(&[&prompt]).into_data())
+            let ran = session.run(run, || lm.logits(&[&prompt]).into_data());
+            ran.expect("a run that only reads succeeds");
+        });
+    });
+    group.finish();
+}
+
+/// As many taps as SmolLM2 has blocks, and nothing between them.
+#[derive(Module, Debug)]
+struct Taps {
+    blocks: Vec<Tap>,
+}
+
+fn alone(criterion: &mut Criterion) {
+    const BLOCKS: usize = 30;
+    let taps = Taps {
+        blocks: (0..BLOCKS).map(|_| Tap::new()).collect(),
+    };
+    let model = Bound::new(taps).expect("a model of taps");
+    let residual = Tensor::<3>::ones([1, 10, 576], &Device::flex());
+    let mut group = criterion.benchmark_group("30 values of [1, 10, 576], without a model");
+    group.bench_function("recorded", |bencher| {
+        let (mut session, _folder) = recording();
+        bencher.iter(|| {
+            let mut run = Run::new("read", model.sites());
+            run.mediator("residual stream", |cx| async move {
+                for block in 0..BLOCKS {
+                    cx.output(&format!("blocks.{block}")).await?;
+                }
+                Ok(())
+            });
+            let pass = || {
+                for tap in &model.blocks {
+                    tap.pass(residual.clone());
+                }
+            };
+            let ran = session.run(run, pass);
+            ran.expect("a run that only reads succeeds");
         });
     });
     group.finish();
@@ -70,5 +111,5 @@ fn recording() -> (Session, tempfile::TempDir) {
     (Session::open(mode, head).expect("a new journal"), folder)
 }
 
-criterion_group!(benches, induction, smollm2);
+criterion_group!(benches, induction, alone, smollm2);
 criterion_main!(benches);

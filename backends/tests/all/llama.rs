@@ -177,6 +177,8 @@ fn every_point_has_the_documented_shape() {
     output f32[1, 7, 16]
     ln1.input f32[1, 7, 16]
     ln1.output f32[1, 7, 16]
+    ln1.scale.output f32[1, 7, 1]
+    ln1.normalized.output f32[1, 7, 16]
     attn.input f32[1, 7, 16]
     attn.output f32[1, 7, 16]
     attn.q.output f32[1, 7, 4, 4]
@@ -190,6 +192,8 @@ fn every_point_has_the_documented_shape() {
     resid_mid.output f32[1, 7, 16]
     ln2.input f32[1, 7, 16]
     ln2.output f32[1, 7, 16]
+    ln2.scale.output f32[1, 7, 1]
+    ln2.normalized.output f32[1, 7, 16]
     mlp.input f32[1, 7, 16]
     mlp.output f32[1, 7, 16]
     mlp.pre.output f32[1, 7, 24]
@@ -212,6 +216,8 @@ fn every_point_has_the_documented_shape() {
     embed.output f32[1, 7, 16]
     norm.input f32[1, 7, 16]
     norm.output f32[1, 7, 16]
+    norm.scale.output f32[1, 7, 1]
+    norm.normalized.output f32[1, 7, 16]
     unembed.input f32[1, 7, 16]
     unembed.output f32[1, 7, 260]
     ");
@@ -242,13 +248,16 @@ fn transformer_lens_names_stand_for_the_documented_points() {
     blocks.0.hook_resid_mid = layers.0.resid_mid.output
     blocks.0.hook_resid_post = layers.0.output
     blocks.0.hook_resid_pre = layers.0.input
-    blocks.0.ln1.hook_normalized = layers.0.ln1.output
-    blocks.0.ln2.hook_normalized = layers.0.ln2.output
+    blocks.0.ln1.hook_normalized = layers.0.ln1.normalized.output
+    blocks.0.ln1.hook_scale = layers.0.ln1.scale.output
+    blocks.0.ln2.hook_normalized = layers.0.ln2.normalized.output
+    blocks.0.ln2.hook_scale = layers.0.ln2.scale.output
     blocks.0.mlp.hook_post = layers.0.mlp.post.output
     blocks.0.mlp.hook_pre = layers.0.mlp.pre.output
     blocks.0.mlp.hook_pre_linear = layers.0.mlp.pre_linear.output
     hook_embed = embed.output
-    ln_final.hook_normalized = norm.output
+    ln_final.hook_normalized = norm.normalized.output
+    ln_final.hook_scale = norm.scale.output
     ");
     let per_block = |block: &str| {
         sites

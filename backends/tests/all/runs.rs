@@ -1,4 +1,4 @@
-//! Runs of a model: reading, replacing, skipping, stopping, failing, and what is left behind.
+//! Runs of a model: reading, replacing, skipping, stopping, batches, runs within runs, gradients.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,16 +14,16 @@ use interloom_engine::{
 
 use crate::support::{Mlp, bits, cpu, linear, reader, tensor, tensor_on};
 
-fn x() -> Tensor<2> {
+pub(crate) fn x() -> Tensor<2> {
     tensor([2, 4], 3)
 }
 
-fn typed(value: Value) -> Tensor<2> {
+pub(crate) fn typed(value: Value) -> Tensor<2> {
     value.tensor().unwrap()
 }
 
 /// Runs the model on [`x`] with one mediator.
-fn run_with<T, F, Fut>(
+pub(crate) fn run_with<T, F, Fut>(
     model: &Bound<Hooked<Mlp>>,
     program: F,
 ) -> Result<(Ran<Tensor<2>>, Option<T>), ForwardError>
@@ -39,7 +39,7 @@ where
 }
 
 /// Asserts that the model works as if there had never been a run.
-fn assert_untouched(model: &Bound<Hooked<Mlp>>) {
+pub(crate) fn assert_untouched(model: &Bound<Hooked<Mlp>>) {
     let expected = Mlp::new(1, &cpu()).forward(x());
     assert_eq!(bits(model.forward(x())), bits(expected.clone()));
     let (ran, read) = run_with(model, |cx| async move { cx.value("output.i0").await }).unwrap();
@@ -331,192 +331,6 @@ fn r51_the_owner_of_the_batch_may_reshape() {
 }
 
 #[test]
-fn a_replacement_that_the_model_cannot_take_is_e035() {
-    let model = Mlp::bound(1);
-    let reshaped = run_with(&model, |cx| async move {
-        cx.reshape("up.output", tensor([2, 5, 1], 1)).await
-    });
-    let skipped = run_with(&model, |cx| async move {
-        cx.skip("up", (tensor([2, 5], 1), tensor([2, 5], 2)).erase())
-            .await
-    });
-    let whole = run_with(&model, |cx| async move {
-        cx.reshape(
-            "input",
-            Value::from(Tensor::<2, Int>::zeros([2, 4], &cpu())),
-        )
-        .await
-    });
-    let mut messages = Vec::new();
-    for result in [reshaped, skipped, whole] {
-        let error = result.map(|_| ()).unwrap_err();
-        assert_eq!(error.code(), "E035");
-        messages.push(error.to_string());
-        assert_untouched(&model);
-    }
-    insta::assert_snapshot!(messages.join("\n"), @r"
-    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found f32[2, 5, 1]
-    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found (f32[2, 5], f32[2, 5])
-    the model cannot go on at `input` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found i32[2, 4]
-    ");
-}
-
-#[test]
-fn a_panic_of_the_model_is_e036_with_the_last_site() {
-    let model = Mlp::bound(1);
-    let result = run_with(&model, |cx| async move {
-        cx.reshape("up.output", tensor([2, 7], 1)).await
-    });
-    let error = result.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E036");
-    let message = error.to_string();
-    assert!(
-        message.starts_with("the model panicked after `up.output.i0`: "),
-        "{message}"
-    );
-    assert_untouched(&model);
-}
-
-#[test]
-fn a_panic_before_any_site_is_e036_as_well() {
-    let model = Mlp::bound(1);
-    let mut run = Run::new("panic", model.sites());
-    run.mediator("m", |cx| async move { cx.output("up").await });
-    let error = run.execute(|| panic!("out of paper")).map(|_: Ran<()>| ());
-    insta::assert_snapshot!(error.unwrap_err(), @"the model panicked: out of paper");
-    assert_untouched(&model);
-}
-
-#[test]
-fn a_failing_mediator_fails_the_run_with_its_name_site_and_line() {
-    let model = Mlp::bound(1);
-    let line = line!() + 2;
-    let result = run_with(&model, |cx| async move {
-        let up = cx.output("up").await?;
-        let _: Tensor<3> = up.tensor()?;
-        Ok(())
-    });
-    let error = result.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E007");
-    let message = error.to_string().replace(file!(), "FILE");
-    let message = message.replace(&format!("FILE:{line}:"), "FILE:LINE:");
-    insta::assert_snapshot!(message.replace(&format!("FILE:{line}"), "FILE:LINE"), @"mediator `m` failed at `up.output.i0` (FILE:LINE): the value is not what was asked for: expected a tensor of 3 dimensions and kind float, found f32[2, 5]; check the site's kind and rank");
-    let ForwardError::Run { audit, .. } = error else {
-        panic!("a failed run");
-    };
-    assert_eq!(audit.mediators[0].served(Event::Exception), 1);
-    assert_untouched(&model);
-}
-
-#[test]
-fn a_panicking_mediator_fails_the_run_only() {
-    let model = Mlp::bound(1);
-    let result = run_with(&model, |cx| async move {
-        // Kinds that do not go together.
-        let up = cx.output("up").await?;
-        let ids = Value::from(Tensor::<2, Int>::zeros([2, 5], &cpu()));
-        cx.set_output("up", up + ids).await
-    });
-    let error = result.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E011");
-    assert!(
-        error.to_string().contains("f32[2, 5] and i32[2, 5]"),
-        "{error}"
-    );
-    assert_untouched(&model);
-}
-
-#[test]
-fn a_site_that_never_comes_is_e003_and_order_is_e002() {
-    let model = Mlp::bound(1);
-    let late = run_with(&model, |cx| async move {
-        cx.output("down").await?;
-        cx.output("up").await
-    });
-    assert_eq!(late.map(|_| ()).unwrap_err().code(), "E002");
-    let never = run_with(&model, |cx| async move { cx.value("up.output.i1").await });
-    let error = never.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E003");
-    let unknown = run_with(&model, |cx| async move { cx.output("upp").await });
-    let error = unknown.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E001");
-    assert_untouched(&model);
-}
-
-#[test]
-fn a_run_that_cannot_start_leaves_the_model_alone() {
-    let model = Mlp::bound(1);
-    let mut run = Run::new("twice", model.sites());
-    for _ in 0..2 {
-        run.mediator("m", |cx| async move { cx.output("up").await });
-    }
-    let mut started = false;
-    let error = run.execute(|| started = true).unwrap_err();
-    assert_eq!((error.code(), started), ("E023", false));
-    assert_untouched(&model);
-}
-
-/// R62, whichever way a run ends: nothing that a mediator holds survives it.
-#[test]
-fn r62_nothing_is_left_behind() {
-    type Program =
-        fn(Cx<Value>, Rc<()>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>>>>;
-    let programs: [Program; 6] = [
-        |cx, held| {
-            Box::pin(async move {
-                cx.output("up").await?;
-                drop(held);
-                Ok(())
-            })
-        },
-        |cx, _held| {
-            Box::pin(async move {
-                cx.output("up").await?;
-                let _held = _held;
-                Err(Fault::raise("failed"))
-            })
-        },
-        |cx, _held| {
-            Box::pin(async move {
-                cx.output("up").await?;
-                let _held = _held;
-                cx.stop().await?;
-                Ok(())
-            })
-        },
-        |cx, _held| {
-            Box::pin(async move {
-                cx.reshape("up.output", tensor([2, 7], 1)).await?;
-                let _held = _held;
-                cx.output("").await.map(|_| ())
-            })
-        },
-        |cx, _held| {
-            Box::pin(async move {
-                cx.reshape("up.output", tensor([1, 1, 1], 1)).await?;
-                let _held = _held;
-                cx.output("").await.map(|_| ())
-            })
-        },
-        |cx, _held| {
-            Box::pin(async move {
-                cx.output("up").await?;
-                let _held = _held;
-                panic!("on purpose")
-            })
-        },
-    ];
-    let model = Mlp::bound(1);
-    for program in programs {
-        let held = Rc::new(());
-        let copy = held.clone();
-        let _ = run_with(&model, move |cx| program(cx, copy));
-        assert_eq!(Rc::strong_count(&held), 1);
-        assert_untouched(&model);
-    }
-}
-
-#[test]
 fn a_mediator_can_run_a_model_itself() {
     let model = Mlp::bound(1);
     let copy = model.clone();
@@ -635,24 +449,6 @@ fn machines_and_observers_take_part() {
         .forward(model.act.forward(model.up.forward(x())) * 2.0);
     assert_eq!(bits(output.unwrap()), bits(expected));
     insta::assert_snapshot!(log.borrow().join(", "), @"0 VALUE i0, 1 SWAP i0, 2 END");
-}
-
-#[test]
-fn an_observer_that_panics_fails_the_run_and_leaves_nothing_behind() {
-    struct Panics;
-    impl Observer<Value> for Panics {
-        fn exchange(&mut self, _: &Exchange<'_, Value>) {
-            panic!("the disk is full");
-        }
-    }
-    let model = Mlp::bound(1);
-    let mut run = Run::new("observed", model.sites());
-    run.mediator("m", |cx| async move { cx.output("up").await });
-    run.observer(Panics);
-    let error = run.execute(|| model.forward(x())).unwrap_err();
-    assert_eq!(error.code(), "E036");
-    assert!(error.to_string().contains("the disk is full"), "{error}");
-    assert_untouched(&model);
 }
 
 #[derive(Module, Debug)]

@@ -230,11 +230,11 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(|writer| writer.write_named(Kind::Note, &note))
     }
 
-    /// Ends the open run, writes out what is buffered, and gives the run's digest.
+    /// Ends the open run, writes out what is buffered, and gives the run's end as it was written.
     ///
     /// # Errors
     /// E067 if no run is open, E061 if the sink refuses, or the first error.
-    pub fn end_run(&mut self, outcome: Outcome) -> Result<Digest, JournalError> {
+    pub fn end_run(&mut self, outcome: Outcome) -> Result<RunEnd, JournalError> {
         self.guarded(|writer| {
             let (exchanges, digest) = writer.order.run_so_far();
             let end = RunEnd {
@@ -247,7 +247,7 @@ impl<S: Sink> JournalWriter<S> {
             writer.order.end_run(&end, &place)?;
             writer.write_named(Kind::RunEnd, &end)?;
             writer.flush_buffer()?;
-            Ok(digest)
+            Ok(end)
         })
     }
 

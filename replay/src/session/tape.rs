@@ -8,7 +8,7 @@ use super::Conclusion;
 use crate::divergence::{Comparer, EnvironmentReport};
 use crate::journal::{
     DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Policy,
-    Record, RunEnd, RunStart, Sink, find_tensor,
+    Record, RunStart, Sink, find_tensor,
 };
 
 /// The journal of a session, being written or being compared with.
@@ -119,15 +119,7 @@ impl Tape {
         match self {
             Self::Record(writer) => writer.end_run(outcome).map(|_| ()),
             Self::Verify { live, comparer, .. } => {
-                let run = live.next_run().saturating_sub(1);
-                let digest = live.end_run(outcome.clone())?;
-                let exchanges = live.next_index();
-                comparer.end_run(&RunEnd {
-                    run,
-                    exchanges,
-                    outcome,
-                    digest,
-                });
+                comparer.end_run(&live.end_run(outcome)?);
                 Ok(())
             }
         }

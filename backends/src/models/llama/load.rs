@@ -1,10 +1,11 @@
 //! From weights by name to a bound model.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{Embedding, RmsNorm, RmsNormConfig};
+use burn::nn::Embedding;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Attention, Rotary};
+use super::norm::Norm;
 use super::projection::Projection;
 use super::{Block, Llama, Mlp, aliases};
 use crate::bind::Bound;
@@ -134,13 +135,9 @@ impl Loader<'_> {
         Ok(Projection::new(weight, bias))
     }
 
-    fn norm(&mut self, name: &str) -> Result<RmsNorm, FileError> {
-        let width = self.config.hidden_size;
-        let config = RmsNormConfig::new(width).with_epsilon(self.config.norm_eps);
-        Ok(RmsNorm {
-            gamma: self.parameter(&format!("{name}.weight"), [width])?,
-            ..config.init(self.device)
-        })
+    fn norm(&mut self, name: &str) -> Result<Norm, FileError> {
+        let gain = self.parameter(&format!("{name}.weight"), [self.config.hidden_size])?;
+        Ok(Norm::new(gain, self.config.norm_eps))
     }
 
     fn parameter<const D: usize>(

@@ -6,7 +6,9 @@
 //! | point | shape | TransformerLens |
 //! |---|---|---|
 //! | `input`, `resid_mid.output`, `output` | `[batch, position, width]` | `hook_resid_pre`, `hook_resid_mid`, `hook_resid_post` |
-//! | `ln1.output`, `ln2.output` | `[batch, position, width]` | `ln1.hook_normalized`, `ln2.hook_normalized` |
+//! | `ln1.scale.output`, `ln2.scale.output` | `[batch, position, 1]` | `ln1.hook_scale`, `ln2.hook_scale` |
+//! | `ln1.normalized.output`, `ln2.normalized.output` (before the gain) | `[batch, position, width]` | `ln1.hook_normalized`, `ln2.hook_normalized` |
+//! | `ln1.output`, `ln2.output` (after the gain) | `[batch, position, width]` | |
 //! | `attn.q.output` | `[batch, position, head, head width]` | `attn.hook_q` |
 //! | `attn.k.output`, `attn.v.output` | `[batch, position, kv head, head width]` | `attn.hook_k`, `attn.hook_v` |
 //! | `attn.rot_q.output`, `attn.rot_k.output` | as `q` and `k` | `attn.hook_rot_q`, `attn.hook_rot_k` |
@@ -15,8 +17,8 @@
 //! | `attn.output`, `mlp.output` | `[batch, position, width]` | `hook_attn_out`, `hook_mlp_out` |
 //! | `mlp.pre.output`, `mlp.pre_linear.output`, `mlp.post.output` | `[batch, position, hidden width]` | `mlp.hook_pre`, `mlp.hook_pre_linear`, `mlp.hook_post` |
 //!
-//! Beside them there are `embed`, `norm` (`ln_final.hook_normalized` is its output) and `unembed`; the model's own `input`
-//! is `[batch, position]` tokens and its own `output` `[batch, position, token]` logits.
+//! Beside them there are `embed`, `norm` (with the names of `ln_final` for its taps) and `unembed`; the model's own `input` is
+//! `[batch, position]` tokens and its own `output` `[batch, position, token]` logits.
 //!
 //! With a [`KvCache`] the model is called once for the prompt and once for each new token, and the sites count these calls
 //! as iterations.
@@ -24,14 +26,16 @@
 mod attention;
 mod language;
 mod load;
+mod norm;
 mod projection;
 
 use burn::module::Module;
-use burn::nn::{Embedding, RmsNorm};
+use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor, activation};
 
 pub use attention::{Attention, KvCache, Rotary};
 pub use language::{LanguageModel, LanguageModelError};
+pub use norm::Norm;
 pub use projection::Projection;
 
 use crate::hooked::{Forward, Hooked, Tap};
@@ -41,7 +45,7 @@ use crate::hooked::{Forward, Hooked, Tap};
 pub struct Llama {
     embed: Hooked<Embedding>,
     layers: Vec<Hooked<Block>>,
-    norm: Hooked<RmsNorm>,
+    norm: Hooked<Norm>,
     unembed: Hooked<Projection>,
     rotary: Rotary,
 }
@@ -49,10 +53,10 @@ pub struct Llama {
 /// One block: attention, then a gated feed-forward layer, each added to the residual stream.
 #[derive(Module, Debug)]
 pub struct Block {
-    ln1: Hooked<RmsNorm>,
+    ln1: Hooked<Norm>,
     attn: Hooked<Attention>,
     resid_mid: Tap,
-    ln2: Hooked<RmsNorm>,
+    ln2: Hooked<Norm>,
     mlp: Hooked<Mlp>,
 }
 
@@ -127,14 +131,16 @@ impl Forward<Tensor<3>> for Mlp {
 
 /// Returns the TransformerLens names of a model with `layers` blocks, with the points that they name.
 fn aliases(layers: usize) -> Vec<(String, String)> {
-    const IN_BLOCK: [(&str, &str); 18] = [
+    const IN_BLOCK: [(&str, &str); 20] = [
         ("hook_resid_pre", "input"),
         ("hook_resid_mid", "resid_mid.output"),
         ("hook_resid_post", "output"),
         ("hook_attn_out", "attn.output"),
         ("hook_mlp_out", "mlp.output"),
-        ("ln1.hook_normalized", "ln1.output"),
-        ("ln2.hook_normalized", "ln2.output"),
+        ("ln1.hook_scale", "ln1.scale.output"),
+        ("ln1.hook_normalized", "ln1.normalized.output"),
+        ("ln2.hook_scale", "ln2.scale.output"),
+        ("ln2.hook_normalized", "ln2.normalized.output"),
         ("attn.hook_q", "attn.q.output"),
         ("attn.hook_k", "attn.k.output"),
         ("attn.hook_v", "attn.v.output"),
@@ -149,7 +155,8 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
     ];
     let whole = [
         ("hook_embed", "embed.output"),
-        ("ln_final.hook_normalized", "norm.output"),
+        ("ln_final.hook_scale", "norm.scale.output"),
+        ("ln_final.hook_normalized", "norm.normalized.output"),
     ];
     let whole = whole.map(|(alias, point)| (alias.to_owned(), point.to_owned()));
     let blocks = (0..layers).flat_map(|layer| {

@@ -105,7 +105,7 @@ fn the_digest_of_a_run_covers_all_before_it_but_not_the_head() {
             writer
                 .exchange(&samples::exchange(run, run.into(), event))
                 .unwrap();
-            digests.push(writer.end_run(samples::completed()).unwrap());
+            digests.push(writer.end_run(samples::completed()).unwrap().digest);
         }
         digests
     };
