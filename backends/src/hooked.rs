@@ -53,7 +53,7 @@ use interloom_engine::Port;
 
 use crate::bind::{Place, visit_place};
 use crate::erase::Erase;
-use crate::run::{Passed, pass, pass_input};
+use crate::run::{Passed, is_running, pass, pass_input};
 
 /// A module whose input and output are sites.
 #[derive(Clone, Debug)]
@@ -91,6 +91,14 @@ impl<M> Hooked<M> {
     /// the input site.
     #[inline]
     pub fn call<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
+        // Apart, so that without a run nothing is moved that plain burn would not move.
+        match is_running() {
+            false => f(&self.inner, input),
+            true => self.call_in_run(input, f),
+        }
+    }
+
+    fn call_in_run<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
         let output = match pass_input(&self.place, input) {
             Passed::Compute(input) => f(&self.inner, input),
             Passed::Skipped(output) => output,
@@ -211,7 +219,10 @@ impl Tap {
     /// Passes `value` through the site.
     #[inline]
     pub fn pass<T: Erase>(&self, value: T) -> T {
-        pass(&self.place, Port::Output, value)
+        match is_running() {
+            false => value,
+            true => pass(&self.place, Port::Output, value),
+        }
     }
 }
 

@@ -139,6 +139,12 @@ impl Run {
     }
 }
 
+/// Returns whether there is a run on this thread, of whichever model.
+#[inline]
+pub(crate) fn is_running() -> bool {
+    ACTIVE.with_borrow(Option::is_some)
+}
+
 /// What a hooked module does after its input site.
 pub(crate) enum Passed<I, O> {
     Compute(I),
