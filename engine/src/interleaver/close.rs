@@ -27,6 +27,7 @@ impl<V: Value> Interleaver<V> {
     /// Ends the run of a model that failed by itself: the mediators are dropped where they stand.
     pub fn cancel(mut self) -> Audit {
         let map = self.map.clone();
+        let notes = self.missed();
         for lane in &mut self.lanes {
             lane.cancel(|site| map.site_name(site));
             lane.account.state = lane.state();
@@ -34,12 +35,14 @@ impl<V: Value> Interleaver<V> {
         let accounts = self.lanes.into_iter().map(|lane| lane.account);
         Audit {
             mediators: accounts.collect(),
+            notes,
         }
     }
 
     /// Refuses what still waits, in definition order; nobody is spared the verdict because another failed.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
+        self.visits += 1;
         for index in 0..self.lanes.len() {
             let id = MediatorId(index as u32);
             if let Some(waiting) = self.unpark(id, Trigger::Refuse) {
@@ -54,8 +57,12 @@ impl<V: Value> Interleaver<V> {
                     &waiting.origin,
                 );
                 let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
-                self.settle(id, step, None, &mut 0);
+                self.settle(id, step, None);
             }
+            self.release_between_sites();
+        }
+        if let Some(error) = self.unmet() {
+            self.halt = Some(Halt::Broken(error));
         }
     }
 

@@ -6,14 +6,21 @@
 //!
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
+mod barrier;
+mod blackboard;
+mod cache;
 mod close;
+mod delegate;
 mod refuse;
 mod serve;
 mod settle;
 mod skip;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::barrier::Barrier;
+use self::cache::Collector;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
 use crate::event::{Delivery, Origin};
@@ -69,13 +76,23 @@ pub struct Interleaver<V> {
     batch: u32,
     /// How often each point was passed, by [`Point::index`].
     counts: Vec<u32>,
-    /// How many mediators wait for each point, by [`Point::index`].
-    waiting: Vec<u32>,
+    /// How many mediators and caches want each point, by [`Point::index`].
+    wanted: Vec<u32>,
     scheduler: Box<dyn Scheduler>,
     observer: Option<Box<dyn Observer<V>>>,
     exchanges: u64,
+    /// How many sites were provided, and the end of the model, if it has come.
+    visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
     ready: Vec<MediatorId>,
+    /// The mediators whose barrier has opened, and that have not gone on yet.
+    released: VecDeque<MediatorId>,
+    /// In the order of their names.
+    barriers: Vec<Barrier>,
+    blackboard: BTreeMap<Arc<str>, V>,
+    caches: Vec<Collector<V>>,
+    /// How many steps the run declares.
+    steps: Option<u32>,
     halt: Option<Halt>,
     /// Whether the model has finished, so that no site will be passed any more.
     is_closing: bool,
@@ -104,10 +121,9 @@ impl<V: Value> Interleaver<V> {
     pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>) -> Self {
         let points = setup.map.len() * Port::ALL.len();
         let batch = groups.iter().map(rows_end).max().unwrap_or(0);
-        let lane = |(invoke, group): (Invoke<V>, Group)| Lane {
-            group,
-            account: Account::new(invoke.name, invoke.optional),
-            phase: Phase::Registered(invoke.mediator),
+        let lane = |(invoke, group): (Invoke<V>, Group)| {
+            let account = Account::new(invoke.name, invoke.optional);
+            Lane::new(account, group, invoke.mediator)
         };
         let lanes: Vec<_> = setup.invokes.into_iter().zip(groups).map(lane).collect();
         Self {
@@ -115,11 +131,17 @@ impl<V: Value> Interleaver<V> {
             lanes,
             batch,
             counts: vec![0; points],
-            waiting: vec![0; points],
+            wanted: vec![0; points],
             map: setup.map,
             scheduler: setup.scheduler,
             observer: setup.observer,
             exchanges: 0,
+            visits: 0,
+            released: VecDeque::new(),
+            barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
+            blackboard: BTreeMap::new(),
+            caches: Vec::new(),
+            steps: setup.steps,
             halt: None,
             is_closing: false,
         }
@@ -133,7 +155,7 @@ impl<V: Value> Interleaver<V> {
         let index = point.index();
         debug_assert!(index < self.counts.len(), "a point of another model");
         self.counts[index] += 1;
-        self.waiting[index] != 0
+        self.wanted[index] != 0
     }
 
     /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted the passing.
@@ -150,14 +172,11 @@ impl<V: Value> Interleaver<V> {
             value,
             skips: Vec::new(),
         };
+        self.visits += 1;
         self.gather(site);
-        while !self.ready.is_empty() && !self.has_failed() {
-            let choice = self.scheduler.choose(site, &self.ready);
-            assert!(
-                choice < self.ready.len(),
-                "the scheduler chose a mediator that is not ready"
-            );
-            let id = self.ready.remove(choice);
+        while !self.has_failed()
+            && let Some(id) = self.next_up(site)
+        {
             self.step(id, &mut visit);
         }
         self.conclude(visit)
@@ -188,9 +207,26 @@ impl<V: Value> Interleaver<V> {
             let id = MediatorId(index as u32);
             if let Phase::Registered(mediator) = self.lane(id).on(Trigger::Start, Phase::Running) {
                 let step = self.resume(id, mediator, Delivery::Start, &Origin::Unknown);
-                self.settle(id, step, None, &mut 0);
+                self.settle(id, step, None);
             }
+            self.release_between_sites();
         }
+    }
+
+    /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
+    fn next_up(&mut self, site: Site) -> Option<MediatorId> {
+        if let Some(id) = self.release_next(Some(site)) {
+            return Some(id);
+        }
+        if self.ready.is_empty() {
+            return None;
+        }
+        let choice = self.scheduler.choose(site, &self.ready);
+        assert!(
+            choice < self.ready.len(),
+            "the scheduler chose a mediator that is not ready"
+        );
+        Some(self.ready.remove(choice))
     }
 
     /// Notes who waits for `site`.
@@ -202,21 +238,26 @@ impl<V: Value> Interleaver<V> {
             .extend(waiting.map(|(index, _)| MediatorId(index as u32)));
     }
 
-    /// Says what the model does after a site.
+    /// Says what the model does after a site, and lets the caches see what it goes on with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
         let Visit { site, value, skips } = visit;
-        if self.is_halted() {
-            return Flow::Halt;
+        let output = match skips.is_empty() || self.is_halted() {
+            true => None,
+            false => match self.join_skips(site, skips) {
+                Ok(output) => Some(output),
+                Err(error) => {
+                    self.halt = Some(Halt::Broken(error));
+                    None
+                }
+            },
+        };
+        if !self.caches.is_empty() && !self.has_failed() {
+            self.collect(site, &value);
         }
-        if skips.is_empty() {
-            return Flow::Continue(value);
-        }
-        match self.join_skips(site, skips) {
-            Ok(output) => Flow::Skip(output),
-            Err(error) => {
-                self.halt = Some(Halt::Broken(error));
-                Flow::Halt
-            }
+        match output {
+            _ if self.is_halted() => Flow::Halt,
+            Some(output) => Flow::Skip(output),
+            None => Flow::Continue(value),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What cannot be served, and why.
 
-use super::settle::site_of;
+use super::settle::restless;
 use super::{Halt, Interleaver};
 use crate::audit::Refusal;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
@@ -11,7 +11,7 @@ use crate::site::{Point, Site};
 use crate::value::Value;
 
 /// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
-const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
+pub(super) const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
 
 /// How many iterations of a point, or nearest sites, the hint of a fault names.
 const HINT_MAX: usize = 3;
@@ -26,27 +26,49 @@ impl<V: Value> Interleaver<V> {
         origin: Origin,
         rest: Box<dyn Mediator<V>>,
         at: Option<Site>,
-        refusals: &mut u32,
     ) -> Step<V> {
-        if *refusals == REFUSALS_PER_VISIT_MAX {
-            let limit = REFUSALS_PER_VISIT_MAX;
-            let fault = Fault::Restless { limit };
-            return Step::Fail { fault, origin };
+        // Before the nearest names are looked for.
+        if self.is_weary(id) {
+            return restless(REFUSALS_PER_VISIT_MAX, origin);
         }
-        *refusals += 1;
-        let fault = self.not_awaited(request.target(), at);
+        let target = request.target().expect("a request for a site");
+        let fault = self.not_awaited(id, target, at);
         let asked = match &fault {
             Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
-            _ => Asked::Site(site_of(request.target())),
+            _ => Asked::Site(self.site_of(id, target)),
         };
         self.refused(id, request.event(), asked, at, &fault, &origin);
         self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
+    /// Refuses a request that is for no site, and returns what the mediator does then.
+    #[cold]
+    pub(super) fn decline(
+        &mut self,
+        id: MediatorId,
+        (event, asked, fault): (Event, Asked<'_>, Fault),
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Step<V> {
+        if self.is_weary(id) {
+            return restless(REFUSALS_PER_VISIT_MAX, origin);
+        }
+        self.refused(id, event, asked, at, &fault, &origin);
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
+    }
+
+    /// Counts a refusal, and returns whether there were too many at this visit.
+    pub(super) fn is_weary(&mut self, id: MediatorId) -> bool {
+        let patience = self.patience(id);
+        patience.refusals += 1;
+        patience.refusals > REFUSALS_PER_VISIT_MAX
+    }
+
     /// Says why nobody can wait for `target`.
-    pub(super) fn not_awaited(&self, target: &Target, at: Option<Site>) -> Fault {
+    fn not_awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Fault {
         let site = match target {
-            Target::Point { point, .. } if self.map.has(*point) => site_of(target),
+            Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
             Target::Point { point, .. } => return self.unknown(self.name_of(*point)),
             Target::Unknown(name) => return self.unknown(name.to_string()),
         };
@@ -122,7 +144,8 @@ impl<V: Value> Interleaver<V> {
             event,
             site: match asked {
                 Asked::Site(site) => map.site_name(site),
-                Asked::Unknown(name) => name.to_owned(),
+                Asked::Unknown(name) | Asked::Name(name) => name.to_owned(),
+                Asked::Iteration(iteration) => format!("iteration {iteration}"),
             },
             code: Some(fault.code()),
             origin: origin.clone(),

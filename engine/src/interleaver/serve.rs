@@ -1,5 +1,6 @@
 //! At a site: reads, swaps and skips.
 
+use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
 use super::{Interleaver, Visit};
 use crate::event::{Delivery, Event, Origin, Request};
 use crate::fault::Fault;
@@ -9,29 +10,21 @@ use crate::site::Site;
 use crate::transition::Trigger;
 use crate::value::{Misfit, Rows, Value};
 
-/// How many requests a mediator may make without letting the model go on.
-const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
-
 impl<V: Value> Interleaver<V> {
     /// Steps a mediator until its request is for another site, or it is retired.
     pub(super) fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
-        let (mut requests, mut refusals) = (0, 0);
+        let at = Some(visit.site);
         while self.lanes[id.0 as usize].waits_for(visit.site)
             && let Some(waiting) = self.unpark(id, Trigger::Serve)
         {
-            requests += 1;
-            if requests > REQUESTS_PER_VISIT_MAX {
-                let limit = REQUESTS_PER_VISIT_MAX;
-                return self.fail(
-                    id,
-                    Some(visit.site),
-                    Fault::Restless { limit },
-                    waiting.origin,
-                );
-            }
-            let delivery = self.answer(id, waiting.request, &waiting.origin, visit);
-            let step = self.resume(id, waiting.rest, delivery, &waiting.origin);
-            self.settle(id, step, Some(visit.site), &mut refusals);
+            let step = match self.is_restless(id) {
+                true => restless(REQUESTS_PER_VISIT_MAX, waiting.origin),
+                false => {
+                    let delivery = self.answer(id, waiting.request, &waiting.origin, visit);
+                    self.resume(id, waiting.rest, delivery, &waiting.origin)
+                }
+            };
+            self.settle(id, step, at);
         }
     }
 
@@ -88,6 +81,10 @@ impl<V: Value> Interleaver<V> {
                 visit.skips.push((id, value.clone()));
                 Ok(value)
             }
+            Request::Register { .. }
+            | Request::Barrier { .. }
+            | Request::Put { .. }
+            | Request::Get { .. } => unreachable!("these wait for no site"),
         }
     }
 
