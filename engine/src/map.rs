@@ -182,12 +182,7 @@ impl SiteMap {
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
-        let mut scored: Vec<(usize, String)> = candidates
-            .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
-            .collect();
-        scored.sort();
-        scored.truncate(NEAREST_MAX);
-        scored.into_iter().map(|(_, candidate)| candidate).collect()
+        nearest_of(name, candidates)
     }
 
     fn intern(&mut self, path: &str) -> PathId {
@@ -207,6 +202,16 @@ impl SiteMap {
         let point = Point::new(self.path(path)?, Port::from_name(port)?);
         self.has(point).then_some(point)
     }
+}
+
+/// Returns the candidates most like `name`, nearest first.
+pub(crate) fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
+    let mut scored: Vec<(usize, String)> = candidates
+        .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
+        .collect();
+    scored.sort();
+    scored.truncate(NEAREST_MAX);
+    scored.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 #[cfg(test)]
