@@ -62,7 +62,7 @@ pub enum ForwardError {
     #[error("{error}")]
     Run {
         /// Why.
-        error: RunError,
+        error: Box<RunError>,
         /// What each mediator asked for and got.
         audit: Audit,
     },
@@ -97,8 +97,10 @@ pub enum ForwardError {
 impl From<RunError> for ForwardError {
     /// A run that could not even start.
     fn from(error: RunError) -> Self {
-        let audit = Audit::default();
-        Self::Run { error, audit }
+        Self::Run {
+            error: Box::new(error),
+            audit: Audit::default(),
+        }
     }
 }
 

@@ -270,7 +270,7 @@ fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, ForwardError
             audit: report.audit,
         }),
         Err(error) => Err(ForwardError::Run {
-            error,
+            error: Box::new(error),
             audit: report.audit,
         }),
     }
