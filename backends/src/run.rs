@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use interloom_engine::{
-    Audit, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer, Port, RunEnd,
-    Saved, Scheduler, Setup, Site,
+    Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
+    Port, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::bind::{Place, Sites};
@@ -84,6 +84,21 @@ impl Run {
         mediator: impl Mediator<Value> + 'static,
     ) -> MediatorId {
         self.add(Invoke::new(name, mediator))
+    }
+
+    /// Declares a barrier at which mediators wait until so many of them have arrived.
+    pub fn barrier(&mut self, name: &str, participants: u32) {
+        self.setup.barrier(name, participants);
+    }
+
+    /// Declares how many steps the run has, such as the tokens that are generated: where a loop over all of them ends.
+    pub fn steps(&mut self, steps: u32) {
+        self.setup.steps(steps);
+    }
+
+    /// Collects what modules take in or put out, for the whole batch and after all changes.
+    pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
+        self.setup.cache(spec)
     }
 
     /// Chooses the order of mediators.

@@ -20,6 +20,8 @@ mod naive;
 mod paths;
 #[path = "all/runs.rs"]
 mod runs;
+#[path = "all/sharing.rs"]
+mod sharing;
 #[path = "all/smollm2.rs"]
 mod smollm2;
 #[path = "all/support.rs"]

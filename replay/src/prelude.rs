@@ -4,7 +4,7 @@ pub use burn::tensor::{Device, Int, Tensor};
 pub use interloom_backends::models::induction::Induction;
 pub use interloom_backends::models::llama::LanguageModel;
 pub use interloom_backends::{Bound, Erase, Forward, Hooked, Run, Tap, Value, parse_device};
-pub use interloom_engine::{Cx, Fault, Invoke, Mediator, Saved};
+pub use interloom_engine::{CacheSpec, Cached, Cx, Fault, Invoke, Iterations, Mediator, Saved};
 
 pub use crate::environment;
 pub use crate::journal::{Experiment, Policy};
