@@ -1,6 +1,7 @@
 //! Why a mediator's request was refused, or why the mediator failed.
 
 use crate::code::{AtFault, Code};
+use crate::program::ProgramFault;
 use crate::value::Misfit;
 
 /// The reason for a refused request or a failed mediator.
@@ -104,6 +105,9 @@ pub enum Fault {
     /// The mediator's own error.
     #[error("{0}")]
     Raised(String),
+    /// A mediator that is a program cannot go on.
+    #[error("{0}")]
+    Program(#[from] ProgramFault),
 }
 
 impl Fault {
@@ -128,6 +132,7 @@ impl Fault {
             Self::Panicked(_) => "E011",
             Self::Restless { .. } => "E012",
             Self::Raised(_) => "E013",
+            Self::Program(_) => "E103",
         }
     }
 }

@@ -57,6 +57,7 @@ mod lane;
 mod map;
 mod mediator;
 mod observer;
+pub mod program;
 mod scheduler;
 mod site;
 pub mod transition;

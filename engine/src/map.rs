@@ -182,12 +182,12 @@ impl SiteMap {
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
-        let mut scored: Vec<(usize, String)> = candidates
-            .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
-            .collect();
-        scored.sort();
-        scored.truncate(NEAREST_MAX);
-        scored.into_iter().map(|(_, candidate)| candidate).collect()
+        most_like(name, candidates)
+    }
+
+    /// Iterates over every path, in the order in which they were added.
+    pub fn paths(&self) -> impl Iterator<Item = &str> + '_ {
+        self.paths.iter().map(|entry| &*entry.path)
     }
 
     fn intern(&mut self, path: &str) -> PathId {
@@ -207,6 +207,16 @@ impl SiteMap {
         let point = Point::new(self.path(path)?, Port::from_name(port)?);
         self.has(point).then_some(point)
     }
+}
+
+/// Returns the candidates most like `name`, nearest first.
+pub(crate) fn most_like(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
+    let mut scored: Vec<(usize, String)> = candidates
+        .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
+        .collect();
+    scored.sort();
+    scored.truncate(NEAREST_MAX);
+    scored.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 #[cfg(test)]

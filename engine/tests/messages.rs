@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
 
 use interloom_engine::array::Array;
+use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
     Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, RunError, Setup, codes, mediator,
 };
@@ -364,8 +365,42 @@ fn every_code() -> Vec<&'static str> {
         RunError::DuplicateName(String::new()),
         RunError::BatchTooLarge,
     ];
+    let at = || Place {
+        file: None,
+        line: None,
+        step: 1,
+    };
+    let (name, nearest) = (String::new(), Vec::<String>::new());
+    let programs = [
+        ProgramError::UnknownSite {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnsetVariable {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnknownGiven {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::TooDeep { at: at() },
+        ProgramError::TooLarge { at: at() },
+        ProgramError::UnknownModule {
+            at: at(),
+            name,
+            nearest,
+        },
+    ];
     let faults = faults.iter().map(Fault::code);
-    faults.chain(errors.iter().map(RunError::code)).collect()
+    let codes = faults.chain(errors.iter().map(RunError::code));
+    let codes = codes.chain(programs.iter().map(ProgramError::code));
+    codes
+        .chain([Fault::Program(ProgramFault::Unset(String::new())).code()])
+        .collect()
 }
 
 #[test]

@@ -8,6 +8,7 @@ use interloom_engine::{
     Cx, Delivery, Fault, Invoke, Mediator, Origin, Request, Step as Next, Target, mediator,
 };
 
+use crate::as_program;
 use crate::support::{Model, Ran, Trial};
 
 /// How many numbers a row of the model's input has.
@@ -96,6 +97,8 @@ pub(crate) struct Case {
 pub(crate) enum Style {
     Machine,
     Async,
+    /// As a program of the engine.
+    Program,
 }
 
 impl Case {
@@ -155,6 +158,10 @@ impl Case {
                     _alive: alive,
                 },
             ),
+            Style::Program => {
+                let map = &self.model.map;
+                Invoke::new(name, as_program::machine(&lines, register, map, alive))
+            }
             Style::Async => {
                 let run = move |cx| interpret(cx, lines, register, alive);
                 Invoke::new(name, mediator(self.model.map.clone(), run).0)
