@@ -8,11 +8,16 @@ use crate::transition::State;
 /// How many refused requests of one mediator the audit names; it counts all of them.
 const REFUSALS_MAX: usize = 16;
 
+/// How many notes about one mediator the audit keeps: the first ones.
+const NOTES_MAX: usize = 16;
+
 /// The account of a run, mediator by mediator, in definition order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Audit {
     /// One account for each mediator.
     pub mediators: Vec<Account>,
+    /// What is to be said of the run's own caches.
+    pub notes: Vec<Note>,
 }
 
 impl Audit {
@@ -26,6 +31,80 @@ impl Audit {
         self.mediators
             .iter()
             .filter(|account| account.never_fired())
+    }
+
+    /// Iterates over the warnings, those about mediators first.
+    pub fn warnings(&self) -> impl Iterator<Item = &Note> {
+        let of_mediators = self.mediators.iter().flat_map(|account| &account.notes);
+        let notes = of_mediators.chain(&self.notes);
+        notes.filter(|note| note.is_warning())
+    }
+}
+
+/// Something about a run that did not fail it, and that its user should know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Note {
+    /// A loop ended because the model did not pass what an iteration asked for.
+    LoopEnded {
+        /// The iteration.
+        iteration: u32,
+        /// The last iteration of the loop, if it has one; the rest never came, which is a warning.
+        last: Option<u32>,
+        /// The site that was asked for.
+        asked: String,
+    },
+    /// A cache never saw some of the modules that it lists; a warning.
+    CacheMissed {
+        /// The points, such as `layers.3.output`.
+        sites: Vec<String>,
+    },
+}
+
+impl Note {
+    /// Returns whether this is a warning; what is none is as it should be.
+    pub const fn is_warning(&self) -> bool {
+        !matches!(self, Self::LoopEnded { last: None, .. })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoopEnded {
+                iteration,
+                last: None,
+                asked,
+            } => write!(
+                f,
+                "note: a loop ended in iteration {iteration}, for the model did not pass `{asked}`"
+            ),
+            Self::LoopEnded {
+                iteration,
+                last: Some(last),
+                asked,
+            } if iteration == last => write!(
+                f,
+                "warning: iteration {iteration} of a loop never came, or not all of it: `{asked}` was not passed"
+            ),
+            Self::LoopEnded {
+                iteration,
+                last: Some(last),
+                asked,
+            } => write!(
+                f,
+                "warning: iterations {iteration} to {last} of a loop never came, or not all of them: `{asked}` was \
+                 not passed"
+            ),
+            Self::CacheMissed { sites } => {
+                let (named, rest) = sites.split_at(sites.len().min(NOTES_MAX));
+                write!(f, "warning: a cache missed {}", named.join(", "))?;
+                match rest.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
     }
 }
 
@@ -46,6 +125,8 @@ pub struct Account {
     pub refusals: Vec<Refusal>,
     /// The request that was still open when the run was cut short.
     pub open: Option<Refusal>,
+    /// What else is to be said.
+    pub notes: Vec<Note>,
 }
 
 /// A request that was not served.
@@ -53,7 +134,7 @@ pub struct Account {
 pub struct Refusal {
     /// What was asked.
     pub event: Event,
-    /// The site that was asked for.
+    /// The site, the name or the iteration that was asked for.
     pub site: String,
     /// The code of the fault; `None` for a request that was still open.
     pub code: Option<&'static str>,
@@ -71,6 +152,7 @@ impl Account {
             refused: [0; Event::ALL.len()],
             refusals: Vec::new(),
             open: None,
+            notes: Vec::new(),
         }
     }
 
@@ -91,15 +173,16 @@ impl Account {
 
     /// Returns whether the mediator asked for something and was served nothing.
     ///
-    /// END and EXCEPTION are no services; STOP is one.
+    /// REGISTER, END and EXCEPTION are no services; STOP is one.
     pub fn never_fired(&self) -> bool {
-        const SERVICES: [Event; 6] = [
+        const SERVICES: [Event; 7] = [
             Event::Value,
             Event::Swap,
             Event::Skip,
-            Event::Register,
             Event::Barrier,
             Event::Stop,
+            Event::Put,
+            Event::Get,
         ];
         let fired = SERVICES.iter().any(|&event| self.served(event) > 0);
         let asked = self.open.is_some() || self.refused.iter().any(|&count| count > 0);
@@ -116,12 +199,21 @@ impl Account {
             self.refusals.push(refusal());
         }
     }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        }
+    }
 }
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for account in &self.mediators {
             writeln!(f, "{account}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "the run: {note}")?;
         }
         Ok(())
     }
@@ -141,6 +233,9 @@ impl fmt::Display for Account {
         }
         if self.never_fired() {
             f.write_str(", never fired")?;
+        }
+        for note in &self.notes {
+            write!(f, "\n  {note}")?;
         }
         Ok(())
     }

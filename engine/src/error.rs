@@ -51,6 +51,36 @@ pub enum RunError {
     /// The batch has too many rows.
     #[error("the invokes of the run have more than 2^32 rows together; split the batch")]
     BatchTooLarge,
+    /// The model finished while mediators waited at barriers.
+    #[error("{}", unmet(.0))]
+    BarrierUnmet(Vec<Meeting>),
+    /// Mediators wait for one another at several barriers, so that none of them can open.
+    #[error("{}", circle(.0))]
+    Circle(Vec<Meeting>),
+    /// Two barriers have one name.
+    #[error("barrier `{0}` is declared twice; a barrier can be used again, and is declared once")]
+    DuplicateBarrier(String),
+    /// A cache of the run lists a module that the model does not have.
+    #[error("a cache of the run lists `{asked}`, which the model does not have; nearest: {}", names(.nearest))]
+    UnknownCached {
+        /// The point as it follows from the list.
+        asked: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+}
+
+/// A barrier that has not opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Meeting {
+    /// The barrier's name.
+    pub barrier: String,
+    /// How many it is for.
+    pub participants: u32,
+    /// Who waits there, in definition order.
+    pub waiting: Vec<String>,
+    /// The run's other mediators, who could have come.
+    pub missing: Vec<String>,
 }
 
 /// A mediator that failed.
@@ -78,6 +108,10 @@ impl RunError {
             Self::NeverFired(_) => "E022",
             Self::DuplicateName(_) => "E023",
             Self::BatchTooLarge => "E024",
+            Self::BarrierUnmet(_) => "E025",
+            Self::Circle(_) => "E026",
+            Self::DuplicateBarrier(_) => "E027",
+            Self::UnknownCached { .. } => "E028",
         }
     }
 }
@@ -117,6 +151,35 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "Rows are counted in 32 bits. Split the batch into several runs of one session.",
     ),
+    Code::new(
+        "E025",
+        "a barrier never opened",
+        AtFault::Mediator,
+        "Mediators waited at a barrier when the model had finished, and fewer came than it is for. The message says for \
+         each such barrier who waits and who is missing. Declare it for as many as arrive in each round, or find out why the \
+         missing ones do not come.",
+    ),
+    Code::new(
+        "E026",
+        "mediators wait for one another in a circle",
+        AtFault::Mediator,
+        "Each of these mediators waits at a barrier for another one that waits at another barrier, so that none can ever \
+         open. The message names the barriers and who waits where. Let the mediators arrive at their barriers in one order.",
+    ),
+    Code::new(
+        "E027",
+        "two barriers have one name",
+        AtFault::Misuse,
+        "A barrier is declared once in a run, with the number of its participants. It opens again for each round, so that a \
+         second one of the same name is not needed.",
+    ),
+    Code::new(
+        "E028",
+        "a cache lists a module that the model does not have",
+        AtFault::Misuse,
+        "A cache of the run names its modules by path, as sites do, and the model has no such module, or not that side of \
+         it. The message names the nearest ones; nothing has been started.",
+    ),
 ];
 
 /// Every code of the engine, in order.
@@ -144,6 +207,52 @@ fn failure(failure: &Failure) -> String {
         Origin::Unknown => format!("mediator `{mediator}` failed{at}: {fault}"),
         origin => format!("mediator `{mediator}` failed{at} ({origin}): {fault}"),
     }
+}
+
+fn unmet(meetings: &[Meeting]) -> String {
+    let lines: Vec<String> = meetings.iter().map(unmet_barrier).collect();
+    lines.join("\n")
+}
+
+fn unmet_barrier(meeting: &Meeting) -> String {
+    let Meeting {
+        barrier,
+        participants,
+        waiting,
+        missing,
+    } = meeting;
+    let came = format!("{} came: {}", waiting.len(), names(waiting));
+    let needed = (*participants as usize).saturating_sub(waiting.len());
+    let others = match missing.len() {
+        others if others < needed => {
+            format!("the run has only {} mediators", waiting.len() + others)
+        }
+        others if others == needed => format!("missing: {}", names(missing)),
+        _ => format!("missing: {needed} of {}", names(missing)),
+    };
+    format!(
+        "the model finished with barrier `{barrier}` closed: it is for {participants}, {came}; {others}"
+    )
+}
+
+fn circle(meetings: &[Meeting]) -> String {
+    let place = |meeting: &Meeting| {
+        let Meeting {
+            barrier,
+            participants,
+            waiting,
+            ..
+        } = meeting;
+        format!(
+            "{} at `{barrier}`, which is for {participants}",
+            names(waiting)
+        )
+    };
+    let places: Vec<String> = meetings.iter().map(place).collect();
+    format!(
+        "mediators wait for one another in a circle: {}; arrive at barriers in one order",
+        places.join("; ")
+    )
 }
 
 fn names(names: &[String]) -> String {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use crate::cache::{CacheSpec, Cached};
 use crate::fault::Fault;
+use crate::iterations::Round;
 use crate::mediator::Mediator;
 use crate::site::Point;
 
@@ -20,9 +22,9 @@ pub enum Event {
     Swap = 1,
     /// Do not compute this module; use this as its output.
     Skip = 2,
-    /// Run this child to its end before me. Reserved: no request makes it yet.
+    /// Run this child to its end before me.
     Register = 3,
-    /// Wait until all participants are here. Reserved: no request makes it yet.
+    /// Wait until all participants are here.
     Barrier = 4,
     /// End the model's run here, normally.
     Stop = 5,
@@ -30,11 +32,15 @@ pub enum Event {
     End = 6,
     /// I failed.
     Exception = 7,
+    /// Write this on the blackboard.
+    Put = 8,
+    /// Give me what is on the blackboard.
+    Get = 9,
 }
 
 impl Event {
     /// Every event, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Value,
         Self::Swap,
         Self::Skip,
@@ -43,6 +49,8 @@ impl Event {
         Self::Stop,
         Self::End,
         Self::Exception,
+        Self::Put,
+        Self::Get,
     ];
 
     /// Returns the event's name in capitals, as reports write it.
@@ -56,6 +64,8 @@ impl Event {
             Self::Stop => "STOP",
             Self::End => "END",
             Self::Exception => "EXCEPTION",
+            Self::Put => "PUT",
+            Self::Get => "GET",
         }
     }
 }
@@ -67,7 +77,7 @@ impl fmt::Display for Event {
 }
 
 /// What a mediator asks of the interleaver, one request at a time.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Request<V> {
     /// The value at a site; answered by [`Delivery::Value`].
@@ -91,6 +101,35 @@ pub enum Request<V> {
         /// What the module puts out instead: the mediator's rows.
         value: V,
     },
+    /// A child that acts for this mediator's invoke until it ends.
+    ///
+    /// Answered by [`Delivery::Done`] when the child has ended, or by [`Delivery::Over`] if no further iteration of its
+    /// loop will come.
+    Register {
+        /// The child; it is started at once.
+        child: Box<dyn Mediator<V>>,
+        /// The child's own iteration; `None` is the one that this mediator has.
+        iteration: Option<u32>,
+        /// The loop that the child is an iteration of, if it is one.
+        round: Round,
+    },
+    /// A wait for the other participants of a barrier; answered by [`Delivery::Done`].
+    Barrier {
+        /// The barrier's name, as the run declares it.
+        name: Arc<str>,
+    },
+    /// A value for the run's blackboard; answered by [`Delivery::Done`].
+    Put {
+        /// The value's name; a value that was there by that name is replaced.
+        name: Arc<str>,
+        /// The value, as it will be read: whole, whatever the rows of the reader.
+        value: V,
+    },
+    /// A value from the run's blackboard; answered by [`Delivery::Value`].
+    Get {
+        /// The value's name.
+        name: Arc<str>,
+    },
 }
 
 impl<V> Request<V> {
@@ -100,14 +139,21 @@ impl<V> Request<V> {
             Self::Value { .. } => Event::Value,
             Self::Swap { .. } => Event::Swap,
             Self::Skip { .. } => Event::Skip,
+            Self::Register { .. } => Event::Register,
+            Self::Barrier { .. } => Event::Barrier,
+            Self::Put { .. } => Event::Put,
+            Self::Get { .. } => Event::Get,
         }
     }
 
-    /// Returns the site that the request is for.
-    pub const fn target(&self) -> &Target {
+    /// Returns the site that the request is for; `None` if it is for no site.
+    pub const fn target(&self) -> Option<&Target> {
         match self {
             Self::Value { target } | Self::Swap { target, .. } | Self::Skip { target, .. } => {
-                target
+                Some(target)
+            }
+            Self::Register { .. } | Self::Barrier { .. } | Self::Put { .. } | Self::Get { .. } => {
+                None
             }
         }
     }
@@ -143,8 +189,10 @@ pub enum Delivery<V> {
     Start,
     /// The value that it asked for: its own rows.
     Value(V),
-    /// Its swap or skip was taken.
+    /// What it asked for was done: a swap or skip taken, a child run, a barrier passed, a value put.
     Done,
+    /// Its child has ended, and with it the loop: no further iteration will come.
+    Over,
     /// Its request cannot be served; it may ask for something else.
     Refused(Fault),
 }
@@ -158,6 +206,24 @@ pub enum Step<V> {
         /// Where in the user's source the request stands.
         origin: Origin,
         /// The mediator, to be resumed with the answer.
+        rest: Box<dyn Mediator<V>>,
+    },
+    /// It advances its own iteration; no exchange, answered by [`Delivery::Done`] at once.
+    Next {
+        /// By how many iterations.
+        by: u32,
+        /// The mediator, to be resumed.
+        rest: Box<dyn Mediator<V>>,
+    },
+    /// It has its sites collected from here on; no exchange, answered by [`Delivery::Done`] or a refusal at once.
+    Cache {
+        /// What to collect.
+        spec: CacheSpec,
+        /// Where to.
+        into: Cached<V>,
+        /// Where in the user's source the cache is declared.
+        origin: Origin,
+        /// The mediator, to be resumed.
         rest: Box<dyn Mediator<V>>,
     },
     /// It ends the model's run here, and itself.

@@ -4,6 +4,9 @@ use crate::code::{AtFault, Code};
 use crate::program::ProgramFault;
 use crate::value::Misfit;
 
+/// How many names a message lists.
+const NAMES_MAX: usize = 8;
+
 /// The reason for a refused request or a failed mediator.
 ///
 /// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the mediator is an
@@ -86,9 +89,10 @@ pub enum Fault {
         "the mediator made a second request while one was outstanding; await each request before the next"
     )]
     SecondRequest,
-    /// A mediator's context was used after its run.
+    /// A mediator's context was used after its run, or while another mediator ran.
     #[error(
-        "the mediator's run is over; a context makes requests only while its own mediator runs"
+        "the context's own mediator does not run now; a context makes requests only while it does, and the body of a \
+         loop has a context of its own"
     )]
     Closed,
     /// A mediator panicked.
@@ -105,6 +109,42 @@ pub enum Fault {
     /// The mediator's own error.
     #[error("{0}")]
     Raised(String),
+    /// A loop without an upper bound would go beyond the steps that the run declares.
+    #[error(
+        "iteration {iteration} is beyond the {steps} steps that the run declares, at which a loop without an upper \
+         bound ends"
+    )]
+    BeyondSteps {
+        /// The iteration that was asked for.
+        iteration: u32,
+        /// The run's number of steps.
+        steps: u32,
+    },
+    /// The run declares no such barrier.
+    #[error("the run has no barrier `{asked}`; {}", nearest_barriers(.nearest))]
+    UnknownBarrier {
+        /// The name as it was asked for.
+        asked: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// The blackboard has no such name yet.
+    #[error("nothing is on the blackboard by the name `{asked}` yet; {}", names_there(.there))]
+    NotShared {
+        /// The name that was asked for.
+        asked: String,
+        /// The names that there are, in alphabetical order.
+        there: Vec<String>,
+    },
+    /// A cache was declared when the model had passed some of its modules.
+    #[error(
+        "the cache comes too late for {}, which the model has passed; declare it before the mediator's first request",
+        and_more(.passed)
+    )]
+    LateCache {
+        /// The points, such as `layers.3.output`.
+        passed: Vec<String>,
+    },
     /// A mediator that is a program cannot go on.
     #[error("{0}")]
     Program(#[from] ProgramFault),
@@ -132,6 +172,10 @@ impl Fault {
             Self::Panicked(_) => "E011",
             Self::Restless { .. } => "E012",
             Self::Raised(_) => "E013",
+            Self::BeyondSteps { .. } => "E014",
+            Self::UnknownBarrier { .. } => "E015",
+            Self::NotShared { .. } => "E016",
+            Self::LateCache { .. } => "E017",
             Self::Program(_) => "E103",
         }
     }
@@ -216,10 +260,10 @@ pub(crate) const CODES: &[Code] = &[
     },
     Code {
         code: "E010",
-        title: "the mediator's run is over",
+        title: "the context's mediator does not run",
         at_fault: AtFault::Mediator,
-        explanation: "A context was kept beyond its mediator, or used while another mediator ran. Values may be kept; \
-             contexts may not.",
+        explanation: "A context was kept beyond its mediator, or used while another mediator ran: in the body of a loop, say, \
+             which has a context of its own. Values may be kept; contexts may not.",
     },
     Code {
         code: "E011",
@@ -242,12 +286,64 @@ pub(crate) const CODES: &[Code] = &[
         explanation: "The user's code returned an error, whose text is the message. The report names the mediator, the site \
              at which it stood and the line of its last request.",
     },
+    Code {
+        code: "E014",
+        title: "an iteration is beyond the run's steps",
+        at_fault: AtFault::Misuse,
+        explanation: "The run declares how many steps it has, and a loop without an upper bound (`3..`, or all) ends with the \
+             last of them. This loop begins after it, and runs nothing. `for_each` takes it as the loop's end; a hand-written \
+             machine is told.",
+    },
+    Code {
+        code: "E015",
+        title: "the run has no such barrier",
+        at_fault: AtFault::Misuse,
+        explanation: "A barrier is declared on the run, with the number of its participants, before a mediator can arrive at \
+             it: how many have to come cannot be known otherwise. The message names the nearest ones.",
+    },
+    Code {
+        code: "E016",
+        title: "nothing is on the blackboard by that name",
+        at_fault: AtFault::Mediator,
+        explanation: "Mediators share named values through the run's blackboard, and a name can be read once somebody has put \
+             a value there. Mediators run in definition order at each site; let the reader wait for a later site than the \
+             writer, or meet at a barrier first. The message names what is there.",
+    },
+    Code {
+        code: "E017",
+        title: "a cache comes too late",
+        at_fault: AtFault::Mediator,
+        explanation: "A cache collects from its declaration on, and the model had already passed the modules that the message \
+             names. Declare it before the mediator's first request, or on the run itself.",
+    },
 ];
 
 fn nearest_sites(names: &[String]) -> String {
     match names {
         [] => "it has no sites at all, was it bound?".to_owned(),
         names => format!("nearest: {}", quoted(names)),
+    }
+}
+
+fn nearest_barriers(names: &[String]) -> String {
+    match names {
+        [] => "it declares none at all".to_owned(),
+        names => format!("nearest: {}", quoted(names)),
+    }
+}
+
+fn names_there(names: &[String]) -> String {
+    match names {
+        [] => "there is nothing at all".to_owned(),
+        names => format!("there is {}", and_more(names)),
+    }
+}
+
+fn and_more(names: &[String]) -> String {
+    let (named, rest) = names.split_at(names.len().min(NAMES_MAX));
+    match rest.len() {
+        0 => quoted(named),
+        more => format!("{} and {more} more", quoted(named)),
     }
 }
 

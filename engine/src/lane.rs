@@ -1,17 +1,27 @@
-//! A mediator's lane in its run: its state, its rows, its account.
+//! A mediator's lane in its run: its state, its rows, its account, and the children that act for it.
+
+use std::sync::Arc;
 
 use crate::audit::{Account, Refusal};
-use crate::event::{Origin, Request};
+use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
+use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
 use crate::site::Site;
 use crate::transition::{self, State, Trigger};
 
-/// One mediator in a run.
+/// One invoke in a run: the mediator that was defined, and the children that it delegates to.
+///
+/// What the lane says of its state and iteration is said of the innermost mediator, the one that runs or waits.
 pub(crate) struct Lane<V> {
     pub(crate) group: Group,
     pub(crate) account: Account,
     pub(crate) phase: Phase<V>,
+    /// What a request without an iteration means.
+    pub(crate) iteration: u32,
+    /// The mediators that wait for a child, outermost first; all of them are delegating.
+    pub(crate) parents: Vec<Parent<V>>,
+    pub(crate) patience: Patience,
 }
 
 /// The state of a mediator, with what belongs to it.
@@ -20,6 +30,7 @@ pub(crate) enum Phase<V> {
     /// The mediator has been moved out, because its own code runs.
     Running,
     Waiting(Waiting<V>),
+    AtBarrier(AtBarrier<V>),
     Ended,
     Stopped,
     /// Boxed, so that the moves between the other states stay short.
@@ -42,12 +53,52 @@ pub(crate) struct Waiting<V> {
     pub(crate) rest: Box<dyn Mediator<V>>,
 }
 
+/// A mediator that waits for others.
+pub(crate) struct AtBarrier<V> {
+    pub(crate) name: Arc<str>,
+    pub(crate) origin: Origin,
+    pub(crate) rest: Box<dyn Mediator<V>>,
+}
+
+/// A mediator that waits for its child.
+pub(crate) struct Parent<V> {
+    /// Its own iteration.
+    pub(crate) iteration: u32,
+    /// The iteration for which the child was registered.
+    pub(crate) child: u32,
+    /// The loop that the child is an iteration of.
+    pub(crate) round: Round,
+    pub(crate) origin: Origin,
+    pub(crate) rest: Box<dyn Mediator<V>>,
+}
+
+/// How much a mediator has done without letting the model go on.
+#[derive(Default)]
+pub(crate) struct Patience {
+    /// The number of the visit that this is about.
+    pub(crate) visit: u64,
+    pub(crate) requests: u32,
+    pub(crate) refusals: u32,
+}
+
 impl<V> Lane<V> {
+    pub(crate) fn new(account: Account, group: Group, mediator: Box<dyn Mediator<V>>) -> Self {
+        Self {
+            group,
+            account,
+            phase: Phase::Registered(mediator),
+            iteration: 0,
+            parents: Vec::new(),
+            patience: Patience::default(),
+        }
+    }
+
     pub(crate) fn state(&self) -> State {
         match self.phase {
             Phase::Registered(_) => State::Registered,
             Phase::Running => State::Running,
             Phase::Waiting(_) => State::Waiting,
+            Phase::AtBarrier(_) => State::AtBarrier,
             Phase::Ended => State::Ended,
             Phase::Stopped => State::Stopped,
             Phase::Failed(_) => State::Failed,
@@ -64,17 +115,37 @@ impl<V> Lane<V> {
     pub(crate) fn on(&mut self, trigger: Trigger, phase: Phase<V>) -> Phase<V> {
         let from = self.state();
         let before = std::mem::replace(&mut self.phase, phase);
-        let to = self.state();
-        assert_eq!(
-            transition::next(from, trigger),
-            Some(to),
-            "a mediator that is {from} cannot become {to} on {trigger:?}"
-        );
+        assert_legal(from, trigger, self.state());
         before
     }
 
     pub(crate) fn waits_for(&self, site: Site) -> bool {
         matches!(&self.phase, Phase::Waiting(waiting) if waiting.site == site)
+    }
+
+    /// Puts a child in the place of the running mediator, and starts it.
+    pub(crate) fn delegate(&mut self, mut parent: Parent<V>) {
+        assert_legal(self.state(), Trigger::Register, State::Delegating);
+        assert_legal(State::Registered, Trigger::Start, State::Running);
+        parent.iteration = self.iteration;
+        self.iteration = parent.child;
+        self.parents.push(parent);
+    }
+
+    /// Retires the running child, and returns its parent, which runs then.
+    pub(crate) fn hand_back(&mut self, trigger: Trigger, to: State) -> Parent<V> {
+        assert_legal(self.state(), trigger, to);
+        assert_legal(State::Delegating, Trigger::Return, State::Running);
+        let parent = self.parents.pop().expect("a child has a parent");
+        self.iteration = parent.iteration;
+        parent
+    }
+
+    /// Retires the mediators that wait for a child, with the innermost one.
+    pub(crate) fn retire_parents(&mut self, trigger: Trigger, to: State) {
+        for _parent in self.parents.drain(..) {
+            assert_legal(State::Delegating, trigger, to);
+        }
     }
 
     /// Ends the lane with its run, and notes the request that was left open.
@@ -84,13 +155,35 @@ impl<V> Lane<V> {
         if self.state().is_retired() || self.state() == State::Running {
             return;
         }
-        if let Phase::Waiting(waiting) = self.on(Trigger::Cancel, Phase::Cancelled) {
-            self.account.open = Some(Refusal {
-                event: waiting.request.event(),
-                site: name_of(waiting.site),
-                code: None,
-                origin: waiting.origin,
-            });
-        }
+        let (event, site, origin) = match self.on(Trigger::Cancel, Phase::Cancelled) {
+            Phase::Waiting(waiting) => (
+                waiting.request.event(),
+                name_of(waiting.site),
+                waiting.origin,
+            ),
+            Phase::AtBarrier(AtBarrier { name, origin, .. }) => {
+                (Event::Barrier, name.to_string(), origin)
+            }
+            _ => unreachable!("nothing else can be cancelled"),
+        };
+        self.retire_parents(Trigger::Cancel, State::Cancelled);
+        self.account.open = Some(Refusal {
+            event,
+            site,
+            code: None,
+            origin,
+        });
     }
+}
+
+/// # Panics
+///
+/// Panics if the transition table does not allow it, which is a defect of the interleaver.
+#[inline]
+fn assert_legal(from: State, trigger: Trigger, to: State) {
+    assert_eq!(
+        transition::next(from, trigger),
+        Some(to),
+        "a mediator that is {from} cannot become {to} on {trigger:?}"
+    );
 }

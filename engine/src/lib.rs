@@ -47,33 +47,39 @@
 
 pub mod array;
 mod audit;
+mod cache;
 mod code;
 mod cx;
 mod error;
 mod event;
 mod fault;
 mod interleaver;
+mod iterations;
 mod lane;
 mod map;
 mod mediator;
 mod observer;
 pub mod program;
 mod scheduler;
+mod setup;
 mod site;
 pub mod transition;
 mod value;
 
 // The public interface.
-pub use audit::{Account, Audit, Refusal};
+pub use audit::{Account, Audit, Note, Refusal};
+pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
-pub use error::{Failure, RunError, codes};
+pub use error::{Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use fault::Fault;
-pub use interleaver::{Flow, Interleaver, Report, RunEnd, Setup};
+pub use interleaver::{Flow, Interleaver, Report, RunEnd};
+pub use iterations::{Iterations, Round};
 pub use map::SiteMap;
 pub use mediator::{Group, Invoke, Mediator, MediatorId};
 pub use observer::{Asked, Exchange, Observer, Outcome};
 pub use scheduler::{InOrder, Scheduler};
+pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};
 pub use value::{Misfit, RowLayout, Rows, Value};

@@ -182,7 +182,7 @@ impl SiteMap {
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
-        most_like(name, candidates)
+        nearest_of(name, candidates)
     }
 
     /// Iterates over every path, in the order in which they were added.
@@ -210,7 +210,7 @@ impl SiteMap {
 }
 
 /// Returns the candidates most like `name`, nearest first.
-pub(crate) fn most_like(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
     let mut scored: Vec<(usize, String)> = candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
         .collect();

@@ -1,5 +1,7 @@
 //! Mediators: interventions as state machines.
 
+use std::fmt;
+
 use crate::event::{Delivery, Step};
 use crate::value::Rows;
 
@@ -33,6 +35,12 @@ use crate::value::Rows;
 pub trait Mediator<V> {
     /// Takes the answer to the last request, and runs to the next.
     fn resume(self: Box<Self>, delivery: Delivery<V>) -> Step<V>;
+}
+
+impl<V> fmt::Debug for dyn Mediator<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mediator")
+    }
 }
 
 /// A mediator with its name and its rows of the batch.

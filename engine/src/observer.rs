@@ -14,7 +14,7 @@ pub struct Exchange<'a, V> {
     pub mediator: MediatorId,
     /// What was asked.
     pub event: Event,
-    /// The site that was asked for, if the event has one.
+    /// The site, or whatever else, that was asked for, if the event has one.
     pub asked: Option<Asked<'a>>,
     /// The site that the model was passing; `None` before it started and after it finished.
     pub at: Option<Site>,
@@ -24,19 +24,23 @@ pub struct Exchange<'a, V> {
     pub origin: &'a Origin,
 }
 
-/// The site that an exchange is about.
+/// What an exchange is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Asked<'a> {
     /// A site of the model.
     Site(Site),
     /// A name that the model does not have.
     Unknown(&'a str),
+    /// The name of a barrier, or of a value on the blackboard.
+    Name(&'a str),
+    /// The own iteration of a child that is registered.
+    Iteration(u32),
 }
 
 /// What became of a request.
 #[derive(Debug)]
 pub enum Outcome<'a, V> {
-    /// It was served; with the value that was read, swapped in or skipped to.
+    /// It was served; with the value that was read, swapped in, skipped to, put or got.
     Served(Option<&'a V>),
     /// It was refused, and the mediator was told why.
     Refused(&'a Fault),

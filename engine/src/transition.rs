@@ -15,9 +15,9 @@ pub enum State {
     Running,
     /// It waits for a site.
     Waiting,
-    /// It waits for a child to end. Reserved for REGISTER.
+    /// A child acts in its place until that ends.
     Delegating,
-    /// It waits for other mediators. Reserved for BARRIER.
+    /// It waits for other mediators.
     AtBarrier,
     /// It is done.
     Ended,
@@ -80,13 +80,13 @@ pub enum Trigger {
     Serve,
     /// The model will not pass that site any more, and its request is refused.
     Refuse,
-    /// REGISTER: it hands control to a child. Reserved.
+    /// REGISTER: it hands control to a child.
     Register,
-    /// Its child ended. Reserved.
+    /// Its child ended.
     Return,
-    /// BARRIER: it arrived. Reserved.
+    /// BARRIER: it arrived.
     Arrive,
-    /// The last participant of its barrier arrived. Reserved.
+    /// The last participant of its barrier arrived.
     Release,
     /// STOP.
     Stop,
@@ -114,14 +114,6 @@ impl Trigger {
         Self::Exception,
         Self::Cancel,
     ];
-
-    /// Returns whether no request causes this trigger yet.
-    pub const fn is_reserved(self) -> bool {
-        matches!(
-            self,
-            Self::Register | Self::Return | Self::Arrive | Self::Release
-        )
-    }
 }
 
 /// One legal change of state.
@@ -152,6 +144,8 @@ pub const TRANSITIONS: &[Transition] = &[
     transition(State::Waiting, Trigger::Refuse, State::Running),
     transition(State::Waiting, Trigger::Cancel, State::Cancelled),
     transition(State::Delegating, Trigger::Return, State::Running),
+    transition(State::Delegating, Trigger::Stop, State::Stopped),
+    transition(State::Delegating, Trigger::Exception, State::Failed),
     transition(State::Delegating, Trigger::Cancel, State::Cancelled),
     transition(State::AtBarrier, Trigger::Release, State::Running),
     transition(State::AtBarrier, Trigger::Cancel, State::Cancelled),

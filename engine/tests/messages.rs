@@ -8,7 +8,8 @@ use std::future::{pending, poll_fn};
 use interloom_engine::array::Array;
 use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
-    Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, RunError, Setup, codes, mediator,
+    CacheSpec, Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, Round, RunError, Setup, codes,
+    mediator,
 };
 
 use crate::support::{Move, Trial, machine, stack, table};
@@ -198,7 +199,7 @@ fn e010_closed() {
         ask.as_mut().await?;
         ask.as_mut().await
     });
-    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.input.i0` (messages.rs:N): the mediator's run is over; a context makes requests only while its own mediator runs");
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.input.i0` (messages.rs:N): the context's own mediator does not run now; a context makes requests only while it does, and the body of a loop has a context of its own");
 }
 
 #[test]
@@ -251,6 +252,77 @@ fn e013_raised_by_a_program_in_a_file() {
 }
 
 #[test]
+fn e014_beyond_steps() {
+    let error = fail(|trial| {
+        trial.steps(5);
+        let mut is_asked = false;
+        let register = machine(move |delivery| match delivery {
+            Delivery::Refused(fault) => Move::Fail(fault),
+            _ if is_asked => Move::End,
+            _ => {
+                is_asked = true;
+                Move::Ask(Request::Register {
+                    child: Box::new(machine(|_| Move::End)),
+                    iteration: Some(7),
+                    round: Round::Open,
+                })
+            }
+        });
+        trial.invoke(Invoke::new("patch", register));
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed: iteration 7 is beyond the 5 steps that the run declares, at which a loop without an upper bound ends");
+}
+
+#[test]
+fn e015_unknown_barrier() {
+    let error = fail(|trial| {
+        trial.barrier("after layer 1", 2);
+        trial.barrier("half way", 2);
+        trial.whole("patch", async |cx| cx.barrier("after layer 0").await);
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the run has no barrier `after layer 0`; nearest: `after layer 1`, `half way`");
+}
+
+#[test]
+fn e015_unknown_barrier_of_a_run_without_barriers() {
+    let error = alone(async |cx| cx.barrier("b").await);
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the run has no barrier `b`; it declares none at all");
+}
+
+#[test]
+fn e016_not_shared() {
+    let error = alone(async |cx| {
+        cx.put("mean", table(1, 0.0)).await?;
+        cx.put("direction", table(1, 0.0)).await?;
+        cx.get("norm").await
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): nothing is on the blackboard by the name `norm` yet; there is `direction`, `mean`");
+}
+
+#[test]
+fn e016_not_shared_with_nothing_or_much_there() {
+    let error = alone(async |cx| cx.get("norm").await);
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): nothing is on the blackboard by the name `norm` yet; there is nothing at all");
+    let error = alone(async |cx| {
+        for index in 0..100 {
+            cx.put(&format!("n{index}"), table(1, 0.0)).await?;
+        }
+        cx.get("norm").await
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): nothing is on the blackboard by the name `norm` yet; there is `n0`, `n1`, `n10`, `n11`, `n12`, `n13`, `n14`, `n15` and 92 more");
+}
+
+#[test]
+fn e017_late_cache() {
+    let error = alone(async |cx| {
+        cx.output("layers.0").await?;
+        cx.cache(CacheSpec::of(["embed", "layers.0.fc", "layers.1"]))
+            .await
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `layers.0.output.i0` (messages.rs:N): the cache comes too late for `embed.output`, `layers.0.fc.output`, which the model has passed; declare it before the mediator's first request");
+}
+
+#[test]
 fn e020_partial_skip() {
     let error = fail(|trial| {
         trial.rows("a", 1, async |cx| cx.skip("embed", table(1, 0.0)).await);
@@ -296,6 +368,92 @@ fn e024_batch_too_large() {
         trial.rows("b", 1, async |_| Ok(()));
     });
     insta::assert_snapshot!(text(&error), @"the invokes of the run have more than 2^32 rows together; split the batch");
+}
+
+#[test]
+fn e025_barrier_unmet() {
+    let error = fail(|trial| {
+        trial.barrier("half way", 3);
+        trial.barrier("end", 5);
+        for name in ["a", "b"] {
+            trial.whole(name, async |cx| {
+                cx.output("embed").await?;
+                cx.barrier("half way").await
+            });
+        }
+        trial.whole("c", async |cx| cx.output("").await);
+        trial.whole("d", async |cx| cx.barrier("end").await);
+    });
+    insta::assert_snapshot!(text(&error), @r"
+    the model finished with barrier `end` closed: it is for 5, 1 came: `d`; the run has only 4 mediators
+    the model finished with barrier `half way` closed: it is for 3, 2 came: `a`, `b`; missing: 1 of `c`, `d`
+    ");
+}
+
+#[test]
+fn e025_barrier_unmet_by_all_that_there_are() {
+    let error = fail(|trial| {
+        trial.barrier("b", 3);
+        for name in ["a", "b"] {
+            trial.whole(name, async |cx| cx.barrier("b").await);
+        }
+    });
+    insta::assert_snapshot!(text(&error), @"the model finished with barrier `b` closed: it is for 3, 2 came: `a`, `b`; the run has only 2 mediators");
+}
+
+#[test]
+fn e026_circle() {
+    let error = fail(|trial| {
+        trial.barrier("x", 2);
+        trial.barrier("y", 2);
+        trial.whole("a", async |cx| cx.barrier("x").await);
+        trial.whole("b", async |cx| cx.barrier("y").await);
+    });
+    insta::assert_snapshot!(text(&error), @"mediators wait for one another in a circle: `a` at `x`, which is for 2; `b` at `y`, which is for 2; arrive at barriers in one order");
+}
+
+#[test]
+fn e027_duplicate_barrier() {
+    let error = fail(|trial| {
+        trial.barrier("b", 2);
+        trial.barrier("b", 3);
+    });
+    insta::assert_snapshot!(text(&error), @"barrier `b` is declared twice; a barrier can be used again, and is declared once");
+}
+
+#[test]
+fn e028_unknown_cached() {
+    let error = fail(|trial| {
+        trial.cache(CacheSpec::of(["embed", "layer.0"]));
+    });
+    insta::assert_snapshot!(text(&error), @"a cache of the run lists `layer.0.output`, which the model does not have; nearest: `layers.0.output`, `layers.1.output`, `layers.0.fc.output`");
+}
+
+#[test]
+fn notes_and_warnings_of_the_audit() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.cache(CacheSpec::of(["layers.0.fc"]));
+    trial.whole("loops", async |cx| {
+        cx.skip("layers.0", table(2, 0.0)).await?;
+        let _collected = cx
+            .cache(CacheSpec::of(["layers.0.fc", "head"]).both())
+            .await?;
+        let heads = |cx: Cx<Array>, _| async move { cx.output("head").await };
+        cx.for_each(.., heads).await?;
+        cx.for_each(2..5, heads).await?;
+        cx.for_each(4, heads).await
+    });
+    let audit = trial.run(table(2, 0.0)).report.audit;
+    insta::assert_snapshot!(audit.to_string(), @r"
+    loops: ended, VALUE 2 of 5, SKIP 1 of 1, REGISTER 5 of 5
+      note: a loop ended in iteration 2, for the model did not pass `head.output.i2`
+      warning: iterations 2 to 4 of a loop never came, or not all of them: `head.output.i2` was not passed
+      warning: iteration 4 of a loop never came, or not all of it: `head.output.i4` was not passed
+      warning: a cache missed layers.0.fc.input, layers.0.fc.output
+    the run: warning: a cache missed layers.0.fc.output
+    ");
+    assert_eq!(audit.warnings().count(), 4);
 }
 
 #[test]
@@ -349,6 +507,19 @@ fn every_code() -> Vec<&'static str> {
         Fault::Panicked(String::new()),
         Fault::Restless { limit: 0 },
         Fault::Raised(String::new()),
+        Fault::BeyondSteps {
+            iteration: 0,
+            steps: 0,
+        },
+        Fault::UnknownBarrier {
+            asked: String::new(),
+            nearest: Vec::new(),
+        },
+        Fault::NotShared {
+            asked: String::new(),
+            there: Vec::new(),
+        },
+        Fault::LateCache { passed: Vec::new() },
     ];
     let errors = [
         RunError::PartialSkip {
@@ -364,6 +535,13 @@ fn every_code() -> Vec<&'static str> {
         RunError::NeverFired(Vec::new()),
         RunError::DuplicateName(String::new()),
         RunError::BatchTooLarge,
+        RunError::BarrierUnmet(Vec::new()),
+        RunError::Circle(Vec::new()),
+        RunError::DuplicateBarrier(String::new()),
+        RunError::UnknownCached {
+            asked: String::new(),
+            nearest: Vec::new(),
+        },
     ];
     let at = || Place {
         file: None,
@@ -372,6 +550,13 @@ fn every_code() -> Vec<&'static str> {
     };
     let (name, nearest) = (String::new(), Vec::<String>::new());
     let programs = [
+        ProgramError::TooDeep { at: at() },
+        ProgramError::TooLarge { at: at() },
+        ProgramError::UnknownModule {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
         ProgramError::UnknownSite {
             at: at(),
             name: name.clone(),
@@ -382,25 +567,23 @@ fn every_code() -> Vec<&'static str> {
             name: name.clone(),
             nearest: nearest.clone(),
         },
-        ProgramError::UnknownGiven {
+        ProgramError::UnknownBarrier {
             at: at(),
             name: name.clone(),
             nearest: nearest.clone(),
         },
-        ProgramError::TooDeep { at: at() },
-        ProgramError::TooLarge { at: at() },
-        ProgramError::UnknownModule {
+        ProgramError::UnknownGiven {
             at: at(),
             name,
             nearest,
         },
     ];
     let faults = faults.iter().map(Fault::code);
-    let codes = faults.chain(errors.iter().map(RunError::code));
-    let codes = codes.chain(programs.iter().map(ProgramError::code));
+    let mut codes: Vec<_> = faults.chain(errors.iter().map(RunError::code)).collect();
+    codes.extend(programs.iter().map(ProgramError::code));
+    codes.push(Fault::Program(ProgramFault::Unset(String::new())).code());
+    codes.sort_unstable();
     codes
-        .chain([Fault::Program(ProgramFault::Unset(String::new())).code()])
-        .collect()
 }
 
 #[test]

@@ -2,24 +2,18 @@
 
 use std::fmt::Write;
 
-use interloom_engine::transition::{State, TRANSITIONS, Transition};
+use interloom_engine::transition::{TRANSITIONS, Transition};
 
 const BEGIN: &str = "<!-- transitions: begin; `cargo test -p interloom-engine --test protocol` prints what belongs here -->\n";
 const END: &str = "<!-- transitions: end -->";
 
-fn is_reserved(row: &Transition) -> bool {
-    let is_reserved = |state| matches!(state, State::Delegating | State::AtBarrier);
-    row.on.is_reserved() || is_reserved(row.from)
-}
-
 /// Draws the table, one row for each transition, in the order of the code.
 fn drawn() -> String {
-    let mut table = "\n| in state | on | to state | |\n|---|---|---|---|\n".to_owned();
+    let mut table = "\n| in state | on | to state |\n|---|---|---|\n".to_owned();
     for row in TRANSITIONS {
         let Transition { from, on, to } = row;
-        let note = if is_reserved(row) { "*reserved* " } else { "" };
         let on = format!("{on:?}").to_lowercase();
-        writeln!(table, "| {from} | {on} | {to} | {note}|").expect("a string takes everything");
+        writeln!(table, "| {from} | {on} | {to} |").expect("a string takes everything");
     }
     table.push('\n');
     table

@@ -3,7 +3,7 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::expr::{Comparison, Condition, Expr, Item, Span};
-use super::step::{Action, Program};
+use super::step::{Action, Over, Program, Side};
 
 /// Refers to a variable.
 pub fn var(name: &str) -> Expr {
@@ -18,6 +18,11 @@ pub fn given(name: &str) -> Expr {
 /// Reads a site where the expression is evaluated.
 pub fn read(site: &str) -> Expr {
     Expr::Read(site.to_owned())
+}
+
+/// Gets a value from the run's blackboard where the expression is evaluated.
+pub fn get(name: &str) -> Expr {
+    Expr::Get(name.to_owned())
 }
 
 /// Calls a module on a value, outside its place in the model.
@@ -199,6 +204,58 @@ impl Program {
         self.then(Action::Append {
             list: list.to_owned(),
             value: value.into(),
+        })
+    }
+
+    /// Runs the steps of `body` once for each iteration of a loop, whose number `variable` holds.
+    pub fn each(self, iterations: impl Into<Over>, variable: &str, body: Self) -> Self {
+        self.then(Action::Each {
+            iterations: iterations.into(),
+            variable: variable.to_owned(),
+            body: body.steps,
+        })
+    }
+
+    /// Advances the mediator's own iteration.
+    pub fn next(self, by: u32) -> Self {
+        self.then(Action::Next { by })
+    }
+
+    /// Waits for the other participants of a barrier.
+    pub fn barrier(self, name: &str) -> Self {
+        let name = name.to_owned();
+        self.then(Action::Barrier { name })
+    }
+
+    /// Puts a value on the run's blackboard.
+    pub fn put(self, name: &str, value: impl Into<Expr>) -> Self {
+        self.then(Action::Put {
+            name: name.to_owned(),
+            value: value.into(),
+        })
+    }
+
+    /// Collects one side of some modules from here on, as the result `name`.
+    pub fn cache<'p>(
+        self,
+        name: &str,
+        modules: impl IntoIterator<Item = &'p str>,
+        side: Side,
+    ) -> Self {
+        let modules = modules.into_iter().map(str::to_owned);
+        self.then(Action::Cache {
+            name: name.to_owned(),
+            modules: Some(modules.collect()),
+            side,
+        })
+    }
+
+    /// Collects one side of every module from here on, as the result `name`.
+    pub fn cache_all(self, name: &str, side: Side) -> Self {
+        self.then(Action::Cache {
+            name: name.to_owned(),
+            modules: None,
+            side,
         })
     }
 

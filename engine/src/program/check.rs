@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::{Place, ProgramError};
 use super::expr::{Condition, Expr};
 use super::step::{Action, Program, Step};
-use crate::map::{SiteMap, most_like};
+use crate::map::{SiteMap, nearest_of};
 
 /// How many `try`, `if` and loops may stand inside one another.
 pub const BODIES_MAX: u32 = 8;
@@ -21,17 +21,28 @@ pub const SIZE_MAX: u32 = 1 << 16;
 pub struct Known<'k> {
     map: &'k SiteMap,
     givens: Option<&'k [&'k str]>,
+    barriers: Option<&'k [&'k str]>,
 }
 
 impl<'k> Known<'k> {
-    /// Knows the model's sites, and nothing about the values that the machine will be given.
+    /// Knows the model's sites, and nothing about given values and barriers.
     pub const fn of(map: &'k SiteMap) -> Self {
-        Self { map, givens: None }
+        Self {
+            map,
+            givens: None,
+            barriers: None,
+        }
     }
 
     /// Knows the names of all values that the machine will be given.
     pub const fn givens(mut self, names: &'k [&'k str]) -> Self {
         self.givens = Some(names);
+        self
+    }
+
+    /// Knows the names of all barriers of the run.
+    pub const fn barriers(mut self, names: &'k [&'k str]) -> Self {
+        self.barriers = Some(names);
         self
     }
 }
@@ -90,8 +101,11 @@ impl Meter<'_> {
                 Action::Let { value, .. }
                 | Action::Write { value, .. }
                 | Action::Skip { value, .. }
-                | Action::Append { value, .. } => self.expr(value, 1)?,
-                Action::Try { body, .. } => self.steps(body, bodies + 1)?,
+                | Action::Append { value, .. }
+                | Action::Put { value, .. } => self.expr(value, 1)?,
+                Action::Try { body, .. } | Action::Each { body, .. } => {
+                    self.steps(body, bodies + 1)?;
+                }
                 Action::If {
                     condition,
                     then,
@@ -105,6 +119,9 @@ impl Meter<'_> {
                 | Action::Stop
                 | Action::Raise { .. }
                 | Action::List { .. }
+                | Action::Next { .. }
+                | Action::Barrier { .. }
+                | Action::Cache { .. }
                 | Action::Mark { .. } => {}
             }
         }
@@ -198,7 +215,20 @@ impl Checker<'_> {
                 self.expr(value)?;
                 self.variable(list)?;
             }
-            Action::Stop | Action::Raise { .. } | Action::Mark { .. } => {}
+            Action::Each { variable, body, .. } => {
+                // What one iteration sets, the next one has from its beginning.
+                self.set.insert(variable.clone());
+                may_set(body, &mut self.set);
+                self.steps(body)?;
+            }
+            Action::Barrier { name } => self.barrier(name)?,
+            Action::Put { value, .. } => self.expr(value)?,
+            Action::Cache { modules, side, .. } => {
+                let spec = side.of(modules.as_deref());
+                spec.points(self.known.map)
+                    .map_err(|name| self.unknown_site(&name))?;
+            }
+            Action::Stop | Action::Raise { .. } | Action::Mark { .. } | Action::Next { .. } => {}
         }
         Ok(())
     }
@@ -259,7 +289,7 @@ impl Checker<'_> {
             false => Err(ProgramError::UnsetVariable {
                 at: self.place(),
                 name: name.to_owned(),
-                nearest: most_like(name, self.set.iter().cloned()),
+                nearest: nearest_of(name, self.set.iter().cloned()),
             }),
         }
     }
@@ -269,7 +299,7 @@ impl Checker<'_> {
             Some(givens) if !givens.contains(&name) => Err(ProgramError::UnknownGiven {
                 at: self.place(),
                 name: name.to_owned(),
-                nearest: most_like(name, givens.iter().map(ToString::to_string)),
+                nearest: nearest_of(name, givens.iter().map(ToString::to_string)),
             }),
             _ => Ok(()),
         }
@@ -278,11 +308,26 @@ impl Checker<'_> {
     fn site(&self, name: &str) -> Result<(), ProgramError> {
         match self.known.map.site(name) {
             Some(_) => Ok(()),
-            None => Err(ProgramError::UnknownSite {
+            None => Err(self.unknown_site(name)),
+        }
+    }
+
+    fn unknown_site(&self, name: &str) -> ProgramError {
+        ProgramError::UnknownSite {
+            at: self.place(),
+            name: name.to_owned(),
+            nearest: self.known.map.nearest(name),
+        }
+    }
+
+    fn barrier(&self, name: &str) -> Result<(), ProgramError> {
+        match self.known.barriers {
+            Some(barriers) if !barriers.contains(&name) => Err(ProgramError::UnknownBarrier {
                 at: self.place(),
                 name: name.to_owned(),
-                nearest: self.known.map.nearest(name),
+                nearest: nearest_of(name, barriers.iter().map(ToString::to_string)),
             }),
+            _ => Ok(()),
         }
     }
 
@@ -292,7 +337,7 @@ impl Checker<'_> {
             None => Err(ProgramError::UnknownModule {
                 at: self.place(),
                 name: path.to_owned(),
-                nearest: most_like(
+                nearest: nearest_of(
                     path,
                     self.known
                         .map
@@ -306,6 +351,32 @@ impl Checker<'_> {
 
     fn place(&self) -> Place {
         place(self.file, self.line, self.step)
+    }
+}
+
+/// Adds every variable and caught error that the steps may give a value.
+fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
+    for step in steps {
+        match &step.action {
+            Action::Let { variable, .. } | Action::List { variable } => {
+                set.insert(variable.clone());
+            }
+            Action::Try { body, error } => {
+                set.extend(error.clone());
+                may_set(body, set);
+            }
+            Action::If {
+                then, otherwise, ..
+            } => {
+                may_set(then, set);
+                may_set(otherwise, set);
+            }
+            Action::Each { variable, body, .. } => {
+                set.insert(variable.clone());
+                may_set(body, set);
+            }
+            _ => {}
+        }
     }
 }
 

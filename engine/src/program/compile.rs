@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use super::expr::{Comparison, Condition, Expr, Item, Span};
 use super::operand::Arithmetic;
-use super::step::{Action, Program, Step};
+use super::step::{Action, Over, Program, Step};
+use crate::cache::CacheSpec;
 use crate::cx::Locate;
 use crate::event::{Origin, Target};
+use crate::iterations::Iterations;
 use crate::map::SiteMap;
 
 /// A compiled program.
@@ -59,6 +61,7 @@ pub(super) enum Instruction {
     Caught(String),
     Store(usize),
     Save(usize),
+    Get(Arc<str>),
     Swap {
         target: Target,
         reshape: bool,
@@ -77,6 +80,21 @@ pub(super) enum Instruction {
     List(usize),
     Append(usize),
     Mark(String),
+    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the given place.
+    Each {
+        iterations: Iterations,
+        slot: usize,
+        end: usize,
+    },
+    /// Ends the child that runs the body of a loop.
+    EndEach,
+    Next(u32),
+    Barrier(Arc<str>),
+    Put(Arc<str>),
+    Cache {
+        name: String,
+        spec: CacheSpec,
+    },
 }
 
 /// Compiles a program whose limits have been checked.
@@ -154,6 +172,25 @@ impl Compiler<'_> {
                 self.emit(Instruction::Append(slot));
             }
             Action::Mark { text } => self.emit(Instruction::Mark(text.clone())),
+            Action::Each {
+                iterations,
+                variable,
+                body,
+            } => self.each(iterations, variable, body),
+            Action::Next { by } => self.emit(Instruction::Next(*by)),
+            Action::Barrier { name } => self.emit(Instruction::Barrier(name.as_str().into())),
+            Action::Put { name, value } => {
+                self.expr(value);
+                self.emit(Instruction::Put(name.as_str().into()));
+            }
+            Action::Cache {
+                name,
+                modules,
+                side,
+            } => self.emit(Instruction::Cache {
+                name: name.clone(),
+                spec: side.of(modules.as_deref()),
+            }),
         }
     }
 
@@ -165,6 +202,21 @@ impl Compiler<'_> {
         self.emit(Instruction::LeaveTry);
         let here = self.place();
         if let Instruction::Try { end, .. } = &mut self.code.instructions[entry] {
+            *end = here;
+        }
+    }
+
+    fn each(&mut self, iterations: &Over, variable: &str, body: &[Step]) {
+        let slot = self.slot(variable);
+        let entry = self.open(Instruction::Each {
+            iterations: iterations.iterations(),
+            slot,
+            end: 0,
+        });
+        self.steps(body);
+        self.emit(Instruction::EndEach);
+        let here = self.place();
+        if let Instruction::Each { end, .. } = &mut self.code.instructions[entry] {
             *end = here;
         }
     }
@@ -236,6 +288,7 @@ impl Compiler<'_> {
                 let target = self.target(site);
                 self.emit(Instruction::Read(target));
             }
+            Expr::Get(name) => self.emit(Instruction::Get(name.as_str().into())),
             Expr::Add(left, right) => self.arithmetic(Arithmetic::Add, left, right),
             Expr::Sub(left, right) => self.arithmetic(Arithmetic::Sub, left, right),
             Expr::Mul(left, right) => self.arithmetic(Arithmetic::Mul, left, right),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::cache::Cached;
 use crate::fault::Fault;
 
 /// What a variable of a program holds.
@@ -28,18 +29,17 @@ impl<V> Datum<V> {
     }
 }
 
-/// What programs have saved, marked and caught.
+/// What programs have saved, marked, caught and cached.
 ///
 /// A handle: its clones are the same results. The machines of a run may share one, so that marks stand in the order in
 /// which the run came to them; of two things saved by one name the later one is kept.
-#[derive(Debug)]
 pub struct Results<V>(Rc<RefCell<Inner<V>>>);
 
-#[derive(Debug)]
 struct Inner<V> {
     saved: BTreeMap<String, Datum<V>>,
     marks: Vec<String>,
     caught: BTreeMap<String, Fault>,
+    caches: BTreeMap<String, Cached<V>>,
 }
 
 impl<V> Clone for Results<V> {
@@ -54,6 +54,7 @@ impl<V> Default for Results<V> {
             saved: BTreeMap::new(),
             marks: Vec::new(),
             caught: BTreeMap::new(),
+            caches: BTreeMap::new(),
         })))
     }
 }
@@ -104,8 +105,13 @@ impl<V: Clone> Results<V> {
         self.0.borrow().caught.clone()
     }
 
-    pub(super) fn has_caught(&self, name: &str) -> bool {
-        self.0.borrow().caught.contains_key(name)
+    /// Returns the cache of a name, once the program has declared it.
+    pub fn cache(&self, name: &str) -> Option<Cached<V>> {
+        self.0.borrow().caches.get(name).cloned()
+    }
+
+    pub(super) fn declare_cache(&self, name: &str, cached: Cached<V>) {
+        self.0.borrow_mut().caches.insert(name.to_owned(), cached);
     }
 
     pub(super) fn save(&self, name: &str, datum: Datum<V>) {

@@ -32,6 +32,19 @@ pub enum ProgramError {
         /// The names most like it that may have a value.
         nearest: Vec<String>,
     },
+    /// The run has no such barrier.
+    #[error(
+        "{at}: the run has no barrier `{name}`; {}",
+        or_nearest("it has none at all", .nearest)
+    )]
+    UnknownBarrier {
+        /// Where in the program.
+        at: Place,
+        /// The barrier's name.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
     /// The machine is not given such a value.
     #[error(
         "{at}: the program is given no value `{name}`; {}",
@@ -78,9 +91,10 @@ impl ProgramError {
     /// Returns the error's stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::UnknownSite { .. } => "E026",
-            Self::UnsetVariable { .. } => "E027",
-            Self::UnknownGiven { .. } => "E029",
+            Self::UnknownSite { .. } => "E104",
+            Self::UnsetVariable { .. } => "E105",
+            Self::UnknownBarrier { .. } => "E106",
+            Self::UnknownGiven { .. } => "E107",
             Self::TooDeep { .. } => "E100",
             Self::TooLarge { .. } => "E101",
             Self::UnknownModule { .. } => "E102",
@@ -172,26 +186,6 @@ pub enum ProgramFault {
 /// What `interloom explain` says about programs.
 pub(crate) const CODES: &[Code] = &[
     Code::new(
-        "E026",
-        "a program names a site that the model does not have",
-        AtFault::Misuse,
-        "A program is checked against the model's sites before the run. The message names the step and the nearest sites. \
-         `interloom sites --model MODEL` lists all of them.",
-    ),
-    Code::new(
-        "E027",
-        "a program uses a variable before it has a value",
-        AtFault::Misuse,
-        "No step that can come before this one gives the variable a value, or catches an error under that name. A variable \
-         that has a value on some paths only passes this check; if the other path is taken, the program fails with E103.",
-    ),
-    Code::new(
-        "E029",
-        "a program needs a value that it is not given",
-        AtFault::Misuse,
-        "A program takes tensors from outside by name. Give the machine a value of this name, or correct the name.",
-    ),
-    Code::new(
         "E100",
         "a program goes too deep",
         AtFault::Misuse,
@@ -219,6 +213,33 @@ pub(crate) const CODES: &[Code] = &[
         "A step or expression of a program cannot do what it says: a variable has no value on the path that was taken, \
          shapes do not go together, a span lies outside its tensor, or a list stands where a tensor is needed. The message \
          says which. A `try` around the step catches this as it catches a refused request.",
+    ),
+    Code::new(
+        "E104",
+        "a program names a site that the model does not have",
+        AtFault::Misuse,
+        "A program is checked against the model's sites before the run. The message names the step and the nearest sites. \
+         `interloom sites --model MODEL` lists all of them.",
+    ),
+    Code::new(
+        "E105",
+        "a program uses a variable before it has a value",
+        AtFault::Misuse,
+        "No step that can come before this one gives the variable a value, or catches an error under that name. A variable \
+         that has a value on some paths only passes this check; if the other path is taken, the program fails with E103.",
+    ),
+    Code::new(
+        "E106",
+        "a program waits at a barrier that the run does not have",
+        AtFault::Misuse,
+        "A barrier is declared for a run, with the number of its participants, before the run starts. Declare this one, or \
+         correct the name.",
+    ),
+    Code::new(
+        "E107",
+        "a program needs a value that it is not given",
+        AtFault::Misuse,
+        "A program takes tensors from outside by name. Give the machine a value of this name, or correct the name.",
     ),
 ];
 

@@ -23,6 +23,8 @@ pub enum Expr {
     Given(String),
     /// VALUE: the value at a site, read where the expression is evaluated.
     Read(String),
+    /// GET: the value on the run's blackboard, got where the expression is evaluated.
+    Get(String),
     /// The sum of two values.
     Add(Box<Expr>, Box<Expr>),
     /// The first value less the second.
@@ -94,7 +96,7 @@ impl Expr {
     /// Calls `f` with the expressions directly inside this one, in the order in which they are evaluated.
     pub(super) fn each_operand<'e>(&'e self, f: &mut impl FnMut(&'e Self)) {
         match self {
-            Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) => {}
+            Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) | Self::Get(_) => {}
             Self::Add(left, right)
             | Self::Sub(left, right)
             | Self::Mul(left, right)

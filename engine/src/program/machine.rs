@@ -1,8 +1,9 @@
 //! The machine that steps through a program.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::check::check_limits;
 use super::compile::{Code, Instruction, compile};
@@ -11,8 +12,10 @@ use super::error::{ProgramError, ProgramFault};
 use super::evaluate::{self, number_of, value_of};
 use super::operand::{Modules, Operand};
 use super::step::Program;
+use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Request, Step};
 use crate::fault::Fault;
+use crate::iterations::Round;
 use crate::map::SiteMap;
 use crate::mediator::Mediator;
 
@@ -28,8 +31,21 @@ pub struct Machine<V> {
     next: usize,
     stack: Vec<Datum<V>>,
     handlers: Vec<Handler>,
+    /// The loop whose child runs, while one does.
+    turns: Option<Turns>,
+    /// The mediator's own iteration.
+    iteration: u32,
+    /// What the children of loops share with their parent.
     scope: Rc<RefCell<Scope<V>>>,
-    outside: Outside<V>,
+    outside: Rc<Outside<V>>,
+}
+
+/// A loop that the machine is in.
+struct Turns {
+    rounds: Box<dyn Iterator<Item = (u32, Round)>>,
+    /// The variable that holds the iteration.
+    slot: usize,
+    end: usize,
 }
 
 /// A `try` that the machine is in.
@@ -45,10 +61,13 @@ struct Scope<V> {
     variables: Vec<Option<Datum<V>>>,
     /// Which of them are lists that are saved, and go on growing.
     growing: Vec<bool>,
+    /// The names of the errors that were caught.
+    caught: BTreeSet<String>,
 }
 
 /// What a program can reach beside its variables.
 struct Outside<V> {
+    map: Arc<SiteMap>,
     givens: BTreeMap<String, V>,
     modules: Option<Box<dyn Modules<V>>>,
     results: Results<V>,
@@ -58,7 +77,10 @@ struct Outside<V> {
 enum After<V> {
     Go,
     Ask(Request<V>),
+    Next(u32),
+    Cache(CacheSpec, Cached<V>),
     Stop,
+    End,
 }
 
 impl<V: Operand> Machine<V> {
@@ -70,42 +92,46 @@ impl<V: Operand> Machine<V> {
     /// # Errors
     ///
     /// [`ProgramError::TooDeep`] and [`ProgramError::TooLarge`].
-    pub fn new(program: &Program, map: &SiteMap) -> Result<Self, ProgramError> {
+    pub fn new(program: &Program, map: &Arc<SiteMap>) -> Result<Self, ProgramError> {
         check_limits(program)?;
         let code = compile(program, map);
         let scope = Scope {
             variables: vec![None; code.variables.len()],
             growing: vec![false; code.variables.len()],
+            caught: BTreeSet::new(),
         };
         Ok(Self {
             code,
             next: 0,
             stack: Vec::new(),
             handlers: Vec::new(),
+            turns: None,
+            iteration: 0,
             scope: Rc::new(RefCell::new(scope)),
-            outside: Outside {
+            outside: Rc::new(Outside {
+                map: map.clone(),
                 givens: BTreeMap::new(),
                 modules: None,
                 results: Results::new(),
-            },
+            }),
         })
     }
 
     /// Gives the program a value from outside.
     pub fn given(mut self, name: impl Into<String>, value: V) -> Self {
-        self.outside.givens.insert(name.into(), value);
+        self.outside_mut().givens.insert(name.into(), value);
         self
     }
 
     /// Gives the program modules to call.
     pub fn modules(mut self, modules: impl Modules<V> + 'static) -> Self {
-        self.outside.modules = Some(Box::new(modules));
+        self.outside_mut().modules = Some(Box::new(modules));
         self
     }
 
     /// Lets the machine share the results of others in its run.
     pub fn share_results(mut self, results: Results<V>) -> Self {
-        self.outside.results = results;
+        self.outside_mut().results = results;
         self
     }
 
@@ -114,15 +140,56 @@ impl<V: Operand> Machine<V> {
         self.outside.results.clone()
     }
 
+    fn outside_mut(&mut self) -> &mut Outside<V> {
+        Rc::get_mut(&mut self.outside).expect("shared with children only once it runs")
+    }
+
     /// Takes the answer to the last request.
-    fn take(&mut self, delivery: Delivery<V>) -> Result<(), Fault> {
+    fn take(&mut self, delivery: Delivery<V>) -> Result<After<V>, Fault> {
         match delivery {
-            Delivery::Start | Delivery::Done => Ok(()),
-            Delivery::Value(value) => {
-                self.stack.push(Datum::Value(value));
-                Ok(())
+            Delivery::Done if self.turns.is_some() => return Ok(self.turn()),
+            Delivery::Start | Delivery::Done => {}
+            Delivery::Over | Delivery::Refused(Fault::BeyondSteps { .. }) => self.leave_loop(),
+            Delivery::Value(value) => self.stack.push(Datum::Value(value)),
+            Delivery::Refused(fault) => {
+                self.turns = None;
+                return Err(fault);
             }
-            Delivery::Refused(fault) => Err(fault),
+        }
+        Ok(After::Go)
+    }
+
+    /// Hands control to a child for the next iteration of the loop, if there is one.
+    fn turn(&mut self) -> After<V> {
+        let next = self.turns.as_mut().and_then(|turns| {
+            let round = turns.rounds.next()?;
+            Some((turns.slot, round))
+        });
+        let Some((slot, (iteration, round))) = next else {
+            self.leave_loop();
+            return After::Go;
+        };
+        self.store(slot, Datum::Number(f64::from(iteration)));
+        let child = Self {
+            code: self.code.clone(),
+            next: self.next,
+            stack: Vec::new(),
+            handlers: Vec::new(),
+            turns: None,
+            iteration,
+            scope: self.scope.clone(),
+            outside: self.outside.clone(),
+        };
+        After::Ask(Request::Register {
+            child: Box::new(child),
+            iteration: Some(iteration),
+            round,
+        })
+    }
+
+    fn leave_loop(&mut self) {
+        if let Some(turns) = self.turns.take() {
+            self.next = turns.end;
         }
     }
 
@@ -134,39 +201,43 @@ impl<V: Operand> Machine<V> {
         self.stack.truncate(handler.height);
         self.next = handler.end;
         if let Some(error) = &handler.error {
+            self.scope.borrow_mut().caught.insert(error.clone());
             self.outside.results.catch(error, fault);
         }
         Ok(())
     }
 
     fn execute(&mut self, instruction: &Instruction) -> Result<After<V>, Fault> {
+        if let Some(request) = self.request(instruction)? {
+            return Ok(After::Ask(request));
+        }
         match instruction {
-            Instruction::Read(target) => {
-                let target = target.clone();
-                return Ok(After::Ask(Request::Value { target }));
-            }
-            Instruction::Swap { target, reshape } => {
-                let (target, reshape) = (target.clone(), *reshape);
-                let value = value_of("a write", self.pop())?;
-                return Ok(After::Ask(Request::Swap {
-                    target,
-                    value,
-                    reshape,
-                }));
-            }
-            Instruction::Skip(target) => {
-                let target = target.clone();
-                let value = value_of("a skip", self.pop())?;
-                return Ok(After::Ask(Request::Skip { target, value }));
-            }
             Instruction::Stop => return Ok(After::Stop),
+            Instruction::EndEach => return Ok(After::End),
+            Instruction::Each {
+                iterations,
+                slot,
+                end,
+            } => {
+                self.turns = Some(Turns {
+                    rounds: Box::new(iterations.clone().rounds(self.iteration)),
+                    slot: *slot,
+                    end: *end,
+                });
+                return Ok(self.turn());
+            }
+            Instruction::Next(by) => {
+                self.iteration = self.iteration.saturating_add(*by);
+                return Ok(After::Next(*by));
+            }
+            Instruction::Cache { name, spec } => {
+                let cached = Cached::new(self.outside.map.clone());
+                self.outside.results.declare_cache(name, cached.clone());
+                return Ok(After::Cache(spec.clone(), cached));
+            }
             Instruction::Raise(message) => return Err(Fault::Raised(message.clone())),
             Instruction::Mark(text) => self.outside.results.mark(text),
-            Instruction::Try { end, error } => self.handlers.push(Handler {
-                end: *end,
-                error: error.clone(),
-                height: self.stack.len(),
-            }),
+            Instruction::Try { end, error } => self.enter_try(*end, error.as_deref()),
             Instruction::LeaveTry => drop(self.handlers.pop()),
             Instruction::Jump(end) => self.next = *end,
             Instruction::JumpUnless(end) => {
@@ -184,6 +255,43 @@ impl<V: Operand> Machine<V> {
             other => self.evaluate(other)?,
         }
         Ok(After::Go)
+    }
+
+    /// Returns the request that an instruction makes, if it makes one.
+    fn request(&mut self, instruction: &Instruction) -> Result<Option<Request<V>>, Fault> {
+        Ok(Some(match instruction {
+            Instruction::Read(target) => Request::Value {
+                target: target.clone(),
+            },
+            Instruction::Swap { target, reshape } => Request::Swap {
+                target: target.clone(),
+                value: value_of("a write", self.pop())?,
+                reshape: *reshape,
+            },
+            Instruction::Skip(target) => Request::Skip {
+                target: target.clone(),
+                value: value_of("a skip", self.pop())?,
+            },
+            Instruction::Barrier(name) => Request::Barrier { name: name.clone() },
+            Instruction::Put(name) => Request::Put {
+                name: name.clone(),
+                value: value_of("a put", self.pop())?,
+            },
+            Instruction::Get(name) => Request::Get { name: name.clone() },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// An error that an earlier pass caught under the name is not that of this one.
+    fn enter_try(&mut self, end: usize, error: Option<&str>) {
+        if let Some(error) = error {
+            self.scope.borrow_mut().caught.remove(error);
+        }
+        self.handlers.push(Handler {
+            end,
+            error: error.map(str::to_owned),
+            height: self.stack.len(),
+        });
     }
 
     /// Runs an instruction that only moves data on the stack.
@@ -206,7 +314,7 @@ impl<V: Operand> Machine<V> {
             }
             Instruction::Not => truth(!self.pop_truth()),
             Instruction::IsSet(slot) => truth(self.scope.borrow().variables[*slot].is_some()),
-            Instruction::Caught(error) => truth(self.outside.results.has_caught(error)),
+            Instruction::Caught(error) => truth(self.scope.borrow().caught.contains(error)),
             pure => evaluate::pure(pure, &mut self.stack)?,
         };
         self.stack.push(datum);
@@ -262,7 +370,7 @@ impl<V: Operand> Machine<V> {
 impl<V: Operand> Mediator<V> for Machine<V> {
     fn resume(mut self: Box<Self>, delivery: Delivery<V>) -> Step<V> {
         let code = self.code.clone();
-        let mut after = self.take(delivery).map(|()| After::Go);
+        let mut after = self.take(delivery);
         loop {
             let at = self.next.saturating_sub(1);
             match after {
@@ -270,6 +378,16 @@ impl<V: Operand> Mediator<V> for Machine<V> {
                 Ok(After::Stop) => {
                     let origin = code.origin(at);
                     return Step::Stop { origin };
+                }
+                Ok(After::End) => return Step::End,
+                Ok(After::Next(by)) => return Step::Next { by, rest: self },
+                Ok(After::Cache(spec, into)) => {
+                    return Step::Cache {
+                        spec,
+                        into,
+                        origin: code.origin(at),
+                        rest: self,
+                    };
                 }
                 Ok(After::Ask(request)) => {
                     return Step::Ask {

@@ -44,8 +44,8 @@
 //!
 //! # What a machine never does
 //!
-//! It never recurses over a program and never loops by itself: a program is compiled to a flat list of instructions that
-//! is passed once, so that it cannot keep the model from going on. How deep and how large a program may be is limited
+//! It never recurses over a program and never loops by itself: a program is compiled to a flat list of instructions, each
+//! iteration of a loop is a child that the interleaver runs, and so no program can keep the model from going on. How deep and how large a program may be is limited
 //! ([`DEPTH_MAX`], [`BODIES_MAX`], [`SIZE_MAX`]), so that whatever is accepted also survives a round trip through JSON.
 
 mod build;
@@ -61,7 +61,7 @@ mod number;
 mod operand;
 mod step;
 
-pub use build::{all, any, caught, given, inputs, is_set, map, module, read, tuple, var};
+pub use build::{all, any, caught, get, given, inputs, is_set, map, module, read, tuple, var};
 pub use check::{BODIES_MAX, DEPTH_MAX, Known, SIZE_MAX};
 pub use datum::{Datum, Results};
 pub(crate) use error::CODES;
@@ -69,4 +69,4 @@ pub use error::{Place, ProgramError, ProgramFault};
 pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use machine::Machine;
 pub use operand::{Arithmetic, Modules, Operand};
-pub use step::{Action, Program, Step};
+pub use step::{Action, Over, Program, Side, Step};

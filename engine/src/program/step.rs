@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::expr::{Condition, Expr};
 use super::nesting::limit;
+use crate::cache::CacheSpec;
+use crate::iterations::Iterations;
 
 /// A mediator as data.
 ///
@@ -132,9 +134,178 @@ pub enum Action {
         /// The value, which is not itself a list.
         value: Expr,
     },
+    /// Runs steps once for each iteration of a loop, as a child of the mediator (REGISTER).
+    ///
+    /// Sites without an iteration are then those of the loop's iteration. A fault that leaves the body fails the mediator,
+    /// also where the loop stands in a `try`; a `try` inside the body catches it.
+    Each {
+        /// The iterations.
+        iterations: Over,
+        /// The variable that holds the number of the iteration.
+        variable: String,
+        /// The steps.
+        body: Vec<Step>,
+    },
+    /// Advances the mediator's own iteration.
+    Next {
+        /// By how many iterations.
+        by: u32,
+    },
+    /// BARRIER: waits for the other participants.
+    Barrier {
+        /// The barrier's name, as the run declares it.
+        name: String,
+    },
+    /// PUT: puts a value on the run's blackboard.
+    Put {
+        /// The value's name.
+        name: String,
+        /// The value.
+        value: Expr,
+    },
+    /// Collects what modules take in or put out, from here on.
+    Cache {
+        /// The name of the cache among the results.
+        name: String,
+        /// The paths of the modules; none is all of them.
+        #[serde(default)]
+        modules: Option<Vec<String>>,
+        /// Which side of them.
+        #[serde(default)]
+        side: Side,
+    },
     /// Notes that the program got here, for whoever reads the results.
     Mark {
         /// The note.
         text: String,
     },
+}
+
+/// The iterations of a loop, as data; see [`Iterations`].
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Over {
+    /// From `start` to before `end`.
+    Slice {
+        /// The first iteration; none is the mediator's own.
+        #[serde(default)]
+        start: Option<u32>,
+        /// The iteration after the last; none is as long as there are any.
+        #[serde(default)]
+        end: Option<u32>,
+    },
+    /// These iterations, which are taken in ascending order.
+    List(Vec<u32>),
+    /// One iteration.
+    One(u32),
+}
+
+impl Over {
+    /// Every iteration from the mediator's own on.
+    pub const ALL: Self = Self::Slice {
+        start: None,
+        end: None,
+    };
+
+    pub(super) fn iterations(&self) -> Iterations {
+        match self {
+            Self::Slice {
+                start: Some(start),
+                end: Some(end),
+            } => (*start..*end).into(),
+            Self::Slice {
+                start: Some(start),
+                end: None,
+            } => (*start..).into(),
+            Self::Slice {
+                start: None,
+                end: Some(end),
+            } => (..*end).into(),
+            Self::Slice {
+                start: None,
+                end: None,
+            } => Iterations::all(),
+            Self::List(list) => list.clone().into(),
+            Self::One(iteration) => (*iteration).into(),
+        }
+    }
+}
+
+impl From<u32> for Over {
+    fn from(iteration: u32) -> Self {
+        Self::One(iteration)
+    }
+}
+
+impl From<Vec<u32>> for Over {
+    fn from(list: Vec<u32>) -> Self {
+        Self::List(list)
+    }
+}
+
+impl<const N: usize> From<[u32; N]> for Over {
+    fn from(list: [u32; N]) -> Self {
+        Self::List(list.to_vec())
+    }
+}
+
+impl From<std::ops::Range<u32>> for Over {
+    fn from(range: std::ops::Range<u32>) -> Self {
+        Self::Slice {
+            start: Some(range.start),
+            end: Some(range.end),
+        }
+    }
+}
+
+impl From<std::ops::RangeFrom<u32>> for Over {
+    fn from(range: std::ops::RangeFrom<u32>) -> Self {
+        Self::Slice {
+            start: Some(range.start),
+            end: None,
+        }
+    }
+}
+
+impl From<std::ops::RangeTo<u32>> for Over {
+    fn from(range: std::ops::RangeTo<u32>) -> Self {
+        Self::Slice {
+            start: None,
+            end: Some(range.end),
+        }
+    }
+}
+
+impl From<std::ops::RangeFull> for Over {
+    fn from(_: std::ops::RangeFull) -> Self {
+        Self::ALL
+    }
+}
+
+/// Which side of its modules a cache collects.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What goes in.
+    Inputs,
+    /// What comes out.
+    #[default]
+    Outputs,
+    /// Both.
+    Both,
+}
+
+impl Side {
+    pub(super) fn of(self, modules: Option<&[String]>) -> CacheSpec {
+        let spec = match modules {
+            Some(modules) => CacheSpec::of(modules),
+            None => CacheSpec::all(),
+        };
+        match self {
+            Self::Inputs => spec.inputs(),
+            Self::Outputs => spec,
+            Self::Both => spec.both(),
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Programs of every shape.
 
-use interloom_engine::program::{Action, Comparison, Condition, Expr, Item, Program, Span, Step};
+use interloom_engine::program::{
+    Action, Comparison, Condition, Expr, Item, Over, Program, Side, Span, Step,
+};
 use proptest::prelude::*;
 
 fn name() -> impl Strategy<Value = String> {
@@ -39,6 +41,7 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
         name().prop_map(Expr::Var),
         name().prop_map(Expr::Given),
         name().prop_map(Expr::Read),
+        name().prop_map(Expr::Get),
     ];
     leaf.prop_recursive(4, 16, 3, |inner| {
         let one = inner.clone().prop_map(Box::new);
@@ -93,6 +96,24 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
+fn modules() -> impl Strategy<Value = Option<Vec<String>>> {
+    prop::option::of(prop::collection::vec(name(), 0..3))
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop::sample::select(vec![Side::Inputs, Side::Outputs, Side::Both])
+}
+
+/// Loops of any kind; those of any length end soon, because the models of the tests do.
+fn over() -> impl Strategy<Value = Over> {
+    let place = || prop::option::of(0u32..4);
+    prop_oneof![
+        (place(), place()).prop_map(|(start, end)| Over::Slice { start, end }),
+        prop::collection::vec(0u32..4, 0..3).prop_map(Over::List),
+        any::<u32>().prop_map(Over::One),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let leaf = prop_oneof![
         (name(), expr()).prop_map(|(variable, value)| Action::Let { variable, value }),
@@ -108,6 +129,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         name().prop_map(|variable| Action::List { variable }),
         (name(), expr()).prop_map(|(list, value)| Action::Append { list, value }),
         name().prop_map(|text| Action::Mark { text }),
+        any::<u32>().prop_map(|by| Action::Next { by }),
+        name().prop_map(|name| Action::Barrier { name }),
+        (name(), expr()).prop_map(|(name, value)| Action::Put { name, value }),
+        (name(), modules(), side()).prop_map(|(name, modules, side)| Action::Cache {
+            name,
+            modules,
+            side
+        }),
     ];
     let step = |action: BoxedStrategy<Action>| {
         (action, any::<Option<u32>>()).prop_map(|(action, line)| Step { action, line })
@@ -117,6 +146,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop_oneof![
             (body.clone(), prop::option::of(name()))
                 .prop_map(|(body, error)| Action::Try { body, error }),
+            (over(), name(), body.clone()).prop_map(|(iterations, variable, body)| {
+                Action::Each {
+                    iterations,
+                    variable,
+                    body,
+                }
+            }),
             (condition(), body.clone(), body).prop_map(|(condition, then, otherwise)| {
                 Action::If {
                     condition,

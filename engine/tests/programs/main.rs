@@ -7,6 +7,7 @@ mod checks;
 mod faults;
 mod generate;
 mod limits;
+mod looping;
 mod nest;
 mod round_trips;
 mod running;

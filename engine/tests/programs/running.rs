@@ -1,5 +1,7 @@
 //! What programs do: the exchanges of the async closure of equal steps, and what they leave.
 
+use std::sync::Arc;
+
 use interloom_engine::array::Array;
 use interloom_engine::program::{
     Comparison, Datum, Machine, Program, Results, caught, given, inputs, is_set, map, module, read,
@@ -403,7 +405,7 @@ fn a_tuple_is_not_doubled_without_end() {
 
 /// Runs a program that asks for nothing, without a model.
 fn alone<const N: usize>(program: &Program, givens: [(&str, Nest); N]) -> Results<Nest> {
-    let machine = Machine::new(program, &SiteMap::new()).unwrap();
+    let machine = Machine::new(program, &Arc::new(SiteMap::new())).unwrap();
     let machine = givens
         .into_iter()
         .fold(machine, |machine, (name, value)| machine.given(name, value));

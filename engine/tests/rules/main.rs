@@ -3,11 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod barriers;
 mod batches;
+mod caches;
 mod ending;
 mod futures;
 mod leaving;
+mod loops;
 mod order;
+mod sharing;
 mod skip;
 mod stepping;
 mod transitions;

@@ -178,6 +178,7 @@ fn r3_a_hand_written_machine_swaps_and_reads_again() {
         }
         Delivery::Done => Move::Value(point),
         Delivery::Refused(fault) => Move::Fail(fault),
+        Delivery::Over => unreachable!("it has no loop"),
     });
     let mut trial = Trial::of(&model);
     trial.invoke(Invoke::new("patch", machine));

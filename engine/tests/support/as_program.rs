@@ -1,5 +1,7 @@
 //! The generated mediators as programs of the engine.
 
+use std::sync::Arc;
+
 use interloom_engine::array::Array;
 use interloom_engine::program::{Expr, Machine, Program, given, module, var};
 use interloom_engine::{Fault, SiteMap, Target};
@@ -10,7 +12,7 @@ use crate::programs::{Form, Line, Step};
 pub(crate) fn machine(
     lines: &[Line],
     register: Array,
-    map: &SiteMap,
+    map: &Arc<SiteMap>,
     guard: impl Sized + 'static,
 ) -> Machine<Array> {
     let mut program = Program::new().set("register", given("zeros"));

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator, MediatorId, Origin,
-    Outcome, Point, Port, Report, Request, RunError, Saved, Scheduler, Setup, Site, SiteMap, Step,
-    mediator,
+    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator,
+    MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved, Scheduler, Setup,
+    Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -167,6 +167,7 @@ pub(crate) fn to_array(table: &[Vec<f64>]) -> Array {
 pub(crate) struct Record {
     pub(crate) mediator: u32,
     pub(crate) event: Event,
+    /// A site, or the text of what else is asked for.
     pub(crate) asked: Option<Result<Site, String>>,
     pub(crate) at: Option<Site>,
     /// `served`, or the code of the fault.
@@ -185,7 +186,9 @@ impl Record {
             event: exchange.event,
             asked: exchange.asked.map(|asked| match asked {
                 Asked::Site(site) => Ok(site),
-                Asked::Unknown(name) => Err(name.to_owned()),
+                Asked::Unknown(name) => Err(format!("{name}?")),
+                Asked::Name(name) => Err(name.to_owned()),
+                Asked::Iteration(iteration) => Err(format!("i{iteration}")),
             }),
             at: exchange.at,
             outcome,
@@ -210,7 +213,7 @@ impl Record {
         let asked = match &self.asked {
             None => String::new(),
             Some(Ok(site)) => format!(" {}", map.site_name(*site)),
-            Some(Err(name)) => format!(" {name}?"),
+            Some(Err(text)) => format!(" {text}"),
         };
         let at = self.at.map_or("-".to_owned(), |site| map.site_name(site));
         format!(
@@ -312,6 +315,18 @@ impl<'m> Trial<'m> {
         saved
     }
 
+    pub(crate) fn barrier(&mut self, name: &str, participants: u32) {
+        self.setup.barrier(name, participants);
+    }
+
+    pub(crate) fn steps(&mut self, steps: u32) {
+        self.setup.steps(steps);
+    }
+
+    pub(crate) fn cache(&mut self, spec: CacheSpec) -> Cached<Array> {
+        self.setup.cache(spec)
+    }
+
     pub(crate) fn invoke(&mut self, invoke: Invoke<Array>) {
         self.setup.invoke(invoke);
     }
@@ -393,6 +408,9 @@ pub(crate) enum Move {
     Swap(Point, Array),
     Skip(Point, Array),
     Ask(Request<Array>),
+    /// Advance the own iteration.
+    Next(u32),
+    Cache(CacheSpec, Cached<Array>),
     Stop,
     End,
     Fail(Fault),
@@ -421,6 +439,15 @@ impl<F: FnMut(Delivery<Array>) -> Move + 'static> Mediator<Array> for Machine<F>
                 target: point.into(),
                 value,
             },
+            Move::Next(by) => return Step::Next { by, rest: self },
+            Move::Cache(spec, into) => {
+                return Step::Cache {
+                    spec,
+                    into,
+                    origin: Origin::Unknown,
+                    rest: self,
+                };
+            }
             Move::Stop => {
                 return Step::Stop {
                     origin: Origin::Unknown,

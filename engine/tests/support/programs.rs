@@ -255,7 +255,7 @@ impl Mediator<Array> for Interpreter {
     fn resume(mut self: Box<Self>, delivery: Delivery<Array>) -> Next<Array> {
         let origin = Origin::Unknown;
         match delivery {
-            Delivery::Start | Delivery::Done => {}
+            Delivery::Start | Delivery::Done | Delivery::Over => {}
             Delivery::Value(value) => self.register = value,
             Delivery::Refused(fault) => {
                 if !self.lines[self.next - 1].catches {

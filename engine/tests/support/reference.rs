@@ -149,7 +149,7 @@ impl Reference<'_> {
                 Action::Ask(request) => request,
             };
             let event = request.event();
-            let asked = locate(&self.case.model.map, request.target());
+            let asked = locate(&self.case.model.map, request.target().expect("a site"));
             let outcome = match (&asked, here.as_mut()) {
                 (Err(_), _) => Err("E001"), // R13
                 (Ok(site), Some(here)) if *site == here.site => self.serve(who, request, here),
@@ -283,8 +283,10 @@ impl Reference<'_> {
 
 fn locate(map: &SiteMap, target: &Target) -> Result<Site, String> {
     match target {
-        Target::Unknown(name) => Err(name.to_string()),
-        Target::Point { point, .. } if !map.has(*point) => Err(map.point_name(*point)),
+        Target::Unknown(name) => Err(format!("{name}?")),
+        Target::Point { point, .. } if !map.has(*point) => {
+            Err(format!("{}?", map.point_name(*point)))
+        }
         Target::Point { point, iteration } => Ok(point.at(iteration.unwrap_or(0))),
     }
 }

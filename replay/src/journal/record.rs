@@ -220,11 +220,15 @@ pub enum Event {
     End,
     /// I failed.
     Exception,
+    /// Write this on the blackboard.
+    Put,
+    /// Give me what is on the blackboard.
+    Get,
 }
 
 impl Event {
     /// Every event, ordered by code.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Value,
         Self::Swap,
         Self::Skip,
@@ -233,6 +237,8 @@ impl Event {
         Self::Stop,
         Self::End,
         Self::Exception,
+        Self::Put,
+        Self::Get,
     ];
 
     /// The code that stands for this event in a journal.
@@ -246,6 +252,8 @@ impl Event {
             Self::Stop => 5,
             Self::End => 6,
             Self::Exception => 7,
+            Self::Put => 8,
+            Self::Get => 9,
         }
     }
 
@@ -265,6 +273,8 @@ impl Event {
             Self::Stop => "STOP",
             Self::End => "END",
             Self::Exception => "EXCEPTION",
+            Self::Put => "PUT",
+            Self::Get => "GET",
         }
     }
 }
@@ -410,7 +420,7 @@ mod tests {
             assert_eq!(usize::from(event.code()), code);
             assert_eq!(Event::from_code(event.code()), Some(event));
         }
-        assert_eq!(Event::from_code(8), None);
+        assert_eq!(Event::from_code(10), None);
         for result in [ExchangeResult::Served, ExchangeResult::Refused] {
             assert_eq!(ExchangeResult::from_code(result.code()), Some(result));
         }

@@ -182,7 +182,8 @@ fn value_with_everything() -> ValueTree {
 pub(crate) fn write_golden<S: Sink>(mut writer: JournalWriter<S>) -> Result<Summary, JournalError> {
     writer.note("made by", "the tests of the journal")?;
     writer.start_run(&run_start(0))?;
-    for (index, event) in (0..).zip(Event::ALL) {
+    // PUT and GET came later.
+    for (index, event) in (0..8).zip(Event::ALL) {
         let path =
             writer.path(["layers.0.attn.output", "layers.0.mlp.output"][index as usize % 2])?;
         let elements = [index as f32, 0.5];

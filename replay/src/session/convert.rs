@@ -49,9 +49,13 @@ impl Recorder {
         let asked = match exchange.asked {
             None => None,
             Some(Asked::Site(site)) => Some(self.site(&mut tape, site)?),
-            Some(Asked::Unknown(name)) => Some(SiteRef {
+            Some(Asked::Unknown(name) | Asked::Name(name)) => Some(SiteRef {
                 path: tape.path(name)?,
                 iteration: 0,
+            }),
+            Some(Asked::Iteration(iteration)) => Some(SiteRef {
+                path: tape.path("iteration")?,
+                iteration,
             }),
         };
         let at = match exchange.at {

@@ -33,7 +33,7 @@ fn the_golden_journal_reads_as_what_was_written() {
         .iter()
         .map(|exchange| exchange.event)
         .collect();
-    assert_eq!(events, Event::ALL);
+    assert_eq!(events, Event::ALL[..8]);
     let expected = Exchange {
         index: 8,
         ..samples::exchange_with_everything()

@@ -1,0 +1,274 @@
+//! Async functions as mediators: polled exactly when there is an answer for them.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::Cx;
+use super::ask::Saved;
+use crate::cache::{CacheSpec, Cached};
+use crate::event::{Delivery, Origin, Request, Step};
+use crate::fault::Fault;
+use crate::map::SiteMap;
+use crate::mediator::Mediator;
+
+/// Makes a mediator from an async closure, and the place where its result will be.
+pub fn mediator<V, T, F, Fut>(map: Arc<SiteMap>, program: F) -> (AsyncMediator<V>, Saved<T>)
+where
+    V: 'static,
+    T: 'static,
+    F: FnOnce(Cx<V>) -> Fut,
+    Fut: Future<Output = Result<T, Fault>> + 'static,
+{
+    mediator_at(map, 0, program)
+}
+
+/// Makes a mediator whose own iteration is `iteration` when it starts.
+pub(super) fn mediator_at<V, T, F, Fut>(
+    map: Arc<SiteMap>,
+    iteration: u32,
+    program: F,
+) -> (AsyncMediator<V>, Saved<T>)
+where
+    V: 'static,
+    T: 'static,
+    F: FnOnce(Cx<V>) -> Fut,
+    Fut: Future<Output = Result<T, Fault>> + 'static,
+{
+    let saved = Saved::new();
+    let mailbox = Rc::new(Mailbox::new(map, iteration));
+    let program = program(Cx(mailbox.clone()));
+    let result = saved.clone();
+    let future = async move {
+        let value = program.await?;
+        result.set(value);
+        Ok(())
+    };
+    let mediator = AsyncMediator {
+        future: Box::pin(future),
+        mailbox,
+        tracker: Tracker::new(),
+    };
+    (mediator, saved)
+}
+
+/// A mediator that an async closure has become.
+pub struct AsyncMediator<V> {
+    future: Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
+    mailbox: Rc<Mailbox<V>>,
+    tracker: Tracker,
+}
+
+impl<V: 'static> Mediator<V> for AsyncMediator<V> {
+    fn resume(mut self: Box<Self>, delivery: Delivery<V>) -> Step<V> {
+        if !matches!(delivery, Delivery::Start) {
+            self.mailbox.delivery.set(Some(delivery));
+        }
+        let polled = self.poll();
+        let origin = self
+            .mailbox
+            .line
+            .get()
+            .map_or(Origin::Unknown, Origin::Rust);
+        let (posted, foreign) = (self.mailbox.posted.take(), self.tracker.is_foreign());
+        match (polled, posted) {
+            (Poll::Ready(Ok(())), _) => Step::End,
+            (Poll::Ready(Err(fault)), _) => Step::Fail { fault, origin },
+            (Poll::Pending, Posted::Ask(request)) if !foreign => self.ask(request, origin),
+            (Poll::Pending, Posted::Cache(spec, into)) if !foreign => Step::Cache {
+                spec,
+                into,
+                origin,
+                rest: self,
+            },
+            (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
+            (Poll::Pending, _) => Step::Fail {
+                fault: Fault::ForeignAwait,
+                origin,
+            },
+        }
+    }
+}
+
+impl<V: 'static> AsyncMediator<V> {
+    /// Makes a request, after the iteration has been advanced if the mediator said so.
+    fn ask(self: Box<Self>, request: Request<V>, origin: Origin) -> Step<V> {
+        match self.mailbox.advanced.take() {
+            0 => Step::Ask {
+                request,
+                origin,
+                rest: self,
+            },
+            by => Step::Next {
+                by,
+                rest: Box::new(Held {
+                    request,
+                    origin,
+                    rest: self,
+                }),
+            },
+        }
+    }
+}
+
+/// A mediator with a request that it makes once its iteration has been advanced.
+struct Held<V> {
+    request: Request<V>,
+    origin: Origin,
+    rest: Box<AsyncMediator<V>>,
+}
+
+impl<V: 'static> Mediator<V> for Held<V> {
+    fn resume(self: Box<Self>, _: Delivery<V>) -> Step<V> {
+        let Self {
+            request,
+            origin,
+            rest,
+        } = *self;
+        Step::Ask {
+            request,
+            origin,
+            rest,
+        }
+    }
+}
+
+impl<V> AsyncMediator<V> {
+    /// Polls once; the mailbox is open for requests while the user's code runs, and closed also after a panic.
+    fn poll(&mut self) -> Poll<Result<(), Fault>> {
+        struct Open<'m>(&'m Cell<bool>);
+
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+
+        let mut context = Context::from_waker(&self.tracker.waker);
+        self.mailbox.open.set(true);
+        let _open = Open(&self.mailbox.open);
+        self.future.as_mut().poll(&mut context)
+    }
+}
+
+/// Returns the text of a panic's payload.
+pub fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// Where an async mediator leaves its request and finds the answer.
+pub(super) struct Mailbox<V> {
+    pub(super) map: Arc<SiteMap>,
+    /// The mediator's own iteration, as it will be at its next request.
+    iteration: Cell<u32>,
+    /// By how much that is more than the interleaver knows.
+    advanced: Cell<u32>,
+    posted: Cell<Posted<V>>,
+    delivery: Cell<Option<Delivery<V>>>,
+    /// The line of the last request.
+    line: Cell<Option<&'static Location<'static>>>,
+    open: Cell<bool>,
+}
+
+#[derive(Default)]
+pub(super) enum Posted<V> {
+    #[default]
+    Nothing,
+    Ask(Request<V>),
+    Cache(CacheSpec, Cached<V>),
+    Stop,
+}
+
+impl<V> Mailbox<V> {
+    fn new(map: Arc<SiteMap>, iteration: u32) -> Self {
+        Self {
+            map,
+            iteration: Cell::new(iteration),
+            advanced: Cell::new(0),
+            posted: Cell::new(Posted::Nothing),
+            delivery: Cell::new(None),
+            line: Cell::new(None),
+            open: Cell::new(false),
+        }
+    }
+
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration.get()
+    }
+
+    pub(super) fn advance(&self, by: u32) {
+        let before = self.iteration.get();
+        self.iteration.set(before.saturating_add(by));
+        self.advanced.update(|advanced| advanced.saturating_add(by));
+    }
+
+    pub(super) fn take_delivery(&self) -> Option<Delivery<V>> {
+        self.delivery.take()
+    }
+
+    pub(super) fn post(
+        &self,
+        posted: Posted<V>,
+        line: &'static Location<'static>,
+    ) -> Result<(), Fault> {
+        if !self.open.get() {
+            return Err(Fault::Closed);
+        }
+        match self.posted.replace(posted) {
+            Posted::Nothing => {
+                self.line.set(Some(line));
+                Ok(())
+            }
+            first => {
+                self.posted.set(first);
+                Err(Fault::SecondRequest)
+            }
+        }
+    }
+}
+
+/// A waker that notices who uses it.
+///
+/// Interloom's own futures neither keep the waker nor wake it. Whoever does is somebody else.
+struct Tracker {
+    woken: Arc<Woken>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Tracker {
+    /// The tracker's own reference and the waker's.
+    const OWN_REFERENCES: usize = 2;
+
+    fn new() -> Self {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        Self { woken, waker }
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.woken.0.load(Ordering::Relaxed)
+            || Arc::strong_count(&self.woken) != Self::OWN_REFERENCES
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,256 @@
+//! Mediators as async functions.
+//!
+//! An async closure reads like the experiment that it is:
+//!
+//! ```
+//! # use interloom_engine::{array::Array, mediator, Cx, Fault};
+//! # use std::sync::Arc;
+//! # let map = Arc::new(interloom_engine::SiteMap::new());
+//! let (ablate, _) = mediator(map, |cx: Cx<Array>| async move {
+//!     let h = cx.output("layers.1").await?;
+//!     cx.set_output("layers.1", h.map(|_| 0.0)).await?;
+//!     Ok(())
+//! });
+//! ```
+//!
+//! The closure's future is polled exactly when the interleaver has an answer for it, by nobody else, and never waits for
+//! anything but its own [`Ask`]s. Its waker is tracked: a future that keeps the waker, wakes it, or is pending without
+//! having asked for something awaits a timer, a channel or another task, and fails with [`Fault::ForeignAwait`].
+
+mod ask;
+mod each;
+mod mailbox;
+
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::rc::Rc;
+
+use self::ask::AskState;
+pub use self::ask::{Ask, FromDelivery, Saved, Stop};
+pub use self::mailbox::{AsyncMediator, mediator, panic_message};
+use self::mailbox::{Mailbox, Posted};
+use crate::cache::{CacheSpec, Cached};
+use crate::event::{Request, Target};
+use crate::fault::Fault;
+use crate::iterations::Round;
+use crate::map::SiteMap;
+use crate::mediator::Mediator;
+use crate::site::{Point, Port};
+
+/// What an async mediator makes its requests with.
+pub struct Cx<V>(Rc<Mailbox<V>>);
+
+impl<V> Clone for Cx<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V> Cx<V> {
+    /// Reads the output of the module at `path`.
+    #[track_caller]
+    pub fn output(&self, path: &str) -> Ask<V, V> {
+        let target = self.target_at(path, Port::Output);
+        self.ask(Request::Value { target })
+    }
+
+    /// Reads the input of the module at `path`.
+    #[track_caller]
+    pub fn input(&self, path: &str) -> Ask<V, V> {
+        let target = self.target_at(path, Port::Input);
+        self.ask(Request::Value { target })
+    }
+
+    /// Reads the value at a site, such as `layers.1.output`, `blocks.1.hook_resid_post` or `layers.1.output.i2`.
+    #[track_caller]
+    pub fn value(&self, site: impl Locate) -> Ask<V, V> {
+        let target = site.locate(&self.0.map);
+        self.ask(Request::Value { target })
+    }
+
+    /// Replaces the output of the module at `path`.
+    #[track_caller]
+    pub fn set_output(&self, path: &str, value: impl Into<V>) -> Ask<V, ()> {
+        let target = self.target_at(path, Port::Output);
+        self.ask(swap(target, value, false))
+    }
+
+    /// Replaces the input of the module at `path`.
+    #[track_caller]
+    pub fn set_input(&self, path: &str, value: impl Into<V>) -> Ask<V, ()> {
+        let target = self.target_at(path, Port::Input);
+        self.ask(swap(target, value, false))
+    }
+
+    /// Replaces the value at a site.
+    #[track_caller]
+    pub fn set(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
+        let target = site.locate(&self.0.map);
+        self.ask(swap(target, value, false))
+    }
+
+    /// Replaces the value at a site by one of another shape, which only the owner of the whole batch may.
+    #[track_caller]
+    pub fn reshape(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
+        let target = site.locate(&self.0.map);
+        self.ask(swap(target, value, true))
+    }
+
+    /// Does not compute the module at `path`, and uses `value` as its output.
+    #[track_caller]
+    pub fn skip(&self, path: &str, value: impl Into<V>) -> Ask<V, ()> {
+        let target = self.target_at(path, Port::Input);
+        let value = value.into();
+        self.ask(Request::Skip { target, value })
+    }
+
+    /// Does not compute the module at whose input `site` is, such as `layers.1.input.i2`.
+    #[track_caller]
+    pub fn skip_at(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
+        let target = site.locate(&self.0.map);
+        let value = value.into();
+        self.ask(Request::Skip { target, value })
+    }
+
+    /// Ends the model's run here, normally; this mediator ends with it.
+    #[track_caller]
+    pub fn stop(&self) -> Stop<V> {
+        Stop {
+            mailbox: self.0.clone(),
+            line: Location::caller(),
+        }
+    }
+
+    /// Waits until as many mediators are at the barrier as the run declares for it.
+    #[track_caller]
+    pub fn barrier(&self, name: &str) -> Ask<V, ()> {
+        let name = name.into();
+        self.ask(Request::Barrier { name })
+    }
+
+    /// Writes a value on the run's blackboard, in place of one that is there by that name.
+    #[track_caller]
+    pub fn put(&self, name: &str, value: impl Into<V>) -> Ask<V, ()> {
+        let (name, value) = (name.into(), value.into());
+        self.ask(Request::Put { name, value })
+    }
+
+    /// Reads a value from the run's blackboard: as it was put, whatever this mediator's rows.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> Ask<V, V> {
+        let name = name.into();
+        self.ask(Request::Get { name })
+    }
+
+    /// Lets `child` act for this mediator until it ends, in this mediator's own iteration.
+    #[track_caller]
+    pub fn delegate(&self, child: impl Mediator<V> + 'static) -> Ask<V, ()> {
+        self.ask(Request::Register {
+            child: Box::new(child),
+            iteration: None,
+            round: Round::Alone,
+        })
+    }
+
+    /// Collects this mediator's rows of what modules take in or put out, from here to the end of the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::LateCache`] if a module was passed already, [`Fault::UnknownSite`] if there is none of that name.
+    #[track_caller]
+    pub fn cache(&self, spec: CacheSpec) -> impl Future<Output = Result<Cached<V>, Fault>> + use<V>
+    where
+        V: crate::value::Value,
+    {
+        let cached = Cached::new(self.0.map.clone());
+        let ask: Ask<V, ()> = self.post(Posted::Cache(spec, cached.clone()));
+        async move { ask.await.map(|()| cached) }
+    }
+
+    /// Advances this mediator's own iteration by `by`; what it asks for next, without an iteration, is then of that one.
+    pub fn next(&self, by: u32) {
+        self.0.advance(by);
+    }
+
+    /// Returns this mediator's own iteration: 0 outside a loop.
+    pub fn iteration(&self) -> u32 {
+        self.0.iteration()
+    }
+
+    /// Returns the sites of the model.
+    pub fn sites(&self) -> &SiteMap {
+        &self.0.map
+    }
+
+    #[track_caller]
+    fn ask<T>(&self, request: Request<V>) -> Ask<V, T> {
+        self.post(Posted::Ask(request))
+    }
+
+    #[track_caller]
+    fn post<T>(&self, posted: Posted<V>) -> Ask<V, T> {
+        Ask {
+            mailbox: self.0.clone(),
+            state: AskState::New(posted, Location::caller()),
+            answer: PhantomData,
+        }
+    }
+
+    fn target_at(&self, path: &str, port: Port) -> Target {
+        match self.0.map.point_at(path, port) {
+            Some(point) => point.into(),
+            None if path.is_empty() => Target::Unknown(port.name().into()),
+            None => Target::Unknown(format!("{path}.{port}").into()),
+        }
+    }
+}
+
+fn swap<V>(target: Target, value: impl Into<V>, reshape: bool) -> Request<V> {
+    Request::Swap {
+        target,
+        value: value.into(),
+        reshape,
+    }
+}
+
+/// Something that names a site: a [`Point`], a point with an iteration, or text.
+pub trait Locate {
+    /// Looks the site up.
+    fn locate(self, map: &SiteMap) -> Target;
+}
+
+impl Locate for Point {
+    fn locate(self, _: &SiteMap) -> Target {
+        self.into()
+    }
+}
+
+impl Locate for crate::site::Site {
+    fn locate(self, _: &SiteMap) -> Target {
+        Target::Point {
+            point: self.point,
+            iteration: Some(self.iteration),
+        }
+    }
+}
+
+impl Locate for Target {
+    fn locate(self, _: &SiteMap) -> Target {
+        self
+    }
+}
+
+impl Locate for &str {
+    fn locate(self, map: &SiteMap) -> Target {
+        match map.site(self) {
+            Some((point, iteration)) => Target::Point { point, iteration },
+            None => Target::Unknown(self.into()),
+        }
+    }
+}
+
+impl Locate for &String {
+    fn locate(self, map: &SiteMap) -> Target {
+        self.as_str().locate(map)
+    }
+}

@@ -1,0 +1,114 @@
+//! Values that are collected while the model runs.
+
+use super::Interleaver;
+use super::refuse::REFUSALS_PER_VISIT_MAX;
+use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
+use crate::audit::Note;
+use crate::cache::{CacheSpec, Cached};
+use crate::event::{Delivery, Origin, Step};
+use crate::fault::Fault;
+use crate::mediator::{Mediator, MediatorId};
+use crate::site::{Point, Site};
+use crate::value::Value;
+
+/// A cache of one invoke, or of the run.
+pub(super) struct Collector<V> {
+    /// Whose rows are collected; `None` is everything.
+    owner: Option<MediatorId>,
+    /// In order.
+    points: Vec<Point>,
+    /// Whether a point that is not passed is missed.
+    is_listed: bool,
+    into: Cached<V>,
+}
+
+impl<V: Value> Interleaver<V> {
+    /// Begins to collect a mediator's rows, and tells it so.
+    pub(super) fn cache(
+        &mut self,
+        id: MediatorId,
+        (spec, into): (CacheSpec, Cached<V>),
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Step<V> {
+        if self.is_restless(id) {
+            return restless(REQUESTS_PER_VISIT_MAX, origin);
+        }
+        let delivery = match self.points_to_come(&spec, at) {
+            Ok(points) => {
+                self.add_cache(Some(id), points, spec.is_listed(), into);
+                Delivery::Done
+            }
+            Err(_) if self.is_weary(id) => return restless(REFUSALS_PER_VISIT_MAX, origin),
+            Err(fault) => Delivery::Refused(fault),
+        };
+        self.resume(id, rest, delivery, &origin)
+    }
+
+    pub(crate) fn add_cache(
+        &mut self,
+        owner: Option<MediatorId>,
+        points: Vec<Point>,
+        is_listed: bool,
+        into: Cached<V>,
+    ) {
+        for point in &points {
+            self.wanted[point.index()] += 1;
+        }
+        self.caches.push(Collector {
+            owner,
+            points,
+            is_listed,
+            into,
+        });
+    }
+
+    /// Lets the caches see a site with all its changes made.
+    pub(super) fn collect(&self, site: Site, value: &V) {
+        for cache in &self.caches {
+            if cache.points.binary_search(&site.point).is_ok() {
+                let rows = cache.owner.and_then(|owner| self.shared_rows(owner));
+                let own = match rows {
+                    None => value.clone(),
+                    Some(rows) => value.rows(rows, self.batch, self.map.layout(site.point)),
+                };
+                cache.into.insert(site, own);
+            }
+        }
+    }
+
+    /// Notes which listed modules the caches never saw, and returns the notes about those of the run.
+    pub(super) fn missed(&mut self) -> Vec<Note> {
+        let mut of_run = Vec::new();
+        for cache in std::mem::take(&mut self.caches) {
+            let points = cache.points.iter().filter(|point| !cache.into.has(**point));
+            let sites: Vec<String> = points.map(|point| self.map.point_name(*point)).collect();
+            if sites.is_empty() || !cache.is_listed {
+                continue;
+            }
+            let note = Note::CacheMissed { sites };
+            match cache.owner {
+                Some(owner) => self.lane(owner).account.note(note),
+                None => of_run.push(note),
+            }
+        }
+        of_run
+    }
+
+    /// Returns the points of a cache, unless one of them has been passed without it.
+    fn points_to_come(&self, spec: &CacheSpec, at: Option<Site>) -> Result<Vec<Point>, Fault> {
+        let points = spec
+            .points(&self.map)
+            .map_err(|asked| self.unknown(asked))?;
+        // What is at hand is collected when all mediators are done with it.
+        let at_hand = |point: Point| u32::from(at == Some(point.at(0)));
+        let is_passed = |point: &&Point| self.counts[point.index()] > at_hand(**point);
+        let passed = points.iter().filter(is_passed);
+        let passed: Vec<String> = passed.map(|point| self.map.point_name(*point)).collect();
+        match passed.is_empty() {
+            true => Ok(points),
+            false => Err(Fault::LateCache { passed }),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Children that act for their parent's invoke, and the loops that they are iterations of.
+
+use super::Interleaver;
+use crate::audit::Note;
+use crate::event::{Delivery, Event, Origin, Step};
+use crate::fault::Fault;
+use crate::iterations::Round;
+use crate::lane::Parent;
+use crate::mediator::{Mediator, MediatorId};
+use crate::observer::{Asked, Outcome};
+use crate::site::Site;
+use crate::transition::{State, Trigger};
+use crate::value::Value;
+
+/// A child, its own iteration, and its loop.
+type Child<V> = (Box<dyn Mediator<V>>, Option<u32>, Round);
+
+impl<V: Value> Interleaver<V> {
+    /// Starts a child in the place of its parent, which waits until it ends.
+    pub(super) fn register(
+        &mut self,
+        id: MediatorId,
+        (child, iteration, round): Child<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Step<V> {
+        let own = self.lane(id).iteration;
+        let iteration = iteration.unwrap_or(own);
+        let asked = Asked::Iteration(iteration);
+        if let (Round::Open, Some(steps)) = (round, self.steps)
+            && iteration >= steps
+        {
+            let fault = Fault::BeyondSteps { iteration, steps };
+            return self.decline(id, (Event::Register, asked, fault), origin, rest, at);
+        }
+        self.lane(id).account.serve(Event::Register);
+        let outcome = Outcome::Served(None);
+        self.observe(id, Event::Register, Some(asked), at, outcome, &origin);
+        self.lane(id).delegate(Parent {
+            iteration: own,
+            child: iteration,
+            round,
+            origin: origin.clone(),
+            rest,
+        });
+        self.resume(id, child, Delivery::Start, &origin)
+    }
+
+    /// Lets the parent of a child that has ended go on, and tells it whether its loop is over.
+    pub(super) fn hand_back(&mut self, id: MediatorId) -> Step<V> {
+        let parent = self.lane(id).hand_back(Trigger::End, State::Ended);
+        let is_last = |steps| parent.child.checked_add(1).is_none_or(|next| next >= steps);
+        let is_over = match parent.round {
+            Round::Alone | Round::Until { .. } => false,
+            // Nothing that such a loop could wait for will come any more.
+            Round::Open => self.is_closing || self.steps.is_some_and(is_last),
+        };
+        let delivery = match is_over {
+            true => Delivery::Over,
+            false => Delivery::Done,
+        };
+        self.resume(id, parent.rest, delivery, &parent.origin)
+    }
+
+    /// Ends the loop whose child failed because the model did not pass what it asked for.
+    ///
+    /// `None` if the failure is of another kind, or the child is no iteration of a loop.
+    pub(super) fn end_loop(&mut self, id: MediatorId, fault: &Fault) -> Option<Step<V>> {
+        let Fault::NotProvided { asked, .. } = fault else {
+            return None;
+        };
+        let is_closing = self.is_closing;
+        let lane = self.lane(id);
+        let parent = lane.parents.last().filter(|_| is_closing)?;
+        let last = match parent.round {
+            Round::Alone => return None,
+            Round::Open => None,
+            Round::Until { last } => Some(last),
+        };
+        lane.account.note(Note::LoopEnded {
+            iteration: parent.child,
+            last,
+            asked: asked.clone(),
+        });
+        let parent = lane.hand_back(Trigger::Exception, State::Failed);
+        Some(self.resume(id, parent.rest, Delivery::Over, &parent.origin))
+    }
+}

@@ -1,0 +1,278 @@
+//! The interleaver: owns the mediators of one run, and is asked at every site.
+//!
+//! It does no input or output. The model calls [`passes`](Interleaver::passes) at every hook, which is a table look-up,
+//! and [`provide`](Interleaver::provide) where that says that somebody waits; mediators are moved in and out by
+//! [`Mediator::resume`]; an [`Observer`] sees every exchange. Whoever drives the model does what the [`Flow`] says.
+//!
+//! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
+
+mod barrier;
+mod blackboard;
+mod cache;
+mod close;
+mod delegate;
+mod refuse;
+mod serve;
+mod settle;
+mod skip;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use self::barrier::Barrier;
+use self::cache::Collector;
+use crate::audit::{Account, Audit};
+use crate::error::RunError;
+use crate::event::{Delivery, Origin};
+use crate::lane::{Lane, Phase};
+use crate::map::SiteMap;
+use crate::mediator::{Group, Invoke, MediatorId};
+use crate::observer::Observer;
+use crate::scheduler::Scheduler;
+use crate::setup::Setup;
+use crate::site::{Point, Port, Site};
+use crate::transition::Trigger;
+use crate::value::Value;
+
+/// What the model does after a site.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Flow<V> {
+    /// Go on with this value.
+    Continue(V),
+    /// Do not compute the module; this is its output.
+    Skip(V),
+    /// Unwind: the run was stopped, or has failed. [`Interleaver::finish`] says which.
+    Halt,
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RunEnd {
+    /// The model finished.
+    Completed,
+    /// A mediator stopped it.
+    Stopped {
+        /// The mediator's name.
+        by: String,
+        /// The site at which it did; `None` before the model started.
+        at: Option<String>,
+    },
+}
+
+/// What a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How it ended.
+    pub result: Result<RunEnd, RunError>,
+    /// What each mediator asked for and got.
+    pub audit: Audit,
+}
+
+/// The mediators of one run, interleaved with a model.
+pub struct Interleaver<V> {
+    map: Arc<SiteMap>,
+    lanes: Vec<Lane<V>>,
+    batch: u32,
+    /// How often each point was passed, by [`Point::index`].
+    counts: Vec<u32>,
+    /// How many mediators and caches want each point, by [`Point::index`].
+    wanted: Vec<u32>,
+    scheduler: Box<dyn Scheduler>,
+    observer: Option<Box<dyn Observer<V>>>,
+    exchanges: u64,
+    /// How many sites were provided, and the end of the model, if it has come.
+    visits: u64,
+    /// The mediators that are to be stepped at the site at hand, in definition order.
+    ready: Vec<MediatorId>,
+    /// The mediators whose barrier has opened, and that have not gone on yet.
+    released: VecDeque<MediatorId>,
+    /// In the order of their names.
+    barriers: Vec<Barrier>,
+    blackboard: BTreeMap<Arc<str>, V>,
+    caches: Vec<Collector<V>>,
+    /// How many steps the run declares.
+    steps: Option<u32>,
+    halt: Option<Halt>,
+    /// Whether the model has finished, so that no site will be passed any more.
+    is_closing: bool,
+}
+
+/// Why the model must not go on.
+enum Halt {
+    Stopped {
+        by: MediatorId,
+        at: Option<Site>,
+    },
+    /// A mediator failed.
+    Failed,
+    /// A failure that is no single mediator's.
+    Broken(RunError),
+}
+
+/// One passing of a site.
+struct Visit<V> {
+    site: Site,
+    value: V,
+    skips: Vec<(MediatorId, V)>,
+}
+
+impl<V: Value> Interleaver<V> {
+    pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>) -> Self {
+        let points = setup.map.len() * Port::ALL.len();
+        let batch = groups.iter().map(rows_end).max().unwrap_or(0);
+        let lane = |(invoke, group): (Invoke<V>, Group)| {
+            let account = Account::new(invoke.name, invoke.optional);
+            Lane::new(account, group, invoke.mediator)
+        };
+        let lanes: Vec<_> = setup.invokes.into_iter().zip(groups).map(lane).collect();
+        Self {
+            ready: Vec::with_capacity(lanes.len()),
+            lanes,
+            batch,
+            counts: vec![0; points],
+            wanted: vec![0; points],
+            map: setup.map,
+            scheduler: setup.scheduler,
+            observer: setup.observer,
+            exchanges: 0,
+            visits: 0,
+            released: VecDeque::new(),
+            barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
+            blackboard: BTreeMap::new(),
+            caches: Vec::new(),
+            steps: setup.steps,
+            halt: None,
+            is_closing: false,
+        }
+    }
+
+    /// Counts a passing of `point`, and returns whether its value has to be [provided](Self::provide).
+    ///
+    /// This is all that happens at a hook for which nobody waits.
+    #[inline]
+    pub fn passes(&mut self, point: Point) -> bool {
+        let index = point.index();
+        debug_assert!(index < self.counts.len(), "a point of another model");
+        self.counts[index] += 1;
+        self.wanted[index] != 0
+    }
+
+    /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted the passing.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the point was never passed: a driver calls `passes` first.
+    pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
+        let passed = self.counts[point.index()];
+        let site = point.at(passed.checked_sub(1).expect("provide without passes"));
+        let _span = tracing::trace_span!("site", site = %self.map.site_name(site)).entered();
+        let mut visit = Visit {
+            site,
+            value,
+            skips: Vec::new(),
+        };
+        self.visits += 1;
+        self.gather(site);
+        while !self.has_failed()
+            && let Some(id) = self.next_up(site)
+        {
+            self.step(id, &mut visit);
+        }
+        self.conclude(visit)
+    }
+
+    /// Returns whether the model must not go on.
+    pub fn is_halted(&self) -> bool {
+        self.halt.is_some()
+    }
+
+    /// Returns how often `point` was passed so far.
+    pub fn passed(&self, point: Point) -> u32 {
+        self.counts[point.index()]
+    }
+
+    /// Returns how many exchanges there were so far.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanges
+    }
+
+    /// Returns the sites of the model.
+    pub fn map(&self) -> &Arc<SiteMap> {
+        &self.map
+    }
+
+    pub(crate) fn start(&mut self) {
+        for index in 0..self.lanes.len() {
+            let id = MediatorId(index as u32);
+            if let Phase::Registered(mediator) = self.lane(id).on(Trigger::Start, Phase::Running) {
+                let step = self.resume(id, mediator, Delivery::Start, &Origin::Unknown);
+                self.settle(id, step, None);
+            }
+            self.release_between_sites();
+        }
+    }
+
+    /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
+    fn next_up(&mut self, site: Site) -> Option<MediatorId> {
+        if let Some(id) = self.release_next(Some(site)) {
+            return Some(id);
+        }
+        if self.ready.is_empty() {
+            return None;
+        }
+        let choice = self.scheduler.choose(site, &self.ready);
+        assert!(
+            choice < self.ready.len(),
+            "the scheduler chose a mediator that is not ready"
+        );
+        Some(self.ready.remove(choice))
+    }
+
+    /// Notes who waits for `site`.
+    fn gather(&mut self, site: Site) {
+        let lanes = self.lanes.iter().enumerate();
+        let waiting = lanes.filter(|(_, lane)| lane.waits_for(site));
+        self.ready.clear();
+        self.ready
+            .extend(waiting.map(|(index, _)| MediatorId(index as u32)));
+    }
+
+    /// Says what the model does after a site, and lets the caches see what it goes on with.
+    fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
+        let Visit { site, value, skips } = visit;
+        let output = match skips.is_empty() || self.is_halted() {
+            true => None,
+            false => match self.join_skips(site, skips) {
+                Ok(output) => Some(output),
+                Err(error) => {
+                    self.halt = Some(Halt::Broken(error));
+                    None
+                }
+            },
+        };
+        if !self.caches.is_empty() && !self.has_failed() {
+            self.collect(site, &value);
+        }
+        match output {
+            _ if self.is_halted() => Flow::Halt,
+            Some(output) => Flow::Skip(output),
+            None => Flow::Continue(value),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.halt, Some(Halt::Failed | Halt::Broken(_)))
+    }
+
+    fn lane(&mut self, id: MediatorId) -> &mut Lane<V> {
+        &mut self.lanes[id.0 as usize]
+    }
+}
+
+fn rows_end(group: &Group) -> u32 {
+    match group {
+        Group::Rows(rows) => rows.end(),
+        Group::Whole => 0,
+    }
+}

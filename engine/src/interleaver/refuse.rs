@@ -1,0 +1,156 @@
+//! What cannot be served, and why.
+
+use super::settle::restless;
+use super::{Halt, Interleaver};
+use crate::audit::Refusal;
+use crate::event::{Delivery, Event, Origin, Request, Step, Target};
+use crate::fault::Fault;
+use crate::mediator::{Mediator, MediatorId};
+use crate::observer::{Asked, Outcome};
+use crate::site::{Point, Site};
+use crate::value::Value;
+
+/// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
+pub(super) const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
+
+/// How many iterations of a point, or nearest sites, the hint of a fault names.
+const HINT_MAX: usize = 3;
+
+impl<V: Value> Interleaver<V> {
+    /// Refuses a request for a site that will not be passed, and returns what the mediator does then.
+    #[cold]
+    pub(super) fn turn_down(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Step<V> {
+        // Before the nearest names are looked for.
+        if self.is_weary(id) {
+            return restless(REFUSALS_PER_VISIT_MAX, origin);
+        }
+        let target = request.target().expect("a request for a site");
+        let fault = self.not_awaited(id, target, at);
+        let asked = match &fault {
+            Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
+            _ => Asked::Site(self.site_of(id, target)),
+        };
+        self.refused(id, request.event(), asked, at, &fault, &origin);
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
+    }
+
+    /// Refuses a request that is for no site, and returns what the mediator does then.
+    #[cold]
+    pub(super) fn decline(
+        &mut self,
+        id: MediatorId,
+        (event, asked, fault): (Event, Asked<'_>, Fault),
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Step<V> {
+        if self.is_weary(id) {
+            return restless(REFUSALS_PER_VISIT_MAX, origin);
+        }
+        self.refused(id, event, asked, at, &fault, &origin);
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
+    }
+
+    /// Counts a refusal, and returns whether there were too many at this visit.
+    pub(super) fn is_weary(&mut self, id: MediatorId) -> bool {
+        let patience = self.patience(id);
+        patience.refusals += 1;
+        patience.refusals > REFUSALS_PER_VISIT_MAX
+    }
+
+    /// Says why nobody can wait for `target`.
+    fn not_awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Fault {
+        let site = match target {
+            Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
+            Target::Point { point, .. } => return self.unknown(self.name_of(*point)),
+            Target::Unknown(name) => return self.unknown(name.to_string()),
+        };
+        match self.counts[site.point.index()] > site.iteration {
+            true => Fault::OutOfOrder {
+                asked: self.map.site_name(site),
+                at: at.map(|at| self.map.site_name(at)),
+            },
+            false => self.not_provided(site),
+        }
+    }
+
+    /// Returns the text of a point that the map may not have.
+    pub(super) fn name_of(&self, point: Point) -> String {
+        match (point.path.0 as usize) < self.map.len() {
+            true => self.map.point_name(point),
+            false => format!("path {} of another model, {}", point.path.0, point.port),
+        }
+    }
+
+    pub(super) fn unknown(&self, asked: String) -> Fault {
+        let nearest = self.map.nearest(&asked);
+        Fault::UnknownSite { asked, nearest }
+    }
+
+    pub(super) fn not_provided(&self, site: Site) -> Fault {
+        let stopped_by = match self.halt {
+            Some(Halt::Stopped { by, at }) => {
+                let name = self.lanes[by.0 as usize].account.name.clone();
+                Some((name, at.map(|at| self.map.site_name(at))))
+            }
+            _ => None,
+        };
+        Fault::NotProvided {
+            asked: self.map.site_name(site),
+            stopped_by,
+            hint: self.passed_like(site),
+        }
+    }
+
+    /// Returns the last passing of the point, or else the passed sites with the most similar names.
+    pub(super) fn passed_like(&self, site: Site) -> Vec<String> {
+        let passed = |point: Point| {
+            self.counts[point.index()]
+                .checked_sub(1)
+                .map(|last| point.at(last))
+        };
+        if let Some(last) = passed(site.point) {
+            return vec![self.map.site_name(last)];
+        }
+        let asked = self.map.site_name(site);
+        let sites = self.map.points().filter_map(passed);
+        let mut names: Vec<(usize, String)> = sites
+            .map(|site| self.map.site_name(site))
+            .map(|name| (strsim::damerau_levenshtein(&asked, &name), name))
+            .collect();
+        names.sort();
+        names.truncate(HINT_MAX);
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        id: MediatorId,
+        event: Event,
+        asked: Asked<'_>,
+        at: Option<Site>,
+        fault: &Fault,
+        origin: &Origin,
+    ) {
+        let map = self.map.clone();
+        let refusal = || Refusal {
+            event,
+            site: match asked {
+                Asked::Site(site) => map.site_name(site),
+                Asked::Unknown(name) | Asked::Name(name) => name.to_owned(),
+                Asked::Iteration(iteration) => format!("iteration {iteration}"),
+            },
+            code: Some(fault.code()),
+            origin: origin.clone(),
+        };
+        self.lane(id).account.refuse(refusal, event);
+        self.observe(id, event, Some(asked), at, Outcome::Refused(fault), origin);
+    }
+}

@@ -1,0 +1,155 @@
+//! At a site: reads, swaps and skips.
+
+use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
+use super::{Interleaver, Visit};
+use crate::event::{Delivery, Event, Origin, Request};
+use crate::fault::Fault;
+use crate::mediator::{Group, MediatorId};
+use crate::observer::{Asked, Outcome};
+use crate::site::Site;
+use crate::transition::Trigger;
+use crate::value::{Misfit, Rows, Value};
+
+impl<V: Value> Interleaver<V> {
+    /// Steps a mediator until its request is for another site, or it is retired.
+    pub(super) fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
+        let at = Some(visit.site);
+        while self.lanes[id.0 as usize].waits_for(visit.site)
+            && let Some(waiting) = self.unpark(id, Trigger::Serve)
+        {
+            let step = match self.is_restless(id) {
+                true => restless(REQUESTS_PER_VISIT_MAX, waiting.origin),
+                false => {
+                    let delivery = self.answer(id, waiting.request, &waiting.origin, visit);
+                    self.resume(id, waiting.rest, delivery, &waiting.origin)
+                }
+            };
+            self.settle(id, step, at);
+        }
+    }
+
+    /// Serves one request at its own site.
+    pub(super) fn answer(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: &Origin,
+        visit: &mut Visit<V>,
+    ) -> Delivery<V> {
+        let event = request.event();
+        let at = Some(visit.site);
+        let asked = Asked::Site(visit.site);
+        match self.perform(id, request, visit) {
+            Ok(value) => {
+                self.lane(id).account.serve(event);
+                self.observe(
+                    id,
+                    event,
+                    Some(asked),
+                    at,
+                    Outcome::Served(Some(&value)),
+                    origin,
+                );
+                match event {
+                    Event::Value => Delivery::Value(value),
+                    _ => Delivery::Done,
+                }
+            }
+            Err(fault) => {
+                self.refused(id, event, asked, at, &fault, origin);
+                Delivery::Refused(fault)
+            }
+        }
+    }
+
+    /// Does what a request asks for, and returns the value that was exchanged.
+    pub(super) fn perform(
+        &self,
+        id: MediatorId,
+        request: Request<V>,
+        visit: &mut Visit<V>,
+    ) -> Result<V, Fault> {
+        match request {
+            Request::Value { .. } => Ok(self.read(id, visit)),
+            Request::Swap { value, reshape, .. } => {
+                self.swap(id, visit, value.clone(), reshape)?;
+                Ok(value)
+            }
+            Request::Skip { value, .. } => {
+                self.check_skippable(visit.site)?;
+                visit.skips.retain(|(skipping, _)| *skipping != id);
+                visit.skips.push((id, value.clone()));
+                Ok(value)
+            }
+            Request::Register { .. }
+            | Request::Barrier { .. }
+            | Request::Put { .. }
+            | Request::Get { .. } => unreachable!("these wait for no site"),
+        }
+    }
+
+    pub(super) fn read(&self, id: MediatorId, visit: &Visit<V>) -> V {
+        match self.shared_rows(id) {
+            None => visit.value.clone(),
+            Some(rows) => {
+                let layout = self.map.layout(visit.site.point);
+                visit.value.rows(rows, self.batch, layout)
+            }
+        }
+    }
+
+    pub(super) fn swap(
+        &self,
+        id: MediatorId,
+        visit: &mut Visit<V>,
+        part: V,
+        reshape: bool,
+    ) -> Result<(), Fault> {
+        let site = || self.map.site_name(visit.site);
+        let misfit = |misfit: Misfit| Fault::Misfit {
+            site: site(),
+            misfit,
+        };
+        if reshape {
+            self.check_owner(id, visit.site)?;
+            visit.value = part;
+            return Ok(());
+        }
+        visit.value = match self.shared_rows(id) {
+            None => {
+                visit.value.fits(&part).map_err(misfit)?;
+                part
+            }
+            Some(rows) => {
+                let layout = self.map.layout(visit.site.point);
+                let spliced = visit.value.splice(rows, self.batch, layout, part);
+                spliced.map_err(misfit)?
+            }
+        };
+        Ok(())
+    }
+
+    /// Checks that no other mediator has rows in the batch, whose shape would change under it.
+    pub(super) fn check_owner(&self, id: MediatorId, site: Site) -> Result<(), Fault> {
+        let rows = match self.lanes[id.0 as usize].group {
+            Group::Rows(rows) => rows.count,
+            Group::Whole => 0,
+        };
+        match rows == self.batch {
+            true => Ok(()),
+            false => Err(Fault::NotOwner {
+                site: self.map.site_name(site),
+                rows,
+                batch: self.batch,
+            }),
+        }
+    }
+
+    /// Returns a mediator's rows, unless it sees all of them.
+    pub(super) fn shared_rows(&self, id: MediatorId) -> Option<Rows> {
+        match self.lanes[id.0 as usize].group {
+            Group::Rows(rows) if !rows.is_whole(self.batch) => Some(rows),
+            Group::Rows(_) | Group::Whole => None,
+        }
+    }
+}

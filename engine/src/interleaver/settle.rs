@@ -1,0 +1,271 @@
+//! Between sites: what a mediator says next, until it waits or is retired.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Halt, Interleaver};
+use crate::cx::panic_message;
+use crate::event::{Delivery, Event, Origin, Request, Step, Target};
+use crate::fault::Fault;
+use crate::lane::{Failed, Patience, Phase, Waiting};
+use crate::mediator::{Mediator, MediatorId};
+use crate::observer::{Asked, Exchange, Outcome};
+use crate::site::Site;
+use crate::transition::{State, Trigger};
+use crate::value::Value;
+
+/// How many requests a mediator may make without letting the model go on.
+pub(super) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
+
+impl<V: Value> Interleaver<V> {
+    /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is retired.
+    pub(super) fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
+        while let Some(next) = self.advance(id, step, at) {
+            step = next;
+        }
+    }
+
+    /// Takes one step; returns the one after it, unless the mediator waits or is retired.
+    fn advance(&mut self, id: MediatorId, step: Step<V>, at: Option<Site>) -> Option<Step<V>> {
+        match step {
+            Step::Ask {
+                request,
+                origin,
+                rest,
+            } => match request.target() {
+                Some(target) => match self.awaited(id, target, at) {
+                    Some(site) => {
+                        let waiting = Waiting {
+                            request,
+                            site,
+                            origin,
+                            rest,
+                        };
+                        self.park(id, waiting);
+                        None
+                    }
+                    None => Some(self.turn_down(id, request, origin, rest, at)),
+                },
+                None => self.ask_of_run(id, request, origin, rest, at),
+            },
+            Step::Next { by, rest } => Some(self.next(id, by, rest)),
+            Step::Cache {
+                spec,
+                into,
+                origin,
+                rest,
+            } => Some(self.cache(id, (spec, into), origin, rest, at)),
+            Step::Stop { origin } => {
+                self.stop(id, at, &origin);
+                None
+            }
+            Step::End => self.end(id, at),
+            Step::Fail { fault, origin } => self.fail(id, at, fault, origin),
+        }
+    }
+
+    /// Does what is asked for at no site: of other mediators, of the blackboard.
+    fn ask_of_run(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Option<Step<V>> {
+        if self.is_restless(id) {
+            return Some(restless(REQUESTS_PER_VISIT_MAX, origin));
+        }
+        match request {
+            Request::Register {
+                child,
+                iteration,
+                round,
+            } => Some(self.register(id, (child, iteration, round), origin, rest, at)),
+            Request::Barrier { name } => self.arrive(id, name, origin, rest, at),
+            Request::Put { name, value } => Some(self.put(id, (name, value), origin, rest, at)),
+            Request::Get { name } => Some(self.get(id, &name, origin, rest, at)),
+            Request::Value { .. } | Request::Swap { .. } | Request::Skip { .. } => {
+                unreachable!("these have a target")
+            }
+        }
+    }
+
+    /// Advances a mediator's own iteration.
+    fn next(&mut self, id: MediatorId, by: u32, rest: Box<dyn Mediator<V>>) -> Step<V> {
+        if self.is_restless(id) {
+            return restless(REQUESTS_PER_VISIT_MAX, Origin::Unknown);
+        }
+        let lane = self.lane(id);
+        lane.iteration = lane.iteration.saturating_add(by);
+        self.resume(id, rest, Delivery::Done, &Origin::Unknown)
+    }
+
+    /// Returns the site that a request waits for, if it can still be passed or is at hand.
+    fn awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Option<Site> {
+        let site = match target {
+            Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
+            Target::Point { .. } | Target::Unknown(_) => return None,
+        };
+        let is_ahead = self.counts[site.point.index()] <= site.iteration && !self.is_closing;
+        (is_ahead || at == Some(site)).then_some(site)
+    }
+
+    /// Returns the site that a request of a known target waits for.
+    pub(super) fn site_of(&self, id: MediatorId, target: &Target) -> Site {
+        match target {
+            Target::Point { point, iteration } => {
+                let own = self.lanes[id.0 as usize].iteration;
+                point.at(iteration.unwrap_or(own))
+            }
+            Target::Unknown(name) => unreachable!("`{name}` has been refused"),
+        }
+    }
+
+    fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
+        self.wanted[waiting.site.point.index()] += 1;
+        self.lane(id).on(Trigger::Ask, Phase::Waiting(waiting));
+    }
+
+    pub(super) fn unpark(&mut self, id: MediatorId, trigger: Trigger) -> Option<Waiting<V>> {
+        if self.lanes[id.0 as usize].state() != State::Waiting {
+            return None;
+        }
+        match self.lane(id).on(trigger, Phase::Running) {
+            Phase::Waiting(waiting) => {
+                self.wanted[waiting.site.point.index()] -= 1;
+                Some(waiting)
+            }
+            _ => unreachable!("the state was looked at"),
+        }
+    }
+
+    /// Counts a request, and returns whether the mediator has made too many without letting the model go on.
+    pub(super) fn is_restless(&mut self, id: MediatorId) -> bool {
+        let patience = self.patience(id);
+        patience.requests += 1;
+        patience.requests > REQUESTS_PER_VISIT_MAX
+    }
+
+    /// Returns what a mediator has done at the visit at hand.
+    pub(super) fn patience(&mut self, id: MediatorId) -> &mut Patience {
+        let visit = self.visits;
+        let patience = &mut self.lane(id).patience;
+        if patience.visit != visit {
+            *patience = Patience {
+                visit,
+                ..Patience::default()
+            };
+        }
+        patience
+    }
+
+    /// Lets a mediator run to its next step; `origin` is that of the request which is answered.
+    pub(super) fn resume(
+        &mut self,
+        id: MediatorId,
+        mediator: Box<dyn Mediator<V>>,
+        delivery: Delivery<V>,
+        origin: &Origin,
+    ) -> Step<V> {
+        let name = self.lanes[id.0 as usize].account.name.as_str();
+        let _span = tracing::trace_span!("mediator", name).entered();
+        // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
+        let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
+        resumed.unwrap_or_else(|payload| Step::Fail {
+            fault: Fault::Panicked(panic_message(&*payload)),
+            origin: origin.clone(),
+        })
+    }
+
+    /// Retires a mediator that is done; if it is a child, its parent goes on at the same site.
+    fn end(&mut self, id: MediatorId, at: Option<Site>) -> Option<Step<V>> {
+        let is_child = !self.lane(id).parents.is_empty();
+        if !is_child {
+            self.lane(id).on(Trigger::End, Phase::Ended);
+        }
+        self.lane(id).account.serve(Event::End);
+        let outcome = Outcome::Served(None);
+        self.observe(id, Event::End, None, at, outcome, &Origin::Unknown);
+        match is_child {
+            true => Some(self.hand_back(id)),
+            false => {
+                self.check_circle();
+                None
+            }
+        }
+    }
+
+    fn stop(&mut self, id: MediatorId, at: Option<Site>, origin: &Origin) {
+        let lane = self.lane(id);
+        lane.on(Trigger::Stop, Phase::Stopped);
+        lane.retire_parents(Trigger::Stop, State::Stopped);
+        lane.account.serve(Event::Stop);
+        self.observe(id, Event::Stop, None, at, Outcome::Served(None), origin);
+        if self.halt.is_none() && !self.is_closing {
+            self.halt = Some(Halt::Stopped { by: id, at });
+        }
+    }
+
+    /// Fails a mediator's invoke, unless the fault says that an iteration never came, which ends its loop.
+    fn fail(
+        &mut self,
+        id: MediatorId,
+        at: Option<Site>,
+        fault: Fault,
+        origin: Origin,
+    ) -> Option<Step<V>> {
+        let origin = self.known_origin(id, origin);
+        self.lane(id).account.serve(Event::Exception);
+        let outcome = Outcome::Failed(&fault);
+        self.observe(id, Event::Exception, None, at, outcome, &origin);
+        if let Some(step) = self.end_loop(id, &fault) {
+            return Some(step);
+        }
+        let failed = Box::new(Failed { fault, at, origin });
+        let lane = self.lane(id);
+        lane.on(Trigger::Exception, Phase::Failed(failed));
+        lane.retire_parents(Trigger::Exception, State::Failed);
+        if !self.is_closing {
+            self.halt = Some(Halt::Failed);
+        }
+        None
+    }
+
+    /// A child that has not asked for anything failed where it was registered.
+    fn known_origin(&self, id: MediatorId, origin: Origin) -> Origin {
+        let parents = self.lanes[id.0 as usize].parents.iter().rev();
+        let mut origins = std::iter::once(&origin).chain(parents.map(|parent| &parent.origin));
+        let known = origins.find(|origin| **origin != Origin::Unknown);
+        known.cloned().unwrap_or_default()
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        mediator: MediatorId,
+        event: Event,
+        asked: Option<Asked<'_>>,
+        at: Option<Site>,
+        outcome: Outcome<'_, V>,
+        origin: &Origin,
+    ) {
+        let index = self.exchanges;
+        self.exchanges += 1;
+        if let Some(observer) = &mut self.observer {
+            observer.exchange(&Exchange {
+                index,
+                mediator,
+                event,
+                asked,
+                at,
+                outcome,
+                origin,
+            });
+        }
+    }
+}
+
+/// Says that a mediator would never let the model go on.
+pub(super) fn restless<V>(limit: u32, origin: Origin) -> Step<V> {
+    let fault = Fault::Restless { limit };
+    Step::Fail { fault, origin }
+}

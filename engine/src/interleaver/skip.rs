@@ -1,0 +1,73 @@
+//! Modules that are not computed.
+
+use super::Interleaver;
+use crate::error::RunError;
+use crate::fault::Fault;
+use crate::mediator::{Group, MediatorId};
+use crate::site::{Point, Port, Site};
+use crate::value::Value;
+
+impl<V: Value> Interleaver<V> {
+    pub(super) fn check_skippable(&self, site: Site) -> Result<(), Fault> {
+        let output = Point::new(site.point.path, Port::Output);
+        if site.point.port == Port::Input && self.map.has(output) {
+            return Ok(());
+        }
+        let mut inputs = self.map.points().filter(|point| point.port == Port::Input);
+        let example = inputs.next().map(|point| self.map.point_name(point));
+        Err(Fault::NotSkippable {
+            site: self.map.site_name(site),
+            example: example.unwrap_or_else(|| "input".to_owned()),
+        })
+    }
+
+    /// Makes one output of the replacements of all invokes.
+    ///
+    /// A replacement by a mediator that sees the whole batch covers every row. It takes effect if no mediator owns rows,
+    /// or if all that do skip too; the last one wins.
+    pub(super) fn join_skips(
+        &self,
+        site: Site,
+        skips: Vec<(MediatorId, V)>,
+    ) -> Result<V, RunError> {
+        let name = |id: MediatorId| self.lanes[id.0 as usize].account.name.clone();
+        let skipping: Vec<String> = skips.iter().map(|(id, _)| name(*id)).collect();
+        let others: Vec<String> = self
+            .owners()
+            .filter(|owner| skips.iter().all(|(id, _)| id != owner))
+            .map(name)
+            .collect();
+        let site = self.map.site_name(site);
+        if !others.is_empty() {
+            return Err(RunError::PartialSkip {
+                site,
+                skipping,
+                others,
+            });
+        }
+        let is_whole = |(id, _): &(MediatorId, V)| self.shared_rows(*id).is_none();
+        if let Some(whole) = skips.iter().rposition(is_whole) {
+            return Ok(skips
+                .into_iter()
+                .nth(whole)
+                .map(|(_, value)| value)
+                .expect("found above"));
+        }
+        let mut parts = skips;
+        parts.sort_by_key(|(id, _)| *id);
+        let parts = parts.into_iter().map(|(_, value)| value).collect();
+        V::join(parts).map_err(|misfit| RunError::SkipMisfit {
+            site,
+            skipping,
+            misfit,
+        })
+    }
+
+    /// Iterates over the mediators that own rows of the batch.
+    pub(super) fn owners(&self) -> impl Iterator<Item = MediatorId> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .filter(|(_, lane)| matches!(lane.group, Group::Rows(rows) if rows.count > 0))
+            .map(|(index, _)| MediatorId(index as u32))
+    }
+}

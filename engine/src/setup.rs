@@ -1,0 +1,160 @@
+//! What a run is made of, before it starts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::cache::{CacheSpec, Cached};
+use crate::error::RunError;
+use crate::interleaver::Interleaver;
+use crate::map::SiteMap;
+use crate::mediator::{Group, Invoke, MediatorId};
+use crate::observer::Observer;
+use crate::scheduler::{InOrder, Scheduler};
+use crate::site::Point;
+use crate::value::{Rows, Value};
+
+/// The points of a cache, in order, whether they are listed, and where to collect them.
+type ResolvedCache<V> = (Vec<Point>, bool, Cached<V>);
+
+/// A run before it starts.
+pub struct Setup<V> {
+    pub(crate) map: Arc<SiteMap>,
+    pub(crate) invokes: Vec<Invoke<V>>,
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) observer: Option<Box<dyn Observer<V>>>,
+    pub(crate) barriers: Vec<(Arc<str>, u32)>,
+    pub(crate) steps: Option<u32>,
+    caches: Vec<(CacheSpec, Cached<V>)>,
+}
+
+impl<V: Value> Setup<V> {
+    /// Prepares a run of the model whose sites `map` lists.
+    pub fn new(map: Arc<SiteMap>) -> Self {
+        Self {
+            map,
+            invokes: Vec::new(),
+            scheduler: Box::new(InOrder),
+            observer: None,
+            barriers: Vec::new(),
+            steps: None,
+            caches: Vec::new(),
+        }
+    }
+
+    /// Adds a mediator; its number is its place in definition order.
+    pub fn invoke(&mut self, invoke: Invoke<V>) -> MediatorId {
+        let id = MediatorId(self.invokes.len() as u32);
+        self.invokes.push(invoke);
+        id
+    }
+
+    /// Chooses the order of mediators; the default is [`InOrder`].
+    pub fn scheduler(&mut self, scheduler: impl Scheduler + 'static) {
+        self.scheduler = Box::new(scheduler);
+    }
+
+    /// Lets `observer` see every exchange.
+    pub fn observer(&mut self, observer: impl Observer<V> + 'static) {
+        self.observer = Some(Box::new(observer));
+    }
+
+    /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
+    pub fn barrier(&mut self, name: &str, participants: u32) {
+        self.barriers.push((name.into(), participants));
+    }
+
+    /// Declares how many steps the run has, at which a loop without an upper bound ends.
+    pub fn steps(&mut self, steps: u32) {
+        self.steps = Some(steps);
+    }
+
+    /// Collects what modules take in or put out, of the whole batch, after the changes of all mediators.
+    pub fn cache(&mut self, spec: CacheSpec) -> Cached<V> {
+        let cached = Cached::new(self.map.clone());
+        self.caches.push((spec, cached.clone()));
+        cached
+    }
+
+    /// Returns the barriers with the numbers of their participants, in the order of their declaration.
+    pub fn barriers(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.barriers.iter().map(|(name, count)| (&**name, *count))
+    }
+
+    /// Returns how many steps the run declares.
+    pub const fn declared_steps(&self) -> Option<u32> {
+        self.steps
+    }
+
+    /// Returns the mediators, in definition order.
+    pub fn invokes(&self) -> &[Invoke<V>] {
+        &self.invokes
+    }
+
+    /// Returns what the journal calls the scheduler.
+    pub fn schedule(&self) -> String {
+        self.scheduler.describe()
+    }
+
+    /// Returns the rows of each mediator, in definition order.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::BatchTooLarge`] if the rows cannot be counted in 32 bits.
+    pub fn groups(&self) -> Result<Vec<Group>, RunError> {
+        let mut start = 0u32;
+        let group = |invoke: &Invoke<V>| match invoke.rows {
+            None => Ok(Group::Whole),
+            Some(count) => {
+                let rows = Rows { start, count };
+                start = start.checked_add(count).ok_or(RunError::BatchTooLarge)?;
+                Ok(Group::Rows(rows))
+            }
+        };
+        self.invokes.iter().map(group).collect()
+    }
+
+    /// Starts every mediator in definition order, and runs each to its first request.
+    ///
+    /// If [`Interleaver::is_halted`] says so afterwards, the model must not run.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`] and
+    /// [`RunError::UnknownCached`]; nothing has been started then.
+    pub fn start(mut self) -> Result<Interleaver<V>, RunError> {
+        let groups = self.groups()?;
+        let names = self.invokes.iter().map(|invoke| &*invoke.name);
+        if let Some(twin) = twin(names) {
+            return Err(RunError::DuplicateName(twin.to_owned()));
+        }
+        if let Some(twin) = twin(self.barriers.iter().map(|(name, _)| &**name)) {
+            return Err(RunError::DuplicateBarrier(twin.to_owned()));
+        }
+        self.barriers.sort();
+        let caches = self.resolve_caches()?;
+        let mut interleaver = Interleaver::new(self, groups);
+        for (points, is_listed, into) in caches {
+            interleaver.add_cache(None, points, is_listed, into);
+        }
+        interleaver.start();
+        Ok(interleaver)
+    }
+
+    fn resolve_caches(&mut self) -> Result<Vec<ResolvedCache<V>>, RunError> {
+        let map = &self.map;
+        let resolve = |(spec, into): (CacheSpec, Cached<V>)| match spec.points(map) {
+            Ok(points) => Ok((points, spec.is_listed(), into)),
+            Err(asked) => {
+                let nearest = map.nearest(&asked);
+                Err(RunError::UnknownCached { asked, nearest })
+            }
+        };
+        self.caches.drain(..).map(resolve).collect()
+    }
+}
+
+/// Returns a name that occurs twice.
+fn twin<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = BTreeSet::new();
+    names.find(|&name| !seen.insert(name))
+}
