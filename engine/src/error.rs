@@ -3,6 +3,7 @@
 use crate::code::{AtFault, Code};
 use crate::event::Origin;
 use crate::fault::{self, Fault};
+use crate::program;
 use crate::value::Misfit;
 
 /// The reason why a run failed.
@@ -183,7 +184,7 @@ pub(crate) const CODES: &[Code] = &[
 
 /// Every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
-    fault::CODES.iter().chain(CODES)
+    fault::CODES.iter().chain(CODES).chain(program::CODES)
 }
 
 fn failures(failures: &[Failure]) -> String {

@@ -1,6 +1,7 @@
 //! Why a mediator's request was refused, or why the mediator failed.
 
 use crate::code::{AtFault, Code};
+use crate::program::ProgramFault;
 use crate::value::Misfit;
 
 /// How many names a message lists.
@@ -144,6 +145,9 @@ pub enum Fault {
         /// The points, such as `layers.3.output`.
         passed: Vec<String>,
     },
+    /// A mediator that is a program cannot go on.
+    #[error("{0}")]
+    Program(#[from] ProgramFault),
 }
 
 impl Fault {
@@ -172,6 +176,7 @@ impl Fault {
             Self::UnknownBarrier { .. } => "E015",
             Self::NotShared { .. } => "E016",
             Self::LateCache { .. } => "E017",
+            Self::Program(_) => "E103",
         }
     }
 }

@@ -59,6 +59,7 @@ mod lane;
 mod map;
 mod mediator;
 mod observer;
+pub mod program;
 mod scheduler;
 mod setup;
 mod site;

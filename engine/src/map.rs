@@ -185,6 +185,11 @@ impl SiteMap {
         nearest_of(name, candidates)
     }
 
+    /// Iterates over every path, in the order in which they were added.
+    pub fn paths(&self) -> impl Iterator<Item = &str> + '_ {
+        self.paths.iter().map(|entry| &*entry.path)
+    }
+
     fn intern(&mut self, path: &str) -> PathId {
         if let Some(id) = self.path(path) {
             return id;

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "support/as_program.rs"]
+mod as_program;
 #[path = "support/generate.rs"]
 mod generate;
 #[path = "support/programs.rs"]
@@ -155,6 +157,7 @@ fn agree(cases_max: u32) {
         let reference = judge(&case);
         prop_assert_eq!(&engine(&case, Style::Machine), &reference);
         prop_assert_eq!(&engine(&case, Style::Async), &reference);
+        prop_assert_eq!(&engine(&case, Style::Program), &reference);
         Ok(())
     };
     if let Err(error) = TestRunner::new(config(cases_max)).run(&cases(), law) {
@@ -299,11 +302,15 @@ proptest! {
     }
 
     #[test]
-    fn r80_an_async_mediator_is_a_hand_written_machine(case in cases()) {
+    fn r80_an_async_mediator_and_a_program_are_a_hand_written_machine(case in cases()) {
         let (machine, asynchronous) = (case.run(Style::Machine), case.run(Style::Async));
-        prop_assert_eq!(machine.log, asynchronous.log);
-        prop_assert_eq!(machine.output, asynchronous.output);
-        prop_assert_eq!(machine.sites, asynchronous.sites);
+        let program = case.run(Style::Program);
+        prop_assert_eq!(&machine.log, &asynchronous.log);
+        prop_assert_eq!(&machine.output, &asynchronous.output);
+        prop_assert_eq!(&machine.sites, &asynchronous.sites);
+        prop_assert_eq!(machine.log, program.log);
+        prop_assert_eq!(machine.output, program.output);
+        prop_assert_eq!(machine.sites, program.sites);
     }
 
     #[test]
@@ -438,7 +445,8 @@ proptest! {
         let alive = Rc::new(Cell::new(0));
         let mut trial = Trial::of(&case.model);
         for index in 0..case.programs.len() {
-            trial.invoke(case.guarded(index, Style::Async, &alive));
+            let style = if index % 2 == 0 { Style::Async } else { Style::Program };
+            trial.invoke(case.guarded(index, style, &alive));
         }
         let mut run = trial.into_setup().start().unwrap();
         let mut left = sites;

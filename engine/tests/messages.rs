@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
 
 use interloom_engine::array::Array;
+use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
     CacheSpec, Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, Round, RunError, Setup, codes,
     mediator,
@@ -542,8 +543,47 @@ fn every_code() -> Vec<&'static str> {
             nearest: Vec::new(),
         },
     ];
+    let at = || Place {
+        file: None,
+        line: None,
+        step: 1,
+    };
+    let (name, nearest) = (String::new(), Vec::<String>::new());
+    let programs = [
+        ProgramError::TooDeep { at: at() },
+        ProgramError::TooLarge { at: at() },
+        ProgramError::UnknownModule {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnknownSite {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnsetVariable {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnknownBarrier {
+            at: at(),
+            name: name.clone(),
+            nearest: nearest.clone(),
+        },
+        ProgramError::UnknownGiven {
+            at: at(),
+            name,
+            nearest,
+        },
+    ];
     let faults = faults.iter().map(Fault::code);
-    faults.chain(errors.iter().map(RunError::code)).collect()
+    let mut codes: Vec<_> = faults.chain(errors.iter().map(RunError::code)).collect();
+    codes.extend(programs.iter().map(ProgramError::code));
+    codes.push(Fault::Program(ProgramFault::Unset(String::new())).code());
+    codes.sort_unstable();
+    codes
 }
 
 #[test]

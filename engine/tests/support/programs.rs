@@ -10,6 +10,7 @@ use interloom_engine::{
     Target, mediator,
 };
 
+use crate::as_program;
 use crate::support::{Model, Ran, Trial};
 
 /// How many numbers a row of the model's input has.
@@ -156,6 +157,8 @@ pub(crate) struct Case {
 pub(crate) enum Style {
     Machine,
     Async,
+    /// As a program of the engine.
+    Program,
 }
 
 impl Case {
@@ -201,12 +204,17 @@ impl Case {
         alive: &Rc<Cell<u32>>,
     ) -> Invoke<Array> {
         let program = &self.programs[index];
-        let register = Rc::new(RefCell::new(self.register_of(program)));
+        let zeros = self.register_of(program);
+        let register = Rc::new(RefCell::new(zeros.clone()));
         let lines: Rc<[Line]> = program.lines.clone().into();
         let name = format!("m{index}");
         let alive = Alive::new(alive);
         let invoke = match style {
             Style::Machine => Invoke::new(name, Interpreter::new(lines, 0, register, alive)),
+            Style::Program => {
+                let map = &self.model.map;
+                Invoke::new(name, as_program::machine(&lines, zeros, map, alive))
+            }
             Style::Async => {
                 let run = move |cx| interpret(cx, lines, register, alive);
                 Invoke::new(name, mediator(self.model.map.clone(), run).0)

@@ -1,0 +1,389 @@
+//! What can be known about a program before it is run.
+
+use std::collections::BTreeSet;
+
+use super::error::{Place, ProgramError};
+use super::expr::{Condition, Expr};
+use super::step::{Action, Program, Step};
+use crate::map::{SiteMap, nearest_of};
+
+/// How many `try`, `if` and loops may stand inside one another.
+pub const BODIES_MAX: u32 = 8;
+
+/// How many expressions and conditions may stand inside one another.
+pub const DEPTH_MAX: u32 = 32;
+
+/// How many steps and expressions a program may have together.
+pub const SIZE_MAX: u32 = 1 << 16;
+
+/// What is known of the run that a program is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'k> {
+    map: &'k SiteMap,
+    givens: Option<&'k [&'k str]>,
+    barriers: Option<&'k [&'k str]>,
+}
+
+impl<'k> Known<'k> {
+    /// Knows the model's sites, and nothing about given values and barriers.
+    pub const fn of(map: &'k SiteMap) -> Self {
+        Self {
+            map,
+            givens: None,
+            barriers: None,
+        }
+    }
+
+    /// Knows the names of all values that the machine will be given.
+    pub const fn givens(mut self, names: &'k [&'k str]) -> Self {
+        self.givens = Some(names);
+        self
+    }
+
+    /// Knows the names of all barriers of the run.
+    pub const fn barriers(mut self, names: &'k [&'k str]) -> Self {
+        self.barriers = Some(names);
+        self
+    }
+}
+
+impl<'k> From<&'k SiteMap> for Known<'k> {
+    fn from(map: &'k SiteMap) -> Self {
+        Self::of(map)
+    }
+}
+
+impl Program {
+    /// Checks what can be known before the run: the limits, the names of sites, modules and given values, and that no
+    /// variable is used which cannot have a value by then.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong first, in the order of the steps; limits come before all else.
+    pub fn check<'k>(&self, known: impl Into<Known<'k>>) -> Result<(), ProgramError> {
+        check_limits(self)?;
+        let mut checker = Checker {
+            known: known.into(),
+            file: self.file.as_deref(),
+            set: BTreeSet::new(),
+            line: None,
+            step: 0,
+        };
+        checker.steps(&self.steps)
+    }
+}
+
+/// Checks how deep and how large a program is, going no deeper than the limit.
+pub(super) fn check_limits(program: &Program) -> Result<(), ProgramError> {
+    let mut meter = Meter {
+        file: program.file.as_deref(),
+        line: None,
+        step: 0,
+        size: 0,
+    };
+    meter.steps(&program.steps, 0)
+}
+
+struct Meter<'p> {
+    file: Option<&'p str>,
+    line: Option<u32>,
+    step: u32,
+    size: u32,
+}
+
+impl Meter<'_> {
+    fn steps(&mut self, steps: &[Step], bodies: u32) -> Result<(), ProgramError> {
+        for step in steps {
+            self.step += 1;
+            self.line = step.line;
+            self.count(bodies, BODIES_MAX)?;
+            match &step.action {
+                Action::Let { value, .. }
+                | Action::Write { value, .. }
+                | Action::Skip { value, .. }
+                | Action::Append { value, .. }
+                | Action::Put { value, .. } => self.expr(value, 1)?,
+                Action::Try { body, .. } | Action::Each { body, .. } => {
+                    self.steps(body, bodies + 1)?;
+                }
+                Action::If {
+                    condition,
+                    then,
+                    otherwise,
+                } => {
+                    self.condition(condition, 1)?;
+                    self.steps(then, bodies + 1)?;
+                    self.steps(otherwise, bodies + 1)?;
+                }
+                Action::Save { .. }
+                | Action::Stop
+                | Action::Raise { .. }
+                | Action::List { .. }
+                | Action::Next { .. }
+                | Action::Barrier { .. }
+                | Action::Cache { .. }
+                | Action::Mark { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Conditions and the expressions in them count together.
+    fn condition(&mut self, condition: &Condition, depth: u32) -> Result<(), ProgramError> {
+        self.count(depth, DEPTH_MAX)?;
+        match condition {
+            Condition::Compare { left, right, .. } => {
+                self.expr(left, depth + 1)?;
+                self.expr(right, depth + 1)
+            }
+            Condition::Not(condition) => self.condition(condition, depth + 1),
+            Condition::All(conditions) | Condition::Any(conditions) => {
+                let mut conditions = conditions.iter();
+                conditions.try_for_each(|condition| self.condition(condition, depth + 1))
+            }
+            Condition::IsSet(_) | Condition::Caught(_) => Ok(()),
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr, depth: u32) -> Result<(), ProgramError> {
+        self.count(depth, DEPTH_MAX)?;
+        let mut result = Ok(());
+        expr.each_operand(&mut |operand| {
+            if result.is_ok() {
+                result = self.expr(operand, depth + 1);
+            }
+        });
+        result
+    }
+
+    fn count(&mut self, depth: u32, depth_max: u32) -> Result<(), ProgramError> {
+        self.size += 1;
+        let at = || place(self.file, self.line, self.step);
+        if depth > depth_max {
+            return Err(ProgramError::TooDeep { at: at() });
+        }
+        match self.size > SIZE_MAX {
+            true => Err(ProgramError::TooLarge { at: at() }),
+            false => Ok(()),
+        }
+    }
+}
+
+struct Checker<'p> {
+    known: Known<'p>,
+    file: Option<&'p str>,
+    /// The variables and caught errors that may have a value by now.
+    set: BTreeSet<String>,
+    line: Option<u32>,
+    step: u32,
+}
+
+impl Checker<'_> {
+    fn steps(&mut self, steps: &[Step]) -> Result<(), ProgramError> {
+        for step in steps {
+            self.step += 1;
+            self.line = step.line;
+            self.action(&step.action)?;
+        }
+        Ok(())
+    }
+
+    fn action(&mut self, action: &Action) -> Result<(), ProgramError> {
+        match action {
+            Action::Let { variable, value } => {
+                self.expr(value)?;
+                self.set.insert(variable.clone());
+            }
+            Action::Save { variable } => self.variable(variable)?,
+            Action::Write { site, value, .. } | Action::Skip { site, value } => {
+                self.expr(value)?;
+                self.site(site)?;
+            }
+            Action::Try { body, error } => {
+                self.steps(body)?;
+                self.set.extend(error.clone());
+            }
+            Action::If {
+                condition,
+                then,
+                otherwise,
+            } => self.choose(condition, then, otherwise)?,
+            Action::List { variable } => {
+                self.set.insert(variable.clone());
+            }
+            Action::Append { list, value } => {
+                self.expr(value)?;
+                self.variable(list)?;
+            }
+            Action::Each { variable, body, .. } => {
+                // What one iteration sets, the next one has from its beginning.
+                self.set.insert(variable.clone());
+                may_set(body, &mut self.set);
+                self.steps(body)?;
+            }
+            Action::Barrier { name } => self.barrier(name)?,
+            Action::Put { value, .. } => self.expr(value)?,
+            Action::Cache { modules, side, .. } => {
+                let spec = side.of(modules.as_deref());
+                spec.points(self.known.map)
+                    .map_err(|name| self.unknown_site(&name))?;
+            }
+            Action::Stop | Action::Raise { .. } | Action::Mark { .. } | Action::Next { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// What only one branch sets is unset in the other.
+    fn choose(
+        &mut self,
+        condition: &Condition,
+        then: &[Step],
+        otherwise: &[Step],
+    ) -> Result<(), ProgramError> {
+        self.condition(condition)?;
+        let before = self.set.clone();
+        self.steps(then)?;
+        let after = std::mem::replace(&mut self.set, before);
+        self.steps(otherwise)?;
+        self.set.extend(after);
+        Ok(())
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Result<(), ProgramError> {
+        match condition {
+            Condition::Compare { left, right, .. } => {
+                self.expr(left)?;
+                self.expr(right)
+            }
+            Condition::Not(condition) => self.condition(condition),
+            Condition::All(conditions) | Condition::Any(conditions) => {
+                let mut conditions = conditions.iter();
+                conditions.try_for_each(|condition| self.condition(condition))
+            }
+            // These ask for what they do not know.
+            Condition::IsSet(_) => Ok(()),
+            Condition::Caught(error) => self.variable(error),
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Result<(), ProgramError> {
+        let mut result = Ok(());
+        expr.each_operand(&mut |operand| {
+            if result.is_ok() {
+                result = self.expr(operand);
+            }
+        });
+        result?;
+        match expr {
+            Expr::Var(name) => self.variable(name),
+            Expr::Given(name) => self.given(name),
+            Expr::Read(site) => self.site(site),
+            Expr::Module { path, .. } => self.module(path),
+            _ => Ok(()),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<(), ProgramError> {
+        match self.set.contains(name) {
+            true => Ok(()),
+            false => Err(ProgramError::UnsetVariable {
+                at: self.place(),
+                name: name.to_owned(),
+                nearest: nearest_of(name, self.set.iter().cloned()),
+            }),
+        }
+    }
+
+    fn given(&self, name: &str) -> Result<(), ProgramError> {
+        match self.known.givens {
+            Some(givens) if !givens.contains(&name) => Err(ProgramError::UnknownGiven {
+                at: self.place(),
+                name: name.to_owned(),
+                nearest: nearest_of(name, givens.iter().map(ToString::to_string)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn site(&self, name: &str) -> Result<(), ProgramError> {
+        match self.known.map.site(name) {
+            Some(_) => Ok(()),
+            None => Err(self.unknown_site(name)),
+        }
+    }
+
+    fn unknown_site(&self, name: &str) -> ProgramError {
+        ProgramError::UnknownSite {
+            at: self.place(),
+            name: name.to_owned(),
+            nearest: self.known.map.nearest(name),
+        }
+    }
+
+    fn barrier(&self, name: &str) -> Result<(), ProgramError> {
+        match self.known.barriers {
+            Some(barriers) if !barriers.contains(&name) => Err(ProgramError::UnknownBarrier {
+                at: self.place(),
+                name: name.to_owned(),
+                nearest: nearest_of(name, barriers.iter().map(ToString::to_string)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn module(&self, path: &str) -> Result<(), ProgramError> {
+        match self.known.map.path(path) {
+            Some(_) => Ok(()),
+            None => Err(ProgramError::UnknownModule {
+                at: self.place(),
+                name: path.to_owned(),
+                nearest: nearest_of(
+                    path,
+                    self.known
+                        .map
+                        .paths()
+                        .filter(|path| !path.is_empty())
+                        .map(str::to_owned),
+                ),
+            }),
+        }
+    }
+
+    fn place(&self) -> Place {
+        place(self.file, self.line, self.step)
+    }
+}
+
+/// Adds every variable and caught error that the steps may give a value.
+fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
+    for step in steps {
+        match &step.action {
+            Action::Let { variable, .. } | Action::List { variable } => {
+                set.insert(variable.clone());
+            }
+            Action::Try { body, error } => {
+                set.extend(error.clone());
+                may_set(body, set);
+            }
+            Action::If {
+                then, otherwise, ..
+            } => {
+                may_set(then, set);
+                may_set(otherwise, set);
+            }
+            Action::Each { variable, body, .. } => {
+                set.insert(variable.clone());
+                may_set(body, set);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn place(file: Option<&str>, line: Option<u32>, step: u32) -> Place {
+    Place {
+        file: file.map(str::to_owned),
+        line,
+        step,
+    }
+}

@@ -1,0 +1,386 @@
+//! From the tree that a program is to the flat code that a machine passes.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::expr::{Comparison, Condition, Expr, Item, Span};
+use super::operand::Arithmetic;
+use super::step::{Action, Over, Program, Step};
+use crate::cache::CacheSpec;
+use crate::cx::Locate;
+use crate::event::{Origin, Target};
+use crate::iterations::Iterations;
+use crate::map::SiteMap;
+
+/// A compiled program.
+pub(super) struct Code {
+    pub(super) instructions: Vec<Instruction>,
+    /// The line of each instruction.
+    pub(super) lines: Vec<Option<u32>>,
+    pub(super) file: Arc<str>,
+    /// The variables, by their slots.
+    pub(super) variables: Vec<String>,
+}
+
+impl Code {
+    pub(super) fn origin(&self, place: usize) -> Origin {
+        match self.lines.get(place).copied().flatten() {
+            Some(line) => Origin::Program {
+                file: self.file.clone(),
+                line,
+            },
+            None => Origin::Unknown,
+        }
+    }
+}
+
+/// What a machine does at once; values go over its stack.
+#[derive(Clone, Debug)]
+pub(super) enum Instruction {
+    Number(f64),
+    Load(usize),
+    Given(String),
+    Read(Target),
+    Arithmetic(Arithmetic),
+    ZerosLike,
+    Sum,
+    Mean,
+    ArgmaxLast,
+    Slice(Vec<Span>),
+    Patch(Vec<Span>),
+    Index(Item),
+    Replace(Item),
+    Tuple(usize),
+    Map(Vec<String>),
+    Module(String),
+    Compare(Comparison),
+    Not,
+    IsSet(usize),
+    Caught(String),
+    Store(usize),
+    Save(usize),
+    Get(Arc<str>),
+    Swap {
+        target: Target,
+        reshape: bool,
+    },
+    Skip(Target),
+    Stop,
+    Raise(String),
+    /// Enters a `try` that ends before the given place.
+    Try {
+        end: usize,
+        error: Option<String>,
+    },
+    LeaveTry,
+    Jump(usize),
+    JumpUnless(usize),
+    List(usize),
+    Append(usize),
+    Mark(String),
+    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the given place.
+    Each {
+        iterations: Iterations,
+        slot: usize,
+        end: usize,
+    },
+    /// Ends the child that runs the body of a loop.
+    EndEach,
+    Next(u32),
+    Barrier(Arc<str>),
+    Put(Arc<str>),
+    Cache {
+        name: String,
+        spec: CacheSpec,
+    },
+}
+
+/// Compiles a program whose limits have been checked.
+pub(super) fn compile(program: &Program, map: &SiteMap) -> Rc<Code> {
+    let mut compiler = Compiler {
+        map,
+        slots: BTreeMap::new(),
+        line: None,
+        code: Code {
+            instructions: Vec::new(),
+            lines: Vec::new(),
+            file: program.file.as_deref().unwrap_or("program").into(),
+            variables: Vec::new(),
+        },
+    };
+    compiler.steps(&program.steps);
+    Rc::new(compiler.code)
+}
+
+struct Compiler<'m> {
+    map: &'m SiteMap,
+    slots: BTreeMap<String, usize>,
+    line: Option<u32>,
+    code: Code,
+}
+
+impl Compiler<'_> {
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.line = step.line;
+            self.action(&step.action);
+        }
+    }
+
+    fn action(&mut self, action: &Action) {
+        match action {
+            Action::Let { variable, value } => {
+                self.expr(value);
+                let slot = self.slot(variable);
+                self.emit(Instruction::Store(slot));
+            }
+            Action::Save { variable } => {
+                let slot = self.slot(variable);
+                self.emit(Instruction::Save(slot));
+            }
+            Action::Write {
+                site,
+                value,
+                reshape,
+            } => {
+                self.expr(value);
+                let (target, reshape) = (self.target(site), *reshape);
+                self.emit(Instruction::Swap { target, reshape });
+            }
+            Action::Skip { site, value } => {
+                self.expr(value);
+                let target = self.target(site);
+                self.emit(Instruction::Skip(target));
+            }
+            Action::Stop => self.emit(Instruction::Stop),
+            Action::Raise { message } => self.emit(Instruction::Raise(message.clone())),
+            Action::Try { body, error } => self.attempt(body, error),
+            Action::If {
+                condition,
+                then,
+                otherwise,
+            } => self.choose(condition, then, otherwise),
+            Action::List { variable } => {
+                let slot = self.slot(variable);
+                self.emit(Instruction::List(slot));
+            }
+            Action::Append { list, value } => {
+                self.expr(value);
+                let slot = self.slot(list);
+                self.emit(Instruction::Append(slot));
+            }
+            Action::Mark { text } => self.emit(Instruction::Mark(text.clone())),
+            Action::Each {
+                iterations,
+                variable,
+                body,
+            } => self.each(iterations, variable, body),
+            Action::Next { by } => self.emit(Instruction::Next(*by)),
+            Action::Barrier { name } => self.emit(Instruction::Barrier(name.as_str().into())),
+            Action::Put { name, value } => {
+                self.expr(value);
+                self.emit(Instruction::Put(name.as_str().into()));
+            }
+            Action::Cache {
+                name,
+                modules,
+                side,
+            } => self.emit(Instruction::Cache {
+                name: name.clone(),
+                spec: side.of(modules.as_deref()),
+            }),
+        }
+    }
+
+    fn attempt(&mut self, body: &[Step], error: &Option<String>) {
+        let entry = self.place();
+        let error = error.clone();
+        self.emit(Instruction::Try { end: 0, error });
+        self.steps(body);
+        self.emit(Instruction::LeaveTry);
+        let here = self.place();
+        if let Instruction::Try { end, .. } = &mut self.code.instructions[entry] {
+            *end = here;
+        }
+    }
+
+    fn each(&mut self, iterations: &Over, variable: &str, body: &[Step]) {
+        let slot = self.slot(variable);
+        let entry = self.open(Instruction::Each {
+            iterations: iterations.iterations(),
+            slot,
+            end: 0,
+        });
+        self.steps(body);
+        self.emit(Instruction::EndEach);
+        let here = self.place();
+        if let Instruction::Each { end, .. } = &mut self.code.instructions[entry] {
+            *end = here;
+        }
+    }
+
+    fn choose(&mut self, condition: &Condition, then: &[Step], otherwise: &[Step]) {
+        self.condition(condition);
+        let unless = self.open(Instruction::JumpUnless(0));
+        self.steps(then);
+        if otherwise.is_empty() {
+            return self.close([unless]);
+        }
+        let over = self.open(Instruction::Jump(0));
+        self.close([unless]);
+        self.steps(otherwise);
+        self.close([over]);
+    }
+
+    fn condition(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Compare { left, is, right } => {
+                self.expr(left);
+                self.expr(right);
+                self.emit(Instruction::Compare(*is));
+            }
+            Condition::Not(condition) => {
+                self.condition(condition);
+                self.emit(Instruction::Not);
+            }
+            Condition::All(conditions) => self.all(conditions, false),
+            // One holds if it is not so that all do not.
+            Condition::Any(conditions) => {
+                self.all(conditions, true);
+                self.emit(Instruction::Not);
+            }
+            Condition::IsSet(variable) => {
+                let slot = self.slot(variable);
+                self.emit(Instruction::IsSet(slot));
+            }
+            Condition::Caught(error) => self.emit(Instruction::Caught(error.clone())),
+        }
+    }
+
+    /// Holds if all conditions do, or with `negated` if all do not; stops at the first that decides it.
+    fn all(&mut self, conditions: &[Condition], negated: bool) {
+        let mut exits = Vec::new();
+        for condition in conditions {
+            self.condition(condition);
+            if negated {
+                self.emit(Instruction::Not);
+            }
+            exits.push(self.open(Instruction::JumpUnless(0)));
+        }
+        self.emit(Instruction::Number(1.0));
+        let over = self.open(Instruction::Jump(0));
+        self.close(exits);
+        self.emit(Instruction::Number(0.0));
+        self.close([over]);
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Number(number) => self.emit(Instruction::Number(*number)),
+            Expr::Var(variable) => {
+                let slot = self.slot(variable);
+                self.emit(Instruction::Load(slot));
+            }
+            Expr::Given(name) => self.emit(Instruction::Given(name.clone())),
+            Expr::Read(site) => {
+                let target = self.target(site);
+                self.emit(Instruction::Read(target));
+            }
+            Expr::Get(name) => self.emit(Instruction::Get(name.as_str().into())),
+            Expr::Add(left, right) => self.arithmetic(Arithmetic::Add, left, right),
+            Expr::Sub(left, right) => self.arithmetic(Arithmetic::Sub, left, right),
+            Expr::Mul(left, right) => self.arithmetic(Arithmetic::Mul, left, right),
+            Expr::Div(left, right) => self.arithmetic(Arithmetic::Div, left, right),
+            // Values never change, so that one is as good as its copy.
+            Expr::Clone(value) => self.expr(value),
+            Expr::ZerosLike(value) => self.of([&**value], Instruction::ZerosLike),
+            Expr::Sum(value) => self.of([&**value], Instruction::Sum),
+            Expr::Mean(value) => self.of([&**value], Instruction::Mean),
+            Expr::ArgmaxLast(value) => self.of([&**value], Instruction::ArgmaxLast),
+            Expr::Slice { of, spans } => self.of([&**of], Instruction::Slice(spans.clone())),
+            Expr::Patch { of, spans, with } => {
+                self.of([&**of, &**with], Instruction::Patch(spans.clone()));
+            }
+            Expr::Index { of, item } => self.of([&**of], Instruction::Index(item.clone())),
+            Expr::Replace { of, item, with } => {
+                self.of([&**of, &**with], Instruction::Replace(item.clone()));
+            }
+            Expr::Tuple(items) => self.of(items, Instruction::Tuple(items.len())),
+            Expr::Map(items) => {
+                let names = items.keys().cloned().collect();
+                self.of(items.values(), Instruction::Map(names));
+            }
+            Expr::Module { path, input } => self.of([&**input], Instruction::Module(path.clone())),
+        }
+    }
+
+    fn arithmetic(&mut self, operation: Arithmetic, left: &Expr, right: &Expr) {
+        self.of([left, right], Instruction::Arithmetic(operation));
+    }
+
+    fn of<'e>(&mut self, operands: impl IntoIterator<Item = &'e Expr>, instruction: Instruction) {
+        for operand in operands {
+            self.expr(operand);
+        }
+        self.emit(instruction);
+    }
+
+    fn target(&self, site: &str) -> Target {
+        site.locate(self.map)
+    }
+
+    fn slot(&mut self, variable: &str) -> usize {
+        if let Some(&slot) = self.slots.get(variable) {
+            return slot;
+        }
+        let slot = self.code.variables.len();
+        self.slots.insert(variable.to_owned(), slot);
+        self.code.variables.push(variable.to_owned());
+        slot
+    }
+
+    fn place(&self) -> usize {
+        self.code.instructions.len()
+    }
+
+    fn emit(&mut self, instruction: Instruction) {
+        self.code.instructions.push(instruction);
+        self.code.lines.push(self.line);
+    }
+
+    /// Emits a jump whose end is not known yet.
+    fn open(&mut self, jump: Instruction) -> usize {
+        self.emit(jump);
+        self.place() - 1
+    }
+
+    /// Lets jumps end here.
+    fn close(&mut self, jumps: impl IntoIterator<Item = usize>) {
+        let here = self.place();
+        for jump in jumps {
+            if let Instruction::Jump(end) | Instruction::JumpUnless(end) =
+                &mut self.code.instructions[jump]
+            {
+                *end = here;
+            }
+        }
+    }
+}
+
+/// Returns the ranges of some spans in a tensor: one for each dimension.
+///
+/// # Errors
+///
+/// The dimension whose span does not lie in it.
+pub(super) fn resolve(spans: &[Span], shape: &[u64]) -> Result<Vec<Range<u64>>, usize> {
+    if spans.len() > shape.len() {
+        return Err(shape.len());
+    }
+    let spans = spans.iter().copied().chain(std::iter::repeat(Span::ALL));
+    let pairs = spans.zip(shape).enumerate();
+    pairs
+        .map(|(dimension, (span, &length))| span.resolve(length).ok_or(dimension))
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! What a running program holds, and what it leaves.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::cache::Cached;
+use crate::fault::Fault;
+
+/// What a variable of a program holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Datum<V> {
+    /// A number.
+    Number(f64),
+    /// A value.
+    Value(V),
+    /// A list of numbers and values.
+    List(Rc<Vec<Datum<V>>>),
+}
+
+impl<V> Datum<V> {
+    /// Returns what kind of thing this is, with its article.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Number(_) => "a number",
+            Self::Value(_) => "a value",
+            Self::List(_) => "a list",
+        }
+    }
+}
+
+/// What programs have saved, marked, caught and cached.
+///
+/// A handle: its clones are the same results. The machines of a run may share one, so that marks stand in the order in
+/// which the run came to them; of two things saved by one name the later one is kept.
+pub struct Results<V>(Rc<RefCell<Inner<V>>>);
+
+struct Inner<V> {
+    saved: BTreeMap<String, Datum<V>>,
+    marks: Vec<String>,
+    caught: BTreeMap<String, Fault>,
+    caches: BTreeMap<String, Cached<V>>,
+}
+
+impl<V> Clone for Results<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V> Default for Results<V> {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            saved: BTreeMap::new(),
+            marks: Vec::new(),
+            caught: BTreeMap::new(),
+            caches: BTreeMap::new(),
+        })))
+    }
+}
+
+impl<V: Clone> Results<V> {
+    /// Makes empty results.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns everything that was saved, by name.
+    pub fn saved(&self) -> BTreeMap<String, Datum<V>> {
+        self.0.borrow().saved.clone()
+    }
+
+    /// Returns what was saved by a name.
+    pub fn get(&self, name: &str) -> Option<Datum<V>> {
+        self.0.borrow().saved.get(name).cloned()
+    }
+
+    /// Returns the value that was saved by a name; nothing also if that is a number or a list.
+    pub fn value(&self, name: &str) -> Option<V> {
+        match self.get(name)? {
+            Datum::Value(value) => Some(value),
+            Datum::Number(_) | Datum::List(_) => None,
+        }
+    }
+
+    /// Returns the values of a list that was saved by a name; nothing also if that is no list, or has numbers in it.
+    pub fn list(&self, name: &str) -> Option<Vec<V>> {
+        let Datum::List(items) = self.get(name)? else {
+            return None;
+        };
+        let value = |item: &Datum<V>| match item {
+            Datum::Value(value) => Some(value.clone()),
+            Datum::Number(_) | Datum::List(_) => None,
+        };
+        items.iter().map(value).collect()
+    }
+
+    /// Returns the marks, in the order in which they were made.
+    pub fn marks(&self) -> Vec<String> {
+        self.0.borrow().marks.clone()
+    }
+
+    /// Returns the errors that were caught under a name; of several the last.
+    pub fn caught(&self) -> BTreeMap<String, Fault> {
+        self.0.borrow().caught.clone()
+    }
+
+    /// Returns the cache of a name, once the program has declared it.
+    pub fn cache(&self, name: &str) -> Option<Cached<V>> {
+        self.0.borrow().caches.get(name).cloned()
+    }
+
+    pub(super) fn declare_cache(&self, name: &str, cached: Cached<V>) {
+        self.0.borrow_mut().caches.insert(name.to_owned(), cached);
+    }
+
+    pub(super) fn save(&self, name: &str, datum: Datum<V>) {
+        self.0.borrow_mut().saved.insert(name.to_owned(), datum);
+    }
+
+    /// Adds to a list that is saved.
+    pub(super) fn extend(&self, name: &str, item: Datum<V>) {
+        if let Some(Datum::List(items)) = self.0.borrow_mut().saved.get_mut(name) {
+            Rc::make_mut(items).push(item);
+        }
+    }
+
+    pub(super) fn mark(&self, text: &str) {
+        self.0.borrow_mut().marks.push(text.to_owned());
+    }
+
+    pub(super) fn catch(&self, name: &str, fault: Fault) {
+        self.0.borrow_mut().caught.insert(name.to_owned(), fault);
+    }
+}

@@ -1,0 +1,252 @@
+//! Why a program cannot be run, or cannot go on.
+
+use super::check::{BODIES_MAX, DEPTH_MAX, SIZE_MAX};
+use super::expr::Span;
+use crate::code::{AtFault, Code};
+use crate::value::Misfit;
+
+/// What is wrong with a program, found before it is run.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// The model has no such site.
+    #[error("{at}: the model has no site `{name}`; {}", or_nearest("it has no sites at all", .nearest))]
+    UnknownSite {
+        /// Where in the program.
+        at: Place,
+        /// The site as it is written.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// No step before this one gives the variable a value, on whichever path.
+    #[error(
+        "{at}: `{name}` has no value here, whichever way the program comes; {}",
+        or_nearest("no step before this one gives anything a value", .nearest)
+    )]
+    UnsetVariable {
+        /// Where in the program.
+        at: Place,
+        /// The variable, or the name of an error that is caught.
+        name: String,
+        /// The names most like it that may have a value.
+        nearest: Vec<String>,
+    },
+    /// The run has no such barrier.
+    #[error(
+        "{at}: the run has no barrier `{name}`; {}",
+        or_nearest("it has none at all", .nearest)
+    )]
+    UnknownBarrier {
+        /// Where in the program.
+        at: Place,
+        /// The barrier's name.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// The machine is not given such a value.
+    #[error(
+        "{at}: the program is given no value `{name}`; {}",
+        or_nearest("it is given none at all", .nearest)
+    )]
+    UnknownGiven {
+        /// Where in the program.
+        at: Place,
+        /// The value's name.
+        name: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// Steps or expressions stand too deep inside one another.
+    #[error(
+        "{at}: the program goes too deep here; at most {BODIES_MAX} bodies stand inside one another, and at most \
+         {DEPTH_MAX} expressions; give an inner value a name with `let`"
+    )]
+    TooDeep {
+        /// Where in the program.
+        at: Place,
+    },
+    /// There are too many steps and expressions.
+    #[error(
+        "{at}: the program is too large; it may have {SIZE_MAX} steps and expressions together"
+    )]
+    TooLarge {
+        /// Where the limit was reached.
+        at: Place,
+    },
+    /// The model has no such module.
+    #[error("{at}: the model has no module `{name}` to call; {}", or_nearest("it has none at all", .nearest))]
+    UnknownModule {
+        /// Where in the program.
+        at: Place,
+        /// The path as it is written.
+        name: String,
+        /// The paths most like it.
+        nearest: Vec<String>,
+    },
+}
+
+impl ProgramError {
+    /// Returns the error's stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownSite { .. } => "E104",
+            Self::UnsetVariable { .. } => "E105",
+            Self::UnknownBarrier { .. } => "E106",
+            Self::UnknownGiven { .. } => "E107",
+            Self::TooDeep { .. } => "E100",
+            Self::TooLarge { .. } => "E101",
+            Self::UnknownModule { .. } => "E102",
+        }
+    }
+}
+
+/// Where in a program something stands: in its file, or if nobody said, among its steps.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The program's file.
+    pub file: Option<String>,
+    /// The step's line in it.
+    pub line: Option<u32>,
+    /// The number of the step, from 1, counted through all bodies as they are written.
+    pub step: u32,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{file}:{line}"),
+            (None, Some(line)) => write!(f, "line {line}"),
+            (Some(file), None) => write!(f, "{file}, step {}", self.step),
+            (None, None) => write!(f, "step {}", self.step),
+        }
+    }
+}
+
+/// Why a program could not go on; like every fault, a `try` may catch it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramFault {
+    /// The variable has no value on the path that was taken.
+    #[error("`{0}` has no value yet; give it one on every path that leads here")]
+    Unset(String),
+    /// The machine was not given this value.
+    #[error("the machine was given no value `{0}`; give it one before the run")]
+    NotGiven(String),
+    /// The machine was given no modules.
+    #[error(
+        "module `{0}` cannot be called, because the machine was given no modules; give it some before the run"
+    )]
+    NoModules(String),
+    /// A number, value or list where another of these is needed.
+    #[error("{place} takes {expected}, not {found}")]
+    Kind {
+        /// The step or expression.
+        place: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// What it was given.
+        found: &'static str,
+    },
+    /// A value that cannot do what the expression asks of it.
+    #[error("{place} is not possible: {misfit}")]
+    Misfit {
+        /// The expression.
+        place: &'static str,
+        /// What it takes, and what it was given.
+        misfit: Misfit,
+    },
+    /// A span that does not lie in its dimension.
+    #[error("the span `{span}` does not lie in dimension {dimension} of {shape:?}")]
+    Span {
+        /// The span.
+        span: Span,
+        /// The dimension.
+        dimension: usize,
+        /// The tensor's shape.
+        shape: Vec<u64>,
+    },
+    /// A list without the item that is asked for.
+    #[error("the list has no item {item}, its length is {length}")]
+    NoItem {
+        /// What was asked for.
+        item: String,
+        /// How long the list is.
+        length: usize,
+    },
+    /// A tuple or map of too many parts.
+    #[error("the tuple or map would have more than {limit} tensors in it; save them one by one")]
+    TooManyLeaves {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// What `interloom explain` says about programs.
+pub(crate) const CODES: &[Code] = &[
+    Code::new(
+        "E100",
+        "a program goes too deep",
+        AtFault::Misuse,
+        "Steps stand inside one another in `try`, `if` and loops, expressions inside other expressions. Both are limited, so \
+         that every program that is accepted can be written to JSON and read again. Name inner values with `let`.",
+    ),
+    Code::new(
+        "E101",
+        "a program is too large",
+        AtFault::Misuse,
+        "The number of steps and expressions of one program is limited. Split it into several mediators, or write the \
+         intervention as an async closure.",
+    ),
+    Code::new(
+        "E102",
+        "a program calls a module that the model does not have",
+        AtFault::Misuse,
+        "A program may call a module on a value, outside the module's place in the model. The message names the nearest \
+         paths; a path is the chain of field names that leads to a module.",
+    ),
+    Code::new(
+        "E103",
+        "a program cannot go on",
+        AtFault::Mediator,
+        "A step or expression of a program cannot do what it says: a variable has no value on the path that was taken, \
+         shapes do not go together, a span lies outside its tensor, or a list stands where a tensor is needed. The message \
+         says which. A `try` around the step catches this as it catches a refused request.",
+    ),
+    Code::new(
+        "E104",
+        "a program names a site that the model does not have",
+        AtFault::Misuse,
+        "A program is checked against the model's sites before the run. The message names the step and the nearest sites. \
+         `interloom sites --model MODEL` lists all of them.",
+    ),
+    Code::new(
+        "E105",
+        "a program uses a variable before it has a value",
+        AtFault::Misuse,
+        "No step that can come before this one gives the variable a value, or catches an error under that name. A variable \
+         that has a value on some paths only passes this check; if the other path is taken, the program fails with E103.",
+    ),
+    Code::new(
+        "E106",
+        "a program waits at a barrier that the run does not have",
+        AtFault::Misuse,
+        "A barrier is declared for a run, with the number of its participants, before the run starts. Declare this one, or \
+         correct the name.",
+    ),
+    Code::new(
+        "E107",
+        "a program needs a value that it is not given",
+        AtFault::Misuse,
+        "A program takes tensors from outside by name. Give the machine a value of this name, or correct the name.",
+    ),
+];
+
+fn or_nearest(none: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return none.to_owned();
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("nearest: {}", quoted.join(", "))
+}

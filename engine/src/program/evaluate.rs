@@ -1,0 +1,217 @@
+//! The instructions that compute, on a stack of data.
+
+use std::ops::Range;
+
+use super::compile::{Instruction, resolve};
+use super::datum::Datum;
+use super::error::ProgramFault;
+use super::expr::{Item, Span};
+use super::operand::{Arithmetic, Operand};
+use crate::value::Misfit;
+
+/// How many tensors a tuple or map may have in it: whoever passes it looks at each.
+const LEAVES_MAX: usize = 1 << 16;
+
+/// Computes an instruction that needs the stack only, and returns its result.
+pub(super) fn pure<V: Operand>(
+    instruction: &Instruction,
+    stack: &mut Vec<Datum<V>>,
+) -> Result<Datum<V>, ProgramFault> {
+    let value = match instruction {
+        Instruction::Number(number) => return Ok(Datum::Number(*number)),
+        Instruction::Arithmetic(operation) => {
+            let (right, left) = (pop(stack), pop(stack));
+            return arithmetic(*operation, &left, &right);
+        }
+        Instruction::Index(item) => return index(&pop(stack), item),
+        Instruction::ZerosLike => value_of("`zeros_like`", pop(stack))?.zeros_like(),
+        Instruction::Sum => value_of("`sum`", pop(stack))?.sum(),
+        Instruction::Mean => value_of("`mean`", pop(stack))?.mean(),
+        Instruction::ArgmaxLast => value_of("`argmax_last`", pop(stack))?.argmax_last(),
+        Instruction::Slice(spans) => {
+            let of = value_of("`slice`", pop(stack))?;
+            of.slice(&ranges(spans, &of, "`slice`")?)
+        }
+        Instruction::Patch(spans) => {
+            let (with, of) = (
+                value_of("`patch`", pop(stack))?,
+                value_of("`patch`", pop(stack))?,
+            );
+            of.patch(&ranges(spans, &of, "`patch`")?, &with)
+        }
+        Instruction::Replace(item) => {
+            let with = value_of("`replace`", pop(stack))?;
+            let of = value_of("`replace`", pop(stack))?;
+            count_leaves([&with, &of])?;
+            of.with_item(item, with)
+        }
+        Instruction::Tuple(count) => {
+            let items = values("`tuple`", *count, stack)?;
+            V::tuple(items)
+        }
+        Instruction::Map(names) => {
+            let items = values("`map`", names.len(), stack)?;
+            V::map(names.iter().cloned().zip(items).collect())
+        }
+        control => unreachable!("{control:?} does more than compute"),
+    };
+    let misfit = |misfit| ProgramFault::Misfit {
+        place: name(instruction),
+        misfit,
+    };
+    value.map(Datum::Value).map_err(misfit)
+}
+
+/// Takes the uppermost datum off the stack.
+///
+/// # Panics
+///
+/// Panics if there is none, which is a defect of the compiler.
+pub(super) fn pop<V>(stack: &mut Vec<Datum<V>>) -> Datum<V> {
+    stack
+        .pop()
+        .expect("the compiler counts what is on the stack")
+}
+
+/// Returns the value that a datum is.
+pub(super) fn value_of<V>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
+    match datum {
+        Datum::Value(value) => Ok(value),
+        other => Err(ProgramFault::Kind {
+            place,
+            expected: "a value",
+            found: other.kind(),
+        }),
+    }
+}
+
+/// Returns the number that a datum is, or the value of one element in it.
+pub(super) fn number_of<V: Operand>(datum: Datum<V>) -> Result<f64, ProgramFault> {
+    let number = match &datum {
+        Datum::Number(number) => Some(*number),
+        Datum::Value(value) => value.number(),
+        Datum::List(_) => None,
+    };
+    let found = match &datum {
+        Datum::Value(_) => "a value of several",
+        other => other.kind(),
+    };
+    number.ok_or(ProgramFault::Kind {
+        place: "a comparison",
+        expected: "numbers and values of one element",
+        found,
+    })
+}
+
+fn arithmetic<V: Operand>(
+    operation: Arithmetic,
+    left: &Datum<V>,
+    right: &Datum<V>,
+) -> Result<Datum<V>, ProgramFault> {
+    let value = match (left, right) {
+        (&Datum::Number(left), &Datum::Number(right)) => {
+            return Ok(Datum::Number(operation.apply(left, right)));
+        }
+        (Datum::Value(left), Datum::Value(right)) => left.combine(operation, right),
+        (Datum::Value(left), &Datum::Number(right)) => left.with_number(operation, right),
+        (&Datum::Number(left), Datum::Value(right)) => right.after_number(left, operation),
+        (list @ Datum::List(_), _) | (_, list) => {
+            return Err(ProgramFault::Kind {
+                place: operation.name(),
+                expected: "numbers and values",
+                found: list.kind(),
+            });
+        }
+    };
+    let misfit = |misfit| ProgramFault::Misfit {
+        place: operation.name(),
+        misfit,
+    };
+    value.map(Datum::Value).map_err(misfit)
+}
+
+fn index<V: Operand>(of: &Datum<V>, item: &Item) -> Result<Datum<V>, ProgramFault> {
+    match of {
+        Datum::Value(of) => {
+            of.item(item)
+                .map(Datum::Value)
+                .map_err(|misfit| ProgramFault::Misfit {
+                    place: "`index`",
+                    misfit,
+                })
+        }
+        Datum::List(items) => {
+            let found = match item {
+                Item::Place(place) => items.get(*place as usize).cloned(),
+                Item::Name(_) => None,
+            };
+            found.ok_or_else(|| ProgramFault::NoItem {
+                item: item.to_string(),
+                length: items.len(),
+            })
+        }
+        Datum::Number(_) => Err(ProgramFault::Kind {
+            place: "`index`",
+            expected: "a value or a list",
+            found: of.kind(),
+        }),
+    }
+}
+
+/// Takes `count` values off the stack, and returns them in the order in which they came.
+fn values<V: Operand>(
+    place: &'static str,
+    count: usize,
+    stack: &mut Vec<Datum<V>>,
+) -> Result<Vec<V>, ProgramFault> {
+    let items = stack.split_off(stack.len() - count).into_iter();
+    let items = items.map(|item| value_of(place, item));
+    let items = items.collect::<Result<Vec<V>, _>>()?;
+    count_leaves(&items)?;
+    Ok(items)
+}
+
+/// Refuses to double a tuple until nobody can pass it any more.
+fn count_leaves<'v, V: Operand>(
+    items: impl IntoIterator<Item = &'v V>,
+) -> Result<(), ProgramFault> {
+    let leaves: usize = items.into_iter().map(V::leaves).sum();
+    match leaves {
+        ..=LEAVES_MAX => Ok(()),
+        _ => Err(ProgramFault::TooManyLeaves { limit: LEAVES_MAX }),
+    }
+}
+
+fn ranges<V: Operand>(
+    spans: &[Span],
+    of: &V,
+    place: &'static str,
+) -> Result<Vec<Range<u64>>, ProgramFault> {
+    let Some(shape) = of.shape() else {
+        let misfit = Misfit {
+            expected: "a tensor".to_owned(),
+            found: "a value of several parts".to_owned(),
+        };
+        return Err(ProgramFault::Misfit { place, misfit });
+    };
+    resolve(spans, &shape).map_err(|dimension| ProgramFault::Span {
+        span: spans[dimension],
+        dimension,
+        shape,
+    })
+}
+
+fn name(instruction: &Instruction) -> &'static str {
+    match instruction {
+        Instruction::ZerosLike => "`zeros_like`",
+        Instruction::Sum => "`sum`",
+        Instruction::Mean => "`mean`",
+        Instruction::ArgmaxLast => "`argmax_last`",
+        Instruction::Slice(_) => "`slice`",
+        Instruction::Patch(_) => "`patch`",
+        Instruction::Replace(_) => "`replace`",
+        Instruction::Tuple(_) => "`tuple`",
+        Instruction::Map(_) => "`map`",
+        _ => "the step",
+    }
+}

@@ -1,0 +1,378 @@
+//! The arithmetic that expressions need of a value.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::expr::Item;
+use crate::array::Array;
+use crate::fault::Fault;
+use crate::value::{Misfit, Value};
+
+/// A value that programs can compute with.
+///
+/// A value that cannot do what is asked of it says so with a [`Misfit`]; no method panics on what a program gives it.
+pub trait Operand: Value {
+    /// Returns the length of each dimension of a tensor; nothing for tuples, maps and whatever else is none.
+    fn shape(&self) -> Option<Vec<u64>>;
+
+    /// Combines two tensors of one shape, element by element; either may also have a single element.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the shapes differ or one is no tensor.
+    fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit>;
+
+    /// Combines each element with a number, which stands on the right.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor.
+    fn with_number(&self, operation: Arithmetic, right: f64) -> Result<Self, Misfit>;
+
+    /// Combines a number with each element, which stands on the right.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor.
+    fn after_number(&self, left: f64, operation: Arithmetic) -> Result<Self, Misfit>;
+
+    /// Returns zeros of the same structure, kinds and shapes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if there are no such zeros.
+    fn zeros_like(&self) -> Result<Self, Misfit>;
+
+    /// Returns the sum of all elements, as a tensor of one element.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor.
+    fn sum(&self) -> Result<Self, Misfit>;
+
+    /// Returns the mean of all elements, as a tensor of one element.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor, or has no elements.
+    fn mean(&self) -> Result<Self, Misfit>;
+
+    /// Returns the indices of the largest elements of the last dimension, at the last place of dimension 1; of several
+    /// equal ones the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor of two dimensions or more, or one of them is empty.
+    fn argmax_last(&self) -> Result<Self, Misfit>;
+
+    /// Returns a part of a tensor.
+    ///
+    /// There is one range for each dimension, and each lies in its dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor.
+    fn slice(&self, ranges: &[Range<u64>]) -> Result<Self, Misfit>;
+
+    /// Returns the tensor with another part, for ranges as in [`slice`](Self::slice).
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if `part` does not have the kind and shape of the slice.
+    fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit>;
+
+    /// Makes a tuple.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this kind of value has no tuples.
+    fn tuple(items: Vec<Self>) -> Result<Self, Misfit>;
+
+    /// Makes a map.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this kind of value has no maps.
+    fn map(items: Vec<(String, Self)>) -> Result<Self, Misfit>;
+
+    /// Returns an item of a tuple, a list or a map.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is none, or does not have the item.
+    fn item(&self, item: &Item) -> Result<Self, Misfit>;
+
+    /// Returns the tuple, list or map with another item.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is none, or does not have the item.
+    fn with_item(&self, item: &Item, with: Self) -> Result<Self, Misfit>;
+
+    /// Returns the number of a tensor of one element.
+    fn number(&self) -> Option<f64>;
+
+    /// Returns how many tensors and other things without structure there are in this value.
+    fn leaves(&self) -> usize;
+}
+
+/// The four operations on numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// The sum.
+    Add,
+    /// The difference.
+    Sub,
+    /// The product.
+    Mul,
+    /// The quotient.
+    Div,
+}
+
+impl Arithmetic {
+    /// Applies the operation to two numbers, as IEEE 754 says.
+    pub fn apply(self, left: f64, right: f64) -> f64 {
+        match self {
+            Self::Add => left + right,
+            Self::Sub => left - right,
+            Self::Mul => left * right,
+            Self::Div => left / right,
+        }
+    }
+
+    /// Returns the operation's name as programs write it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "`add`",
+            Self::Sub => "`sub`",
+            Self::Mul => "`mul`",
+            Self::Div => "`div`",
+        }
+    }
+}
+
+/// The modules of a model, to be called on values outside their place in it.
+pub trait Modules<V> {
+    /// Computes the module at `path`; no site is passed.
+    ///
+    /// # Errors
+    ///
+    /// A fault if there is no such module, or it cannot take this value.
+    fn call(&self, path: &str, input: V) -> Result<V, Fault>;
+}
+
+impl<V, F: Fn(&str, V) -> Result<V, Fault>> Modules<V> for F {
+    fn call(&self, path: &str, input: V) -> Result<V, Fault> {
+        self(path, input)
+    }
+}
+
+impl Operand for Array {
+    fn shape(&self) -> Option<Vec<u64>> {
+        Some(self.shape().to_vec())
+    }
+
+    fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit> {
+        match (self.data(), right.data()) {
+            (_, &[number]) => self.with_number(operation, number),
+            (&[number], _) => right.after_number(number, operation),
+            (left, data) => {
+                self.fits(right)?;
+                let pairs = left.iter().zip(data);
+                let data: Vec<f64> = pairs.map(|(&l, &r)| operation.apply(l, r)).collect();
+                Ok(Self::new(self.shape(), &data))
+            }
+        }
+    }
+
+    fn with_number(&self, operation: Arithmetic, right: f64) -> Result<Self, Misfit> {
+        Ok(Self::map(self, |left| operation.apply(left, right)))
+    }
+
+    fn after_number(&self, left: f64, operation: Arithmetic) -> Result<Self, Misfit> {
+        Ok(Self::map(self, |right| operation.apply(left, right)))
+    }
+
+    fn zeros_like(&self) -> Result<Self, Misfit> {
+        Ok(Self::map(self, |_| 0.0))
+    }
+
+    fn sum(&self) -> Result<Self, Misfit> {
+        Ok(Self::scalar(self.data().iter().sum()))
+    }
+
+    fn mean(&self) -> Result<Self, Misfit> {
+        let count = self.data().len();
+        match count {
+            0 => Err(unlike("elements to take the mean of", self)),
+            _ => Ok(Self::scalar(self.data().iter().sum::<f64>() / count as f64)),
+        }
+    }
+
+    fn argmax_last(&self) -> Result<Self, Misfit> {
+        let shape = self.shape();
+        if shape.len() < 2 || shape.contains(&0) {
+            return Err(unlike("two dimensions or more, none of them empty", self));
+        }
+        let mut ranges: Vec<Range<u64>> = shape.iter().map(|&length| 0..length).collect();
+        ranges[1] = shape[1] - 1..shape[1];
+        let last = self.slice(&ranges)?;
+        // What remains once dimension 1 is gone: the last of it is searched.
+        let kept: Vec<u64> = [&shape[..1], &shape[2..]].concat();
+        let (&width, outer) = kept.split_last().expect("two dimensions or more");
+        let rows = last.data().chunks(width as usize);
+        let data: Vec<f64> = rows.map(|row| largest(row) as f64).collect();
+        Ok(Self::new(outer, &data))
+    }
+
+    fn slice(&self, ranges: &[Range<u64>]) -> Result<Self, Misfit> {
+        let shape: Vec<u64> = ranges.iter().map(|range| range.end - range.start).collect();
+        let places = places(self.shape(), ranges).into_iter();
+        let data: Vec<f64> = places.map(|place| self.data()[place]).collect();
+        Ok(Self::new(&shape, &data))
+    }
+
+    fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {
+        self.slice(ranges)?.fits(part)?;
+        let mut data = self.data().to_vec();
+        for (place, &number) in places(self.shape(), ranges).into_iter().zip(part.data()) {
+            data[place] = number;
+        }
+        Ok(Self::new(self.shape(), &data))
+    }
+
+    fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
+        Err(without_structure("a tuple", items.len()))
+    }
+
+    fn map(items: Vec<(String, Self)>) -> Result<Self, Misfit> {
+        Err(without_structure("a map", items.len()))
+    }
+
+    fn item(&self, item: &Item) -> Result<Self, Misfit> {
+        Err(unlike(
+            &format!("a tuple, list or map with item {item}"),
+            self,
+        ))
+    }
+
+    fn with_item(&self, item: &Item, _: Self) -> Result<Self, Misfit> {
+        self.item(item)
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self.data() {
+            &[number] => Some(number),
+            _ => None,
+        }
+    }
+
+    fn leaves(&self) -> usize {
+        1
+    }
+}
+
+/// Returns the places of the elements of a part, in order.
+fn places(shape: &[u64], ranges: &[Range<u64>]) -> Vec<usize> {
+    let mut places = vec![0];
+    for (&length, range) in shape.iter().zip(ranges) {
+        let next = |&place: &usize| {
+            range
+                .clone()
+                .map(move |i| place * length as usize + i as usize)
+        };
+        places = places.iter().flat_map(next).collect();
+    }
+    places
+}
+
+fn largest(row: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, number) in row.iter().enumerate() {
+        if *number > row[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+fn unlike(expected: &str, found: &Array) -> Misfit {
+    Misfit {
+        expected: expected.to_owned(),
+        found: format!("f64{:?}", found.shape()),
+    }
+}
+
+fn without_structure(kind: &str, items: usize) -> Misfit {
+    Misfit {
+        expected: "an array, which has no structure".to_owned(),
+        found: format!("{kind} of {items} items"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(shape: &[u64]) -> Array {
+        let count = shape.iter().product::<u64>();
+        let data: Vec<f64> = (0..count).map(|i| i as f64).collect();
+        Array::new(shape, &data)
+    }
+
+    #[test]
+    fn a_single_element_goes_with_every_element_on_either_side() {
+        let (x, two) = (counted(&[2, 2]), Array::scalar(2.0));
+        let minus = |l: &Array, r: &Array| l.combine(Arithmetic::Sub, r).unwrap();
+        assert_eq!(
+            minus(&x, &two),
+            Array::new(&[2, 2], &[-2.0, -1.0, 0.0, 1.0])
+        );
+        assert_eq!(minus(&two, &x), Array::new(&[2, 2], &[2.0, 1.0, 0.0, -1.0]));
+        assert_eq!(minus(&x, &x), x.zeros_like().unwrap());
+        let misfit = x.combine(Arithmetic::Add, &counted(&[2])).unwrap_err();
+        insta::assert_snapshot!(misfit, @"expected f64[2, 2], found f64[2]");
+    }
+
+    #[test]
+    fn a_slice_and_a_patch_take_the_same_places() {
+        let x = counted(&[2, 3, 2]);
+        let ranges = [0..2, 1..3, 1..2];
+        let part = x.slice(&ranges).unwrap();
+        assert_eq!(part, Array::new(&[2, 2, 1], &[3.0, 5.0, 9.0, 11.0]));
+        assert_eq!(x.patch(&ranges, &part).unwrap(), x);
+        let zeros = x.patch(&ranges, &part.zeros_like().unwrap()).unwrap();
+        assert_eq!(
+            x.data().iter().sum::<f64>() - zeros.data().iter().sum::<f64>(),
+            28.0
+        );
+        assert!(x.patch(&ranges, &counted(&[2, 2])).is_err());
+        assert_eq!(
+            x.slice(&[1..1, 0..3, 0..2]).unwrap(),
+            Array::new(&[0, 3, 2], &[])
+        );
+    }
+
+    #[test]
+    fn the_largest_logit_of_the_last_token_is_the_first_of_equals() {
+        let logits = Array::new(
+            &[2, 2, 3],
+            &[9., 0., 0., 1., 3., 3., 9., 0., 0., 5., 4., 3.],
+        );
+        assert_eq!(logits.argmax_last().unwrap(), Array::new(&[2], &[1.0, 0.0]));
+        let flat = Array::new(&[2, 2], &[1.0, 2.0, 1.0, 7.0]);
+        assert_eq!(flat.argmax_last().unwrap(), Array::scalar(1.0));
+        let misfit = counted(&[3]).argmax_last().unwrap_err();
+        insta::assert_snapshot!(misfit, @"expected two dimensions or more, none of them empty, found f64[3]");
+        assert!(counted(&[2, 0]).argmax_last().is_err());
+    }
+
+    #[test]
+    fn sums_and_means_are_of_all_elements() {
+        assert_eq!(counted(&[2, 2]).sum().unwrap(), Array::scalar(6.0));
+        assert_eq!(counted(&[2, 2]).mean().unwrap(), Array::scalar(1.5));
+        assert!(counted(&[0, 2]).mean().is_err());
+    }
+}

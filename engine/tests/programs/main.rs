@@ -1,0 +1,13 @@
+//! Programs: what they do, what they refuse, and that they survive every format.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod checks;
+mod faults;
+mod generate;
+mod limits;
+mod looping;
+mod nest;
+mod round_trips;
+mod running;
