@@ -131,7 +131,7 @@ fn e005_not_skippable() {
     let output = model.point("embed.output");
     let error = fail(|trial| {
         let skip = machine(move |delivery| match delivery {
-            Delivery::Refused(fault) => Move::Fail(fault),
+            Delivery::Refused(fault) => Move::Fail(*fault),
             _ => Move::Ask(Request::Skip {
                 target: output.into(),
                 value: table(2, 0.0),
@@ -257,7 +257,7 @@ fn e014_beyond_steps() {
         trial.steps(5);
         let mut is_asked = false;
         let register = machine(move |delivery| match delivery {
-            Delivery::Refused(fault) => Move::Fail(fault),
+            Delivery::Refused(fault) => Move::Fail(*fault),
             _ if is_asked => Move::End,
             _ => {
                 is_asked = true;

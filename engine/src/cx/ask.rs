@@ -64,7 +64,7 @@ pub trait FromDelivery<V>: Sized {
 impl<V> FromDelivery<V> for () {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
-            Delivery::Refused(fault) => Err(fault),
+            Delivery::Refused(fault) => Err(*fault),
             Delivery::Done | Delivery::Over | Delivery::Value(_) | Delivery::Start => Ok(()),
         }
     }
@@ -74,7 +74,7 @@ impl<V: crate::value::Value> FromDelivery<V> for V {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
             Delivery::Value(value) => Ok(value),
-            Delivery::Refused(fault) => Err(fault),
+            Delivery::Refused(fault) => Err(*fault),
             // The interleaver answers a VALUE with a value or a refusal; anything else is a broken driver.
             Delivery::Done | Delivery::Over | Delivery::Start => Err(Fault::Closed),
         }

@@ -88,8 +88,11 @@ enum Turn {
 impl<V> FromDelivery<V> for Turn {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
-            Delivery::Over | Delivery::Refused(Fault::BeyondSteps { .. }) => Ok(Self::Over),
-            Delivery::Refused(fault) => Err(fault),
+            Delivery::Over => Ok(Self::Over),
+            Delivery::Refused(fault) if matches!(*fault, Fault::BeyondSteps { .. }) => {
+                Ok(Self::Over)
+            }
+            Delivery::Refused(fault) => Err(*fault),
             Delivery::Done | Delivery::Value(_) | Delivery::Start => Ok(Self::GoOn),
         }
     }

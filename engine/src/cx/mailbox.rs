@@ -78,17 +78,23 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
         let (posted, foreign) = (self.mailbox.posted.take(), self.tracker.is_foreign());
         match (polled, posted) {
             (Poll::Ready(Ok(())), _) => Step::End,
-            (Poll::Ready(Err(fault)), _) => Step::Fail { fault, origin },
-            (Poll::Pending, Posted::Ask(request)) if !foreign => self.ask(request, origin),
-            (Poll::Pending, Posted::Cache(spec, into)) if !foreign => Step::Cache {
-                spec,
-                into,
+            (Poll::Ready(Err(fault)), _) => Step::Fail {
+                fault: fault.into(),
                 origin,
-                rest: self,
             },
+            (Poll::Pending, Posted::Ask(request)) if !foreign => self.ask(request, origin),
+            (Poll::Pending, Posted::Cache(cache)) if !foreign => {
+                let (spec, into) = *cache;
+                Step::Cache {
+                    spec,
+                    into,
+                    origin,
+                    rest: self,
+                }
+            }
             (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
             (Poll::Pending, _) => Step::Fail {
-                fault: Fault::ForeignAwait,
+                fault: Fault::ForeignAwait.into(),
                 origin,
             },
         }
@@ -184,7 +190,8 @@ pub(super) enum Posted<V> {
     #[default]
     Nothing,
     Ask(Request<V>),
-    Cache(CacheSpec, Cached<V>),
+    /// Boxed, for every request is moved about as a `Posted`, and caches are rare.
+    Cache(Box<(CacheSpec, Cached<V>)>),
     Stop,
 }
 

@@ -163,7 +163,7 @@ impl<V> Cx<V> {
         V: crate::value::Value,
     {
         let cached = Cached::new(self.0.map.clone());
-        let ask: Ask<V, ()> = self.post(Posted::Cache(spec, cached.clone()));
+        let ask: Ask<V, ()> = self.post(Posted::Cache(Box::new((spec, cached.clone()))));
         async move { ask.await.map(|()| cached) }
     }
 

@@ -41,7 +41,7 @@ impl<V: Value> Interleaver<V> {
                 Delivery::Done
             }
             Err(_) if self.is_weary(id) => return restless(REFUSALS_PER_VISIT_MAX, origin),
-            Err(fault) => Delivery::Refused(fault),
+            Err(fault) => Delivery::Refused(fault.into()),
         };
         self.resume(id, rest, delivery, &origin)
     }

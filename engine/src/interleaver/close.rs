@@ -56,7 +56,12 @@ impl<V: Value> Interleaver<V> {
                     &fault,
                     &waiting.origin,
                 );
-                let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
+                let step = self.resume(
+                    id,
+                    waiting.rest,
+                    Delivery::Refused(fault.into()),
+                    &waiting.origin,
+                );
                 self.settle(id, step, None);
             }
             self.release_between_sites();

@@ -38,7 +38,7 @@ impl<V: Value> Interleaver<V> {
             _ => Asked::Site(self.site_of(id, target)),
         };
         self.refused(id, request.event(), asked, at, &fault, &origin);
-        self.resume(id, rest, Delivery::Refused(fault), &origin)
+        self.resume(id, rest, Delivery::Refused(fault.into()), &origin)
     }
 
     /// Refuses a request that is for no site, and returns what the mediator does then.
@@ -55,7 +55,7 @@ impl<V: Value> Interleaver<V> {
             return restless(REFUSALS_PER_VISIT_MAX, origin);
         }
         self.refused(id, event, asked, at, &fault, &origin);
-        self.resume(id, rest, Delivery::Refused(fault), &origin)
+        self.resume(id, rest, Delivery::Refused(fault.into()), &origin)
     }
 
     /// Counts a refusal, and returns whether there were too many at this visit.

@@ -57,7 +57,7 @@ impl<V: Value> Interleaver<V> {
             }
             Err(fault) => {
                 self.refused(id, event, asked, at, &fault, origin);
-                Delivery::Refused(fault)
+                Delivery::Refused(fault.into())
             }
         }
     }

@@ -149,11 +149,14 @@ impl<V: Operand> Machine<V> {
         match delivery {
             Delivery::Done if self.turns.is_some() => return Ok(self.turn()),
             Delivery::Start | Delivery::Done => {}
-            Delivery::Over | Delivery::Refused(Fault::BeyondSteps { .. }) => self.leave_loop(),
+            Delivery::Over => self.leave_loop(),
+            Delivery::Refused(fault) if matches!(*fault, Fault::BeyondSteps { .. }) => {
+                self.leave_loop()
+            }
             Delivery::Value(value) => self.stack.push(Datum::Value(value)),
             Delivery::Refused(fault) => {
                 self.turns = None;
-                return Err(fault);
+                return Err(*fault);
             }
         }
         Ok(After::Go)
@@ -399,6 +402,7 @@ impl<V: Operand> Mediator<V> for Machine<V> {
                 Err(fault) => {
                     if let Err(fault) = self.catch(fault) {
                         let origin = code.origin(at);
+                        let fault = fault.into();
                         return Step::Fail { fault, origin };
                     }
                 }

@@ -308,7 +308,7 @@ fn by_hand(model: &Model, seen: Rc<RefCell<Vec<Array>>>) -> Invoke<Array> {
                 seen.borrow_mut().push(value);
                 Move::End
             }
-            Delivery::Refused(fault) => Move::Fail(fault),
+            Delivery::Refused(fault) => Move::Fail(*fault),
             other => panic!("{other:?}"),
         }))
     };

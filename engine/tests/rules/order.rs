@@ -241,7 +241,7 @@ fn r13_a_port_or_a_path_of_another_model_is_refused_too() {
     for (point, expected) in cases {
         let machine = machine(move |delivery| match delivery {
             Delivery::Start => Move::Value(point),
-            Delivery::Refused(fault) => Move::Fail(fault),
+            Delivery::Refused(fault) => Move::Fail(*fault),
             _ => unreachable!(),
         });
         let mut trial = Trial::of(&model);

@@ -92,7 +92,7 @@ fn r20_an_output_cannot_be_skipped() {
     let output = model.point("embed.output");
     let machine = machine(move |delivery| match delivery {
         Delivery::Start => Move::Skip(output, table(2, 50.0)),
-        Delivery::Refused(fault) => Move::Fail(fault),
+        Delivery::Refused(fault) => Move::Fail(*fault),
         other => panic!("{other:?}"),
     });
     let mut trial = Trial::of(&model);

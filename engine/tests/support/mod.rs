@@ -456,7 +456,7 @@ impl<F: FnMut(Delivery<Array>) -> Move + 'static> Mediator<Array> for Machine<F>
             Move::End => return Step::End,
             Move::Fail(fault) => {
                 return Step::Fail {
-                    fault,
+                    fault: fault.into(),
                     origin: Origin::Unknown,
                 };
             }
