@@ -1,1 +1,4 @@
-//! x
+//! What the tests of several rooms share.
+#![forbid(unsafe_code)]
+
+pub mod conformance;
