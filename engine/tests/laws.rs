@@ -20,7 +20,8 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cx, Event, Flow, MediatorId, Point, Port, RunEnd, RunError, Scheduler, Site, SiteMap,
+    Cx, Event, Flow, MediatorId, Meeting, Note, Point, Port, RunEnd, RunError, Scheduler, Site,
+    SiteMap,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -36,6 +37,8 @@ struct Verdict {
     log: Vec<Record>,
     end: End,
     output: Option<Array>,
+    /// The loops that ended because an iteration never came: whose, in which iteration, and the last one.
+    ended: Vec<(u32, u32, Option<u32>)>,
 }
 
 /// How a run ends; mediators are numbered.
@@ -57,6 +60,9 @@ enum End {
         skipping: Vec<u32>,
     },
     NeverFired(Vec<u32>),
+    /// The barriers that are closed, and who waits there.
+    Unmet(Vec<(String, Vec<u32>)>),
+    Circle(Vec<(String, Vec<u32>)>),
 }
 
 /// Equal runs of the tests see equal cases.
@@ -79,6 +85,10 @@ fn end_of(ran: &Ran, map: &SiteMap) -> End {
             .expect("a mediator is named by its number")
     };
     let numbers = |names: &[String]| names.iter().map(number).collect();
+    let waiting = |meetings: &[Meeting]| {
+        let meeting = |meeting: &Meeting| (meeting.barrier.clone(), numbers(&meeting.waiting));
+        meetings.iter().map(meeting).collect()
+    };
     let site = |name: &str| {
         let (point, iteration) = map.site(name).expect("a site of the model");
         point.at(iteration.expect("written out"))
@@ -112,14 +122,30 @@ fn end_of(ran: &Ran, map: &SiteMap) -> End {
             at: site(at),
             skipping: numbers(skipping),
         },
+        Err(RunError::BarrierUnmet(meetings)) => End::Unmet(waiting(meetings)),
+        Err(RunError::Circle(meetings)) => End::Circle(waiting(meetings)),
         Err(RunError::NeverFired(names)) => End::NeverFired(numbers(names)),
         Err(other) => panic!("{other}"),
     }
 }
 
+fn ended_loops(ran: &Ran) -> Vec<(u32, u32, Option<u32>)> {
+    let accounts = (0..).zip(&ran.report.audit.mediators);
+    let notes =
+        accounts.flat_map(|(who, account)| account.notes.iter().map(move |note| (who, note)));
+    let ended = notes.map(|(who, note)| match note {
+        Note::LoopEnded {
+            iteration, last, ..
+        } => (who, *iteration, *last),
+        other => panic!("{other}"),
+    });
+    ended.collect()
+}
+
 fn engine(case: &Case, style: Style) -> Verdict {
     let ran = case.run(style);
     Verdict {
+        ended: ended_loops(&ran),
         end: end_of(&ran, &case.model.map),
         output: ran.output,
         log: ran.log,
@@ -156,7 +182,13 @@ fn the_generator_reaches_every_outcome() {
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     let count = |outcome: String| *seen.borrow_mut().entry(outcome).or_default() += 1;
     let law = |case: Case| {
-        let Verdict { log, end, .. } = judge(&case);
+        let Verdict {
+            log, end, ended, ..
+        } = judge(&case);
+        for (.., last) in ended {
+            let kind = if last.is_none() { "note" } else { "warning" };
+            count(format!("loop ended with a {kind}"));
+        }
         let end = format!("{end:?}");
         count(end.split([' ', '(']).next().expect("a name").to_owned());
         for record in log {
@@ -174,6 +206,17 @@ fn the_generator_reaches_every_outcome() {
         ["served", "E001", "E002", "E003"].map(|outcome| format!("{event} {outcome}"))
     });
     let others = [
+        "REGISTER served",
+        "REGISTER E014",
+        "BARRIER served",
+        "BARRIER E015",
+        "PUT served",
+        "GET served",
+        "GET E016",
+        "loop ended with a note",
+        "loop ended with a warning",
+        "Unmet",
+        "Circle",
         "SWAP E004",
         "SWAP E006",
         "SKIP E005",
@@ -283,7 +326,7 @@ proptest! {
                 let data = &array.data()[rows.start * 2..rows.end * 2];
                 Array::new(&[rows.len() as u64, 2], data)
             };
-            let alone = Case { model: case.model.clone(), programs: vec![program.clone()] };
+            let alone = Case { programs: vec![program.clone()], ..case.clone() };
             let ran = alone.trial(Style::Machine).run(cut(&input));
             prop_assert_eq!(ran.log, log_of(&together.log, index as u32));
             prop_assert_eq!(ran.output, together.output.as_ref().map(cut));

@@ -9,6 +9,7 @@ mod caches;
 mod ending;
 mod futures;
 mod leaving;
+mod loop_ends;
 mod loops;
 mod order;
 mod sharing;

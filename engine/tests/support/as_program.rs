@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use interloom_engine::array::Array;
-use interloom_engine::program::{Expr, Machine, Program, given, module, var};
+use interloom_engine::program::{Expr, Machine, Over, Program, get, given, module, var};
 use interloom_engine::{Fault, SiteMap, Target};
 
-use crate::programs::{Form, Line, Step};
+use crate::programs::{Form, Line, Span, Step};
 
 /// Makes the machine of a program that does what the lines say; `guard` lives as long as the machine.
 pub(crate) fn machine(
@@ -16,13 +16,7 @@ pub(crate) fn machine(
     guard: impl Sized + 'static,
 ) -> Machine<Array> {
     let mut program = Program::new().set("register", given("zeros"));
-    for Line { step, catches } in lines {
-        let is_caught = *catches && !matches!(step, Step::Raise);
-        program = match is_caught {
-            true => program.attempt(add(Program::new(), step, map)),
-            false => add(program, step, map),
-        };
-    }
+    program.steps.extend(body(lines, map).steps);
     let forms = move |path: &str, value: Array| {
         let _ = &guard;
         match path {
@@ -33,6 +27,18 @@ pub(crate) fn machine(
     };
     let machine = Machine::new(&program, map).expect("a short program");
     machine.given("zeros", register).modules(forms)
+}
+
+fn body(lines: &[Line], map: &SiteMap) -> Program {
+    let mut program = Program::new();
+    for Line { step, catches } in lines {
+        let is_caught = *catches && !matches!(step, Step::Raise);
+        program = match is_caught {
+            true => program.attempt(add(Program::new(), step, map)),
+            false => add(program, step, map),
+        };
+    }
+    program
 }
 
 fn add(program: Program, step: &Step, map: &SiteMap) -> Program {
@@ -70,5 +76,19 @@ fn add(program: Program, step: &Step, map: &SiteMap) -> Program {
         } => program.skip_at(&name(target), formed(var("register") + *shift, *form)),
         Step::Stop => program.stop(),
         Step::Raise => program.raise("raised"),
+        Step::Next(by) => program.next(*by),
+        Step::Each(span, lines) => {
+            let over = match span {
+                Span::Slice { start, end } => Over::Slice {
+                    start: *start,
+                    end: *end,
+                },
+                Span::List(list) => list.clone().into(),
+            };
+            program.each(over, "i", body(lines, map))
+        }
+        Step::Meet(barrier) => program.barrier(barrier),
+        Step::Put(name, shift) => program.put(name, var("register") + *shift),
+        Step::Get(name) => program.set("register", get(name)),
     }
 }

@@ -3,7 +3,7 @@
 use interloom_engine::{Flow, Point, Port, Site, Target};
 use proptest::prelude::*;
 
-use crate::programs::{Case, Form, Line, Program, Step};
+use crate::programs::{BARRIERS, Case, Form, Line, Program, Span, Step};
 use crate::support::{Model, Module, table};
 
 /// A line before it is known which sites the model has.
@@ -18,6 +18,8 @@ struct RawLine {
     form: Form,
     reshape: bool,
     catches: bool,
+    /// The lines of a loop.
+    body: Vec<RawLine>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,11 @@ enum Kind {
     Skip,
     Stop,
     Raise,
+    Next,
+    Each,
+    Meet,
+    Put,
+    Get,
 }
 
 /// How a line names its site.
@@ -51,13 +58,30 @@ struct RawProgram {
     is_optional: bool,
 }
 
+/// A line, or a loop over lines and loops.
 fn raw_line() -> impl Strategy<Value = RawLine> {
+    simple_line().prop_recursive(2, 12, 3, |inner| {
+        let body = prop::collection::vec(inner, 1..4);
+        let looping = (simple_line(), body).prop_map(|(line, body)| RawLine {
+            kind: Kind::Each,
+            body,
+            ..line
+        });
+        prop_oneof![3 => simple_line(), 1 => looping]
+    })
+}
+
+fn simple_line() -> impl Strategy<Value = RawLine> {
     let kind = prop_oneof![
         10 => Just(Kind::Read),
         8 => Just(Kind::Write),
         2 => Just(Kind::Skip),
         1 => Just(Kind::Stop),
         1 => Just(Kind::Raise),
+        1 => Just(Kind::Next),
+        3 => Just(Kind::Meet),
+        2 => Just(Kind::Put),
+        2 => Just(Kind::Get),
     ];
     let aim = prop_oneof![
         14 => Just(Aim::Exact),
@@ -80,22 +104,29 @@ fn raw_line() -> impl Strategy<Value = RawLine> {
             form,
             reshape,
             catches,
+            body: Vec::new(),
         },
     )
 }
 
-/// A line that can fail no run: a read, or a write that fits, with every refusal caught.
-fn quiet_line() -> impl Strategy<Value = RawLine> {
-    raw_line().prop_map(|line| RawLine {
+/// Makes a line that can fail no run: a read, or a write that fits, with every refusal caught, or a loop over such.
+fn quieted(line: RawLine) -> RawLine {
+    RawLine {
         kind: match line.kind {
-            Kind::Read | Kind::Stop => Kind::Read,
-            Kind::Write | Kind::Skip | Kind::Raise => Kind::Write,
+            Kind::Read | Kind::Stop | Kind::Meet | Kind::Get => Kind::Read,
+            Kind::Write | Kind::Skip | Kind::Raise | Kind::Put => Kind::Write,
+            Kind::Each | Kind::Next => line.kind,
         },
         form: Form::Fit,
         reshape: false,
         catches: true,
+        body: line.body.into_iter().map(quieted).collect(),
         ..line
-    })
+    }
+}
+
+fn quiet_line() -> impl Strategy<Value = RawLine> {
+    raw_line().prop_map(quieted)
 }
 
 fn raw_program() -> impl Strategy<Value = RawProgram> {
@@ -147,8 +178,17 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let programs = prop::collection::vec(raw_program(), 1..5);
     let joint = prop::option::weighted(0.3, any::<u16>());
-    (models(), programs, joint)
-        .prop_map(|(model, programs, joint)| assemble(model, programs, joint, false))
+    let declared = (
+        prop::array::uniform3(1u32..4),
+        prop::option::weighted(0.3, 0u32..4),
+    );
+    (models(), programs, joint, declared).prop_map(|(model, programs, joint, (barriers, steps))| {
+        Case {
+            barriers,
+            steps,
+            ..assemble(model, programs, joint, false)
+        }
+    })
 }
 
 /// Runs that cannot fail, and in which every mediator has rows of its own.
@@ -197,6 +237,7 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quie
             form: lines.first().map_or(Form::Fit, |line| line.form),
             reshape: false,
             catches: true,
+            body: Vec::new(),
         });
         if let Some(skip) = skip {
             let at = match is_quiet {
@@ -212,7 +253,12 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quie
         }
     };
     let programs = programs.into_iter().map(program).collect();
-    Case { model, programs }
+    Case {
+        model,
+        programs,
+        barriers: [1; 3],
+        steps: None,
+    }
 }
 
 fn aim(model: &Model, sites: &[Site], raw: &RawLine) -> Line {
@@ -250,9 +296,52 @@ fn aim(model: &Model, sites: &[Site], raw: &RawLine) -> Line {
         },
         Kind::Stop => Step::Stop,
         Kind::Raise => Step::Raise,
+        Kind::Next => Step::Next(u32::from(raw.scale)),
+        Kind::Each => return looping(model, sites, raw, site.point),
+        // One in ten is of no barrier that is declared.
+        Kind::Meet => Step::Meet(BARRIERS.get(usize::from(raw.shift) / 3).unwrap_or(&"b")),
+        Kind::Put => Step::Put(["x", "y"][usize::from(raw.scale) % 2], shift),
+        Kind::Get => Step::Get(["x", "y"][usize::from(raw.scale) % 2]),
     };
     Line {
         step,
+        catches: raw.catches,
+    }
+}
+
+/// A loop; one without an upper bound begins with a line that waits, so that it ends with the model.
+fn looping(model: &Model, sites: &[Site], raw: &RawLine, point: Point) -> Line {
+    let (scale, shift) = (u32::from(raw.scale), u32::from(raw.shift));
+    let span = match shift {
+        0..3 => Span::Slice {
+            start: Some(scale / 2),
+            end: Some(shift),
+        },
+        3 => Span::List(vec![scale]),
+        4 => Span::List(vec![scale, 0, scale / 2]),
+        5 => Span::Slice {
+            start: None,
+            end: Some(scale),
+        },
+        6 | 7 => Span::Slice {
+            start: Some(scale),
+            end: None,
+        },
+        _ => Span::Slice {
+            start: None,
+            end: None,
+        },
+    };
+    let mut body: Vec<Line> = Vec::new();
+    if let Span::Slice { end: None, .. } = span {
+        body.push(Line {
+            step: Step::Read(point.into()),
+            catches: raw.catches,
+        });
+    }
+    body.extend(raw.body.iter().map(|line| aim(model, sites, line)));
+    Line {
+        step: Step::Each(span, body.into()),
         catches: raw.catches,
     }
 }

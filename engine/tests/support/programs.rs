@@ -1,11 +1,13 @@
 //! Mediators as data, for the laws, and two ways to run them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cx, Delivery, Fault, Invoke, Mediator, Origin, Request, Step as Next, Target, mediator,
+    Cx, Delivery, Fault, Invoke, Iterations, Mediator, Origin, Request, Round, Step as Next,
+    Target, mediator,
 };
 
 use crate::as_program;
@@ -16,6 +18,9 @@ pub(crate) const WIDTH: usize = 2;
 
 /// The batch of a run in which no invoke has rows.
 pub(crate) const DEFAULT_BATCH: u32 = 2;
+
+/// The barriers that a case declares, in the order of [`Case::barriers`].
+pub(crate) const BARRIERS: [&str; 3] = ["b0", "b1", "b2"];
 
 /// One step of a program. The register holds the value that was read last, at first zeros of the mediator's rows.
 #[derive(Clone, Debug)]
@@ -37,6 +42,58 @@ pub(crate) enum Step {
     },
     Stop,
     Raise,
+    /// Advances the own iteration.
+    Next(u32),
+    /// Runs the lines once for each iteration.
+    Each(Span, Rc<[Line]>),
+    Meet(&'static str),
+    /// Puts `register + shift`.
+    Put(&'static str, f64),
+    Get(&'static str),
+}
+
+/// The iterations of a loop.
+#[derive(Clone, Debug)]
+pub(crate) enum Span {
+    Slice {
+        start: Option<u32>,
+        end: Option<u32>,
+    },
+    List(Vec<u32>),
+}
+
+impl Span {
+    /// The numbers of a loop (R32), and the last of them unless there is no upper bound.
+    pub(crate) fn numbers(&self, own: u32) -> (Box<dyn Iterator<Item = u32>>, Option<u32>) {
+        match self {
+            Self::List(list) => {
+                let mut list = list.clone();
+                list.sort();
+                let last = list.last().copied();
+                (Box::new(list.into_iter()), last)
+            }
+            Self::Slice { start, end: None } => (Box::new(start.unwrap_or(own)..), None),
+            Self::Slice {
+                start,
+                end: Some(end),
+            } => {
+                let last = Some(end.saturating_sub(1));
+                (Box::new(start.unwrap_or(own)..*end), last)
+            }
+        }
+    }
+
+    fn iterations(&self) -> Iterations {
+        match self {
+            Self::Slice { start, end } => match (*start, *end) {
+                (Some(start), Some(end)) => (start..end).into(),
+                (Some(start), None) => (start..).into(),
+                (None, Some(end)) => (..end).into(),
+                (None, None) => Iterations::all(),
+            },
+            Self::List(list) => list.clone().into(),
+        }
+    }
 }
 
 /// The shape of what is written, compared with the register's.
@@ -90,6 +147,9 @@ pub(crate) struct Program {
 pub(crate) struct Case {
     pub(crate) model: Model,
     pub(crate) programs: Vec<Program>,
+    /// The number of participants of each of [`BARRIERS`].
+    pub(crate) barriers: [u32; 3],
+    pub(crate) steps: Option<u32>,
 }
 
 /// How the programs of a case are run.
@@ -144,23 +204,18 @@ impl Case {
         alive: &Rc<Cell<u32>>,
     ) -> Invoke<Array> {
         let program = &self.programs[index];
-        let register = self.register_of(program);
+        let register = Rc::new(RefCell::new(self.register_of(program)));
         let lines: Rc<[Line]> = program.lines.clone().into();
         let name = format!("m{index}");
         let alive = Alive::new(alive);
         let invoke = match style {
-            Style::Machine => Invoke::new(
-                name,
-                Interpreter {
-                    lines,
-                    next: 0,
-                    register,
-                    _alive: alive,
-                },
-            ),
+            Style::Machine => Invoke::new(name, Interpreter::new(lines, 0, register, alive)),
             Style::Program => {
                 let map = &self.model.map;
-                Invoke::new(name, as_program::machine(&lines, register, map, alive))
+                Invoke::new(
+                    name,
+                    as_program::machine(&lines, self.register_of(program), map, alive),
+                )
             }
             Style::Async => {
                 let run = move |cx| interpret(cx, lines, register, alive);
@@ -179,6 +234,12 @@ impl Case {
 
     pub(crate) fn trial(&self, style: Style) -> Trial<'_> {
         let mut trial = Trial::of(&self.model);
+        for (name, participants) in BARRIERS.into_iter().zip(self.barriers) {
+            trial.barrier(name, participants);
+        }
+        if let Some(steps) = self.steps {
+            trial.steps(steps);
+        }
         for index in 0..self.programs.len() {
             trial.invoke(self.invoke(index, style));
         }
@@ -191,39 +252,53 @@ impl Case {
 }
 
 /// What a step asks for, given the register.
-pub(crate) enum Action {
+pub(crate) enum Action<'s> {
     Ask(Request<Array>),
+    Next(u32),
+    Each(&'s Span, &'s Rc<[Line]>),
     Stop,
     Raise,
 }
 
-pub(crate) fn action(step: &Step, register: &Array) -> Action {
-    match step {
-        Step::Read(target) => Action::Ask(Request::Value {
+pub(crate) fn action<'s>(step: &'s Step, register: &Array) -> Action<'s> {
+    Action::Ask(match step {
+        Step::Read(target) => Request::Value {
             target: target.clone(),
-        }),
+        },
         Step::Write {
             target,
             scale,
             shift,
             form,
             reshape,
-        } => Action::Ask(Request::Swap {
+        } => Request::Swap {
             target: target.clone(),
             value: form.apply(&register.map(|x| x * scale + shift)),
             reshape: *reshape,
-        }),
+        },
         Step::Skip {
             target,
             shift,
             form,
-        } => Action::Ask(Request::Skip {
+        } => Request::Skip {
             target: target.clone(),
             value: form.apply(&register.map(|x| x + shift)),
-        }),
-        Step::Stop => Action::Stop,
-        Step::Raise => Action::Raise,
-    }
+        },
+        Step::Meet(name) => Request::Barrier {
+            name: (*name).into(),
+        },
+        Step::Put(name, shift) => Request::Put {
+            name: (*name).into(),
+            value: register.map(|x| x + shift),
+        },
+        Step::Get(name) => Request::Get {
+            name: (*name).into(),
+        },
+        Step::Next(by) => return Action::Next(*by),
+        Step::Each(span, body) => return Action::Each(span, body),
+        Step::Stop => return Action::Stop,
+        Step::Raise => return Action::Raise,
+    })
 }
 
 /// A program as a hand-written state machine.
@@ -231,8 +306,16 @@ struct Interpreter {
     lines: Rc<[Line]>,
     /// The line to be run next; the one before it waits for its answer.
     next: usize,
-    register: Array,
-    _alive: Alive,
+    iteration: u32,
+    /// The loop that is under way.
+    looping: Option<Loop>,
+    register: Rc<RefCell<Array>>,
+    alive: Alive,
+}
+
+struct Loop {
+    rounds: Box<dyn Iterator<Item = (u32, Round)>>,
+    body: Rc<[Line]>,
 }
 
 /// Counts itself while it is there.
@@ -245,72 +328,145 @@ impl Alive {
     }
 }
 
+impl Clone for Alive {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
 impl Drop for Alive {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
+impl Interpreter {
+    fn new(lines: Rc<[Line]>, iteration: u32, register: Rc<RefCell<Array>>, alive: Alive) -> Self {
+        Self {
+            lines,
+            next: 0,
+            iteration,
+            looping: None,
+            register,
+            alive,
+        }
+    }
+
+    /// Takes the answer to the last request; a fault if it is not caught.
+    fn take(&mut self, delivery: Delivery<Array>) -> Result<(), Fault> {
+        match delivery {
+            Delivery::Start | Delivery::Done => {}
+            Delivery::Value(value) => *self.register.borrow_mut() = value,
+            Delivery::Over => self.looping = None,
+            Delivery::Refused(_) if self.looping.is_some() => self.looping = None,
+            Delivery::Refused(_) if self.lines[self.next - 1].catches => {}
+            Delivery::Refused(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Returns the next child of the loop that is under way.
+    fn child(&mut self) -> Option<Request<Array>> {
+        let Loop { rounds, body } = self.looping.as_mut()?;
+        let Some((iteration, round)) = rounds.next() else {
+            self.looping = None;
+            return None;
+        };
+        let (register, alive) = (self.register.clone(), self.alive.clone());
+        let child = Self::new(body.clone(), iteration, register, alive);
+        Some(Request::Register {
+            child: Box::new(child),
+            iteration: Some(iteration),
+            round,
+        })
+    }
+}
+
 impl Mediator<Array> for Interpreter {
     fn resume(mut self: Box<Self>, delivery: Delivery<Array>) -> Next<Array> {
         let origin = Origin::Unknown;
-        match delivery {
-            Delivery::Start | Delivery::Done | Delivery::Over => {}
-            Delivery::Value(value) => self.register = value,
-            Delivery::Refused(fault) => {
-                if !self.lines[self.next - 1].catches {
+        if let Err(fault) = self.take(delivery) {
+            return Next::Fail { fault, origin };
+        }
+        let request = loop {
+            if let Some(child) = self.child() {
+                break child;
+            }
+            let lines = self.lines.clone();
+            let Some(line) = lines.get(self.next) else {
+                return Next::End;
+            };
+            self.next += 1;
+            let register = self.register.borrow().clone();
+            match action(&line.step, &register) {
+                Action::Ask(request) => break request,
+                Action::Next(by) => {
+                    self.iteration += by;
+                    return Next::Next { by, rest: self };
+                }
+                Action::Each(span, body) => {
+                    self.looping = Some(Loop {
+                        rounds: Box::new(span.iterations().rounds(self.iteration)),
+                        body: body.clone(),
+                    });
+                }
+                Action::Stop => return Next::Stop { origin },
+                Action::Raise => {
+                    let fault = Fault::raise("raised");
                     return Next::Fail { fault, origin };
                 }
             }
-        }
-        let Some(line) = self.lines.get(self.next) else {
-            return Next::End;
         };
-        match action(&line.step, &self.register) {
-            Action::Stop => Next::Stop { origin },
-            Action::Raise => Next::Fail {
-                fault: Fault::raise("raised"),
-                origin,
-            },
-            Action::Ask(request) => {
-                self.next += 1;
-                Next::Ask {
-                    request,
-                    origin,
-                    rest: self,
-                }
-            }
+        Next::Ask {
+            request,
+            origin,
+            rest: self,
         }
     }
 }
 
+type Running = Pin<Box<dyn Future<Output = Result<(), Fault>>>>;
+
 /// A program as an async function.
-async fn interpret(
+fn interpret(
     cx: Cx<Array>,
     lines: Rc<[Line]>,
-    mut register: Array,
-    _alive: Alive,
-) -> Result<(), Fault> {
-    for Line { step, catches } in lines.iter() {
-        let answer = match action(step, &register) {
-            Action::Raise => return Err(Fault::raise("raised")),
-            Action::Stop => cx.stop().await.map(|never| match never {}),
-            Action::Ask(Request::Value { target }) => {
-                cx.value(target).await.map(|value| register = value)
+    register: Rc<RefCell<Array>>,
+    alive: Alive,
+) -> Running {
+    Box::pin(async move {
+        for Line { step, catches } in lines.iter() {
+            let held = register.borrow().clone();
+            let read = |value| *register.borrow_mut() = value;
+            let answer = match action(step, &held) {
+                Action::Raise => return Err(Fault::raise("raised")),
+                Action::Stop => cx.stop().await.map(|never| match never {}),
+                Action::Next(by) => {
+                    cx.next(by);
+                    Ok(())
+                }
+                Action::Each(span, body) => {
+                    let run = |cx, _| interpret(cx, body.clone(), register.clone(), alive.clone());
+                    cx.for_each(span.iterations(), run).await.map(drop)
+                }
+                Action::Ask(Request::Value { target }) => cx.value(target).await.map(read),
+                Action::Ask(Request::Swap {
+                    target,
+                    value,
+                    reshape: false,
+                }) => cx.set(target, value).await,
+                Action::Ask(Request::Swap { target, value, .. }) => cx.reshape(target, value).await,
+                Action::Ask(Request::Skip { target, value }) => cx.skip_at(target, value).await,
+                Action::Ask(Request::Barrier { name }) => cx.barrier(&name).await,
+                Action::Ask(Request::Put { name, value }) => cx.put(&name, value).await,
+                Action::Ask(Request::Get { name }) => cx.get(&name).await.map(read),
+                Action::Ask(_) => unreachable!("no other request exists"),
+            };
+            match answer {
+                Err(fault) if !catches => return Err(fault),
+                _ => {}
             }
-            Action::Ask(Request::Swap {
-                target,
-                value,
-                reshape: false,
-            }) => cx.set(target, value).await,
-            Action::Ask(Request::Swap { target, value, .. }) => cx.reshape(target, value).await,
-            Action::Ask(Request::Skip { target, value }) => cx.skip_at(target, value).await,
-            Action::Ask(_) => unreachable!("no other request exists"),
-        };
-        match answer {
-            Err(fault) if !catches => return Err(fault),
-            _ => {}
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
