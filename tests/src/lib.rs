@@ -1,1 +1,4 @@
-//! Tests of Interloom that need more than one room; they stand in `tests/`.
+//! What the tests of several rooms share; the tests themselves stand in `tests/`.
+#![forbid(unsafe_code)]
+
+pub mod conformance;
