@@ -91,7 +91,8 @@ pub fn save_weights(
         view.map(|view| (path.clone(), view)).map_err(fits_not)
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    // The library takes a hash map and writes it sorted by name.
+    // The library takes a hash map and writes it as it comes: the tensors are the same bytes every time, the order of the
+    // metadata before them is not.
     let metadata: HashMap<String, String> = metadata.into_iter().collect();
     safetensors::serialize(views, Some(metadata)).map_err(fits_not)
 }
