@@ -53,7 +53,7 @@ fn read(bytes: &[u8]) -> bool {
 
 /// Takes bytes for a preamble and frames, and gives them the checksums, the numbers and the padding that belong to them.
 pub fn repaired(bytes: &[u8]) -> Vec<u8> {
-    let Some((_, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
+    let Some((start, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
         return bytes.to_vec();
     };
     let mut frames: Vec<(u8, &[u8])> = Vec::new();
@@ -63,7 +63,10 @@ pub fn repaired(bytes: &[u8]) -> Vec<u8> {
         frames.push((header[0], payload));
         rest = &after[padding(payload.len() as u64).min(after.len())..];
     }
-    let preamble = Preamble::for_head(frames.first().map_or(&[], |(_, payload)| payload));
+    let preamble = Preamble {
+        minor: u16::from_le_bytes([start[10], start[11]]),
+        ..Preamble::for_head(frames.first().map_or(&[], |(_, payload)| payload))
+    };
     let mut repaired = preamble.encode().to_vec();
     for (sequence, (kind, payload)) in frames.into_iter().enumerate() {
         let header = FrameHeader {

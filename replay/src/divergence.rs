@@ -4,7 +4,7 @@
 //! compares it with the recorded one. What is compared is everything in an exchange but its
 //! [`origin`](crate::journal::Exchange::origin), so that a mediator's source may move: mediator,
 //! sites by their text, event, result, fault and value; at the ends of a run also its name, its
-//! mediators and its outcome. The schedulers' names may differ: the order that they make may not.
+//! mediators, its barriers and steps (where both sides have them) and its outcome. The schedulers' names may differ: the order that they make may not.
 //!
 //! The first difference is a [`Divergence`], which keeps the exchanges before it and both sides.
 //! Its class says what kind of cause to look for:

@@ -18,6 +18,7 @@
 //!     name: "forward".into(),
 //!     mediators: vec![],
 //!     scheduler: "in order".into(),
+//!     declared: None,
 //! })?;
 //! writer.end_run(Outcome::default())?;
 //! writer.finish()?;
@@ -60,9 +61,9 @@ pub use error::JournalError;
 pub use load::{Journal, Run};
 pub use read::{FrameInfo, JournalReader, find_tensor};
 pub use record::{
-    Build, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME, FaultLine, Footer, Head,
-    MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy, Record, RunEnd, RunStart,
-    SiteRef, TensorRecord,
+    BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
+    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy,
+    Record, RunEnd, RunStart, SiteRef, TensorRecord,
 };
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};

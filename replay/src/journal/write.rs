@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::create::open_to_write;
 use super::digest::{DType, Digest};
 use super::error::{JournalError, Place};
-use super::frame::{FrameHeader, Kind, Preamble, frame_bytes, padding};
+use super::frame::{FORMAT_MINOR, FrameHeader, Kind, Preamble, frame_bytes, padding};
 use super::order::Order;
 use super::record::{
     Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, Policy, RunEnd, RunStart,
@@ -59,6 +59,7 @@ pub struct JournalWriter<S: Sink = File> {
     sink: S,
     journal: Arc<str>,
     policy: Policy,
+    minor: u16,
     header_seed: u32,
     order: Order,
     paths: BTreeMap<String, u32>,
@@ -100,7 +101,7 @@ impl JournalWriter<File> {
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
-        Self::start(file, journal, head, BUFFER_BYTES)
+        Self::start(file, journal, head, BUFFER_BYTES, FORMAT_MINOR)
     }
 }
 
@@ -110,7 +111,7 @@ impl<S: Sink> JournalWriter<S> {
     /// # Errors
     /// E061 if the sink refuses, E066 or E069 if the head cannot be written.
     pub fn new(sink: S, name: &str, head: &Head) -> Result<Self, JournalError> {
-        Self::start(sink, name.into(), head, BUFFER_BYTES)
+        Self::start(sink, name.into(), head, BUFFER_BYTES, FORMAT_MINOR)
     }
 
     /// As [`new`](Self::new), with a buffer that is written out at this size.
@@ -120,7 +121,13 @@ impl<S: Sink> JournalWriter<S> {
         head: &Head,
         buffer_bytes: usize,
     ) -> Result<Self, JournalError> {
-        Self::start(sink, "test.ilj".into(), head, buffer_bytes)
+        Self::start(sink, "test.ilj".into(), head, buffer_bytes, FORMAT_MINOR)
+    }
+
+    /// As [`new`](Self::new), in an older format, as a resumed journal may have.
+    #[cfg(test)]
+    pub(super) fn with_format(sink: S, head: &Head, minor: u16) -> Result<Self, JournalError> {
+        Self::start(sink, "test.ilj".into(), head, BUFFER_BYTES, minor)
     }
 
     fn start(
@@ -128,11 +135,13 @@ impl<S: Sink> JournalWriter<S> {
         journal: Arc<str>,
         head: &Head,
         buffer_bytes: usize,
+        minor: u16,
     ) -> Result<Self, JournalError> {
         let mut writer = Self {
             sink,
             journal,
             policy: head.policy,
+            minor,
             header_seed: 0,
             order: Order::new(),
             paths: BTreeMap::new(),
@@ -169,6 +178,12 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(|writer| {
             let place = writer.place();
             writer.order.start_run(start, &place)?;
+            if writer.minor == 0 && start.declared.is_some() {
+                // Format 1.0 does not have this key.
+                let mut start = start.clone();
+                start.declared = None;
+                return writer.write_named(Kind::RunStart, &start);
+            }
             writer.write_named(Kind::RunStart, start)
         })
     }
@@ -341,7 +356,10 @@ impl<S: Sink> JournalWriter<S> {
             return Err(self.place().malformed(Kind::Head.name(), reason));
         }
         self.encode_named(Kind::Head, head)?;
-        let preamble = Preamble::for_head(&self.payload);
+        let preamble = Preamble {
+            minor: self.minor,
+            ..Preamble::for_head(&self.payload)
+        };
         self.header_seed = preamble.header_seed();
         let preamble = preamble.encode();
         self.buffer.extend_from_slice(&preamble);
