@@ -1,9 +1,11 @@
 //! The command line: one file for each command.
 
 mod causal_trace;
+mod check;
 mod demo;
 mod explain;
 mod progress;
+mod recover;
 mod replay;
 mod report;
 mod sites;
@@ -16,7 +18,7 @@ use interloom_engine::AtFault;
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
-/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 4 the replay diverged, 5 refused by the environment.
+/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
 struct Cli {
@@ -30,6 +32,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
+    /// Read a journal to its end, and say what it holds and what is wrong with it.
+    Check(check::Arguments),
+    /// Make a whole journal of the good beginning of one that was cut or damaged.
+    Recover(recover::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
     CausalTrace(causal_trace::Arguments),
     /// List the sites of a model, with their TransformerLens names.
@@ -42,6 +48,10 @@ enum Command {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ending {
     Done,
+    /// What was looked at is not good, and that has been said.
+    Failed,
+    /// Something was recovered, and something was lost.
+    Lossy,
     Diverged,
     /// What the command could not do was the user's to know.
     Usage,
@@ -56,6 +66,8 @@ pub(crate) fn main() -> ExitCode {
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
@@ -67,7 +79,9 @@ impl Ending {
     fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
+            Self::Failed => 1,
             Self::Usage => 2,
+            Self::Lossy => 3,
             Self::Diverged => 4,
             Self::Child(code) => code,
         })

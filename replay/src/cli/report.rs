@@ -42,6 +42,25 @@ pub(super) fn error(code: &str, message: &str) {
     eprintln!("  `interloom explain {code}` says more");
 }
 
+/// A number of things, such as `1 run` and `2 runs`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+/// Names and messages may hold anything; a line of a report stays one line.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_debug());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
 /// Shows a heading.
 pub(super) fn heading(text: &str) {
     outln!("{BOLD}{text}{BOLD:#}");

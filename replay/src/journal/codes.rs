@@ -77,4 +77,11 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "A journal replaces an older journal, but no other file. Choose another name, or move the file away.",
     ),
+    Code::new(
+        "E071",
+        "a tensor is missing",
+        AtFault::Journal,
+        "An exchange names a tensor by its digest, and the journal should have its bytes (policy `full`) but does not: its \
+         frame was taken out. All exchanges are good, as the digests of their runs show.",
+    ),
 ];

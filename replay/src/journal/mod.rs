@@ -35,6 +35,7 @@
 //! from a journal with another head. A journal that was cut is read up to its last good frame.
 
 mod argument;
+mod check;
 mod codes;
 mod create;
 mod digest;
@@ -46,6 +47,8 @@ mod load;
 mod order;
 mod read;
 mod record;
+mod recover;
+mod resume;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
@@ -55,16 +58,19 @@ mod wire;
 mod write;
 
 pub use argument::Argument;
+pub use check::{Check, CheckedRun, check};
 pub(crate) use codes::CODES;
 pub use digest::{DType, Digest};
 pub use error::JournalError;
 pub use load::{Journal, Run};
-pub use read::{FrameInfo, JournalReader, find_tensor};
+pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
     FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy,
     Record, RunEnd, RunStart, SiteRef, TensorRecord,
 };
+pub use recover::{Recovery, Target, recover};
+pub use resume::{Loss, OpenRun, Resumed};
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
 pub use write::{JournalWriter, Sink, Summary};

@@ -6,7 +6,7 @@
 //! the error, then nothing more.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,11 +35,38 @@ pub struct JournalReader<R> {
     next: Next,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Next {
     Head,
     Frame,
-    Nothing,
+    /// The end of what is there, which may be torn.
+    End,
+    Failed(JournalError),
+}
+
+/// What [`JournalReader::follow`] finds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
+pub enum Followed {
+    /// The next record.
+    Record(FrameInfo, Record),
+    /// The file goes no further yet; ask again later.
+    Waiting,
+    /// The recording was finished.
+    Finished,
+}
+
+/// What a writer takes over from a reader.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) journal: Arc<str>,
+    pub(super) preamble: Preamble,
+    pub(super) order: Order,
+    pub(super) frames: u64,
+    pub(super) offset: u64,
 }
 
 /// Which frame a record came from.
@@ -118,6 +145,59 @@ impl<R: Read> JournalReader<R> {
         self.offset
     }
 
+    /// How many frames are good so far, the head included.
+    pub fn good_frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// How many exchanges are good so far.
+    pub fn good_exchanges(&self) -> u64 {
+        self.order.exchanges()
+    }
+
+    /// The digest of the last run that has ended so far.
+    pub fn digest(&self) -> Digest {
+        self.order.digest()
+    }
+
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            journal: self.journal,
+            preamble: self.preamble,
+            order: self.order,
+            frames: self.frames,
+            offset: self.offset,
+        }
+    }
+
+    /// Reads the next record of a journal that may still be written; `source` starts with the journal.
+    ///
+    /// Where the file ends without a footer, be it within a frame, this says so and can be called
+    /// again when there is more. A writer that has to be followed closely calls
+    /// [`flush`](super::JournalWriter::flush).
+    ///
+    /// # Errors
+    /// Those of [`next_record`](Self::next_record) but E065; after one, always the same.
+    pub fn follow(&mut self) -> Result<Followed, JournalError>
+    where
+        R: Seek,
+    {
+        if let Next::Failed(error) = &self.next {
+            return Err(error.clone());
+        }
+        if self.next == Next::End && !self.order.footer() {
+            let sought = self.source.seek(SeekFrom::Start(self.offset));
+            sought.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+            self.next = Next::Frame;
+        }
+        match self.next_record() {
+            Ok(Some((info, record))) => Ok(Followed::Record(info, record)),
+            Ok(None) if self.order.footer() => Ok(Followed::Finished),
+            Ok(None) | Err(JournalError::Torn { .. }) => Ok(Followed::Waiting),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the next record; `None` at the journal's end.
     ///
     /// # Errors
@@ -125,7 +205,7 @@ impl<R: Read> JournalReader<R> {
     /// its content does not fit.
     pub fn next_record(&mut self) -> Result<Option<(FrameInfo, Record)>, JournalError> {
         match self.next {
-            Next::Nothing => Ok(None),
+            Next::End | Next::Failed(_) => Ok(None),
             Next::Head => {
                 self.next = Next::Frame;
                 let info = FrameInfo {
@@ -136,8 +216,10 @@ impl<R: Read> JournalReader<R> {
             }
             Next::Frame => {
                 let record = self.read_record();
-                if !matches!(record, Ok(Some(_))) {
-                    self.next = Next::Nothing;
+                match &record {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(JournalError::Torn { .. }) => self.next = Next::End,
+                    Err(error) => self.next = Next::Failed(error.clone()),
                 }
                 record
             }

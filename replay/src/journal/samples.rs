@@ -193,20 +193,21 @@ fn value_with_everything() -> ValueTree {
 
 /// Writes the golden journal of format 1.1: each kind of record, event and value.
 pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
-    write_with_events(writer, &Event::ALL)
+    write_with_events(writer, &Event::ALL, true)
 }
 
-/// The bytes of the golden journal of format 1.0, which is older than PUT and GET.
+/// The bytes of the golden journal of format 1.0, which is older than PUT and GET, and lacks a tensor.
 pub(crate) fn golden_v1_0() -> Vec<u8> {
     let mut bytes = Vec::new();
     let writer = JournalWriter::with_format(&mut bytes, &head(), 0).unwrap();
-    write_with_events(writer, &Event::ALL[..8]).unwrap();
+    write_with_events(writer, &Event::ALL[..8], false).unwrap();
     bytes
 }
 
 fn write_with_events<S: Sink>(
     mut writer: JournalWriter<S>,
     events: &[Event],
+    all_tensors: bool,
 ) -> Result<Summary, JournalError> {
     writer.note("made by", "the tests of the journal")?;
     writer.start_run(&RunStart {
@@ -230,6 +231,11 @@ fn write_with_events<S: Sink>(
     }
     writer.end_run(completed())?;
     writer.start_run(&run_start(1))?;
+    if all_tensors {
+        let elements = bytes(&[1.0, 2.0]);
+        let digest = Digest::of_tensor(DType::F32, &[2], &elements);
+        writer.tensor(&digest, DType::F32, &[2], &elements)?;
+    }
     writer.exchange(&Exchange {
         index: events.len() as u64,
         ..exchange_with_everything()

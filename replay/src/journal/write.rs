@@ -4,6 +4,8 @@
 //! crash would leave behind under another name. Frames are gathered in one buffer, which is
 //! written out when it is full and at the end of every run.
 //!
+//! A journal that was left unfinished can be gone on with: [`JournalWriter::resume`].
+//!
 //! Nothing is lost silently: after the first call that fails, whatever the reason, each further
 //! call fails with the same error.
 
@@ -23,6 +25,7 @@ use super::order::Order;
 use super::record::{
     Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, Policy, RunEnd, RunStart,
 };
+use super::resume::State;
 use super::wire;
 
 /// Where a journal is written to.
@@ -69,11 +72,11 @@ pub struct JournalWriter<S: Sink = File> {
     buffer_bytes: usize,
     frames: u64,
     bytes: u64,
-    state: State,
+    state: Writing,
 }
 
 #[derive(Debug)]
-enum State {
+enum Writing {
     Open,
     Finished,
     Failed(JournalError),
@@ -130,6 +133,26 @@ impl<S: Sink> JournalWriter<S> {
         Self::start(sink, "test.ilj".into(), head, BUFFER_BYTES, minor)
     }
 
+    /// Goes on where a reader stopped.
+    pub(super) fn from_state(state: State, sink: S) -> Self {
+        Self {
+            sink,
+            journal: state.journal,
+            policy: state.head.policy,
+            minor: state.minor,
+            header_seed: state.header_seed,
+            order: state.order,
+            paths: state.paths,
+            tensors: state.tensors,
+            payload: Vec::new(),
+            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            buffer_bytes: BUFFER_BYTES,
+            frames: state.frames,
+            bytes: state.offset,
+            state: Writing::Open,
+        }
+    }
+
     fn start(
         sink: S,
         journal: Arc<str>,
@@ -151,7 +174,7 @@ impl<S: Sink> JournalWriter<S> {
             buffer_bytes,
             frames: 0,
             bytes: 0,
-            state: State::Open,
+            state: Writing::Open,
         };
         writer.guarded(|writer| writer.write_head(head))?;
         Ok(writer)
@@ -163,7 +186,7 @@ impl<S: Sink> JournalWriter<S> {
     /// # Errors
     /// E061 if the sink refuses, E069 if the text is too long, or the first error.
     pub fn path(&mut self, text: &str) -> Result<u32, JournalError> {
-        if let (State::Open, Some(id)) = (&self.state, self.paths.get(text)) {
+        if let (Writing::Open, Some(id)) = (&self.state, self.paths.get(text)) {
             return Ok(*id);
         }
         self.guarded(|writer| writer.write_path(text))
@@ -293,7 +316,7 @@ impl<S: Sink> JournalWriter<S> {
             synced.map_err(|error| {
                 JournalError::io(&writer.journal, "make durable the end of", &error)
             })?;
-            writer.state = State::Finished;
+            writer.state = Writing::Finished;
             Ok(Summary {
                 exchanges: footer.exchanges,
                 digest: footer.digest,
@@ -320,8 +343,8 @@ impl<S: Sink> JournalWriter<S> {
     /// The first error, if a call has failed.
     pub fn failure(&self) -> Option<&JournalError> {
         match &self.state {
-            State::Failed(error) => Some(error),
-            State::Open | State::Finished => None,
+            Writing::Failed(error) => Some(error),
+            Writing::Open | Writing::Finished => None,
         }
     }
 
@@ -329,12 +352,12 @@ impl<S: Sink> JournalWriter<S> {
         &mut self,
         action: impl FnOnce(&mut Self) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        if let State::Failed(error) = &self.state {
+        if let Writing::Failed(error) = &self.state {
             return Err(error.clone());
         }
         let result = action(self);
         if let Err(error) = &result {
-            self.state = State::Failed(error.clone());
+            self.state = Writing::Failed(error.clone());
         }
         result
     }
@@ -488,7 +511,7 @@ impl<S: Sink> JournalWriter<S> {
 
 impl<S: Sink> Drop for JournalWriter<S> {
     fn drop(&mut self) {
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, Writing::Open) {
             // Nobody is left to tell: whoever wants to know calls `finish`.
             self.flush_buffer().ok();
         }

@@ -14,8 +14,8 @@ fn help_of_the_program() {
     insta::assert_snapshot!(help(&[]), @"
     Open up a neural network while it runs, and prove bit for bit what happened.
 
-    Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 4 the replay diverged, 5 refused by the
-    environment.
+    Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5
+    refused by the environment.
 
     Usage: interloom <COMMAND>
 
@@ -23,6 +23,8 @@ fn help_of_the_program() {
       demo          Look into a small trained model: which head does what? Records, and replays in a new
                     process
       replay        Make the runs of a journal again, and compare every exchange
+      check         Read a journal to its end, and say what it holds and what is wrong with it
+      recover       Make a whole journal of the good beginning of one that was cut or damaged
       causal-trace  Find out where in a language model, and at which token, an answer comes from
       sites         List the sites of a model, with their TransformerLens names
       explain       Say what an error code means and what to do

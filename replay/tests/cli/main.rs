@@ -1,5 +1,6 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
+mod check;
 mod explain;
 mod journals;
 mod language_model;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+/// A journal with every kind of record, event and value.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 
 /// What a finished command has left behind.
 struct Ended {

@@ -185,3 +185,13 @@ fn e070_would_overwrite() {
     let shown = describe(&error).replace(folder.path().to_str().unwrap(), "FOLDER");
     assert_snapshot!(shown, @"E070: will not overwrite FOLDER/thesis.tex: it exists and is not an Interloom journal; move it away or record to another path");
 }
+
+#[test]
+fn e071_missing_tensor() {
+    let error = JournalError::MissingTensor {
+        journal: "run.ilj".into(),
+        exchange: 7,
+        digest: Digest([0x77; 32]),
+    };
+    assert_snapshot!(describe(&error), @"E071: run.ilj does not have the tensor b3:777777777777, which exchange 7 names and its policy keeps");
+}

@@ -3,6 +3,7 @@
 mod damage;
 mod files;
 mod messages;
+mod resume;
 mod sinks;
 
 use super::*;
