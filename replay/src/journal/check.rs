@@ -62,10 +62,15 @@ pub struct CheckedRun {
 pub fn check(path: impl AsRef<Path>) -> Result<Check, JournalError> {
     let name = path.as_ref().display().to_string();
     let reader = JournalReader::open(path)?;
-    Ok(check_reader(reader, &name))
+    Ok(check_reader(reader, &name, &mut |_| {}))
 }
 
-pub(super) fn check_reader<R: Read>(mut reader: JournalReader<R>, name: &str) -> Check {
+/// As [`check()`], and lets `see` have each good record.
+pub(super) fn check_reader<R: Read>(
+    mut reader: JournalReader<R>,
+    name: &str,
+    see: &mut dyn FnMut(Record),
+) -> Check {
     let mut check = Check {
         version: reader.version(),
         policy: reader.head().policy,
@@ -84,7 +89,10 @@ pub(super) fn check_reader<R: Read>(mut reader: JournalReader<R>, name: &str) ->
     let mut tensors = Tensors::default();
     loop {
         match reader.next_record() {
-            Ok(Some((_, record))) => check.count(&record, &mut tensors),
+            Ok(Some((_, record))) => {
+                check.count(&record, &mut tensors);
+                see(record);
+            }
             Ok(None) => break,
             Err(error) => {
                 check.problem = Some(error);
@@ -169,7 +177,8 @@ mod tests {
     use crate::journal::samples;
 
     fn check_bytes(bytes: &[u8]) -> Check {
-        check_reader(JournalReader::new(bytes, "test.ilj").unwrap(), "test.ilj")
+        let reader = JournalReader::new(bytes, "test.ilj").unwrap();
+        check_reader(reader, "test.ilj", &mut |_| {})
     }
 
     #[test]

@@ -51,6 +51,8 @@ mod recover;
 mod resume;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sink;
+mod start;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -71,6 +73,7 @@ pub use record::{
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};
+pub use sink::Sink;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
-pub use write::{JournalWriter, Sink, Summary};
+pub use write::{JournalWriter, Summary};

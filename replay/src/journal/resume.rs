@@ -16,7 +16,8 @@ use super::error::{JournalError, OPEN};
 use super::order::Order;
 use super::read::JournalReader;
 use super::record::{Head, Record, RunStart};
-use super::write::{JournalWriter, Sink};
+use super::sink::Sink;
+use super::write::JournalWriter;
 
 /// A journal that is written again, and how it was found.
 #[derive(Debug)]

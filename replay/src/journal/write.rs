@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,32 +25,8 @@ use super::record::{
     Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, Policy, RunEnd, RunStart,
 };
 use super::resume::State;
+use super::sink::Sink;
 use super::wire;
-
-/// Where a journal is written to.
-pub trait Sink: Write {
-    /// Makes what was written durable, as far as the sink can.
-    ///
-    /// # Errors
-    /// Those of the sink.
-    fn sync(&mut self) -> io::Result<()> {
-        self.flush()
-    }
-}
-
-impl Sink for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
-
-impl Sink for Vec<u8> {}
-
-impl<S: Sink + ?Sized> Sink for &mut S {
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-}
 
 /// Writes a journal.
 ///
@@ -295,6 +270,18 @@ impl<S: Sink> JournalWriter<S> {
     /// E061 if the sink refuses, or the first error.
     pub fn flush(&mut self) -> Result<(), JournalError> {
         self.guarded(Self::flush_buffer)
+    }
+
+    /// Writes out what is buffered and makes it durable: it outlives a loss of power.
+    ///
+    /// # Errors
+    /// E061 if the sink refuses, or the first error.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.guarded(|writer| {
+            writer.flush_buffer()?;
+            let synced = writer.sink.sync();
+            synced.map_err(|error| JournalError::io(&writer.journal, "make durable", &error))
+        })
     }
 
     /// Writes the footer and makes the journal durable.

@@ -1,10 +1,13 @@
 //! Tests of the journal as a file: round trips, damage, faults of the sink, messages.
 
+mod acts;
 mod damage;
+mod faults;
 mod files;
 mod messages;
 mod resume;
 mod sinks;
+mod trust;
 
 use super::*;
 use crate::journal::samples;
