@@ -19,8 +19,10 @@
 mod compare;
 mod environment;
 mod fields;
+mod journals;
 mod json;
 mod report;
+mod sides;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::journal::{DType, Digest, Event, ExchangeResult, FaultLine, Origin, Va
 
 pub use compare::{CONTEXT_DEFAULT, Comparer, Comparison};
 pub use environment::{EnvironmentDifference, EnvironmentReport};
+pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals};
 pub use tensor::{TensorDifference, TensorMismatch};
 
 /// The first difference between a recorded and a live run.
@@ -67,6 +70,8 @@ pub struct Divergence {
     pub tensor: Option<TensorDifference>,
     /// How the environments differ.
     pub environment: Vec<EnvironmentDifference>,
+    /// What the two sides are called, where they are two journals and not a recording and a run.
+    pub journals: Option<[String; 2]>,
 }
 
 impl Divergence {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use interloom::Error;
-use interloom::journal::{Check, CheckedRun, JournalError, check};
+use interloom::journal::{Check, CheckedRun, JournalError, check, plain};
 use serde_json::{Value, json};
 
 use super::report::outln;
@@ -79,7 +79,7 @@ fn run_line(number: usize, run: &CheckedRun) -> String {
     };
     let code = end.outcome.code.as_deref().map(|code| format!(" [{code}]"));
     let code = code.unwrap_or_default();
-    let text = report::plain(&end.outcome.text);
+    let text = plain(&end.outcome.text);
     let digest = end.digest.short();
     format!("run {number} {name}: {exchanges}, {text}{code}, digest {digest}")
 }

@@ -3,12 +3,17 @@
 mod causal_trace;
 mod check;
 mod demo;
+mod diff;
 mod explain;
+mod export;
 mod progress;
 mod recover;
 mod replay;
 mod report;
+mod show;
 mod sites;
+mod step;
+mod why;
 
 use std::process::ExitCode;
 
@@ -34,6 +39,16 @@ enum Command {
     Replay(replay::Arguments),
     /// Read a journal to its end, and say what it holds and what is wrong with it.
     Check(check::Arguments),
+    /// Print the exchanges of a journal.
+    Show(show::Arguments),
+    /// Show where two journals part.
+    Diff(diff::Arguments),
+    /// Go through a journal, forwards and back.
+    Step(step::Arguments),
+    /// Follow a value back to where it came from.
+    Why(why::Arguments),
+    /// Write a journal, or the tensors in it, for other programs.
+    Export(export::Arguments),
     /// Make a whole journal of the good beginning of one that was cut or damaged.
     Recover(recover::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
@@ -67,6 +82,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Step(arguments) => step::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),

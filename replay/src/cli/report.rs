@@ -48,19 +48,6 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{plural}")
 }
 
-/// Names and messages may hold anything; a line of a report stays one line.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            plain.extend(character.escape_debug());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
-}
-
 /// Shows a heading.
 pub(super) fn heading(text: &str) {
     outln!("{BOLD}{text}{BOLD:#}");

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::environment::{self, EnvironmentDifference};
-use super::fields::{self, Found, Named, Names};
+use super::fields::{self, Found, Named};
 use super::{Alignment, Class, Divergence, FieldDifference, Line, Side, ValueSource};
 use crate::journal::{
-    BarrierLine, Declared, Event, Exchange, ExchangeResult, Head, JournalError, Record, RunEnd,
-    RunStart,
+    BarrierLine, Declared, Event, Exchange, ExchangeResult, Head, JournalError, Names, Record,
+    RunEnd, RunStart,
 };
 
 /// How many exchanges before a divergence are kept, unless told otherwise.
@@ -40,6 +40,7 @@ pub struct Comparer<I> {
     last_served: BTreeMap<u32, u64>,
     compared: u64,
     found: Option<Parted>,
+    journals: Option<[String; 2]>,
 }
 
 /// The two heads, as far as they are known.
@@ -92,7 +93,14 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             last_served: BTreeMap::new(),
             compared: 0,
             found: None,
+            journals: None,
         }
+    }
+
+    /// Says that the live side is a journal too, and what the recorded and the live one are called.
+    pub fn with_journals(mut self, recorded: &str, live: &str) -> Self {
+        self.journals = Some([recorded.to_owned(), live.to_owned()]);
+        self
     }
 
     /// Keeps so many exchanges before a divergence.
@@ -395,6 +403,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             tensors: None,
             tensor: None,
             environment: self.environment(),
+            journals: self.journals.clone(),
         };
         self.found = Some(Parted {
             divergence,

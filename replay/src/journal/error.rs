@@ -165,6 +165,16 @@ pub enum JournalError {
         /// The tensor's digest.
         digest: Digest,
     },
+    /// Something was asked for that a journal does not have.
+    #[error("{journal} has no {what}; it has {has}")]
+    Absent {
+        /// The file.
+        journal: Arc<str>,
+        /// What was asked for.
+        what: String,
+        /// What there is.
+        has: String,
+    },
     /// Recording would replace something that is not a journal.
     #[error("will not overwrite {journal}: {reason}; move it away or record to another path")]
     WouldOverwrite {
@@ -191,6 +201,7 @@ impl JournalError {
             Self::Limit { .. } => "E069",
             Self::WouldOverwrite { .. } => "E070",
             Self::MissingTensor { .. } => "E071",
+            Self::Absent { .. } => "E072",
         }
     }
 

@@ -40,11 +40,15 @@ mod codes;
 mod create;
 mod digest;
 mod error;
+pub mod export;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod index;
 mod load;
+mod names;
 mod order;
+pub mod provenance;
 mod read;
 mod record;
 mod recover;
@@ -64,7 +68,10 @@ pub use check::{Check, CheckedRun, check};
 pub(crate) use codes::CODES;
 pub use digest::{DType, Digest};
 pub use error::JournalError;
+pub use index::{Direction, IndexedJournal, IndexedRun, is_at};
 pub use load::{Journal, Run};
+pub(crate) use names::value_json;
+pub use names::{Names, plain};
 pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,

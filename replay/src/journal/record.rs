@@ -113,6 +113,11 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Whether the bytes of every tensor are kept.
+    pub const fn keeps_all(self) -> bool {
+        matches!(self, Self::Full)
+    }
+
     /// The name in a head and on the command line.
     pub const fn name(self) -> &'static str {
         match self {

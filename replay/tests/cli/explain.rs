@@ -24,6 +24,11 @@ fn help_of_the_program() {
                     process
       replay        Make the runs of a journal again, and compare every exchange
       check         Read a journal to its end, and say what it holds and what is wrong with it
+      show          Print the exchanges of a journal
+      diff          Show where two journals part
+      step          Go through a journal, forwards and back
+      why           Follow a value back to where it came from
+      export        Write a journal, or the tensors in it, for other programs
       recover       Make a whole journal of the good beginning of one that was cut or damaged
       causal-trace  Find out where in a language model, and at which token, an answer comes from
       sites         List the sites of a model, with their TransformerLens names

@@ -1,10 +1,15 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
 mod check;
+mod diff;
 mod explain;
+mod export;
 mod journals;
 mod language_model;
 mod pipes;
+mod sample;
+mod show;
+mod step;
 mod tiny_llama;
 
 use std::path::{Path, PathBuf};

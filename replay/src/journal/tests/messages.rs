@@ -195,3 +195,13 @@ fn e071_missing_tensor() {
     };
     assert_snapshot!(describe(&error), @"E071: run.ilj does not have the tensor b3:777777777777, which exchange 7 names and its policy keeps");
 }
+
+#[test]
+fn e072_absent() {
+    let error = JournalError::Absent {
+        journal: "run.ilj".into(),
+        what: "run 7".into(),
+        has: "runs 0 to 1".into(),
+    };
+    assert_snapshot!(describe(&error), @"E072: run.ilj has no run 7; it has runs 0 to 1");
+}

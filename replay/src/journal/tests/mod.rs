@@ -2,8 +2,10 @@
 
 mod acts;
 mod damage;
+mod export;
 mod faults;
 mod files;
+mod index;
 mod messages;
 mod resume;
 mod sinks;
