@@ -158,7 +158,7 @@ fn gather(path: &Path, mut selection: Selection) -> Result<Arrays, JournalError>
                 }
                 arrays.arrays.push(array);
             }
-            None if arrays.head.policy.keeps_all() => {
+            None if arrays.head.policy.keeps(exchange) => {
                 return Err(JournalError::MissingTensor {
                     journal: path.display().to_string().into(),
                     exchange,

@@ -91,7 +91,7 @@ fn no_tensors(path: &Path, head: &Head) -> JournalError {
     JournalError::Absent {
         journal: path.display().to_string().into(),
         what: "tensor of these exchanges".to_owned(),
-        has: format!("the policy {}", head.policy.name()),
+        has: format!("the policy {}", head.policy),
     }
 }
 
