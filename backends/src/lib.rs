@@ -10,12 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod compute;
 mod device;
 mod erase;
 mod error;
 pub mod files;
 mod hooked;
 pub mod models;
+mod operand;
 mod parameters;
 mod run;
 mod tensor;

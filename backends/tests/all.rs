@@ -16,6 +16,8 @@ mod llama_files;
 mod llama_reference;
 #[path = "all/naive.rs"]
 mod naive;
+#[path = "all/operands.rs"]
+mod operands;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]
