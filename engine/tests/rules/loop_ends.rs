@@ -2,7 +2,7 @@
 
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
-use interloom_engine::{Cx, Fault, Note, RunEnd, RunError, mediator};
+use interloom_engine::{Cx, Fault, FaultKind, Note, RunEnd, RunError, mediator};
 
 use crate::loops::{cells, notes, read_cell, recurrent};
 use crate::support::{Trial, table};
@@ -132,12 +132,12 @@ fn r12_a_fault_of_that_kind_while_the_model_runs_fails_the_invoke() {
     trial.whole("forger", async |cx| {
         cx.for_each(0.., async |cx, _| {
             cx.output("cell").await?;
-            let fault = Fault::NotProvided {
+            let fault = FaultKind::NotProvided {
                 asked: "cell.output.i7".to_owned(),
                 stopped_by: None,
                 hint: Vec::new(),
             };
-            Err::<(), _>(fault)
+            Err::<(), _>(Fault::from(fault))
         })
         .await
     });

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
 use interloom_engine::{
-    Cx, Delivery, Event, Fault, Invoke, Iterations, Note, Request, Round, RunEnd, RunError,
-    mediator,
+    Cx, Delivery, Event, Fault, FaultKind, Invoke, Iterations, Note, Request, Round, RunEnd,
+    RunError, mediator,
 };
 
 use crate::support::{Model, Move, Ran, Trial, machine, table};
@@ -308,7 +308,7 @@ fn by_hand(model: &Model, seen: Rc<RefCell<Vec<Array>>>) -> Invoke<Array> {
                 seen.borrow_mut().push(value);
                 Move::End
             }
-            Delivery::Refused(fault) => Move::Fail(*fault),
+            Delivery::Refused(fault) => Move::Fail(fault),
             other => panic!("{other:?}"),
         }))
     };
@@ -537,8 +537,11 @@ fn r31_a_loop_that_never_waits_is_failed() {
     let Err(RunError::Mediators(failures)) = report.result else {
         panic!("{:?}", report.result);
     };
-    let faults: Vec<&Fault> = failures.iter().map(|failure| &failure.fault).collect();
-    let limits = [1 << 20, 1 << 12].map(|limit| Fault::Restless { limit });
+    let faults: Vec<&FaultKind> = failures
+        .iter()
+        .map(|failure| failure.fault.kind())
+        .collect();
+    let limits = [1 << 20, 1 << 12].map(|limit| FaultKind::Restless { limit });
     assert_eq!(faults, limits.iter().collect::<Vec<_>>());
 }
 
