@@ -15,7 +15,7 @@
 //!
 //! The closure's future is polled exactly when the interleaver has an answer for it, by nobody else, and never waits for
 //! anything but its own [`Ask`]s. Its waker is tracked: a future that keeps the waker, wakes it, or is pending without
-//! having asked for something awaits a timer, a channel or another task, and fails with [`FaultKind::ForeignAwait`].
+//! having asked for something awaits a timer, a channel or another task, and fails with [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
 
 mod ask;
 mod each;
@@ -156,7 +156,8 @@ impl<V> Cx<V> {
     ///
     /// # Errors
     ///
-    /// [`FaultKind::LateCache`] if a module was passed already, [`FaultKind::UnknownSite`] if there is none of that name.
+    /// [`LateCache`](crate::FaultKind::LateCache) if a module was passed already,
+    /// [`UnknownSite`](crate::FaultKind::UnknownSite) if there is none of that name.
     #[track_caller]
     pub fn cache(&self, spec: CacheSpec) -> impl Future<Output = Result<Cached<V>, Fault>> + use<V>
     where

@@ -169,3 +169,24 @@ fn r12_a_loop_of_which_nothing_was_served_never_fired() {
     let ran = trial.run(table(1, 0.0));
     assert_eq!(*ran.error(), RunError::NeverFired(vec!["loop".to_owned()]));
 }
+
+#[test]
+fn r11_what_was_asked_at_the_last_site_does_not_count_after_the_model() {
+    let model = recurrent();
+    let mut trial = Trial::of(&model);
+    trial.whole("stubborn", async |cx| {
+        let mut site = "output.i0";
+        for _ in 0..2 {
+            let _ = cx.value(site).await;
+            for _ in 0..4000 {
+                let _ = cx.output("nowhere").await;
+            }
+            site = "output.i1";
+        }
+        Ok(())
+    });
+    assert_eq!(
+        trial.run(table(1, 0.0)).report.result,
+        Ok(RunEnd::Completed)
+    );
+}
