@@ -43,7 +43,7 @@ pub fn run(
     let mut parts = Vec::new();
     for (index, block) in plan.blocks.iter().enumerate() {
         let caller = model.clone();
-        let modules = move |path: &str, x: Tree| caller.call(path, &x).map_err(Fault::Type);
+        let modules = move |path: &str, x: Tree| caller.call(path, &x).map_err(Fault::from);
         let machine = Machine::new(&block.program, map).map_err(|error| error.to_string())?;
         let machine = machine.modules(modules).share_results(results.clone());
         let machine = inputs.iter().fold(machine, |machine, (name, array)| {
