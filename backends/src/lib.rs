@@ -12,6 +12,7 @@
 mod bind;
 mod compute;
 mod device;
+mod edit;
 mod erase;
 mod error;
 pub mod files;
@@ -26,6 +27,7 @@ mod value;
 // The public interface.
 pub use bind::{Bound, Sites};
 pub use device::parse_device;
+pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{ForwardError, ModelError};
 pub use hooked::{Forward, Hooked, Tap};
