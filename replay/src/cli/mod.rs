@@ -6,6 +6,7 @@ mod explain;
 mod progress;
 mod replay;
 mod report;
+mod run;
 mod sites;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Look into a small trained model: which head does what? Records, and replays in a new process.
     Demo(demo::Arguments),
+    /// Run an experiment file: a model, inputs and programs, written by hand.
+    Run(run::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
@@ -55,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
