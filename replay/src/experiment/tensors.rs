@@ -27,8 +27,11 @@ pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, String>
     let file = SafeTensors::deserialize(&bytes);
     let file = file.map_err(|error| format!("the file is no safetensors file: {error}"))?;
     let view = file.tensor(name);
-    let view =
-        view.map_err(|_| format!("the file has no such tensor; it has {:?}", file.names()))?;
+    let view = view.map_err(|_| {
+        let mut names = file.names();
+        names.sort_unstable();
+        format!("the file has no such tensor; it has {names:?}")
+    })?;
     let tokens = integers(view.dtype(), view.data()).ok_or_else(|| {
         format!(
             "tokens are integers from 0 to 2^32 - 1, and these are {:?}",

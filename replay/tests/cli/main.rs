@@ -4,6 +4,7 @@ mod explain;
 mod journals;
 mod language_model;
 mod pipes;
+mod run;
 mod tiny_llama;
 
 use std::path::{Path, PathBuf};
