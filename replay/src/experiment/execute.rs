@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use interloom_backends::{Ran, Run, Value};
 use interloom_engine::program::{Known, Machine, Modules as _, Results};
-use interloom_engine::{Invoke, RunEnd};
+use interloom_engine::{Invoke, Note, RunEnd};
 
 use super::error::ExperimentError;
 use super::file::{Content, InvokePlan, Plan, RunPlan};
@@ -147,11 +147,12 @@ impl Prepared {
             rows: Vec::new(),
             generated: None,
             lenses: Vec::new(),
+            warnings: Vec::new(),
         };
         match plan.generate {
             Some(new) => {
                 let ran = session.run(run, || self.subject.generate(rows[0], new))?;
-                report.end = end_of(&ran);
+                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
                 report.generated = ran.output.map(|tokens| Generated {
                     text: self.subject.text(&tokens),
                     tokens,
@@ -159,7 +160,7 @@ impl Prepared {
             }
             None => {
                 let ran = session.run(run, || self.subject.logits(&rows))?;
-                report.end = end_of(&ran);
+                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
                 if let Some(logits) = &ran.output {
                     report.rows = self.rows(plan, &self.answers[index], &batch, logits);
                 }
@@ -371,6 +372,25 @@ fn check_rows(
         at: plan.source.spot(run.at),
         reason,
     })
+}
+
+/// Returns what was asked for and did not come, with whose it is.
+fn warnings_of<Y>(ran: &Ran<Y>) -> Vec<String> {
+    let accounts = ran.audit.mediators.iter();
+    let of_mediators = accounts.flat_map(|account| {
+        let notes = account.notes.iter().filter(|note| note.is_warning());
+        notes.map(|note| (account.name.as_str(), note))
+    });
+    let of_the_run = ran.audit.notes.iter().filter(|note| note.is_warning());
+    let notes = of_mediators.chain(of_the_run.map(|note| ("the run", note)));
+    let text = |(name, note): (&str, &Note)| {
+        let note = note.to_string();
+        format!(
+            "{name}: {}",
+            note.strip_prefix("warning: ").unwrap_or(&note)
+        )
+    };
+    notes.map(text).collect()
 }
 
 fn end_of<Y>(ran: &Ran<Y>) -> String {

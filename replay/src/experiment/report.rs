@@ -36,6 +36,8 @@ pub struct RunReport {
     pub generated: Option<Generated>,
     /// What is read off saved logits.
     pub lenses: Vec<Lens>,
+    /// What was asked for and did not come, such as iterations after the last token.
+    pub warnings: Vec<String>,
 }
 
 /// What one invoke has saved.
@@ -145,6 +147,7 @@ impl RunReport {
                 "name": lens.name,
                 "tops": lens.tops.iter().map(|top| choices(top)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
+            "warnings": self.warnings,
         })
     }
 }
@@ -197,6 +200,8 @@ impl RunReport {
         }
         lines.extend(self.rows.iter().flat_map(RowReport::lines));
         lines.extend(self.lenses.iter().flat_map(Lens::lines));
+        let warnings = self.warnings.iter();
+        lines.extend(warnings.map(|warning| ("warning".to_owned(), warning.clone())));
         if lines.is_empty() {
             lines.push(("end".to_owned(), self.end.clone()));
         }

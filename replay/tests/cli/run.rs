@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use interloom::experiment::FileExperiment;
 use interloom::journal::Journal;
 use serde_json::Value as Json;
 
@@ -369,4 +370,31 @@ fn a_tensor_that_has_changed_is_noticed() {
         out.contains("error[E080]: ") && out.contains("error[E081]: "),
         "{out}"
     );
+}
+
+/// What docs/EXPERIMENTS.md shows runs, and its programs are programs.
+#[test]
+fn the_documents_examples_are_experiments() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/EXPERIMENTS.md")).unwrap();
+    let blocks = |kind: &str| -> Vec<String> {
+        let start = format!("```{kind}\n");
+        let blocks = page.split(start.as_str()).skip(1);
+        blocks
+            .map(|block| block.split("```").next().unwrap().to_owned())
+            .collect()
+    };
+    let experiments = blocks("toml");
+    assert_eq!(experiments.len(), 3);
+    for text in &experiments {
+        with(text).run(&["run", "e.toml"]).with(0);
+    }
+    let programs = blocks("program");
+    assert_eq!(programs.len(), 2);
+    for program in programs {
+        let text = format!(
+            "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1]\n[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n{program}'''"
+        );
+        FileExperiment::new("e.toml", &text).check().unwrap();
+    }
 }
