@@ -11,6 +11,7 @@ mod progress;
 mod recover;
 mod replay;
 mod report;
+mod run;
 mod show;
 mod sites;
 mod step;
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Look into a small trained model: which head does what? Records, and replays in a new process.
     Demo(demo::Arguments),
+    /// Run an experiment file: a model, inputs and programs, written by hand.
+    Run(run::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
     /// Read a journal to its end, and say what it holds and what is wrong with it.
@@ -83,6 +86,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

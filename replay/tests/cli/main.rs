@@ -8,6 +8,7 @@ mod export;
 mod journals;
 mod language_model;
 mod pipes;
+mod run;
 mod sample;
 mod show;
 mod step;
