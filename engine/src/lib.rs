@@ -73,7 +73,7 @@ pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
 pub use error::{Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
-pub use fault::Fault;
+pub use fault::{Fault, FaultKind};
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};
 pub use iterations::{Iterations, Round};
 pub use map::SiteMap;

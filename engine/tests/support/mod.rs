@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator,
-    MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved, Scheduler, Setup,
-    Site, SiteMap, Step, mediator,
+    Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
+    Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
+    Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -162,13 +162,15 @@ pub(crate) fn to_array(table: &[Vec<f64>]) -> Array {
     Array::new(&shape, &table.concat())
 }
 
+/// A site, or the text of what else is asked for.
+pub(crate) type Asked = Result<Site, String>;
+
 /// An exchange, kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) mediator: u32,
     pub(crate) event: Event,
-    /// A site, or the text of what else is asked for.
-    pub(crate) asked: Option<Result<Site, String>>,
+    pub(crate) asked: Option<Asked>,
     pub(crate) at: Option<Site>,
     /// `served`, or the code of the fault.
     pub(crate) outcome: &'static str,
@@ -185,10 +187,10 @@ impl Record {
             mediator: exchange.mediator.0,
             event: exchange.event,
             asked: exchange.asked.map(|asked| match asked {
-                Asked::Site(site) => Ok(site),
-                Asked::Unknown(name) => Err(format!("{name}?")),
-                Asked::Name(name) => Err(name.to_owned()),
-                Asked::Iteration(iteration) => Err(format!("i{iteration}")),
+                About::Site(site) => Ok(site),
+                About::Unknown(name) => Err(format!("{name}?")),
+                About::Name(name) => Err(name.to_owned()),
+                About::Iteration(iteration) => Err(format!("i{iteration}")),
             }),
             at: exchange.at,
             outcome,
@@ -250,13 +252,13 @@ impl Ran {
     }
 
     /// The faults of the failed mediators, with their names.
-    pub(crate) fn faults(&self) -> Vec<(&str, &Fault)> {
+    pub(crate) fn faults(&self) -> Vec<(&str, &FaultKind)> {
         let RunError::Mediators(failures) = self.error() else {
             panic!("{:?}", self.error());
         };
         failures
             .iter()
-            .map(|failure| (failure.mediator.as_str(), &failure.fault))
+            .map(|failure| (failure.mediator.as_str(), failure.fault.kind()))
             .collect()
     }
 
@@ -456,7 +458,7 @@ impl<F: FnMut(Delivery<Array>) -> Move + 'static> Mediator<Array> for Machine<F>
             Move::End => return Step::End,
             Move::Fail(fault) => {
                 return Step::Fail {
-                    fault: fault.into(),
+                    fault,
                     origin: Origin::Unknown,
                 };
             }

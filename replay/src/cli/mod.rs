@@ -2,6 +2,7 @@
 
 mod causal_trace;
 mod check;
+mod conform;
 mod demo;
 mod diff;
 mod explain;
@@ -10,6 +11,7 @@ mod progress;
 mod recover;
 mod replay;
 mod report;
+mod run;
 mod show;
 mod sites;
 mod step;
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Look into a small trained model: which head does what? Records, and replays in a new process.
     Demo(demo::Arguments),
+    /// Run an experiment file: a model, inputs and programs, written by hand.
+    Run(run::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
     /// Read a journal to its end, and say what it holds and what is wrong with it.
@@ -53,6 +57,8 @@ enum Command {
     Recover(recover::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
     CausalTrace(causal_trace::Arguments),
+    /// Run recorded scenarios of a reference interleaver, and compare what happens.
+    Conform(conform::Arguments),
     /// List the sites of a model, with their TransformerLens names.
     Sites(sites::Arguments),
     /// Say what an error code means and what to do.
@@ -80,6 +86,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
@@ -89,6 +96,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
+        Command::Conform(arguments) => conform::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
     };

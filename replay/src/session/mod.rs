@@ -39,7 +39,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{Ran, Run, Value};
+use interloom_backends::{ForwardError, Ran, Run, Value};
 use interloom_engine::Setup;
 
 use crate::divergence::{Divergence, EnvironmentReport};
@@ -187,9 +187,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
     use interloom_engine::Group;
 
     let setup = run.setup();
-    let groups = setup
-        .groups()
-        .map_err(interloom_backends::ForwardError::from)?;
+    let groups = setup.groups().map_err(ForwardError::from)?;
     let lines = setup
         .invokes()
         .iter()
@@ -226,7 +224,7 @@ fn declared_by(setup: &Setup<Value>) -> Declared {
     }
 }
 
-fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> Outcome {
+fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
     use interloom_engine::RunEnd;
 
     match result {
@@ -241,7 +239,11 @@ fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> O
             code: None,
         },
         Err(error) => Outcome {
-            text: error.to_string(),
+            text: match error {
+                // The exchanges have the lines, and these do not count when runs are compared.
+                ForwardError::Run { error, .. } => error.without_origins().to_string(),
+                other => other.to_string(),
+            },
             code: Some(error.code().to_owned()),
         },
     }

@@ -154,7 +154,7 @@ fn an_experiment_that_the_program_does_not_have_is_refused() {
     let session = Session::open(Mode::Record(place.path("a.ilj")), head).unwrap();
     session.finish().unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E090", 1);
-    insta::assert_snapshot!(message, @"the journal was recorded by experiment `thesis`, which this program does not have (it has head-ablation, causal-trace); replay it with the program that recorded it, through `Session::open(Mode::Verify(path), head)`");
+    insta::assert_snapshot!(message, @"the journal was recorded by experiment `thesis`, which this program does not have (it has head-ablation, causal-trace, file); replay it with the program that recorded it, through `Session::open(Mode::Verify(path), head)`");
 }
 
 #[test]

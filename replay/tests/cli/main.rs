@@ -1,12 +1,14 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
 mod check;
+mod conform;
 mod diff;
 mod explain;
 mod export;
 mod journals;
 mod language_model;
 mod pipes;
+mod run;
 mod sample;
 mod show;
 mod step;
