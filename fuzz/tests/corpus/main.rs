@@ -98,7 +98,16 @@ macro_rules! targets {
     };
 }
 
-targets!(journal, frame, exchange, gguf, safetensors, config, engine);
+targets!(
+    journal,
+    tools,
+    frame,
+    exchange,
+    gguf,
+    safetensors,
+    config,
+    engine
+);
 
 #[test]
 fn the_canary_fails() {

@@ -9,9 +9,10 @@ use interloom::journal::{
 type Seed = (&'static str, Vec<u8>);
 
 /// Every corpus with its seeds.
-pub(crate) fn all() -> [(&'static str, Vec<Seed>); 8] {
+pub(crate) fn all() -> [(&'static str, Vec<Seed>); 9] {
     [
         ("journal", journals()),
+        ("tools", journals()),
         ("frame", frames()),
         ("exchange", exchanges()),
         ("gguf", ggufs()),
