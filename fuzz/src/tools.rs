@@ -11,7 +11,7 @@ use crate::journal::repaired;
 const NAME: &str = "fuzz.ilj";
 
 /// How many exchanges are followed back: each looks at all before it.
-const FOLLOWED: u64 = 32;
+const FOLLOWED: u64 = 4;
 
 /// Looks at a journal as it would be if all its checksums were right; what is done about wrong ones is for
 /// [`journal`](crate::journal()) to try.
