@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use self::barrier::Barrier;
 use self::cache::Collector;
+pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
 use crate::event::{Delivery, Origin};
