@@ -3,8 +3,10 @@
 use interloom_backends::files::FileError;
 use interloom_backends::models::llama::LanguageModelError;
 use interloom_backends::{ForwardError, ModelError};
+use interloom_engine::program::ProgramError;
 use interloom_engine::{AtFault, Code};
 
+use crate::experiment::ExperimentError;
 use crate::journal::JournalError;
 
 /// Anything that can go wrong with an experiment.
@@ -23,6 +25,15 @@ pub enum Error {
     /// A journal cannot be written or read.
     #[error(transparent)]
     Journal(Box<JournalError>),
+    /// Scenarios cannot be read.
+    #[error(transparent)]
+    Conform(#[from] crate::conform::ConformError),
+    /// An experiment file cannot be used.
+    #[error(transparent)]
+    Experiment(Box<ExperimentError>),
+    /// A program does not fit its model.
+    #[error(transparent)]
+    Program(Box<ProgramError>),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -85,6 +96,9 @@ impl Error {
             Self::Model(error) => error.code(),
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
+            Self::Conform(error) => error.code(),
+            Self::Experiment(error) => error.code(),
+            Self::Program(error) => error.code(),
             Self::UnknownExperiment { .. } => "E090",
             Self::Argument { .. } => "E091",
             Self::UnequalPrompts { .. } => "E092",
@@ -97,6 +111,18 @@ impl Error {
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(Box::new(error))
+    }
+}
+
+impl From<ExperimentError> for Error {
+    fn from(error: ExperimentError) -> Self {
+        Self::Experiment(Box::new(error))
+    }
+}
+
+impl From<ProgramError> for Error {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(Box::new(error))
     }
 }
 
@@ -116,7 +142,9 @@ pub fn codes() -> Vec<&'static Code> {
         .chain(interloom_backends::codes())
         .collect();
     codes.extend(crate::journal::CODES);
+    codes.extend(crate::conform::CODES);
     codes.extend(CODES);
+    codes.extend(crate::experiment::CODES);
     codes.sort_by_key(|code| code.code);
     codes
 }

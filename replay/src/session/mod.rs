@@ -39,11 +39,14 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{Ran, Run};
+use interloom_backends::{ForwardError, Ran, Run, Value};
+use interloom_engine::Setup;
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
-use crate::journal::{Digest, Head, JournalError, MediatorLine, Outcome, RunStart};
+use crate::journal::{
+    BarrierLine, Declared, Digest, Head, JournalError, MediatorLine, Outcome, RunStart,
+};
 
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
@@ -184,9 +187,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
     use interloom_engine::Group;
 
     let setup = run.setup();
-    let groups = setup
-        .groups()
-        .map_err(interloom_backends::ForwardError::from)?;
+    let groups = setup.groups().map_err(ForwardError::from)?;
     let lines = setup
         .invokes()
         .iter()
@@ -204,10 +205,26 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         name: run.name().to_owned(),
         mediators: lines.collect(),
         scheduler: setup.schedule(),
+        declared: Some(declared_by(setup)),
     })
 }
 
-fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> Outcome {
+fn declared_by(setup: &Setup<Value>) -> Declared {
+    let mut barriers: Vec<_> = setup
+        .barriers()
+        .map(|(name, participants)| BarrierLine {
+            name: name.to_owned(),
+            participants,
+        })
+        .collect();
+    barriers.sort_by(|a, b| a.name.cmp(&b.name));
+    Declared {
+        barriers,
+        steps: setup.declared_steps(),
+    }
+}
+
+fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
     use interloom_engine::RunEnd;
 
     match result {
@@ -222,7 +239,11 @@ fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> O
             code: None,
         },
         Err(error) => Outcome {
-            text: error.to_string(),
+            text: match error {
+                // The exchanges have the lines, and these do not count when runs are compared.
+                ForwardError::Run { error, .. } => error.without_origins().to_string(),
+                other => other.to_string(),
+            },
             code: Some(error.code().to_owned()),
         },
     }
