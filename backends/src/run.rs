@@ -56,6 +56,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that sees the whole batch, and returns the place where its result will be.
+    #[track_caller]
     pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> Saved<T>
     where
         T: 'static,
@@ -68,6 +69,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that owns the next `rows` rows of the batch.
+    #[track_caller]
     pub fn invoke<T, F, Fut>(&mut self, name: impl Into<String>, rows: u32, program: F) -> Saved<T>
     where
         T: 'static,

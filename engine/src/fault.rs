@@ -139,7 +139,8 @@ pub enum FaultKind {
     },
     /// A reshaping swap by a mediator that shares the batch.
     #[error(
-        "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch"
+        "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch; keep \
+         the shape, or run the intervention alone"
     )]
     NotOwner {
         /// The site.
@@ -155,7 +156,7 @@ pub enum FaultKind {
     /// An async mediator awaited something that is not Interloom's.
     #[error(
         "the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, \
-         for nothing else could be replayed"
+         for nothing else could be replayed; do the waiting before the run, and hand in the result"
     )]
     ForeignAwait,
     /// A mediator made a second request before the first was answered.
@@ -429,7 +430,10 @@ fn and_more(names: &[String]) -> String {
 fn passed_sites(names: &[String]) -> String {
     match names {
         [] => "check that the module is called in this run".to_owned(),
-        names => format!("passed in this run: {}", quoted(names)),
+        names => format!(
+            "passed in this run: {}; ask for a site that the model passes, or catch the refusal",
+            quoted(names)
+        ),
     }
 }
 

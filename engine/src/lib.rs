@@ -72,7 +72,7 @@ pub use audit::{Account, Audit, Note, Refusal};
 pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
-pub use error::{Failure, Meeting, RunError, codes};
+pub use error::{Asker, Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use fault::{Fault, FaultKind};
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};

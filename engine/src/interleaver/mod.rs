@@ -111,11 +111,18 @@ enum Halt {
     Broken(RunError),
 }
 
+/// The replacement with which a mediator skips a module.
+struct Skip<V> {
+    id: MediatorId,
+    value: V,
+    origin: Origin,
+}
+
 /// One passing of a site.
 struct Visit<V> {
     site: Site,
     value: V,
-    skips: Vec<(MediatorId, V)>,
+    skips: Vec<Skip<V>>,
 }
 
 impl<V: Value> Interleaver<V> {
