@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
     Port, RunEnd, Saved, Scheduler, Setup, Site,
@@ -157,6 +158,28 @@ impl Run {
             true => conclude(active, None),
             false => drive(active, model),
         }
+    }
+}
+
+impl Sites {
+    /// Returns the shapes of the tensors that pass the sites in a pass of `batch` rows, with which programs are checked.
+    ///
+    /// The model runs once, with its edits and no other mediator; every activation is held until it has finished.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::execute`].
+    pub fn shapes<Y>(&self, batch: u32, model: impl FnOnce() -> Y) -> Result<Shapes, ForwardError> {
+        let mut run = Run::new("shapes", self);
+        let cached = run.cache(CacheSpec::all().both());
+        run.execute(model)?;
+        let mut shapes = Shapes::new(batch);
+        for site in cached.sites() {
+            if let Some(shape) = cached.at(site).and_then(|value| Operand::shape(&value)) {
+                shapes.add(site, shape);
+            }
+        }
+        Ok(shapes)
     }
 }
 

@@ -574,8 +574,18 @@ fn every_code() -> Vec<&'static str> {
         },
         ProgramError::UnknownGiven {
             at: at(),
-            name,
+            name: name.clone(),
             nearest,
+        },
+        ProgramError::Impossible {
+            at: at(),
+            fault: ProgramFault::Unset(name.clone()),
+        },
+        ProgramError::Shape {
+            at: at(),
+            site: name,
+            expected: vec![1],
+            found: vec![2],
         },
     ];
     let faults = faults.iter().map(FaultKind::code);

@@ -31,6 +31,9 @@ pub enum Error {
     /// A program does not fit its model.
     #[error(transparent)]
     Program(Box<ProgramError>),
+    /// Scenarios cannot be read.
+    #[error(transparent)]
+    Conform(#[from] crate::conform::ConformError),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -95,6 +98,7 @@ impl Error {
             Self::Journal(error) => error.code(),
             Self::Experiment(error) => error.code(),
             Self::Program(error) => error.code(),
+            Self::Conform(error) => error.code(),
             Self::UnknownExperiment { .. } => "E090",
             Self::Argument { .. } => "E091",
             Self::UnequalPrompts { .. } => "E092",
@@ -138,6 +142,7 @@ pub fn codes() -> Vec<&'static Code> {
         .chain(interloom_backends::codes())
         .collect();
     codes.extend(crate::journal::CODES);
+    codes.extend(crate::conform::CODES);
     codes.extend(CODES);
     codes.extend(crate::experiment::CODES);
     codes.sort_by_key(|code| code.code);

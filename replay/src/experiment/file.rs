@@ -109,6 +109,18 @@ impl RunPlan {
         }
     }
 
+    /// Returns whether no program of the run shares it with one that may change shapes.
+    pub(super) fn is_shaped_as_plain(&self) -> bool {
+        let mut changes = false;
+        for invoke in &self.invokes {
+            each_action(&invoke.program.steps, &mut |action| {
+                let reshapes = matches!(action, Action::Write { reshape: true, .. });
+                changes |= reshapes || matches!(action, Action::Skip { .. });
+            });
+        }
+        self.invokes.len() < 2 || !changes
+    }
+
     /// Returns the names under which later programs are given what this run saves, each with its invoke and the name there.
     pub(super) fn shares(&self) -> BTreeMap<String, (usize, String)> {
         let mut shares = BTreeMap::new();

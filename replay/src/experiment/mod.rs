@@ -193,7 +193,7 @@ impl FileExperiment {
         progress.step();
 
         let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
-        let prepared = Prepared::new(plan, subject.clone(), folder)?;
+        let prepared = Prepared::new(plan, subject.clone(), folder, progress)?;
         let mut head = environment::head(self.describe(), &device_name, policy);
         progress.begin("digesting the model", 1);
         head.model = Some(subject.identity(&model));
