@@ -10,8 +10,8 @@ use interloom_engine::program::{Known, Machine, Modules as _, Results, Shapes};
 use interloom_engine::{Invoke, Note, RunEnd};
 
 use super::error::ExperimentError;
-use super::file::{Content, InvokePlan, Plan, RunPlan};
 use super::kept::{as_value, leaves, value_leaves};
+use super::plan::{Content, Input, InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -387,7 +387,7 @@ fn shapes(
 }
 
 fn inputs(plan: &Plan, subject: &Subject, folder: &Path) -> Result<Vec<Rows>, ExperimentError> {
-    let rows = |input: &super::file::Input| {
+    let rows = |input: &Input| {
         let at = || plan.source.spot(input.at);
         let tokens = match &input.content {
             Content::Tokens(rows) => rows.clone(),
