@@ -25,15 +25,15 @@ pub enum Error {
     /// A journal cannot be written or read.
     #[error(transparent)]
     Journal(Box<JournalError>),
+    /// Scenarios cannot be read.
+    #[error(transparent)]
+    Conform(#[from] crate::conform::ConformError),
     /// An experiment file cannot be used.
     #[error(transparent)]
     Experiment(Box<ExperimentError>),
     /// A program does not fit its model.
     #[error(transparent)]
     Program(Box<ProgramError>),
-    /// Scenarios cannot be read.
-    #[error(transparent)]
-    Conform(#[from] crate::conform::ConformError),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -96,9 +96,9 @@ impl Error {
             Self::Model(error) => error.code(),
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
+            Self::Conform(error) => error.code(),
             Self::Experiment(error) => error.code(),
             Self::Program(error) => error.code(),
-            Self::Conform(error) => error.code(),
             Self::UnknownExperiment { .. } => "E090",
             Self::Argument { .. } => "E091",
             Self::UnequalPrompts { .. } => "E092",

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow, Invoke,
-    Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
+    Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
+    Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
     Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
@@ -162,13 +162,15 @@ pub(crate) fn to_array(table: &[Vec<f64>]) -> Array {
     Array::new(&shape, &table.concat())
 }
 
+/// A site, or the text of what else is asked for.
+pub(crate) type Asked = Result<Site, String>;
+
 /// An exchange, kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) mediator: u32,
     pub(crate) event: Event,
-    /// A site, or the text of what else is asked for.
-    pub(crate) asked: Option<Result<Site, String>>,
+    pub(crate) asked: Option<Asked>,
     pub(crate) at: Option<Site>,
     /// `served`, or the code of the fault.
     pub(crate) outcome: &'static str,
@@ -185,10 +187,10 @@ impl Record {
             mediator: exchange.mediator.0,
             event: exchange.event,
             asked: exchange.asked.map(|asked| match asked {
-                Asked::Site(site) => Ok(site),
-                Asked::Unknown(name) => Err(format!("{name}?")),
-                Asked::Name(name) => Err(name.to_owned()),
-                Asked::Iteration(iteration) => Err(format!("i{iteration}")),
+                About::Site(site) => Ok(site),
+                About::Unknown(name) => Err(format!("{name}?")),
+                About::Name(name) => Err(name.to_owned()),
+                About::Iteration(iteration) => Err(format!("i{iteration}")),
             }),
             at: exchange.at,
             outcome,

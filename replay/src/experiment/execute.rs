@@ -61,7 +61,7 @@ impl Prepared {
     ) -> Result<Self, Error> {
         for run in &mut plan.runs {
             for invoke in &mut run.invokes {
-                language::resolve(&mut invoke.program, subject.sites().map());
+                invoke.uses = language::resolve(&mut invoke.program, subject.sites().map());
             }
         }
         // First what can be said without the model.
@@ -201,7 +201,8 @@ impl Prepared {
         let subject = self.subject.clone();
         let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
         let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
-        let givens = self.givens.iter();
+        let givens = invoke.uses.iter();
+        let givens = givens.filter_map(|name| Some((name, self.givens.get(name)?)));
         Ok(givens.fold(machine, |machine, (name, value)| {
             machine.given(name, value.clone())
         }))
@@ -321,18 +322,23 @@ fn check_programs(
 ) -> Result<(), Error> {
     let map = subject.sites().map();
     let mut given: Vec<String> = plan.givens.iter().map(|given| given.name.clone()).collect();
+    let mut known_by = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        known_by.push(given.len());
+        given.extend(run.shares().into_keys());
+    }
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
     for (index, run) in plan.runs.iter().enumerate() {
-        let names: Vec<&str> = given.iter().map(String::as_str).collect();
+        let names = &given[..known_by[index]];
         let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
         let shapes = shapes.get(index).and_then(Option::as_ref);
         for invoke in &run.invokes {
-            let mut known = Known::of(map).givens(&names).barriers(&barriers);
+            let mut known = Known::of(map).givens(names).barriers(&barriers);
             if let Some(shapes) = shapes {
                 known = known.shapes(&shapes.all, invoke.input.map(|input| shapes.rows[input]));
             }
             invoke.program.check(known)?;
         }
-        given.extend(run.shares().into_keys());
     }
     Ok(())
 }

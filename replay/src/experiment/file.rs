@@ -259,6 +259,7 @@ impl Runs<'_> {
                 name: self.name(table, sweep)?,
                 input: None,
                 program,
+                uses: BTreeSet::new(),
                 optional: table.truth("optional")?,
             }]);
         }
@@ -287,6 +288,7 @@ impl Runs<'_> {
             name: self.name(table, sweep)?,
             input,
             program: self.program(table, sweep)?,
+            uses: BTreeSet::new(),
             optional: table.truth("optional")?,
         })
     }

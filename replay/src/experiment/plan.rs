@@ -64,6 +64,8 @@ pub(super) struct InvokePlan {
     /// The invoke's own rows; without them it sees the whole batch.
     pub(super) input: Option<usize>,
     pub(super) program: Program,
+    /// The given values that the program names, once its sites are resolved.
+    pub(super) uses: BTreeSet<String>,
     pub(super) optional: bool,
 }
 

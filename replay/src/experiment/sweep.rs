@@ -18,6 +18,9 @@ use super::table::{Table, nearest};
 /// How long all names, inputs and programs of a file may be together, with what sweeps make of them, in bytes.
 const FILLED_BYTES_MAX: usize = 8 << 20;
 
+/// What a text counts for beside its bytes, so that there cannot be too many empty ones.
+const TEXT_BYTES: usize = 64;
+
 /// How much text sweeps may still make.
 pub(super) struct Budget<'s> {
     source: &'s Source,
@@ -101,7 +104,7 @@ impl Sweep {
             )?;
             filled = filled.replace(&name, value);
         }
-        budget.take(filled.text().len(), text)?;
+        budget.take(filled.text().len() + TEXT_BYTES, text)?;
         Ok(filled)
     }
 

@@ -39,11 +39,14 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{ForwardError, Ran, Run};
+use interloom_backends::{ForwardError, Ran, Run, Value};
+use interloom_engine::Setup;
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
-use crate::journal::{Digest, Head, JournalError, MediatorLine, Outcome, RunStart};
+use crate::journal::{
+    BarrierLine, Declared, Digest, Head, JournalError, MediatorLine, Outcome, RunStart,
+};
 
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
@@ -202,7 +205,23 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         name: run.name().to_owned(),
         mediators: lines.collect(),
         scheduler: setup.schedule(),
+        declared: Some(declared_by(setup)),
     })
+}
+
+fn declared_by(setup: &Setup<Value>) -> Declared {
+    let mut barriers: Vec<_> = setup
+        .barriers()
+        .map(|(name, participants)| BarrierLine {
+            name: name.to_owned(),
+            participants,
+        })
+        .collect();
+    barriers.sort_by(|a, b| a.name.cmp(&b.name));
+    Declared {
+        barriers,
+        steps: setup.declared_steps(),
+    }
 }
 
 fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
