@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod experiment;
 mod files;
 mod journal;
 
 // The public interface.
 pub use engine::{Transcript, engine, transcript};
+pub use experiment::experiment;
 pub use files::{config, gguf, safetensors};
 pub use journal::{exchange, frame, journal, repaired};
 
@@ -18,7 +20,7 @@ pub use journal::{exchange, frame, journal, repaired};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target but [`canary`].
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("journal", journal),
     ("frame", frame),
     ("exchange", exchange),
@@ -26,6 +28,7 @@ pub const TARGETS: [Target; 7] = [
     ("safetensors", safetensors),
     ("config", config),
     ("engine", engine),
+    ("experiment", experiment),
 ];
 
 /// Fails when it should, so that a fuzzer, or a test of a corpus, that notices nothing is noticed.
