@@ -9,12 +9,14 @@ mod engine;
 mod experiment;
 mod files;
 mod journal;
+mod tools;
 
 // The public interface.
 pub use engine::{Transcript, engine, transcript};
 pub use experiment::experiment;
 pub use files::{config, gguf, safetensors};
 pub use journal::{exchange, frame, journal, repaired};
+pub use tools::tools;
 
 /// A target: a name, which is also that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
@@ -22,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]) -> bool);
 /// Every target but [`canary`].
 pub const TARGETS: [Target; 8] = [
     ("journal", journal),
+    ("tools", tools),
     ("frame", frame),
     ("exchange", exchange),
     ("gguf", gguf),

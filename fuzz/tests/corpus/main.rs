@@ -100,6 +100,7 @@ macro_rules! targets {
 
 targets!(
     journal,
+    tools,
     frame,
     exchange,
     gguf,
