@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
-    Port, RunEnd, Saved, Scheduler, Setup, Site,
+    Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::bind::{Place, Sites};
@@ -56,6 +56,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that sees the whole batch, and returns the place where its result will be.
+    #[track_caller]
     pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> Saved<T>
     where
         T: 'static,
@@ -68,6 +69,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that owns the next `rows` rows of the batch.
+    #[track_caller]
     pub fn invoke<T, F, Fut>(&mut self, name: impl Into<String>, rows: u32, program: F) -> Saved<T>
     where
         T: 'static,
@@ -116,6 +118,20 @@ impl Run {
     /// Lets `observer` see every exchange.
     pub fn observer(&mut self, observer: impl Observer<Value> + 'static) {
         self.setup.observer(observer);
+    }
+
+    /// Replaces the mediators, those of the model's edits among them, by others.
+    pub fn recast(&mut self, invokes: Vec<Invoke<Value>>) {
+        self.setup.recast(invokes);
+    }
+
+    /// Prepares to answer the mediators from a record, without the model.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError::Run`] if the run could not start.
+    pub fn rehearse(self) -> Result<Rehearsal<Value>, ForwardError> {
+        Ok(self.setup.rehearse()?)
     }
 
     /// Returns the run's name.

@@ -16,24 +16,24 @@ pub enum RunError {
     /// Some invokes skip a module and others do not.
     #[error(
         "`{site}` is skipped by {} but not by {}; invokes that share a batch skip a module together or not at all",
-        names(.skipping),
+        askers(.skipping),
         names(.others)
     )]
     PartialSkip {
         /// The module's input.
         site: String,
         /// Who skips.
-        skipping: Vec<String>,
+        skipping: Vec<Asker>,
         /// Who does not.
         others: Vec<String>,
     },
     /// The replacements of several invokes cannot be joined to one output.
-    #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}", names(.skipping))]
+    #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}; let them differ in rows only", askers(.skipping))]
     SkipMisfit {
         /// The module's input.
         site: String,
         /// Who skips.
-        skipping: Vec<String>,
+        skipping: Vec<Asker>,
         /// Both shapes.
         misfit: Misfit,
     },
@@ -70,6 +70,17 @@ pub enum RunError {
     },
 }
 
+/// A mediator with a request that the run fails for, though not the mediator alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asker {
+    /// The mediator's name.
+    pub mediator: String,
+    /// The site at which it made the request; `None` before the model started and after it had finished.
+    pub at: Option<String>,
+    /// Where in the user's source the request stands.
+    pub origin: Origin,
+}
+
 /// A barrier that has not opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meeting {
@@ -78,7 +89,7 @@ pub struct Meeting {
     /// How many it is for.
     pub participants: u32,
     /// Who waits there, in definition order.
-    pub waiting: Vec<String>,
+    pub waiting: Vec<Asker>,
     /// The run's other mediators, who could have come.
     pub missing: Vec<String>,
 }
@@ -100,10 +111,22 @@ impl RunError {
     /// Returns the error without the places of requests in the user's source: a line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
-        if let Self::Mediators(failures) = &mut error {
-            for failure in failures {
-                failure.origin = Origin::Unknown;
+        let origins: Vec<&mut Origin> = match &mut error {
+            Self::Mediators(failures) => failures
+                .iter_mut()
+                .map(|failure| &mut failure.origin)
+                .collect(),
+            Self::PartialSkip { skipping, .. } | Self::SkipMisfit { skipping, .. } => {
+                skipping.iter_mut().map(|asker| &mut asker.origin).collect()
             }
+            Self::BarrierUnmet(meetings) | Self::Circle(meetings) => {
+                let waiting = meetings.iter_mut().flat_map(|meeting| &mut meeting.waiting);
+                waiting.map(|asker| &mut asker.origin).collect()
+            }
+            _ => Vec::new(),
+        };
+        for origin in origins {
+            *origin = Origin::Unknown;
         }
         error
     }
@@ -214,10 +237,8 @@ fn failure(failure: &Failure) -> String {
         Some(at) => format!(" at `{at}`"),
         None => String::new(),
     };
-    match origin {
-        Origin::Unknown => format!("mediator `{mediator}` failed{at}: {fault}"),
-        origin => format!("mediator `{mediator}` failed{at} ({origin}): {fault}"),
-    }
+    let line = line_of(origin);
+    format!("mediator `{mediator}` failed{at}{line}: {fault}")
 }
 
 fn unmet(meetings: &[Meeting]) -> String {
@@ -232,7 +253,7 @@ fn unmet_barrier(meeting: &Meeting) -> String {
         waiting,
         missing,
     } = meeting;
-    let came = format!("{} came: {}", waiting.len(), names(waiting));
+    let came = format!("{} came: {}", waiting.len(), arrivals(waiting));
     let needed = (*participants as usize).saturating_sub(waiting.len());
     let others = match missing.len() {
         others if others < needed => {
@@ -242,7 +263,8 @@ fn unmet_barrier(meeting: &Meeting) -> String {
         _ => format!("missing: {needed} of {}", names(missing)),
     };
     format!(
-        "the model finished with barrier `{barrier}` closed: it is for {participants}, {came}; {others}"
+        "the model finished with barrier `{barrier}` closed: it is for {participants}, {came}; {others}; let as many \
+         arrive as it is for, or declare it for fewer"
     )
 }
 
@@ -255,8 +277,8 @@ fn circle(meetings: &[Meeting]) -> String {
             ..
         } = meeting;
         format!(
-            "{} at `{barrier}`, which is for {participants}",
-            names(waiting)
+            "at `{barrier}`, which is for {participants}, {}",
+            arrivals(waiting)
         )
     };
     let places: Vec<String> = meetings.iter().map(place).collect();
@@ -264,6 +286,33 @@ fn circle(meetings: &[Meeting]) -> String {
         "mediators wait for one another in a circle: {}; arrive at barriers in one order",
         places.join("; ")
     )
+}
+
+/// Names those who asked for something at a site that the message names, with their lines.
+fn askers(askers: &[Asker]) -> String {
+    let asker = |asker: &Asker| format!("`{}`{}", asker.mediator, line_of(&asker.origin));
+    let askers: Vec<String> = askers.iter().map(asker).collect();
+    askers.join(", ")
+}
+
+/// Names those who came to a barrier, with the sites and lines from which they did.
+fn arrivals(askers: &[Asker]) -> String {
+    let arrival = |asker: &Asker| {
+        let from = match &asker.at {
+            Some(at) => format!(" from `{at}`"),
+            None => String::new(),
+        };
+        format!("`{}`{from}{}", asker.mediator, line_of(&asker.origin))
+    };
+    let arrivals: Vec<String> = askers.iter().map(arrival).collect();
+    arrivals.join(", ")
+}
+
+fn line_of(origin: &Origin) -> String {
+    match origin {
+        Origin::Unknown => String::new(),
+        origin => format!(" ({origin})"),
+    }
 }
 
 fn names(names: &[String]) -> String {

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod experiment;
 mod files;
 mod journal;
 mod tools;
 
 // The public interface.
 pub use engine::{Transcript, engine, transcript};
+pub use experiment::experiment;
 pub use files::{config, gguf, safetensors};
 pub use journal::{exchange, frame, journal, repaired};
 pub use tools::tools;
@@ -20,7 +22,7 @@ pub use tools::tools;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target but [`canary`].
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("journal", journal),
     ("tools", tools),
     ("frame", frame),
@@ -29,6 +31,7 @@ pub const TARGETS: [Target; 8] = [
     ("safetensors", safetensors),
     ("config", config),
     ("engine", engine),
+    ("experiment", experiment),
 ];
 
 /// Fails when it should, so that a fuzzer, or a test of a corpus, that notices nothing is noticed.

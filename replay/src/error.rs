@@ -78,6 +78,27 @@ pub enum Error {
         /// The logit difference of both.
         difference: f64,
     },
+    /// A journal that is to be replayed has not kept a tensor.
+    #[error(
+        "{journal} has only the digest of a tensor of exchange {exchange}, so that it cannot be given again; record with the \
+         policy `full`, or replay with model and mediators live (`verify`)"
+    )]
+    NotKept {
+        /// The journal.
+        journal: String,
+        /// The exchange.
+        exchange: u64,
+    },
+    /// A run that is served from a journal failed when it was recorded.
+    #[error("run `{run}` failed when it was recorded, and so it does now: {message} ({code})")]
+    RecordedFailure {
+        /// The run.
+        run: String,
+        /// The code of its error.
+        code: String,
+        /// The error.
+        message: String,
+    },
     /// A file cannot be written.
     #[error("cannot write {path}: {reason}; choose another place")]
     Output {
@@ -104,6 +125,8 @@ impl Error {
             Self::UnequalPrompts { .. } => "E092",
             Self::NothingToRestore { .. } => "E093",
             Self::Output { .. } => "E094",
+            Self::NotKept { .. } => "E095",
+            Self::RecordedFailure { .. } => "E096",
         }
     }
 }
@@ -201,5 +224,20 @@ const CODES: &[Code] = &[
         "a file cannot be written",
         AtFault::Environment,
         "A result could not be written where it was asked for. The folder does not exist, is not writable, or the disk is full.",
+    ),
+    Code::new(
+        "E095",
+        "a journal has not kept what is to be replayed",
+        AtFault::Journal,
+        "To serve values from a journal, or to drive a model with what its mediators swapped in, the journal needs the bytes of \
+         these tensors; with the policy `digest` it has their digests only. Record again with the policy `full` (`--full`), or \
+         replay with `--mode verify`, which needs digests only.",
+    ),
+    Code::new(
+        "E096",
+        "a recorded run failed",
+        AtFault::Mediator,
+        "The run that is served from the journal failed when it was recorded. Its mediators have made the same requests again, \
+         as far as they came; `interloom show` has the exchanges.",
     ),
 ];

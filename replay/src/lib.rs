@@ -24,4 +24,4 @@ mod session;
 
 // The public interface.
 pub use error::{Error, codes};
-pub use session::{Conclusion, Mode, Session};
+pub use session::{Conclusion, Mode, Proof, Session};

@@ -11,7 +11,7 @@ use crate::support::{Record, Trial, table};
 use crate::tools::{cut, inner_points, log_of};
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn r52_an_invoke_alone_and_in_company_gets_equal_values(case in quiet_cases()) {

@@ -56,7 +56,7 @@ fn declared<'l>(lines: &'l [Step], name: &str, all: &mut Vec<&'l Collects>) {
 }
 
 proptest! {
-    #![proptest_config(config(500))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn r70_caches_hold_what_the_sites_passed_on(case in cases()) {

@@ -83,7 +83,10 @@ proptest! {
             let read = move |cx: Cx<Array>, _| async move { cx.value(point).await };
             cx.for_each(start.., read).await
         });
-        prop_assert_eq!(&of_sites(trial.run(table(2, 1.0)).log), &written_out);
+        let log = trial.run(table(2, 1.0)).log;
+        let registered = log.iter().filter(|record| record.event == Event::Register);
+        prop_assert_eq!(registered.map(|record| record.outcome).collect::<Vec<_>>(), vec!["served"; (count - start) as usize]);
+        prop_assert_eq!(&of_sites(log), &written_out);
     }
 
     #[test]
@@ -158,22 +161,28 @@ proptest! {
     #[test]
     fn r35_a_child_that_advances_leaves_its_parent_where_it_was(model in models(), own in 0u32..3, by in 0u32..3) {
         let (point, _) = busiest(&model);
-        let run = |is_delegating: bool| {
+        let last_asked = |is_delegating: bool| {
             let (child, _) = mediator(model.map.clone(), move |cx: Cx<Array>| async move {
-                cx.next(by);
+                // Only with a request does the interleaver hear of it.
+                cx.next(by + 1);
+                let _ = cx.value("nowhere.output").await;
                 Ok(())
             });
             let mut trial = Trial::of(&model);
             trial.whole("parent", async move |cx: Cx<Array>| {
                 cx.next(own);
+                let _ = cx.value("nowhere.output").await;
                 if is_delegating {
                     cx.delegate(child).await?;
                 }
                 let _ = cx.value(point).await;
                 Ok(())
             });
-            of_sites(trial.run(table(2, 1.0)).log)
+            let asked = of_sites(trial.run(table(2, 1.0)).log).pop().and_then(|record| record.asked);
+            prop_assert_eq!(asked, Some(Ok(point.at(own))));
+            Ok(())
         };
-        prop_assert_eq!(run(true), run(false));
+        last_asked(false)?;
+        last_asked(true)?;
     }
 }

@@ -16,6 +16,8 @@ mod mind;
 mod programs;
 #[path = "../support/reference.rs"]
 mod reference;
+#[path = "../support/spy.rs"]
+mod spy;
 #[path = "../support/steps.rs"]
 mod steps;
 
@@ -29,6 +31,7 @@ mod runs;
 mod scenario;
 mod stepping;
 mod tools;
+mod transitions;
 mod verdict;
 
 use proptest::prelude::ProptestConfig;

@@ -16,7 +16,7 @@ use crate::tools::{read, with_another};
 use crate::verdict::engine;
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn r5_two_runs_make_equal_exchanges(case in cases()) {

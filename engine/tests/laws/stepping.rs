@@ -12,7 +12,7 @@ use crate::support::{Record, Trial, table};
 use crate::tools::{Seeded, log_of, log_of_first, read, unchanged, with_another, write};
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn r2_the_order_of_mediators_with_different_rows_changes_no_values(case in quiet_cases(), seed: u64) {

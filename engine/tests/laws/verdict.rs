@@ -1,7 +1,7 @@
 //! What a run shows, whether the engine made it or the reference.
 
 use interloom_engine::array::Array;
-use interloom_engine::{Meeting, RunEnd, RunError, Site, SiteMap};
+use interloom_engine::{Asker, Meeting, RunEnd, RunError, Site, SiteMap};
 
 use crate::programs::{BARRIERS, Case, Style};
 use crate::support::{Ran, Record};
@@ -49,10 +49,11 @@ pub(crate) fn end_of(ran: &Ran, map: &SiteMap) -> End {
         number.expect("a mediator is named by its number")
     };
     let numbers = |names: &[String]| names.iter().map(number).collect();
+    let askers = |askers: &[Asker]| askers.iter().map(|asker| number(&asker.mediator)).collect();
     let waiting = |meetings: &[Meeting]| {
         let meeting = |meeting: &Meeting| {
             let place = BARRIERS.iter().position(|name| *name == meeting.barrier);
-            let waiting = meeting.waiting.iter().map(number);
+            let waiting = meeting.waiting.iter().map(|asker| number(&asker.mediator));
             (place.expect("a barrier of the case"), waiting.collect())
         };
         meetings.iter().map(meeting).collect()
@@ -76,10 +77,10 @@ pub(crate) fn end_of(ran: &Ran, map: &SiteMap) -> End {
             site: at,
             skipping,
             others,
-        }) => End::PartialSkip(site(at), numbers(skipping), numbers(others)),
+        }) => End::PartialSkip(site(at), askers(skipping), numbers(others)),
         Err(RunError::SkipMisfit {
             site: at, skipping, ..
-        }) => End::SkipMisfit(site(at), numbers(skipping)),
+        }) => End::SkipMisfit(site(at), askers(skipping)),
         Err(RunError::BarrierUnmet(meetings)) => End::Unmet(waiting(meetings)),
         Err(RunError::Circle(meetings)) => End::Circle(waiting(meetings)),
         Err(RunError::NeverFired(names)) => End::NeverFired(numbers(names)),

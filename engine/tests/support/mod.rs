@@ -294,6 +294,7 @@ impl<'m> Trial<'m> {
     }
 
     /// Adds a mediator that sees the whole batch.
+    #[track_caller]
     pub(crate) fn whole<T, F, Fut>(&mut self, name: &str, program: F) -> Saved<T>
     where
         T: 'static,
@@ -306,6 +307,7 @@ impl<'m> Trial<'m> {
     }
 
     /// Adds a mediator with rows of its own.
+    #[track_caller]
     pub(crate) fn rows<T, F, Fut>(&mut self, name: &str, rows: u32, program: F) -> Saved<T>
     where
         T: 'static,

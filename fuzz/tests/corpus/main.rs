@@ -106,7 +106,8 @@ targets!(
     gguf,
     safetensors,
     config,
-    engine
+    engine,
+    experiment
 );
 
 #[test]
