@@ -17,6 +17,7 @@
 //! | environment | a value differs, and so do the model, inputs, seeds or arguments that it comes from |
 
 mod compare;
+mod ends;
 mod environment;
 mod fields;
 mod journals;

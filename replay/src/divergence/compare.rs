@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ends;
 use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
 use super::{Alignment, Class, Divergence, FieldDifference, Line, Side, ValueSource};
 use crate::journal::{
-    BarrierLine, Declared, Event, Exchange, ExchangeResult, Head, JournalError, Names, Record,
-    RunEnd, RunStart,
+    Event, Exchange, ExchangeResult, Head, JournalError, Names, Record, RunEnd, RunStart,
 };
 
 /// How many exchanges before a divergence are kept, unless told otherwise.
@@ -126,7 +126,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             match self.next_step() {
                 Step::Start(recorded) => self.compare_starts(&recorded, start),
                 Step::Nothing if self.error.is_some() => {}
-                step => self.part_from(step, start_side(start), None),
+                step => self.part_from(step, ends::start_side(start), None),
             }
         }
         self.divergence()
@@ -156,7 +156,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             match self.next_step() {
                 Step::End(recorded) => self.compare_ends(&recorded, end),
                 Step::Nothing if self.error.is_some() => {}
-                step => self.part_from(step, end_side(end), None),
+                step => self.part_from(step, ends::end_side(end), None),
             }
         }
         self.divergence()
@@ -249,41 +249,17 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.run.clone_from(&recorded.name);
         self.context.clear();
         self.last_served.clear();
-        let mut differences = Vec::new();
-        fields::add(
-            &mut differences,
-            "run name",
-            quoted(&recorded.name),
-            quoted(&live.name),
-        );
-        fields::add(
-            &mut differences,
-            "mediators",
-            mediators(recorded),
-            mediators(live),
-        );
-        if let (Some(recorded), Some(live)) = (&recorded.declared, &live.declared) {
-            let texts = (barriers(recorded), barriers(live));
-            fields::add(&mut differences, "barriers", texts.0, texts.1);
-            let texts = (steps(recorded), steps(live));
-            fields::add(&mut differences, "steps", texts.0, texts.1);
-        }
-        let (recorded_run, live_run) = (recorded.run.to_string(), live.run.to_string());
-        fields::add(&mut differences, "run", recorded_run, live_run);
+        let differences = ends::between_starts(recorded, live);
         if !differences.is_empty() {
-            let sides = (start_side(recorded), start_side(live));
+            let sides = (ends::start_side(recorded), ends::start_side(live));
             self.part(Class::Protocol, self.compared, sides, differences);
         }
     }
 
     fn compare_ends(&mut self, recorded: &RunEnd, live: &RunEnd) {
-        let mut differences = Vec::new();
-        let text = |end: &RunEnd| quoted(&end.outcome.text);
-        fields::add(&mut differences, "outcome", text(recorded), text(live));
-        let code = |end: &RunEnd| end.outcome.code.clone().unwrap_or("none".to_owned());
-        fields::add(&mut differences, "code", code(recorded), code(live));
+        let differences = ends::between_ends(recorded, live);
         if !differences.is_empty() {
-            let sides = (end_side(recorded), end_side(live));
+            let sides = (ends::end_side(recorded), ends::end_side(live));
             self.part(Class::Protocol, self.compared, sides, differences);
         }
     }
@@ -354,8 +330,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 kept = Some(exchange);
                 Side::Exchange(Box::new(line))
             }
-            Step::Start(start) => start_side(&start),
-            Step::End(end) => end_side(&end),
+            Step::Start(start) => ends::start_side(&start),
+            Step::End(end) => ends::end_side(&end),
             Step::Nothing => Side::Nothing,
         };
         self.part(
@@ -489,59 +465,4 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             names: &self.live_names,
         }
     }
-}
-
-fn start_side(start: &RunStart) -> Side {
-    Side::RunStart {
-        name: start.name.clone(),
-        mediators: start
-            .mediators
-            .iter()
-            .map(|line| line.name.clone())
-            .collect(),
-    }
-}
-
-fn end_side(end: &RunEnd) -> Side {
-    Side::RunEnd {
-        outcome: end.outcome.text.clone(),
-        code: end.outcome.code.clone(),
-    }
-}
-
-/// The mediators of a run, each with its rows of the batch: `"a" [rows 0 to 1], "b"`.
-fn mediators(start: &RunStart) -> String {
-    let texts = start.mediators.iter().map(|line| {
-        let rows = match line.rows {
-            Some((first, 0)) => format!(" [no row at {first}]"),
-            Some((first, count)) => {
-                let last = u64::from(first) + u64::from(count) - 1;
-                format!(" [rows {first} to {last}]")
-            }
-            None => String::new(),
-        };
-        let optional = if line.optional { " [optional]" } else { "" };
-        format!("{:?}{rows}{optional}", line.name)
-    });
-    let texts: Vec<_> = texts.collect();
-    texts.join(", ")
-}
-
-/// The barriers of a run, each with its participants: `"meet" of 2`.
-fn barriers(declared: &Declared) -> String {
-    let text = |line: &BarrierLine| format!("{:?} of {}", line.name, line.participants);
-    let texts: Vec<_> = declared.barriers.iter().map(text).collect();
-    if texts.is_empty() {
-        return "none".to_owned();
-    }
-    texts.join(", ")
-}
-
-fn steps(declared: &Declared) -> String {
-    let steps = declared.steps;
-    steps.map_or_else(|| "none".to_owned(), |steps| steps.to_string())
-}
-
-fn quoted(text: &str) -> String {
-    format!("{text:?}")
 }

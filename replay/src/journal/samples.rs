@@ -199,7 +199,7 @@ pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary,
 /// The bytes of the golden journal of format 1.0, which is older than PUT and GET, and lacks a tensor.
 pub(crate) fn golden_v1_0() -> Vec<u8> {
     let mut bytes = Vec::new();
-    let writer = JournalWriter::with_format(&mut bytes, &head(), 0).unwrap();
+    let writer = JournalWriter::unbuffered(&mut bytes, &head(), 0).unwrap();
     write_with_events(writer, &Event::ALL[..8], false).unwrap();
     bytes
 }

@@ -93,20 +93,10 @@ impl<S: Sink> JournalWriter<S> {
         Self::start(sink, name.into(), head, BUFFER_BYTES, FORMAT_MINOR)
     }
 
-    /// As [`new`](Self::new), with a buffer that is written out at this size.
+    /// As [`new`](Self::new), without a buffer, in this minor version.
     #[cfg(test)]
-    pub(super) fn with_buffer(
-        sink: S,
-        head: &Head,
-        buffer_bytes: usize,
-    ) -> Result<Self, JournalError> {
-        Self::start(sink, "test.ilj".into(), head, buffer_bytes, FORMAT_MINOR)
-    }
-
-    /// As [`new`](Self::new), in an older format, as a resumed journal may have.
-    #[cfg(test)]
-    pub(super) fn with_format(sink: S, head: &Head, minor: u16) -> Result<Self, JournalError> {
-        Self::start(sink, "test.ilj".into(), head, BUFFER_BYTES, minor)
+    pub(super) fn unbuffered(sink: S, head: &Head, minor: u16) -> Result<Self, JournalError> {
+        Self::start(sink, "test.ilj".into(), head, 0, minor)
     }
 
     /// Goes on where a reader stopped.

@@ -1,6 +1,7 @@
 //! Writers whose file fails, or takes little at a time.
 
 use super::faults::{FaultFile, Plan};
+use super::frame::FORMAT_MINOR;
 use super::*;
 
 #[test]
@@ -12,7 +13,8 @@ fn short_and_interrupted_writes_lose_nothing() {
             interrupts,
             ..Plan::default()
         });
-        let writer = JournalWriter::with_buffer(file.clone(), &samples::head(), 0).unwrap();
+        let writer =
+            JournalWriter::unbuffered(file.clone(), &samples::head(), FORMAT_MINOR).unwrap();
         samples::write_golden(writer).unwrap();
         assert!(file.bytes() == samples::golden());
     }
@@ -25,7 +27,7 @@ fn after_a_failed_write_every_call_gives_the_first_error() {
             failing_write: Some(failing),
             ..Plan::default()
         });
-        let mut writer = JournalWriter::with_buffer(sink, &samples::head(), 0).unwrap();
+        let mut writer = JournalWriter::unbuffered(sink, &samples::head(), FORMAT_MINOR).unwrap();
         writer.start_run(&samples::run_start(0)).ok();
         for index in 0..20 {
             writer

@@ -7,6 +7,7 @@ use std::fs;
 use super::super::check::check_reader;
 use super::acts::{DAMAGE, FORGERY, SYSTEM};
 use super::faults::{FaultFile, Plan, seed, split};
+use super::frame::FORMAT_MINOR;
 use super::*;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/TRUST.md");
@@ -136,7 +137,7 @@ impl Row {
     pub(super) fn write(&mut self, original: &Original, plan: Plan) -> FaultFile {
         self.cases += 1;
         let file = FaultFile::new(plan);
-        let writer = JournalWriter::with_buffer(file.clone(), &samples::head(), 0);
+        let writer = JournalWriter::unbuffered(file.clone(), &samples::head(), FORMAT_MINOR);
         match writer.and_then(samples::write_golden) {
             Ok(_) => self.whole += 1,
             Err(error) => self.refuse(error.code()),

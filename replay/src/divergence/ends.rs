@@ -1,0 +1,97 @@
+//! How the starts and the ends of two runs differ.
+
+use super::{FieldDifference, Side, fields};
+use crate::journal::{BarrierLine, Declared, RunEnd, RunStart};
+
+/// The fields in which two starts differ: name, mediators, number, and what both are known to declare.
+pub(super) fn between_starts(recorded: &RunStart, live: &RunStart) -> Vec<FieldDifference> {
+    let mut differences = Vec::new();
+    fields::add(
+        &mut differences,
+        "run name",
+        quoted(&recorded.name),
+        quoted(&live.name),
+    );
+    fields::add(
+        &mut differences,
+        "mediators",
+        mediators(recorded),
+        mediators(live),
+    );
+    if let (Some(recorded), Some(live)) = (&recorded.declared, &live.declared) {
+        let texts = (barriers(recorded), barriers(live));
+        fields::add(&mut differences, "barriers", texts.0, texts.1);
+        let texts = (steps(recorded), steps(live));
+        fields::add(&mut differences, "steps", texts.0, texts.1);
+    }
+    let (recorded_run, live_run) = (recorded.run.to_string(), live.run.to_string());
+    fields::add(&mut differences, "run", recorded_run, live_run);
+    differences
+}
+
+/// The fields in which two ends differ: how they ended.
+pub(super) fn between_ends(recorded: &RunEnd, live: &RunEnd) -> Vec<FieldDifference> {
+    let mut differences = Vec::new();
+    let text = |end: &RunEnd| quoted(&end.outcome.text);
+    fields::add(&mut differences, "outcome", text(recorded), text(live));
+    let code = |end: &RunEnd| end.outcome.code.clone().unwrap_or("none".to_owned());
+    fields::add(&mut differences, "code", code(recorded), code(live));
+    differences
+}
+
+/// A start as a side of a divergence.
+pub(super) fn start_side(start: &RunStart) -> Side {
+    Side::RunStart {
+        name: start.name.clone(),
+        mediators: start
+            .mediators
+            .iter()
+            .map(|line| line.name.clone())
+            .collect(),
+    }
+}
+
+/// An end as a side of a divergence.
+pub(super) fn end_side(end: &RunEnd) -> Side {
+    Side::RunEnd {
+        outcome: end.outcome.text.clone(),
+        code: end.outcome.code.clone(),
+    }
+}
+
+/// The mediators of a run, each with its rows of the batch: `"a" [rows 0 to 1], "b"`.
+fn mediators(start: &RunStart) -> String {
+    let texts = start.mediators.iter().map(|line| {
+        let rows = match line.rows {
+            Some((first, 0)) => format!(" [no row at {first}]"),
+            Some((first, count)) => {
+                let last = u64::from(first) + u64::from(count) - 1;
+                format!(" [rows {first} to {last}]")
+            }
+            None => String::new(),
+        };
+        let optional = if line.optional { " [optional]" } else { "" };
+        format!("{:?}{rows}{optional}", line.name)
+    });
+    let texts: Vec<_> = texts.collect();
+    texts.join(", ")
+}
+
+/// The barriers of a run, each with its participants: `"meet" of 2`.
+fn barriers(declared: &Declared) -> String {
+    let text = |line: &BarrierLine| format!("{:?} of {}", line.name, line.participants);
+    let texts: Vec<_> = declared.barriers.iter().map(text).collect();
+    if texts.is_empty() {
+        return "none".to_owned();
+    }
+    texts.join(", ")
+}
+
+fn steps(declared: &Declared) -> String {
+    let steps = declared.steps;
+    steps.map_or_else(|| "none".to_owned(), |steps| steps.to_string())
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
