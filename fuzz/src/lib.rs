@@ -22,7 +22,7 @@ pub use tools::tools;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target but [`canary`].
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("journal", journal),
     ("tools", tools),
     ("frame", frame),

@@ -9,7 +9,7 @@ use interloom::journal::{
 type Seed = (&'static str, Vec<u8>);
 
 /// Every corpus with its seeds.
-pub(crate) fn all() -> [(&'static str, Vec<Seed>); 9] {
+pub(crate) fn all() -> [(&'static str, Vec<Seed>); 10] {
     [
         ("journal", journals()),
         ("tools", journals_to_look_at()),
