@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use interloom::experiments::{CausalTrace, TraceReport};
-use interloom::journal::Policy;
 use interloom::{Error, Mode};
 
+use super::keep::Keep;
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, replay, report};
@@ -41,9 +41,8 @@ pub(super) struct Arguments {
     /// Where to write the journal; an older journal there is replaced.
     #[arg(long, value_name = "FILE", default_value = "causal-trace.ilj")]
     journal: PathBuf,
-    /// Keep the values of all tensors in the journal, not only their digests.
-    #[arg(long)]
-    full: bool,
+    #[command(flatten)]
+    keep: Keep,
     /// Do not replay the journal at the end.
     #[arg(long)]
     no_replay: bool,
@@ -62,11 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         foil: arguments.foil.clone(),
         device: arguments.device.clone(),
     };
-    let policy = if arguments.full {
-        Policy::Full
-    } else {
-        Policy::Digest
-    };
+    let policy = arguments.keep.policy();
     // Before hours of work, not after them.
     let results = [&arguments.csv, &arguments.svg];
     for path in results.into_iter().flatten() {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use interloom::experiments::{AblationReport, HeadAblation, HeadLine};
-use interloom::journal::Policy;
 use interloom::{Error, Mode};
 use interloom_backends::models::induction::{Induction, VOCABULARY};
 
+use super::keep::Keep;
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, replay, report};
@@ -21,19 +21,14 @@ pub(super) struct Arguments {
     /// Where to write the journal; an older journal there is replaced.
     #[arg(long, value_name = "FILE", default_value = "interloom-demo.ilj")]
     journal: PathBuf,
-    /// Keep the values of all tensors in the journal, not only their digests.
-    #[arg(long)]
-    full: bool,
+    #[command(flatten)]
+    keep: Keep,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let experiment = HeadAblation::default();
     introduce(&experiment);
-    let policy = if arguments.full {
-        Policy::Full
-    } else {
-        Policy::Digest
-    };
+    let policy = arguments.keep.policy();
     let mode = Mode::Record(arguments.journal.clone());
     let (table, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
     show(&table);

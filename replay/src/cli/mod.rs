@@ -7,6 +7,7 @@ mod demo;
 mod diff;
 mod explain;
 mod export;
+mod keep;
 mod progress;
 mod recover;
 mod replay;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use interloom::experiment::{FileExperiment, FileReport, RunReport};
-use interloom::journal::Policy;
 use interloom::{Conclusion, Error, Mode};
 use serde_json::json;
 
+use super::keep::{self, every};
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, report};
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// Keep the values of all tensors in the journal, not only their digests.
     #[arg(long, requires = "journal")]
     full: bool,
+    /// Keep the values of the tensors of every Nth exchange only, the first included.
+    #[arg(long, value_name = "N", requires = "journal", conflicts_with = "full", value_parser = every())]
+    sample: Option<u64>,
     /// A folder for `results.json` and `tensors.safetensors`; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -60,11 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         Some(path) => Mode::Record(path.clone()),
         None => Mode::Plain,
     };
-    let policy = if arguments.full {
-        Policy::Full
-    } else {
-        Policy::Digest
-    };
+    let policy = keep::policy(arguments.full, arguments.sample);
     let (results, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
     if let Some(folder) = folder {
         let cannot = |reason| cannot_write(folder.path, reason);

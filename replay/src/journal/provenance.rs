@@ -146,6 +146,7 @@ fn placed<R: Read + Seek>(
     let Some(site) = exchange.asked else {
         return Ok(otherwise);
     };
+    let rows = rows(journal, exchange.run);
     let puts = |names: &Names, earlier: &Exchange| {
         let same_place = match earlier.event {
             Event::Swap => exchange.event == Event::Value && earlier.asked == Some(site),
@@ -156,7 +157,9 @@ fn placed<R: Read + Seek>(
             }
             _ => false,
         };
-        earlier.run == exchange.run && served(earlier).is_some() && same_place
+        let reaches = exchange.event == Event::Get
+            || overlap(rows_of(&rows, exchange), rows_of(&rows, earlier));
+        earlier.run == exchange.run && served(earlier).is_some() && same_place && reaches
     };
     let Some(put) = journal.find(exchange.index, Direction::Back, puts)? else {
         return Ok(otherwise);
@@ -167,6 +170,31 @@ fn placed<R: Read + Seek>(
     } else {
         Source::PutInPart(put)
     })
+}
+
+/// Rows of a batch, as first row and count; `None` is all of them.
+type Rows = Option<(u32, u32)>;
+
+/// The rows of each mediator of a run.
+fn rows<R: Read + Seek>(journal: &IndexedJournal<R>, run: u32) -> Vec<Rows> {
+    let run = journal.runs().get(run as usize);
+    let lines = run.map(|run| run.start.mediators.iter().map(|line| line.rows));
+    lines.into_iter().flatten().collect()
+}
+
+fn rows_of(rows: &[Rows], exchange: &Exchange) -> Rows {
+    rows.get(exchange.mediator as usize).copied().flatten()
+}
+
+/// Whether two mediators see rows in common: what one puts into its rows, others read only in theirs.
+fn overlap(a: Rows, b: Rows) -> bool {
+    match (a, b) {
+        (Some((start_a, count_a)), Some((start_b, count_b))) => {
+            let end = |start: u32, count: u32| u64::from(start) + u64::from(count);
+            u64::from(start_a) < end(start_b, count_b) && u64::from(start_b) < end(start_a, count_a)
+        }
+        _ => true,
+    }
 }
 
 /// Whether an exchange skips the module whose output is at `site`.

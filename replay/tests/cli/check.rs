@@ -153,3 +153,22 @@ fn what_is_no_journal_is_refused_by_both() {
         .with(2);
     assert_eq!(place.files(), ["a.ilj", "b.ilj", "folder", "short.ilj"]);
 }
+
+#[test]
+fn a_recording_keeps_as_many_tensors_as_it_was_asked_to() {
+    let place = Place::new();
+    let tensors = |options: &[&str]| {
+        let all = [&["demo", "--journal", "a.ilj"], options].concat();
+        place.run(&all).with(0);
+        let json = json_of(&place.run(&["check", "a.ilj", "--json"]).with(0).out);
+        assert_eq!(json["good"], true);
+        (json["policy"].clone(), json["tensors"].as_u64().unwrap())
+    };
+    assert_eq!(tensors(&[]), ("digest".into(), 0));
+    let (policy, sampled) = tensors(&["--sample", "4"]);
+    assert_eq!(policy, "sampled (one in 4)");
+    let (_, all) = tensors(&["--full"]);
+    assert!(0 < sampled && sampled < all, "{sampled} of {all}");
+    place.run(&["demo", "--sample", "0"]).with(2);
+    place.run(&["demo", "--sample", "2", "--full"]).with(2);
+}

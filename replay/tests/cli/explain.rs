@@ -25,6 +25,8 @@ fn help_of_demo() {
           --journal <FILE>  Where to write the journal; an older journal there is replaced [default:
                             interloom-demo.ilj]
           --full            Keep the values of all tensors in the journal, not only their digests
+          --sample <N>      Keep the values of the tensors of every Nth exchange only, the first
+                            included
       -h, --help            Print help
     ");
 }
@@ -45,6 +47,8 @@ fn help_of_run() {
           --set <NAME=VALUE>  Another value for a name in the file's `[set]`; can be given several times
           --journal <FILE>    Where to record every exchange; an older journal there is replaced
           --full              Keep the values of all tensors in the journal, not only their digests
+          --sample <N>        Keep the values of the tensors of every Nth exchange only, the first
+                              included
           --out <DIR>         A folder for `results.json` and `tensors.safetensors`; older ones are
                               replaced
           --json              Report as JSON
@@ -94,6 +98,8 @@ fn help_of_causal_trace() {
           --journal <FILE>   Where to write the journal; an older journal there is replaced [default:
                              causal-trace.ilj]
           --full             Keep the values of all tensors in the journal, not only their digests
+          --sample <N>       Keep the values of the tensors of every Nth exchange only, the first
+                             included
           --no-replay        Do not replay the journal at the end
           --device <DEVICE>  The device: `cpu`, `cuda` or `cuda:N` [default: cpu]
       -h, --help             Print help
