@@ -9,7 +9,7 @@ use crate::interleaver::Interleaver;
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
-use crate::scheduler::{InOrder, Scheduler};
+use crate::scheduler::{self, Granularity, InOrder, Programme, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
 
@@ -21,7 +21,8 @@ pub struct Setup<V> {
     pub(crate) map: Arc<SiteMap>,
     pub(crate) invokes: Vec<Invoke<V>>,
     pub(crate) scheduler: Box<dyn Scheduler>,
-    pub(crate) observer: Option<Box<dyn Observer<V>>>,
+    pub(crate) granularity: Granularity,
+    pub(crate) observers: Vec<Box<dyn Observer<V>>>,
     pub(crate) barriers: Vec<(Arc<str>, u32)>,
     pub(crate) steps: Option<u32>,
     caches: Vec<(CacheSpec, Cached<V>)>,
@@ -34,7 +35,8 @@ impl<V: Value> Setup<V> {
             map,
             invokes: Vec::new(),
             scheduler: Box::new(InOrder),
-            observer: None,
+            granularity: Granularity::Site,
+            observers: Vec::new(),
             barriers: Vec::new(),
             steps: None,
             caches: Vec::new(),
@@ -53,9 +55,14 @@ impl<V: Value> Setup<V> {
         self.scheduler = Box::new(scheduler);
     }
 
-    /// Lets `observer` see every exchange.
+    /// Chooses how long a turn of a mediator lasts; the default is [`Granularity::Site`].
+    pub fn granularity(&mut self, granularity: Granularity) {
+        self.granularity = granularity;
+    }
+
+    /// Lets `observer` see every exchange, after those that were added before it.
     pub fn observer(&mut self, observer: impl Observer<V> + 'static) {
-        self.observer = Some(Box::new(observer));
+        self.observers.push(Box::new(observer));
     }
 
     /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
@@ -119,8 +126,9 @@ impl<V: Value> Setup<V> {
     ///
     /// # Errors
     ///
-    /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`] and
-    /// [`RunError::UnknownCached`]; nothing has been started then.
+    /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`],
+    /// [`RunError::UnknownCached`], and [`RunError::Schedule`] if the scheduler is for another run; nothing has been started
+    /// then.
     pub fn start(mut self) -> Result<Interleaver<V>, RunError> {
         let groups = self.groups()?;
         let names = self.invokes.iter().map(|invoke| &*invoke.name);
@@ -130,6 +138,7 @@ impl<V: Value> Setup<V> {
         if let Some(twin) = twin(self.barriers.iter().map(|(name, _)| &**name)) {
             return Err(RunError::DuplicateBarrier(twin.to_owned()));
         }
+        self.begin_schedule()?;
         self.barriers.sort();
         let caches = self.resolve_caches()?;
         let mut interleaver = Interleaver::new(self, groups);
@@ -138,6 +147,15 @@ impl<V: Value> Setup<V> {
         }
         interleaver.start();
         Ok(interleaver)
+    }
+
+    /// Lets the scheduler see what the run is made of.
+    fn begin_schedule(&mut self) -> Result<(), RunError> {
+        let mut scheduler = std::mem::replace(&mut self.scheduler, Box::new(InOrder));
+        let digest = || scheduler::digest(self);
+        scheduler.begin(&Programme::new(&digest))?;
+        self.scheduler = scheduler;
+        Ok(())
     }
 
     fn resolve_caches(&mut self) -> Result<Vec<ResolvedCache<V>>, RunError> {

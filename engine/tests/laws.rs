@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cx, Event, Flow, MediatorId, Meeting, Note, Point, Port, RunEnd, RunError, Scheduler, Site,
-    SiteMap,
+    Cx, Event, Flow, MediatorId, Meeting, Note, Point, Port, RunEnd, RunError, ScheduleError,
+    Scheduler, Site, SiteMap,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -275,12 +275,12 @@ fn inner_points(model: &Model, input: Site) -> BTreeSet<Point> {
 struct Seeded(u64);
 
 impl Scheduler for Seeded {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        (self.0 >> 33) as usize % ready.len()
+        Ok((self.0 >> 33) as usize % ready.len())
     }
 
     fn describe(&self) -> String {

@@ -8,8 +8,8 @@ use std::future::{pending, poll_fn};
 use interloom_engine::array::Array;
 use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
-    CacheSpec, Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, Round, RunError, Setup, codes,
-    mediator,
+    CacheSpec, Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, Round, RunError,
+    ScheduleError, Setup, codes, mediator,
 };
 
 use crate::support::{Move, Trial, machine, stack, table};
@@ -578,9 +578,47 @@ fn every_code() -> Vec<&'static str> {
             nearest,
         },
     ];
+    let schedules = [
+        ScheduleError::Text {
+            at: 0,
+            expected: "",
+            found: String::new(),
+        },
+        ScheduleError::Checksum {
+            stated: 0,
+            computed: 1,
+            length: 0,
+        },
+        ScheduleError::Programme {
+            recorded: 0,
+            this: 1,
+        },
+        ScheduleError::Ready {
+            choice: 1,
+            wanted: 2,
+            ready: 3,
+            site: String::new(),
+        },
+        ScheduleError::TooShort {
+            choices: 0,
+            ready: 2,
+            site: String::new(),
+        },
+        ScheduleError::TooLong {
+            used: 0,
+            choices: 1,
+        },
+        ScheduleError::Unsteady {
+            choice: 1,
+            then: String::new(),
+            now: String::new(),
+        },
+        ScheduleError::NotAttached,
+    ];
     let faults = faults.iter().map(Fault::code);
     let mut codes: Vec<_> = faults.chain(errors.iter().map(RunError::code)).collect();
     codes.extend(programs.iter().map(ProgramError::code));
+    codes.extend(schedules.iter().map(ScheduleError::code));
     codes.push(Fault::Program(ProgramFault::Unset(String::new())).code());
     codes.sort_unstable();
     codes

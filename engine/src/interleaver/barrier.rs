@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::lane::{AtBarrier, Phase};
 use crate::map::nearest_of;
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{Asked, Moment, Outcome};
 use crate::site::Site;
 use crate::transition::Trigger;
 use crate::value::Value;
@@ -65,6 +65,12 @@ impl<V: Value> Interleaver<V> {
             let refused = (Event::Barrier, Asked::Name(&name), fault);
             return Some(self.decline(id, refused, origin, rest, at));
         };
+        self.moment(&Moment::Arrive {
+            mediator: id,
+            barrier: &name,
+            at,
+            origin: &origin,
+        });
         let at_barrier = AtBarrier { name, origin, rest };
         self.lane(id)
             .on(Trigger::Arrive, Phase::AtBarrier(at_barrier));

@@ -27,8 +27,8 @@ use crate::event::{Delivery, Origin};
 use crate::lane::{Lane, Phase};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
-use crate::observer::Observer;
-use crate::scheduler::Scheduler;
+use crate::observer::{Moment, Observer};
+use crate::scheduler::{Granularity, Scheduler};
 use crate::setup::Setup;
 use crate::site::{Point, Port, Site};
 use crate::transition::Trigger;
@@ -79,7 +79,8 @@ pub struct Interleaver<V> {
     /// How many mediators and caches want each point, by [`Point::index`].
     wanted: Vec<u32>,
     scheduler: Box<dyn Scheduler>,
-    observer: Option<Box<dyn Observer<V>>>,
+    granularity: Granularity,
+    observers: Vec<Box<dyn Observer<V>>>,
     exchanges: u64,
     /// How many sites were provided, and the end of the model, if it has come.
     visits: u64,
@@ -134,7 +135,8 @@ impl<V: Value> Interleaver<V> {
             wanted: vec![0; points],
             map: setup.map,
             scheduler: setup.scheduler,
-            observer: setup.observer,
+            granularity: setup.granularity,
+            observers: setup.observers,
             exchanges: 0,
             visits: 0,
             released: VecDeque::new(),
@@ -174,11 +176,24 @@ impl<V: Value> Interleaver<V> {
         };
         self.visits += 1;
         self.gather(site);
+        let (value, batch) = (&visit.value, self.batch);
+        let layout = self.map.layout(point);
+        let enter = Moment::Enter {
+            site,
+            value,
+            batch,
+            layout,
+        };
+        self.observers
+            .iter_mut()
+            .for_each(|observer| observer.moment(&enter));
         while !self.has_failed()
             && let Some(id) = self.next_up(site)
         {
             self.step(id, &mut visit);
         }
+        let failed = self.has_failed();
+        self.moment(&Moment::Leave { site, failed });
         self.conclude(visit)
     }
 
@@ -215,18 +230,44 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
     fn next_up(&mut self, site: Site) -> Option<MediatorId> {
-        if let Some(id) = self.release_next(Some(site)) {
-            return Some(id);
+        while !self.has_failed()
+            && let Some(id) = self.release_next(Some(site))
+        {
+            match self.granularity {
+                Granularity::Site => return Some(id),
+                Granularity::Exchange => self.queue_up(id, site),
+            }
         }
-        if self.ready.is_empty() {
+        if self.ready.is_empty() || self.has_failed() {
             return None;
         }
-        let choice = self.scheduler.choose(site, &self.ready);
+        let choice = match self.scheduler.choose(site, &self.ready) {
+            Ok(choice) => choice,
+            Err(error) => {
+                let error = error.at(self.map.site_name(site));
+                self.halt = Some(Halt::Broken(error.into()));
+                return None;
+            }
+        };
         assert!(
             choice < self.ready.len(),
             "the scheduler chose a mediator that is not ready"
         );
         Some(self.ready.remove(choice))
+    }
+
+    /// Puts a mediator that waits for `site` among those that are to be stepped, in its place.
+    fn queue_up(&mut self, id: MediatorId, site: Site) {
+        if self.lanes[id.0 as usize].waits_for(site) {
+            let place = self.ready.partition_point(|other| *other < id);
+            self.ready.insert(place, id);
+        }
+    }
+
+    fn moment(&mut self, moment: &Moment<'_, V>) {
+        for observer in &mut self.observers {
+            observer.moment(moment);
+        }
     }
 
     /// Notes who waits for `site`.

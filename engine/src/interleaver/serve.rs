@@ -6,12 +6,13 @@ use crate::event::{Delivery, Event, Origin, Request};
 use crate::fault::Fault;
 use crate::mediator::{Group, MediatorId};
 use crate::observer::{Asked, Outcome};
+use crate::scheduler::Granularity;
 use crate::site::Site;
 use crate::transition::Trigger;
 use crate::value::{Misfit, Rows, Value};
 
 impl<V: Value> Interleaver<V> {
-    /// Steps a mediator until its request is for another site, or it is retired.
+    /// Steps a mediator until its turn is over: its request is for another site, or it is retired.
     pub(super) fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
         let at = Some(visit.site);
         while self.lanes[id.0 as usize].waits_for(visit.site)
@@ -25,6 +26,9 @@ impl<V: Value> Interleaver<V> {
                 }
             };
             self.settle(id, step, at);
+            if self.granularity == Granularity::Exchange {
+                return self.queue_up(id, visit.site);
+            }
         }
     }
 

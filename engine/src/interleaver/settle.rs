@@ -250,16 +250,20 @@ impl<V: Value> Interleaver<V> {
     ) {
         let index = self.exchanges;
         self.exchanges += 1;
-        if let Some(observer) = &mut self.observer {
-            observer.exchange(&Exchange {
-                index,
-                mediator,
-                event,
-                asked,
-                at,
-                outcome,
-                origin,
-            });
+        if self.observers.is_empty() {
+            return;
+        }
+        let exchange = Exchange {
+            index,
+            mediator,
+            event,
+            asked,
+            at,
+            outcome,
+            origin,
+        };
+        for observer in &mut self.observers {
+            observer.exchange(&exchange);
         }
     }
 }

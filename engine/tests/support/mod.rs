@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, Flow, Invoke, Mediator,
-    MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved, Scheduler, Setup,
-    Site, SiteMap, Step, mediator,
+    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, Flow, Granularity, Invoke,
+    Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
+    ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -335,6 +335,10 @@ impl<'m> Trial<'m> {
         self.setup.scheduler(scheduler);
     }
 
+    pub(crate) fn granularity(&mut self, granularity: Granularity) {
+        self.setup.granularity(granularity);
+    }
+
     /// Starts the run, runs the model unless it is halted, and finishes.
     pub(crate) fn run(self, x: Array) -> Ran {
         self.try_run(x).expect("the run should have started")
@@ -392,9 +396,9 @@ fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunErro
 pub(crate) struct Backwards;
 
 impl Scheduler for Backwards {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         assert!(ready.is_sorted());
-        ready.len() - 1
+        Ok(ready.len() - 1)
     }
 
     fn describe(&self) -> String {
