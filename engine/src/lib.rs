@@ -53,6 +53,7 @@ mod cx;
 mod digest;
 mod error;
 mod event;
+pub mod explore;
 mod fault;
 mod interleaver;
 mod iterations;
@@ -75,6 +76,7 @@ pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator
 pub use digest::{Digest, Digester};
 pub use error::{Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
+pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
 pub use fault::Fault;
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};
 pub use iterations::{Iterations, Round};

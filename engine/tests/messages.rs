@@ -609,7 +609,7 @@ fn every_code() -> Vec<&'static str> {
             choices: 1,
         },
         ScheduleError::Unsteady {
-            choice: 1,
+            turn: 1,
             then: String::new(),
             now: String::new(),
         },

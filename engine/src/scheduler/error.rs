@@ -83,15 +83,15 @@ pub enum ScheduleError {
     },
     /// A run that was made again with equal choices was another.
     #[error(
-        "the run is not deterministic: made again with the same choices, it came to choice {choice} with {then} ready \
-         before and {now} ready now; what it depends on besides the schedule must be the same each time"
+        "the run is not deterministic: made again with the same choices, turn {turn} was {then} before and is {now} now; \
+         make everything that it depends on anew for each run"
     )]
     Unsteady {
-        /// The choice, from 1.
-        choice: u64,
-        /// Who was ready before, and where.
+        /// The turn, from 1.
+        turn: u64,
+        /// Whose it could be before, and where.
         then: String,
-        /// Who is ready now, and where.
+        /// Whose it can be now, and where.
         now: String,
     },
     /// What was to be explored never took its scheduler.

@@ -3,4 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/as_program.rs"]
+mod as_program;
+#[path = "../support/programs.rs"]
+#[allow(dead_code)] // The laws use all of it.
+mod programs;
+
+mod cases;
+mod counts;
+mod generated;
+mod races;
 mod schedulers;
+mod shrinking;
+mod verdicts;
+mod workers;

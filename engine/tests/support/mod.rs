@@ -371,9 +371,10 @@ impl<'m> Trial<'m> {
     }
 }
 
-type Driven = (Option<Array>, Report, Vec<String>);
+pub(crate) type Driven = (Option<Array>, Report, Vec<String>);
 
-fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunError> {
+/// Runs a model with what was set up.
+pub(crate) fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunError> {
     let mut run = setup.start()?;
     let mut sites = Vec::new();
     let mut counts = std::collections::BTreeMap::<Point, u32>::new();
