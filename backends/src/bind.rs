@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use burn::module::{Module, ModuleVisitor};
 use interloom_engine::{PathId, Point, Port, RowLayout, SiteMap};
 
+use crate::edit::Edit;
 use crate::error::ModelError;
 
 /// A model whose hooked modules know their paths, with the map of its sites.
@@ -23,11 +24,12 @@ pub struct Bound<M> {
     sites: Sites,
 }
 
-/// The sites of a bound model.
+/// The sites of a bound model, and the edits that belong to it.
 #[derive(Clone, Debug)]
 pub struct Sites {
     map: Arc<SiteMap>,
     binding: u32,
+    edits: Vec<Edit>,
 }
 
 impl<M: Module> Bound<M> {
@@ -92,6 +94,39 @@ impl<M> Bound<M> {
     }
 }
 
+impl<M> Bound<M> {
+    /// Adds an edit, which runs before the mediators of every run of this model, after the edits that it has.
+    ///
+    /// A clone of the model has the edits that it had when it was cloned; what is added to one of them later leaves the
+    /// other alone.
+    ///
+    /// ```
+    /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # use interloom_backends::{Bound, Edit, Hooked, Run};
+    /// # let device = Device::flex();
+    /// let base = Bound::new(Hooked::from(LinearConfig::new(2, 2).init(&device)))?;
+    /// let mut ablated = base.clone();
+    /// ablated.edit(Edit::new("ablate", |cx| async move {
+    ///     let output = cx.output("").await?;
+    ///     cx.set_output("", output * 0.0).await
+    /// }));
+    /// let run = Run::new("run", ablated.sites());
+    /// let x = Tensor::<2>::ones([1, 2], &device);
+    /// let sum: f32 = run.execute(|| ablated.forward(x))?.output.unwrap().sum().into_scalar();
+    /// assert_eq!(sum, 0.0);
+    /// assert_eq!(base.sites().edits().len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn edit(&mut self, edit: Edit) {
+        self.sites.edits.push(edit);
+    }
+
+    /// Removes every edit.
+    pub fn clear_edits(&mut self) {
+        self.sites.edits.clear();
+    }
+}
+
 impl<M> Deref for Bound<M> {
     type Target = M;
 
@@ -104,6 +139,11 @@ impl Sites {
     /// Returns the map of sites.
     pub const fn map(&self) -> &Arc<SiteMap> {
         &self.map
+    }
+
+    /// Returns the edits of the model, in the order in which they run.
+    pub fn edits(&self) -> &[Edit] {
+        &self.edits
     }
 
     pub(crate) const fn binding(&self) -> u32 {
@@ -227,6 +267,7 @@ fn bind<M: Module>(model: &M) -> Result<Sites, ModelError> {
         None => Ok(Sites {
             map: Arc::new(map),
             binding: number,
+            edits: Vec::new(),
         }),
     }
 }

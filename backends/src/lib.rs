@@ -10,12 +10,15 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod compute;
 mod device;
+mod edit;
 mod erase;
 mod error;
 pub mod files;
 mod hooked;
 pub mod models;
+mod operand;
 mod parameters;
 mod run;
 mod tensor;
@@ -24,6 +27,7 @@ mod value;
 // The public interface.
 pub use bind::{Bound, Sites};
 pub use device::parse_device;
+pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{ForwardError, ModelError};
 pub use hooked::{Forward, Hooked, Tap};

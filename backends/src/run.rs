@@ -40,10 +40,16 @@ pub struct Ran<Y> {
 
 impl Run {
     /// Prepares a run of the model that has `sites`; the name stands in reports and journals.
+    ///
+    /// The model's edits are its first mediators.
     pub fn new(name: impl Into<String>, sites: &Sites) -> Self {
+        let mut setup = Setup::new(sites.map().clone());
+        for edit in sites.edits() {
+            setup.invoke(edit.invoke(sites.map()));
+        }
         Self {
             name: name.into(),
-            setup: Setup::new(sites.map().clone()),
+            setup,
             sites: sites.clone(),
         }
     }

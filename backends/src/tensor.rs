@@ -104,6 +104,8 @@ macro_rules! with_any {
     }};
 }
 
+pub(crate) use {with_any, with_typed};
+
 impl AnyTensor {
     /// Forgets kind and rank.
     ///
@@ -172,6 +174,11 @@ impl AnyTensor {
     /// Returns the type of the elements.
     pub fn dtype(&self) -> DType {
         self.inner.dtype()
+    }
+
+    /// Returns the device that holds the tensor.
+    pub fn device(&self) -> Device {
+        with_any!(self.clone(), |tensor| tensor.device())
     }
 
     /// Reads the elements back from the device.
@@ -267,7 +274,7 @@ impl AnyTensor {
     }
 
     /// Gives the tensor back its type, which the caller has checked.
-    fn assume_typed<const D: usize, K: ElementKind>(self) -> Tensor<D, K> {
+    pub(crate) fn assume_typed<const D: usize, K: ElementKind>(self) -> Tensor<D, K> {
         debug_assert!(self.rank() == D && self.kind == K::ELEMENT);
         Tensor::from_dispatch(Arc::unwrap_or_clone(self.inner))
     }

@@ -125,6 +125,26 @@ impl Value {
         })
     }
 
+    /// Returns the map with another named value in place of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the value is no map, or has no such name.
+    pub fn with_entry(&self, key: &str, value: impl Into<Self>) -> Result<Self, Misfit> {
+        self.get(key)?;
+        let Self::Map(entries) = self else {
+            unreachable!("`get` has checked it")
+        };
+        let mut entries = entries.to_vec();
+        for (name, old) in &mut entries {
+            if &**name == key {
+                *old = value.into();
+                break;
+            }
+        }
+        Ok(Self::Map(entries.into()))
+    }
+
     /// Makes a tensor from its data.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 //!
 //! One binary, because linking burn is slow.
 
+#[path = "all/edits.rs"]
+mod edits;
 #[path = "all/failures.rs"]
 mod failures;
 #[path = "all/hooks.rs"]
@@ -16,6 +18,8 @@ mod llama_files;
 mod llama_reference;
 #[path = "all/naive.rs"]
 mod naive;
+#[path = "all/operands.rs"]
+mod operands;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]

@@ -101,6 +101,17 @@ pub struct Failure {
 }
 
 impl RunError {
+    /// Returns the error without the places of requests in the user's source: a line that has moved is no other error.
+    pub fn without_origins(&self) -> Self {
+        let mut error = self.clone();
+        if let Self::Mediators(failures) = &mut error {
+            for failure in failures {
+                failure.origin = Origin::Unknown;
+            }
+        }
+        error
+    }
+
     /// Returns the error's stable code; for failed mediators that of the first fault.
     pub fn code(&self) -> &'static str {
         match self {

@@ -194,7 +194,7 @@ pub enum Delivery<V> {
     /// Its child has ended, and with it the loop: no further iteration will come.
     Over,
     /// Its request cannot be served; it may ask for something else.
-    Refused(Box<Fault>),
+    Refused(Fault),
 }
 
 /// What a mediator does next.
@@ -236,7 +236,7 @@ pub enum Step<V> {
     /// It failed.
     Fail {
         /// Why.
-        fault: Box<Fault>,
+        fault: Fault,
         /// Where in the user's source the last request stands.
         origin: Origin,
     },

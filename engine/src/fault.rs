@@ -10,10 +10,55 @@ const NAMES_MAX: usize = 8;
 /// The reason for a refused request or a failed mediator.
 ///
 /// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the mediator is an
-/// EXCEPTION and fails the run.
+/// EXCEPTION and fails the run. It is a pointer wide, because every answer to a request has room for one.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(Box<FaultKind>);
+
+impl Fault {
+    /// Makes the mediator's own error from anything that can be shown.
+    pub fn raise(reason: impl std::fmt::Display) -> Self {
+        FaultKind::Raised(reason.to_string()).into()
+    }
+
+    /// Returns what happened.
+    pub fn kind(&self) -> &FaultKind {
+        &self.0
+    }
+
+    /// Returns what happened, by value.
+    pub fn into_kind(self) -> FaultKind {
+        *self.0
+    }
+
+    /// Returns the fault's stable code.
+    pub fn code(&self) -> &'static str {
+        self.0.code()
+    }
+}
+
+impl From<FaultKind> for Fault {
+    fn from(kind: FaultKind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl From<ProgramFault> for Fault {
+    fn from(fault: ProgramFault) -> Self {
+        FaultKind::Program(fault).into()
+    }
+}
+
+impl From<Misfit> for Fault {
+    fn from(misfit: Misfit) -> Self {
+        FaultKind::Type(misfit).into()
+    }
+}
+
+/// What happened that made a [`Fault`], with its particulars.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum FaultKind {
     /// The model has no such site.
     #[error("the model has no site `{asked}`; {}", nearest_sites(.nearest))]
     UnknownSite {
@@ -150,13 +195,8 @@ pub enum Fault {
     Program(#[from] ProgramFault),
 }
 
-impl Fault {
-    /// Makes the mediator's own error from anything that can be shown.
-    pub fn raise(reason: impl std::fmt::Display) -> Self {
-        Self::Raised(reason.to_string())
-    }
-
-    /// Returns the fault's stable code.
+impl FaultKind {
+    /// Returns the stable code.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::UnknownSite { .. } => "E001",
@@ -178,12 +218,6 @@ impl Fault {
             Self::LateCache { .. } => "E017",
             Self::Program(_) => "E103",
         }
-    }
-}
-
-impl From<Misfit> for Fault {
-    fn from(misfit: Misfit) -> Self {
-        Self::Type(misfit)
     }
 }
 

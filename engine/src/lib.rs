@@ -77,7 +77,7 @@ pub use digest::{Digest, Digester};
 pub use error::{Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
-pub use fault::Fault;
+pub use fault::{Fault, FaultKind};
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};
 pub use iterations::{Iterations, Round};
 pub use map::SiteMap;

@@ -8,7 +8,7 @@ use std::future::{pending, poll_fn};
 use interloom_engine::array::Array;
 use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
-    CacheSpec, Cx, Delivery, Fault, Invoke, Misfit, Origin, Request, Round, RunError,
+    CacheSpec, Cx, Delivery, Fault, FaultKind, Invoke, Misfit, Origin, Request, Round, RunError,
     ScheduleError, Setup, codes, mediator,
 };
 
@@ -131,7 +131,7 @@ fn e005_not_skippable() {
     let output = model.point("embed.output");
     let error = fail(|trial| {
         let skip = machine(move |delivery| match delivery {
-            Delivery::Refused(fault) => Move::Fail(*fault),
+            Delivery::Refused(fault) => Move::Fail(fault),
             _ => Move::Ask(Request::Skip {
                 target: output.into(),
                 value: table(2, 0.0),
@@ -257,7 +257,7 @@ fn e014_beyond_steps() {
         trial.steps(5);
         let mut is_asked = false;
         let register = machine(move |delivery| match delivery {
-            Delivery::Refused(fault) => Move::Fail(*fault),
+            Delivery::Refused(fault) => Move::Fail(fault),
             _ if is_asked => Move::End,
             _ => {
                 is_asked = true;
@@ -474,52 +474,52 @@ fn every_code() -> Vec<&'static str> {
         found: String::new(),
     };
     let faults = [
-        Fault::UnknownSite {
+        FaultKind::UnknownSite {
             asked: String::new(),
             nearest: Vec::new(),
         },
-        Fault::OutOfOrder {
+        FaultKind::OutOfOrder {
             asked: String::new(),
             at: None,
         },
-        Fault::NotProvided {
+        FaultKind::NotProvided {
             asked: String::new(),
             stopped_by: None,
             hint: Vec::new(),
         },
-        Fault::Misfit {
+        FaultKind::Misfit {
             site: String::new(),
             misfit: misfit(),
         },
-        Fault::NotSkippable {
+        FaultKind::NotSkippable {
             site: String::new(),
             example: String::new(),
         },
-        Fault::NotOwner {
+        FaultKind::NotOwner {
             site: String::new(),
             rows: 0,
             batch: 0,
         },
-        Fault::Type(misfit()),
-        Fault::ForeignAwait,
-        Fault::SecondRequest,
-        Fault::Closed,
-        Fault::Panicked(String::new()),
-        Fault::Restless { limit: 0 },
-        Fault::Raised(String::new()),
-        Fault::BeyondSteps {
+        FaultKind::Type(misfit()),
+        FaultKind::ForeignAwait,
+        FaultKind::SecondRequest,
+        FaultKind::Closed,
+        FaultKind::Panicked(String::new()),
+        FaultKind::Restless { limit: 0 },
+        FaultKind::Raised(String::new()),
+        FaultKind::BeyondSteps {
             iteration: 0,
             steps: 0,
         },
-        Fault::UnknownBarrier {
+        FaultKind::UnknownBarrier {
             asked: String::new(),
             nearest: Vec::new(),
         },
-        Fault::NotShared {
+        FaultKind::NotShared {
             asked: String::new(),
             there: Vec::new(),
         },
-        Fault::LateCache { passed: Vec::new() },
+        FaultKind::LateCache { passed: Vec::new() },
     ];
     let errors = [
         RunError::PartialSkip {
@@ -615,11 +615,11 @@ fn every_code() -> Vec<&'static str> {
         },
         ScheduleError::NotAttached,
     ];
-    let faults = faults.iter().map(Fault::code);
+    let faults = faults.iter().map(FaultKind::code);
     let mut codes: Vec<_> = faults.chain(errors.iter().map(RunError::code)).collect();
     codes.extend(programs.iter().map(ProgramError::code));
     codes.extend(schedules.iter().map(ScheduleError::code));
-    codes.push(Fault::Program(ProgramFault::Unset(String::new())).code());
+    codes.push(FaultKind::Program(ProgramFault::Unset(String::new())).code());
     codes.sort_unstable();
     codes
 }

@@ -322,7 +322,7 @@ impl Mediator<Array> for Machine {
             None => return Step::End,
             Some(Op::Stop) => return Step::Stop { origin },
             Some(Op::Fail) => {
-                let fault = Fault::raise("as the script says").into();
+                let fault = Fault::raise("as the script says");
                 return Step::Fail { fault, origin };
             }
             Some(Op::Read(target)) => Request::Value { target },

@@ -23,6 +23,9 @@ pub enum Error {
     /// A journal cannot be written or read.
     #[error(transparent)]
     Journal(Box<JournalError>),
+    /// Scenarios cannot be read.
+    #[error(transparent)]
+    Conform(#[from] crate::conform::ConformError),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -85,6 +88,7 @@ impl Error {
             Self::Model(error) => error.code(),
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
+            Self::Conform(error) => error.code(),
             Self::UnknownExperiment { .. } => "E090",
             Self::Argument { .. } => "E091",
             Self::UnequalPrompts { .. } => "E092",
@@ -116,6 +120,7 @@ pub fn codes() -> Vec<&'static Code> {
         .chain(interloom_backends::codes())
         .collect();
     codes.extend(crate::journal::CODES);
+    codes.extend(crate::conform::CODES);
     codes.extend(CODES);
     codes.sort_by_key(|code| code.code);
     codes

@@ -6,10 +6,12 @@
 //!
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
+//! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
 
+pub mod conform;
 pub mod divergence;
 pub mod environment;
 mod error;

@@ -1,4 +1,4 @@
 //! What the tests of several rooms share; the tests themselves stand in `tests/`.
 #![forbid(unsafe_code)]
 
-pub mod conformance;
+pub mod interpret;

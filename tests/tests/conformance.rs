@@ -1,257 +1,201 @@
-//! The recorded scenarios, as programs on naive models, compared with the reference.
+//! The recorded scenarios, on burn, compared with both versions of the reference: one named case each.
 //!
-//! `reasons.json` names each scenario that is not compared, or that differs on purpose: in which aspects, by which rule, and
-//! why. A difference that is listed and not there fails the test as well as one that is there and not listed.
+//! `conformance/reasons.json` lists what differs on purpose: for each version and scenario in which aspects, and by which
+//! rules. A difference that is listed and not there fails its case as well as one that is there and not listed. Under
+//! `versions` it says, for scenarios in which the two versions differ and neither differs from Interloom in what is compared,
+//! which rule decides.
+//!
+//! Each scenario also runs with async mediators, whose exchanges are compared with the journal of the programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use interloom_engine::Event;
-use interloom_engine::array::Array;
-use interloom_engine::program::{Datum, Results};
-use interloom_tests::conformance::{
-    Model, Scenario, Served, Tensors, Trace, Tree, load, run, translate,
-};
-use serde_json::Value;
+use burn::tensor::Device;
+use interloom::conform::{Folder, REFERENCES, Rule, Surroundings, Verdict};
+use interloom::environment;
+use interloom::journal::{Experiment, Policy};
+use interloom::{Mode, Session};
+use interloom_backends::Value as BurnValue;
+use interloom_engine::program::Datum;
+use interloom_tests::interpret;
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
 
-/// Sums of another library round differently.
-const TOLERANCE: f64 = 1e-5;
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![
+        Trial::test(
+            "reasons_are_of_scenarios_and_explained",
+            every_reason_is_explained,
+        ),
+        Trial::test(
+            "versions_that_differ_are_decided_by_a_rule",
+            every_difference_is_decided,
+        ),
+    ];
+    for id in open().ids() {
+        for reference in REFERENCES {
+            let id = id.clone();
+            let name = format!("{reference}::{id}");
+            trials.push(Trial::test(name, move || is_as_listed(&id, reference)));
+        }
+        let id = id.clone();
+        trials.push(Trial::test(format!("async::{id}"), move || {
+            is_equal_as_async(&id)
+        }));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
 
-fn folder() -> PathBuf {
+fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }
 
-fn json(path: &Path) -> Value {
-    let text = std::fs::read_to_string(path).unwrap();
+/// Each case opens the folder for itself, for models are not shared between threads.
+fn open() -> Folder {
+    Folder::open(&home(), &Device::flex()).unwrap()
+}
+
+fn table(name: &str) -> Value {
+    let text = std::fs::read_to_string(home().join(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-/// The aspects in which a scenario differs from the reference, or why it cannot be run.
-fn differences(id: &str) -> Result<BTreeSet<&'static str>, String> {
-    let home = folder().join("scenarios").join(id);
-    let scenario: Scenario = serde_json::from_value(json(&home.join("scenario.json"))).unwrap();
-    assert_eq!(scenario.id, id);
-    let model = Model::load(&folder(), &scenario.model)?;
-    let by_name = if model.has_names() {
-        Model::by_name_in_blocks
-    } else {
-        Model::by_name
+fn is_as_listed(id: &str, reference: &'static str) -> Result<(), Failed> {
+    let listed = table("reasons.json")[reference][id].clone();
+    let found = match open().compare(id, reference) {
+        Verdict::Same => Value::Null,
+        Verdict::OnPurpose { rules, differences } => {
+            let aspects: Vec<&str> = differences
+                .iter()
+                .map(|found| found.aspect.name())
+                .collect();
+            json!({ "differs": aspects, "rules": listed_rules(&rules) })
+        }
+        Verdict::NotCompared { rule, what } => {
+            json!({ "not_compared": what, "rules": listed_rules(&[rule]) })
+        }
+        Verdict::Differs(differences) => {
+            let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            return Err(format!("differs without a rule:\n{}", lines.join("\n")).into());
+        }
+        other => return Err(format!("{other:?}").into()),
     };
-    let plans = translate(&scenario, by_name)?;
-    let inputs = load(&folder().join("inputs.safetensors"))?;
-    let results = Results::new();
-    let mut traces = Vec::new();
-    for plan in &plans {
-        traces.push(run(&model, &inputs, plan, &results)?);
+    match found == listed {
+        true => Ok(()),
+        false => Err(format!("found {found}, listed {listed}").into()),
     }
-    let expected = json(&home.join("expected.v081.json"));
-    let tensors = load(&home.join("expected.v081.safetensors")).unwrap_or_default();
-    let is_same = [
-        (
-            "status",
-            status(&traces) == expected["status"].as_str().unwrap(),
-        ),
-        ("saved", saved(&results, &expected, &tensors)),
-        ("marks", Value::from(results.marks()) == expected["marks"]),
-        (
-            "caught",
-            results
-                .caught()
-                .keys()
-                .eq(expected["caught"].as_object().unwrap().keys()),
-        ),
-        ("outputs", outputs(&traces, &expected, &tensors)),
-        ("caches", caches(&results, &traces, &expected, &tensors)),
-        (
-            "order",
-            order(&traces) == logged(&home.join("log.v081.jsonl")),
-        ),
-    ];
-    Ok(is_same
-        .into_iter()
-        .filter(|(_, same)| !same)
-        .map(|(aspect, _)| aspect)
-        .collect())
 }
 
-fn status(traces: &[Trace]) -> &'static str {
-    let is_fine = |trace: &Trace| {
-        trace
-            .report
-            .as_ref()
-            .is_some_and(|report| report.result.is_ok())
+/// The rules by number, with their reasons.
+fn listed_rules(rules: &[Rule]) -> Value {
+    let rules = rules.iter();
+    rules
+        .map(|rule| (rule.rule.to_owned(), Value::from(rule.reason)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// R80: async mediators make the exchanges of the programs, bit for bit, and save the same.
+fn is_equal_as_async(id: &str) -> Result<(), Failed> {
+    let folder = open();
+    let place = tempfile::tempdir()?;
+    let journal = place.path().join("scenario.ilj");
+    let head = || environment::head(Experiment::default(), "cpu", Policy::Digest);
+
+    let mut session = Session::open(Mode::Record(journal.clone()), head())?;
+    let machine =
+        |program: &_, around: &Surroundings| -> Box<dyn interloom_engine::Mediator<BurnValue>> {
+            Box::new(around.machine(program).expect("within the limits"))
+        };
+    let Some(results) = folder.run(id, machine, &mut session)? else {
+        let listed = &table("reasons.json")["v081"][id];
+        assert!(
+            listed["not_compared"].is_string(),
+            "it is listed as one that is not compared"
+        );
+        return Ok(());
     };
-    if traces.iter().all(is_fine) {
-        "ok"
-    } else {
-        "error"
+    session.finish()?;
+
+    let saved = interpret::Saved::default();
+    let mut session = Session::open(Mode::Verify(journal), head())?;
+    let walked = |program: &_, around: &_| interpret::mediator(program, around, &saved);
+    folder.run(id, walked, &mut session)?;
+    let conclusion = session.finish()?;
+    if !conclusion.is_identical() {
+        return Err(format!("{conclusion:#?}").into());
+    }
+    let (own, other) = (bits(&results.saved()), bits(&saved.borrow()));
+    match own == other {
+        true => Ok(()),
+        false => Err(format!("saved {other:?}, the program {own:?}").into()),
     }
 }
 
-/// Compares what was saved; a value that was changed in place later counts as it was when it was saved.
-fn saved(results: &Results<Tree>, expected: &Value, tensors: &Tensors) -> bool {
-    let expected = expected["saved"].as_object().unwrap();
-    let mut names: BTreeMap<&str, &Value> = BTreeMap::new();
-    for (name, value) in expected {
-        let name = name.strip_suffix("@snapshot").unwrap_or(name);
-        let value = expected.get(&format!("{name}@snapshot")).unwrap_or(value);
-        names.insert(name, value);
-    }
-    let own = results.saved();
-    own.keys().map(String::as_str).eq(names.keys().copied())
-        && own
-            .iter()
-            .all(|(name, datum)| is_datum(datum, names[name.as_str()], tensors))
+fn bits(
+    saved: &std::collections::BTreeMap<String, Datum<BurnValue>>,
+) -> Vec<(String, Vec<String>)> {
+    let entries = saved.iter();
+    entries
+        .map(|(name, datum)| (name.clone(), datum_bits(datum)))
+        .collect()
 }
 
-fn is_datum(datum: &Datum<Tree>, expected: &Value, tensors: &Tensors) -> bool {
+fn datum_bits(datum: &Datum<BurnValue>) -> Vec<String> {
     match datum {
-        Datum::Number(number) => expected["value"].as_f64() == Some(*number),
-        Datum::Value(tree) => is_tree(tree, expected, tensors),
-        Datum::List(items) => {
-            let others = expected["items"].as_array().unwrap();
-            let mut pairs = items.iter().zip(others);
-            items.len() == others.len() && pairs.all(|(item, other)| is_datum(item, other, tensors))
+        Datum::Number(number) => vec![number.to_bits().to_string()],
+        Datum::List(items) => items.iter().flat_map(datum_bits).collect(),
+        Datum::Value(value) => {
+            let mut parts = vec![value.to_string()];
+            let _same = value.clone().map_tensors(&mut |tensor| {
+                parts.push(format!("{:?}", tensor.to_data().bytes()));
+                tensor
+            });
+            parts
         }
     }
 }
 
-fn is_tree(tree: &Tree, expected: &Value, tensors: &Tensors) -> bool {
-    match (tree, expected["kind"].as_str().unwrap()) {
-        (Tree::Leaf(own), "tensor") => is_close(own, &tensors[expected["key"].as_str().unwrap()]),
-        (Tree::Leaf(own), "float") => own.data() == [expected["value"].as_f64().unwrap()],
-        (Tree::Tuple(items), "tuple") => {
-            let others = expected["items"].as_array().unwrap();
-            let mut pairs = items.iter().zip(others);
-            items.len() == others.len() && pairs.all(|(item, other)| is_tree(item, other, tensors))
-        }
-        (Tree::Map(items), "dict") => {
-            let others = expected["items"].as_object().unwrap();
-            let is_same = |(name, item): &(String, Tree)| {
-                others
-                    .get(name)
-                    .is_some_and(|other| is_tree(item, other, tensors))
-            };
-            items.len() == others.len() && items.iter().all(is_same)
-        }
-        _ => false,
-    }
-}
-
-fn is_close(own: &Array, other: &Array) -> bool {
-    let scale = other
-        .data()
-        .iter()
-        .fold(1e-3, |scale: f64, x| scale.max(x.abs()));
-    let mut pairs = own.data().iter().zip(other.data());
-    own.shape() == other.shape() && pairs.all(|(a, b)| (a - b).abs() <= TOLERANCE * scale)
-}
-
-/// Compares the outputs of the runs that came to their end.
-fn outputs(traces: &[Trace], expected: &Value, tensors: &Tensors) -> bool {
-    let others = expected["outputs"].as_object().unwrap();
-    traces.iter().enumerate().all(|(index, trace)| {
-        match (&trace.output, others.get(&index.to_string())) {
-            (Some(own), Some(other)) => is_tree(own, &other[0], tensors),
-            (own, other) => own.is_none() == other.is_none(),
-        }
-    })
-}
-
-/// Compares caches by module and iteration; the reference notes the model itself as an empty path or not at all.
-fn caches(results: &Results<Tree>, traces: &[Trace], expected: &Value, tensors: &Tensors) -> bool {
-    let expected = expected["caches"].as_object().unwrap();
-    let whole: BTreeMap<_, _> = traces
-        .iter()
-        .flat_map(|trace| trace.caches.clone())
-        .collect();
-    expected.iter().all(|(name, modules)| {
-        let Some(cache) = results.cache(name).or_else(|| whole.get(name).cloned()) else {
-            return false;
-        };
-        modules.as_object().unwrap().iter().all(|(path, entries)| {
-            let (inputs, outputs) = (cache.inputs(path), cache.outputs(path));
-            let entries = entries.as_array().unwrap();
-            entries.iter().enumerate().all(|(iteration, entry)| {
-                is_entry(outputs.get(iteration), &entry["output"], tensors)
-                    && is_entry(
-                        inputs.get(iteration),
-                        first_argument(&entry["inputs"]),
-                        tensors,
-                    )
-            })
-        })
-    })
-}
-
-fn is_entry(own: Option<&Tree>, expected: &Value, tensors: &Tensors) -> bool {
-    match own {
-        Some(own) => is_tree(own, expected, tensors),
-        None => expected["kind"] == "none",
-    }
-}
-
-fn first_argument(inputs: &Value) -> &Value {
-    match inputs["kind"].as_str() {
-        Some("tuple") => &inputs["items"][0]["items"][0],
-        _ => inputs,
-    }
-}
-
-fn order(traces: &[Trace]) -> Vec<Served> {
-    traces
-        .iter()
-        .flat_map(|trace| trace.served.clone())
-        .collect()
-}
-
-/// The served requests of the reference: what each resumed mediator was given.
-///
-/// Barriers are left out: the reference does not log the answer to whoever arrives last.
-fn logged(path: &Path) -> Vec<Served> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let served = lines.filter(|line| line[0] == "resume" && line[2][1].is_string());
-    served
-        .map(|line| {
-            let mediator = line[1].as_str().unwrap()[1..].parse().unwrap();
-            let name = line[2][0].as_str().unwrap();
-            let event = Event::ALL
-                .into_iter()
-                .find(|event| event.name() == name)
-                .unwrap();
-            // What the reference calls a skip's place is the module's input.
-            let site = line[2][1].as_str().unwrap().replace(".skip", ".input");
-            let site = site.strip_prefix("model.").unwrap();
-            let site = format!("{site}.i{}", line[2][2]);
-            (mediator, event, site)
-        })
-        .collect()
-}
-
-#[test]
-fn every_scenario_is_as_the_reference_or_differs_for_a_reason() {
-    let reasons = json(&folder().join("reasons.json"));
-    let reasons = reasons.as_object().unwrap();
-    let entries = std::fs::read_dir(folder().join("scenarios")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names: BTreeSet<String> = names.collect();
-    assert!(names.len() >= 89 && reasons.keys().all(|id| names.contains(id)));
-    let mut wrong = Vec::new();
-    for id in &names {
-        let found = match differences(id) {
-            Ok(aspects) => Value::from(aspects.into_iter().collect::<Vec<_>>()),
-            Err(missing) => Value::from(missing),
-        };
-        let reason = reasons.get(id);
-        let listed = reason.map_or(Value::Array(Vec::new()), |reason| reason["differs"].clone());
-        let is_explained =
-            |reason: &Value| reason["rule"].is_string() && reason["reason"].is_string();
-        if found != listed || !reason.is_none_or(is_explained) {
-            wrong.push(format!("{id}: found {found}, listed {listed}"));
+fn every_reason_is_explained() -> Result<(), Failed> {
+    let (reasons, folder) = (table("reasons.json"), open());
+    let ids: BTreeSet<&str> = folder.ids().iter().map(String::as_str).collect();
+    assert!(ids.len() >= 89, "the recorded scenarios are here");
+    for (part, entries) in reasons.as_object().unwrap() {
+        for (id, entry) in entries.as_object().unwrap() {
+            assert!(
+                ids.contains(id.as_str()),
+                "{part}: there is no scenario {id}"
+            );
+            let rules = entry["rules"].as_object();
+            let is_reason =
+                |(rule, reason): (&String, &Value)| rule.starts_with('R') && reason.is_string();
+            assert!(
+                rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(is_reason)),
+                "{part}: {id} names no rule"
+            );
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Where the versions differ, a rule decides, and the table says which.
+fn every_difference_is_decided() -> Result<(), Failed> {
+    let reasons = table("reasons.json");
+    let differences = table("differences.json");
+    for (id, found) in differences.as_object().unwrap() {
+        let differ = found["diffs"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty());
+        let is_listed = ["v050", "v081", "versions"]
+            .iter()
+            .any(|part| !reasons[part][id].is_null());
+        assert!(
+            is_listed || !differ,
+            "{id}: the versions differ in {}, by which rule?",
+            found["diffs"]
+        );
+    }
+    Ok(())
 }

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::mailbox::{Mailbox, Posted};
-use crate::event::Delivery;
-use crate::fault::Fault;
+use crate::cache::{CacheSpec, Cached};
+use crate::event::{Delivery, Request};
+use crate::fault::{Fault, FaultKind};
 
 /// A request of an async mediator, to be awaited.
 #[must_use = "a request is made when it is awaited"]
@@ -21,7 +22,7 @@ pub struct Ask<V, T> {
 }
 
 pub(super) enum AskState<V> {
-    New(Posted<V>, &'static Location<'static>),
+    New(Request<V>, &'static Location<'static>),
     Posted,
     Answered,
 }
@@ -31,9 +32,10 @@ impl<V, T> Unpin for Ask<V, T> {}
 impl<V, T: FromDelivery<V>> Future for Ask<V, T> {
     type Output = Result<T, Fault>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         match std::mem::replace(&mut self.state, AskState::Posted) {
-            AskState::New(posted, line) => match self.mailbox.post(posted, line) {
+            AskState::New(request, line) => match self.mailbox.post(Posted::Ask(request), line) {
                 Ok(()) => Poll::Pending,
                 Err(fault) => {
                     self.state = AskState::Answered;
@@ -49,8 +51,39 @@ impl<V, T: FromDelivery<V>> Future for Ask<V, T> {
             },
             AskState::Answered => {
                 self.state = AskState::Answered;
-                Poll::Ready(Err(Fault::Closed))
+                Poll::Ready(Err(Fault::from(FaultKind::Closed)))
             }
+        }
+    }
+}
+
+/// The declaration of a cache, to be awaited.
+pub(super) struct Declare<V> {
+    pub(super) mailbox: Rc<Mailbox<V>>,
+    pub(super) line: &'static Location<'static>,
+    pub(super) spec: Option<CacheSpec>,
+    pub(super) into: Cached<V>,
+}
+
+impl<V> Unpin for Declare<V> {}
+
+impl<V> Future for Declare<V> {
+    type Output = Result<Cached<V>, Fault>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.spec.take() {
+            Some(spec) => {
+                let cache = Box::new((spec, self.into.clone()));
+                match self.mailbox.post(Posted::Cache(cache), self.line) {
+                    Ok(()) => Poll::Pending,
+                    Err(fault) => Poll::Ready(Err(fault)),
+                }
+            }
+            None => match self.mailbox.take_delivery() {
+                Some(Delivery::Refused(fault)) => Poll::Ready(Err(fault)),
+                Some(_) => Poll::Ready(Ok(self.into.clone())),
+                None => Poll::Pending,
+            },
         }
     }
 }
@@ -64,7 +97,7 @@ pub trait FromDelivery<V>: Sized {
 impl<V> FromDelivery<V> for () {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
-            Delivery::Refused(fault) => Err(*fault),
+            Delivery::Refused(fault) => Err(fault),
             Delivery::Done | Delivery::Over | Delivery::Value(_) | Delivery::Start => Ok(()),
         }
     }
@@ -74,9 +107,11 @@ impl<V: crate::value::Value> FromDelivery<V> for V {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
             Delivery::Value(value) => Ok(value),
-            Delivery::Refused(fault) => Err(*fault),
+            Delivery::Refused(fault) => Err(fault),
             // The interleaver answers a VALUE with a value or a refusal; anything else is a broken driver.
-            Delivery::Done | Delivery::Over | Delivery::Start => Err(Fault::Closed),
+            Delivery::Done | Delivery::Over | Delivery::Start => {
+                Err(Fault::from(FaultKind::Closed))
+            }
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Loops over iterations, each of which is a child mediator.
 
-use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::Cx;
-use super::ask::{Ask, AskState, FromDelivery};
-use super::mailbox::{Posted, mediator_at};
+use super::ask::FromDelivery;
+use super::mailbox::mediator_at;
 use crate::event::{Delivery, Request};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::iterations::Iterations;
 
 impl<V: 'static> Cx<V> {
@@ -34,8 +33,8 @@ impl<V: 'static> Cx<V> {
     ///
     /// # Errors
     ///
-    /// [`Fault::SecondRequest`] and [`Fault::Closed`] as for any request. A fault that leaves the body fails the mediator
-    /// and is not returned here; the model's end ([`Fault::NotProvided`]) ends the loop.
+    /// [`FaultKind::SecondRequest`] and [`FaultKind::Closed`] as for any request. A fault that leaves the body fails the mediator
+    /// and is not returned here; the model's end ([`FaultKind::NotProvided`]) ends the loop.
     #[track_caller]
     pub fn for_each<T, I, F, Fut>(
         &self,
@@ -69,14 +68,6 @@ impl<V: 'static> Cx<V> {
             Ok(results)
         }
     }
-
-    fn ask_at<T>(&self, request: Request<V>, line: &'static Location<'static>) -> Ask<V, T> {
-        Ask {
-            mailbox: self.0.clone(),
-            state: AskState::New(Posted::Ask(request), line),
-            answer: PhantomData,
-        }
-    }
 }
 
 /// What the interleaver says of a loop when one of its children has ended.
@@ -89,10 +80,10 @@ impl<V> FromDelivery<V> for Turn {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
             Delivery::Over => Ok(Self::Over),
-            Delivery::Refused(fault) if matches!(*fault, Fault::BeyondSteps { .. }) => {
+            Delivery::Refused(fault) if matches!(fault.kind(), FaultKind::BeyondSteps { .. }) => {
                 Ok(Self::Over)
             }
-            Delivery::Refused(fault) => Err(*fault),
+            Delivery::Refused(fault) => Err(fault),
             Delivery::Done | Delivery::Value(_) | Delivery::Start => Ok(Self::GoOn),
         }
     }

@@ -13,7 +13,7 @@ use super::Cx;
 use super::ask::Saved;
 use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Origin, Request, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::map::SiteMap;
 use crate::mediator::Mediator;
 
@@ -78,10 +78,7 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
         let (posted, foreign) = (self.mailbox.posted.take(), self.tracker.is_foreign());
         match (polled, posted) {
             (Poll::Ready(Ok(())), _) => Step::End,
-            (Poll::Ready(Err(fault)), _) => Step::Fail {
-                fault: fault.into(),
-                origin,
-            },
+            (Poll::Ready(Err(fault)), _) => Step::Fail { fault, origin },
             (Poll::Pending, Posted::Ask(request)) if !foreign => self.ask(request, origin),
             (Poll::Pending, Posted::Cache(cache)) if !foreign => {
                 let (spec, into) = *cache;
@@ -94,7 +91,7 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
             }
             (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
             (Poll::Pending, _) => Step::Fail {
-                fault: Fault::ForeignAwait.into(),
+                fault: Fault::from(FaultKind::ForeignAwait),
                 origin,
             },
         }
@@ -190,7 +187,7 @@ pub(super) enum Posted<V> {
     #[default]
     Nothing,
     Ask(Request<V>),
-    /// Boxed, for every request is moved about as a `Posted`, and caches are rare.
+    /// Boxed, so that requests are moved in few bytes.
     Cache(Box<(CacheSpec, Cached<V>)>),
     Stop,
 }
@@ -218,6 +215,7 @@ impl<V> Mailbox<V> {
         self.advanced.update(|advanced| advanced.saturating_add(by));
     }
 
+    #[inline]
     pub(super) fn take_delivery(&self) -> Option<Delivery<V>> {
         self.delivery.take()
     }
@@ -228,7 +226,7 @@ impl<V> Mailbox<V> {
         line: &'static Location<'static>,
     ) -> Result<(), Fault> {
         if !self.open.get() {
-            return Err(Fault::Closed);
+            return Err(Fault::from(FaultKind::Closed));
         }
         match self.posted.replace(posted) {
             Posted::Nothing => {
@@ -237,7 +235,7 @@ impl<V> Mailbox<V> {
             }
             first => {
                 self.posted.set(first);
-                Err(Fault::SecondRequest)
+                Err(Fault::from(FaultKind::SecondRequest))
             }
         }
     }

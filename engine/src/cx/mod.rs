@@ -15,7 +15,7 @@
 //!
 //! The closure's future is polled exactly when the interleaver has an answer for it, by nobody else, and never waits for
 //! anything but its own [`Ask`]s. Its waker is tracked: a future that keeps the waker, wakes it, or is pending without
-//! having asked for something awaits a timer, a channel or another task, and fails with [`Fault::ForeignAwait`].
+//! having asked for something awaits a timer, a channel or another task, and fails with [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
 
 mod ask;
 mod each;
@@ -25,10 +25,10 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
-use self::ask::AskState;
 pub use self::ask::{Ask, FromDelivery, Saved, Stop};
+use self::ask::{AskState, Declare};
+use self::mailbox::Mailbox;
 pub use self::mailbox::{AsyncMediator, mediator, panic_message};
-use self::mailbox::{Mailbox, Posted};
 use crate::cache::{CacheSpec, Cached};
 use crate::event::{Request, Target};
 use crate::fault::Fault;
@@ -156,15 +156,19 @@ impl<V> Cx<V> {
     ///
     /// # Errors
     ///
-    /// [`Fault::LateCache`] if a module was passed already, [`Fault::UnknownSite`] if there is none of that name.
+    /// [`LateCache`](crate::FaultKind::LateCache) if a module was passed already,
+    /// [`UnknownSite`](crate::FaultKind::UnknownSite) if there is none of that name.
     #[track_caller]
     pub fn cache(&self, spec: CacheSpec) -> impl Future<Output = Result<Cached<V>, Fault>> + use<V>
     where
         V: crate::value::Value,
     {
-        let cached = Cached::new(self.0.map.clone());
-        let ask: Ask<V, ()> = self.post(Posted::Cache(Box::new((spec, cached.clone()))));
-        async move { ask.await.map(|()| cached) }
+        Declare {
+            mailbox: self.0.clone(),
+            line: Location::caller(),
+            spec: Some(spec),
+            into: Cached::new(self.0.map.clone()),
+        }
     }
 
     /// Advances this mediator's own iteration by `by`; what it asks for next, without an iteration, is then of that one.
@@ -184,14 +188,13 @@ impl<V> Cx<V> {
 
     #[track_caller]
     fn ask<T>(&self, request: Request<V>) -> Ask<V, T> {
-        self.post(Posted::Ask(request))
+        self.ask_at(request, Location::caller())
     }
 
-    #[track_caller]
-    fn post<T>(&self, posted: Posted<V>) -> Ask<V, T> {
+    fn ask_at<T>(&self, request: Request<V>, line: &'static Location<'static>) -> Ask<V, T> {
         Ask {
             mailbox: self.0.clone(),
-            state: AskState::New(posted, Location::caller()),
+            state: AskState::New(request, line),
             answer: PhantomData,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Halt, Interleaver};
 use crate::error::{Meeting, RunError};
 use crate::event::{Delivery, Event, Origin, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::lane::{AtBarrier, Phase};
 use crate::map::nearest_of;
 use crate::mediator::{Mediator, MediatorId};
@@ -58,10 +58,10 @@ impl<V: Value> Interleaver<V> {
             .binary_search_by(|barrier| barrier.name.cmp(&name));
         let Ok(index) = found else {
             let names = self.barriers.iter().map(|barrier| barrier.name.to_string());
-            let fault = Fault::UnknownBarrier {
+            let fault = Fault::from(FaultKind::UnknownBarrier {
                 asked: name.to_string(),
                 nearest: nearest_of(&name, names),
-            };
+            });
             let refused = (Event::Barrier, Asked::Name(&name), fault);
             return Some(self.decline(id, refused, origin, rest, at));
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Interleaver;
 use crate::event::{Delivery, Event, Origin, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Outcome};
 use crate::site::Site;
@@ -38,10 +38,10 @@ impl<V: Value> Interleaver<V> {
                 self.resume(id, rest, Delivery::Value(value), &origin)
             }
             None => {
-                let fault = Fault::NotShared {
+                let fault = Fault::from(FaultKind::NotShared {
                     asked: name.to_owned(),
                     there: self.blackboard.keys().map(ToString::to_string).collect(),
-                };
+                });
                 let refused = (Event::Get, Asked::Name(name), fault);
                 self.decline(id, refused, origin, rest, at)
             }

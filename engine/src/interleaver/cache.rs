@@ -6,7 +6,7 @@ use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
 use crate::audit::Note;
 use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Origin, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
 use crate::site::{Point, Site};
 use crate::value::Value;
@@ -41,7 +41,7 @@ impl<V: Value> Interleaver<V> {
                 Delivery::Done
             }
             Err(_) if self.is_weary(id) => return restless(REFUSALS_PER_VISIT_MAX, origin),
-            Err(fault) => Delivery::Refused(fault.into()),
+            Err(fault) => Delivery::Refused(fault),
         };
         self.resume(id, rest, delivery, &origin)
     }
@@ -108,7 +108,7 @@ impl<V: Value> Interleaver<V> {
         let passed: Vec<String> = passed.map(|point| self.map.point_name(*point)).collect();
         match passed.is_empty() {
             true => Ok(points),
-            false => Err(Fault::LateCache { passed }),
+            false => Err(Fault::from(FaultKind::LateCache { passed })),
         }
     }
 }

@@ -59,12 +59,7 @@ impl<V: Value> Interleaver<V> {
                     &fault,
                     &waiting.origin,
                 );
-                let step = self.resume(
-                    id,
-                    waiting.rest,
-                    Delivery::Refused(fault.into()),
-                    &waiting.origin,
-                );
+                let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
                 self.settle(id, step, None);
             }
             self.release_between_sites();

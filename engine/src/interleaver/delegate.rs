@@ -3,7 +3,7 @@
 use super::Interleaver;
 use crate::audit::Note;
 use crate::event::{Delivery, Event, Origin, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::iterations::Round;
 use crate::lane::Parent;
 use crate::mediator::{Mediator, MediatorId};
@@ -31,7 +31,7 @@ impl<V: Value> Interleaver<V> {
         if let (Round::Open, Some(steps)) = (round, self.steps)
             && iteration >= steps
         {
-            let fault = Fault::BeyondSteps { iteration, steps };
+            let fault = Fault::from(FaultKind::BeyondSteps { iteration, steps });
             return self.decline(id, (Event::Register, asked, fault), origin, rest, at);
         }
         self.lane(id).account.serve(Event::Register);
@@ -67,7 +67,7 @@ impl<V: Value> Interleaver<V> {
     ///
     /// `None` if the failure is of another kind, or the child is no iteration of a loop.
     pub(super) fn end_loop(&mut self, id: MediatorId, fault: &Fault) -> Option<Step<V>> {
-        let Fault::NotProvided { asked, .. } = fault else {
+        let FaultKind::NotProvided { asked, .. } = fault.kind() else {
             return None;
         };
         let is_closing = self.is_closing;

@@ -4,7 +4,7 @@ use super::settle::restless;
 use super::{Halt, Interleaver};
 use crate::audit::Refusal;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Outcome};
 use crate::site::{Point, Site};
@@ -33,12 +33,12 @@ impl<V: Value> Interleaver<V> {
         }
         let target = request.target().expect("a request for a site");
         let fault = self.not_awaited(id, target, at);
-        let asked = match &fault {
-            Fault::UnknownSite { asked, .. } => Asked::Unknown(asked),
+        let asked = match fault.kind() {
+            FaultKind::UnknownSite { asked, .. } => Asked::Unknown(asked),
             _ => Asked::Site(self.site_of(id, target)),
         };
         self.refused(id, request.event(), asked, at, &fault, &origin);
-        self.resume(id, rest, Delivery::Refused(fault.into()), &origin)
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
     /// Refuses a request that is for no site, and returns what the mediator does then.
@@ -55,7 +55,7 @@ impl<V: Value> Interleaver<V> {
             return restless(REFUSALS_PER_VISIT_MAX, origin);
         }
         self.refused(id, event, asked, at, &fault, &origin);
-        self.resume(id, rest, Delivery::Refused(fault.into()), &origin)
+        self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
     /// Counts a refusal, and returns whether there were too many at this visit.
@@ -73,10 +73,10 @@ impl<V: Value> Interleaver<V> {
             Target::Unknown(name) => return self.unknown(name.to_string()),
         };
         match self.counts[site.point.index()] > site.iteration {
-            true => Fault::OutOfOrder {
+            true => Fault::from(FaultKind::OutOfOrder {
                 asked: self.map.site_name(site),
                 at: at.map(|at| self.map.site_name(at)),
-            },
+            }),
             false => self.not_provided(site),
         }
     }
@@ -91,7 +91,7 @@ impl<V: Value> Interleaver<V> {
 
     pub(super) fn unknown(&self, asked: String) -> Fault {
         let nearest = self.map.nearest(&asked);
-        Fault::UnknownSite { asked, nearest }
+        Fault::from(FaultKind::UnknownSite { asked, nearest })
     }
 
     pub(super) fn not_provided(&self, site: Site) -> Fault {
@@ -102,11 +102,11 @@ impl<V: Value> Interleaver<V> {
             }
             _ => None,
         };
-        Fault::NotProvided {
+        Fault::from(FaultKind::NotProvided {
             asked: self.map.site_name(site),
             stopped_by,
             hint: self.passed_like(site),
-        }
+        })
     }
 
     /// Returns the last passing of the point, or else the passed sites with the most similar names.

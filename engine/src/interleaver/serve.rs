@@ -3,7 +3,7 @@
 use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
 use super::{Interleaver, Visit};
 use crate::event::{Delivery, Event, Origin, Request};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
 use crate::observer::{Asked, Outcome};
 use crate::scheduler::Granularity;
@@ -61,7 +61,7 @@ impl<V: Value> Interleaver<V> {
             }
             Err(fault) => {
                 self.refused(id, event, asked, at, &fault, origin);
-                Delivery::Refused(fault.into())
+                Delivery::Refused(fault)
             }
         }
     }
@@ -110,9 +110,11 @@ impl<V: Value> Interleaver<V> {
         reshape: bool,
     ) -> Result<(), Fault> {
         let site = || self.map.site_name(visit.site);
-        let misfit = |misfit: Misfit| Fault::Misfit {
-            site: site(),
-            misfit,
+        let misfit = |misfit: Misfit| {
+            Fault::from(FaultKind::Misfit {
+                site: site(),
+                misfit,
+            })
         };
         if reshape {
             self.check_owner(id, visit.site)?;
@@ -141,11 +143,11 @@ impl<V: Value> Interleaver<V> {
         };
         match rows == self.batch {
             true => Ok(()),
-            false => Err(Fault::NotOwner {
+            false => Err(Fault::from(FaultKind::NotOwner {
                 site: self.map.site_name(site),
                 rows,
                 batch: self.batch,
-            }),
+            })),
         }
     }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{Halt, Interleaver};
 use crate::cx::panic_message;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::lane::{Failed, Patience, Phase, Waiting};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Exchange, Outcome};
@@ -59,7 +59,7 @@ impl<V: Value> Interleaver<V> {
                 None
             }
             Step::End => self.end(id, at),
-            Step::Fail { fault, origin } => self.fail(id, at, *fault, origin),
+            Step::Fail { fault, origin } => self.fail(id, at, fault, origin),
         }
     }
 
@@ -172,7 +172,7 @@ impl<V: Value> Interleaver<V> {
         // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
         let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
         resumed.unwrap_or_else(|payload| Step::Fail {
-            fault: Fault::Panicked(panic_message(&*payload)).into(),
+            fault: Fault::from(FaultKind::Panicked(panic_message(&*payload))),
             origin: origin.clone(),
         })
     }
@@ -270,6 +270,6 @@ impl<V: Value> Interleaver<V> {
 
 /// Says that a mediator would never let the model go on.
 pub(super) fn restless<V>(limit: u32, origin: Origin) -> Step<V> {
-    let fault = Fault::Restless { limit }.into();
+    let fault = Fault::from(FaultKind::Restless { limit });
     Step::Fail { fault, origin }
 }

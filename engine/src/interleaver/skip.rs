@@ -2,7 +2,7 @@
 
 use super::Interleaver;
 use crate::error::RunError;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
 use crate::site::{Point, Port, Site};
 use crate::value::Value;
@@ -15,10 +15,10 @@ impl<V: Value> Interleaver<V> {
         }
         let mut inputs = self.map.points().filter(|point| point.port == Port::Input);
         let example = inputs.next().map(|point| self.map.point_name(point));
-        Err(Fault::NotSkippable {
+        Err(Fault::from(FaultKind::NotSkippable {
             site: self.map.site_name(site),
             example: example.unwrap_or_else(|| "input".to_owned()),
-        })
+        }))
     }
 
     /// Makes one output of the replacements of all invokes.

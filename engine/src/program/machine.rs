@@ -14,7 +14,7 @@ use super::operand::{Modules, Operand};
 use super::step::Program;
 use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Request, Step};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::iterations::Round;
 use crate::map::SiteMap;
 use crate::mediator::Mediator;
@@ -150,13 +150,13 @@ impl<V: Operand> Machine<V> {
             Delivery::Done if self.turns.is_some() => return Ok(self.turn()),
             Delivery::Start | Delivery::Done => {}
             Delivery::Over => self.leave_loop(),
-            Delivery::Refused(fault) if matches!(*fault, Fault::BeyondSteps { .. }) => {
+            Delivery::Refused(fault) if matches!(fault.kind(), FaultKind::BeyondSteps { .. }) => {
                 self.leave_loop()
             }
             Delivery::Value(value) => self.stack.push(Datum::Value(value)),
             Delivery::Refused(fault) => {
                 self.turns = None;
-                return Err(*fault);
+                return Err(fault);
             }
         }
         Ok(After::Go)
@@ -238,7 +238,7 @@ impl<V: Operand> Machine<V> {
                 self.outside.results.declare_cache(name, cached.clone());
                 return Ok(After::Cache(spec.clone(), cached));
             }
-            Instruction::Raise(message) => return Err(Fault::Raised(message.clone())),
+            Instruction::Raise(message) => return Err(Fault::raise(message)),
             Instruction::Mark(text) => self.outside.results.mark(text),
             Instruction::Try { end, error } => self.enter_try(*end, error.as_deref()),
             Instruction::LeaveTry => drop(self.handlers.pop()),
@@ -402,7 +402,6 @@ impl<V: Operand> Mediator<V> for Machine<V> {
                 Err(fault) => {
                     if let Err(fault) = self.catch(fault) {
                         let origin = code.origin(at);
-                        let fault = fault.into();
                         return Step::Fail { fault, origin };
                     }
                 }

@@ -16,11 +16,14 @@ pub trait Operand: Value {
     /// Returns the length of each dimension of a tensor; nothing for tuples, maps and whatever else is none.
     fn shape(&self) -> Option<Vec<u64>>;
 
-    /// Combines two tensors of one shape, element by element; either may also have a single element.
+    /// Combines two tensors, element by element.
+    ///
+    /// Either may have a single element. A tensor library may broadcast more: shapes are then aligned at their last
+    /// dimension, and a dimension that is missing or of length 1 goes with any length.
     ///
     /// # Errors
     ///
-    /// [`Misfit`] if the shapes differ or one is no tensor.
+    /// [`Misfit`] if the shapes do not go together or one is no tensor.
     fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit>;
 
     /// Combines each element with a number, which stands on the right.

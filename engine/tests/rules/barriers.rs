@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
-use interloom_engine::{Cx, Delivery, Event, Fault, Invoke, Request, RunEnd, RunError};
+use interloom_engine::{Cx, Delivery, Event, Fault, FaultKind, Invoke, Request, RunEnd, RunError};
 
 use crate::support::{Backwards, Move, Ran, Trial, machine, stack, table};
 
@@ -123,7 +123,10 @@ fn r40_a_barrier_that_is_not_declared_is_refused() {
         Ok(cx.barrier("halfway").await)
     });
     let ran = trial.run(table(1, 0.0));
-    let Some(Err(Fault::UnknownBarrier { asked, nearest })) = caught.take() else {
+    let Some(Err(FaultKind::UnknownBarrier { asked, nearest })) = caught
+        .take()
+        .map(|arrived| arrived.map_err(Fault::into_kind))
+    else {
         panic!("{:?}", ran.lines());
     };
     assert_eq!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Fault, Flow, Group, Invoke, Port, RowLayout, Rows, RunEnd, Setup, SiteMap, mediator,
+    Fault, FaultKind, Flow, Group, Invoke, Port, RowLayout, Rows, RunEnd, Setup, SiteMap, mediator,
 };
 
 use crate::support::{Model, Trial, stack, table};
@@ -151,8 +151,8 @@ fn r51_a_swap_of_another_shape_is_refused_with_both_shapes() {
         let mut trial = Trial::of(&model);
         let program = async move |cx: interloom_engine::Cx<Array>| {
             let value = Array::new(&shape, &vec![0.0; (shape[0] * shape[1]) as usize]);
-            match cx.set_input("", value).await {
-                Err(Fault::Misfit { site, misfit }) => Ok((site, misfit.to_string())),
+            match cx.set_input("", value).await.map_err(Fault::into_kind) {
+                Err(FaultKind::Misfit { site, misfit }) => Ok((site, misfit.to_string())),
                 other => panic!("{other:?}"),
             }
         };
@@ -196,8 +196,9 @@ fn reshape_refused(model: &Model, rows: Option<u32>, others: u32) -> (u32, u32) 
     let program = async |cx: interloom_engine::Cx<Array>| match cx
         .reshape("input", Array::new(&[1, 1], &[0.0]))
         .await
+        .map_err(Fault::into_kind)
     {
-        Err(Fault::NotOwner { rows, batch, .. }) => Ok((rows, batch)),
+        Err(FaultKind::NotOwner { rows, batch, .. }) => Ok((rows, batch)),
         other => panic!("{other:?}"),
     };
     let saved = match rows {

@@ -2,7 +2,7 @@
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    CacheSpec, Cached, Cx, Delivery, Fault, Flow, Invoke, Note, RunEnd, RunError,
+    CacheSpec, Cached, Cx, Delivery, Fault, FaultKind, Flow, Invoke, Note, RunEnd, RunError,
 };
 
 use crate::support::{Model, Move, STACK_SITES, Trial, machine, stack, table};
@@ -189,7 +189,7 @@ fn r71_a_cache_that_comes_too_late_says_so_at_once() {
     let (late, in_time) = caught.take().unwrap();
     let passed = ["embed.input", "embed.output", "layers.0.input"];
     let passed = passed.map(str::to_owned).into();
-    assert_eq!(late, Some(Fault::LateCache { passed }));
+    assert_eq!(late, Some(FaultKind::LateCache { passed }.into()));
     // The site at hand is still collected.
     assert!(in_time.output("layers.0").is_some());
     assert_eq!(in_time.outputs("head").len(), 2);

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
-use interloom_engine::{Cx, Delivery, Event, Fault, Invoke, RunEnd, RunError, Setup, mediator};
+use interloom_engine::{
+    Cx, Delivery, Event, Fault, FaultKind, Invoke, RunEnd, RunError, Setup, mediator,
+};
 
 use crate::support::{Move, Trial, machine, stack, table};
 
@@ -66,7 +68,7 @@ fn r60_another_invoke_that_still_waits_is_told_who_stopped_and_where() {
     let [
         (
             "waiter",
-            Fault::NotProvided {
+            FaultKind::NotProvided {
                 asked, stopped_by, ..
             },
         ),
@@ -89,7 +91,7 @@ fn r60_everyone_who_still_waits_is_told_who_stopped_also_after_another_failed() 
     }
     let ran = trial.run(table(1, 0.0));
     for (_, fault) in ran.faults() {
-        let Fault::NotProvided { stopped_by, .. } = fault else {
+        let FaultKind::NotProvided { stopped_by, .. } = fault else {
             panic!("{fault:?}");
         };
         assert_eq!(stopped_by.as_ref().unwrap().0, "stopper");
@@ -147,8 +149,8 @@ fn r60_a_stop_after_the_models_end_stops_nothing() {
     });
     trial.whole("waiter", async |cx| {
         cx.input("embed").await?;
-        match cx.value("embed.input.i2").await {
-            Err(Fault::NotProvided {
+        match cx.value("embed.input.i2").await.map_err(Fault::into_kind) {
+            Err(FaultKind::NotProvided {
                 stopped_by: None, ..
             }) => Ok(()),
             other => panic!("{other:?}"),

@@ -2,7 +2,7 @@
 
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
-use interloom_engine::{Cx, Fault, Note, RunEnd, RunError, mediator};
+use interloom_engine::{Cx, Fault, FaultKind, Note, RunEnd, RunError, mediator};
 
 use crate::loops::{cells, notes, read_cell, recurrent};
 use crate::support::{Trial, table};
@@ -132,12 +132,12 @@ fn r12_a_fault_of_that_kind_while_the_model_runs_fails_the_invoke() {
     trial.whole("forger", async |cx| {
         cx.for_each(0.., async |cx, _| {
             cx.output("cell").await?;
-            let fault = Fault::NotProvided {
+            let fault = FaultKind::NotProvided {
                 asked: "cell.output.i7".to_owned(),
                 stopped_by: None,
                 hint: Vec::new(),
             };
-            Err::<(), _>(fault)
+            Err::<(), _>(Fault::from(fault))
         })
         .await
     });
@@ -168,4 +168,25 @@ fn r12_a_loop_of_which_nothing_was_served_never_fired() {
     });
     let ran = trial.run(table(1, 0.0));
     assert_eq!(*ran.error(), RunError::NeverFired(vec!["loop".to_owned()]));
+}
+
+#[test]
+fn r11_what_was_asked_at_the_last_site_does_not_count_after_the_model() {
+    let model = recurrent();
+    let mut trial = Trial::of(&model);
+    trial.whole("stubborn", async |cx| {
+        let mut site = "output.i0";
+        for _ in 0..2 {
+            let _ = cx.value(site).await;
+            for _ in 0..4000 {
+                let _ = cx.output("nowhere").await;
+            }
+            site = "output.i1";
+        }
+        Ok(())
+    });
+    assert_eq!(
+        trial.run(table(1, 0.0)).report.result,
+        Ok(RunEnd::Completed)
+    );
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use interloom_engine::array::Array;
 use interloom_engine::transition::State;
 use interloom_engine::{
-    Cx, Delivery, Event, Fault, Invoke, Iterations, Note, Request, Round, RunEnd, RunError,
-    mediator,
+    Cx, Delivery, Event, Fault, FaultKind, Invoke, Iterations, Note, Request, Round, RunEnd,
+    RunError, mediator,
 };
 
 use crate::support::{Model, Move, Ran, Trial, machine, table};
@@ -275,6 +275,21 @@ fn r33_next_beyond_the_last_number_is_an_iteration_that_never_comes() {
 }
 
 #[test]
+fn r33_a_machine_cannot_come_round_to_an_earlier_iteration() {
+    let model = recurrent();
+    let cell = model.point("cell.output");
+    let mut steps = [u32::MAX, 1].into_iter();
+    let program = machine(move |delivery| match (delivery, steps.next()) {
+        (Delivery::Refused(fault), _) => Move::Fail(fault),
+        (_, Some(by)) => Move::Next(by),
+        (_, None) => Move::Value(cell),
+    });
+    let mut trial = Trial::of(&model);
+    trial.invoke(Invoke::new("next", program));
+    assert_eq!(trial.run(table(1, 0.0)).codes(), [("next", "E003")]);
+}
+
+#[test]
 fn r33_a_hand_written_machine_advances_its_iteration() {
     let model = recurrent();
     let cell = model.point("cell.output");
@@ -308,7 +323,7 @@ fn by_hand(model: &Model, seen: Rc<RefCell<Vec<Array>>>) -> Invoke<Array> {
                 seen.borrow_mut().push(value);
                 Move::End
             }
-            Delivery::Refused(fault) => Move::Fail(*fault),
+            Delivery::Refused(fault) => Move::Fail(fault),
             other => panic!("{other:?}"),
         }))
     };
@@ -434,20 +449,22 @@ fn r34_a_childs_exception_fails_its_invoke() {
 }
 
 #[test]
-fn r34_a_childs_panic_is_its_invokes_at_the_line_of_the_last_request() {
+fn r34_a_child_that_asks_nothing_fails_at_the_line_where_it_was_registered() {
     let model = recurrent();
+    let panics = async |_, _| -> Result<(), Fault> { panic!("at once") };
+    let raises = async |_, _| Err::<(), _>(Fault::raise("at once"));
     let mut trial = Trial::of(&model);
-    trial.whole("loop", async |cx| {
-        cx.for_each(0, async |_, _| -> Result<(), Fault> { panic!("at once") })
-            .await
-    });
+    trial.whole("panics", async move |cx| cx.for_each(0, panics).await);
+    trial.whole("raises", async move |cx| cx.for_each(0, raises).await);
     let ran = trial.run(table(1, 0.0));
-    assert_eq!(ran.codes(), [("loop", "E011")]);
+    assert_eq!(ran.codes(), [("panics", "E011"), ("raises", "E013")]);
     let RunError::Mediators(failures) = ran.error() else {
-        unreachable!()
+        unreachable!("the codes are those of mediators")
     };
-    // It has made none itself: the line where it was registered.
-    assert!(failures[0].origin.to_string().contains("loops.rs:"));
+    for failure in failures {
+        let (file, _) = failure.origin.file_line().expect("a line");
+        assert!(file.ends_with("loops.rs"), "{file}");
+    }
 }
 
 #[test]
@@ -537,8 +554,11 @@ fn r31_a_loop_that_never_waits_is_failed() {
     let Err(RunError::Mediators(failures)) = report.result else {
         panic!("{:?}", report.result);
     };
-    let faults: Vec<&Fault> = failures.iter().map(|failure| &failure.fault).collect();
-    let limits = [1 << 20, 1 << 12].map(|limit| Fault::Restless { limit });
+    let faults: Vec<&FaultKind> = failures
+        .iter()
+        .map(|failure| failure.fault.kind())
+        .collect();
+    let limits = [1 << 20, 1 << 12].map(|limit| FaultKind::Restless { limit });
     assert_eq!(faults, limits.iter().collect::<Vec<_>>());
 }
 

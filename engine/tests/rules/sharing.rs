@@ -1,7 +1,7 @@
 //! Values that mediators share through the run's blackboard: R72.
 
 use interloom_engine::array::Array;
-use interloom_engine::{Delivery, Event, Fault, Invoke, Request, RunEnd};
+use interloom_engine::{Delivery, Event, Fault, FaultKind, Invoke, Request, RunEnd};
 
 use crate::support::{Move, Trial, machine, stack, table};
 
@@ -50,11 +50,11 @@ fn r72_a_name_that_is_not_there_yet_is_refused_with_the_names_that_are() {
     });
     let ran = trial.run(table(1, 0.0));
     let (first, second) = caught.take().unwrap();
-    let expected = Fault::NotShared {
+    let expected = FaultKind::NotShared {
         asked: "h".to_owned(),
         there: vec!["x".to_owned()],
     };
-    assert_eq!(first, Err(expected));
+    assert_eq!(first, Err(expected.into()));
     assert!(second.is_ok());
     assert_eq!(ran.lines()[3], "0 GET h @ embed.output.i0 E016");
     let refusal = &ran.report.audit.mediators[0].refusals[0];

@@ -177,7 +177,7 @@ fn r3_a_hand_written_machine_swaps_and_reads_again() {
             Move::End
         }
         Delivery::Done => Move::Value(point),
-        Delivery::Refused(fault) => Move::Fail(*fault),
+        Delivery::Refused(fault) => Move::Fail(fault),
         Delivery::Over => unreachable!("it has no loop"),
     });
     let mut trial = Trial::of(&model);

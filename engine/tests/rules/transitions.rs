@@ -47,11 +47,7 @@ impl Seen {
             (State::Delegating, Delivery::Done | Delivery::Over) => Trigger::Return,
             (State::AtBarrier, Delivery::Done) => Trigger::Release,
             (State::Waiting, Delivery::Value(_) | Delivery::Done) => Trigger::Serve,
-            (State::Waiting, Delivery::Refused(fault))
-                if matches!(**fault, Fault::NotProvided { .. }) =>
-            {
-                Trigger::Refuse
-            }
+            (State::Waiting, Delivery::Refused(fault)) if fault.code() == "E003" => Trigger::Refuse,
             // What is served or refused at once leaves it running.
             _ => return self.state = Some(State::Running),
         };

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, Flow, Granularity, Invoke,
-    Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
+    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow, Granularity,
+    Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
     ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
@@ -250,13 +250,13 @@ impl Ran {
     }
 
     /// The faults of the failed mediators, with their names.
-    pub(crate) fn faults(&self) -> Vec<(&str, &Fault)> {
+    pub(crate) fn faults(&self) -> Vec<(&str, &FaultKind)> {
         let RunError::Mediators(failures) = self.error() else {
             panic!("{:?}", self.error());
         };
         failures
             .iter()
-            .map(|failure| (failure.mediator.as_str(), &failure.fault))
+            .map(|failure| (failure.mediator.as_str(), failure.fault.kind()))
             .collect()
     }
 
@@ -461,7 +461,7 @@ impl<F: FnMut(Delivery<Array>) -> Move + 'static> Mediator<Array> for Machine<F>
             Move::End => return Step::End,
             Move::Fail(fault) => {
                 return Step::Fail {
-                    fault: fault.into(),
+                    fault,
                     origin: Origin::Unknown,
                 };
             }

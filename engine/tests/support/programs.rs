@@ -358,7 +358,7 @@ impl Interpreter {
             Delivery::Over => self.looping = None,
             Delivery::Refused(_) if self.looping.is_some() => self.looping = None,
             Delivery::Refused(_) if self.lines[self.next - 1].catches => {}
-            Delivery::Refused(fault) => return Err(*fault),
+            Delivery::Refused(fault) => return Err(fault),
         }
         Ok(())
     }
@@ -384,10 +384,7 @@ impl Mediator<Array> for Interpreter {
     fn resume(mut self: Box<Self>, delivery: Delivery<Array>) -> Next<Array> {
         let origin = Origin::Unknown;
         if let Err(fault) = self.take(delivery) {
-            return Next::Fail {
-                fault: fault.into(),
-                origin,
-            };
+            return Next::Fail { fault, origin };
         }
         let request = loop {
             if let Some(child) = self.child() {
@@ -414,10 +411,7 @@ impl Mediator<Array> for Interpreter {
                 Action::Stop => return Next::Stop { origin },
                 Action::Raise => {
                     let fault = Fault::raise("raised");
-                    return Next::Fail {
-                        fault: fault.into(),
-                        origin,
-                    };
+                    return Next::Fail { fault, origin };
                 }
             }
         };

@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod causal_trace;
+mod conform;
 mod demo;
 mod explain;
 mod progress;
@@ -32,6 +33,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
     CausalTrace(causal_trace::Arguments),
+    /// Run recorded scenarios of a reference interleaver, and compare what happens.
+    Conform(conform::Arguments),
     /// List the sites of a model, with their TransformerLens names.
     Sites(sites::Arguments),
     /// Say what an error code means and what to do.
@@ -43,6 +46,8 @@ enum Command {
 enum Ending {
     Done,
     Diverged,
+    /// Something that the command was asked for could not be done, and it has said what.
+    Failed,
     /// What the command could not do was the user's to know.
     Usage,
     /// As a process that the command started has ended.
@@ -57,6 +62,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
+        Command::Conform(arguments) => conform::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
     };
@@ -67,6 +73,7 @@ impl Ending {
     fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
+            Self::Failed => 1,
             Self::Usage => 2,
             Self::Diverged => 4,
             Self::Child(code) => code,

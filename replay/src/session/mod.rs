@@ -39,7 +39,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{Ran, Run};
+use interloom_backends::{ForwardError, Ran, Run};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
@@ -184,9 +184,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
     use interloom_engine::Group;
 
     let setup = run.setup();
-    let groups = setup
-        .groups()
-        .map_err(interloom_backends::ForwardError::from)?;
+    let groups = setup.groups().map_err(ForwardError::from)?;
     let lines = setup
         .invokes()
         .iter()
@@ -207,7 +205,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
     })
 }
 
-fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> Outcome {
+fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
     use interloom_engine::RunEnd;
 
     match result {
@@ -222,7 +220,11 @@ fn outcome_of<Y>(result: &Result<Ran<Y>, interloom_backends::ForwardError>) -> O
             code: None,
         },
         Err(error) => Outcome {
-            text: error.to_string(),
+            text: match error {
+                // The exchanges have the lines, and these do not count when runs are compared.
+                ForwardError::Run { error, .. } => error.without_origins().to_string(),
+                other => other.to_string(),
+            },
             code: Some(error.code().to_owned()),
         },
     }

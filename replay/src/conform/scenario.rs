@@ -5,62 +5,66 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One recorded scenario.
+/// One recorded scenario; its name is that of its folder.
 #[derive(Debug, Deserialize)]
-pub struct Scenario {
-    /// Its name, which is that of its folder.
-    pub id: String,
+pub(crate) struct Scenario {
     /// The model's name.
-    pub model: String,
+    pub(crate) model: String,
     /// Persistent edits, made before the runs.
-    pub edits: Vec<Edit>,
+    pub(crate) edits: Vec<Edit>,
     /// The runs.
-    pub traces: Vec<Run>,
+    pub(crate) traces: Vec<Run>,
 }
 
 /// A mediator that belongs to a model.
 #[derive(Debug, Deserialize)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// The edited model.
-    pub name: String,
+    pub(crate) name: String,
     /// What the edit does.
-    pub steps: Vec<RawStep>,
+    pub(crate) steps: Vec<RawStep>,
 }
 
 /// A run as it is written.
 #[derive(Debug, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// The model: `base`, or an edited one.
-    pub on: String,
+    pub(crate) on: String,
     /// The only invoke, or
-    pub direct: Option<RawBlock>,
+    pub(crate) direct: Option<RawBlock>,
     /// several of them.
-    pub invokes: Option<Vec<RawBlock>>,
+    pub(crate) invokes: Option<Vec<RawBlock>>,
     /// The barriers and the numbers of their participants.
-    pub barriers: BTreeMap<String, u32>,
+    pub(crate) barriers: BTreeMap<String, u32>,
     /// Steps of the run itself.
-    pub pre: Vec<RawStep>,
+    pub(crate) pre: Vec<RawStep>,
     /// Whether the model's edits are cleared first.
     #[serde(default)]
-    pub clear_edits: bool,
+    pub(crate) clear_edits: bool,
 }
 
 /// An invoke as it is written.
 #[derive(Debug, Deserialize)]
-pub struct RawBlock {
+pub(crate) struct RawBlock {
     /// The name of its input; none for an invoke without rows.
-    pub input: Option<String>,
+    pub(crate) input: Option<String>,
     /// How tokens are generated, if they are.
-    pub generate: Option<Value>,
+    pub(crate) generate: Option<Generate>,
     /// What it does.
-    pub steps: Vec<RawStep>,
+    pub(crate) steps: Vec<RawStep>,
+}
+
+/// How tokens are generated: greedily, one after another.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Generate {
+    /// How many.
+    pub(crate) max_new_tokens: u32,
 }
 
 /// A step as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-#[allow(missing_docs)] // The README of the scenarios says what each is.
-pub enum RawStep {
+pub(crate) enum RawStep {
     Read {
         target: String,
         r#as: String,
@@ -123,16 +127,16 @@ pub enum RawStep {
         var: String,
         value: f64,
     },
-    /// A step about gradients.
-    #[serde(other)]
-    Other,
+    /// A backward pass.
+    Backward {},
+    /// A parameter's gradient.
+    SaveParamGrad {},
 }
 
 /// Iterations as they are written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // As above.
-pub enum RawIter {
+pub(crate) enum RawIter {
     Slice(Option<u32>, Option<u32>),
     List(Vec<u32>),
     Int(u32),

@@ -12,22 +12,24 @@ use super::scenario::{RawBlock, RawIter, RawStep, Run, Scenario};
 
 /// A run of several programs.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The programs, edits first, in definition order.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     /// The barriers and the numbers of their participants.
-    pub barriers: BTreeMap<String, u32>,
+    pub(crate) barriers: BTreeMap<String, u32>,
     /// The caches of the whole run.
-    pub caches: Vec<(String, CacheSpec)>,
+    pub(crate) caches: Vec<(String, CacheSpec)>,
+    /// How many tokens are generated, if the run is a generation.
+    pub(crate) tokens: Option<u32>,
 }
 
 /// A program with its input.
 #[derive(Debug)]
-pub struct Block {
+pub(crate) struct Block {
     /// The name of the input; none for a block without rows.
-    pub input: Option<String>,
+    pub(crate) input: Option<String>,
     /// What the block does.
-    pub program: Program,
+    pub(crate) program: Program,
 }
 
 /// Makes programs of a scenario; `by_name` says at which paths the input is a tuple of the arguments by place and a map of
@@ -38,7 +40,10 @@ pub struct Block {
 /// # Errors
 ///
 /// The step or expression that has no counterpart.
-pub fn translate(scenario: &Scenario, by_name: fn(&str) -> bool) -> Result<Vec<Plan>, String> {
+pub(crate) fn translate(
+    scenario: &Scenario,
+    by_name: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Plan>, String> {
     let mut is_cleared = false;
     let plan = |run: &Run| {
         is_cleared |= run.clear_edits;
@@ -49,9 +54,8 @@ pub fn translate(scenario: &Scenario, by_name: fn(&str) -> bool) -> Result<Vec<P
             .iter()
             .chain(run.invokes.iter().flatten())
             .collect();
-        if blocks.iter().any(|block| block.generate.is_some()) {
-            return Err("generate".to_owned());
-        }
+        let mut generations = blocks.iter().filter_map(|block| block.generate.as_ref());
+        let tokens = generations.next().map(|generate| generate.max_new_tokens);
         let mut bodies: Vec<(Option<String>, &[RawStep])> = Vec::new();
         bodies.extend(edits.map(|edit| (None, &edit.steps[..])));
         bodies.extend(
@@ -82,6 +86,7 @@ pub fn translate(scenario: &Scenario, by_name: fn(&str) -> bool) -> Result<Vec<P
         Ok(Plan {
             blocks: blocks.collect::<Result<_, String>>()?,
             barriers: run.barriers.clone(),
+            tokens,
             caches: run
                 .pre
                 .iter()
@@ -92,8 +97,15 @@ pub fn translate(scenario: &Scenario, by_name: fn(&str) -> bool) -> Result<Vec<P
     scenario.traces.iter().map(plan).collect()
 }
 
+/// The name under which programs are given nothing.
+pub(super) const NONE: &str = "none";
+
+/// Variables of the translator's own; no scenario has names with a space.
+const CALL: &str = "the call";
+const FIRST: &str = "the first argument";
+
 struct Translator<'s> {
-    by_name: fn(&str) -> bool,
+    by_name: &'s dyn Fn(&str) -> bool,
     /// The variables that this block sets.
     own: &'s BTreeSet<&'s str>,
     /// The variables that a block uses which another one sets.
@@ -123,6 +135,9 @@ impl Translator<'_> {
                 self.set(program, r#as, value, *save)
             }
             RawStep::Let { r#as, expr, save } => {
+                if let ("read", Some(target)) = (expr[0].as_str().unwrap_or(""), expr[1].as_str()) {
+                    self.read_at.insert(r#as.clone(), target.to_owned());
+                }
                 let value = self.expr(expr)?;
                 self.set(program, r#as, value, *save)
             }
@@ -164,13 +179,19 @@ impl Translator<'_> {
                 side: side(*include_inputs, *include_output)?,
             }),
             RawStep::InplaceFill { var: name, value } => {
-                let filled = var(name).zeros_like() + *value;
+                let program = program.set(name, var(name).zeros_like() + *value);
                 match self.read_at.get(name) {
-                    Some(target) => program.set(name, filled).write(target, var(name)),
-                    None => return Err(format!("inplace_fill of `{name}`, which was not read")),
+                    // Where the model is past the site, nobody but the program sees the filled value.
+                    Some(target) => {
+                        let body = Program::new().write(target, var(name)).steps;
+                        program.then(Action::Try { body, error: None })
+                    }
+                    None => program,
                 }
             }
-            RawStep::Other => return Err("a step about gradients".to_owned()),
+            RawStep::Backward {} | RawStep::SaveParamGrad {} => {
+                return Err("a step about gradients".to_owned());
+            }
         })
     }
 
@@ -202,7 +223,10 @@ impl Translator<'_> {
             (path, "inputs") if (self.by_name)(path) => program.write(&input_of(path), value),
             (path, "inputs") => program.write(&input_of(path), value.index(0).index(0)),
             (path, "input") if (self.by_name)(path) => {
-                return Err(format!("a write to the first argument of `{path}`"));
+                // The first of the arguments by place; the others stay.
+                let places = var(CALL).index(0).replace(0, var(FIRST));
+                let program = program.set(FIRST, value).set(CALL, read(&input_of(path)));
+                program.write(&input_of(path), var(CALL).replace(0, places))
             }
             _ => program.write(target, value),
         })
@@ -240,6 +264,7 @@ impl Translator<'_> {
             "tuple_replace0" => of(1)?.replace(0, of(2)?),
             "module" => module(text(1)?, of(2)?),
             "argmax_last" => of(1)?.argmax_last(),
+            "none" => given(NONE),
             "inputs" => {
                 let places = items.get(1).and_then(Value::as_array).ok_or_else(unknown)?;
                 let names = items

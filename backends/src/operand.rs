@@ -1,0 +1,173 @@
+//! Programs compute on burn values.
+
+use std::ops::Range;
+
+use interloom_engine::Misfit;
+use interloom_engine::program::{Arithmetic, Item, Operand};
+
+use crate::tensor::AnyTensor;
+use crate::value::Value;
+
+impl Operand for Value {
+    fn shape(&self) -> Option<Vec<u64>> {
+        match self {
+            Self::Tensor(tensor) => Some(tensor.shape().iter().map(|&n| n as u64).collect()),
+            _ => None,
+        }
+    }
+
+    fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit> {
+        match (self, right) {
+            (Self::Tensor(left), Self::Tensor(right)) => {
+                left.combine(operation, right).map(Self::Tensor)
+            }
+            (&Self::Int(left), &Self::Int(right)) => integers(operation, left, right),
+            (left, right) => match (left.plain(), right.plain()) {
+                (_, Some(number)) => left.with_number(operation, number),
+                (Some(number), _) => right.after_number(number, operation),
+                (None, None) => Err(left.or_right(right).unlike("a tensor or a number")),
+            },
+        }
+    }
+
+    fn with_number(&self, operation: Arithmetic, right: f64) -> Result<Self, Misfit> {
+        match (self, self.plain()) {
+            (Self::Tensor(left), _) => left.with_number(operation, right).map(Self::Tensor),
+            (_, Some(left)) => Ok(Self::Float(operation.apply(left, right))),
+            (_, None) => Err(self.unlike("a tensor or a number")),
+        }
+    }
+
+    fn after_number(&self, left: f64, operation: Arithmetic) -> Result<Self, Misfit> {
+        match (self, self.plain()) {
+            (Self::Tensor(right), _) => right.after_number(left, operation).map(Self::Tensor),
+            (_, Some(right)) => Ok(Self::Float(operation.apply(left, right))),
+            (_, None) => Err(self.unlike("a tensor or a number")),
+        }
+    }
+
+    fn zeros_like(&self) -> Result<Self, Misfit> {
+        let zeros = |item: &Self| Operand::zeros_like(item);
+        Ok(match self {
+            Self::Tensor(tensor) => Self::Tensor(tensor.zeros_like()),
+            Self::Int(_) => Self::Int(0),
+            Self::Float(_) => Self::Float(0.0),
+            Self::Tuple(items) => Self::Tuple(items.iter().map(zeros).collect::<Result<_, _>>()?),
+            Self::List(items) => Self::List(items.iter().map(zeros).collect::<Result<_, _>>()?),
+            Self::Map(entries) => {
+                let zeros = |(name, item): &(_, Self)| Ok((Clone::clone(name), zeros(item)?));
+                Self::Map(entries.iter().map(zeros).collect::<Result<_, _>>()?)
+            }
+            Self::Unit | Self::Bool(_) | Self::Text(_) => {
+                return Err(self.unlike("tensors and numbers, of which there are zeros"));
+            }
+        })
+    }
+
+    fn sum(&self) -> Result<Self, Misfit> {
+        self.any_tensor()?.sum().map(Self::Tensor)
+    }
+
+    fn mean(&self) -> Result<Self, Misfit> {
+        self.any_tensor()?.mean().map(Self::Tensor)
+    }
+
+    fn argmax_last(&self) -> Result<Self, Misfit> {
+        self.any_tensor()?.argmax_last().map(Self::Tensor)
+    }
+
+    fn slice(&self, ranges: &[Range<u64>]) -> Result<Self, Misfit> {
+        self.any_tensor()?.part(ranges).map(Self::Tensor)
+    }
+
+    fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {
+        let part = part.any_tensor()?;
+        let patched = self.any_tensor()?.with_part(ranges, part);
+        patched.map(Self::Tensor)
+    }
+
+    fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
+        Ok(Self::Tuple(items.into()))
+    }
+
+    fn map(items: Vec<(String, Self)>) -> Result<Self, Misfit> {
+        let entries = items.into_iter();
+        Ok(Self::Map(
+            entries.map(|(name, item)| (name.into(), item)).collect(),
+        ))
+    }
+
+    fn item(&self, item: &Item) -> Result<Self, Misfit> {
+        match item {
+            Item::Place(place) => self.item(*place as usize),
+            Item::Name(name) => self.get(name),
+        }
+    }
+
+    fn with_item(&self, item: &Item, with: Self) -> Result<Self, Misfit> {
+        match item {
+            Item::Place(place) => self.with_item(*place as usize, with),
+            Item::Name(name) => self.with_entry(name, with),
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Tensor(tensor) => tensor.number(),
+            other => other.plain(),
+        }
+    }
+
+    fn leaves(&self) -> usize {
+        match self {
+            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::leaves).sum(),
+            Self::Map(entries) => entries.iter().map(|(_, item)| item.leaves()).sum(),
+            _ => 1,
+        }
+    }
+}
+
+impl Value {
+    /// Returns the number that this is, if it is no tensor.
+    fn plain(&self) -> Option<f64> {
+        match self {
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn any_tensor(&self) -> Result<&AnyTensor, Misfit> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor),
+            other => Err(other.unlike("a tensor")),
+        }
+    }
+
+    /// Returns this value if it cannot be computed with, or else the other.
+    fn or_right<'v>(&'v self, right: &'v Self) -> &'v Self {
+        match self {
+            Self::Tensor(_) => right,
+            _ => self,
+        }
+    }
+
+    fn unlike(&self, expected: &str) -> Misfit {
+        Misfit {
+            expected: expected.to_owned(),
+            found: self.to_string(),
+        }
+    }
+}
+
+/// Integers stay integers, unless they are divided or become too large.
+fn integers(operation: Arithmetic, left: i64, right: i64) -> Result<Value, Misfit> {
+    let result = match operation {
+        Arithmetic::Add => left.checked_add(right),
+        Arithmetic::Sub => left.checked_sub(right),
+        Arithmetic::Mul => left.checked_mul(right),
+        Arithmetic::Div => None,
+    };
+    let float = || Value::Float(operation.apply(left as f64, right as f64));
+    Ok(result.map_or_else(float, Value::Int))
+}

@@ -1,0 +1,522 @@
+//! A run beside what the reference was recorded doing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use interloom_backends::Value;
+use interloom_engine::Event;
+use interloom_engine::program::{Datum, Results};
+use serde_json::Value as Json;
+
+use super::run::{Served, Trace};
+use super::tensors::{Plain, Tensors};
+
+/// Sums of another library round differently.
+const TOLERANCE: f64 = 1e-5;
+
+/// What the reference was recorded doing.
+pub(super) struct Expected {
+    /// The version of the reference.
+    pub(super) version: &'static str,
+    pub(super) json: Json,
+    pub(super) tensors: Tensors,
+    /// The served requests, in order.
+    pub(super) order: Vec<Served>,
+}
+
+/// What running a scenario came to.
+pub(super) struct Performed {
+    pub(super) traces: Vec<Trace>,
+    pub(super) results: Results<Value>,
+}
+
+/// Something in which a run can differ from the recording.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Aspect {
+    /// Whether it succeeds.
+    Status,
+    /// Which kind of error it ends with.
+    Error,
+    /// The saved values.
+    Saved,
+    /// The order in which user code ran.
+    Marks,
+    /// The errors that were caught.
+    Caught,
+    /// What the model put out.
+    Outputs,
+    /// What caches collected.
+    Caches,
+    /// The order of the served requests.
+    Order,
+}
+
+impl Aspect {
+    /// Returns the aspect's name in reports and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Error => "error",
+            Self::Saved => "saved",
+            Self::Marks => "marks",
+            Self::Caught => "caught",
+            Self::Outputs => "outputs",
+            Self::Caches => "caches",
+            Self::Order => "order",
+        }
+    }
+}
+
+/// How what was found stands to what was recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Relation {
+    /// It is a part of it, in the same order.
+    Less,
+    /// It is that and more.
+    More,
+    /// Neither.
+    Other,
+}
+
+/// One aspect in which a run differs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    /// In what.
+    pub aspect: Aspect,
+    /// What was found, and what was recorded.
+    pub detail: String,
+    pub(super) relation: Relation,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.aspect.name(), self.detail)
+    }
+}
+
+/// Compares every aspect, and returns those that differ.
+pub(super) fn compare(own: &Performed, expected: &Expected) -> Vec<Difference> {
+    let differences = [
+        status(own, expected),
+        error(own, expected),
+        saved(own, expected),
+        marks(own, expected),
+        caught(own, expected),
+        outputs(own, expected),
+        caches(own, expected),
+        order(own, expected),
+    ];
+    differences.into_iter().flatten().collect()
+}
+
+impl Performed {
+    /// Returns the codes of everything that failed.
+    pub(super) fn codes(&self) -> impl Iterator<Item = &'static str> {
+        self.traces
+            .iter()
+            .flat_map(|trace| trace.codes.iter().copied())
+    }
+
+    fn status(&self) -> &'static str {
+        let is_fine = |trace: &Trace| trace.error.is_none();
+        if self.traces.iter().all(is_fine) {
+            "ok"
+        } else {
+            "error"
+        }
+    }
+}
+
+fn status(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let (found, recorded) = (own.status(), expected.json["status"].as_str()?);
+    let error = own.traces.iter().find_map(|trace| trace.error.as_deref());
+    let class = expected.json["error"]["class"].as_str();
+    (found != recorded).then(|| Difference {
+        aspect: Aspect::Status,
+        detail: format!(
+            "found {found} ({}), recorded {recorded} ({})",
+            error.unwrap_or("no error"),
+            class.unwrap_or("no error")
+        ),
+        relation: Relation::Other,
+    })
+}
+
+/// Compares the kinds of errors, if there is one on both sides.
+fn error(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let class = expected.json["error"]["class"].as_str()?;
+    let codes: Vec<&str> = own.codes().collect();
+    let is_kin = codes.is_empty() || codes.iter().any(|code| kin(code).contains(&class));
+    (!is_kin).then(|| Difference {
+        aspect: Aspect::Error,
+        detail: format!("found {codes:?}, recorded {class}"),
+        relation: Relation::Other,
+    })
+}
+
+/// The reference's classes for an error of ours; it words some of them differently in each version (R10).
+fn kin(code: &str) -> &'static [&'static str] {
+    const PYTHON: &[&str] = &[
+        "AttributeError",
+        "IndexError",
+        "KeyError",
+        "NameError",
+        "RuntimeError",
+        "TypeError",
+        "UnboundLocalError",
+        "ValueError",
+    ];
+    match code {
+        "E001" => &["AttributeError", "ValueError"],
+        "E002" | "E003" => &["OutOfOrderError", "ValueError"],
+        "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
+        "E015" | "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
+        "E016" => &["KeyError", "NameError", "UnboundLocalError"],
+        // The user's own error, an expression's, or the model's on a value that it cannot take.
+        "E007" | "E011" | "E013" | "E035" | "E036" | "E103" => PYTHON,
+        _ => &[],
+    }
+}
+
+/// Compares what was saved; a value that was changed in place later counts as it was when it was saved.
+fn saved(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let mut recorded: BTreeMap<&str, &Json> = BTreeMap::new();
+    let entries = expected.json["saved"].as_object()?;
+    for (name, value) in entries {
+        let name = name.strip_suffix("@snapshot").unwrap_or(name);
+        recorded.insert(
+            name,
+            entries.get(&format!("{name}@snapshot")).unwrap_or(value),
+        );
+    }
+    let found = own.results.saved();
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let unequal = found.iter().find(|(name, datum)| {
+        let recorded = recorded.get(name.as_str());
+        recorded.is_some_and(|recorded| !is_datum(datum, recorded, &expected.tensors))
+    });
+    if let Some((name, datum)) = unequal {
+        return Some(Difference {
+            aspect: Aspect::Saved,
+            detail: format!(
+                "`{name}` is {}, which is not what was recorded",
+                shown(datum)
+            ),
+            relation: Relation::Other,
+        });
+    }
+    let recorded: Vec<&str> = recorded.into_keys().collect();
+    lists(Aspect::Saved, &names, &recorded)
+}
+
+fn shown(datum: &Datum<Value>) -> String {
+    match datum {
+        Datum::Number(number) => number.to_string(),
+        Datum::Value(value) => value.to_string(),
+        Datum::List(items) => format!("a list of {}", items.len()),
+    }
+}
+
+fn marks(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let found = own.results.marks();
+    let recorded: Vec<String> = texts(&expected.json["marks"]);
+    lists(Aspect::Marks, &found, &recorded)
+}
+
+fn caught(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let found = own.results.caught();
+    let none = serde_json::Map::new();
+    let recorded = expected.json["caught"].as_object().unwrap_or(&none);
+    for (name, fault) in &found {
+        let class = recorded.get(name).and_then(|error| error["class"].as_str());
+        if class.is_some_and(|class| !kin(fault.code()).contains(&class)) {
+            return Some(Difference {
+                aspect: Aspect::Caught,
+                detail: format!("`{name}` is {} ({fault}), recorded {class:?}", fault.code()),
+                relation: Relation::Other,
+            });
+        }
+    }
+    let found: Vec<&String> = found.keys().collect();
+    let recorded: Vec<&String> = recorded.keys().collect();
+    lists(Aspect::Caught, &found, &recorded)
+}
+
+/// Compares the outputs of the runs that came to their end.
+fn outputs(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let is_recorded = |index: usize| expected.json["outputs"].get(index.to_string()).is_some();
+    let mut relation = None;
+    for (index, trace) in own.traces.iter().enumerate() {
+        let recorded = &expected.json["outputs"][index.to_string()];
+        let recorded = recorded.as_array().map_or(&[][..], Vec::as_slice);
+        let difference = match (&trace.outputs, is_recorded(index)) {
+            (None, false) => continue,
+            (None, true) => (
+                Relation::Less,
+                "the model did not come to its end".to_owned(),
+            ),
+            (Some(_), false) => (Relation::More, "the model came to its end".to_owned()),
+            (Some(found), true) => {
+                let is_same =
+                    |(own, other): (&Value, &Json)| is_value(own, other, &expected.tensors);
+                if found.len() == recorded.len() && found.iter().zip(recorded).all(is_same) {
+                    continue;
+                }
+                (
+                    Relation::Other,
+                    format!("{found:?} is not what was recorded"),
+                )
+            }
+        };
+        let is_first = relation.is_none();
+        let (kind, text) = difference;
+        let (merged, detail) = relation.unwrap_or((kind, format!("run {index}: {text}")));
+        let merged = if is_first || merged == kind {
+            merged
+        } else {
+            Relation::Other
+        };
+        relation = Some((merged, detail));
+    }
+    relation.map(|(relation, detail)| Difference {
+        aspect: Aspect::Outputs,
+        detail,
+        relation,
+    })
+}
+
+/// Compares caches by module and iteration; the reference notes the model itself as an empty path or not at all.
+fn caches(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let whole = own.traces.iter().flat_map(|trace| &trace.caches);
+    let whole: BTreeMap<&String, _> = whole.map(|(name, cache)| (name, cache)).collect();
+    for (name, modules) in expected.json["caches"].as_object()? {
+        let cache = own.results.cache(name);
+        let cache = cache.or_else(|| whole.get(name).map(|cache| (*cache).clone()));
+        let Some(cache) = cache else {
+            return Some(other(Aspect::Caches, format!("there is no cache `{name}`")));
+        };
+        for (path, entries) in modules.as_object().into_iter().flatten() {
+            let (inputs, outputs) = (cache.inputs(path), cache.outputs(path));
+            let entries = entries.as_array().map_or(&[][..], Vec::as_slice);
+            for (iteration, entry) in entries.iter().enumerate() {
+                let input = first_argument(&entry["inputs"]);
+                let is_same = is_entry(outputs.get(iteration), &entry["output"], &expected.tensors)
+                    && is_entry(inputs.get(iteration), input, &expected.tensors);
+                if !is_same {
+                    let what = format!("`{name}` differs at `{path}`, iteration {iteration}");
+                    return Some(other(Aspect::Caches, what));
+                }
+            }
+            let most = inputs.len().max(outputs.len());
+            if most > entries.len() {
+                let what = format!(
+                    "`{name}` has {most} iterations of `{path}`, recorded {}",
+                    entries.len()
+                );
+                return Some(other(Aspect::Caches, what));
+            }
+        }
+    }
+    None
+}
+
+fn is_entry(own: Option<&Value>, expected: &Json, tensors: &Tensors) -> bool {
+    match own {
+        Some(own) => is_value(own, expected, tensors),
+        None => expected["kind"] == "none" || expected.is_null(),
+    }
+}
+
+/// The first argument by place, of arguments by place and by name.
+fn first_argument(inputs: &Json) -> &Json {
+    match inputs["kind"].as_str() {
+        Some("tuple") => &inputs["items"][0]["items"][0],
+        _ => inputs,
+    }
+}
+
+fn order(own: &Performed, expected: &Expected) -> Option<Difference> {
+    let found = own.traces.iter().flat_map(|trace| &trace.served);
+    let found: Vec<String> = match expected.version {
+        "v050" => found.filter_map(line_of_threads).collect(),
+        _ => found.map(line).collect(),
+    };
+    let recorded: Vec<String> = expected.order.iter().map(line).collect();
+    lists(Aspect::Order, &found, &recorded)
+}
+
+/// The older version does not log who waits at barriers, nor at which iteration an operation was.
+fn line_of_threads((who, event, site): &Served) -> Option<String> {
+    let is_operation = site.contains(".source.");
+    match (event, site.rsplit_once(".i")) {
+        (Event::Barrier, _) => None,
+        (_, Some((point, _))) if is_operation => {
+            Some(line(&(*who, *event, point.replace(".source.", "."))))
+        }
+        _ => Some(line(&(*who, *event, site.clone()))),
+    }
+}
+
+fn line((who, event, what): &Served) -> String {
+    format!("m{who} {} {what}", event.name())
+}
+
+fn is_datum(datum: &Datum<Value>, expected: &Json, tensors: &Tensors) -> bool {
+    match datum {
+        Datum::Number(number) => expected["value"].as_f64() == Some(*number),
+        Datum::Value(value) => is_value(value, expected, tensors),
+        Datum::List(items) => {
+            let others = expected["items"].as_array().map_or(&[][..], Vec::as_slice);
+            let mut pairs = items.iter().zip(others);
+            items.len() == others.len() && pairs.all(|(item, other)| is_datum(item, other, tensors))
+        }
+    }
+}
+
+fn is_value(own: &Value, expected: &Json, tensors: &Tensors) -> bool {
+    let items = |name: &str| expected[name].as_array().map_or(&[][..], Vec::as_slice);
+    match (own, expected["kind"].as_str().unwrap_or_default()) {
+        (Value::Tensor(own), "tensor") => {
+            let other = expected["key"].as_str().and_then(|key| tensors.get(key));
+            let data: Vec<f64> = own.to_data().iter::<f64>().collect();
+            other.is_some_and(|other| is_close(&own.shape(), &data, other))
+        }
+        (Value::Float(own), "float" | "int") => expected["value"].as_f64() == Some(*own),
+        (Value::Int(own), "float" | "int") => expected["value"].as_i64() == Some(*own),
+        (Value::Unit, "none") => true,
+        (Value::Tuple(own) | Value::List(own), "tuple" | "list") => {
+            let others = items("items");
+            let mut pairs = own.iter().zip(others);
+            own.len() == others.len() && pairs.all(|(item, other)| is_value(item, other, tensors))
+        }
+        (Value::Map(own), "dict") => {
+            let is_same = |(name, item): &(std::sync::Arc<str>, Value)| {
+                let other = expected["items"].get(&**name);
+                other.is_some_and(|other| is_value(item, other, tensors))
+            };
+            let count = expected["items"]
+                .as_object()
+                .map_or(0, serde_json::Map::len);
+            own.len() == count && own.iter().all(is_same)
+        }
+        _ => false,
+    }
+}
+
+fn is_close(shape: &[usize], data: &[f64], other: &Plain) -> bool {
+    // Burn has no tensors without dimensions.
+    let is_shaped = shape == other.shape || (other.shape.is_empty() && shape == [1]);
+    let size = |scale: f64, x: &f64| scale.max(x.abs());
+    let limit = TOLERANCE * other.data.iter().fold(1e-3, size);
+    let mut pairs = data.iter().zip(&other.data);
+    let is_near = |(a, b): (&f64, &f64)| (a - b).abs() <= limit || (a.is_nan() && b.is_nan());
+    is_shaped && pairs.all(is_near)
+}
+
+fn other(aspect: Aspect, detail: String) -> Difference {
+    Difference {
+        aspect,
+        detail,
+        relation: Relation::Other,
+    }
+}
+
+/// Compares two lists, and says where they part.
+fn lists<T: PartialEq + PartialEq<U> + fmt::Debug, U: fmt::Debug>(
+    aspect: Aspect,
+    found: &[T],
+    recorded: &[U],
+) -> Option<Difference> {
+    let mut pairs = found.iter().zip(recorded);
+    let place = pairs.position(|(own, other)| *own != *other);
+    let place = place.unwrap_or(found.len().min(recorded.len()));
+    if place == found.len() && place == recorded.len() {
+        return None;
+    }
+    let at = |item: Option<String>| item.unwrap_or_else(|| "nothing more".to_owned());
+    Some(Difference {
+        aspect,
+        detail: format!(
+            "item {place} is {}, recorded {}",
+            at(found.get(place).map(|item| format!("{item:?}"))),
+            at(recorded.get(place).map(|item| format!("{item:?}")))
+        ),
+        relation: match (is_part(found, recorded), is_whole(found, recorded)) {
+            (true, _) => Relation::Less,
+            (_, true) => Relation::More,
+            _ => Relation::Other,
+        },
+    })
+}
+
+/// Returns whether all that was found was recorded, in this order.
+fn is_part<T: PartialEq<U>, U>(found: &[T], recorded: &[U]) -> bool {
+    let mut recorded = recorded.iter();
+    found.iter().all(|own| recorded.any(|other| own == other))
+}
+
+/// Returns whether all that was recorded was found, in this order.
+fn is_whole<T: PartialEq<U>, U>(found: &[T], recorded: &[U]) -> bool {
+    let mut found = found.iter();
+    recorded.iter().all(|other| found.any(|own| own == other))
+}
+
+fn texts(list: &Json) -> Vec<String> {
+    let items = list.as_array().map_or(&[][..], Vec::as_slice);
+    let text = |item: &Json| item.as_str().unwrap_or_default().to_owned();
+    items.iter().map(text).collect()
+}
+
+/// Reads a log of served requests, of the version that is named.
+pub(super) fn read_log(text: &str, version: &str) -> Result<Vec<Served>, String> {
+    let mut served = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line: Json =
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))?;
+        let entry = match version {
+            "v050" => entry_of_threads(&line),
+            _ => entry_of_coroutines(&line),
+        };
+        served.extend(entry);
+    }
+    Ok(served)
+}
+
+/// `["resume", M, served, next]`: the served request is `[event, location, occurrence]`.
+fn entry_of_coroutines(line: &Json) -> Option<Served> {
+    let event = event(line[2][0].as_str()?)?;
+    if line[0] != "resume" {
+        return None;
+    }
+    if event == Event::Barrier {
+        return Some((mediator(&line[1])?, event, String::new()));
+    }
+    // What the reference calls a skip's place is the module's input.
+    let site = line[2][1].as_str()?.replace(".skip", ".input");
+    let site = site.strip_prefix("model.").unwrap_or(&site);
+    Some((
+        mediator(&line[1])?,
+        event,
+        format!("{site}.i{}", line[2][2]),
+    ))
+}
+
+/// `["handle", M, event, requester, provider, "served"]`; a child has its parent's name with an iteration behind it.
+fn entry_of_threads(line: &Json) -> Option<Served> {
+    let event = event(line[2].as_str()?)?;
+    if line[0] != "handle" || line[5] != "served" {
+        return None;
+    }
+    let site = line[3].as_str()?;
+    let site = site.strip_prefix("model.").unwrap_or(site);
+    Some((mediator(&line[1])?, event, site.to_owned()))
+}
+
+fn event(name: &str) -> Option<Event> {
+    Event::ALL.into_iter().find(|event| event.name() == name)
+}
+
+fn mediator(name: &Json) -> Option<u32> {
+    let name = name.as_str()?.strip_prefix('m')?;
+    name.split('.').next()?.parse().ok()
+}

@@ -1,0 +1,270 @@
+//! Recorded scenarios of a reference interleaver, run here and compared.
+//!
+//! A folder of scenarios has, for each, a programme as data and what the reference did with it on one of five small models:
+//! what was saved, cached, caught and put out, and in which order requests were served. [`Folder::compare`] runs one and
+//! says whether it is the [same](Verdict::Same), [differs on purpose](Verdict::OnPurpose) by a rule, or
+//! [differs](Verdict::Differs).
+
+mod compare;
+mod error;
+mod models;
+mod rules;
+mod run;
+mod scenario;
+mod tensors;
+mod translate;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use interloom_backends::Value;
+use interloom_engine::Mediator;
+use interloom_engine::program::{Program, Results};
+
+pub use compare::{Aspect, Difference};
+pub(crate) use error::CODES;
+pub use error::ConformError;
+pub use rules::Rule;
+pub use run::Surroundings;
+
+use crate::session::Session;
+use compare::{Expected, Performed};
+use models::Model;
+use scenario::Scenario;
+
+/// The versions of the reference that scenarios were recorded with: threads, and coroutines.
+pub const REFERENCES: [&str; 2] = ["v050", "v081"];
+
+/// Scenarios whose models are loaded.
+pub struct Folder {
+    path: PathBuf,
+    ids: Vec<String>,
+    models: BTreeMap<&'static str, Model>,
+    inputs: Rc<BTreeMap<String, Value>>,
+}
+
+/// How a scenario compares with its recording.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Everything is equal.
+    Same,
+    /// It differs by rules that account for everything.
+    OnPurpose {
+        /// The rules.
+        rules: Vec<Rule>,
+        /// In what it differs.
+        differences: Vec<Difference>,
+    },
+    /// It has something that is outside the compared behaviour.
+    NotCompared {
+        /// The rule that has it.
+        rule: Rule,
+        /// What it is.
+        what: String,
+    },
+    /// It differs, and no rule says why.
+    Differs(Vec<Difference>),
+    /// It cannot be read or run.
+    Broken(String),
+}
+
+impl Folder {
+    /// Opens a folder, and loads the models and inputs of its scenarios.
+    ///
+    /// # Errors
+    ///
+    /// [`ConformError`] if there is no scenario, or a model's weights or the inputs cannot be read.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ConformError> {
+        let scenarios = path.join("scenarios");
+        let entries = std::fs::read_dir(&scenarios)
+            .map_err(|error| ConformError::file(&scenarios, error.to_string()))?;
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| ConformError::file(&scenarios, error.to_string()))?;
+            if entry.path().join("scenario.json").exists() {
+                ids.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        ids.sort();
+        if ids.is_empty() {
+            let path = path.display().to_string();
+            return Err(ConformError::Empty { path });
+        }
+        let mut models = BTreeMap::new();
+        for name in models::NAMES {
+            if path.join(format!("models/{name}.safetensors")).exists() {
+                models.insert(name, Model::load(path, name, device)?);
+            }
+        }
+        let inputs = tensors::load(&path.join("inputs.safetensors"))?;
+        let inputs = inputs.iter();
+        let inputs =
+            inputs.filter_map(|(name, plain)| Some((name.clone(), plain.to_value(device)?)));
+        Ok(Self {
+            path: path.to_owned(),
+            ids,
+            models,
+            inputs: Rc::new(inputs.collect()),
+        })
+    }
+
+    /// Returns the names of the scenarios, in alphabetical order.
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+
+    /// Runs a scenario and compares it with what one version of the reference did.
+    pub fn compare(&self, id: &str, reference: &'static str) -> Verdict {
+        let compared = self.scenario(id).and_then(|scenario| {
+            let expected = self.expected(id, reference)?;
+            Ok((scenario, expected))
+        });
+        let (scenario, expected) = match compared {
+            Ok(compared) => compared,
+            Err(reason) => return Verdict::Broken(reason),
+        };
+        let own = match self.perform(
+            &scenario,
+            &|program, around| Box::new(machine(program, around)),
+            None,
+        ) {
+            Ok(own) => own,
+            Err(NotRun::Outside(rule, what)) => return Verdict::NotCompared { rule, what },
+            Err(NotRun::Broken(reason)) => return Verdict::Broken(reason),
+        };
+        let differences = compare::compare(&own, &expected);
+        if differences.is_empty() {
+            return Verdict::Same;
+        }
+        let case = rules::Case {
+            scenario: &scenario,
+            own: &own,
+            expected: &expected,
+            differences: &differences,
+        };
+        match rules::explain(&case) {
+            Some(rules) => Verdict::OnPurpose { rules, differences },
+            None => Verdict::Differs(differences),
+        }
+    }
+
+    /// Makes the runs of a scenario in a session, with mediators that `make` makes of its programs; returns whether it could
+    /// be run at all.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being run, other than something outside the compared behaviour.
+    pub fn run(
+        &self,
+        id: &str,
+        make: impl Fn(&Program, &Surroundings) -> Box<dyn Mediator<Value>>,
+        session: &mut Session,
+    ) -> Result<Option<Results<Value>>, String> {
+        let scenario = self.scenario(id)?;
+        match self.perform(&scenario, &make, Some(session)) {
+            Ok(own) => Ok(Some(own.results)),
+            Err(NotRun::Outside(..)) => Ok(None),
+            Err(NotRun::Broken(reason)) => Err(reason),
+        }
+    }
+
+    fn perform(
+        &self,
+        scenario: &Scenario,
+        make: &run::Make<'_>,
+        mut session: Option<&mut Session>,
+    ) -> Result<Performed, NotRun> {
+        let model = self.models.get(scenario.model.as_str()).ok_or_else(|| {
+            NotRun::Broken(format!(
+                "there is no model `{}` in this folder",
+                scenario.model
+            ))
+        })?;
+        let is_by_name = |path: &str| model.is_by_name(path);
+        let plans = translate::translate(scenario, &is_by_name).map_err(outside)?;
+        let around = Surroundings {
+            model: model.clone(),
+            inputs: self.inputs.clone(),
+            results: Results::new(),
+        };
+        let programs = plans.iter().flat_map(|plan| &plan.blocks);
+        for block in programs {
+            let machine = around.machine(&block.program);
+            machine.map_err(|error| NotRun::Broken(error.to_string()))?;
+        }
+        let mut traces = Vec::new();
+        for plan in &plans {
+            let trace = run::run(&around, plan, make, session.as_deref_mut());
+            let trace = trace.map_err(NotRun::Broken)?;
+            let has_failed = trace.error.is_some();
+            traces.push(trace);
+            // The script that was recorded ends with its first error.
+            if has_failed {
+                break;
+            }
+        }
+        let results = around.results;
+        Ok(Performed { traces, results })
+    }
+
+    fn scenario(&self, id: &str) -> Result<Scenario, String> {
+        let path = self.home(id).join("scenario.json");
+        serde_json::from_str(&text(&path)?).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn expected(&self, id: &str, reference: &'static str) -> Result<Expected, String> {
+        let path = self.home(id).join(format!("expected.{reference}.json"));
+        let json = serde_json::from_str(&text(&path)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let path = self
+            .home(id)
+            .join(format!("expected.{reference}.safetensors"));
+        let tensors = match path.exists() {
+            true => tensors::load(&path).map_err(|error| error.to_string())?,
+            false => BTreeMap::new(),
+        };
+        let path = self.home(id).join(format!("log.{reference}.jsonl"));
+        let order = compare::read_log(&text(&path)?, reference)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Expected {
+            version: reference,
+            json,
+            tensors,
+            order,
+        })
+    }
+
+    fn home(&self, id: &str) -> PathBuf {
+        self.path.join("scenarios").join(id)
+    }
+}
+
+/// Why a scenario was not run.
+enum NotRun {
+    Outside(Rule, String),
+    Broken(String),
+}
+
+fn outside(what: String) -> NotRun {
+    let rule = Rule {
+        rule: "R91",
+        reason: "programs have no steps for a backward pass",
+    };
+    match what.contains("gradients") {
+        true => NotRun::Outside(rule, what),
+        false => NotRun::Broken(format!("{what} has no counterpart")),
+    }
+}
+
+fn machine(program: &Program, around: &Surroundings) -> interloom_engine::program::Machine<Value> {
+    around
+        .machine(program)
+        .expect("the limits were checked before the run")
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,287 @@
+//! Runs of planned programs on the models.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use interloom_backends::{ForwardError, Run, Value};
+use interloom_engine::program::{Machine, Results};
+use interloom_engine::{
+    Asked, Audit, Cached, Event, Exchange, Fault, Invoke, Mediator, Note, Outcome, Value as _,
+};
+
+use super::models::Model;
+use super::translate::{Block, NONE, Plan};
+use crate::session::Session;
+
+/// What a program can reach, to be made into a mediator.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub(super) model: Model,
+    pub(super) inputs: Rc<BTreeMap<String, Value>>,
+    /// Where it saves.
+    pub(super) results: Results<Value>,
+}
+
+/// What a run shows.
+pub(super) struct Trace {
+    /// The model's output of each step, if it came to its end.
+    pub(super) outputs: Option<Vec<Value>>,
+    /// Why the run failed.
+    pub(super) error: Option<String>,
+    pub(super) audit: Option<Audit>,
+    /// The codes of everything that failed.
+    pub(super) codes: Vec<&'static str>,
+    /// The requests that were served, in order.
+    pub(super) served: Vec<Served>,
+    /// The caches of the whole run.
+    pub(super) caches: Vec<(String, Cached<Value>)>,
+}
+
+/// A served request: which mediator, the event, and the site, or the barrier's name.
+pub(super) type Served = (u32, Event, String);
+
+/// Makes a mediator of a program.
+pub(super) type Make<'m> =
+    dyn Fn(&interloom_engine::program::Program, &Surroundings) -> Box<dyn Mediator<Value>> + 'm;
+
+impl Surroundings {
+    /// Makes the machine that steps through a program.
+    pub fn machine(
+        &self,
+        program: &interloom_engine::program::Program,
+    ) -> Result<Machine<Value>, interloom_engine::program::ProgramError> {
+        let machine = Machine::new(program, self.sites().map())?;
+        let model = self.model.clone();
+        let modules = move |path: &str, x: Value| model.call(path, x);
+        let machine = machine.modules(modules).share_results(self.results.clone());
+        let inputs = self.inputs.iter();
+        let machine = inputs.fold(machine, |machine, (name, value)| {
+            machine.given(name, value.clone())
+        });
+        Ok(machine.given(NONE, Value::Unit))
+    }
+
+    /// Returns the model's sites.
+    pub fn sites(&self) -> &interloom_backends::Sites {
+        self.model.sites()
+    }
+
+    /// Returns an input.
+    pub fn input(&self, name: &str) -> Option<&Value> {
+        self.inputs.get(name)
+    }
+
+    /// Computes a module on a value outside its place in the model.
+    ///
+    /// # Errors
+    ///
+    /// A fault if there is no such module, or it cannot take this value.
+    pub fn call(&self, path: &str, x: Value) -> Result<Value, Fault> {
+        self.model.call(path, x)
+    }
+}
+
+/// Runs a plan; in a session, if there is one, the requests that were served are in its journal only.
+pub(super) fn run(
+    around: &Surroundings,
+    plan: &Plan,
+    make: &Make<'_>,
+    session: Option<&mut Session>,
+) -> Result<Trace, String> {
+    let mut run = Run::new("scenario", around.sites());
+    let mut parts = Vec::new();
+    for (index, Block { input, program }) in plan.blocks.iter().enumerate() {
+        let mediator = Boxed(make(program, around));
+        let mut invoke = Invoke::new(format!("m{index}"), mediator).optional();
+        if let Some(input) = input {
+            let value = around.input(input);
+            let value = value.ok_or_else(|| format!("there is no input `{input}`"))?;
+            invoke = invoke.rows(rows(value)?);
+            parts.push(value.clone());
+        }
+        run.add(invoke);
+    }
+    for (name, participants) in &plan.barriers {
+        run.barrier(name, *participants);
+    }
+    if let Some(tokens) = plan.tokens {
+        run.steps(tokens);
+    }
+    let caches = plan.caches.iter();
+    let caches = caches
+        .map(|(name, spec)| (name.clone(), run.cache(spec.clone())))
+        .collect();
+    let x = Value::join(parts).map_err(|misfit| format!("the inputs do not join: {misfit}"))?;
+    let model = around.model.clone();
+    // Kept apart: a run that fails after the model has finished returns no output.
+    let outputs = Rc::new(RefCell::new(None));
+    let kept = outputs.clone();
+    let forward = move || {
+        *kept.borrow_mut() = Some(match plan.tokens {
+            Some(tokens) => model.generate(x, tokens),
+            None => vec![model.forward(x)],
+        });
+    };
+    let served = observe(&mut run, around, plan);
+    let result = match session {
+        Some(session) => session.run(run, forward).map_err(|error| match error {
+            crate::Error::Forward(error) => Ok(error),
+            other => Err(other.to_string()),
+        }),
+        None => run.execute(forward).map_err(Ok),
+    };
+    let served = served.take().served.into_iter().flatten().collect();
+    Ok(match result {
+        Ok(ran) => Trace {
+            outputs: outputs.take(),
+            error: None,
+            audit: Some(ran.audit),
+            codes: Vec::new(),
+            served,
+            caches,
+        },
+        Err(Ok(error)) => Trace {
+            outputs: outputs.take(),
+            error: Some(error.to_string()),
+            codes: codes(&error),
+            audit: match error {
+                ForwardError::Run { audit, .. } => Some(audit),
+                _ => None,
+            },
+            served,
+            caches,
+        },
+        Err(Err(reason)) => return Err(reason),
+    })
+}
+
+impl Trace {
+    /// Returns whether a loop ended because an iteration did not come.
+    pub(super) fn has_ended_loop(&self) -> bool {
+        let accounts = self.audit.iter().flat_map(|audit| &audit.mediators);
+        let mut notes = accounts.flat_map(|account| &account.notes);
+        notes.any(|note| matches!(note, Note::LoopEnded { .. }))
+    }
+}
+
+fn codes(error: &ForwardError) -> Vec<&'static str> {
+    match error {
+        ForwardError::Run { error, .. } => match &**error {
+            interloom_engine::RunError::Mediators(failures) => failures
+                .iter()
+                .map(|failure| failure.fault.code())
+                .collect(),
+            other => vec![other.code()],
+        },
+        other => vec![other.code()],
+    }
+}
+
+fn rows(value: &Value) -> Result<u32, String> {
+    use interloom_engine::program::Operand;
+
+    let shape = value.shape();
+    let rows = shape.and_then(|shape| u32::try_from(*shape.first()?).ok());
+    rows.ok_or_else(|| format!("{value} has no rows"))
+}
+
+/// Notes the requests that are served.
+fn observe(run: &mut Run, around: &Surroundings, plan: &Plan) -> Rc<RefCell<Log>> {
+    let log = Rc::new(RefCell::new(Log::new(&plan.barriers)));
+    let (kept, map) = (log.clone(), around.sites().map().clone());
+    run.observer(move |exchange: &Exchange<'_, Value>| {
+        let Outcome::Served(_) = exchange.outcome else {
+            return;
+        };
+        let (who, event) = (exchange.mediator.0, exchange.event);
+        match exchange.asked {
+            Some(Asked::Site(site)) => log.borrow_mut().note(who, event, map.site_name(site)),
+            Some(Asked::Name(name)) if event == Event::Barrier => log.borrow_mut().pass(who, name),
+            _ => {}
+        }
+    });
+    kept
+}
+
+/// The requests that were served, without those of whoever came last to a barrier: the reference does not log these.
+#[derive(Default)]
+struct Log {
+    served: Vec<Option<Served>>,
+    rounds: BTreeMap<String, Round>,
+}
+
+/// Who has passed a barrier since it last opened.
+struct Round {
+    participants: u32,
+    /// Places in the log, and who.
+    passed: Vec<(usize, u32)>,
+    /// Whose request was served last before it opened; nobody's before the model started.
+    before: Option<u32>,
+}
+
+impl Log {
+    fn new(barriers: &BTreeMap<String, u32>) -> Self {
+        let round = |(name, &participants): (&String, &u32)| {
+            let round = Round {
+                participants,
+                passed: Vec::new(),
+                before: None,
+            };
+            (name.clone(), round)
+        };
+        Self {
+            served: Vec::new(),
+            rounds: barriers.iter().map(round).collect(),
+        }
+    }
+
+    fn note(&mut self, who: u32, event: Event, what: String) {
+        self.served.push(Some((who, event, what)));
+    }
+
+    fn pass(&mut self, who: u32, barrier: &str) {
+        let (place, before) = (self.served.len(), self.last());
+        self.note(who, Event::Barrier, String::new());
+        let Some(round) = self.rounds.get_mut(barrier) else {
+            return;
+        };
+        if round.passed.is_empty() {
+            round.before = before;
+        }
+        round.passed.push((place, who));
+        if round.passed.len() < round.participants as usize {
+            return;
+        }
+        // It opened in the turn of the last to come. Before the model starts mediators run in their order, so that the
+        // last has the highest number.
+        let passed = std::mem::take(&mut round.passed);
+        let is_in = |who: &u32| passed.iter().any(|(_, other)| other == who);
+        let last = round.before.filter(is_in);
+        let last = last.or_else(|| passed.iter().map(|(_, who)| *who).max());
+        if let Some((place, _)) = passed.iter().find(|(_, who)| Some(*who) == last) {
+            self.served[*place] = None;
+        }
+    }
+
+    fn last(&self) -> Option<u32> {
+        self.served
+            .iter()
+            .rev()
+            .flatten()
+            .map(|(who, ..)| *who)
+            .next()
+    }
+}
+
+/// A mediator that was boxed already.
+struct Boxed(Box<dyn Mediator<Value>>);
+
+impl Mediator<Value> for Boxed {
+    fn resume(
+        self: Box<Self>,
+        delivery: interloom_engine::Delivery<Value>,
+    ) -> interloom_engine::Step<Value> {
+        self.0.resume(delivery)
+    }
+}
