@@ -61,12 +61,36 @@ mod lane;
 mod map;
 mod mediator;
 mod observer;
+mod planted;
 pub mod program;
 pub mod scheduler;
 mod setup;
 mod site;
 pub mod transition;
 mod value;
+
+// What the planted bugs are found with; it calls the crate by its name.
+#[cfg(test)]
+extern crate self as interloom_engine;
+#[cfg(test)]
+#[path = "../tests/support/as_program.rs"]
+mod as_program;
+#[cfg(test)]
+#[path = "../tests/support/generate.rs"]
+mod generate;
+#[cfg(test)]
+#[allow(dead_code)] // The laws use all of it.
+#[path = "../tests/support/programs.rs"]
+mod programs;
+#[cfg(test)]
+#[path = "../tests/support/reference.rs"]
+mod reference;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+#[path = "../tests/support/verdict.rs"]
+mod verdict;
 
 // The public interface.
 pub use audit::{Account, Audit, Note, Refusal};

@@ -28,6 +28,7 @@ use crate::lane::{Lane, Phase};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::{Moment, Observer};
+use crate::planted::{self, Bug};
 use crate::scheduler::{Granularity, Scheduler};
 use crate::setup::Setup;
 use crate::site::{Point, Port, Site};
@@ -116,6 +117,8 @@ struct Visit<V> {
     site: Site,
     value: V,
     skips: Vec<(MediatorId, V)>,
+    #[cfg(test)]
+    first: V,
 }
 
 impl<V: Value> Interleaver<V> {
@@ -171,6 +174,8 @@ impl<V: Value> Interleaver<V> {
         let _span = tracing::trace_span!("site", site = %self.map.site_name(site)).entered();
         let mut visit = Visit {
             site,
+            #[cfg(test)]
+            first: value.clone(),
             value,
             skips: Vec::new(),
         };
@@ -187,7 +192,10 @@ impl<V: Value> Interleaver<V> {
         self.observers
             .iter_mut()
             .for_each(|observer| observer.moment(&enter));
-        while !self.has_failed()
+        if planted::has(Bug::CacheBeforeSwap) {
+            self.collect(site, &visit.value);
+        }
+        while !self.is_over()
             && let Some(id) = self.next_up(site)
         {
             self.step(id, &mut visit);
@@ -234,6 +242,7 @@ impl<V: Value> Interleaver<V> {
             && let Some(id) = self.release_next(Some(site))
         {
             match self.granularity {
+                Granularity::Site if planted::has(Bug::DeafRelease) => {}
                 Granularity::Site => return Some(id),
                 Granularity::Exchange => self.queue_up(id, site),
             }
@@ -281,7 +290,9 @@ impl<V: Value> Interleaver<V> {
 
     /// Says what the model does after a site, and lets the caches see what it goes on with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
-        let Visit { site, value, skips } = visit;
+        let Visit {
+            site, value, skips, ..
+        } = visit;
         let output = match skips.is_empty() || self.is_halted() {
             true => None,
             false => match self.join_skips(site, skips) {
@@ -292,7 +303,8 @@ impl<V: Value> Interleaver<V> {
                 }
             },
         };
-        if !self.caches.is_empty() && !self.has_failed() {
+        let is_collected = self.caches.is_empty() || planted::has(Bug::CacheBeforeSwap);
+        if !is_collected && !self.has_failed() {
             self.collect(site, &value);
         }
         match output {
@@ -300,6 +312,12 @@ impl<V: Value> Interleaver<V> {
             Some(output) => Flow::Skip(output),
             None => Flow::Continue(value),
         }
+    }
+
+    /// Returns whether nobody is stepped any more at the site at hand.
+    fn is_over(&self) -> bool {
+        let is_hasty = planted::has(Bug::HastyStop) && self.is_halted();
+        self.has_failed() || is_hasty
     }
 
     fn has_failed(&self) -> bool {

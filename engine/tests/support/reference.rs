@@ -11,7 +11,7 @@ use interloom_engine::{Event, Point, Port, Request, Site, SiteMap, Target};
 
 use crate::programs::{Action, BARRIERS, Case, Line, Program, action};
 use crate::support::{Record, Table, to_array, to_table};
-use crate::{End, Verdict};
+use crate::verdict::{End, Verdict};
 
 type Asked = Result<Site, String>;
 
