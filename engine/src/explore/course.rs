@@ -129,7 +129,7 @@ impl Course {
             visit: self.visit,
             ready: ready.to_vec(),
             chosen,
-            footprint: Rc::new(Footprint::of(chosen)),
+            footprint: self.footprint_of(chosen),
             asleep,
             wanted: match self.reduction {
                 Reduction::Commuting => vec![chosen],
@@ -139,6 +139,20 @@ impl Course {
         });
         self.depth += 1;
         Ok(place_of(chosen, ready))
+    }
+
+    /// Returns whether it matters what is touched.
+    pub(super) fn is_watching(&self) -> bool {
+        self.reduction == Reduction::Commuting
+    }
+
+    /// Returns what a turn that begins has touched.
+    fn footprint_of(&self, chosen: MediatorId) -> Rc<Footprint> {
+        match (self.reduction, self.turns.last()) {
+            // It is not written to, and one will do.
+            (Reduction::None, Some(last)) => last.footprint.clone(),
+            _ => Rc::new(Footprint::of(chosen)),
+        }
     }
 
     /// Chooses as in the run before.
@@ -248,7 +262,11 @@ impl Course {
                 self.turns.pop();
                 continue;
             };
-            let footprint = std::mem::replace(&mut turn.footprint, Rc::new(Footprint::of(next)));
+            let fresh = match self.reduction {
+                Reduction::Commuting => Rc::new(Footprint::of(next)),
+                Reduction::None => turn.footprint.clone(),
+            };
+            let footprint = std::mem::replace(&mut turn.footprint, fresh);
             turn.asleep.push((turn.chosen, footprint));
             turn.chosen = next;
             turn.tried += 1;

@@ -234,7 +234,9 @@ impl Attempt {
             Seat::Explored(course) => {
                 course.borrow_mut().attach(setup);
                 setup.scheduler(Steered(course.clone()));
-                setup.observer(Steered(course.clone()));
+                if course.borrow().is_watching() {
+                    setup.observer(Steered(course.clone()));
+                }
             }
             Seat::Given { scheduler, .. } => {
                 if let Some(scheduler) = scheduler.take() {
