@@ -5,7 +5,7 @@ use std::cell::Cell;
 use interloom_engine::array::Array;
 use interloom_engine::explore::{Attempt, Conclusion, Explorer, RunOutcome, Verdict, make};
 use interloom_engine::scheduler::{InOrder, Pct, Recorded, Shuffle};
-use interloom_engine::{Cx, Fault, Granularity, RunError, Scheduler};
+use interloom_engine::{Cx, Fault, Granularity, RowLayout, RunError, Scheduler, SiteMap};
 
 use crate::cases::{chain, shown};
 use crate::support::{Model, Trial, table};
@@ -164,6 +164,71 @@ stopped by `stopper` at `m0.output.i0`
 failed with E016: reader E016
 failed with E016: reader E016
 "#);
+}
+
+/// Each row of the table of what does not commute, with nothing else that would make a difference.
+#[test]
+fn everything_that_does_not_commute_is_reordered() {
+    // Two puts of one name, read much later.
+    let puts = verdict(|trial| {
+        for (name, value) in [("a", 1.0), ("b", 2.0)] {
+            trial.whole(name, async move |cx| {
+                cx.output("m0").await?;
+                cx.put("x", table(1, value)).await
+            });
+        }
+        trial.whole("later", async |cx| {
+            cx.output("m1").await?;
+            cx.get("x").await
+        });
+    });
+    assert_eq!((puts.classes.len(), puts.runs), (2, 2));
+    // Two skips of the whole batch.
+    let skips = verdict(|trial| {
+        trial.whole("a", async |cx| cx.skip("m0", table(2, 0.0)).await);
+        trial.whole("b", async |cx| cx.skip("m0", table(2, 1.0)).await);
+    });
+    assert_eq!((skips.classes.len(), skips.runs), (2, 2));
+    // Two stops.
+    let stops = verdict(|trial| {
+        for name in ["a", "b"] {
+            trial.whole(name, async |cx| {
+                cx.output("m0").await?;
+                cx.stop().await?;
+                Ok(())
+            });
+        }
+    });
+    assert_eq!((stops.classes.len(), stops.runs), (2, 2));
+    // An end, after which two that wait are too few for a circle, and an arrival.
+    let circle = verdict(|trial| {
+        trial.barrier("three", 3);
+        trial.barrier("others", 3);
+        trial.whole("ends", async |cx| cx.output("m0").await);
+        trial.whole("arrives", async |cx| {
+            cx.output("m0").await?;
+            cx.barrier("three").await
+        });
+        trial.whole("waits", async |cx| cx.barrier("others").await);
+    });
+    insta::assert_snapshot!(ends(&circle).join("\n"), @r#"
+failed with E025: arrives at three, waits at others
+failed with E026: arrives at three, waits at others
+"#);
+}
+
+/// What is not batched is replaced whole, so that owners of different rows do not commute there.
+#[test]
+fn owners_of_different_rows_do_not_commute_where_nothing_is_batched() {
+    let mut model = chain(1);
+    let mut map: SiteMap = (*model.map).clone();
+    map.declare_rows(model.point("m0.output"), RowLayout::Shared);
+    model.map = std::sync::Arc::new(map);
+    let verdict = explored(&Explorer::new(), &model, |trial| {
+        trial.rows("a", 1, async |cx| change(cx, "m0", |x| x + 1.0).await);
+        trial.rows("b", 1, async |cx| change(cx, "m0", |x| x * 2.0).await);
+    });
+    assert_eq!(verdict.unwrap().classes.len(), 2);
 }
 
 #[test]
