@@ -10,9 +10,10 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
-    Port, RunEnd, Saved, Scheduler, Setup, Site,
+    Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::bind::{Place, Sites};
@@ -55,6 +56,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that sees the whole batch, and returns the place where its result will be.
+    #[track_caller]
     pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> Saved<T>
     where
         T: 'static,
@@ -67,6 +69,7 @@ impl Run {
     }
 
     /// Adds an async closure as a mediator that owns the next `rows` rows of the batch.
+    #[track_caller]
     pub fn invoke<T, F, Fut>(&mut self, name: impl Into<String>, rows: u32, program: F) -> Saved<T>
     where
         T: 'static,
@@ -117,6 +120,20 @@ impl Run {
         self.setup.observer(observer);
     }
 
+    /// Replaces the mediators, those of the model's edits among them, by others.
+    pub fn recast(&mut self, invokes: Vec<Invoke<Value>>) {
+        self.setup.recast(invokes);
+    }
+
+    /// Prepares to answer the mediators from a record, without the model.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError::Run`] if the run could not start.
+    pub fn rehearse(self) -> Result<Rehearsal<Value>, ForwardError> {
+        Ok(self.setup.rehearse()?)
+    }
+
     /// Returns the run's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -162,6 +179,28 @@ impl Run {
             true => conclude(active, None),
             false => drive(active, model),
         }
+    }
+}
+
+impl Sites {
+    /// Returns the shapes of the tensors that pass the sites in a pass of `batch` rows, with which programs are checked.
+    ///
+    /// The model runs once, with its edits and no other mediator; every activation is held until it has finished.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::execute`].
+    pub fn shapes<Y>(&self, batch: u32, model: impl FnOnce() -> Y) -> Result<Shapes, ForwardError> {
+        let mut run = Run::new("shapes", self);
+        let cached = run.cache(CacheSpec::all().both());
+        run.execute(model)?;
+        let mut shapes = Shapes::new(batch);
+        for site in cached.sites() {
+            if let Some(shape) = cached.at(site).and_then(|value| Operand::shape(&value)) {
+                shapes.add(site, shape);
+            }
+        }
+        Ok(shapes)
     }
 }
 

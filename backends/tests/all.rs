@@ -2,6 +2,8 @@
 //!
 //! One binary, because linking burn is slow.
 
+#[path = "all/calls.rs"]
+mod calls;
 #[path = "all/edits.rs"]
 mod edits;
 #[path = "all/failures.rs"]

@@ -42,6 +42,7 @@ fn write_all() -> Vec<u8> {
         name: "bench".to_owned(),
         mediators: Vec::new(),
         scheduler: "in-order".to_owned(),
+        declared: None,
     };
     writer.start_run(&start).unwrap();
     let path = writer.path("layers.3.output").unwrap();

@@ -17,24 +17,24 @@ pub enum RunError {
     /// Some invokes skip a module and others do not.
     #[error(
         "`{site}` is skipped by {} but not by {}; invokes that share a batch skip a module together or not at all",
-        names(.skipping),
+        askers(.skipping),
         names(.others)
     )]
     PartialSkip {
         /// The module's input.
         site: String,
         /// Who skips.
-        skipping: Vec<String>,
+        skipping: Vec<Asker>,
         /// Who does not.
         others: Vec<String>,
     },
     /// The replacements of several invokes cannot be joined to one output.
-    #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}", names(.skipping))]
+    #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}; let them differ in rows only", askers(.skipping))]
     SkipMisfit {
         /// The module's input.
         site: String,
         /// Who skips.
-        skipping: Vec<String>,
+        skipping: Vec<Asker>,
         /// Both shapes.
         misfit: Misfit,
     },
@@ -74,6 +74,17 @@ pub enum RunError {
     Schedule(#[from] ScheduleError),
 }
 
+/// A mediator with a request that the run fails for, though not the mediator alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asker {
+    /// The mediator's name.
+    pub mediator: String,
+    /// The site at which it made the request; `None` before the model started and after it had finished.
+    pub at: Option<String>,
+    /// Where in the user's source the request stands.
+    pub origin: Origin,
+}
+
 /// A barrier that has not opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meeting {
@@ -82,7 +93,7 @@ pub struct Meeting {
     /// How many it is for.
     pub participants: u32,
     /// Who waits there, in definition order.
-    pub waiting: Vec<String>,
+    pub waiting: Vec<Asker>,
     /// The run's other mediators, who could have come.
     pub missing: Vec<String>,
 }
@@ -220,10 +231,8 @@ fn failure(failure: &Failure) -> String {
         Some(at) => format!(" at `{at}`"),
         None => String::new(),
     };
-    match origin {
-        Origin::Unknown => format!("mediator `{mediator}` failed{at}: {fault}"),
-        origin => format!("mediator `{mediator}` failed{at} ({origin}): {fault}"),
-    }
+    let line = line_of(origin);
+    format!("mediator `{mediator}` failed{at}{line}: {fault}")
 }
 
 fn unmet(meetings: &[Meeting]) -> String {
@@ -238,7 +247,7 @@ fn unmet_barrier(meeting: &Meeting) -> String {
         waiting,
         missing,
     } = meeting;
-    let came = format!("{} came: {}", waiting.len(), names(waiting));
+    let came = format!("{} came: {}", waiting.len(), arrivals(waiting));
     let needed = (*participants as usize).saturating_sub(waiting.len());
     let others = match missing.len() {
         others if others < needed => {
@@ -248,7 +257,8 @@ fn unmet_barrier(meeting: &Meeting) -> String {
         _ => format!("missing: {needed} of {}", names(missing)),
     };
     format!(
-        "the model finished with barrier `{barrier}` closed: it is for {participants}, {came}; {others}"
+        "the model finished with barrier `{barrier}` closed: it is for {participants}, {came}; {others}; let as many \
+         arrive as it is for, or declare it for fewer"
     )
 }
 
@@ -261,8 +271,8 @@ fn circle(meetings: &[Meeting]) -> String {
             ..
         } = meeting;
         format!(
-            "{} at `{barrier}`, which is for {participants}",
-            names(waiting)
+            "at `{barrier}`, which is for {participants}, {}",
+            arrivals(waiting)
         )
     };
     let places: Vec<String> = meetings.iter().map(place).collect();
@@ -270,6 +280,33 @@ fn circle(meetings: &[Meeting]) -> String {
         "mediators wait for one another in a circle: {}; arrive at barriers in one order",
         places.join("; ")
     )
+}
+
+/// Names those who asked for something at a site that the message names, with their lines.
+fn askers(askers: &[Asker]) -> String {
+    let asker = |asker: &Asker| format!("`{}`{}", asker.mediator, line_of(&asker.origin));
+    let askers: Vec<String> = askers.iter().map(asker).collect();
+    askers.join(", ")
+}
+
+/// Names those who came to a barrier, with the sites and lines from which they did.
+fn arrivals(askers: &[Asker]) -> String {
+    let arrival = |asker: &Asker| {
+        let from = match &asker.at {
+            Some(at) => format!(" from `{at}`"),
+            None => String::new(),
+        };
+        format!("`{}`{from}{}", asker.mediator, line_of(&asker.origin))
+    };
+    let arrivals: Vec<String> = askers.iter().map(arrival).collect();
+    arrivals.join(", ")
+}
+
+fn line_of(origin: &Origin) -> String {
+    match origin {
+        Origin::Unknown => String::new(),
+        origin => format!(" ({origin})"),
+    }
 }
 
 fn names(names: &[String]) -> String {

@@ -21,6 +21,35 @@ impl Fault {
         FaultKind::Raised(reason.to_string()).into()
     }
 
+    /// Makes the fault that a record has, so that a mediator can be told of it again.
+    ///
+    /// Its particulars are gone but for its code and its message.
+    pub fn recorded(code: &str, message: impl Into<String>) -> Self {
+        let known = crate::error::codes().find(|known| known.code == code);
+        FaultKind::Recorded {
+            code: known.map_or("E018", |known| known.code),
+            message: message.into(),
+        }
+        .into()
+    }
+
+    /// Returns whether the run declares no further step for a loop without an upper bound.
+    pub(crate) fn is_beyond_steps(&self) -> bool {
+        self.code() == "E014"
+    }
+
+    /// Returns what was asked for if the model finished without passing it.
+    pub(crate) fn not_provided(&self) -> Option<&str> {
+        match self.kind() {
+            FaultKind::NotProvided { asked, .. } => Some(asked),
+            FaultKind::Recorded {
+                code: "E003",
+                message,
+            } => Some(message),
+            _ => None,
+        }
+    }
+
     /// Returns what happened.
     pub fn kind(&self) -> &FaultKind {
         &self.0
@@ -110,7 +139,8 @@ pub enum FaultKind {
     },
     /// A reshaping swap by a mediator that shares the batch.
     #[error(
-        "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch"
+        "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch; keep \
+         the shape, or run the intervention alone"
     )]
     NotOwner {
         /// The site.
@@ -126,7 +156,7 @@ pub enum FaultKind {
     /// An async mediator awaited something that is not Interloom's.
     #[error(
         "the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, \
-         for nothing else could be replayed"
+         for nothing else could be replayed; do the waiting before the run, and hand in the result"
     )]
     ForeignAwait,
     /// A mediator made a second request before the first was answered.
@@ -150,6 +180,14 @@ pub enum FaultKind {
     Restless {
         /// The limit.
         limit: u32,
+    },
+    /// A fault of an earlier run, of which a record has no more than this.
+    #[error("{message}")]
+    Recorded {
+        /// Its code.
+        code: &'static str,
+        /// Its message.
+        message: String,
     },
     /// The mediator's own error.
     #[error("{0}")]
@@ -216,6 +254,7 @@ impl FaultKind {
             Self::UnknownBarrier { .. } => "E015",
             Self::NotShared { .. } => "E016",
             Self::LateCache { .. } => "E017",
+            Self::Recorded { code, .. } => code,
             Self::Program(_) => "E103",
         }
     }
@@ -350,6 +389,13 @@ pub(crate) const CODES: &[Code] = &[
         explanation: "A cache collects from its declaration on, and the model had already passed the modules that the message \
              names. Declare it before the mediator's first request, or on the run itself.",
     },
+    Code {
+        code: "E018",
+        title: "a fault that this version does not know",
+        at_fault: AtFault::Mediator,
+        explanation: "A journal was replayed whose mediators were refused something for a reason that a later version of \
+             Interloom has, and this one has not. The message is that of the recording. Replay it with that version.",
+    },
 ];
 
 fn nearest_sites(names: &[String]) -> String {
@@ -384,7 +430,10 @@ fn and_more(names: &[String]) -> String {
 fn passed_sites(names: &[String]) -> String {
     match names {
         [] => "check that the module is called in this run".to_owned(),
-        names => format!("passed in this run: {}", quoted(names)),
+        names => format!(
+            "passed in this run: {}; ask for a site that the model passes, or catch the refusal",
+            quoted(names)
+        ),
     }
 }
 

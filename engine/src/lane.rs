@@ -57,6 +57,8 @@ pub(crate) struct Waiting<V> {
 /// A mediator that waits for others.
 pub(crate) struct AtBarrier<V> {
     pub(crate) name: Arc<str>,
+    /// Where it arrived.
+    pub(crate) at: Option<Site>,
     pub(crate) origin: Origin,
     pub(crate) rest: Box<dyn Mediator<V>>,
 }

@@ -63,6 +63,7 @@ mod mediator;
 mod observer;
 mod planted;
 pub mod program;
+mod rehearsal;
 pub mod scheduler;
 mod setup;
 mod site;
@@ -79,17 +80,25 @@ mod as_program;
 #[path = "../tests/support/generate.rs"]
 mod generate;
 #[cfg(test)]
+#[path = "../tests/support/mind.rs"]
+mod mind;
+#[cfg(test)]
 #[allow(dead_code)] // The laws use all of it.
 #[path = "../tests/support/programs.rs"]
 mod programs;
 #[cfg(test)]
+#[allow(dead_code)]
 #[path = "../tests/support/reference.rs"]
 mod reference;
+#[cfg(test)]
+#[path = "../tests/support/steps.rs"]
+mod steps;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[cfg(test)]
-#[path = "../tests/support/verdict.rs"]
+#[allow(dead_code)]
+#[path = "../tests/laws/verdict.rs"]
 mod verdict;
 
 // The public interface.
@@ -98,7 +107,7 @@ pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
 pub use digest::{Digest, Digester};
-pub use error::{Failure, Meeting, RunError, codes};
+pub use error::{Asker, Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
 pub use fault::{Fault, FaultKind};
@@ -107,6 +116,7 @@ pub use iterations::{Iterations, Round};
 pub use map::SiteMap;
 pub use mediator::{Group, Invoke, Mediator, MediatorId};
 pub use observer::{Asked, Exchange, Moment, Observer, Outcome};
+pub use rehearsal::{Answer, Rehearsal, Said};
 pub use scheduler::{Granularity, InOrder, Schedule, ScheduleError, Scheduler};
 pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};

@@ -9,6 +9,7 @@ use crate::interleaver::Interleaver;
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
+use crate::rehearsal::Rehearsal;
 use crate::scheduler::{self, Granularity, InOrder, Programme, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
@@ -131,13 +132,7 @@ impl<V: Value> Setup<V> {
     /// then.
     pub fn start(mut self) -> Result<Interleaver<V>, RunError> {
         let groups = self.groups()?;
-        let names = self.invokes.iter().map(|invoke| &*invoke.name);
-        if let Some(twin) = twin(names) {
-            return Err(RunError::DuplicateName(twin.to_owned()));
-        }
-        if let Some(twin) = twin(self.barriers.iter().map(|(name, _)| &**name)) {
-            return Err(RunError::DuplicateBarrier(twin.to_owned()));
-        }
+        self.check()?;
         self.begin_schedule()?;
         self.barriers.sort();
         let caches = self.resolve_caches()?;
@@ -156,6 +151,33 @@ impl<V: Value> Setup<V> {
         scheduler.begin(&Programme::new(&digest))?;
         self.scheduler = scheduler;
         Ok(())
+    }
+
+    /// Prepares to answer the mediators from a record instead of a model; caches stay empty.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn rehearse(self) -> Result<Rehearsal<V>, RunError> {
+        self.check()?;
+        Ok(Rehearsal::new(self.map, self.invokes, self.steps))
+    }
+
+    /// Replaces the mediators by others.
+    pub fn recast(&mut self, invokes: Vec<Invoke<V>>) {
+        self.invokes = invokes;
+    }
+
+    /// Refuses names that stand for two things.
+    fn check(&self) -> Result<(), RunError> {
+        let names = self.invokes.iter().map(|invoke| &*invoke.name);
+        if let Some(twin) = twin(names) {
+            return Err(RunError::DuplicateName(twin.to_owned()));
+        }
+        match twin(self.barriers.iter().map(|(name, _)| &**name)) {
+            Some(twin) => Err(RunError::DuplicateBarrier(twin.to_owned())),
+            None => Ok(()),
+        }
     }
 
     fn resolve_caches(&mut self) -> Result<Vec<ResolvedCache<V>>, RunError> {

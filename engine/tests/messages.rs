@@ -84,7 +84,7 @@ fn e002_out_of_order_after_the_end() {
 #[test]
 fn e003_not_provided_in_a_later_iteration() {
     let error = alone(async |cx| cx.value("head.output.i2").await);
-    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the model finished without passing `head.output.i2`; passed in this run: `head.output.i1`");
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the model finished without passing `head.output.i2`; passed in this run: `head.output.i1`; ask for a site that the model passes, or catch the refusal");
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn e003_not_provided_after_a_stop_and_in_a_skipped_module() {
         trial.whole("later", async |cx| cx.output("head").await);
     });
     insta::assert_snapshot!(text(&error), @r#"
-    mediator `inner` failed (messages.rs:N): the run ended without passing `layers.0.fc.output.i0`, for mediator `stopper` stopped it at `layers.1.output.i0`; passed in this run: `layers.1.fc.output.i0`, `layers.0.output.i0`, `layers.1.fc.input.i0`
-    mediator `later` failed (messages.rs:N): the run ended without passing `head.output.i0`, for mediator `stopper` stopped it at `layers.1.output.i0`; passed in this run: `embed.output.i0`, `embed.input.i0`, `layers.0.output.i0`
+    mediator `inner` failed (messages.rs:N): the run ended without passing `layers.0.fc.output.i0`, for mediator `stopper` stopped it at `layers.1.output.i0`; passed in this run: `layers.1.fc.output.i0`, `layers.0.output.i0`, `layers.1.fc.input.i0`; ask for a site that the model passes, or catch the refusal
+    mediator `later` failed (messages.rs:N): the run ended without passing `head.output.i0`, for mediator `stopper` stopped it at `layers.1.output.i0`; passed in this run: `embed.output.i0`, `embed.input.i0`, `layers.0.output.i0`; ask for a site that the model passes, or catch the refusal
     "#);
 }
 
@@ -150,7 +150,7 @@ fn e006_not_owner() {
         });
         trial.rows("other", 1, async |_| Ok(()));
     });
-    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.output.i0` (messages.rs:N): the swap at `embed.output.i0` may not change the shape: this mediator owns 1 of 2 rows of the batch");
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.output.i0` (messages.rs:N): the swap at `embed.output.i0` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn e008_foreign_await() {
         pending::<()>().await;
         Ok(())
     });
-    insta::assert_snapshot!(text(&error), @"mediator `patch` failed: the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, for nothing else could be replayed");
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, for nothing else could be replayed; do the waiting before the run, and hand in the result");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn e020_partial_skip() {
         trial.rows("a", 1, async |cx| cx.skip("embed", table(1, 0.0)).await);
         trial.rows("b", 1, async |cx| cx.output("embed").await);
     });
-    insta::assert_snapshot!(text(&error), @"`embed.input.i0` is skipped by `a` but not by `b`; invokes that share a batch skip a module together or not at all");
+    insta::assert_snapshot!(text(&error), @"`embed.input.i0` is skipped by `a` (messages.rs:N) but not by `b`; invokes that share a batch skip a module together or not at all");
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn e021_skip_misfit() {
             cx.skip("embed", Array::new(&[1, 3], &[0.0; 3])).await
         });
     });
-    insta::assert_snapshot!(text(&error), @"the replacements of `a`, `b` for the skipped `embed.input.i0` cannot be joined: expected f64[1, 2], found f64[1, 3]");
+    insta::assert_snapshot!(text(&error), @"the replacements of `a` (messages.rs:N), `b` (messages.rs:N) for the skipped `embed.input.i0` cannot be joined: expected f64[1, 2], found f64[1, 3]; let them differ in rows only");
 }
 
 #[test]
@@ -385,8 +385,8 @@ fn e025_barrier_unmet() {
         trial.whole("d", async |cx| cx.barrier("end").await);
     });
     insta::assert_snapshot!(text(&error), @r"
-    the model finished with barrier `end` closed: it is for 5, 1 came: `d`; the run has only 4 mediators
-    the model finished with barrier `half way` closed: it is for 3, 2 came: `a`, `b`; missing: 1 of `c`, `d`
+    the model finished with barrier `end` closed: it is for 5, 1 came: `d` (messages.rs:N); the run has only 4 mediators; let as many arrive as it is for, or declare it for fewer
+    the model finished with barrier `half way` closed: it is for 3, 2 came: `a` from `embed.output.i0` (messages.rs:N), `b` from `embed.output.i0` (messages.rs:N); missing: 1 of `c`, `d`; let as many arrive as it is for, or declare it for fewer
     ");
 }
 
@@ -398,7 +398,7 @@ fn e025_barrier_unmet_by_all_that_there_are() {
             trial.whole(name, async |cx| cx.barrier("b").await);
         }
     });
-    insta::assert_snapshot!(text(&error), @"the model finished with barrier `b` closed: it is for 3, 2 came: `a`, `b`; the run has only 2 mediators");
+    insta::assert_snapshot!(text(&error), @"the model finished with barrier `b` closed: it is for 3, 2 came: `a` (messages.rs:N), `b` (messages.rs:N); the run has only 2 mediators; let as many arrive as it is for, or declare it for fewer");
 }
 
 #[test]
@@ -406,10 +406,13 @@ fn e026_circle() {
     let error = fail(|trial| {
         trial.barrier("x", 2);
         trial.barrier("y", 2);
-        trial.whole("a", async |cx| cx.barrier("x").await);
+        trial.whole("a", async |cx| {
+            cx.output("embed").await?;
+            cx.barrier("x").await
+        });
         trial.whole("b", async |cx| cx.barrier("y").await);
     });
-    insta::assert_snapshot!(text(&error), @"mediators wait for one another in a circle: `a` at `x`, which is for 2; `b` at `y`, which is for 2; arrive at barriers in one order");
+    insta::assert_snapshot!(text(&error), @"mediators wait for one another in a circle: at `x`, which is for 2, `a` from `embed.output.i0` (messages.rs:N); at `y`, which is for 2, `b` (messages.rs:N); arrive at barriers in one order");
 }
 
 #[test]
@@ -574,8 +577,18 @@ fn every_code() -> Vec<&'static str> {
         },
         ProgramError::UnknownGiven {
             at: at(),
-            name,
+            name: name.clone(),
             nearest,
+        },
+        ProgramError::Impossible {
+            at: at(),
+            fault: ProgramFault::Unset(name.clone()),
+        },
+        ProgramError::Shape {
+            at: at(),
+            site: name,
+            expected: vec![1],
+            found: vec![2],
         },
     ];
     let schedules = [
@@ -620,6 +633,7 @@ fn every_code() -> Vec<&'static str> {
     codes.extend(programs.iter().map(ProgramError::code));
     codes.extend(schedules.iter().map(ScheduleError::code));
     codes.push(FaultKind::Program(ProgramFault::Unset(String::new())).code());
+    codes.push(Fault::recorded("of a later version", "").code());
     codes.sort_unstable();
     codes
 }

@@ -1,9 +1,13 @@
 //! Targets for journals: the file, its frames, and their payloads.
 
+use std::io::Cursor;
+
 use interloom::journal::frame::{
     FRAME_HEADER_BYTES, FrameHeader, Kind, PREAMBLE_BYTES, Preamble, padding,
 };
-use interloom::journal::{Journal, JournalReader, Record, fuzzing};
+use interloom::journal::{
+    Exchange, Followed, Journal, JournalError, JournalReader, Record, fuzzing,
+};
 
 const NAME: &str = "fuzz.ilj";
 
@@ -39,6 +43,8 @@ fn read(bytes: &[u8]) -> bool {
         }
     };
     assert_eq!(failure, error);
+    follow(bytes, &exchanges, error.as_ref());
+    resume(bytes, &exchanges, error.as_ref());
     assert!(exchanges.iter().eq(journal.exchanges()));
     assert!(end <= bytes.len() as u64, "{end} of {} bytes", bytes.len());
     assert!(
@@ -51,9 +57,44 @@ fn read(bytes: &[u8]) -> bool {
     failure.is_none()
 }
 
+/// A reader of a growing file finds the same, and waits where the other says that the end is torn.
+fn follow(bytes: &[u8], exchanges: &[Exchange], error: Option<&JournalError>) {
+    let mut reader = JournalReader::new(Cursor::new(bytes), NAME).unwrap();
+    let mut expected = exchanges.iter();
+    loop {
+        match reader.follow() {
+            Ok(Followed::Record(_, Record::Exchange(exchange))) => {
+                assert_eq!(Some(&exchange), expected.next());
+            }
+            Ok(Followed::Record(..)) => {}
+            Ok(Followed::Waiting) => break assert!(error.is_none_or(is_torn)),
+            Ok(Followed::Finished) => break assert_eq!(error, None),
+            Err(found) => break assert_eq!(error, Some(&found)),
+        }
+    }
+    assert_eq!(expected.next(), None);
+}
+
+/// A journal that is good but for its tail can be gone on with, and is then whole.
+fn resume(bytes: &[u8], exchanges: &[Exchange], error: Option<&JournalError>) {
+    match fuzzing::resume_and_finish(bytes) {
+        Ok(whole) => {
+            let (journal, error) =
+                Journal::read_prefix(JournalReader::new(&whole[..], NAME).unwrap());
+            assert_eq!(error, None);
+            assert!(journal.footer.is_some() && journal.exchanges().eq(exchanges));
+        }
+        Err(found) => assert!(error == Some(&found) && !is_torn(&found), "{found}"),
+    }
+}
+
+fn is_torn(error: &JournalError) -> bool {
+    matches!(error, JournalError::Torn { .. })
+}
+
 /// Takes bytes for a preamble and frames, and gives them the checksums, the numbers and the padding that belong to them.
 pub fn repaired(bytes: &[u8]) -> Vec<u8> {
-    let Some((_, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
+    let Some((start, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
         return bytes.to_vec();
     };
     let mut frames: Vec<(u8, &[u8])> = Vec::new();
@@ -63,7 +104,10 @@ pub fn repaired(bytes: &[u8]) -> Vec<u8> {
         frames.push((header[0], payload));
         rest = &after[padding(payload.len() as u64).min(after.len())..];
     }
-    let preamble = Preamble::for_head(frames.first().map_or(&[], |(_, payload)| payload));
+    let preamble = Preamble {
+        minor: u16::from_le_bytes([start[10], start[11]]),
+        ..Preamble::for_head(frames.first().map_or(&[], |(_, payload)| payload))
+    };
     let mut repaired = preamble.encode().to_vec();
     for (sequence, (kind, payload)) in frames.into_iter().enumerate() {
         let header = FrameHeader {

@@ -4,7 +4,7 @@
 //! compares it with the recorded one. What is compared is everything in an exchange but its
 //! [`origin`](crate::journal::Exchange::origin), so that a mediator's source may move: mediator,
 //! sites by their text, event, result, fault and value; at the ends of a run also its name, its
-//! mediators and its outcome. The schedulers' names may differ: the order that they make may not.
+//! mediators, its barriers and steps (where both sides have them) and its outcome. The schedulers' names may differ: the order that they make may not.
 //!
 //! The first difference is a [`Divergence`], which keeps the exchanges before it and both sides.
 //! Its class says what kind of cause to look for:
@@ -19,8 +19,10 @@
 mod compare;
 mod environment;
 mod fields;
+mod journals;
 mod json;
 mod report;
+mod sides;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::journal::{DType, Digest, Event, ExchangeResult, FaultLine, Origin, Va
 
 pub use compare::{CONTEXT_DEFAULT, Comparer, Comparison};
 pub use environment::{EnvironmentDifference, EnvironmentReport};
+pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals};
 pub use tensor::{TensorDifference, TensorMismatch};
 
 /// The first difference between a recorded and a live run.
@@ -67,6 +70,8 @@ pub struct Divergence {
     pub tensor: Option<TensorDifference>,
     /// How the environments differ.
     pub environment: Vec<EnvironmentDifference>,
+    /// What the two sides are called, where they are two journals and not a recording and a run.
+    pub journals: Option<[String; 2]>,
 }
 
 impl Divergence {

@@ -3,8 +3,10 @@
 use interloom_backends::files::FileError;
 use interloom_backends::models::llama::LanguageModelError;
 use interloom_backends::{ForwardError, ModelError};
+use interloom_engine::program::ProgramError;
 use interloom_engine::{AtFault, Code};
 
+use crate::experiment::ExperimentError;
 use crate::journal::JournalError;
 
 /// Anything that can go wrong with an experiment.
@@ -26,6 +28,12 @@ pub enum Error {
     /// Scenarios cannot be read.
     #[error(transparent)]
     Conform(#[from] crate::conform::ConformError),
+    /// An experiment file cannot be used.
+    #[error(transparent)]
+    Experiment(Box<ExperimentError>),
+    /// A program does not fit its model.
+    #[error(transparent)]
+    Program(Box<ProgramError>),
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -70,6 +78,27 @@ pub enum Error {
         /// The logit difference of both.
         difference: f64,
     },
+    /// A journal that is to be replayed has not kept a tensor.
+    #[error(
+        "{journal} has only the digest of a tensor of exchange {exchange}, so that it cannot be given again; record with the \
+         policy `full`, or replay with model and mediators live (`verify`)"
+    )]
+    NotKept {
+        /// The journal.
+        journal: String,
+        /// The exchange.
+        exchange: u64,
+    },
+    /// A run that is served from a journal failed when it was recorded.
+    #[error("run `{run}` failed when it was recorded, and so it does now: {message} ({code})")]
+    RecordedFailure {
+        /// The run.
+        run: String,
+        /// The code of its error.
+        code: String,
+        /// The error.
+        message: String,
+    },
     /// A file cannot be written.
     #[error("cannot write {path}: {reason}; choose another place")]
     Output {
@@ -89,11 +118,15 @@ impl Error {
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Conform(error) => error.code(),
+            Self::Experiment(error) => error.code(),
+            Self::Program(error) => error.code(),
             Self::UnknownExperiment { .. } => "E090",
             Self::Argument { .. } => "E091",
             Self::UnequalPrompts { .. } => "E092",
             Self::NothingToRestore { .. } => "E093",
             Self::Output { .. } => "E094",
+            Self::NotKept { .. } => "E095",
+            Self::RecordedFailure { .. } => "E096",
         }
     }
 }
@@ -101,6 +134,18 @@ impl Error {
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(Box::new(error))
+    }
+}
+
+impl From<ExperimentError> for Error {
+    fn from(error: ExperimentError) -> Self {
+        Self::Experiment(Box::new(error))
+    }
+}
+
+impl From<ProgramError> for Error {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(Box::new(error))
     }
 }
 
@@ -122,6 +167,7 @@ pub fn codes() -> Vec<&'static Code> {
     codes.extend(crate::journal::CODES);
     codes.extend(crate::conform::CODES);
     codes.extend(CODES);
+    codes.extend(crate::experiment::CODES);
     codes.sort_by_key(|code| code.code);
     codes
 }
@@ -178,5 +224,20 @@ const CODES: &[Code] = &[
         "a file cannot be written",
         AtFault::Environment,
         "A result could not be written where it was asked for. The folder does not exist, is not writable, or the disk is full.",
+    ),
+    Code::new(
+        "E095",
+        "a journal has not kept what is to be replayed",
+        AtFault::Journal,
+        "To serve values from a journal, or to drive a model with what its mediators swapped in, the journal needs the bytes of \
+         these tensors; with the policy `digest` it has their digests only. Record again with the policy `full` (`--full`), or \
+         replay with `--mode verify`, which needs digests only.",
+    ),
+    Code::new(
+        "E096",
+        "a recorded run failed",
+        AtFault::Mediator,
+        "The run that is served from the journal failed when it was recorded. Its mediators have made the same requests again, \
+         as far as they came; `interloom show` has the exchanges.",
     ),
 ];

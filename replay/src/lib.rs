@@ -7,6 +7,7 @@
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
+//! - [`experiment`] reads experiment files, which people write by hand.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod conform;
 pub mod divergence;
 pub mod environment;
 mod error;
+pub mod experiment;
 pub mod experiments;
 pub mod journal;
 pub mod prelude;
@@ -22,4 +24,4 @@ mod session;
 
 // The public interface.
 pub use error::{Error, codes};
-pub use session::{Conclusion, Mode, Session};
+pub use session::{Conclusion, Mode, Proof, Session};

@@ -15,9 +15,10 @@ use burn::tensor::Device;
 use interloom::conform::{Folder, REFERENCES, Rule, Surroundings, Verdict};
 use interloom::environment;
 use interloom::journal::{Experiment, Policy};
-use interloom::{Mode, Session};
+use interloom::{Conclusion, Mode, Proof, Session};
 use interloom_backends::Value as BurnValue;
-use interloom_engine::program::Datum;
+use interloom_engine::Mediator;
+use interloom_engine::program::{Datum, Program};
 use interloom_tests::interpret;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
             let name = format!("{reference}::{id}");
             trials.push(Trial::test(name, move || is_as_listed(&id, reference)));
         }
+        let scenario = id.clone();
+        trials.push(Trial::test(format!("modes::{id}"), move || {
+            is_replayed_in_every_mode(&scenario)
+        }));
         let id = id.clone();
         trials.push(Trial::test(format!("async::{id}"), move || {
             is_equal_as_async(&id)
@@ -102,13 +107,7 @@ fn is_equal_as_async(id: &str) -> Result<(), Failed> {
     let folder = open();
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
-    let head = || environment::head(Experiment::default(), "cpu", Policy::Digest);
-
-    let mut session = Session::open(Mode::Record(journal.clone()), head())?;
-    let machine =
-        |program: &_, around: &Surroundings| -> Box<dyn interloom_engine::Mediator<BurnValue>> {
-            Box::new(around.machine(program).expect("within the limits"))
-        };
+    let mut session = Session::open(Mode::Record(journal.clone()), head(Policy::Digest))?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
         let listed = &table("reasons.json")["v081"][id];
         assert!(
@@ -120,7 +119,7 @@ fn is_equal_as_async(id: &str) -> Result<(), Failed> {
     session.finish()?;
 
     let saved = interpret::Saved::default();
-    let mut session = Session::open(Mode::Verify(journal), head())?;
+    let mut session = Session::open(Mode::Verify(journal), head(Policy::Digest))?;
     let walked = |program: &_, around: &_| interpret::mediator(program, around, &saved);
     folder.run(id, walked, &mut session)?;
     let conclusion = session.finish()?;
@@ -132,6 +131,49 @@ fn is_equal_as_async(id: &str) -> Result<(), Failed> {
         true => Ok(()),
         false => Err(format!("saved {other:?}, the program {own:?}").into()),
     }
+}
+
+fn head(policy: Policy) -> interloom::journal::Head {
+    environment::head(Experiment::default(), "cpu", policy)
+}
+
+fn machine(program: &Program, around: &Surroundings) -> Box<dyn Mediator<BurnValue>> {
+    Box::new(around.machine(program).expect("within the limits"))
+}
+
+/// The journal of a scenario serves its mediators without the model, and drives the model without its mediators.
+fn is_replayed_in_every_mode(id: &str) -> Result<(), Failed> {
+    let folder = open();
+    let place = tempfile::tempdir()?;
+    let journal = place.path().join("scenario.ilj");
+    let mut session = Session::open(Mode::Record(journal.clone()), head(Policy::Full))?;
+    let Some(results) = folder.run(id, machine, &mut session)? else {
+        return Ok(());
+    };
+    session.finish()?;
+    let modes = [
+        (Mode::Verify(journal.clone()), Proof::Reexecution),
+        (Mode::Serve(journal.clone()), Proof::Mediators),
+        (Mode::Drive(journal), Proof::Model),
+    ];
+    for (mode, proves) in modes {
+        let mut session = Session::open(mode, head(Policy::Full))?;
+        let own = folder
+            .run(id, machine, &mut session)?
+            .expect("it ran before");
+        let conclusion = session.finish()?;
+        let Conclusion::Verified { proof, .. } = &conclusion else {
+            return Err("nothing was compared".into());
+        };
+        if !conclusion.is_identical() || *proof != proves {
+            return Err(format!("{conclusion:#?}").into());
+        }
+        // Nobody saves anything where the mediators are not live.
+        if proves != Proof::Model && bits(&own.saved()) != bits(&results.saved()) {
+            return Err(format!("{proof}: saved {:?}", own.saved()).into());
+        }
+    }
+    Ok(())
 }
 
 fn bits(

@@ -1,10 +1,11 @@
 //! What programs compute of burn values, beside the same of the engine's arrays of `f64`.
 
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Bool, Int, Tensor};
-use interloom_backends::{Erase, Value};
+use interloom_backends::{Bound, Erase, Hooked, Value};
 use interloom_engine::Misfit;
 use interloom_engine::array::Array;
-use interloom_engine::program::{Arithmetic, Item, Operand};
+use interloom_engine::program::{Arithmetic, Item, Known, Operand, Program, read};
 use proptest::prelude::*;
 
 use crate::support::cpu;
@@ -190,6 +191,19 @@ fn tuples_and_maps_are_made_read_and_changed() {
         assert!(Operand::item(&tuple, &item).is_err());
         assert!(Operand::with_item(&tuple, &item, Value::Unit).is_err());
     }
+}
+
+#[test]
+fn programs_are_checked_with_the_shapes_of_a_plain_pass() {
+    let model: Bound<Hooked<Linear>> =
+        Bound::new(Hooked::from(LinearConfig::new(2, 3).init(&cpu()))).unwrap();
+    let x = Tensor::<2>::zeros([4, 2], &cpu());
+    let shapes = model.sites().shapes(4, || model.forward(x)).unwrap();
+    let known = Known::of(model.sites()).shapes(&shapes, Some(1));
+    let steer = |width: i64| Program::new().write("output", read("output").columns(0, width) * 2.0);
+    steer(3).check(known).unwrap();
+    let error = steer(2).check(known).unwrap_err();
+    insta::assert_snapshot!(error, @"step 1: the replacement for `output` has the shape [1, 2], but the site has [1, 3] for this mediator; a swap keeps the shape, a mediator that owns the whole batch may ask for a reshaping write");
 }
 
 #[test]

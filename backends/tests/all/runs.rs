@@ -285,7 +285,12 @@ fn r21_skips_that_cannot_be_joined_name_both_shapes() {
     }
     let error = run.execute(|| model.forward(x())).unwrap_err();
     assert_eq!(error.code(), "E021");
-    insta::assert_snapshot!(error, @"the replacements of `a`, `b` for the skipped `act.input.i0` cannot be joined: expected f32[1, 5], found f32[1, 6]");
+    // In between stand the lines of both.
+    let text = error.to_string();
+    assert!(text.starts_with("the replacements of `a` ("), "{text}");
+    let end = "for the skipped `act.input.i0` cannot be joined: expected f32[1, 5], found f32[1, 6]; let them differ in \
+               rows only";
+    assert!(text.ends_with(end), "{text}");
     assert_untouched(&model);
 }
 

@@ -6,7 +6,7 @@ use super::Cx;
 use super::ask::FromDelivery;
 use super::mailbox::mediator_at;
 use crate::event::{Delivery, Request};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::iterations::Iterations;
 
 impl<V: 'static> Cx<V> {
@@ -80,9 +80,7 @@ impl<V> FromDelivery<V> for Turn {
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault> {
         match delivery {
             Delivery::Over => Ok(Self::Over),
-            Delivery::Refused(fault) if matches!(fault.kind(), FaultKind::BeyondSteps { .. }) => {
-                Ok(Self::Over)
-            }
+            Delivery::Refused(fault) if fault.is_beyond_steps() => Ok(Self::Over),
             Delivery::Refused(fault) => Err(fault),
             Delivery::Done | Delivery::Value(_) | Delivery::Start => Ok(Self::GoOn),
         }

@@ -18,6 +18,7 @@ use crate::map::SiteMap;
 use crate::mediator::Mediator;
 
 /// Makes a mediator from an async closure, and the place where its result will be.
+#[track_caller]
 pub fn mediator<V, T, F, Fut>(map: Arc<SiteMap>, program: F) -> (AsyncMediator<V>, Saved<T>)
 where
     V: 'static,
@@ -25,7 +26,9 @@ where
     F: FnOnce(Cx<V>) -> Fut,
     Fut: Future<Output = Result<T, Fault>> + 'static,
 {
-    mediator_at(map, 0, program)
+    let (mut mediator, saved) = mediator_at(map, 0, program);
+    mediator.made = Origin::Rust(Location::caller());
+    (mediator, saved)
 }
 
 /// Makes a mediator whose own iteration is `iteration` when it starts.
@@ -53,6 +56,7 @@ where
         future: Box::pin(future),
         mailbox,
         tracker: Tracker::new(),
+        made: Origin::Unknown,
     };
     (mediator, saved)
 }
@@ -62,6 +66,8 @@ pub struct AsyncMediator<V> {
     future: Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
     mailbox: Rc<Mailbox<V>>,
     tracker: Tracker,
+    /// The line that made it, for one that never asks for anything; a child is known by the line of its parent.
+    made: Origin,
 }
 
 impl<V: 'static> Mediator<V> for AsyncMediator<V> {
@@ -92,7 +98,10 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
             (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
             (Poll::Pending, _) => Step::Fail {
                 fault: Fault::from(FaultKind::ForeignAwait),
-                origin,
+                origin: match origin {
+                    Origin::Unknown => self.made,
+                    origin => origin,
+                },
             },
         }
     }

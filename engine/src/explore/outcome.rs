@@ -147,9 +147,10 @@ fn end(result: &Result<RunEnd, RunError>) -> String {
             .iter()
             .map(|failure| format!("{} {}", failure.mediator, failure.fault.code()))
             .collect(),
-        RunError::PartialSkip { skipping, .. } | RunError::SkipMisfit { skipping, .. } => {
-            skipping.clone()
-        }
+        RunError::PartialSkip { skipping, .. } | RunError::SkipMisfit { skipping, .. } => skipping
+            .iter()
+            .map(|asker| asker.mediator.clone())
+            .collect(),
         RunError::NeverFired(names) => names.clone(),
         RunError::BarrierUnmet(meetings) | RunError::Circle(meetings) => {
             meetings.iter().map(meeting).collect()
@@ -164,5 +165,7 @@ fn end(result: &Result<RunEnd, RunError>) -> String {
 }
 
 fn meeting(meeting: &Meeting) -> String {
-    format!("{} at {}", meeting.waiting.join(" and "), meeting.barrier)
+    let waiting = meeting.waiting.iter().map(|asker| asker.mediator.as_str());
+    let waiting: Vec<&str> = waiting.collect();
+    format!("{} at {}", waiting.join(" and "), meeting.barrier)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Halt, Interleaver};
-use crate::error::{Meeting, RunError};
+use crate::error::{Asker, Meeting, RunError};
 use crate::event::{Delivery, Event, Origin, Step};
 use crate::fault::{Fault, FaultKind};
 use crate::lane::{AtBarrier, Phase};
@@ -73,7 +73,12 @@ impl<V: Value> Interleaver<V> {
             at,
             origin: &origin,
         });
-        let at_barrier = AtBarrier { name, origin, rest };
+        let at_barrier = AtBarrier {
+            name,
+            at,
+            origin,
+            rest,
+        };
         self.lane(id)
             .on(Trigger::Arrive, Phase::AtBarrier(at_barrier));
         let barrier = &mut self.barriers[index];
@@ -94,7 +99,10 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn release_next(&mut self, at: Option<Site>) -> Option<MediatorId> {
         let id = self.released.pop_front()?;
         let before = self.lane(id).on(Trigger::Release, Phase::Running);
-        let Phase::AtBarrier(AtBarrier { name, origin, rest }) = before else {
+        let Phase::AtBarrier(AtBarrier {
+            name, origin, rest, ..
+        }) = before
+        else {
             unreachable!("who is released was at a barrier");
         };
         self.lane(id).account.serve(Event::Barrier);
@@ -160,8 +168,22 @@ impl<V: Value> Interleaver<V> {
         Meeting {
             barrier: barrier.name.to_string(),
             participants: barrier.participants,
-            waiting: waiting.into_iter().map(name).collect(),
+            waiting: waiting.into_iter().map(|id| self.arrival(id)).collect(),
             missing: missing.into_iter().map(name).collect(),
+        }
+    }
+
+    /// Says who waits at a barrier, and from where it came.
+    fn arrival(&self, id: MediatorId) -> Asker {
+        let lane = &self.lanes[id.0 as usize];
+        let (at, origin) = match &lane.phase {
+            Phase::AtBarrier(arrived) => (arrived.at, arrived.origin.clone()),
+            _ => unreachable!("who is noted at a barrier waits there"),
+        };
+        Asker {
+            mediator: lane.account.name.clone(),
+            at: at.map(|at| self.map.site_name(at)),
+            origin,
         }
     }
 }

@@ -74,9 +74,7 @@ impl<V: Value> Interleaver<V> {
     ///
     /// `None` if the failure is of another kind, or the child is no iteration of a loop.
     pub(super) fn end_loop(&mut self, id: MediatorId, fault: &Fault) -> Option<Step<V>> {
-        let FaultKind::NotProvided { asked, .. } = fault.kind() else {
-            return None;
-        };
+        let asked = fault.not_provided()?;
         let is_closing = self.is_closing;
         let lane = self.lane(id);
         let parent = lane.parents.last().filter(|_| is_closing)?;
@@ -88,7 +86,7 @@ impl<V: Value> Interleaver<V> {
         lane.account.note(Note::LoopEnded {
             iteration: parent.child,
             last,
-            asked: asked.clone(),
+            asked: asked.to_owned(),
         });
         let parent = lane.hand_back(Trigger::Exception, State::Failed);
         Some(self.resume(id, parent.rest, Delivery::Over, &parent.origin))

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use self::barrier::Barrier;
 use self::cache::Collector;
+pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
 use crate::event::{Delivery, Origin};
@@ -112,11 +113,18 @@ enum Halt {
     Broken(RunError),
 }
 
+/// The replacement with which a mediator skips a module.
+struct Skip<V> {
+    id: MediatorId,
+    value: V,
+    origin: Origin,
+}
+
 /// One passing of a site.
 struct Visit<V> {
     site: Site,
     value: V,
-    skips: Vec<(MediatorId, V)>,
+    skips: Vec<Skip<V>>,
     #[cfg(test)]
     first: V,
 }

@@ -1,7 +1,7 @@
 //! At a site: reads, swaps and skips.
 
 use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
-use super::{Interleaver, Visit};
+use super::{Interleaver, Skip, Visit};
 use crate::event::{Delivery, Event, Origin, Request};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
@@ -44,7 +44,7 @@ impl<V: Value> Interleaver<V> {
         let event = request.event();
         let at = Some(visit.site);
         let asked = Asked::Site(visit.site);
-        match self.perform(id, request, visit) {
+        match self.perform(id, request, origin, visit) {
             Ok(value) => {
                 self.lane(id).account.serve(event);
                 self.observe(
@@ -76,6 +76,7 @@ impl<V: Value> Interleaver<V> {
         &self,
         id: MediatorId,
         request: Request<V>,
+        origin: &Origin,
         visit: &mut Visit<V>,
     ) -> Result<V, Fault> {
         match request {
@@ -86,8 +87,12 @@ impl<V: Value> Interleaver<V> {
             }
             Request::Skip { value, .. } => {
                 self.check_skippable(visit.site)?;
-                visit.skips.retain(|(skipping, _)| *skipping != id);
-                visit.skips.push((id, value.clone()));
+                visit.skips.retain(|skip| skip.id != id);
+                visit.skips.push(Skip {
+                    id,
+                    value: value.clone(),
+                    origin: origin.clone(),
+                });
                 Ok(value)
             }
             Request::Register { .. }

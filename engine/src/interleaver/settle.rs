@@ -15,7 +15,7 @@ use crate::transition::{State, Trigger};
 use crate::value::Value;
 
 /// How many requests a mediator may make without letting the model go on.
-pub(super) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
+pub(crate) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
 
 impl<V: Value> Interleaver<V> {
     /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is retired.

@@ -1,7 +1,7 @@
 //! Modules that are not computed.
 
-use super::Interleaver;
-use crate::error::RunError;
+use super::{Interleaver, Skip};
+use crate::error::{Asker, RunError};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
 use crate::planted::{self, Bug};
@@ -26,19 +26,17 @@ impl<V: Value> Interleaver<V> {
     ///
     /// A replacement by a mediator that sees the whole batch covers every row. It takes effect if no mediator owns rows,
     /// or if all that do skip too; the last one wins.
-    pub(super) fn join_skips(
-        &self,
-        site: Site,
-        skips: Vec<(MediatorId, V)>,
-    ) -> Result<V, RunError> {
+    pub(super) fn join_skips(&self, site: Site, skips: Vec<Skip<V>>) -> Result<V, RunError> {
         let name = |id: MediatorId| self.lanes[id.0 as usize].account.name.clone();
-        let skipping: Vec<String> = skips.iter().map(|(id, _)| name(*id)).collect();
-        let others: Vec<String> = self
-            .owners()
-            .filter(|owner| skips.iter().all(|(id, _)| id != owner))
-            .map(name)
-            .collect();
+        let is_absent = |owner: &MediatorId| skips.iter().all(|skip| skip.id != *owner);
+        let others: Vec<String> = self.owners().filter(is_absent).map(name).collect();
         let site = self.map.site_name(site);
+        let skipping = |skip: &Skip<V>| Asker {
+            mediator: name(skip.id),
+            at: Some(site.clone()),
+            origin: skip.origin.clone(),
+        };
+        let skipping: Vec<Asker> = skips.iter().map(skipping).collect();
         if !others.is_empty() && !planted::has(Bug::SkipInOneInvoke) {
             return Err(RunError::PartialSkip {
                 site,
@@ -46,21 +44,17 @@ impl<V: Value> Interleaver<V> {
                 others,
             });
         }
-        let is_whole = |(id, _): &(MediatorId, V)| self.shared_rows(*id).is_none();
+        let is_whole = |skip: &Skip<V>| self.shared_rows(skip.id).is_none();
+        let mut parts = skips;
         let whole = match planted::has(Bug::FirstSkipWins) {
-            true => skips.iter().position(is_whole),
-            false => skips.iter().rposition(is_whole),
+            true => parts.iter().position(is_whole),
+            false => parts.iter().rposition(is_whole),
         };
         if let Some(whole) = whole {
-            return Ok(skips
-                .into_iter()
-                .nth(whole)
-                .map(|(_, value)| value)
-                .expect("found above"));
+            return Ok(parts.swap_remove(whole).value);
         }
-        let mut parts = skips;
-        parts.sort_by_key(|(id, _)| *id);
-        let parts = parts.into_iter().map(|(_, value)| value).collect();
+        parts.sort_by_key(|skip| skip.id);
+        let parts = parts.into_iter().map(|skip| skip.value).collect();
         V::join(parts).map_err(|misfit| RunError::SkipMisfit {
             site,
             skipping,

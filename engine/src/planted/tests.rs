@@ -8,8 +8,9 @@ use super::switch::with;
 use crate::array::Array;
 use crate::explore::{Conclusion, Explorer, Reduction, RunOutcome, shrink_programme, without};
 use crate::generate::{cases, quiet_cases};
-use crate::programs::{Case, Line, Span, Step, Style};
+use crate::programs::{Case, Style};
 use crate::reference::judge;
+use crate::steps::{Span, Step};
 use crate::support::{Model, drive};
 use crate::verdict::engine;
 use crate::{CacheSpec, Flow, RunError};
@@ -34,7 +35,7 @@ enum By {
 impl By {
     fn notices(self, case: &Case) -> bool {
         let notices = || match self {
-            Self::Reference => engine(case, Style::Machine) != judge(case),
+            Self::Reference => engine(case, Style::Machine) != judge(case).0,
             Self::Cache => collected(case).is_some_and(|(cached, passed)| cached != passed),
             Self::Exploring => depends_on_order(case),
         };
@@ -97,26 +98,29 @@ fn find(by: By) -> Vec<Case> {
     cases.filter(|case| by.notices(case)).take(SHRUNK).collect()
 }
 
-/// Lists what a list of lines can be made into: without some of them, a loop without its body or replaced by it.
-fn fewer_lines(lines: &[Line]) -> Vec<Vec<Line>> {
+/// Lists what a list of lines can be made into: without some of them, and what is nested with less in it or without its frame.
+fn fewer_lines(lines: &[Step]) -> Vec<Vec<Step>> {
     let mut all = without(lines);
     for (place, line) in lines.iter().enumerate() {
-        let Step::Each(span, body) = &line.step else {
+        let (Step::Iter { body, .. } | Step::Try { body, .. }) = line else {
             continue;
         };
-        let with = |new: &[Line]| [&lines[..place], new, &lines[place + 1..]].concat();
-        all.push(with(body));
+        let with = |new: &[Step]| [&lines[..place], new, &lines[place + 1..]].concat();
         // A loop without an upper bound needs the line that waits, at its beginning, to end with the model.
-        let (kept, rest) = match span {
-            Span::Slice { end: None, .. } => body.split_at(1),
+        let (kept, rest) = match line {
+            Step::Iter {
+                iter: Span::Slice(_, None),
+                ..
+            } => body.split_at(1),
             _ => body.split_at(0),
         };
+        all.push(with(body));
         all.extend(fewer_lines(rest).into_iter().map(|rest| {
-            let step = Step::Each(span.clone(), [kept, &rest].concat().into());
-            with(&[Line {
-                step,
-                catches: line.catches,
-            }])
+            let mut shorter = line.clone();
+            if let Step::Iter { body, .. } | Step::Try { body, .. } = &mut shorter {
+                *body = [kept, &rest].concat();
+            }
+            with(&[shorter])
         }));
     }
     all
@@ -131,6 +135,20 @@ fn smaller(case: &Case) -> Vec<Case> {
             ..case.clone()
         })
         .collect();
+    // What several do at once may have to go at once.
+    let longest = case
+        .programs
+        .iter()
+        .map(|program| program.lines.len())
+        .max();
+    all.extend((0..longest.unwrap_or(0)).map(|place| {
+        let mut shorter = case.clone();
+        let programs = shorter.programs.iter_mut();
+        for program in programs.filter(|program| place < program.lines.len()) {
+            program.lines.remove(place);
+        }
+        shorter
+    }));
     for (place, program) in case.programs.iter().enumerate() {
         all.extend(fewer_lines(&program.lines).into_iter().map(|lines| {
             let mut shorter = case.clone();
@@ -167,9 +185,11 @@ fn smaller(case: &Case) -> Vec<Case> {
     all
 }
 
-fn count(lines: &[Line]) -> usize {
-    let inner = |line: &Line| match &line.step {
-        Step::Each(_, body) => 1 + count(body),
+/// Counts the lines; a `try` is none.
+fn count(lines: &[Step]) -> usize {
+    let inner = |line: &Step| match line {
+        Step::Iter { body, .. } => 1 + count(body),
+        Step::Try { body, .. } => count(body),
         _ => 1,
     };
     lines.iter().map(inner).sum()

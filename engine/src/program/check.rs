@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::{Place, ProgramError};
 use super::expr::{Condition, Expr};
+use super::shapes::{self, Shapes};
 use super::step::{Action, Program, Step};
 use crate::map::{SiteMap, nearest_of};
 
@@ -19,9 +20,11 @@ pub const SIZE_MAX: u32 = 1 << 16;
 /// What is known of the run that a program is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'k> {
-    map: &'k SiteMap,
+    pub(super) map: &'k SiteMap,
     givens: Option<&'k [&'k str]>,
     barriers: Option<&'k [&'k str]>,
+    /// The shapes of whole tensors, and the mediator's rows.
+    pub(super) shapes: Option<(&'k Shapes, Option<u32>)>,
 }
 
 impl<'k> Known<'k> {
@@ -31,12 +34,21 @@ impl<'k> Known<'k> {
             map,
             givens: None,
             barriers: None,
+            shapes: None,
         }
     }
 
     /// Knows the names of all values that the machine will be given.
     pub const fn givens(mut self, names: &'k [&'k str]) -> Self {
         self.givens = Some(names);
+        self
+    }
+
+    /// Knows the shapes at the model's sites, for a mediator with `rows` rows, or one that sees the whole batch.
+    ///
+    /// They have to hold in the run: leave them out if another mediator swaps or skips with another shape.
+    pub const fn shapes(mut self, shapes: &'k Shapes, rows: Option<u32>) -> Self {
+        self.shapes = Some((shapes, rows));
         self
     }
 
@@ -54,22 +66,24 @@ impl<'k> From<&'k SiteMap> for Known<'k> {
 }
 
 impl Program {
-    /// Checks what can be known before the run: the limits, the names of sites, modules and given values, and that no
-    /// variable is used which cannot have a value by then.
+    /// Checks what can be known before the run: the limits, the names of sites, modules and given values, that no variable
+    /// is used which cannot have a value by then, and that kinds and shapes go together where they are known.
     ///
     /// # Errors
     ///
     /// What is wrong first, in the order of the steps; limits come before all else.
     pub fn check<'k>(&self, known: impl Into<Known<'k>>) -> Result<(), ProgramError> {
         check_limits(self)?;
+        let known = known.into();
         let mut checker = Checker {
-            known: known.into(),
+            known,
             file: self.file.as_deref(),
             set: BTreeSet::new(),
             line: None,
             step: 0,
         };
-        checker.steps(&self.steps)
+        checker.steps(&self.steps)?;
+        shapes::check(self, &known)
     }
 }
 
@@ -355,7 +369,7 @@ impl Checker<'_> {
 }
 
 /// Adds every variable and caught error that the steps may give a value.
-fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
+pub(super) fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
     for step in steps {
         match &step.action {
             Action::Let { variable, .. } | Action::List { variable } => {

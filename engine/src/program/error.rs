@@ -75,6 +75,29 @@ pub enum ProgramError {
         /// Where the limit was reached.
         at: Place,
     },
+    /// A step that fails whichever way the run goes.
+    #[error("{at}: {fault}")]
+    Impossible {
+        /// Where in the program.
+        at: Place,
+        /// Why.
+        fault: ProgramFault,
+    },
+    /// A write of another shape than the site has.
+    #[error(
+        "{at}: the replacement for `{site}` has the shape {found:?}, but the site has {expected:?} for this mediator; a swap \
+         keeps the shape, a mediator that owns the whole batch may ask for a reshaping write"
+    )]
+    Shape {
+        /// Where in the program.
+        at: Place,
+        /// The site as it is written.
+        site: String,
+        /// The shape of the mediator's rows there.
+        expected: Vec<u64>,
+        /// The shape of the replacement.
+        found: Vec<u64>,
+    },
     /// The model has no such module.
     #[error("{at}: the model has no module `{name}` to call; {}", or_nearest("it has none at all", .nearest))]
     UnknownModule {
@@ -98,6 +121,8 @@ impl ProgramError {
             Self::TooDeep { .. } => "E100",
             Self::TooLarge { .. } => "E101",
             Self::UnknownModule { .. } => "E102",
+            Self::Impossible { .. } => "E108",
+            Self::Shape { .. } => "E109",
         }
     }
 }
@@ -240,6 +265,22 @@ pub(crate) const CODES: &[Code] = &[
         "a program needs a value that it is not given",
         AtFault::Misuse,
         "A program takes tensors from outside by name. Give the machine a value of this name, or correct the name.",
+    ),
+    Code::new(
+        "E108",
+        "a program has a step that cannot work",
+        AtFault::Misuse,
+        "Whichever way the run goes, this step fails: a number or a list stands where a value is needed, shapes do not go \
+         together, or a span lies outside its tensor. It was found from the shapes that the model's sites had in a pass without \
+         mediators. Inside a `try` such a step is let through, for that would catch it.",
+    ),
+    Code::new(
+        "E109",
+        "a program writes another shape than the site has",
+        AtFault::Misuse,
+        "A swap keeps the shape of the mediator's rows. The message has both shapes, as they follow from a pass without \
+         mediators. Slice or patch the value, or ask for a reshaping write if the mediator owns the whole batch and the model \
+         can take the other shape.",
     ),
 ];
 

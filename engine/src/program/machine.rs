@@ -14,7 +14,7 @@ use super::operand::{Modules, Operand};
 use super::step::Program;
 use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Request, Step};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::map::SiteMap;
 use crate::mediator::Mediator;
@@ -150,9 +150,7 @@ impl<V: Operand> Machine<V> {
             Delivery::Done if self.turns.is_some() => return Ok(self.turn()),
             Delivery::Start | Delivery::Done => {}
             Delivery::Over => self.leave_loop(),
-            Delivery::Refused(fault) if matches!(fault.kind(), FaultKind::BeyondSteps { .. }) => {
-                self.leave_loop()
-            }
+            Delivery::Refused(fault) if fault.is_beyond_steps() => self.leave_loop(),
             Delivery::Value(value) => self.stack.push(Datum::Value(value)),
             Delivery::Refused(fault) => {
                 self.turns = None;

@@ -59,6 +59,7 @@ mod machine;
 mod nesting;
 mod number;
 mod operand;
+mod shapes;
 mod step;
 
 pub use build::{all, any, caught, get, given, inputs, is_set, map, module, read, tuple, var};
@@ -69,4 +70,5 @@ pub use error::{Place, ProgramError, ProgramFault};
 pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use machine::Machine;
 pub use operand::{Arithmetic, Modules, Operand};
+pub use shapes::Shapes;
 pub use step::{Action, Over, Program, Side, Step};

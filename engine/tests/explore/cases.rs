@@ -2,10 +2,11 @@
 
 use interloom_engine::array::Array;
 use interloom_engine::explore::{Attempt, Explorer, Reduction, RunOutcome, Verdict};
-use interloom_engine::{Digester, Granularity, RunError, Setup, Target};
+use interloom_engine::{Digester, Granularity, RunError, Setup};
 use proptest::prelude::*;
 
-use crate::programs::{BARRIERS, Case, Form, Line, Program, Step, Style};
+use crate::programs::{BARRIERS, Case, Program, Style};
+use crate::steps::{Form, Made, Step};
 use crate::support::{Model, drive};
 
 /// Adds an array to a digest.
@@ -71,24 +72,24 @@ pub(crate) fn chain(count: usize) -> Model {
     Model::tree(&tree)
 }
 
-pub(crate) fn line(step: Step) -> Line {
-    Line {
-        step,
-        catches: true,
+/// A step that goes on if it is refused.
+pub(crate) fn caught(step: Step) -> Step {
+    Step::attempt(vec![step])
+}
+
+pub(crate) fn write(target: &str, scale: f64, shift: f64) -> Step {
+    Step::Write {
+        target: target.to_owned(),
+        expr: Made {
+            scale,
+            shift,
+            form: Form::Fit,
+        },
+        reshape: false,
     }
 }
 
-pub(crate) fn write(target: Target, scale: f64, shift: f64) -> Line {
-    line(Step::Write {
-        target,
-        scale,
-        shift,
-        form: Form::Fit,
-        reshape: false,
-    })
-}
-
-pub(crate) fn program(lines: Vec<Line>, rows: Option<u32>) -> Program {
+pub(crate) fn program(lines: Vec<Step>, rows: Option<u32>) -> Program {
     Program {
         lines,
         rows,
@@ -102,6 +103,7 @@ pub(crate) fn case(model: Model, programs: Vec<Program>) -> Case {
         programs,
         barriers: [2, 2, 3],
         steps: None,
+        cache: None,
     }
 }
 
@@ -116,9 +118,9 @@ pub(crate) fn small_cases() -> impl Strategy<Value = Case> {
         let programs = programs.into_iter().map(|(mut lines, rows)| {
             lines.sort_by_key(|(site, _)| *site);
             // What is for no site comes after this one, where others are too.
-            let first = Step::Read(chain(1).point(SITES[1]).into());
+            let first = caught(Step::read(SITES[1]));
             let place = lines.partition_point(|(site, _)| *site < 1);
-            lines.insert(place, (1, line(first)));
+            lines.insert(place, (1, first));
             program(lines.into_iter().map(|(_, line)| line).collect(), rows)
         });
         Case {
@@ -131,34 +133,43 @@ pub(crate) fn small_cases() -> impl Strategy<Value = Case> {
 const SITES: [&str; 3] = ["m0.input", "m0.output", "output"];
 
 /// A line, and the place of its site among those of the run.
-fn small_line() -> impl Strategy<Value = (usize, Line)> {
+fn small_line() -> impl Strategy<Value = (usize, Step)> {
     let catches = prop::bool::weighted(0.9);
     // Most of them at one site, so that there is something to order.
     let site = prop_oneof![1 => Just(0usize), 4 => Just(1), 1 => Just(2)];
     (0u8..40, site, 0u8..4, 0u8..8, catches).prop_map(|(kind, place, scale, shift, catches)| {
-        let model = chain(1);
-        let target: Target = model.point(SITES[place]).into();
-        let (scale, shift) = (f64::from(scale), f64::from(shift));
+        let target = SITES[place].to_owned();
+        let made = |scale: u8, form| Made {
+            scale: f64::from(scale),
+            shift: f64::from(shift),
+            form,
+        };
+        let shared = ["x", "y"][usize::from(scale) % 2];
         let step = match kind {
-            0..10 => Step::Read(target),
+            0..10 => Step::read(target),
             10..22 => Step::Write {
                 target,
-                scale,
-                shift,
-                form: if shift > 6.0 { Form::Wider } else { Form::Fit },
-                reshape: shift == 6.0,
+                expr: made(scale, if shift == 7 { Form::Wider } else { Form::Fit }),
+                reshape: shift == 6,
             },
             22 => Step::Skip {
-                target: model.point(SITES[0]).into(),
-                shift,
-                form: Form::Fit,
+                target: SITES[0].to_owned(),
+                expr: made(1, Form::Fit),
             },
             23 => Step::Stop,
-            24 => Step::Raise,
-            25..30 => Step::Meet(BARRIERS[place]),
-            30..35 => Step::Put(["x", "y"][scale as usize % 2], shift),
-            _ => Step::Get(["x", "y"][scale as usize % 2]),
+            24 => {
+                let message = "raised".to_owned();
+                return (place, Step::Raise { message });
+            }
+            25..30 => Step::Barrier {
+                name: BARRIERS[place].to_owned(),
+            },
+            30..35 => Step::Put {
+                name: shared.to_owned(),
+                expr: made(1, Form::Fit),
+            },
+            _ => Step::get(shared),
         };
-        (place, Line { step, catches })
+        (place, if catches { caught(step) } else { step })
     })
 }

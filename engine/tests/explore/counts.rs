@@ -4,8 +4,9 @@ use interloom_engine::explore::{Attempt, Conclusion, Explorer, Reduction, Verdic
 use interloom_engine::scheduler::{Pct, Shuffle, scheduler};
 use interloom_engine::{Granularity, RunError, Scheduler};
 
-use crate::cases::{How, case, chain, explore, line, program, write};
-use crate::programs::{Case, Step};
+use crate::cases::{How, case, caught, chain, explore, program, write};
+use crate::programs::Case;
+use crate::steps::Step;
 use crate::workers::Shop;
 
 /// Makes every order of a shop's workers; its outcomes are the orders.
@@ -76,17 +77,15 @@ fn all_orders_of_three_mediators_with_four_exchanges_each() {
 
 /// Mediators with one row each, which read and write two sites.
 fn apart(count: usize) -> Case {
-    let model = chain(1);
     let lines = || {
         let mut lines = Vec::new();
         for site in ["m0.input", "m0.output"] {
-            let target = || model.point(site).into();
-            lines.extend([line(Step::Read(target())), write(target(), 2.0, 1.0)]);
+            lines.extend([caught(Step::read(site)), write(site, 2.0, 1.0)]);
         }
         lines
     };
     let programs = (0..count).map(|_| program(lines(), Some(1))).collect();
-    case(model.clone(), programs)
+    case(chain(1), programs)
 }
 
 fn runs(case: &Case, granularity: Granularity, reduction: Reduction) -> u64 {

@@ -8,6 +8,9 @@ mod as_program;
 #[path = "../support/programs.rs"]
 #[allow(dead_code)] // The laws use all of it.
 mod programs;
+#[path = "../support/steps.rs"]
+#[allow(dead_code)]
+mod steps;
 
 mod cases;
 mod counts;

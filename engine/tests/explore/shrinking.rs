@@ -7,32 +7,28 @@ use interloom_engine::explore::{
 use interloom_engine::scheduler::{InOrder, Recorded, Shuffle};
 use interloom_engine::{Granularity, RunError, Schedule};
 
-use crate::cases::{How, case, chain, explore, line, program, run, write};
-use crate::programs::{Case, Program, Step};
+use crate::cases::{How, case, caught, chain, explore, program, run, write};
+use crate::programs::{Case, Program};
+use crate::steps::Step;
 
 /// `writers` that write at the first site, `readers` that read at the second, and one that reads at the first.
 fn noisy(writers: usize, readers: usize) -> Case {
-    let model = chain(2);
-    let at = |site: &str| model.point(site).into();
+    let read = |site: &str| caught(Step::read(site));
     let mut programs: Vec<Program> = Vec::new();
     for number in 0..readers {
-        let lines = vec![
-            line(Step::Read(at("m0.input"))),
-            line(Step::Read(at("m1.output"))),
-        ];
-        programs.push(program(lines, None));
+        programs.push(program(vec![read("m0.input"), read("m1.output")], None));
         if number < writers {
             let lines = vec![
-                line(Step::Read(at("m0.input"))),
-                line(Step::Read(at("m0.output"))),
-                write(at("m0.output"), 1.0, 1.0 + number as f64),
-                line(Step::Read(at("m1.input"))),
+                read("m0.input"),
+                read("m0.output"),
+                write("m0.output", 1.0, 1.0 + number as f64),
+                read("m1.input"),
             ];
             programs.push(program(lines, None));
         }
     }
-    programs.push(program(vec![line(Step::Read(at("m0.output")))], None));
-    case(model.clone(), programs)
+    programs.push(program(vec![read("m0.output")], None));
+    case(chain(2), programs)
 }
 
 #[test]

@@ -11,3 +11,4 @@ mod looping;
 mod nest;
 mod round_trips;
 mod running;
+mod shapes;

@@ -25,8 +25,9 @@ fn unmet(ran: &Ran) -> Vec<(&str, Vec<&str>, Vec<&str>)> {
     let meeting = meetings.iter();
     meeting
         .map(|meeting| {
-            let (waiting, missing) = (texts(&meeting.waiting), texts(&meeting.missing));
-            (meeting.barrier.as_str(), waiting, missing)
+            let waiting = meeting.waiting.iter().map(|asker| &*asker.mediator);
+            let missing = texts(&meeting.missing);
+            (meeting.barrier.as_str(), waiting.collect(), missing)
         })
         .collect()
 }

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/spy.rs"]
+mod spy;
+
 mod barriers;
 mod batches;
 mod caches;

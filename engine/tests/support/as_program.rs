@@ -3,19 +3,29 @@
 use std::sync::Arc;
 
 use interloom_engine::array::Array;
-use interloom_engine::program::{Expr, Machine, Over, Program, get, given, module, var};
-use interloom_engine::{Fault, SiteMap, Target};
+use interloom_engine::program::{Expr, Machine, Over, Program, Side, get, given, module, var};
+use interloom_engine::{Fault, SiteMap};
 
-use crate::programs::{Form, Line, Span, Step};
+use crate::steps::{Collects, Form, Made, Span, Step};
 
 /// Makes the machine of a program that does what the lines say; `guard` lives as long as the machine.
 pub(crate) fn machine(
-    lines: &[Line],
+    lines: &[Step],
     register: Array,
     map: &Arc<SiteMap>,
     guard: impl Sized + 'static,
 ) -> Machine<Array> {
-    let program = add_all(Program::new().set("register", given("zeros")), lines, map);
+    let program = program(lines);
+    machine_of(&program, register, map, guard)
+}
+
+/// Makes the machine of a program that is made of lines.
+pub(crate) fn machine_of(
+    program: &Program,
+    register: Array,
+    map: &Arc<SiteMap>,
+    guard: impl Sized + 'static,
+) -> Machine<Array> {
     let forms = move |path: &str, value: Array| {
         let _ = &guard;
         match path {
@@ -24,72 +34,71 @@ pub(crate) fn machine(
             other => Err(Fault::raise(format!("no form `{other}`"))),
         }
     };
-    let machine = Machine::new(&program, map).expect("a short program");
+    let machine = Machine::new(program, map).expect("a short program");
     machine.given("zeros", register).modules(forms)
 }
 
-fn add_all(mut program: Program, lines: &[Line], map: &SiteMap) -> Program {
-    for Line { step, catches } in lines {
-        let is_caught = *catches && !matches!(step, Step::Raise);
-        program = match is_caught {
-            true => program.attempt(add(Program::new(), step, map)),
-            false => add(program, step, map),
-        };
-    }
-    program
+/// Makes the program that does what the lines say.
+pub(crate) fn program(lines: &[Step]) -> Program {
+    add_all(Program::new().set("register", given("zeros")), lines)
 }
 
-fn add(program: Program, step: &Step, map: &SiteMap) -> Program {
-    let name = |target: &Target| match target {
-        Target::Unknown(name) => name.to_string(),
-        Target::Point { point, iteration } => match iteration {
-            Some(iteration) => map.site_name(point.at(*iteration)),
-            None => map.point_name(*point),
-        },
-    };
-    let formed = |value: Expr, form: Form| match form {
-        Form::Fit => value,
-        Form::Longer => module("longer", value),
-        Form::Wider => module("wider", value),
-    };
+fn add_all(program: Program, lines: &[Step]) -> Program {
+    lines.iter().fold(program, add)
+}
+
+fn add(program: Program, step: &Step) -> Program {
+    let inner = |lines: &[Step]| add_all(Program::new(), lines);
     match step {
-        Step::Read(target) => program.read(&name(target), "register"),
+        Step::Read { target, .. } => program.read(target, "register"),
         Step::Write {
             target,
-            scale,
-            shift,
-            form,
-            reshape,
-        } => {
-            let value = formed(var("register") * *scale + *shift, *form);
-            match reshape {
-                true => program.reshape(&name(target), value),
-                false => program.write(&name(target), value),
-            }
-        }
-        Step::Skip {
-            target,
-            shift,
-            form,
-        } => program.skip_at(&name(target), formed(var("register") + *shift, *form)),
+            expr,
+            reshape: true,
+        } => program.reshape(target, made(*expr)),
+        Step::Write { target, expr, .. } => program.write(target, made(*expr)),
+        Step::Skip { target, expr } => program.skip_at(target, made(*expr)),
         Step::Stop => program.stop(),
-        Step::Raise => program.raise("raised"),
-        Step::Next(by) => program.next(*by),
-        Step::Each(span, lines) => {
-            program.each(over(span), "i", add_all(Program::new(), lines, map))
-        }
-        Step::Meet(barrier) => program.barrier(barrier),
-        Step::Put(name, shift) => program.put(name, var("register") + *shift),
-        Step::Get(name) => program.set("register", get(name)),
+        Step::Raise { message } => program.raise(message),
+        Step::Next { step } => program.next(*step),
+        Step::Iter { iter, var, body } => program.each(over(iter), var, inner(body)),
+        Step::Barrier { name } => program.barrier(name),
+        Step::Put { name, expr } => program.put(name, made(*expr)),
+        Step::Get { name, .. } => program.set("register", get(name)),
+        Step::Try { body, .. } => program.attempt(inner(body)),
+        Step::Cache { r#as, collects } => match &collects.modules {
+            Some(modules) => {
+                let modules = modules.iter().map(String::as_str);
+                program.cache(r#as, modules, side(collects))
+            }
+            None => program.cache_all(r#as, side(collects)),
+        },
+    }
+}
+
+fn made(Made { scale, shift, form }: Made) -> Expr {
+    let fit = var("register") * scale + shift;
+    match form {
+        Form::Fit => fit,
+        Form::Longer => module("longer", fit),
+        Form::Wider => module("wider", fit),
     }
 }
 
 fn over(span: &Span) -> Over {
     match span {
-        Span::Slice { start, end } => Over::Slice {
+        Span::Slice(start, end) => Over::Slice {
             start: *start,
             end: *end,
         },
         Span::List(list) => Over::List(list.clone()),
+    }
+}
+
+fn side(collects: &Collects) -> Side {
+    match (collects.include_inputs, collects.include_output) {
+        (true, true) => Side::Both,
+        (true, false) => Side::Inputs,
+        (false, _) => Side::Outputs,
     }
 }

@@ -1,9 +1,10 @@
 //! Where the programs of the laws come from.
 
-use interloom_engine::{Flow, Point, Port, Site, Target};
+use interloom_engine::{Flow, Point, Port, Site};
 use proptest::prelude::*;
 
-use crate::programs::{BARRIERS, Case, Form, Line, Program, Span, Step};
+use crate::programs::{BARRIERS, CACHES, Case, Program};
+use crate::steps::{Collects, Form, Made, Span, Step};
 use crate::support::{Model, Module, table};
 
 /// A line before it is known which sites the model has.
@@ -18,7 +19,7 @@ struct RawLine {
     form: Form,
     reshape: bool,
     catches: bool,
-    /// The lines of a loop.
+    /// The lines of a loop, or of a `try`.
     body: Vec<RawLine>,
 }
 
@@ -34,6 +35,8 @@ enum Kind {
     Meet,
     Put,
     Get,
+    Cache,
+    Try,
 }
 
 /// How a line names its site.
@@ -58,16 +61,17 @@ struct RawProgram {
     is_optional: bool,
 }
 
-/// A line, or a loop over lines and loops.
+/// A line, or a loop or a `try` over lines, loops and `try`s.
 fn raw_line() -> impl Strategy<Value = RawLine> {
     simple_line().prop_recursive(2, 12, 3, |inner| {
         let body = prop::collection::vec(inner, 1..4);
-        let looping = (simple_line(), body).prop_map(|(line, body)| RawLine {
-            kind: Kind::Each,
+        let kind = prop_oneof![3 => Just(Kind::Each), 1 => Just(Kind::Try)];
+        let nested = (simple_line(), kind, body).prop_map(|(line, kind, body)| RawLine {
+            kind,
             body,
             ..line
         });
-        prop_oneof![3 => simple_line(), 1 => looping]
+        prop_oneof![3 => simple_line(), 1 => nested]
     })
 }
 
@@ -82,6 +86,7 @@ fn simple_line() -> impl Strategy<Value = RawLine> {
         3 => Just(Kind::Meet),
         2 => Just(Kind::Put),
         2 => Just(Kind::Get),
+        2 => Just(Kind::Cache),
     ];
     let aim = prop_oneof![
         14 => Just(Aim::Exact),
@@ -115,7 +120,7 @@ fn quieted(line: RawLine) -> RawLine {
         kind: match line.kind {
             Kind::Read | Kind::Stop | Kind::Meet | Kind::Get => Kind::Read,
             Kind::Write | Kind::Skip | Kind::Raise | Kind::Put => Kind::Write,
-            Kind::Each | Kind::Next => line.kind,
+            Kind::Each | Kind::Next | Kind::Cache | Kind::Try => line.kind,
         },
         form: Form::Fit,
         reshape: false,
@@ -181,14 +186,19 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let declared = (
         prop::array::uniform3(1u32..4),
         prop::option::weighted(0.3, 0u32..4),
+        prop::option::weighted(0.3, (any::<u16>(), 0u8..10)),
     );
-    (models(), programs, joint, declared).prop_map(|(model, programs, joint, (barriers, steps))| {
-        Case {
+    (models(), programs, joint, declared).prop_map(
+        |(model, programs, joint, (barriers, steps, cache))| Case {
             barriers,
             steps,
+            cache: cache.map(|(place, shift)| Collects {
+                modules: listed(&model, place).filter(|_| shift < 5),
+                ..sides(shift)
+            }),
             ..assemble(model, programs, joint, false)
-        }
-    })
+        },
+    )
 }
 
 /// Runs that cannot fail, and in which every mediator has rows of its own.
@@ -258,10 +268,21 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quie
         programs,
         barriers: [1; 3],
         steps: None,
+        cache: None,
     }
 }
 
-fn aim(model: &Model, sites: &[Site], raw: &RawLine) -> Line {
+/// Turns a line to a site; most lines catch what they are refused.
+fn aim(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
+    let step = aimed(model, sites, raw);
+    let is_caught = !matches!(raw.kind, Kind::Raise | Kind::Each | Kind::Try) && raw.catches;
+    match is_caught {
+        true => Step::attempt(vec![step]),
+        false => step,
+    }
+}
+
+fn aimed(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
     let place = pick(raw.place, sites.len());
     let mut site = sites[place];
     if matches!(raw.kind, Kind::Skip) && raw.shift < 8 {
@@ -270,85 +291,107 @@ fn aim(model: &Model, sites: &[Site], raw: &RawLine) -> Line {
         let mut inputs = inputs.filter(|site| site.point.port == Port::Input);
         site = *inputs.next().expect("the first site is an input");
     }
+    let map = &model.map;
     let target = match raw.aim {
-        Aim::Exact => exact(site.point, site.iteration),
-        Aim::Plain => site.point.into(),
-        Aim::Beyond => exact(site.point, site.iteration + sites.len() as u32),
-        Aim::Unknown => Target::Unknown("nowhere.output".into()),
-        Aim::Portless => Point::new(site.point.path, Port::Grad).into(),
+        Aim::Exact => map.site_name(site),
+        Aim::Plain => map.point_name(site.point),
+        Aim::Beyond => map.site_name(site.point.at(site.iteration + sites.len() as u32)),
+        Aim::Unknown => "nowhere.output".to_owned(),
+        Aim::Portless => map.point_name(Point::new(site.point.path, Port::Grad)),
     };
-    debug_assert!(model.map.has(site.point));
-    let (scale, shift) = (f64::from(raw.scale), f64::from(raw.shift));
-    let (form, reshape) = (raw.form, raw.reshape);
-    let step = match raw.kind {
-        Kind::Read => Step::Read(target),
+    let (scale, shift, form) = (f64::from(raw.scale), f64::from(raw.shift), raw.form);
+    let body = || {
+        raw.body
+            .iter()
+            .map(|line| aim(model, sites, line))
+            .collect()
+    };
+    let shared = ["x", "y"][usize::from(raw.scale) % 2];
+    match raw.kind {
+        Kind::Read => Step::read(target),
         Kind::Write => Step::Write {
             target,
-            scale,
-            shift,
-            form,
-            reshape,
+            expr: Made { scale, shift, form },
+            reshape: raw.reshape,
         },
         Kind::Skip => Step::Skip {
             target,
-            shift,
-            form,
+            expr: Made {
+                scale: 1.0,
+                shift,
+                form,
+            },
         },
         Kind::Stop => Step::Stop,
-        Kind::Raise => Step::Raise,
-        Kind::Next => Step::Next(u32::from(raw.scale)),
-        Kind::Each => return looping(model, sites, raw, site.point),
+        Kind::Raise => Step::Raise {
+            message: "raised".to_owned(),
+        },
+        Kind::Next => Step::Next {
+            step: u32::from(raw.scale),
+        },
+        Kind::Each => looping(raw, map.point_name(site.point), body()),
+        Kind::Try => Step::attempt(body()),
         // One in ten is of no barrier that is declared.
-        Kind::Meet => Step::Meet(BARRIERS.get(usize::from(raw.shift) / 3).unwrap_or(&"b")),
-        Kind::Put => Step::Put(["x", "y"][usize::from(raw.scale) % 2], shift),
-        Kind::Get => Step::Get(["x", "y"][usize::from(raw.scale) % 2]),
-    };
-    Line {
-        step,
-        catches: raw.catches,
+        Kind::Meet => Step::Barrier {
+            name: BARRIERS
+                .get(usize::from(raw.shift) / 3)
+                .unwrap_or(&"b")
+                .to_string(),
+        },
+        Kind::Put => Step::Put {
+            name: shared.to_owned(),
+            expr: Made {
+                scale: 1.0,
+                shift,
+                form: Form::Fit,
+            },
+        },
+        Kind::Get => Step::get(shared),
+        Kind::Cache => Step::Cache {
+            r#as: CACHES[usize::from(raw.scale) % 2].to_owned(),
+            collects: Collects {
+                modules: match raw.aim {
+                    Aim::Unknown => Some(vec!["nowhere".to_owned()]),
+                    _ => listed(model, raw.place).filter(|_| raw.shift < 8),
+                },
+                ..sides(raw.shift)
+            },
+        },
+    }
+}
+
+/// One module or two.
+fn listed(model: &Model, place: u16) -> Option<Vec<String>> {
+    let count = model.modules.len();
+    let (first, second) = (pick(place, count), usize::from(place) % count);
+    let modules = [first, second].map(|place| model.modules[place].path.clone());
+    Some(modules.into())
+}
+
+/// Which sides of all modules a cache collects.
+fn sides(shift: u8) -> Collects {
+    Collects {
+        modules: None,
+        include_inputs: !shift.is_multiple_of(3),
+        include_output: shift % 3 != 1,
     }
 }
 
 /// A loop; one without an upper bound begins with a line that waits, so that it ends with the model.
-fn looping(model: &Model, sites: &[Site], raw: &RawLine, point: Point) -> Line {
+fn looping(raw: &RawLine, point: String, body: Vec<Step>) -> Step {
     let (scale, shift) = (u32::from(raw.scale), u32::from(raw.shift));
     let span = match shift {
-        0..3 => Span::Slice {
-            start: Some(scale / 2),
-            end: Some(shift),
-        },
+        0..3 => Span::Slice(Some(scale / 2), Some(shift)),
         3 => Span::List(vec![scale]),
         4 => Span::List(vec![scale, 0, scale / 2]),
-        5 => Span::Slice {
-            start: None,
-            end: Some(scale),
-        },
-        6 | 7 => Span::Slice {
-            start: Some(scale),
-            end: None,
-        },
-        _ => Span::Slice {
-            start: None,
-            end: None,
-        },
+        5 => Span::Slice(None, Some(scale)),
+        6 | 7 => Span::Slice(Some(scale), None),
+        _ => Span::Slice(None, None),
     };
-    let mut body: Vec<Line> = Vec::new();
-    if let Span::Slice { end: None, .. } = span {
-        body.push(Line {
-            step: Step::Read(point.into()),
-            catches: raw.catches,
-        });
-    }
-    body.extend(raw.body.iter().map(|line| aim(model, sites, line)));
-    Line {
-        step: Step::Each(span, body.into()),
-        catches: raw.catches,
-    }
-}
-
-fn exact(point: Point, iteration: u32) -> Target {
-    Target::Point {
-        point,
-        iteration: Some(iteration),
-    }
+    let waiting = match span {
+        Span::Slice(_, None) if raw.catches => vec![Step::attempt(vec![Step::read(point)])],
+        Span::Slice(_, None) => vec![Step::read(point)],
+        _ => Vec::new(),
+    };
+    Step::each(span, waiting.into_iter().chain(body).collect())
 }

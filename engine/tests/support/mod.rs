@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Asked, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow, Granularity,
-    Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
-    ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
+    Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
+    Granularity, Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request,
+    RunError, Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -162,13 +162,15 @@ pub(crate) fn to_array(table: &[Vec<f64>]) -> Array {
     Array::new(&shape, &table.concat())
 }
 
+/// A site, or the text of what else is asked for.
+pub(crate) type Asked = Result<Site, String>;
+
 /// An exchange, kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) mediator: u32,
     pub(crate) event: Event,
-    /// A site, or the text of what else is asked for.
-    pub(crate) asked: Option<Result<Site, String>>,
+    pub(crate) asked: Option<Asked>,
     pub(crate) at: Option<Site>,
     /// `served`, or the code of the fault.
     pub(crate) outcome: &'static str,
@@ -185,10 +187,10 @@ impl Record {
             mediator: exchange.mediator.0,
             event: exchange.event,
             asked: exchange.asked.map(|asked| match asked {
-                Asked::Site(site) => Ok(site),
-                Asked::Unknown(name) => Err(format!("{name}?")),
-                Asked::Name(name) => Err(name.to_owned()),
-                Asked::Iteration(iteration) => Err(format!("i{iteration}")),
+                About::Site(site) => Ok(site),
+                About::Unknown(name) => Err(format!("{name}?")),
+                About::Name(name) => Err(name.to_owned()),
+                About::Iteration(iteration) => Err(format!("i{iteration}")),
             }),
             at: exchange.at,
             outcome,
@@ -292,6 +294,7 @@ impl<'m> Trial<'m> {
     }
 
     /// Adds a mediator that sees the whole batch.
+    #[track_caller]
     pub(crate) fn whole<T, F, Fut>(&mut self, name: &str, program: F) -> Saved<T>
     where
         T: 'static,
@@ -304,6 +307,7 @@ impl<'m> Trial<'m> {
     }
 
     /// Adds a mediator with rows of its own.
+    #[track_caller]
     pub(crate) fn rows<T, F, Fut>(&mut self, name: &str, rows: u32, program: F) -> Saved<T>
     where
         T: 'static,

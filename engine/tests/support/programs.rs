@@ -1,16 +1,18 @@
-//! Mediators as data, for the laws, and two ways to run them.
+//! Mediators as data, for the laws, and three ways to run them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cx, Delivery, Fault, Invoke, Iterations, Mediator, Origin, Request, Round, Step as Next,
-    Target, mediator,
+    Cached, Cx, Delivery, Fault, Invoke, Mediator, Origin, Request, Round, SiteMap, Step as Next,
+    mediator,
 };
 
 use crate::as_program;
+use crate::steps::{Action, Collects, Step, action};
 use crate::support::{Model, Ran, Trial};
 
 /// How many numbers a row of the model's input has.
@@ -22,122 +24,13 @@ pub(crate) const DEFAULT_BATCH: u32 = 2;
 /// The barriers that a case declares, in the order of [`Case::barriers`].
 pub(crate) const BARRIERS: [&str; 3] = ["b0", "b1", "b2"];
 
-/// One step of a program. The register holds the value that was read last, at first zeros of the mediator's rows.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Read(Target),
-    /// Writes `register · scale + shift`.
-    Write {
-        target: Target,
-        scale: f64,
-        shift: f64,
-        form: Form,
-        reshape: bool,
-    },
-    /// Skips to `register + shift`.
-    Skip {
-        target: Target,
-        shift: f64,
-        form: Form,
-    },
-    Stop,
-    Raise,
-    /// Advances the own iteration.
-    Next(u32),
-    /// Runs the lines once for each iteration.
-    Each(Span, Rc<[Line]>),
-    Meet(&'static str),
-    /// Puts `register + shift`.
-    Put(&'static str, f64),
-    Get(&'static str),
-}
-
-/// The iterations of a loop.
-#[derive(Clone, Debug)]
-pub(crate) enum Span {
-    Slice {
-        start: Option<u32>,
-        end: Option<u32>,
-    },
-    List(Vec<u32>),
-}
-
-impl Span {
-    /// The numbers of a loop (R32), and the last of them unless there is no upper bound.
-    pub(crate) fn numbers(&self, own: u32) -> (Box<dyn Iterator<Item = u32>>, Option<u32>) {
-        match self {
-            Self::List(list) => {
-                let mut list = list.clone();
-                list.sort();
-                let last = list.last().copied();
-                (Box::new(list.into_iter()), last)
-            }
-            Self::Slice { start, end: None } => (Box::new(start.unwrap_or(own)..), None),
-            Self::Slice {
-                start,
-                end: Some(end),
-            } => {
-                let last = Some(end.saturating_sub(1));
-                (Box::new(start.unwrap_or(own)..*end), last)
-            }
-        }
-    }
-
-    fn iterations(&self) -> Iterations {
-        match self {
-            Self::Slice { start, end } => match (*start, *end) {
-                (Some(start), Some(end)) => (start..end).into(),
-                (Some(start), None) => (start..).into(),
-                (None, Some(end)) => (..end).into(),
-                (None, None) => Iterations::all(),
-            },
-            Self::List(list) => list.clone().into(),
-        }
-    }
-}
-
-/// The shape of what is written, compared with the register's.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Form {
-    Fit,
-    /// One row more.
-    Longer,
-    /// One number more in each row.
-    Wider,
-}
-
-impl Form {
-    pub(crate) fn apply(self, value: &Array) -> Array {
-        let (rows, width) = (value.shape()[0], value.shape()[1]);
-        let mut data = value.data().to_vec();
-        match self {
-            Self::Fit => value.clone(),
-            Self::Longer => {
-                data.extend(vec![0.0; width as usize]);
-                Array::new(&[rows + 1, width], &data)
-            }
-            Self::Wider => {
-                let chunks = data.chunks(width as usize);
-                let data: Vec<f64> = chunks
-                    .flat_map(|row| row.iter().copied().chain([0.0]))
-                    .collect();
-                Array::new(&[rows, width + 1], &data)
-            }
-        }
-    }
-}
-
-/// A step, and whether its refusal is caught.
-#[derive(Clone, Debug)]
-pub(crate) struct Line {
-    pub(crate) step: Step,
-    pub(crate) catches: bool,
-}
+/// The names of the caches that programs declare.
+pub(crate) const CACHES: [&str; 2] = ["c", "d"];
 
 /// A mediator as data, with its rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Program {
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<Step>,
     pub(crate) rows: Option<u32>,
     pub(crate) is_optional: bool,
 }
@@ -150,6 +43,8 @@ pub(crate) struct Case {
     /// The number of participants of each of [`BARRIERS`].
     pub(crate) barriers: [u32; 3],
     pub(crate) steps: Option<u32>,
+    /// What the run itself collects.
+    pub(crate) cache: Option<Collects>,
 }
 
 /// How the programs of a case are run.
@@ -160,6 +55,9 @@ pub(crate) enum Style {
     /// As a program of the engine.
     Program,
 }
+
+/// Finds a cache of one mediator, or of the run, by its name; of two of one name the later.
+pub(crate) type Shelf = Box<dyn Fn(&str) -> Option<Cached<Array>>>;
 
 impl Case {
     pub(crate) fn batch(&self) -> u32 {
@@ -192,34 +90,52 @@ impl Case {
         })
     }
 
-    pub(crate) fn invoke(&self, index: usize, style: Style) -> Invoke<Array> {
-        self.guarded(index, style, &Rc::new(Cell::new(0)))
+    /// The rows that are a mediator's own of a value that is `length` long; all, if it has none or that is not the batch.
+    pub(crate) fn own_rows(&self, index: usize, length: usize) -> std::ops::Range<usize> {
+        let count = |index: usize| self.programs[index].rows.unwrap_or(0) as usize;
+        let first: usize = (0..index).map(count).sum();
+        match length == self.batch() as usize && count(index) > 0 {
+            true => first..first + count(index),
+            false => 0..length,
+        }
     }
 
-    /// Makes a mediator that counts in `alive` for as long as it is there.
-    pub(crate) fn guarded(
+    /// Makes a mediator that counts in `alive` for as long as it is there, and what will have its caches.
+    pub(crate) fn mediator(
         &self,
         index: usize,
         style: Style,
         alive: &Rc<Cell<u32>>,
-    ) -> Invoke<Array> {
+    ) -> (Box<dyn Mediator<Array>>, Shelf) {
         let program = &self.programs[index];
+        let map = &self.model.map;
         let zeros = self.register_of(program);
-        let register = Rc::new(RefCell::new(zeros.clone()));
-        let lines: Rc<[Line]> = program.lines.clone().into();
-        let name = format!("m{index}");
-        let alive = Alive::new(alive);
-        let invoke = match style {
-            Style::Machine => Invoke::new(name, Interpreter::new(lines, 0, register, alive)),
+        let shared = Shared {
+            register: Rc::new(RefCell::new(zeros.clone())),
+            caches: Rc::default(),
+            map: map.clone(),
+            alive: Alive::new(alive),
+        };
+        let (caches, lines) = (shared.caches.clone(), program.lines.clone());
+        let shelf = move |name: &str| caches.borrow().get(name).cloned();
+        let mediator: Box<dyn Mediator<Array>> = match style {
+            Style::Machine => Box::new(Interpreter::new(lines, 0, shared)),
             Style::Program => {
-                let map = &self.model.map;
-                Invoke::new(name, as_program::machine(&lines, zeros, map, alive))
+                let machine = as_program::machine(&lines, zeros, map, shared);
+                let results = machine.results();
+                return (Box::new(machine), Box::new(move |name| results.cache(name)));
             }
             Style::Async => {
-                let run = move |cx| interpret(cx, lines, register, alive);
-                Invoke::new(name, mediator(self.model.map.clone(), run).0)
+                let run = move |cx| interpret(cx, lines, shared);
+                Box::new(mediator(map.clone(), run).0)
             }
         };
+        (mediator, Box::new(shelf))
+    }
+
+    pub(crate) fn invoke(&self, index: usize, mediator: Box<dyn Mediator<Array>>) -> Invoke<Array> {
+        let program = &self.programs[index];
+        let invoke = Invoke::new(format!("m{index}"), Boxed(mediator));
         let invoke = match program.rows {
             Some(rows) => invoke.rows(rows),
             None => invoke,
@@ -230,7 +146,8 @@ impl Case {
         }
     }
 
-    pub(crate) fn trial(&self, style: Style) -> Trial<'_> {
+    /// Sets a run up, without mediators.
+    pub(crate) fn empty_trial(&self) -> Trial<'_> {
         let mut trial = Trial::of(&self.model);
         for (name, participants) in BARRIERS.into_iter().zip(self.barriers) {
             trial.barrier(name, participants);
@@ -238,10 +155,24 @@ impl Case {
         if let Some(steps) = self.steps {
             trial.steps(steps);
         }
-        for index in 0..self.programs.len() {
-            trial.invoke(self.invoke(index, style));
-        }
         trial
+    }
+
+    pub(crate) fn trial(&self, style: Style) -> Trial<'_> {
+        self.trial_with_shelves(style).0
+    }
+
+    /// Sets a run up; the second finds the caches: first that of the run, by any name, then those of each mediator.
+    pub(crate) fn trial_with_shelves(&self, style: Style) -> (Trial<'_>, Vec<Shelf>) {
+        let mut trial = self.empty_trial();
+        let of_run = self.cache.as_ref().map(|cache| trial.cache(cache.spec()));
+        let mut shelves: Vec<Shelf> = vec![Box::new(move |_| of_run.clone())];
+        for index in 0..self.programs.len() {
+            let (mediator, shelf) = self.mediator(index, style, &Rc::default());
+            trial.invoke(self.invoke(index, mediator));
+            shelves.push(shelf);
+        }
+        (trial, shelves)
     }
 
     pub(crate) fn run(&self, style: Style) -> Ran {
@@ -249,71 +180,36 @@ impl Case {
     }
 }
 
-/// What a step asks for, given the register.
-pub(crate) enum Action<'s> {
-    Ask(Request<Array>),
-    Next(u32),
-    Each(&'s Span, &'s Rc<[Line]>),
-    Stop,
-    Raise,
+/// A mediator whose type is not known.
+struct Boxed(Box<dyn Mediator<Array>>);
+
+impl Mediator<Array> for Boxed {
+    fn resume(self: Box<Self>, delivery: Delivery<Array>) -> Next<Array> {
+        self.0.resume(delivery)
+    }
 }
 
-pub(crate) fn action<'s>(step: &'s Step, register: &Array) -> Action<'s> {
-    Action::Ask(match step {
-        Step::Read(target) => Request::Value {
-            target: target.clone(),
-        },
-        Step::Write {
-            target,
-            scale,
-            shift,
-            form,
-            reshape,
-        } => Request::Swap {
-            target: target.clone(),
-            value: form.apply(&register.map(|x| x * scale + shift)),
-            reshape: *reshape,
-        },
-        Step::Skip {
-            target,
-            shift,
-            form,
-        } => Request::Skip {
-            target: target.clone(),
-            value: form.apply(&register.map(|x| x + shift)),
-        },
-        Step::Meet(name) => Request::Barrier {
-            name: (*name).into(),
-        },
-        Step::Put(name, shift) => Request::Put {
-            name: (*name).into(),
-            value: register.map(|x| x + shift),
-        },
-        Step::Get(name) => Request::Get {
-            name: (*name).into(),
-        },
-        Step::Next(by) => return Action::Next(*by),
-        Step::Each(span, body) => return Action::Each(span, body),
-        Step::Stop => return Action::Stop,
-        Step::Raise => return Action::Raise,
-    })
-}
-
-/// A program as a hand-written state machine.
-struct Interpreter {
-    lines: Rc<[Line]>,
-    /// The line to be run next; the one before it waits for its answer.
-    next: usize,
-    iteration: u32,
-    /// The loop that is under way.
-    looping: Option<Loop>,
+/// What a mediator and its children have in common.
+#[derive(Clone)]
+struct Shared {
     register: Rc<RefCell<Array>>,
+    caches: Rc<RefCell<BTreeMap<String, Cached<Array>>>>,
+    map: std::sync::Arc<SiteMap>,
+    #[allow(dead_code)] // It is there to be dropped.
     alive: Alive,
 }
 
-struct Loop {
-    rounds: Box<dyn Iterator<Item = (u32, Round)>>,
-    body: Rc<[Line]>,
+impl Shared {
+    /// Puts up an empty cache.
+    fn declare(&self, name: &str) -> Cached<Array> {
+        let cached = Cached::new(self.map.clone());
+        self.shelve(name, cached.clone());
+        cached
+    }
+
+    fn shelve(&self, name: &str, cached: Cached<Array>) {
+        self.caches.borrow_mut().insert(name.to_owned(), cached);
+    }
 }
 
 /// Counts itself while it is there.
@@ -338,15 +234,28 @@ impl Drop for Alive {
     }
 }
 
+/// A program as a hand-written state machine.
+struct Interpreter {
+    /// The lines, and the bodies of the `try` steps that it is in, each with those that are still to come.
+    frames: Vec<std::vec::IntoIter<Step>>,
+    iteration: u32,
+    /// The loop that is under way.
+    looping: Option<Loop>,
+    shared: Shared,
+}
+
+struct Loop {
+    rounds: Box<dyn Iterator<Item = (u32, Round)>>,
+    body: Vec<Step>,
+}
+
 impl Interpreter {
-    fn new(lines: Rc<[Line]>, iteration: u32, register: Rc<RefCell<Array>>, alive: Alive) -> Self {
+    fn new(lines: Vec<Step>, iteration: u32, shared: Shared) -> Self {
         Self {
-            lines,
-            next: 0,
+            frames: vec![lines.into_iter()],
             iteration,
             looping: None,
-            register,
-            alive,
+            shared,
         }
     }
 
@@ -354,13 +263,30 @@ impl Interpreter {
     fn take(&mut self, delivery: Delivery<Array>) -> Result<(), Fault> {
         match delivery {
             Delivery::Start | Delivery::Done => {}
-            Delivery::Value(value) => *self.register.borrow_mut() = value,
+            Delivery::Value(value) => *self.shared.register.borrow_mut() = value,
             Delivery::Over => self.looping = None,
             Delivery::Refused(_) if self.looping.is_some() => self.looping = None,
-            Delivery::Refused(_) if self.lines[self.next - 1].catches => {}
-            Delivery::Refused(fault) => return Err(fault),
+            Delivery::Refused(fault) => self.catch(fault)?,
         }
         Ok(())
+    }
+
+    fn catch(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.frames.pop();
+        match self.frames.is_empty() {
+            true => Err(fault),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the next line, from the innermost body that has one.
+    fn next_line(&mut self) -> Option<Step> {
+        loop {
+            match self.frames.last_mut()?.next() {
+                Some(line) => return Some(line),
+                None => drop(self.frames.pop()),
+            }
+        }
     }
 
     /// Returns the next child of the loop that is under way.
@@ -370,8 +296,7 @@ impl Interpreter {
             self.looping = None;
             return None;
         };
-        let (register, alive) = (self.register.clone(), self.alive.clone());
-        let child = Self::new(body.clone(), iteration, register, alive);
+        let child = Self::new(body.clone(), iteration, self.shared.clone());
         Some(Request::Register {
             child: Box::new(child),
             iteration: Some(iteration),
@@ -390,13 +315,11 @@ impl Mediator<Array> for Interpreter {
             if let Some(child) = self.child() {
                 break child;
             }
-            let lines = self.lines.clone();
-            let Some(line) = lines.get(self.next) else {
+            let Some(line) = self.next_line() else {
                 return Next::End;
             };
-            self.next += 1;
-            let register = self.register.borrow().clone();
-            match action(&line.step, &register) {
+            let register = self.shared.register.borrow().clone();
+            match action(&line, &register, &self.shared.map) {
                 Action::Ask(request) => break request,
                 Action::Next(by) => {
                     self.iteration += by;
@@ -405,13 +328,24 @@ impl Mediator<Array> for Interpreter {
                 Action::Each(span, body) => {
                     self.looping = Some(Loop {
                         rounds: Box::new(span.iterations().rounds(self.iteration)),
-                        body: body.clone(),
+                        body: body.to_vec(),
                     });
+                }
+                Action::Try(body) => self.frames.push(Vec::from(body).into_iter()),
+                Action::Cache(name, collects) => {
+                    let (spec, into) = (collects.spec(), self.shared.declare(name));
+                    return Next::Cache {
+                        spec,
+                        into,
+                        origin,
+                        rest: self,
+                    };
                 }
                 Action::Stop => return Next::Stop { origin },
                 Action::Raise => {
-                    let fault = Fault::raise("raised");
-                    return Next::Fail { fault, origin };
+                    if let Err(fault) = self.catch(Fault::raise("raised")) {
+                        return Next::Fail { fault, origin };
+                    }
                 }
             }
         };
@@ -426,43 +360,41 @@ impl Mediator<Array> for Interpreter {
 type Running = Pin<Box<dyn Future<Output = Result<(), Fault>>>>;
 
 /// A program as an async function.
-fn interpret(
-    cx: Cx<Array>,
-    lines: Rc<[Line]>,
-    register: Rc<RefCell<Array>>,
-    alive: Alive,
-) -> Running {
+fn interpret(cx: Cx<Array>, lines: Vec<Step>, shared: Shared) -> Running {
     Box::pin(async move {
-        for Line { step, catches } in lines.iter() {
-            let held = register.borrow().clone();
-            let read = |value| *register.borrow_mut() = value;
-            let answer = match action(step, &held) {
+        for line in &lines {
+            let held = shared.register.borrow().clone();
+            let read = |value| *shared.register.borrow_mut() = value;
+            match action(line, &held, &shared.map) {
                 Action::Raise => return Err(Fault::raise("raised")),
-                Action::Stop => cx.stop().await.map(|never| match never {}),
-                Action::Next(by) => {
-                    cx.next(by);
-                    Ok(())
-                }
+                Action::Stop => cx.stop().await.map(|never| match never {})?,
+                Action::Next(by) => cx.next(by),
                 Action::Each(span, body) => {
-                    let run = |cx, _| interpret(cx, body.clone(), register.clone(), alive.clone());
-                    cx.for_each(span.iterations(), run).await.map(drop)
+                    let run = |cx, _| interpret(cx, body.to_vec(), shared.clone());
+                    cx.for_each(span.iterations(), run).await.map(drop)?;
                 }
-                Action::Ask(Request::Value { target }) => cx.value(target).await.map(read),
+                Action::Try(body) => {
+                    let _ = interpret(cx.clone(), body.to_vec(), shared.clone()).await;
+                }
+                Action::Cache(name, collects) => {
+                    shared.declare(name);
+                    let cached = cx.cache(collects.spec()).await?;
+                    shared.shelve(name, cached);
+                }
+                Action::Ask(Request::Value { target }) => cx.value(target).await.map(read)?,
                 Action::Ask(Request::Swap {
                     target,
                     value,
                     reshape: false,
-                }) => cx.set(target, value).await,
-                Action::Ask(Request::Swap { target, value, .. }) => cx.reshape(target, value).await,
-                Action::Ask(Request::Skip { target, value }) => cx.skip_at(target, value).await,
-                Action::Ask(Request::Barrier { name }) => cx.barrier(&name).await,
-                Action::Ask(Request::Put { name, value }) => cx.put(&name, value).await,
-                Action::Ask(Request::Get { name }) => cx.get(&name).await.map(read),
+                }) => cx.set(target, value).await?,
+                Action::Ask(Request::Swap { target, value, .. }) => {
+                    cx.reshape(target, value).await?;
+                }
+                Action::Ask(Request::Skip { target, value }) => cx.skip_at(target, value).await?,
+                Action::Ask(Request::Barrier { name }) => cx.barrier(&name).await?,
+                Action::Ask(Request::Put { name, value }) => cx.put(&name, value).await?,
+                Action::Ask(Request::Get { name }) => cx.get(&name).await.map(read)?,
                 Action::Ask(_) => unreachable!("no other request exists"),
-            };
-            match answer {
-                Err(fault) if !catches => return Err(fault),
-                _ => {}
             }
         }
         Ok(())

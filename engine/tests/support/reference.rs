@@ -1,459 +1,356 @@
 //! What a run must do, said as naively as possible.
 //!
-//! Plain recursion over the model, and at each site one look at every mediator in order. No counter and no table of
-//! states: the list of the sites that were passed is all there is, and a value is a list of rows. Nothing here calls the
-//! interleaver; only the vocabulary (events, sites) is shared with it, so that the two can be compared.
+//! The model is plain recursion over its modules, and so is a mediator over its lines ([`mediate`]): where it has to wait
+//! it is left alone, and looked at again at each site, in definition order. The sites that were passed and the exchanges are
+//! nearly all that a run remembers. Only the vocabulary (events, sites) is shared with the interleaver.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
 
 use interloom_engine::array::Array;
-use interloom_engine::{Event, Point, Port, Request, Site, SiteMap, Target};
+use interloom_engine::{Event, Point, Port, Request, Site};
 
-use crate::programs::{Action, BARRIERS, Case, Line, Program, action};
-use crate::support::{Record, Table, to_array, to_table};
+use crate::mind::{Running, mediate};
+use crate::programs::{BARRIERS, Case};
+use crate::steps::{Collects, site_of};
+use crate::support::{Asked, Record, Table, to_array, to_table};
 use crate::verdict::{End, Verdict};
 
-type Asked = Result<Site, String>;
+/// What is told to a mediator: of a fault, its code.
+pub(crate) type Told<T> = Result<T, &'static str>;
 
-/// The value that was exchanged, if there was one, or the code of the refusal.
-type Outcome = Result<Option<Array>, &'static str>;
+/// The value that is exchanged, if there is one.
+type Outcome = Told<Option<Array>>;
 
-#[derive(Default)]
-struct Actor<'c> {
-    /// The program, and the bodies of the loops that it is in.
-    frames: Vec<Frame<'c>>,
-    register: Table,
-    meets: Option<Asked>,
-    is_retired: bool,
-    fault: Option<&'static str>,
-    was_refused: bool,
-    has_fired: bool,
-    ended: Vec<(u32, Option<u32>)>,
+pub(crate) struct Run<'c> {
+    pub(crate) case: &'c Case,
+    states: Vec<State>,
+    passed: Vec<Pass>,
+    log: Vec<Record>,
+    /// Who goes on next, and from which barrier.
+    released: Vec<(usize, usize)>,
+    stopped: Option<End>,
+    broken: Option<End>,
+    pub(crate) is_closing: bool,
 }
 
-#[derive(Default)]
-struct Frame<'c> {
-    lines: &'c [Line],
-    next: usize,
-    iteration: u32,
-    looping: Option<Loop<'c>>,
-}
-
-/// A loop that is under way.
-struct Loop<'c> {
-    numbers: Box<dyn Iterator<Item = u32>>,
-    child: u32,
-    /// The last iteration, unless there is no upper bound.
-    last: Option<u32>,
-    body: &'c [Line],
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Running,
+    AtBarrier(usize),
+    Released,
+    Ended,
+    Failed(&'static str),
 }
 
 /// A site with its value, and the skips asked for there.
-struct Here {
-    site: Site,
-    value: Table,
+pub(crate) struct Pass {
+    pub(crate) site: Site,
+    pub(crate) value: Table,
     skips: Vec<(usize, Table)>,
+    /// Not every mediator has been looked at, or one has failed here.
+    pub(crate) is_open: bool,
 }
 
-struct Reference<'c> {
-    case: &'c Case,
-    actors: Vec<Actor<'c>>,
-    here: Option<Here>,
-    passed: Vec<Site>,
-    log: Vec<Record>,
-    stopped: Option<(u32, Option<Site>)>,
-    broken: Option<End>,
-    is_closing: bool,
-    arrived: [Vec<usize>; 3],
-    released: VecDeque<usize>,
-    board: BTreeMap<String, Array>,
+/// The model with its mediators.
+struct Stage<'r, 'c> {
+    run: &'r RefCell<Run<'c>>,
+    mediators: Vec<Running<'r>>,
 }
 
-/// Runs a case.
-pub(crate) fn judge<'c>(case: &'c Case) -> Verdict {
-    let actor = |program: &'c Program| Actor {
-        frames: vec![frame(&program.lines, 0)],
-        register: to_table(&case.register_of(program)),
-        ..Actor::default()
-    };
-    let mut reference = Reference {
+/// Runs a case; the second are the sites that were passed.
+pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
+    let run = RefCell::new(Run {
         case,
-        actors: case.programs.iter().map(actor).collect(),
-        here: None,
+        states: vec![State::Running; case.programs.len()],
         passed: Vec::new(),
         log: Vec::new(),
+        released: Vec::new(),
         stopped: None,
         broken: None,
         is_closing: false,
-        arrived: Default::default(),
-        released: VecDeque::new(),
-        board: BTreeMap::new(),
+    });
+    let all = 0..case.programs.len();
+    let mut stage = Stage {
+        run: &run,
+        mediators: all.map(|who| mediate(&run, case, who)).collect(),
     };
-    let output = reference.run();
-    let mut ended = Vec::new();
-    for (who, actor) in (0u32..).zip(&reference.actors) {
-        ended.extend(actor.ended.iter().map(|(child, last)| (who, *child, *last)));
-    }
-    Verdict {
-        ended,
+    let output = stage.play();
+    drop(stage);
+    let run = run.into_inner();
+    let verdict = Verdict {
+        end: run.end(),
         output: output.as_deref().map(to_array),
-        end: reference.end(),
-        log: reference.log,
-    }
+        log: run.log,
+    };
+    (verdict, run.passed)
 }
 
-impl<'c> Reference<'c> {
-    fn run(&mut self) -> Option<Table> {
-        self.turns(); // R1
-        let output = match self.is_halted() {
-            true => None,
-            false => self.call(0, to_table(&self.case.input())),
-        };
-        if !self.has_failed() {
-            self.is_closing = true;
-            self.turns(); // R11: each its own verdict.
-            let unmet = self.meetings(|place| !self.arrived[place].is_empty());
-            let unmet = (!unmet.is_empty()).then_some(End::Unmet(unmet)); // R43
-            self.broken = self.circle().or(unmet);
+impl Stage<'_, '_> {
+    fn play(&mut self) -> Option<Table> {
+        (0..self.mediators.len()).for_each(|who| self.turn(who)); // R1: each, also if one fails.
+        let run = self.run.borrow_mut();
+        let input = (!run.is_halted()).then(|| to_table(&run.case.input()));
+        drop(run);
+        let output = input.and_then(|input| self.call(0, input));
+        if !self.run.borrow().has_failed() {
+            self.run.borrow_mut().is_closing = true;
+            (0..self.mediators.len()).for_each(|who| self.turn(who)); // R11: each its own verdict.
+            let mut run = self.run.borrow_mut();
+            let unmet = run.meetings(&[0, 1, 2]).map(End::Unmet); // R43
+            run.broken = run.circle().or(unmet);
         }
         output
     }
 
-    /// Lets all have a turn, also when one fails: before the model and after it.
-    fn turns(&mut self) {
-        for who in 0..self.actors.len() {
-            self.turn(who);
-        }
-    }
-
     fn call(&mut self, index: usize, x: Table) -> Option<Table> {
-        let case = self.case;
+        let case = self.run.borrow().case;
         let module = &case.model.modules[index];
         let path = case.model.map.path(&module.path)?;
-        let mut here = self.pass(Point::new(path, Port::Input), x)?;
-        let output = match here.skips.is_empty() {
-            false => self.skip(&here)?,
-            true => {
-                for &child in &module.children {
-                    here.value = self.call(child, here.value)?;
-                }
-                to_table(&module.arithmetic(&to_array(&here.value)))
+        let (mut x, skipped) = self.pass(Point::new(path, Port::Input), x)?;
+        if skipped.is_none() {
+            for &child in &module.children {
+                x = self.call(child, x)?;
             }
-        };
-        Some(self.pass(Point::new(path, Port::Output), output)?.value)
+        }
+        let output = skipped.unwrap_or_else(|| to_table(&module.arithmetic(&to_array(&x))));
+        Some(self.pass(Point::new(path, Port::Output), output)?.0)
     }
 
-    /// Passes a site; nothing if the model must not go on.
-    fn pass(&mut self, point: Point, value: Table) -> Option<Here> {
-        let is_same = |site: &&Site| site.point == point;
-        let before = self.passed.iter().filter(is_same).count();
-        let (site, skips) = (point.at(before as u32), Vec::new()); // R30
-        self.passed.push(site);
-        self.here = Some(Here { site, value, skips });
-        for who in 0..self.actors.len() {
-            if !self.has_failed() {
+    /// Passes a site, and returns its value and what it is skipped with; nothing if the model must not go on.
+    fn pass(&mut self, point: Point, value: Table) -> Option<(Table, Option<Table>)> {
+        self.run.borrow_mut().begin(point, value);
+        for who in 0..self.mediators.len() {
+            if !self.run.borrow().has_failed() {
                 self.turn(who); // R2: definition order. R60: also after a stop.
             }
         }
-        self.here.take().filter(|_| !self.is_halted())
+        self.run.borrow_mut().conclude()
     }
 
-    /// R41: after each mediator come those that it has released.
+    /// R41: after a mediator come those that it has released, and then those that they have.
     fn turn(&mut self, who: usize) {
-        self.step(who);
-        while (self.is_closing || !self.has_failed())
-            && let Some(who) = self.released.pop_front()
-        {
-            let asked = self.actors[who].meets.take();
-            self.say(who, Event::Barrier, asked, &Ok(None));
+        let mut next = Some(who);
+        while let Some(who) = next {
             self.step(who);
+            next = self.run.borrow_mut().next_released();
         }
     }
 
-    /// R2, R3: lets a mediator run until it waits for a site that is not here.
+    /// R2, R3: lets a mediator run until it waits for something that is not here.
     fn step(&mut self, who: usize) {
-        while !self.actors[who].is_retired && self.actors[who].meets.is_none() {
-            if self.register(who) {
-                continue;
-            }
-            let register = to_array(&self.actors[who].register);
-            let top = self.top(who);
-            let Some(line) = top.lines.get(top.next) else {
-                self.end_frame(who);
-                continue;
-            };
-            let own = top.iteration;
-            top.next += 1;
-            let request = match action(&line.step, &register) {
-                Action::Next(by) => {
-                    top.iteration += by; // R33
-                    continue;
-                }
-                Action::Each(span, body) => {
-                    let ((numbers, last), child) = (span.numbers(own), 0);
-                    top.looping = Some(Loop {
-                        numbers,
-                        child,
-                        last,
-                        body,
-                    });
-                    continue;
-                }
-                Action::Raise => return self.fail(who, "E013"),
-                Action::Stop => {
-                    let stop = (!self.is_closing).then_some((who as u32, self.at()));
-                    self.stopped = self.stopped.or(stop);
-                    return self.retire(who, Event::Stop, &Ok(None));
-                }
-                Action::Ask(request) => request,
-            };
-            let event = request.event();
-            let Some((asked, outcome)) = self.answer(who, own, request) else {
-                // It waits, and asks again when something has come, but for a barrier only once.
-                let is_again = self.actors[who].meets.is_none();
-                return self.top(who).next -= usize::from(is_again);
-            };
-            self.say(who, event, Some(asked), &outcome);
-            match outcome {
-                Ok(Some(value)) if matches!(event, Event::Value | Event::Get) => {
-                    self.actors[who].register = to_table(&value);
-                }
-                Err(code) if !line.catches => self.fail(who, code),
-                _ => {}
-            }
+        if self.run.borrow().is_running(who) {
+            let mut context = Context::from_waker(Waker::noop());
+            let _: Poll<_> = self.mediators[who].as_mut().poll(&mut context);
+        }
+        let mut run = self.run.borrow_mut();
+        if !run.is_closing && !run.is_halted() {
+            run.broken = run.circle(); // R44: as soon as it is certain.
         }
     }
+}
 
-    /// Answers a request that can be answered now.
-    fn answer(
-        &mut self,
-        who: usize,
-        own: u32,
-        request: Request<Array>,
-    ) -> Option<(Asked, Outcome)> {
-        let at = self.at();
-        let (name, outcome) = match request {
-            Request::Put { name, value } => {
-                self.board.insert(name.to_string(), value.clone()); // R72
-                (name, Ok(Some(value)))
+impl Run<'_> {
+    fn begin(&mut self, point: Point, value: Table) {
+        let before = self.passed.iter().filter(|pass| pass.site.point == point);
+        self.passed.push(Pass {
+            site: point.at(before.count() as u32), // R30
+            value,
+            skips: Vec::new(),
+            is_open: true,
+        });
+    }
+
+    fn conclude(&mut self) -> Option<(Table, Option<Table>)> {
+        let here = self.passed.last()?;
+        let mut output = None;
+        if !here.skips.is_empty() && !self.is_halted() {
+            match self.joined(here) {
+                Ok(joined) => output = Some(joined),
+                Err(broken) => self.broken = Some(broken),
             }
-            Request::Get { name } => {
-                let there = self.board.get(&*name).cloned();
-                (name, there.map(Some).ok_or("E016"))
-            }
-            Request::Barrier { name } => match BARRIERS.iter().position(|known| **known == *name) {
-                None => (name, Err("E015")),
-                Some(place) => return self.arrive(who, place),
-            },
-            request => {
-                let target = request.target().expect("no other request exists");
-                let asked = locate(&self.case.model.map, target, own);
-                let outcome = match &asked {
-                    Err(_) => Err("E001"), // R13
-                    Ok(site) if at == Some(*site) => self.serve(who, request).map(Some),
-                    Ok(site) if self.passed.contains(site) => Err("E002"), // R10
-                    Ok(_) if self.is_closing => Err("E003"),               // R11
-                    Ok(_) => return None,
-                };
-                return Some((asked, outcome));
-            }
-        };
-        Some((Err(name.to_string()), outcome))
-    }
-
-    fn arrive<T>(&mut self, who: usize, place: usize) -> Option<T> {
-        self.actors[who].meets = Some(Err(BARRIERS[place].to_owned()));
-        self.arrived[place].push(who);
-        self.arrived[place].sort(); // R40
-        match self.arrived[place].len() >= self.case.barriers[place] as usize {
-            true => self.released.extend(self.arrived[place].drain(..)),
-            false => self.check_circle(),
         }
-        None
-    }
-
-    fn check_circle(&mut self) {
-        if !self.is_closing && !self.is_halted() {
-            self.broken = self.circle();
-        }
-    }
-
-    /// R44, by looking at every set of barriers: the largest of which none can open, whoever else comes, and in that the
-    /// largest of which each could open if only the others did.
-    fn circle(&self) -> Option<End> {
-        let waiting = |set| -> usize { members(set).map(|place| self.arrived[place].len()).sum() };
-        let live = self.actors.iter().filter(|actor| !actor.is_retired).count();
-        // Whether as many can come as a barrier is for, if those at `kept` cannot, but those at `helping` can.
-        let can_open = |place: usize, kept: usize, helping: usize| {
-            let came: usize = live - waiting(kept) + waiting(helping | 1 << place);
-            came >= self.case.barriers[place] as usize
-        };
-        let is_stuck = |&set: &usize| {
-            members(set).all(|place| waiting(1 << place) > 0 && !can_open(place, set, 0))
-        };
-        let stuck = (0..8).filter(is_stuck).fold(0, |all, set| all | set);
-        let is_circle = |&set: &usize| {
-            set & !stuck == 0 && members(set).all(|place| can_open(place, stuck, set))
-        };
-        let circle = (0..8).filter(is_circle).fold(0, |all, set| all | set);
-        let met = self.meetings(|place| circle >> place & 1 == 1);
-        (!met.is_empty()).then_some(End::Circle(met))
-    }
-
-    fn meetings(&self, is_named: impl Fn(usize) -> bool) -> Vec<(String, Vec<u32>)> {
-        let meeting = |place: usize| {
-            let waiting = self.arrived[place].iter().map(|&who| who as u32);
-            (BARRIERS[place].to_owned(), waiting.collect())
-        };
-        (0..3)
-            .filter(|&place| is_named(place))
-            .map(meeting)
-            .collect()
-    }
-
-    /// R31: registers the next child of a loop that is under way.
-    fn register(&mut self, who: usize) -> bool {
-        let steps = self.case.steps;
-        let Some(mut looping) = self.top(who).looping.take() else {
-            return false;
-        };
-        let Some(number) = looping.numbers.next() else {
-            return true;
-        };
-        let is_beyond = looping.last.is_none() && steps.is_some_and(|steps| number >= steps);
-        let outcome = if is_beyond { Err("E014") } else { Ok(None) };
-        self.say(
-            who,
-            Event::Register,
-            Some(Err(format!("i{number}"))),
-            &outcome,
-        );
-        if !is_beyond {
-            let child = frame(looping.body, number);
-            looping.child = number;
-            self.top(who).looping = Some(looping);
-            self.actors[who].frames.push(child);
-        }
-        true
-    }
-
-    fn end_frame(&mut self, who: usize) {
-        if self.actors[who].frames.len() == 1 {
-            self.retire(who, Event::End, &Ok(None));
-            return self.check_circle();
-        }
-        self.say(who, Event::End, None, &Ok(None));
-        self.actors[who].frames.pop();
-        let (is_closing, steps) = (self.is_closing, self.case.steps);
-        let goes_on = |looping: &mut Loop<'_>| {
-            let is_last = |steps| looping.child + 1 >= steps;
-            looping.last.is_some() || !(is_closing || steps.is_some_and(is_last))
-        };
-        let top = self.top(who);
-        top.looping = top.looping.take_if(goes_on);
-    }
-
-    /// Does what a mediator asks for at this very site, and returns the value that was exchanged.
-    fn serve(&mut self, who: usize, request: Request<Array>) -> Result<Array, &'static str> {
-        let here = self.here.as_mut().expect("a site");
-        let rows_of = |program: &Program| program.rows.unwrap_or(0) as usize;
-        let (before, own) = self.case.programs.split_at(who);
-        let (first, own) = (before.iter().map(rows_of).sum::<usize>(), rows_of(&own[0]));
-        let batch = self.case.batch() as usize;
-        let rows = match here.value.len() == batch && own > 0 {
-            true => first..first + own, // R50
-            false => 0..here.value.len(),
-        };
-        let (part, reshape) = match request {
-            Request::Value { .. } => return Ok(to_array(&here.value[rows])),
-            Request::Skip { .. } if here.site.point.port != Port::Input => return Err("E005"), // R20
-            Request::Skip { value, .. } => {
-                here.skips.retain(|(skipping, _)| *skipping != who);
-                here.skips.push((who, to_table(&value)));
-                return Ok(value);
-            }
-            Request::Swap { value, reshape, .. } => (value, reshape),
-            _ => unreachable!("no other request exists"),
-        };
-        match reshape {
-            true if own != batch => return Err("E006"), // R51
-            true => here.value = to_table(&part),
-            false if part.shape() != to_array(&here.value[rows.clone()]).shape() => {
-                return Err("E004"); // R51
-            }
-            false => drop(here.value.splice(rows, to_table(&part))),
-        }
-        Ok(part)
+        let (is_open, is_halted) = (self.has_failed(), self.is_halted());
+        let here = self.passed.last_mut()?;
+        here.is_open = is_open;
+        (!is_halted).then(|| (here.value.clone(), output))
     }
 
     /// R21, R22: one output from the replacements of all.
-    fn skip(&mut self, Here { site, skips, .. }: &Here) -> Option<Table> {
-        let (at, batch) = (*site, self.case.batch());
-        let skipping: Vec<u32> = skips.iter().map(|(who, _)| *who as u32).collect();
-        let owns = |who: &u32| self.case.programs[*who as usize].rows.is_some();
-        let all = (0..self.actors.len() as u32).filter(owns);
-        let others: Vec<u32> = all.filter(|who| !skipping.contains(who)).collect();
-        let rows = |who: usize| self.case.programs[who].rows.unwrap_or(batch);
-        let whole = skips.iter().rfind(|(who, _)| rows(*who) == batch);
-        let widths: Vec<usize> = skips.iter().map(|(_, part)| part[0].len()).collect();
-        self.broken = match &whole {
-            _ if !others.is_empty() => Some(End::PartialSkip {
-                at,
-                skipping,
-                others,
-            }),
-            None if widths.iter().any(|width| *width != widths[0]) => {
-                Some(End::SkipMisfit { at, skipping })
-            }
-            _ => None,
-        };
-        let mut sorted = skips.clone();
-        sorted.sort_by_key(|(who, _)| *who);
-        let joined = || sorted.into_iter().flat_map(|(_, part)| part).collect();
-        let output = whole.map_or_else(joined, |(_, part)| part.clone());
-        self.broken.is_none().then_some(output)
-    }
-
-    /// R12: what never came ends a loop; any other fault fails the mediator.
-    fn fail(&mut self, who: usize, code: &'static str) {
-        if code != "E003" || self.actors[who].frames.len() == 1 {
-            self.actors[who].fault = Some(code);
-            return self.retire(who, Event::Exception, &Err(code));
+    fn joined(&self, Pass { site, skips, .. }: &Pass) -> Result<Table, End> {
+        let skipping: Vec<usize> = skips.iter().map(|(who, _)| *who).collect();
+        let has_rows = |who: &usize| self.case.programs[*who].rows.is_some();
+        let all = (0..self.states.len()).filter(has_rows);
+        let absent: Vec<usize> = all.filter(|who| !skipping.contains(who)).collect();
+        if !absent.is_empty() {
+            return Err(End::PartialSkip(*site, skipping, absent));
         }
-        self.say(who, Event::Exception, None, &Err(code));
-        self.actors[who].frames.pop();
-        let looping = self.top(who).looping.take().expect("a loop has a child");
-        self.actors[who].ended.push((looping.child, looping.last));
+        let batch = self.case.batch();
+        let rows = |who: usize| self.case.programs[who].rows.unwrap_or(batch);
+        let is_odd = |(_, part): &(usize, Table)| part[0].len() != skips[0].1[0].len();
+        match skips.iter().rfind(|(who, _)| rows(*who) == batch) {
+            Some((_, part)) => Ok(part.clone()),
+            None if skips.iter().any(is_odd) => Err(End::SkipMisfit(*site, skipping)),
+            None => {
+                let mut parts = skips.clone();
+                parts.sort_by_key(|(who, _)| *who);
+                Ok(parts.into_iter().flat_map(|(_, part)| part).collect())
+            }
+        }
     }
 
-    fn retire(&mut self, who: usize, event: Event, outcome: &Outcome) {
-        self.actors[who].is_retired = true;
-        self.say(who, event, None, outcome);
+    /// Answers a request for a site or of the blackboard, if it can be answered now.
+    pub(crate) fn ask(&mut self, who: usize, own: u32, wish: &Request<Array>) -> Poll<Told<Array>> {
+        let (asked, told) = match wish {
+            Request::Put { name, value } => (Err(name.to_string()), Ok(value.clone())),
+            Request::Get { name } => {
+                let asked = Err(name.to_string());
+                let is_it =
+                    |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
+                let put = self.log.iter().rfind(is_it); // R72
+                let value = put.and_then(|put| put.value.clone());
+                (asked, value.ok_or("E016"))
+            }
+            _ => {
+                let asked = site_of(wish, own, &self.case.model.map);
+                let is_passed = |site| self.passed.iter().any(|pass| pass.site == site);
+                let told = match asked {
+                    Err(_) => Err("E001"), // R13
+                    Ok(site) if self.at() == Some(site) => self.serve(who, wish),
+                    Ok(site) if is_passed(site) => Err("E002"), // R10
+                    Ok(_) if self.is_closing => Err("E003"),    // R11
+                    Ok(_) => return Poll::Pending,
+                };
+                (asked, told)
+            }
+        };
+        self.note(who, wish.event(), Some(asked), told.clone().map(Some));
+        Poll::Ready(told)
     }
 
-    fn say(&mut self, who: usize, event: Event, asked: Option<Asked>, outcome: &Outcome) {
-        let is_silent = matches!(event, Event::Register | Event::End | Event::Exception);
-        let actor = &mut self.actors[who];
-        actor.has_fired |= outcome.is_ok() && !is_silent;
-        actor.was_refused |= outcome.is_err() && event != Event::Exception;
+    /// Does what a mediator asks for at this very site, and returns the value that was exchanged.
+    fn serve(&mut self, who: usize, request: &Request<Array>) -> Told<Array> {
+        let here = self.passed.last_mut().expect("a site");
+        let rows = self.case.own_rows(who, here.value.len());
+        let own = to_array(&here.value[rows.clone()]);
+        let is_owner = self.case.programs[who].rows.unwrap_or(0) == self.case.batch();
+        match request {
+            Request::Skip { .. } if here.site.point.port != Port::Input => Err("E005"), // R20
+            Request::Skip { value, .. } => {
+                here.skips.retain(|(skipping, _)| *skipping != who);
+                here.skips.push((who, to_table(value)));
+                Ok(value.clone())
+            }
+            Request::Swap { reshape: true, .. } if !is_owner => Err("E006"), // R51
+            Request::Swap { value, reshape, .. } if *reshape || value.shape() == own.shape() => {
+                here.value.splice(rows, to_table(value));
+                Ok(value.clone())
+            }
+            Request::Swap { .. } => Err("E004"), // R51
+            _ => Ok(own),
+        }
+    }
+
+    /// R71; what a cache collects can be seen from what the sites have passed on.
+    pub(crate) fn cache(&self, what: &Collects) -> Told<()> {
+        let map = &self.case.model.map;
+        let is_late = |pass: &Pass| self.at() != Some(pass.site) && what.has(pass.site.point, map);
+        let mut modules = what.modules.iter().flatten();
+        match modules.all(|path| map.path(path).is_some()) {
+            false => Err("E001"),
+            true if self.passed.iter().any(is_late) => Err("E017"),
+            true => Ok(()),
+        }
+    }
+
+    pub(crate) fn retire(&mut self, who: usize, event: Event, told: Told<()>) {
+        self.note(who, event, None, told.map(|()| None));
+        self.states[who] = told.map_or_else(State::Failed, |()| State::Ended);
+        if event == Event::Stop && !self.is_closing && self.stopped.is_none() {
+            self.stopped = Some(End::Stopped(who, self.at())); // R60
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, who: usize, name: &str) -> Told<()> {
+        let Some(place) = BARRIERS.iter().position(|known| *known == name) else {
+            self.note(who, Event::Barrier, Some(Err(name.to_owned())), Err("E015"));
+            return Err("E015");
+        };
+        self.states[who] = State::AtBarrier(place);
+        let there = self.waiting_at(&[place]);
+        if there.len() >= self.case.barriers[place] as usize {
+            for who in there {
+                self.states[who] = State::Released; // R40, R42
+                self.released.push((who, place));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_released(&mut self) -> Option<usize> {
+        if self.released.is_empty() || (self.has_failed() && !self.is_closing) {
+            return None;
+        }
+        let (who, place) = self.released.remove(0);
+        self.states[who] = State::Running;
+        let asked = Some(Err(BARRIERS[place].to_owned()));
+        self.note(who, Event::Barrier, asked, Ok(None));
+        Some(who)
+    }
+
+    pub(crate) fn is_running(&self, who: usize) -> bool {
+        self.states[who] == State::Running
+    }
+
+    /// R44: of the barriers none of which can open, whoever else comes, those that could if only the others did.
+    fn circle(&self) -> Option<End> {
+        let is_live = |state: &&State| !matches!(state, State::Ended | State::Failed(_));
+        let live = self.states.iter().filter(is_live).count();
+        let waiting = |places: &[usize]| self.waiting_at(places).len();
+        let needed = |place: usize| self.case.barriers[place] as usize;
+        let stuck = largest(vec![0, 1, 2], &|place, set| {
+            let here = waiting(&[place]);
+            here > 0 && live - waiting(set) + here < needed(place)
+        });
+        let free = live - waiting(&stuck);
+        let circle = largest(stuck, &|place, set| free + waiting(set) >= needed(place));
+        self.meetings(&circle).map(End::Circle)
+    }
+
+    fn waiting_at(&self, places: &[usize]) -> Vec<usize> {
+        let is_there = |who: &usize| match self.states[*who] {
+            State::AtBarrier(place) => places.contains(&place),
+            _ => false,
+        };
+        (0..self.states.len()).filter(is_there).collect()
+    }
+
+    /// Who waits at which of these barriers, if anybody does.
+    fn meetings(&self, places: &[usize]) -> Option<Vec<(usize, Vec<usize>)>> {
+        let meetings = places
+            .iter()
+            .map(|&place| (place, self.waiting_at(&[place])));
+        let meetings: Vec<_> = meetings.filter(|(_, who)| !who.is_empty()).collect();
+        Some(meetings).filter(|meetings| !meetings.is_empty())
+    }
+
+    pub(crate) fn note(&mut self, who: usize, event: Event, asked: Option<Asked>, told: Outcome) {
         self.log.push(Record {
             asked,
-            outcome: outcome.as_ref().err().unwrap_or(&"served"),
-            value: outcome.clone().ok().flatten(),
+            outcome: told.as_ref().err().unwrap_or(&"served"),
+            value: told.ok().flatten(),
             ..Record::bare(who, event, self.at())
         });
     }
 
     fn at(&self) -> Option<Site> {
-        self.here.as_ref().map(|here| here.site)
-    }
-
-    fn top(&mut self, who: usize) -> &mut Frame<'c> {
-        self.actors[who].frames.last_mut().expect("it runs")
+        let here = self.passed.last().filter(|pass| pass.is_open);
+        here.map(|pass| pass.site)
     }
 
     fn has_failed(&self) -> bool {
-        self.broken.is_some() || self.actors.iter().any(|actor| actor.fault.is_some())
+        let is_failed = |state: &State| matches!(state, State::Failed(_));
+        self.broken.is_some() || self.states.iter().any(is_failed)
     }
 
     fn is_halted(&self) -> bool {
@@ -461,45 +358,43 @@ impl<'c> Reference<'c> {
     }
 
     fn end(&self) -> End {
-        let (mut failed, mut silent) = (Vec::new(), Vec::new());
-        for (who, actor) in (0u32..).zip(&self.actors) {
-            failed.extend(actor.fault.map(|code| (who, code)));
-            if actor.was_refused
-                && !actor.has_fired
-                && !self.case.programs[who as usize].is_optional
-            {
-                silent.push(who); // R63
-            }
-        }
-        match (&self.broken, self.stopped) {
+        let all = 0..self.states.len();
+        let code = |who| match self.states[who] {
+            State::Failed(code) => Some((who, code)),
+            _ => None,
+        };
+        let failed: Vec<_> = all.clone().filter_map(code).collect();
+        let silent: Vec<usize> = all.filter(|who| self.is_silent(*who)).collect();
+        match (&self.broken, &self.stopped) {
             _ if !failed.is_empty() => End::Failed(failed),
             (Some(broken), _) => broken.clone(),
             _ if !silent.is_empty() => End::NeverFired(silent),
-            (None, Some((by, at))) => End::Stopped { by, at },
+            (None, Some(stopped)) => stopped.clone(),
             (None, None) => End::Completed,
         }
     }
-}
 
-fn frame(lines: &[Line], iteration: u32) -> Frame<'_> {
-    Frame {
-        lines,
-        iteration,
-        ..Frame::default()
+    /// R63: whether a mediator was refused all that it asked for; to register a child is not to ask for something.
+    fn is_silent(&self, who: usize) -> bool {
+        let is_request = |record: &&Record| match record.event {
+            Event::End | Event::Exception => false,
+            Event::Register => record.outcome != "served",
+            _ => true,
+        };
+        let own = self
+            .log
+            .iter()
+            .filter(|record| record.mediator == who as u32);
+        let mut requests = own.filter(is_request).peekable();
+        let is_optional = self.case.programs[who].is_optional || requests.peek().is_none();
+        !is_optional && requests.all(|record| record.outcome != "served")
     }
 }
 
-/// The places in a set of barriers.
-fn members(set: usize) -> impl Iterator<Item = usize> {
-    (0..3).filter(move |place| set >> place & 1 == 1)
-}
-
-fn locate(map: &SiteMap, target: &Target, own: u32) -> Result<Site, String> {
-    match target {
-        Target::Unknown(name) => Err(format!("{name}?")),
-        Target::Point { point, .. } if !map.has(*point) => {
-            Err(format!("{}?", map.point_name(*point)))
-        }
-        Target::Point { point, iteration } => Ok(point.at(iteration.unwrap_or(own))),
+/// The largest part of a set of barriers of each of which something holds, given that part.
+fn largest(mut set: Vec<usize>, holds: &dyn Fn(usize, &[usize]) -> bool) -> Vec<usize> {
+    while let Some(other) = set.iter().position(|&place| !holds(place, &set)) {
+        set.remove(other);
     }
+    set
 }

@@ -23,13 +23,16 @@ pub(crate) fn all() -> [(&'static str, Vec<Seed>); 8] {
 }
 
 /// A journal with every kind of record.
-const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_0.ilj");
+const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_1.ilj");
+
+const GOLDEN_V1_0: &[u8] = include_bytes!("../../../replay/tests/golden/v1_0.ilj");
 
 fn journals() -> Vec<Seed> {
     let mut cut = GOLDEN.to_vec();
     cut.truncate(cut.len() * 3 / 4);
     vec![
         ("golden", GOLDEN.to_vec()),
+        ("golden-v1-0", GOLDEN_V1_0.to_vec()),
         ("empty", small(0)),
         ("runs", small(3)),
         ("refused-cut", cut),
@@ -51,6 +54,7 @@ fn small(runs: u32) -> Vec<u8> {
             name: "r".into(),
             mediators: vec![],
             scheduler: "s".into(),
+            declared: None,
         };
         writer.start_run(&start).unwrap();
         writer.path(&format!("a{run}.output")).unwrap();
@@ -69,7 +73,7 @@ fn frames() -> Vec<Seed> {
     ]
 }
 
-const EXCHANGES: [&str; 9] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+const EXCHANGES: [&str; 11] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
 
 fn exchanges() -> Vec<Seed> {
     let (journal, _) = Journal::read_prefix(JournalReader::new(GOLDEN, "golden").unwrap());

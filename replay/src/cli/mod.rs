@@ -1,13 +1,21 @@
 //! The command line: one file for each command.
 
 mod causal_trace;
+mod check;
 mod conform;
 mod demo;
+mod diff;
 mod explain;
+mod export;
 mod progress;
+mod recover;
 mod replay;
 mod report;
+mod run;
+mod show;
 mod sites;
+mod step;
+mod why;
 
 use std::process::ExitCode;
 
@@ -17,7 +25,7 @@ use interloom_engine::AtFault;
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
-/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 4 the replay diverged, 5 refused by the environment.
+/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
 struct Cli {
@@ -29,8 +37,24 @@ struct Cli {
 enum Command {
     /// Look into a small trained model: which head does what? Records, and replays in a new process.
     Demo(demo::Arguments),
+    /// Run an experiment file: a model, inputs and programs, written by hand.
+    Run(run::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
+    /// Read a journal to its end, and say what it holds and what is wrong with it.
+    Check(check::Arguments),
+    /// Print the exchanges of a journal.
+    Show(show::Arguments),
+    /// Show where two journals part.
+    Diff(diff::Arguments),
+    /// Go through a journal, forwards and back.
+    Step(step::Arguments),
+    /// Follow a value back to where it came from.
+    Why(why::Arguments),
+    /// Write a journal, or the tensors in it, for other programs.
+    Export(export::Arguments),
+    /// Make a whole journal of the good beginning of one that was cut or damaged.
+    Recover(recover::Arguments),
     /// Find out where in a language model, and at which token, an answer comes from.
     CausalTrace(causal_trace::Arguments),
     /// Run recorded scenarios of a reference interleaver, and compare what happens.
@@ -45,9 +69,11 @@ enum Command {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ending {
     Done,
-    Diverged,
-    /// Something that the command was asked for could not be done, and it has said what.
+    /// What was looked at is not good, and that has been said.
     Failed,
+    /// Something was recovered, and something was lost.
+    Lossy,
+    Diverged,
     /// What the command could not do was the user's to know.
     Usage,
     /// As a process that the command started has ended.
@@ -60,7 +86,15 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Step(arguments) => step::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
         Command::Conform(arguments) => conform::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
@@ -75,6 +109,7 @@ impl Ending {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Lossy => 3,
             Self::Diverged => 4,
             Self::Child(code) => code,
         })

@@ -42,6 +42,12 @@ pub(super) fn error(code: &str, message: &str) {
     eprintln!("  `interloom explain {code}` says more");
 }
 
+/// A number of things, such as `1 run` and `2 runs`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// Shows a heading.
 pub(super) fn heading(text: &str) {
     outln!("{BOLD}{text}{BOLD:#}");

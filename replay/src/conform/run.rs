@@ -127,7 +127,7 @@ pub(super) fn run(
     let result = match session {
         Some(session) => session.run(run, forward).map_err(|error| match error {
             crate::Error::Forward(error) => Ok(error),
-            other => Err(other.to_string()),
+            other => Err(other),
         }),
         None => run.execute(forward).map_err(Ok),
     };
@@ -152,7 +152,16 @@ pub(super) fn run(
             served,
             caches,
         },
-        Err(Err(reason)) => return Err(reason),
+        // What is served from a journal ends as it did when it was recorded.
+        Err(Err(crate::Error::RecordedFailure { message, .. })) => Trace {
+            outputs: None,
+            error: Some(message),
+            codes: Vec::new(),
+            audit: None,
+            served,
+            caches,
+        },
+        Err(Err(other)) => return Err(other.to_string()),
     })
 }
 

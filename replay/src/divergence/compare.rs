@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::environment::{self, EnvironmentDifference};
-use super::fields::{self, Found, Named, Names};
+use super::fields::{self, Found, Named};
 use super::{Alignment, Class, Divergence, FieldDifference, Line, Side, ValueSource};
 use crate::journal::{
-    Event, Exchange, ExchangeResult, Head, JournalError, Record, RunEnd, RunStart,
+    BarrierLine, Declared, Event, Exchange, ExchangeResult, Head, JournalError, Names, Record,
+    RunEnd, RunStart,
 };
 
 /// How many exchanges before a divergence are kept, unless told otherwise.
@@ -39,6 +40,7 @@ pub struct Comparer<I> {
     last_served: BTreeMap<u32, u64>,
     compared: u64,
     found: Option<Parted>,
+    journals: Option<[String; 2]>,
 }
 
 /// The two heads, as far as they are known.
@@ -91,7 +93,14 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             last_served: BTreeMap::new(),
             compared: 0,
             found: None,
+            journals: None,
         }
+    }
+
+    /// Says that the live side is a journal too, and what the recorded and the live one are called.
+    pub fn with_journals(mut self, recorded: &str, live: &str) -> Self {
+        self.journals = Some([recorded.to_owned(), live.to_owned()]);
+        self
     }
 
     /// Keeps so many exchanges before a divergence.
@@ -253,6 +262,12 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             mediators(recorded),
             mediators(live),
         );
+        if let (Some(recorded), Some(live)) = (&recorded.declared, &live.declared) {
+            let texts = (barriers(recorded), barriers(live));
+            fields::add(&mut differences, "barriers", texts.0, texts.1);
+            let texts = (steps(recorded), steps(live));
+            fields::add(&mut differences, "steps", texts.0, texts.1);
+        }
         let (recorded_run, live_run) = (recorded.run.to_string(), live.run.to_string());
         fields::add(&mut differences, "run", recorded_run, live_run);
         if !differences.is_empty() {
@@ -388,6 +403,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             tensors: None,
             tensor: None,
             environment: self.environment(),
+            journals: self.journals.clone(),
         };
         self.found = Some(Parted {
             divergence,
@@ -509,6 +525,21 @@ fn mediators(start: &RunStart) -> String {
     });
     let texts: Vec<_> = texts.collect();
     texts.join(", ")
+}
+
+/// The barriers of a run, each with its participants: `"meet" of 2`.
+fn barriers(declared: &Declared) -> String {
+    let text = |line: &BarrierLine| format!("{:?} of {}", line.name, line.participants);
+    let texts: Vec<_> = declared.barriers.iter().map(text).collect();
+    if texts.is_empty() {
+        return "none".to_owned();
+    }
+    texts.join(", ")
+}
+
+fn steps(declared: &Declared) -> String {
+    let steps = declared.steps;
+    steps.map_or_else(|| "none".to_owned(), |steps| steps.to_string())
 }
 
 fn quoted(text: &str) -> String {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fields;
+use super::sides::Sides;
 use crate::journal::{Digest, Head, ModelIdentity};
 
 /// One thing in which two environments differ.
@@ -31,24 +32,26 @@ impl EnvironmentDifference {
 /// `device: "cpu" recorded, "cuda:0" in this run`.
 impl fmt::Display for EnvironmentDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} recorded, {} in this run",
-            self.subject, self.recorded, self.live
-        )?;
+        f.write_str(&self.text(&Sides::replay()))
+    }
+}
+
+impl EnvironmentDifference {
+    pub(super) fn text(&self, sides: &Sides) -> String {
+        let mut text = format!(
+            "{}: {}",
+            self.subject,
+            sides.both(&self.recorded, &self.live)
+        );
         if self.changed_count > 0 {
-            write!(
-                f,
-                "; {} changed: {}",
-                self.changed_count,
-                self.changed.join(", ")
-            )?;
+            let changed = self.changed.join(", ");
+            text.push_str(&format!("; {} changed: {changed}", self.changed_count));
         }
         let more = self.changed_count.saturating_sub(self.changed.len() as u64);
         if more > 0 {
-            write!(f, " and {more} more")?;
+            text.push_str(&format!(" and {more} more"));
         }
-        Ok(())
+        text
     }
 }
 

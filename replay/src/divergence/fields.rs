@@ -1,52 +1,9 @@
 //! Which fields of two exchanges differ, and where in their values.
 
 use super::{Class, FieldDifference, Line, TensorPair};
-use crate::journal::{Exchange, FaultLine, RunStart, SiteRef, ValueTree};
-
-/// The texts that the numbers in one side's exchanges stand for.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) paths: Vec<String>,
-    pub(super) mediators: Vec<String>,
-}
+use crate::journal::{Exchange, FaultLine, Names, SiteRef, ValueTree};
 
 impl Names {
-    pub(super) fn start_run(&mut self, start: &RunStart) {
-        self.mediators = start
-            .mediators
-            .iter()
-            .map(|line| line.name.clone())
-            .collect();
-    }
-
-    pub(super) fn add_path(&mut self, id: u32, text: &str) {
-        // Numbers come without gaps; a later text for a known number replaces the first.
-        let id = id as usize;
-        if id < self.paths.len() {
-            self.paths[id] = text.to_owned();
-        } else if id == self.paths.len() {
-            self.paths.push(text.to_owned());
-        }
-    }
-
-    pub(super) fn mediator(&self, position: u32) -> String {
-        match self.mediators.get(position as usize) {
-            Some(name) => name.clone(),
-            None => format!("#{position}"),
-        }
-    }
-
-    fn path(&self, id: u32) -> Option<&str> {
-        self.paths.get(id as usize).map(String::as_str)
-    }
-
-    fn site(&self, site: SiteRef) -> String {
-        match self.path(site.path) {
-            Some(path) => format!("{path}.i{}", site.iteration),
-            None => format!("path {}.i{}", site.path, site.iteration),
-        }
-    }
-
     pub(super) fn line(&self, exchange: &Exchange) -> Line {
         Line {
             index: exchange.index,

@@ -6,7 +6,7 @@ use super::{
     Alignment, Divergence, EnvironmentDifference, FieldDifference, Line, Side, TensorDifference,
     TensorPair, ValueSource,
 };
-use crate::journal::ValueTree;
+use crate::journal::value_json;
 
 impl Divergence {
     /// The same facts as `Display`, for programs.
@@ -29,6 +29,7 @@ impl Divergence {
             "tensor": self.tensor.as_ref().map(tensor),
             "notes": self.notes(),
             "environment": environment(&self.environment),
+            "journals": self.journals,
         })
     }
 }
@@ -69,39 +70,10 @@ fn line(line: &Line) -> Value {
         "asked": line.asked,
         "at": line.at,
         "result": line.result.name(),
-        "value": line.value.as_ref().map(value),
+        "value": line.value.as_ref().map(value_json),
         "fault": fault.map(|fault| json!({ "code": fault.code, "message": fault.message })),
         "origin": origin.map(|origin| json!({ "file": origin.file, "line": origin.line })),
     })
-}
-
-/// A value, with the kind named wherever JSON could not tell it.
-fn value(tree: &ValueTree) -> Value {
-    match tree {
-        ValueTree::Unit => json!({ "unit": null }),
-        ValueTree::Bool(truth) => json!(truth),
-        ValueTree::Int(number) => json!(number),
-        // JSON has neither infinities nor NaN, and readers may round: the bits say it all.
-        ValueTree::Float(number) => {
-            json!({ "float": format!("{number:?}"), "bits": format!("{:#018x}", number.to_bits()) })
-        }
-        ValueTree::Text(text) => json!(text),
-        ValueTree::Tensor {
-            dtype,
-            shape,
-            digest,
-        } => {
-            json!({ "tensor": { "dtype": dtype.name(), "shape": shape, "digest": digest } })
-        }
-        ValueTree::Tuple(items) => json!({ "tuple": items.iter().map(value).collect::<Vec<_>>() }),
-        ValueTree::List(items) => json!(items.iter().map(value).collect::<Vec<_>>()),
-        ValueTree::Map(entries) => {
-            let entries = entries
-                .iter()
-                .map(|(key, entry)| json!([key, value(entry)]));
-            json!({ "map": entries.collect::<Vec<_>>() })
-        }
-    }
 }
 
 fn field(difference: &FieldDifference) -> Value {

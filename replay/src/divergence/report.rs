@@ -4,13 +4,15 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
+use super::sides::Sides;
 use super::{
     Alignment, Class, Divergence, FieldDifference, Line, Side, TensorDifference, ValueSource,
 };
-use crate::journal::ExchangeResult;
+use crate::journal::{ExchangeResult, plain};
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides = Sides::of(self);
         self.write_headline(f)?;
         write!(
             f,
@@ -18,9 +20,9 @@ impl fmt::Display for Divergence {
             self.class.name(),
             meaning(self.class)
         )?;
-        self.write_exchanges(f)?;
+        self.write_exchanges(f, &sides)?;
         for difference in &self.differences {
-            write!(f, "\n  {}", FieldText(difference))?;
+            write!(f, "\n  {}", field_text(difference, &sides))?;
         }
         if let (Some(tensor), Some(pair)) = (&self.tensor, &self.tensors) {
             let place = if pair.place.is_empty() {
@@ -28,13 +30,14 @@ impl fmt::Display for Divergence {
             } else {
                 " at value"
             };
-            write!(f, "\n  tensor{place}{}: {tensor}", pair.place)?;
+            let text = tensor.text(&sides);
+            write!(f, "\n  tensor{place}{}: {text}", pair.place)?;
         }
         for note in self.notes() {
             write!(f, "\n  note: {note}")?;
         }
         for difference in &self.environment {
-            write!(f, "\n  environment: {difference}")?;
+            write!(f, "\n  environment: {}", difference.text(&sides))?;
         }
         Ok(())
     }
@@ -43,9 +46,13 @@ impl fmt::Display for Divergence {
 impl Divergence {
     fn write_headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, index, run) = (Self::CODE, self.index, &self.run);
+        let parted = match &self.journals {
+            Some([recorded, live]) => format!("{recorded} and {live} part"),
+            None => "replay diverged".to_owned(),
+        };
         write!(
             f,
-            "error[{code}]: replay diverged at exchange {index} (run {run:?}"
+            "error[{code}]: {parted} at exchange {index} (run {run:?}"
         )?;
         if let Some(site) = &self.site {
             write!(f, ", site {}", plain(site))?;
@@ -56,16 +63,21 @@ impl Divergence {
         f.write_str(")")
     }
 
-    fn write_exchanges(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_exchanges(&self, f: &mut fmt::Formatter<'_>, sides: &Sides) -> fmt::Result {
         let mut rows: Vec<Row> = self
             .context
             .iter()
             .map(|line| Row::of(" ", line, ""))
             .collect();
-        rows.push(Row::of_side("-", self.index, &self.recorded, "<- recorded"));
-        rows.push(Row::of_side("+", self.index, &self.live, "<- this run"));
+        rows.push(Row::of_side(
+            "-",
+            self.index,
+            &self.recorded,
+            &sides.marks[0],
+        ));
+        rows.push(Row::of_side("+", self.index, &self.live, &sides.marks[1]));
         let following = self.following.iter();
-        rows.extend(following.map(|line| Row::of(" ", line, "(recorded next)")));
+        rows.extend(following.map(|line| Row::of(" ", line, &sides.next)));
         write_rows(f, &rows)
     }
 
@@ -77,16 +89,40 @@ impl Divergence {
         }
         let exchanges = |count| if count == 1 { "exchange" } else { "exchanges" };
         match self.alignment {
-            Some(Alignment::Missing(count)) => notes.push(format!(
-                "what this run did here was recorded {count} {} later \
-                 -> exchanges were left out, or made in another order",
-                exchanges(count)
-            )),
-            Some(Alignment::Extra(count)) => notes.push(format!(
-                "what was recorded here came {count} {} later in this run \
-                 -> exchanges were added, or made in another order",
-                exchanges(count)
-            )),
+            Some(Alignment::Missing(count)) => {
+                let later = match &self.journals {
+                    Some([a, b]) => {
+                        format!(
+                            "what {b} has here comes {count} {} later in {a}",
+                            exchanges(count)
+                        )
+                    }
+                    None => format!(
+                        "what this run did here was recorded {count} {} later",
+                        exchanges(count)
+                    ),
+                };
+                notes.push(format!(
+                    "{later} -> exchanges were left out, or made in another order"
+                ));
+            }
+            Some(Alignment::Extra(count)) => {
+                let later = match &self.journals {
+                    Some([a, b]) => {
+                        format!(
+                            "what {a} has here comes {count} {} later in {b}",
+                            exchanges(count)
+                        )
+                    }
+                    None => format!(
+                        "what was recorded here came {count} {} later in this run",
+                        exchanges(count)
+                    ),
+                };
+                notes.push(format!(
+                    "{later} -> exchanges were added, or made in another order"
+                ));
+            }
             None => {}
         }
         notes
@@ -121,36 +157,41 @@ fn meaning(class: Class) -> &'static str {
 
 impl fmt::Display for TensorDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} elements differ, first at {:?}: {} recorded, {} in this run",
-            self.differing, self.elements, self.first, self.first_recorded, self.first_live
-        )?;
-        if let Some(distance) = self.ulp_max {
-            write!(f, "; at most {distance} ulp apart")?;
-        }
-        if self.not_numbers > 0 {
-            write!(f, "; {} not a number on one side", self.not_numbers)?;
-        }
-        Ok(())
+        f.write_str(&self.text(&Sides::replay()))
     }
 }
 
-struct FieldText<'a>(&'a FieldDifference);
-
-impl fmt::Display for FieldText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FieldDifference {
-            field,
-            recorded,
-            live,
-        } = self.0;
-        let (recorded, live) = (plain(recorded), plain(live));
-        if recorded == live {
-            return write!(f, "{field}: {recorded}");
+impl TensorDifference {
+    fn text(&self, sides: &Sides) -> String {
+        let mut text = format!(
+            "{} of {} elements differ, first at {:?}: {}",
+            self.differing,
+            self.elements,
+            self.first,
+            sides.both(&self.first_recorded, &self.first_live)
+        );
+        if let Some(distance) = self.ulp_max {
+            text.push_str(&format!("; at most {distance} ulp apart"));
         }
-        write!(f, "{field}: {recorded} recorded, {live} in this run")
+        if self.not_numbers > 0 {
+            let count = self.not_numbers;
+            text.push_str(&format!("; {count} not a number on one side"));
+        }
+        text
     }
+}
+
+fn field_text(difference: &FieldDifference, sides: &Sides) -> String {
+    let FieldDifference {
+        field,
+        recorded,
+        live,
+    } = difference;
+    let (recorded, live) = (plain(recorded), plain(live));
+    if recorded == live {
+        return format!("{field}: {recorded}");
+    }
+    format!("{field}: {}", sides.both(&recorded, &live))
 }
 
 /// One line of the list of exchanges: columns that are aligned with those of the other lines.
@@ -159,11 +200,11 @@ struct Row {
     index: String,
     columns: [String; 3],
     rest: String,
-    remark: &'static str,
+    remark: String,
 }
 
 impl Row {
-    fn of(mark: &'static str, line: &Line, remark: &'static str) -> Self {
+    fn of(mark: &'static str, line: &Line, remark: &str) -> Self {
         Self {
             mark,
             index: line.index.to_string(),
@@ -173,11 +214,11 @@ impl Row {
                 sites(line),
             ],
             rest: carried(line),
-            remark,
+            remark: remark.to_owned(),
         }
     }
 
-    fn of_side(mark: &'static str, index: u64, side: &Side, remark: &'static str) -> Self {
+    fn of_side(mark: &'static str, index: u64, side: &Side, remark: &str) -> Self {
         let rest = match side {
             Side::Exchange(line) => return Self::of(mark, line, remark),
             Side::RunStart { name, mediators } => {
@@ -200,7 +241,7 @@ impl Row {
             index: index.to_string(),
             columns: Default::default(),
             rest,
-            remark,
+            remark: remark.to_owned(),
         }
     }
 
@@ -228,7 +269,7 @@ fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
                 text.push_str(&" ".repeat(width - column.width()));
             }
         }
-        for part in [&row.rest, row.remark] {
+        for part in [&row.rest, &row.remark] {
             if !part.is_empty() {
                 text.push_str("  ");
                 text.push_str(part);
@@ -259,17 +300,4 @@ fn carried(line: &Line) -> String {
     }
     parts.extend(line.value.as_ref().map(ToString::to_string));
     parts.join("  ")
-}
-
-/// Names and messages may hold anything; a report keeps to one line for each.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            plain.extend(character.escape_debug());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
 }

@@ -406,6 +406,36 @@ fn runs_that_start_otherwise_or_not_at_all() {
 }
 
 #[test]
+fn barriers_and_steps_are_compared_where_both_sides_have_them() {
+    let with = |declared| {
+        let mut journal = journal(exchanges());
+        journal.runs[0].start.declared = declared;
+        journal
+    };
+    let recorded = with(Some(samples::declared()));
+    let mut other = samples::declared();
+    other.barriers[1].participants = 3;
+    other.steps = None;
+    let divergence = compare(&recorded, &with(Some(other))).divergence.unwrap();
+    assert_snapshot!(divergence, @r#"
+    error[E080]: replay diverged at exchange 0 (run "forward 0")
+      class: protocol (something else was done, or the answer was another one)
+      - 0  run "forward 0" starts, with ["read", "steer"]  <- recorded
+      + 0  run "forward 0" starts, with ["read", "steer"]  <- this run
+        0  VALUE  read   layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
+        1  VALUE  steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
+      barriers: "again" of 3, "meet" of 2 recorded, "again" of 3, "meet" of 3 in this run
+      steps: 4 recorded, none in this run
+    "#);
+    let fewer = with(Some(crate::journal::Declared::default()));
+    let divergence = compare(&recorded, &fewer).divergence.unwrap();
+    assert_eq!(divergence.differences[0].live, "none");
+    // A journal of format 1.0 says nothing about them.
+    assert_eq!(compare(&with(None), &recorded).divergence, None);
+    assert_eq!(compare(&recorded, &with(None)).divergence, None);
+}
+
+#[test]
 fn a_value_from_another_model_is_of_the_environment() {
     let recorded = journal(exchanges());
     let mut live = recorded.clone();
@@ -544,5 +574,5 @@ fn a_journal_read_as_a_stream_equals_itself() {
         assert_eq!(comparer.record(&record), None);
         assert!(!matches!(record, Record::Head(_)) || comparer.environment().is_empty());
     }
-    assert_eq!(comparer.finish().unwrap().exchanges, 9);
+    assert_eq!(comparer.finish().unwrap().exchanges, 11);
 }

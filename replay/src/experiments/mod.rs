@@ -9,6 +9,7 @@ use std::path::Path;
 use interloom_backends::files::Download;
 
 use crate::error::Error;
+use crate::experiment::FileExperiment;
 use crate::journal::{Argument, Experiment, Head, JournalReader, Policy};
 use crate::session::{Conclusion, Mode};
 
@@ -43,6 +44,8 @@ pub enum Known {
     HeadAblation(HeadAblation),
     /// Patching the residual stream of a language model, position by position.
     CausalTrace(CausalTrace),
+    /// What an experiment file describes.
+    File(FileExperiment),
 }
 
 impl Known {
@@ -56,9 +59,10 @@ impl Known {
         match experiment.name.as_str() {
             HeadAblation::NAME => HeadAblation::from_arguments(experiment).map(Self::HeadAblation),
             CausalTrace::NAME => CausalTrace::from_arguments(experiment).map(Self::CausalTrace),
+            FileExperiment::NAME => FileExperiment::from_arguments(experiment).map(Self::File),
             name => Err(Error::UnknownExperiment {
                 name: name.to_owned(),
-                known: [HeadAblation::NAME, CausalTrace::NAME].join(", "),
+                known: [HeadAblation::NAME, CausalTrace::NAME, FileExperiment::NAME].join(", "),
             }),
         }
     }
@@ -77,6 +81,7 @@ impl Known {
         match self {
             Self::HeadAblation(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
             Self::CausalTrace(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
+            Self::File(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
         }
     }
 
@@ -86,6 +91,7 @@ impl Known {
             // Its model is part of the program.
             Self::HeadAblation(_) => {}
             Self::CausalTrace(experiment) => experiment.moved_to = Some(place.to_owned()),
+            Self::File(experiment) => experiment.moved_to = Some(place.to_owned()),
         }
     }
 }
@@ -112,7 +118,7 @@ pub fn verify(
 }
 
 /// Takes a text argument out of a journal's head.
-fn text(
+pub(crate) fn text(
     experiment: &Experiment,
     of: &'static str,
     argument: &'static str,

@@ -77,4 +77,19 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "A journal replaces an older journal, but no other file. Choose another name, or move the file away.",
     ),
+    Code::new(
+        "E071",
+        "a tensor is missing",
+        AtFault::Journal,
+        "An exchange names a tensor by its digest, and the journal should have its bytes (policy `full`) but does not: its \
+         frame was taken out. All exchanges are good, as the digests of their runs show.",
+    ),
+    Code::new(
+        "E072",
+        "not in the journal",
+        AtFault::Misuse,
+        "A run, a site, a mediator, an exchange or a tensor was asked for by name or number, and the journal does not have it. \
+         `interloom show FILE` lists the exchanges, `interloom check FILE` the runs. Tensors are kept under the policies \
+         `full` and `sampled` only.",
+    ),
 ];

@@ -153,6 +153,28 @@ pub enum JournalError {
         /// The largest size allowed.
         limit: u64,
     },
+    /// A tensor that a journal should have is not there.
+    #[error(
+        "{journal} does not have the tensor {digest:?}, which exchange {exchange} names and its policy keeps"
+    )]
+    MissingTensor {
+        /// The file.
+        journal: Arc<str>,
+        /// The first exchange that names the tensor.
+        exchange: u64,
+        /// The tensor's digest.
+        digest: Digest,
+    },
+    /// Something was asked for that a journal does not have.
+    #[error("{journal} has no {what}; it has {has}")]
+    Absent {
+        /// The file.
+        journal: Arc<str>,
+        /// What was asked for.
+        what: String,
+        /// What there is.
+        has: String,
+    },
     /// Recording would replace something that is not a journal.
     #[error("will not overwrite {journal}: {reason}; move it away or record to another path")]
     WouldOverwrite {
@@ -178,6 +200,8 @@ impl JournalError {
             Self::DigestMismatch { .. } => "E068",
             Self::Limit { .. } => "E069",
             Self::WouldOverwrite { .. } => "E070",
+            Self::MissingTensor { .. } => "E071",
+            Self::Absent { .. } => "E072",
         }
     }
 

@@ -22,7 +22,7 @@ pub const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 pub const FORMAT_MAJOR: u16 = 1;
 
 /// The format's minor version: a reader accepts a larger one.
-pub const FORMAT_MINOR: u16 = 0;
+pub const FORMAT_MINOR: u16 = 1;
 
 /// The size of the preamble in bytes.
 pub const PREAMBLE_BYTES: usize = 64;
@@ -182,7 +182,7 @@ impl Preamble {
         }
         // A newer minor version may use these bytes; what it writes there can be ignored.
         let reserved = &bytes[28..PREAMBLE_CRC_AT];
-        if preamble.minor == FORMAT_MINOR && reserved.iter().any(|byte| *byte != 0) {
+        if preamble.minor <= FORMAT_MINOR && reserved.iter().any(|byte| *byte != 0) {
             return Err(PreambleFault::Damaged(
                 "the preamble's flags and reserved bytes are not zero",
             ));

@@ -1,7 +1,10 @@
 //! What the fuzz targets need of the parts that are nobody else's; not a public interface.
 
+use super::error::JournalError;
 use super::frame::Kind;
-use super::record::{Exchange, Record};
+use super::read::JournalReader;
+use super::record::{Exchange, Outcome, Record};
+use super::resume::{Resumed, Scan};
 use super::wire;
 
 /// Decodes the payload of a frame.
@@ -20,4 +23,24 @@ pub fn encode_exchange(exchange: &Exchange) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
     wire::encode_exchange(exchange, &mut payload)?;
     Ok(payload)
+}
+
+/// Goes on with a journal: ends its open run, closes it, and gives all its bytes.
+///
+/// # Errors
+/// Those of [`JournalWriter::resume`](super::JournalWriter::resume).
+pub fn resume_and_finish(bytes: &[u8]) -> Result<Vec<u8>, JournalError> {
+    let state = Scan::of(JournalReader::new(bytes, "fuzz.ilj")?).into_state()?;
+    let good = state.offset as usize;
+    let mut rest = Vec::new();
+    let Resumed {
+        mut writer,
+        open_run,
+        ..
+    } = state.into_writer(&mut rest, bytes.len() as u64);
+    if open_run.is_some() {
+        writer.end_run(Outcome::default())?;
+    }
+    writer.finish()?;
+    Ok([&bytes[..good], &rest].concat())
 }

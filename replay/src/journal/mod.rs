@@ -18,6 +18,7 @@
 //!     name: "forward".into(),
 //!     mediators: vec![],
 //!     scheduler: "in order".into(),
+//!     declared: None,
 //! })?;
 //! writer.end_run(Outcome::default())?;
 //! writer.finish()?;
@@ -34,19 +35,28 @@
 //! from a journal with another head. A journal that was cut is read up to its last good frame.
 
 mod argument;
+mod check;
 mod codes;
 mod create;
 mod digest;
 mod error;
+pub mod export;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod index;
 mod load;
+mod names;
 mod order;
+pub mod provenance;
 mod read;
 mod record;
+mod recover;
+mod resume;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sink;
+mod start;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -54,16 +64,23 @@ mod wire;
 mod write;
 
 pub use argument::Argument;
+pub use check::{Check, CheckedRun, check};
 pub(crate) use codes::CODES;
 pub use digest::{DType, Digest};
 pub use error::JournalError;
+pub use index::{Direction, IndexedJournal, IndexedRun, is_at};
 pub use load::{Journal, Run};
-pub use read::{FrameInfo, JournalReader, find_tensor};
+pub(crate) use names::value_json;
+pub use names::{Names, plain};
+pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
 pub use record::{
-    Build, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME, FaultLine, Footer, Head,
-    MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy, Record, RunEnd, RunStart,
-    SiteRef, TensorRecord,
+    BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
+    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy,
+    Record, RunEnd, RunStart, SiteRef, TensorRecord,
 };
+pub use recover::{Recovery, Target, recover};
+pub use resume::{Loss, OpenRun, Resumed};
+pub use sink::Sink;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
-pub use write::{JournalWriter, Sink, Summary};
+pub use write::{JournalWriter, Summary};

@@ -63,6 +63,11 @@ impl Order {
         self.footer
     }
 
+    /// Takes the footer back, so that more can follow.
+    pub(super) fn reopen(&mut self) {
+        self.footer = false;
+    }
+
     /// The digest of the last run that ended.
     pub(super) fn digest(&self) -> Digest {
         self.digest

@@ -6,18 +6,19 @@
 //! the error, then nothing more.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::digest::Digest;
 use super::error::{JournalError, OPEN, Place};
 use super::frame::{
-    FORMAT_MAJOR, FORMAT_MINOR, FRAME_HEADER_BYTES, FrameHeader, Kind, MAGIC, OPTIONAL_KINDS,
-    PAYLOAD_BYTES_MAX, PREAMBLE_BYTES, Preamble, PreambleFault, frame_bytes, padding,
+    FRAME_HEADER_BYTES, FrameHeader, Kind, OPTIONAL_KINDS, PAYLOAD_BYTES_MAX, PREAMBLE_BYTES,
+    Preamble, frame_bytes, padding,
 };
 use super::order::Order;
 use super::record::{Experiment, Head, Record, TensorRecord};
+use super::start::{read_preamble, read_up_to};
 use super::wire;
 
 /// Reads the records of a journal one after another, the head first.
@@ -35,11 +36,38 @@ pub struct JournalReader<R> {
     next: Next,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Next {
     Head,
     Frame,
-    Nothing,
+    /// The end of what is there, which may be torn.
+    End,
+    Failed(JournalError),
+}
+
+/// What [`JournalReader::follow`] finds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
+pub enum Followed {
+    /// The next record.
+    Record(FrameInfo, Record),
+    /// The file goes no further yet; ask again later.
+    Waiting,
+    /// The recording was finished.
+    Finished,
+}
+
+/// What a writer takes over from a reader.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) journal: Arc<str>,
+    pub(super) preamble: Preamble,
+    pub(super) order: Order,
+    pub(super) frames: u64,
+    pub(super) offset: u64,
 }
 
 /// Which frame a record came from.
@@ -118,6 +146,59 @@ impl<R: Read> JournalReader<R> {
         self.offset
     }
 
+    /// How many frames are good so far, the head included.
+    pub fn good_frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// How many exchanges are good so far.
+    pub fn good_exchanges(&self) -> u64 {
+        self.order.exchanges()
+    }
+
+    /// The digest of the last run that has ended so far.
+    pub fn digest(&self) -> Digest {
+        self.order.digest()
+    }
+
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            journal: self.journal,
+            preamble: self.preamble,
+            order: self.order,
+            frames: self.frames,
+            offset: self.offset,
+        }
+    }
+
+    /// Reads the next record of a journal that may still be written; `source` starts with the journal.
+    ///
+    /// Where the file ends without a footer, be it within a frame, this says so and can be called
+    /// again when there is more. A writer that has to be followed closely calls
+    /// [`flush`](super::JournalWriter::flush).
+    ///
+    /// # Errors
+    /// Those of [`next_record`](Self::next_record) but E065; after one, always the same.
+    pub fn follow(&mut self) -> Result<Followed, JournalError>
+    where
+        R: Seek,
+    {
+        if let Next::Failed(error) = &self.next {
+            return Err(error.clone());
+        }
+        if self.next == Next::End && !self.order.footer() {
+            let sought = self.source.seek(SeekFrom::Start(self.offset));
+            sought.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+            self.next = Next::Frame;
+        }
+        match self.next_record() {
+            Ok(Some((info, record))) => Ok(Followed::Record(info, record)),
+            Ok(None) if self.order.footer() => Ok(Followed::Finished),
+            Ok(None) | Err(JournalError::Torn { .. }) => Ok(Followed::Waiting),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the next record; `None` at the journal's end.
     ///
     /// # Errors
@@ -125,7 +206,7 @@ impl<R: Read> JournalReader<R> {
     /// its content does not fit.
     pub fn next_record(&mut self) -> Result<Option<(FrameInfo, Record)>, JournalError> {
         match self.next {
-            Next::Nothing => Ok(None),
+            Next::End | Next::Failed(_) => Ok(None),
             Next::Head => {
                 self.next = Next::Frame;
                 let info = FrameInfo {
@@ -136,8 +217,10 @@ impl<R: Read> JournalReader<R> {
             }
             Next::Frame => {
                 let record = self.read_record();
-                if !matches!(record, Ok(Some(_))) {
-                    self.next = Next::Nothing;
+                match &record {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(JournalError::Torn { .. }) => self.next = Next::End,
+                    Err(error) => self.next = Next::Failed(error.clone()),
                 }
                 record
             }
@@ -360,67 +443,4 @@ fn check_tensor(tensor: &TensorRecord, place: &Place) -> Result<(), JournalError
     }
     let subject = format!("a tensor {}{:?}", tensor.dtype, tensor.shape);
     Err(place.digest(subject, tensor.digest, found))
-}
-
-fn read_preamble(source: &mut impl Read, journal: &Arc<str>) -> Result<Preamble, JournalError> {
-    let mut bytes = [0; PREAMBLE_BYTES];
-    let read = read_up_to(source, &mut bytes)
-        .map_err(|error| JournalError::io(journal, "read", &error))?;
-    if read < MAGIC.len() || bytes[..MAGIC.len()] != MAGIC {
-        return Err(JournalError::NotAJournal {
-            journal: journal.clone(),
-            found: describe_start(&bytes[..read.min(MAGIC.len())]),
-        });
-    }
-    if read < PREAMBLE_BYTES {
-        return Err(JournalError::Torn {
-            journal: journal.clone(),
-            frames: 0,
-            exchanges: 0,
-            good_bytes: 0,
-            missing: format!("the preamble has {read} of {PREAMBLE_BYTES} bytes"),
-        });
-    }
-    Preamble::decode(&bytes).map_err(|fault| preamble_error(fault, journal))
-}
-
-fn preamble_error(fault: PreambleFault, journal: &Arc<str>) -> JournalError {
-    match fault {
-        PreambleFault::Newer(major, minor) => JournalError::NewerFormat {
-            journal: journal.clone(),
-            found: (major, minor),
-            supported: (FORMAT_MAJOR, FORMAT_MINOR),
-        },
-        PreambleFault::Damaged(check) => JournalError::Corrupt {
-            journal: journal.clone(),
-            frame: 0,
-            offset: 0,
-            check: check.to_owned(),
-        },
-        PreambleFault::Magic => JournalError::NotAJournal {
-            journal: journal.clone(),
-            found: "another start".to_owned(),
-        },
-    }
-}
-
-fn describe_start(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "an empty file".to_owned();
-    }
-    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.join(" ")
-}
-
-fn read_up_to(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match source.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

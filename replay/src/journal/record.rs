@@ -113,6 +113,11 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Whether the bytes of every tensor are kept.
+    pub const fn keeps_all(self) -> bool {
+        matches!(self, Self::Full)
+    }
+
     /// The name in a head and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -154,6 +159,27 @@ pub struct RunStart {
     pub mediators: Vec<MediatorLine>,
     /// The scheduler's name.
     pub scheduler: String,
+    /// What the run declared; `None` in journals of format 1.0, which did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Declared>,
+}
+
+/// What a run declared before its model ran, besides its mediators.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Declared {
+    /// The barriers, sorted by name.
+    pub barriers: Vec<BarrierLine>,
+    /// How many steps the run has, if that was said.
+    pub steps: Option<u32>,
+}
+
+/// One barrier of a run.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct BarrierLine {
+    /// The barrier's name.
+    pub name: String,
+    /// How many arrivals open it.
+    pub participants: u32,
 }
 
 /// One mediator of a run.

@@ -73,6 +73,19 @@ pub(crate) fn run_start(run: u32) -> RunStart {
             },
         ],
         scheduler: "in order".into(),
+        declared: None,
+    }
+}
+
+/// What a run with two barriers declares.
+pub(crate) fn declared() -> Declared {
+    let barrier = |name: &str, participants| BarrierLine {
+        name: name.into(),
+        participants,
+    };
+    Declared {
+        barriers: vec![barrier("again", 3), barrier("meet", 2)],
+        steps: Some(4),
     }
 }
 
@@ -178,12 +191,30 @@ fn value_with_everything() -> ValueTree {
     ])
 }
 
-/// Writes the golden journal of format 1.0: each kind of record, event and value.
-pub(crate) fn write_golden<S: Sink>(mut writer: JournalWriter<S>) -> Result<Summary, JournalError> {
+/// Writes the golden journal of format 1.1: each kind of record, event and value.
+pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
+    write_with_events(writer, &Event::ALL, true)
+}
+
+/// The bytes of the golden journal of format 1.0, which is older than PUT and GET, and lacks a tensor.
+pub(crate) fn golden_v1_0() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let writer = JournalWriter::with_format(&mut bytes, &head(), 0).unwrap();
+    write_with_events(writer, &Event::ALL[..8], false).unwrap();
+    bytes
+}
+
+fn write_with_events<S: Sink>(
+    mut writer: JournalWriter<S>,
+    events: &[Event],
+    all_tensors: bool,
+) -> Result<Summary, JournalError> {
     writer.note("made by", "the tests of the journal")?;
-    writer.start_run(&run_start(0))?;
-    // PUT and GET came later.
-    for (index, event) in (0..8).zip(Event::ALL) {
+    writer.start_run(&RunStart {
+        declared: Some(declared()),
+        ..run_start(0)
+    })?;
+    for (index, event) in (0..).zip(events.iter().copied()) {
         let path =
             writer.path(["layers.0.attn.output", "layers.0.mlp.output"][index as usize % 2])?;
         let elements = [index as f32, 0.5];
@@ -200,8 +231,13 @@ pub(crate) fn write_golden<S: Sink>(mut writer: JournalWriter<S>) -> Result<Summ
     }
     writer.end_run(completed())?;
     writer.start_run(&run_start(1))?;
+    if all_tensors {
+        let elements = bytes(&[1.0, 2.0]);
+        let digest = Digest::of_tensor(DType::F32, &[2], &elements);
+        writer.tensor(&digest, DType::F32, &[2], &elements)?;
+    }
     writer.exchange(&Exchange {
-        index: 8,
+        index: events.len() as u64,
         ..exchange_with_everything()
     })?;
     writer.end_run(Outcome {

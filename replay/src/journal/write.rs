@@ -4,12 +4,13 @@
 //! crash would leave behind under another name. Frames are gathered in one buffer, which is
 //! written out when it is full and at the end of every run.
 //!
+//! A journal that was left unfinished can be gone on with: [`JournalWriter::resume`].
+//!
 //! Nothing is lost silently: after the first call that fails, whatever the reason, each further
 //! call fails with the same error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,37 +19,14 @@ use serde::Serialize;
 use super::create::open_to_write;
 use super::digest::{DType, Digest};
 use super::error::{JournalError, Place};
-use super::frame::{FrameHeader, Kind, Preamble, frame_bytes, padding};
+use super::frame::{FORMAT_MINOR, FrameHeader, Kind, Preamble, frame_bytes, padding};
 use super::order::Order;
 use super::record::{
     Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, Policy, RunEnd, RunStart,
 };
+use super::resume::State;
+use super::sink::Sink;
 use super::wire;
-
-/// Where a journal is written to.
-pub trait Sink: Write {
-    /// Makes what was written durable, as far as the sink can.
-    ///
-    /// # Errors
-    /// Those of the sink.
-    fn sync(&mut self) -> io::Result<()> {
-        self.flush()
-    }
-}
-
-impl Sink for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
-
-impl Sink for Vec<u8> {}
-
-impl<S: Sink + ?Sized> Sink for &mut S {
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-}
 
 /// Writes a journal.
 ///
@@ -59,6 +37,7 @@ pub struct JournalWriter<S: Sink = File> {
     sink: S,
     journal: Arc<str>,
     policy: Policy,
+    minor: u16,
     header_seed: u32,
     order: Order,
     paths: BTreeMap<String, u32>,
@@ -68,11 +47,11 @@ pub struct JournalWriter<S: Sink = File> {
     buffer_bytes: usize,
     frames: u64,
     bytes: u64,
-    state: State,
+    state: Writing,
 }
 
 #[derive(Debug)]
-enum State {
+enum Writing {
     Open,
     Finished,
     Failed(JournalError),
@@ -100,7 +79,7 @@ impl JournalWriter<File> {
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
-        Self::start(file, journal, head, BUFFER_BYTES)
+        Self::start(file, journal, head, BUFFER_BYTES, FORMAT_MINOR)
     }
 }
 
@@ -110,7 +89,7 @@ impl<S: Sink> JournalWriter<S> {
     /// # Errors
     /// E061 if the sink refuses, E066 or E069 if the head cannot be written.
     pub fn new(sink: S, name: &str, head: &Head) -> Result<Self, JournalError> {
-        Self::start(sink, name.into(), head, BUFFER_BYTES)
+        Self::start(sink, name.into(), head, BUFFER_BYTES, FORMAT_MINOR)
     }
 
     /// As [`new`](Self::new), with a buffer that is written out at this size.
@@ -120,7 +99,33 @@ impl<S: Sink> JournalWriter<S> {
         head: &Head,
         buffer_bytes: usize,
     ) -> Result<Self, JournalError> {
-        Self::start(sink, "test.ilj".into(), head, buffer_bytes)
+        Self::start(sink, "test.ilj".into(), head, buffer_bytes, FORMAT_MINOR)
+    }
+
+    /// As [`new`](Self::new), in an older format, as a resumed journal may have.
+    #[cfg(test)]
+    pub(super) fn with_format(sink: S, head: &Head, minor: u16) -> Result<Self, JournalError> {
+        Self::start(sink, "test.ilj".into(), head, BUFFER_BYTES, minor)
+    }
+
+    /// Goes on where a reader stopped.
+    pub(super) fn from_state(state: State, sink: S) -> Self {
+        Self {
+            sink,
+            journal: state.journal,
+            policy: state.head.policy,
+            minor: state.minor,
+            header_seed: state.header_seed,
+            order: state.order,
+            paths: state.paths,
+            tensors: state.tensors,
+            payload: Vec::new(),
+            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            buffer_bytes: BUFFER_BYTES,
+            frames: state.frames,
+            bytes: state.offset,
+            state: Writing::Open,
+        }
     }
 
     fn start(
@@ -128,11 +133,13 @@ impl<S: Sink> JournalWriter<S> {
         journal: Arc<str>,
         head: &Head,
         buffer_bytes: usize,
+        minor: u16,
     ) -> Result<Self, JournalError> {
         let mut writer = Self {
             sink,
             journal,
             policy: head.policy,
+            minor,
             header_seed: 0,
             order: Order::new(),
             paths: BTreeMap::new(),
@@ -142,7 +149,7 @@ impl<S: Sink> JournalWriter<S> {
             buffer_bytes,
             frames: 0,
             bytes: 0,
-            state: State::Open,
+            state: Writing::Open,
         };
         writer.guarded(|writer| writer.write_head(head))?;
         Ok(writer)
@@ -154,7 +161,7 @@ impl<S: Sink> JournalWriter<S> {
     /// # Errors
     /// E061 if the sink refuses, E069 if the text is too long, or the first error.
     pub fn path(&mut self, text: &str) -> Result<u32, JournalError> {
-        if let (State::Open, Some(id)) = (&self.state, self.paths.get(text)) {
+        if let (Writing::Open, Some(id)) = (&self.state, self.paths.get(text)) {
             return Ok(*id);
         }
         self.guarded(|writer| writer.write_path(text))
@@ -169,6 +176,12 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(|writer| {
             let place = writer.place();
             writer.order.start_run(start, &place)?;
+            if writer.minor == 0 && start.declared.is_some() {
+                // Format 1.0 does not have this key.
+                let mut start = start.clone();
+                start.declared = None;
+                return writer.write_named(Kind::RunStart, &start);
+            }
             writer.write_named(Kind::RunStart, start)
         })
     }
@@ -259,6 +272,18 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(Self::flush_buffer)
     }
 
+    /// Writes out what is buffered and makes it durable: it outlives a loss of power.
+    ///
+    /// # Errors
+    /// E061 if the sink refuses, or the first error.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.guarded(|writer| {
+            writer.flush_buffer()?;
+            let synced = writer.sink.sync();
+            synced.map_err(|error| JournalError::io(&writer.journal, "make durable", &error))
+        })
+    }
+
     /// Writes the footer and makes the journal durable.
     ///
     /// # Errors
@@ -278,7 +303,7 @@ impl<S: Sink> JournalWriter<S> {
             synced.map_err(|error| {
                 JournalError::io(&writer.journal, "make durable the end of", &error)
             })?;
-            writer.state = State::Finished;
+            writer.state = Writing::Finished;
             Ok(Summary {
                 exchanges: footer.exchanges,
                 digest: footer.digest,
@@ -305,8 +330,8 @@ impl<S: Sink> JournalWriter<S> {
     /// The first error, if a call has failed.
     pub fn failure(&self) -> Option<&JournalError> {
         match &self.state {
-            State::Failed(error) => Some(error),
-            State::Open | State::Finished => None,
+            Writing::Failed(error) => Some(error),
+            Writing::Open | Writing::Finished => None,
         }
     }
 
@@ -314,12 +339,12 @@ impl<S: Sink> JournalWriter<S> {
         &mut self,
         action: impl FnOnce(&mut Self) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        if let State::Failed(error) = &self.state {
+        if let Writing::Failed(error) = &self.state {
             return Err(error.clone());
         }
         let result = action(self);
         if let Err(error) = &result {
-            self.state = State::Failed(error.clone());
+            self.state = Writing::Failed(error.clone());
         }
         result
     }
@@ -341,7 +366,10 @@ impl<S: Sink> JournalWriter<S> {
             return Err(self.place().malformed(Kind::Head.name(), reason));
         }
         self.encode_named(Kind::Head, head)?;
-        let preamble = Preamble::for_head(&self.payload);
+        let preamble = Preamble {
+            minor: self.minor,
+            ..Preamble::for_head(&self.payload)
+        };
         self.header_seed = preamble.header_seed();
         let preamble = preamble.encode();
         self.buffer.extend_from_slice(&preamble);
@@ -470,7 +498,7 @@ impl<S: Sink> JournalWriter<S> {
 
 impl<S: Sink> Drop for JournalWriter<S> {
     fn drop(&mut self) {
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, Writing::Open) {
             // Nobody is left to tell: whoever wants to know calls `finish`.
             self.flush_buffer().ok();
         }

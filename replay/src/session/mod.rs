@@ -33,20 +33,28 @@
 //! ```
 
 mod convert;
+mod drive;
+mod recorded;
+mod serve;
 mod tape;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{ForwardError, Ran, Run};
+use burn::tensor::Device;
+use interloom_backends::{ForwardError, Ran, Run, Value};
+use interloom_engine::{Audit, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
-use crate::journal::{Digest, Head, JournalError, MediatorLine, Outcome, RunStart};
+use crate::journal::{
+    BarrierLine, Declared, Digest, Head, JournalError, MediatorLine, Outcome, Policy, RunStart,
+};
 
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
+use recorded::Recorded;
 use tape::Tape;
 
 /// What a session does with its exchanges.
@@ -57,14 +65,60 @@ pub enum Mode {
     Plain,
     /// Writes them to a new journal.
     Record(PathBuf),
-    /// Compares them with those of a journal.
+    /// Compares them with those of a journal; model and mediators are live.
     Verify(PathBuf),
+    /// Answers live mediators with the values of a journal, and compares what they ask for; no model runs.
+    ///
+    /// The journal must have kept its tensors ([`Policy::Full`](crate::journal::Policy::Full)).
+    Serve(PathBuf),
+    /// Asks a live model for what the mediators of a journal asked for, and compares what it gives; no mediator runs.
+    ///
+    /// The journal must have kept the tensors that were swapped in.
+    Drive(PathBuf),
+}
+
+/// What an equal replay proves; the levels are those of the README.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Proof {
+    /// Model and mediators were live.
+    Reexecution,
+    /// The mediators were live, and were given the recorded values.
+    Mediators,
+    /// The model was live, and was asked what the recorded mediators asked.
+    Model,
+}
+
+impl std::fmt::Display for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reexecution => {
+                "L3: model and mediators ran again, and every exchange is the recorded one, bit for bit"
+            }
+            Self::Mediators => {
+                "L2: given the recorded values, the mediators asked for and gave what was recorded, bit for bit; no model ran"
+            }
+            Self::Model => {
+                "L3 for the model: asked what was recorded, it gave the recorded values, bit for bit; no mediator ran"
+            }
+        })
+    }
 }
 
 /// Runs that share a journal.
 pub struct Session {
     tape: Option<Rc<RefCell<Tape>>>,
     head: Head,
+    source: Source,
+}
+
+/// Which side of a session's runs a journal stands in for.
+enum Source {
+    Live,
+    /// The model.
+    Serve(Box<Recorded>),
+    /// The mediators.
+    Drive(Box<Recorded>),
 }
 
 /// What a session came to.
@@ -84,6 +138,8 @@ pub enum Conclusion {
     },
     /// A journal was compared with.
     Verified {
+        /// What it proves if nothing differs.
+        proof: Proof,
         /// How many exchanges are equal, from the first on.
         exchanges: u64,
         /// The digest of the exchanges that were made now.
@@ -116,26 +172,53 @@ impl Session {
     ///
     /// [`Error::Journal`] if the journal cannot be created or opened.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
+        // What is served comes from no device.
+        let recorded = |path: &PathBuf| Recorded::load(path, Device::flex()).map(Box::new);
+        let source = match &mode {
+            Mode::Serve(path) => Source::Serve(recorded(path)?),
+            Mode::Drive(path) => Source::Drive(recorded(path)?),
+            Mode::Plain | Mode::Record(_) | Mode::Verify(_) => Source::Live,
+        };
         let tape = match mode {
             Mode::Plain => None,
             Mode::Record(path) => Some(Tape::record(&path, &head)?),
-            Mode::Verify(path) => Some(Tape::verify(&path, &head)?),
+            Mode::Verify(path) | Mode::Serve(path) | Mode::Drive(path) => {
+                Some(Tape::verify(&path, &head)?)
+            }
         };
         let tape = tape.map(|tape| Rc::new(RefCell::new(tape)));
-        Ok(Self { tape, head })
+        Ok(Self { tape, head, source })
     }
 
     /// Makes a run, as [`Run::execute`] does, and records or compares every exchange.
     ///
-    /// A run that fails is recorded too.
+    /// A run that fails is recorded too. Where a journal [serves](Mode::Serve) the values, `model` is not called, and there
+    /// is no output and no audit; where it [drives](Mode::Drive) the model, the mediators of `run` are not asked.
     ///
     /// # Errors
     ///
-    /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or read.
+    /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or read;
+    /// [`Error::NotKept`] if it has not kept what is to be replayed; [`Error::RecordedFailure`] if a run that is served
+    /// failed when it was recorded.
     pub fn run<Y>(&mut self, mut run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
         let Some(tape) = &self.tape else {
             return Ok(run.execute(model)?);
         };
+        match &mut self.source {
+            Source::Live => {}
+            Source::Serve(recorded) => {
+                return match recorded.next_run() {
+                    Some(past) => serve_run(recorded, &past, run, tape, self.head.policy),
+                    None => extra_run(&run, tape),
+                };
+            }
+            Source::Drive(recorded) => {
+                if let Some(past) = recorded.next_run() {
+                    let cast = drive::cast(recorded, &past, run.sites())?;
+                    run.recast(cast);
+                }
+            }
+        }
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
         run.observer(Recorder::new(tape.clone(), sites, number, self.head.policy));
@@ -168,8 +251,79 @@ impl Session {
         let tape = Rc::into_inner(tape).map(RefCell::into_inner);
         // Each run has given back its recorder when it ended.
         let tape = tape.expect("no run is under way");
-        Ok(tape.finish(&self.head)?)
+        let mut conclusion = tape.finish(&self.head)?;
+        if let Conclusion::Verified {
+            proof, environment, ..
+        } = &mut conclusion
+        {
+            match self.source {
+                Source::Live => {}
+                // Nothing of the machine is in what a journal serves.
+                Source::Serve(_) => (*proof, *environment) = (Proof::Mediators, None),
+                Source::Drive(_) => *proof = Proof::Model,
+            }
+        }
+        Ok(conclusion)
     }
+}
+
+/// Answers the mediators of a run from the journal.
+fn serve_run<Y>(
+    recorded: &Recorded,
+    past: &crate::journal::Run,
+    run: Run,
+    tape: &Rc<RefCell<Tape>>,
+    policy: Policy,
+) -> Result<Ran<Y>, Error> {
+    let number = tape.borrow_mut().start_run(start_of(&run)?)?;
+    let sites = run.sites().clone();
+    let recorder = Recorder::new(tape.clone(), sites.clone(), number, policy);
+    let mediators = run.rehearse()?;
+    serve::serve(recorded, past, mediators, recorder, tape, &sites)?;
+    let Some(end) = &past.end else {
+        return Ok(ended(RunEnd::Completed));
+    };
+    tape.borrow_mut().end_run(end.outcome.clone())?;
+    match &end.outcome.code {
+        Some(code) => Err(Error::RecordedFailure {
+            run: past.start.name.clone(),
+            code: code.clone(),
+            message: end.outcome.text.clone(),
+        }),
+        None => Ok(ended(stopped(past).unwrap_or(RunEnd::Completed))),
+    }
+}
+
+/// Notes a run that the journal does not have, so that there is nothing to answer it with.
+fn extra_run<Y>(run: &Run, tape: &Rc<RefCell<Tape>>) -> Result<Ran<Y>, Error> {
+    tape.borrow_mut().start_run(start_of(run)?)?;
+    let outcome = Outcome::default();
+    tape.borrow_mut().end_run(outcome)?;
+    Ok(ended(RunEnd::Completed))
+}
+
+fn ended<Y>(end: RunEnd) -> Ran<Y> {
+    let audit = Audit {
+        mediators: Vec::new(),
+        notes: Vec::new(),
+    };
+    Ran {
+        output: None,
+        end,
+        audit,
+    }
+}
+
+/// Returns who stopped a recorded run.
+fn stopped(past: &crate::journal::Run) -> Option<RunEnd> {
+    let is_stop =
+        |exchange: &&crate::journal::Exchange| exchange.event == crate::journal::Event::Stop;
+    let stop = past.exchanges.iter().find(is_stop)?;
+    let by = past.start.mediators.get(stop.mediator as usize)?;
+    Some(RunEnd::Stopped {
+        by: by.name.clone(),
+        at: None,
+    })
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would be an accident.
@@ -202,12 +356,26 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         name: run.name().to_owned(),
         mediators: lines.collect(),
         scheduler: setup.schedule(),
+        declared: Some(declared_by(setup)),
     })
 }
 
-fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
-    use interloom_engine::RunEnd;
+fn declared_by(setup: &Setup<Value>) -> Declared {
+    let mut barriers: Vec<_> = setup
+        .barriers()
+        .map(|(name, participants)| BarrierLine {
+            name: name.to_owned(),
+            participants,
+        })
+        .collect();
+    barriers.sort_by(|a, b| a.name.cmp(&b.name));
+    Declared {
+        barriers,
+        steps: setup.declared_steps(),
+    }
+}
 
+fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
     match result {
         Ok(ran) => Outcome {
             text: match &ran.end {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use super::Conclusion;
+use super::{Conclusion, Proof};
 use crate::divergence::{Comparer, EnvironmentReport};
 use crate::journal::{
     DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Policy,
@@ -115,6 +115,14 @@ impl Tape {
         }
     }
 
+    /// Returns whether the live runs have parted from the recorded ones.
+    pub(super) fn has_parted(&self) -> bool {
+        match self {
+            Self::Record(_) => false,
+            Self::Verify { comparer, .. } => comparer.divergence().is_some(),
+        }
+    }
+
     pub(super) fn end_run(&mut self, outcome: Outcome) -> Result<(), JournalError> {
         match self {
             Self::Record(writer) => writer.end_run(outcome).map(|_| ()),
@@ -150,6 +158,7 @@ impl Tape {
             } => {
                 let comparison = comparer.finish()?;
                 Ok(Conclusion::Verified {
+                    proof: Proof::Reexecution,
                     exchanges: comparison.exchanges,
                     digest: live.finish()?.digest,
                     divergence: comparison.divergence.map(Box::new),

@@ -30,6 +30,29 @@ fn help_of_demo() {
 }
 
 #[test]
+fn help_of_run() {
+    insta::assert_snapshot!(help(&["run"]), @"
+    Run an experiment file: a model, inputs and programs, written by hand
+
+    Usage: interloom run [OPTIONS] <EXPERIMENT>
+
+    Arguments:
+      <EXPERIMENT>  The experiment file
+
+    Options:
+          --model <MODEL>     Another model than the file names
+          --device <DEVICE>   Another device than the file names: `cpu`, `cuda` or `cuda:N`
+          --set <NAME=VALUE>  Another value for a name in the file's `[set]`; can be given several times
+          --journal <FILE>    Where to record every exchange; an older journal there is replaced
+          --full              Keep the values of all tensors in the journal, not only their digests
+          --out <DIR>         A folder for `results.json` and `tensors.safetensors`; older ones are
+                              replaced
+          --json              Report as JSON
+      -h, --help              Print help
+    ");
+}
+
+#[test]
 fn help_of_replay() {
     insta::assert_snapshot!(help(&["replay"]), @"
     Make the runs of a journal again, and compare every exchange

@@ -154,7 +154,7 @@ fn an_experiment_that_the_program_does_not_have_is_refused() {
     let session = Session::open(Mode::Record(place.path("a.ilj")), head).unwrap();
     session.finish().unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E090", 1);
-    insta::assert_snapshot!(message, @"the journal was recorded by experiment `thesis`, which this program does not have (it has head-ablation, causal-trace); replay it with the program that recorded it, through `Session::open(Mode::Verify(path), head)`");
+    insta::assert_snapshot!(message, @"the journal was recorded by experiment `thesis`, which this program does not have (it has head-ablation, causal-trace, file); replay it with the program that recorded it, through `Session::open(Mode::Verify(path), head)`");
 }
 
 #[test]
@@ -230,5 +230,5 @@ fn a_newer_format_is_refused() {
     *start = newer.encode();
     fs::write(place.path("a.ilj"), &bytes).unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E063", 5);
-    insta::assert_snapshot!(message, @"a.ilj has journal format 2.0, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    insta::assert_snapshot!(message, @"a.ilj has journal format 2.1, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
 }

@@ -1,16 +1,26 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
+mod check;
 mod conform;
+mod diff;
 mod explain;
+mod export;
 mod journals;
 mod language_model;
 mod pipes;
+mod run;
+mod sample;
+mod show;
+mod step;
 mod tiny_llama;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+/// A journal with every kind of record, event and value.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 
 /// What a finished command has left behind.
 struct Ended {

@@ -358,3 +358,25 @@ fn equal_exchanges_of_another_model_are_not_called_identical() {
     );
     assert!(!conclusion.is_identical());
 }
+
+#[test]
+fn a_barrier_and_a_number_of_steps_that_nobody_used_are_still_part_of_the_run() {
+    for live in [
+        Plan {
+            barrier: Some(2),
+            ..Plan::default()
+        },
+        Plan {
+            steps: Some(3),
+            ..Plan::default()
+        },
+    ] {
+        let divergence = diverges(&live);
+        assert_eq!((divergence.class, divergence.index), (Class::Protocol, 0));
+        let difference = &divergence.differences[0];
+        assert_eq!(difference.recorded, "none");
+        assert!(["\"meet\" of 2", "3"].contains(&&*difference.live));
+        let again = Recording::of(&live).verify(&live);
+        assert!(again.is_identical());
+    }
+}

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use interloom::experiments::{HeadAblation, verify};
 use interloom::journal::{Experiment, Journal, Policy};
-use interloom::{Conclusion, Error, Mode, Session, environment};
+use interloom::{Conclusion, Error, Mode, Proof, Session, environment};
 use interloom_backends::Run;
 use interloom_backends::models::induction::{Induction, Sampler};
 
@@ -23,6 +23,7 @@ pub(crate) fn assert_same(recorded: &Conclusion, replayed: &Conclusion) {
         panic!("{recorded:?} and {replayed:?}");
     };
     let expected = Conclusion::Verified {
+        proof: Proof::Reexecution,
         exchanges: *exchanges,
         digest: *digest,
         divergence: None,
@@ -107,6 +108,7 @@ fn child_verifies() {
     };
     match make(Mode::Verify(journal), &Plan::default()).unwrap() {
         Conclusion::Verified {
+            proof: Proof::Reexecution,
             exchanges,
             digest,
             divergence: None,

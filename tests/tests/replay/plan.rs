@@ -39,6 +39,10 @@ pub(crate) struct Plan {
     pub(crate) input: f32,
     /// What is added to one number of a parameter: its path, which number, how much.
     pub(crate) weight: Option<Change>,
+    /// How many arrivals the barrier `meet` has, if there is one.
+    pub(crate) barrier: Option<u32>,
+    /// How many steps the runs declare.
+    pub(crate) steps: Option<u32>,
     /// How many runs there are.
     pub(crate) runs: usize,
     /// What the journal keeps of tensors.
@@ -58,6 +62,8 @@ impl Default for Plan {
             turned: false,
             input: 0.0,
             weight: None,
+            barrier: None,
+            steps: None,
             runs: 2,
             policy: Policy::Digest,
         }
@@ -94,6 +100,12 @@ impl Plan {
         let mut run = Run::new(format!("run {number}"), model.sites());
         if self.last_first {
             run.scheduler(LastFirst);
+        }
+        if let Some(participants) = self.barrier {
+            run.barrier("meet", participants);
+        }
+        if let Some(steps) = self.steps {
+            run.steps(steps);
         }
         if self.turned {
             self.scaling(&mut run);

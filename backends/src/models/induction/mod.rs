@@ -9,6 +9,7 @@
 //! The trained weights are part of the crate ([`Induction::trained`]); `examples/train_induction.rs` of the crate
 //! `interloom` makes them.
 
+mod call;
 mod data;
 mod metrics;
 mod train;

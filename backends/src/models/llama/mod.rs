@@ -24,6 +24,7 @@
 //! as iterations.
 
 mod attention;
+mod call;
 mod language;
 mod load;
 mod norm;

@@ -1,6 +1,7 @@
 //! Damage to a golden journal: always noticed, never a panic, never a changed record.
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, PREAMBLE_BYTES, Preamble, padding};
+use super::faults::{framed, renumber, seed, split};
+use super::frame::{FrameHeader, Kind, PREAMBLE_BYTES, Preamble};
 use super::*;
 
 #[test]
@@ -157,50 +158,6 @@ fn renumbered_frames_are_noticed() {
 }
 
 #[test]
-fn frames_of_another_journal_are_noticed() {
-    let other_head = Head {
-        device: "cuda:0".into(),
-        ..samples::head()
-    };
-    let mut other = Vec::new();
-    samples::write_golden(JournalWriter::new(&mut other, "test.ilj", &other_head).unwrap())
-        .unwrap();
-    let mut frames = split(&samples::golden());
-    for at in 1..frames.len() {
-        let mine = std::mem::replace(&mut frames[at], split(&other)[at].clone());
-        let (records, error) = samples::read_all(&frames.concat());
-        assert_eq!((records.len(), error.unwrap().code()), (at - 1, "E064"));
-        frames[at] = mine;
-    }
-}
-
-#[test]
-fn an_exchange_of_another_run_of_the_same_program_is_noticed() {
-    let mut spliced = samples::golden();
-    let (records, _) = samples::read_all(&spliced);
-    let (info, exchange) = records
-        .iter()
-        .find(|(_, record)| matches!(record, Record::Exchange(_)))
-        .unwrap();
-    let Record::Exchange(exchange) = exchange else {
-        unreachable!()
-    };
-    let mut other = exchange.clone();
-    other.origin = None;
-    other.mediator = 1;
-    let mut payload = Vec::new();
-    super::super::wire::encode_exchange(&other, &mut payload).unwrap();
-    let frame = framed(&spliced, Kind::Exchange as u8, info.sequence, &payload);
-    let at = info.offset as usize;
-    assert_eq!(
-        frame.len(),
-        records[info.sequence as usize + 1].0.offset as usize - at
-    );
-    spliced[at..at + frame.len()].copy_from_slice(&frame);
-    assert_eq!(samples::read_all(&spliced).1.unwrap().code(), "E068");
-}
-
-#[test]
 fn kinds_that_are_not_known_are_skipped_or_refused() {
     let golden = samples::golden();
     let (whole, _) = samples::read_all(&golden);
@@ -252,48 +209,4 @@ fn a_length_past_the_limit_is_refused_before_anything_is_read() {
         bytes.extend(header.encode(seed(&golden)));
         assert_eq!(samples::read_all(&bytes).1.unwrap().code(), "E069");
     }
-}
-
-/// The preamble, then each frame.
-fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let (records, _) = samples::read_all(bytes);
-    let mut starts: Vec<_> = records
-        .iter()
-        .map(|(info, _)| info.offset as usize)
-        .collect();
-    starts.insert(0, 0);
-    starts.push(bytes.len());
-    starts
-        .windows(2)
-        .map(|ends| bytes[ends[0]..ends[1]].to_vec())
-        .collect()
-}
-
-/// Makes the numbers and CRCs of frames right again.
-fn renumber(mut frames: Vec<Vec<u8>>) -> Vec<u8> {
-    let seed = seed(&frames[0]);
-    for (number, frame) in (0..).zip(&mut frames[1..]) {
-        let bytes: [u8; FRAME_HEADER_BYTES] = frame[..FRAME_HEADER_BYTES].try_into().unwrap();
-        let mut header = FrameHeader::decode(&bytes, seed).unwrap();
-        header.sequence = number;
-        frame[..FRAME_HEADER_BYTES].copy_from_slice(&header.encode(seed));
-    }
-    frames.concat()
-}
-
-fn framed(journal: &[u8], kind: u8, sequence: u64, payload: &[u8]) -> Vec<u8> {
-    let header = FrameHeader {
-        kind,
-        length: payload.len() as u32,
-        sequence,
-        payload_crc: crc32fast::hash(payload),
-    };
-    let zeros = vec![0; padding(payload.len() as u64)];
-    [&header.encode(seed(journal))[..], payload, &zeros].concat()
-}
-
-fn seed(journal: &[u8]) -> u32 {
-    Preamble::decode(journal[..PREAMBLE_BYTES].try_into().unwrap())
-        .unwrap()
-        .header_seed()
 }

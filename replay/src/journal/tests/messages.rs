@@ -44,7 +44,7 @@ fn e063_newer_format() {
     let mut preamble = Preamble::decode(bytes[..PREAMBLE_BYTES].try_into().unwrap()).unwrap();
     preamble.major = 3;
     bytes[..PREAMBLE_BYTES].copy_from_slice(&preamble.encode());
-    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.0, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.1, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn e064_damaged() {
         message(&bytes)
     };
     assert_snapshot!(flipped(20), @"E064: test.ilj is damaged in frame 0 at byte 0: the preamble's CRC does not match its bytes; the 0 frames before it are good");
-    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 976: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
-    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 976: the payload's CRC does not match its bytes; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1056: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1056: the payload's CRC does not match its bytes; the 5 frames before it are good");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn e065_torn() {
     let offset = samples::read_all(&golden).0[5].0.offset as usize;
     assert_snapshot!(message(&golden[..50]), @"E065: test.ilj ends early: the preamble has 50 of 64 bytes; the first 0 bytes are good (0 frames, 0 exchanges)");
     assert_snapshot!(message(&golden[..PREAMBLE_BYTES]), @"E065: test.ilj ends early: the head is missing; the first 64 bytes are good (0 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 976 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 53 bytes; the first 976 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 976 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1056 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 53 bytes; the first 1056 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1056 bytes are good (5 frames, 0 exchanges)");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn e067_out_of_sequence() {
         .map(|(info, _)| info.offset as usize)
         .collect();
     bytes.drain(offsets[5]..offsets[6]);
-    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 976 of test.ilj is out of sequence: expected frame 5, found 6");
+    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1056 of test.ilj is out of sequence: expected frame 5, found 6");
 
     let error = writer()
         .exchange(&samples::exchange(0, 7, Event::Stop))
@@ -184,4 +184,24 @@ fn e070_would_overwrite() {
     let error = JournalWriter::create(&path, &samples::head()).unwrap_err();
     let shown = describe(&error).replace(folder.path().to_str().unwrap(), "FOLDER");
     assert_snapshot!(shown, @"E070: will not overwrite FOLDER/thesis.tex: it exists and is not an Interloom journal; move it away or record to another path");
+}
+
+#[test]
+fn e071_missing_tensor() {
+    let error = JournalError::MissingTensor {
+        journal: "run.ilj".into(),
+        exchange: 7,
+        digest: Digest([0x77; 32]),
+    };
+    assert_snapshot!(describe(&error), @"E071: run.ilj does not have the tensor b3:777777777777, which exchange 7 names and its policy keeps");
+}
+
+#[test]
+fn e072_absent() {
+    let error = JournalError::Absent {
+        journal: "run.ilj".into(),
+        what: "run 7".into(),
+        has: "runs 0 to 1".into(),
+    };
+    assert_snapshot!(describe(&error), @"E072: run.ilj has no run 7; it has runs 0 to 1");
 }

@@ -1,9 +1,15 @@
 //! Tests of the journal as a file: round trips, damage, faults of the sink, messages.
 
+mod acts;
 mod damage;
+mod export;
+mod faults;
 mod files;
+mod index;
 mod messages;
+mod resume;
 mod sinks;
+mod trust;
 
 use super::*;
 use crate::journal::samples;

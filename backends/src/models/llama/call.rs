@@ -1,0 +1,65 @@
+//! The modules of a language model, called on values outside their place in it.
+
+use interloom_engine::Fault;
+use interloom_engine::program::Modules;
+
+use super::super::call::{in_layer, not_callable, stream, tokens};
+use super::attention::KvCache;
+use super::language::LanguageModel;
+use super::load::positions;
+use crate::erase::Erase;
+use crate::value::Value;
+
+/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `ln1`, `attn`, `ln2` and `mlp`.
+///
+/// A layer and its attention take their value for a whole sequence, which begins at position 0: they do not see what a
+/// generation keeps of earlier tokens. Called by a mediator, modules pass no site of the run.
+impl Modules<Value> for LanguageModel {
+    fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        let (config, model) = (self.config(), self.model());
+        let room = positions(config);
+        let as_tokens = |input| tokens(path, input, config.vocab_size, room);
+        let as_stream = |input| stream(path, input, config.hidden_size, room);
+        let cache =
+            |[batch, length]: [usize; 2]| KvCache::new(config, batch, length, self.device());
+        match path {
+            "" => {
+                let tokens = as_tokens(input)?;
+                let mut cache = cache(tokens.dims());
+                return Ok(model.forward_cached(tokens, &mut cache).erase());
+            }
+            "embed" => return Ok(model.embed.forward(as_tokens(input)?).erase()),
+            "norm" => return Ok(model.norm.forward(as_stream(input)?).erase()),
+            "unembed" => return Ok(model.unembed.forward(as_stream(input)?).erase()),
+            _ => {}
+        }
+        let Some((layer, part)) = in_layer(path, model.len()) else {
+            return Err(unknown(path));
+        };
+        let block = &model.layers[layer];
+        let output = match part {
+            "" | "attn" => {
+                let x = as_stream(input)?;
+                let [batch, length, _] = x.dims();
+                let mut cache = cache([batch, length]);
+                let angles = model.rotary.at(0, length);
+                match part {
+                    "" => block.forward(x, &angles, &mut cache, layer),
+                    _ => block.attn.forward(x, &angles, &mut cache, layer),
+                }
+            }
+            "ln1" => block.ln1.forward(as_stream(input)?),
+            "ln2" => block.ln2.forward(as_stream(input)?),
+            "mlp" => block.mlp.forward(as_stream(input)?),
+            _ => return Err(unknown(path)),
+        };
+        Ok(output.erase())
+    }
+}
+
+fn unknown(path: &str) -> Fault {
+    not_callable(
+        path,
+        "`embed`, `layers.N`, its `ln1`, `attn`, `ln2` and `mlp`, `norm` and `unembed`",
+    )
+}

@@ -1,0 +1,119 @@
+//! `interloom check`: is this journal what was written?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::journal::{Check, CheckedRun, JournalError, check, plain};
+use serde_json::{Value, json};
+
+use super::report::outln;
+use super::{Ending, report};
+
+/// Read a journal to its end, check every byte of it, and say what it holds and what is wrong.
+///
+/// Exits with 0 if it is good, and with 1 if not.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let check = check(&arguments.journal)?;
+    if arguments.json {
+        outln!("{}", as_json(&check));
+    } else {
+        show(&check);
+    }
+    let Some(problem) = &check.problem else {
+        return Ok(Ending::Done);
+    };
+    if !arguments.json {
+        report::error(problem.code(), &problem.to_string());
+    }
+    Ok(Ending::Failed)
+}
+
+fn show(check: &Check) {
+    let (major, minor) = check.version;
+    let finished = if check.is_complete {
+        "finished"
+    } else {
+        "not finished"
+    };
+    let policy = check.policy.name();
+    outln!("journal format {major}.{minor}, policy {policy}, {finished}");
+    for (number, run) in check.runs.iter().enumerate() {
+        outln!("{}", run_line(number, run));
+    }
+    let count = report::count;
+    outln!(
+        "{}, {}, {}, {}, {} of {}, {}",
+        count(check.frames, "frame"),
+        count(check.runs.len() as u64, "run"),
+        count(check.exchanges, "exchange"),
+        count(check.paths, "path"),
+        count(check.tensors, "tensor"),
+        count(check.tensor_bytes, "byte"),
+        count(check.notes, "note")
+    );
+    let verdict = if check.problem.is_none() {
+        "all of them good"
+    } else {
+        "good up to there"
+    };
+    outln!("{} bytes, {verdict}", check.good_bytes);
+    outln!("digest {}", check.digest);
+}
+
+fn run_line(number: usize, run: &CheckedRun) -> String {
+    let name = format!("{:?}", run.name);
+    let exchanges = report::count(run.exchanges, "exchange");
+    let Some(end) = &run.end else {
+        return format!("run {number} {name}: {exchanges}, no end");
+    };
+    let code = end.outcome.code.as_deref().map(|code| format!(" [{code}]"));
+    let code = code.unwrap_or_default();
+    let text = plain(&end.outcome.text);
+    let digest = end.digest.short();
+    format!("run {number} {name}: {exchanges}, {text}{code}, digest {digest}")
+}
+
+fn as_json(check: &Check) -> Value {
+    let run = |run: &CheckedRun| {
+        let end = run.end.as_ref();
+        json!({
+            "name": run.name,
+            "exchanges": run.exchanges,
+            "outcome": end.map(|end| &end.outcome.text),
+            "code": end.map(|end| &end.outcome.code),
+            "digest": end.map(|end| end.digest.to_string()),
+        })
+    };
+    json!({
+        "good": check.problem.is_none(),
+        "complete": check.is_complete,
+        "version": format!("{}.{}", check.version.0, check.version.1),
+        "policy": check.policy.name(),
+        "frames": check.frames,
+        "good_bytes": check.good_bytes,
+        "exchanges": check.exchanges,
+        "paths": check.paths,
+        "tensors": check.tensors,
+        "tensor_bytes": check.tensor_bytes,
+        "notes": check.notes,
+        "digest": check.digest.to_string(),
+        "runs": check.runs.iter().map(run).collect::<Vec<_>>(),
+        "problem": check.problem.as_ref().map(problem),
+    })
+}
+
+/// An error of a journal, for programs.
+pub(super) fn problem(error: &JournalError) -> Value {
+    json!({ "code": error.code(), "message": error.to_string() })
+}

@@ -1,0 +1,111 @@
+//! `interloom diff`: where do two journals part?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compare_journals};
+use serde_json::{Value, json};
+
+use super::Ending;
+use super::report::{count, outln};
+
+/// Compare two journals, and show the first exchange at which they part, with both sides.
+///
+/// Exits with 0 if all exchanges are equal, and with 4 if not. How the heads differ is said too, and changes nothing.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The first journal.
+    #[arg(value_name = "A")]
+    first: PathBuf,
+    /// The second journal.
+    #[arg(value_name = "B")]
+    second: PathBuf,
+    /// How many exchanges before the first difference are shown.
+    #[arg(long, value_name = "N", default_value_t = CONTEXT_DEFAULT)]
+    context: usize,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let diff = compare_journals(&arguments.first, &arguments.second, arguments.context)?;
+    if arguments.json {
+        outln!("{}", as_json(&diff));
+    } else {
+        show(&diff, arguments);
+    }
+    Ok(match diff.comparison.divergence {
+        Some(_) => Ending::Diverged,
+        None => Ending::Done,
+    })
+}
+
+fn show(diff: &JournalDiff, arguments: &Arguments) {
+    match &diff.comparison.divergence {
+        Some(divergence) => outln!("{divergence}"),
+        None => {
+            outln!("{} equal", count(diff.comparison.exchanges, "exchange"));
+            let differences = diff
+                .environment
+                .iter()
+                .flat_map(|report| &report.differences);
+            for difference in differences {
+                let (first, second) = (arguments.first.display(), arguments.second.display());
+                outln!(
+                    "  {}: {} in {first}, {} in {second}",
+                    difference.subject,
+                    difference.recorded,
+                    difference.live
+                );
+            }
+        }
+    }
+    if let Some(aligned) = &diff.aligned {
+        outln!("{}", summary(aligned, arguments));
+    }
+}
+
+fn summary(aligned: &Aligned, arguments: &Arguments) -> String {
+    let mut text = format!(
+        "  aligned by run, mediator, event, site and iteration: {} equal, {} other, {} in {} only, {} in {} only",
+        aligned.equal,
+        aligned.other,
+        aligned.only_first,
+        arguments.first.display(),
+        aligned.only_second,
+        arguments.second.display()
+    );
+    if let Some(pair) = &aligned.first_other {
+        text.push_str(&format!(
+            "\n  the first other: exchange {} in {}, and in {}:\n  {}",
+            pair.first,
+            arguments.first.display(),
+            arguments.second.display(),
+            pair.text
+        ));
+    }
+    text
+}
+
+fn as_json(diff: &JournalDiff) -> Value {
+    let aligned = diff.aligned.as_ref().map(|aligned| {
+        let pair = aligned.first_other.as_ref();
+        json!({
+            "equal": aligned.equal,
+            "other": aligned.other,
+            "only_first": aligned.only_first,
+            "only_second": aligned.only_second,
+            "first_other": pair.map(|pair| json!({ "first": pair.first, "second": pair.second })),
+        })
+    });
+    let divergence = diff.comparison.divergence.as_ref();
+    json!({
+        "equal": divergence.is_none(),
+        "exchanges": diff.comparison.exchanges,
+        "divergence": divergence.map(|divergence| divergence.to_json()),
+        "aligned": aligned,
+        "environment": diff.environment.as_ref().map(|environment| environment.to_json()),
+    })
+}

@@ -1,0 +1,105 @@
+//! `interloom export`: a journal for other programs.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use interloom::Error;
+use interloom::journal::export::{Exported, Selection, json_lines, npz, safetensors, trace};
+use interloom::journal::{JournalError, JournalReader};
+
+use super::Ending;
+use super::report::{count, outln};
+
+/// Write a journal, or the tensors in it, in a format that other programs read.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// The format.
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Only exchanges at this site, or at any of several: `layers.3.attn.output.i0`, or without iteration, or without
+    /// port.
+    #[arg(long = "site", value_name = "SITE")]
+    sites: Vec<String>,
+    /// Where to write it; a file that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// One JSON object for each frame.
+    Jsonl,
+    /// A trace for Perfetto or `chrome://tracing`: a lane for each mediator, exchanges in place of time.
+    Trace,
+    /// The tensors of a journal that keeps them, for NumPy.
+    Npz,
+    /// The tensors of a journal that keeps them, each called SITE#EXCHANGE.
+    Safetensors,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let (journal, out) = (&arguments.journal, &arguments.out);
+    // Before anything is replaced: is there a journal, and is it another file?
+    drop(JournalReader::open(journal)?);
+    if let (Ok(from), Ok(to)) = (fs::canonicalize(journal), fs::canonicalize(out))
+        && from == to
+    {
+        let error = JournalError::WouldOverwrite {
+            journal: out.display().to_string().into(),
+            reason: "it is the journal itself".to_owned(),
+        };
+        return Err(error.into());
+    }
+    let unfinished = unfinished(out);
+    let exported = write(arguments, &unfinished);
+    let finished = exported.and_then(|exported| {
+        let renamed = fs::rename(&unfinished, out);
+        renamed
+            .map_err(|error| cannot(out, &error))
+            .map(|()| exported)
+    });
+    if finished.is_err() {
+        // Nothing half-written stays; if it never was there, that is as good.
+        fs::remove_file(&unfinished).ok();
+    }
+    let thing = match arguments.format {
+        Format::Jsonl => "frame",
+        Format::Trace => "exchange",
+        Format::Npz | Format::Safetensors => "tensor",
+    };
+    outln!("{} in {}", count(finished?.items, thing), out.display());
+    Ok(Ending::Done)
+}
+
+fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
+    let file = File::create(place).map_err(|error| cannot(&arguments.out, &error))?;
+    let mut sink = BufWriter::new(file);
+    let (path, sink) = (&arguments.journal, &mut sink);
+    let selection = Selection::of(&arguments.sites);
+    let name = arguments.out.display().to_string();
+    Ok(match arguments.format {
+        Format::Jsonl => json_lines(path, selection, sink, &name),
+        Format::Trace => trace(path, selection, sink, &name),
+        Format::Npz => npz(path, selection, sink, &name),
+        Format::Safetensors => safetensors(path, selection, sink, &name),
+    }?)
+}
+
+/// The name under which a file is written until it is whole.
+fn unfinished(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+fn cannot(out: &Path, error: &std::io::Error) -> Error {
+    Error::Output {
+        path: out.display().to_string(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,176 @@
+//! `interloom run`: make the experiment of a file.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use interloom::experiment::{FileExperiment, FileReport, RunReport};
+use interloom::journal::Policy;
+use interloom::{Conclusion, Error, Mode};
+use serde_json::json;
+
+use super::progress::Bars;
+use super::report::outln;
+use super::{Ending, report};
+
+/// How far to the right the longest name pushes what is said about it, in characters.
+const LABEL_MAX: usize = 44;
+
+/// Run an experiment file: a model, inputs, programs and what to show of them, in TOML.
+///
+/// Names, sites, variables and inputs are checked before the first run, and an error says at which line of the file it
+/// stands. Five experiments to begin with are in the folder `replay/experiments`, and docs/EXPERIMENTS.md says how they are
+/// written.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The experiment file.
+    #[arg(value_name = "EXPERIMENT")]
+    experiment: PathBuf,
+    /// Another model than the file names.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Another device than the file names: `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Another value for a name in the file's `[set]`; can be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// Where to record every exchange; an older journal there is replaced.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Keep the values of all tensors in the journal, not only their digests.
+    #[arg(long, requires = "journal")]
+    full: bool,
+    /// A folder for `results.json` and `tensors.safetensors`; older ones are replaced.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let mut experiment = FileExperiment::open(&arguments.experiment)?;
+    experiment.model.clone_from(&arguments.model);
+    experiment.device.clone_from(&arguments.device);
+    experiment.set = arguments.set.iter().cloned().collect();
+    // Before a model is loaded, let alone run.
+    experiment.check()?;
+    let folder = arguments.out.as_deref().map(Folder::make).transpose()?;
+    let mode = match &arguments.journal {
+        Some(path) => Mode::Record(path.clone()),
+        None => Mode::Plain,
+    };
+    let policy = if arguments.full {
+        Policy::Full
+    } else {
+        Policy::Digest
+    };
+    let (results, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
+    if let Some(folder) = folder {
+        let cannot = |reason| cannot_write(folder.path, reason);
+        results.write(folder.path).map_err(cannot)?;
+        folder.keep();
+    }
+    match arguments.json {
+        true => outln!("{}", as_json(&results, &conclusion)),
+        false => show(arguments, &results, &conclusion),
+    }
+    Ok(Ending::Done)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=');
+    let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| "it is written NAME=VALUE".to_owned())
+}
+
+fn show(arguments: &Arguments, results: &FileReport, conclusion: &Conclusion) {
+    report::heading(&format!("{} on {}", results.file, results.model));
+    if let Some(about) = &results.about {
+        outln!("{}", about.trim());
+    }
+    show_runs(&results.runs);
+    if let Some(folder) = &arguments.out {
+        outln!("\nresults: {}", folder.display());
+    }
+    if let Some(journal) = &arguments.journal {
+        outln!();
+        report::conclusion(conclusion);
+        outln!("journal: {}", journal.display());
+        outln!(
+            "replay it in a new process: interloom replay {}",
+            journal.display()
+        );
+    }
+}
+
+/// Shows runs that have one line each as a table, and others line by line below their name.
+fn show_runs(runs: &[RunReport]) {
+    let lines: Vec<Vec<(String, String)>> = runs.iter().map(RunReport::lines).collect();
+    let mut in_table = false;
+    for (run, lines) in runs.iter().zip(&lines) {
+        if !in_table || lines.len() != 1 {
+            outln!();
+        }
+        in_table = lines.len() == 1;
+        match &lines[..] {
+            [(label, text)] if *label == run.name => outln!("{:<20} {text}", run.name),
+            [(label, text)] => outln!("{:<20} {label}  {text}", run.name),
+            lines => {
+                report::heading(&run.name);
+                let widest = lines.iter().map(|(label, _)| label.chars().count()).max();
+                let width = widest.unwrap_or(0).min(LABEL_MAX);
+                for (label, text) in lines {
+                    outln!("  {label:<width$}  {text}");
+                }
+            }
+        }
+    }
+}
+
+fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
+    let mut json = results.to_json();
+    json["journal"] = match conclusion {
+        Conclusion::Recorded {
+            exchanges,
+            digest,
+            bytes,
+        } => json!({ "exchanges": exchanges, "digest": digest.to_string(), "bytes": bytes }),
+        _ => serde_json::Value::Null,
+    };
+    json
+}
+
+/// The folder for results, made before the work and, if it is new, removed when there are none.
+struct Folder<'a> {
+    path: &'a Path,
+    is_new: bool,
+}
+
+impl<'a> Folder<'a> {
+    fn make(path: &'a Path) -> Result<Self, Error> {
+        let is_new = !path.exists();
+        std::fs::create_dir_all(path).map_err(|error| cannot_write(path, error.to_string()))?;
+        Ok(Self { path, is_new })
+    }
+
+    fn keep(mut self) {
+        self.is_new = false;
+    }
+}
+
+impl Drop for Folder<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            // Only if it is empty; what else is there was not put there by this.
+            let _stays_if_it_is_used = std::fs::remove_dir(self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, reason: String) -> Error {
+    Error::Output {
+        path: path.display().to_string(),
+        reason,
+    }
+}

@@ -1,0 +1,131 @@
+//! `interloom show`: what was exchanged?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::journal::export::absent_site;
+use interloom::journal::{Exchange, JournalError, JournalReader, Names, Record, is_at};
+
+use super::Ending;
+use super::report::outln;
+
+/// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became of it, value.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// Only those of this run.
+    #[arg(long, value_name = "N")]
+    run: Option<u32>,
+    /// Only those at this site: `layers.3.attn.output.i0`, or without iteration, or without port.
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Only those of this mediator.
+    #[arg(long, value_name = "MEDIATOR")]
+    mediator: Option<String>,
+    /// Print each as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which of the things that were asked for are in the journal.
+#[derive(Default)]
+struct Seen {
+    names: Names,
+    runs: u32,
+    site: bool,
+    mediator: bool,
+    mediators: Vec<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let mut seen = Seen::default();
+    for record in JournalReader::open(&arguments.journal)?.records() {
+        let record = record?;
+        seen.see(&record, arguments);
+        if let Record::Exchange(exchange) = &record
+            && arguments.takes(&seen.names, exchange)
+        {
+            show(&seen.names, exchange, arguments.json);
+        }
+    }
+    seen.check(arguments)?;
+    Ok(Ending::Done)
+}
+
+fn show(names: &Names, exchange: &Exchange, json: bool) {
+    if json {
+        outln!("{}", names.json(exchange));
+    } else {
+        outln!("{}", names.text(exchange));
+    }
+}
+
+impl Arguments {
+    fn takes(&self, names: &Names, exchange: &Exchange) -> bool {
+        self.run.is_none_or(|run| exchange.run == run)
+            && self.is_at(names, exchange)
+            && self.is_by(names, exchange)
+    }
+
+    fn is_at(&self, names: &Names, exchange: &Exchange) -> bool {
+        let site = self.site.as_ref();
+        site.is_none_or(|site| is_at(names, exchange, site))
+    }
+
+    fn is_by(&self, names: &Names, exchange: &Exchange) -> bool {
+        let mediator = self.mediator.as_ref();
+        mediator.is_none_or(|mediator| names.mediator(exchange.mediator) == *mediator)
+    }
+}
+
+impl Seen {
+    fn see(&mut self, record: &Record, arguments: &Arguments) {
+        self.names.see(record);
+        match record {
+            Record::RunStart(_) => {
+                self.runs += 1;
+                for name in self.names.mediators() {
+                    if !self.mediators.contains(name) {
+                        self.mediators.push(name.clone());
+                    }
+                }
+            }
+            Record::Exchange(exchange) => {
+                self.site |= arguments.is_at(&self.names, exchange);
+                self.mediator |= arguments.is_by(&self.names, exchange);
+            }
+            _ => {}
+        }
+    }
+
+    /// Says what was asked for and is not in the journal: a slip of the pen would look like an empty result.
+    fn check(&self, arguments: &Arguments) -> Result<(), JournalError> {
+        let absent = |what: String, has: String| JournalError::Absent {
+            journal: arguments.journal.display().to_string().into(),
+            what,
+            has,
+        };
+        if let Some(run) = arguments.run.filter(|run| *run >= self.runs) {
+            let has = match self.runs {
+                0 => "no run".to_owned(),
+                1 => "run 0".to_owned(),
+                runs => format!("runs 0 to {}", runs - 1),
+            };
+            return Err(absent(format!("run {run}"), has));
+        }
+        if let Some(site) = arguments.site.as_ref().filter(|_| !self.site) {
+            return Err(absent_site(&arguments.journal, site, &self.names));
+        }
+        if let Some(mediator) = arguments.mediator.as_ref().filter(|_| !self.mediator) {
+            let has = format!("{:?}", self.mediators);
+            return Err(absent(
+                format!("exchange of the mediator {mediator:?}"),
+                has,
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! `interloom step`: go through a journal, forwards and back.
+
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+
+use anstream::eprintln;
+use clap::Args;
+use interloom::Error;
+use interloom::journal::provenance::provenance_of;
+use interloom::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
+
+use super::report::{count, outln};
+use super::{Ending, why};
+
+/// Go through a journal, forwards and back; commands are read from standard input, one in a line.
+///
+/// next [N], back [N], goto N, site SITE and mediator NAME (the next one there), show, why, quit. Each prints the
+/// exchange at which it arrives. Exits with 2 if a command was not understood.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+}
+
+const COMMANDS: &str = "next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit";
+
+/// A line of input, understood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Command {
+    Next(u64),
+    Back(u64),
+    Goto(u64),
+    Site(String),
+    Mediator(String),
+    Show,
+    Why,
+    Quit,
+}
+
+/// A journal and the exchange at hand.
+struct Stepper {
+    journal: IndexedJournal,
+    at: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let (journal, problem) = IndexedJournal::open(&arguments.journal)?;
+    let runs = journal.runs().len() as u64;
+    outln!(
+        "{} in {}",
+        count(journal.exchanges(), "exchange"),
+        count(runs, "run")
+    );
+    let mut stepper = Stepper { journal, at: 0 };
+    stepper.show()?;
+    let mut ending = Ending::Done;
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|error| unreadable(&error))?;
+        match Command::parse(&line) {
+            Ok(None) => {}
+            Ok(Some(Command::Quit)) => break,
+            Ok(Some(command)) => stepper.obey(command)?,
+            Err(reason) => {
+                eprintln!("{reason}; commands: {COMMANDS}");
+                ending = Ending::Usage;
+            }
+        }
+    }
+    match problem {
+        Some(error) => Err(error.into()),
+        None => Ok(ending),
+    }
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    let error = JournalError::Io {
+        journal: "standard input".into(),
+        doing: "read",
+        kind: error.kind(),
+        reason: error.to_string(),
+    };
+    error.into()
+}
+
+impl Command {
+    /// Understands a line; nothing stands in an empty one.
+    fn parse(line: &str) -> Result<Option<Self>, String> {
+        let line = line.trim();
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let number = |default: Option<u64>| match (rest, default) {
+            ("", Some(default)) => Ok(default),
+            _ => rest
+                .parse()
+                .map_err(|_| format!("`{word}` needs a whole number, found {rest:?}")),
+        };
+        let text = || match rest {
+            "" => Err(format!("`{word}` needs a name")),
+            rest => Ok(rest.to_owned()),
+        };
+        let nothing = |command| match rest {
+            "" => Ok(command),
+            rest => Err(format!("`{word}` takes nothing, found {rest:?}")),
+        };
+        Ok(Some(match word {
+            "" => return Ok(None),
+            "next" | "n" => Self::Next(number(Some(1))?),
+            "back" | "b" => Self::Back(number(Some(1))?),
+            "goto" | "g" => Self::Goto(number(None)?),
+            "site" => Self::Site(text()?),
+            "mediator" => Self::Mediator(text()?),
+            "show" | "s" => nothing(Self::Show)?,
+            "why" | "w" => nothing(Self::Why)?,
+            "quit" | "q" => nothing(Self::Quit)?,
+            _ => return Err(format!("no command {word:?}")),
+        }))
+    }
+}
+
+impl Stepper {
+    fn obey(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Next(steps) => self.go(self.at.checked_add(steps), "after the last exchange"),
+            Command::Back(steps) => {
+                self.go(self.at.checked_sub(steps), "before the first exchange")
+            }
+            Command::Goto(index) => self.go(Some(index), "after the last exchange"),
+            Command::Site(site) => self.seek(&format!("at {site}"), |names, exchange| {
+                is_at(names, exchange, &site)
+            }),
+            Command::Mediator(name) => self.seek(&format!("of {name:?}"), |names, exchange| {
+                names.mediator(exchange.mediator) == name
+            }),
+            Command::Show => self.show(),
+            Command::Why => self.why(),
+            Command::Quit => Ok(()),
+        }
+    }
+
+    fn go(&mut self, to: Option<u64>, beyond: &str) -> Result<(), Error> {
+        match to.filter(|to| *to < self.journal.exchanges()) {
+            Some(to) => {
+                self.at = to;
+                self.show()
+            }
+            None => {
+                outln!("that is {beyond}; still at exchange {}", self.at);
+                Ok(())
+            }
+        }
+    }
+
+    fn seek(
+        &mut self,
+        what: &str,
+        is_wanted: impl FnMut(&Names, &Exchange) -> bool,
+    ) -> Result<(), Error> {
+        match self.journal.find(self.at, Direction::Forward, is_wanted)? {
+            Some(found) => self.go(Some(found), ""),
+            None => {
+                outln!("no exchange {what} after exchange {}", self.at);
+                Ok(())
+            }
+        }
+    }
+
+    fn show(&mut self) -> Result<(), Error> {
+        if self.journal.exchanges() > 0 {
+            let exchange = self.journal.exchange(self.at)?;
+            outln!("{}", self.journal.text(&exchange));
+        }
+        Ok(())
+    }
+
+    fn why(&mut self) -> Result<(), Error> {
+        match provenance_of(&mut self.journal, self.at) {
+            Ok(steps) => why::show(&mut self.journal, &steps),
+            // Most exchanges carry no value: that ends no session.
+            Err(error) if error.code() == "E072" => outln!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_understood_or_refused_with_a_reason() {
+        let good = [
+            ("", None),
+            ("next", Some(Command::Next(1))),
+            ("  n   12 ", Some(Command::Next(12))),
+            ("b", Some(Command::Back(1))),
+            ("goto 7", Some(Command::Goto(7))),
+            ("site a.output", Some(Command::Site("a.output".into()))),
+            (
+                "mediator two words",
+                Some(Command::Mediator("two words".into())),
+            ),
+            ("s", Some(Command::Show)),
+            ("w", Some(Command::Why)),
+            ("q", Some(Command::Quit)),
+        ];
+        for (line, command) in good {
+            assert_eq!(Command::parse(line), Ok(command), "{line}");
+        }
+        let bad = [
+            "goto", "goto x", "next -1", "back 1 2", "site", "mediator", "quit now", "jump",
+        ];
+        for line in bad {
+            assert!(Command::parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `interloom why`: where did this value come from?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::journal::IndexedJournal;
+use interloom::journal::provenance::{Step, provenance, provenance_of};
+use serde_json::json;
+
+use super::Ending;
+use super::report::outln;
+
+/// Follow the last value at a site back to where it came from, through what mediators put in and had read.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// The site: `layers.3.attn.output.i0`, or without iteration, or without port.
+    #[arg(value_name = "SITE", required_unless_present = "exchange")]
+    site: Option<String>,
+    /// The run; without it the last one that has a value there.
+    #[arg(long, value_name = "N")]
+    run: Option<u32>,
+    /// Start at this exchange instead.
+    #[arg(long, value_name = "N", conflicts_with_all = ["site", "run"])]
+    exchange: Option<u64>,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
+    if let Some(error) = problem {
+        return Err(error.into());
+    }
+    let steps = match (arguments.exchange, &arguments.site) {
+        (Some(exchange), _) => provenance_of(&mut journal, exchange)?,
+        (None, Some(site)) => provenance(&mut journal, site, arguments.run)?,
+        (None, None) => unreachable!("one of the two is required"),
+    };
+    if arguments.json {
+        let lines = steps.iter().map(|step| {
+            let exchange = journal.names(&step.exchange).json(&step.exchange);
+            json!({ "exchange": exchange, "from": words(&mut journal, step) })
+        });
+        outln!("{}", json!(lines.collect::<Vec<_>>()));
+    } else {
+        show(&mut journal, &steps);
+    }
+    Ok(Ending::Done)
+}
+
+/// Shows a way back, from the value to its origin.
+pub(super) fn show(journal: &mut IndexedJournal, steps: &[Step]) {
+    for step in steps {
+        outln!("{}", step.text);
+        outln!("        <- {}", words(journal, step));
+    }
+}
+
+fn words(journal: &mut IndexedJournal, step: &Step) -> String {
+    let mediator = step.exchange.mediator;
+    let mediator = journal.names(&step.exchange).mediator(mediator);
+    step.from.text(&mediator)
+}

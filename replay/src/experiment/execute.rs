@@ -1,0 +1,402 @@
+//! An experiment file under way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::Tensor;
+use interloom_backends::{Ran, Run, Value};
+use interloom_engine::program::{Known, Machine, Modules as _, Results};
+use interloom_engine::{Invoke, Note, RunEnd};
+
+use super::error::ExperimentError;
+use super::file::{Content, InvokePlan, Plan, RunPlan};
+use super::kept::{as_value, leaves, value_leaves};
+use super::readout::{Logits, last_logits, lens, losses};
+use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
+use super::subject::Subject;
+use super::{language, tensors};
+use crate::environment;
+use crate::error::Error;
+use crate::experiments::Progress;
+use crate::journal::Digest;
+use crate::session::{Session, tensor_parts};
+
+/// An experiment whose programs, inputs and tensors have been checked against its model.
+pub(super) struct Prepared {
+    subject: Subject,
+    runs: Vec<RunPlan>,
+    /// The rows of each input, with their labels.
+    inputs: Vec<Rows>,
+    /// The tokens of each run's answers.
+    answers: Vec<Vec<u32>>,
+    /// The values that programs are given: tensors of the file, and what earlier runs saved.
+    givens: BTreeMap<String, Value>,
+}
+
+/// The rows of one input.
+struct Rows {
+    name: String,
+    tokens: Vec<Vec<u32>>,
+}
+
+/// A row of a batch.
+struct Row<'a> {
+    input: String,
+    invoke: Option<String>,
+    tokens: &'a [u32],
+}
+
+impl Prepared {
+    /// Checks everything that can be known before the first run; `folder` is where tensors are looked for.
+    pub(super) fn new(mut plan: Plan, subject: Subject, folder: &Path) -> Result<Self, Error> {
+        check_programs(&mut plan, &subject)?;
+        let inputs = inputs(&plan, &subject, folder)?;
+        let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
+        let answers = answers.collect::<Result<_, ExperimentError>>()?;
+        for run in &plan.runs {
+            check_rows(&plan, run, &inputs, &subject)?;
+        }
+        let mut givens = BTreeMap::new();
+        for given in &plan.givens {
+            let value = tensors::floats(folder, &given.tensor, subject.device());
+            let value = value.map_err(|reason| ExperimentError::Tensor {
+                at: plan.source.spot(given.at),
+                tensor: given.tensor.clone(),
+                reason,
+            })?;
+            givens.insert(given.name.clone(), value);
+        }
+        Ok(Self {
+            subject,
+            runs: plan.runs,
+            inputs,
+            answers,
+            givens,
+        })
+    }
+
+    /// Returns the name and digest of each input and each tensor of the file.
+    pub(super) fn digests(&self) -> Vec<(String, Digest)> {
+        let inputs = self.inputs.iter();
+        let mut digests: Vec<(String, Digest)> = inputs
+            .map(|rows| {
+                (
+                    rows.name.clone(),
+                    environment::tokens_digest(&rows.tokens.concat()),
+                )
+            })
+            .collect();
+        for (name, value) in &self.givens {
+            if let Value::Tensor(tensor) = value {
+                let (dtype, shape, data) = tensor_parts(tensor.to_data());
+                let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
+                digests.push((format!("${name}"), digest));
+            }
+        }
+        digests
+    }
+
+    /// Makes every run.
+    pub(super) fn run(
+        mut self,
+        session: &mut Session,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<RunReport>, Error> {
+        progress.begin("running", self.runs.len() as u64);
+        let runs = std::mem::take(&mut self.runs);
+        let mut reports = Vec::with_capacity(runs.len());
+        for (index, plan) in runs.iter().enumerate() {
+            reports.push(self.make(plan, index, session)?);
+            progress.step();
+        }
+        Ok(reports)
+    }
+
+    fn make(
+        &mut self,
+        plan: &RunPlan,
+        index: usize,
+        session: &mut Session,
+    ) -> Result<RunReport, Error> {
+        let mut run = Run::new(&plan.name, self.subject.sites());
+        if let Some(steps) = plan.generate {
+            run.steps(steps);
+        }
+        for (name, participants) in &plan.barriers {
+            run.barrier(name, *participants);
+        }
+        let mut results = Vec::with_capacity(plan.invokes.len());
+        for invoke in &plan.invokes {
+            let machine = self.machine(invoke)?;
+            results.push(machine.results());
+            let mut mediator = Invoke::new(&invoke.name, machine);
+            if let Some(input) = invoke.input {
+                mediator = mediator.rows(self.inputs[input].tokens.len() as u32);
+            }
+            if invoke.optional {
+                mediator = mediator.optional();
+            }
+            run.add(mediator);
+        }
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let mut report = RunReport {
+            name: plan.name.clone(),
+            end: String::new(),
+            invokes: Vec::new(),
+            rows: Vec::new(),
+            generated: None,
+            lenses: Vec::new(),
+            warnings: Vec::new(),
+        };
+        match plan.generate {
+            Some(new) => {
+                let ran = session.run(run, || self.subject.generate(rows[0], new))?;
+                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
+                report.generated = ran.output.map(|tokens| Generated {
+                    text: self.subject.text(&tokens),
+                    tokens,
+                });
+            }
+            None => {
+                let ran = session.run(run, || self.subject.logits(&rows))?;
+                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
+                if let Some(logits) = &ran.output {
+                    report.rows = self.rows(plan, &self.answers[index], &batch, logits);
+                }
+            }
+        }
+        report.lenses = self.lenses(plan, &results);
+        let pairs = plan.invokes.iter().zip(&results);
+        report.invokes = pairs
+            .map(|(invoke, results)| self.invoke(invoke, results))
+            .collect();
+        for (name, (invoke, saved)) in plan.shares() {
+            if let Some(datum) = results[invoke].get(&saved) {
+                self.givens.insert(name, as_value(&datum));
+            }
+        }
+        Ok(report)
+    }
+
+    fn machine(&self, invoke: &InvokePlan) -> Result<Machine<Value>, Error> {
+        let subject = self.subject.clone();
+        let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
+        let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
+        let givens = self.givens.iter();
+        Ok(givens.fold(machine, |machine, (name, value)| {
+            machine.given(name, value.clone())
+        }))
+    }
+
+    /// Returns the rows of a run's batch.
+    fn batch<'a>(&'a self, plan: &'a RunPlan) -> Vec<Row<'a>> {
+        let whole = plan.batch.iter().map(|&input| (input, None));
+        let own = plan.invokes.iter();
+        let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
+        let mut batch = Vec::new();
+        for (input, invoke) in whole.chain(own) {
+            let rows = &self.inputs[input];
+            for (place, tokens) in rows.tokens.iter().enumerate() {
+                let label = |name: &str| match rows.tokens.len() {
+                    1 => name.to_owned(),
+                    _ => format!("{name}.{place}"),
+                };
+                batch.push(Row {
+                    input: label(&rows.name),
+                    invoke: invoke.map(label),
+                    tokens,
+                });
+            }
+        }
+        batch
+    }
+
+    fn rows(
+        &self,
+        plan: &RunPlan,
+        answers: &[u32],
+        batch: &[Row<'_>],
+        logits: &Tensor<3>,
+    ) -> Vec<RowReport> {
+        let asked = &plan.report;
+        let is_asked = asked.top > 0 || asked.loss_from.is_some() || !answers.is_empty();
+        // A reshaping swap may have left other rows than the batch had.
+        if !is_asked || logits.dims()[0] != batch.len() || logits.dims().contains(&0) {
+            return Vec::new();
+        }
+        let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let losses = match asked.loss_from {
+            Some(from) if logits.dims()[1] == tokens[0].len() => {
+                losses(logits, &tokens, from as usize)
+            }
+            _ => vec![None; tokens.len()],
+        };
+        let last = last_logits(logits).into_iter().zip(losses);
+        let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
+            input: row.input.clone(),
+            invoke: row.invoke.clone(),
+            top: last.top(asked.top, &self.subject),
+            answers: last.answers(answers, &self.subject),
+            loss,
+        };
+        batch.iter().zip(last).map(report).collect()
+    }
+
+    fn lenses(&self, plan: &RunPlan, results: &[Results<Value>]) -> Vec<Lens> {
+        let count = plan.report.top.max(1);
+        let mut lenses = Vec::new();
+        for (name, _) in &plan.report.lens {
+            for (invoke, results) in plan.invokes.iter().zip(results) {
+                let Some(saved) = results.get(name) else {
+                    continue;
+                };
+                let tops = lens(&saved);
+                let tops = tops.iter().map(|logits| logits.top(count, &self.subject));
+                let name = match plan.invokes.len() {
+                    1 => name.clone(),
+                    _ => format!("{}.{name}", invoke.name),
+                };
+                lenses.push(Lens {
+                    name,
+                    tops: tops.collect(),
+                });
+            }
+        }
+        lenses
+    }
+
+    fn invoke(&self, invoke: &InvokePlan, results: &Results<Value>) -> InvokeReport {
+        let saved = results.saved();
+        let mut kept: Vec<_> = saved
+            .iter()
+            .flat_map(|(name, datum)| leaves(name, datum))
+            .collect();
+        for name in invoke.caches() {
+            let Some(cache) = results.cache(&name) else {
+                continue;
+            };
+            for site in cache.sites() {
+                let site_name = self.subject.sites().site_name(site);
+                if let Some(value) = cache.at(site) {
+                    value_leaves(&format!("{name}.{site_name}"), &value, &mut kept);
+                }
+            }
+        }
+        let caught = results.caught().into_iter();
+        InvokeReport {
+            name: invoke.name.clone(),
+            kept,
+            marks: results.marks(),
+            caught: caught
+                .map(|(name, fault)| (name, fault.to_string()))
+                .collect(),
+        }
+    }
+}
+
+/// Completes and checks every program, with the names that it is given by then.
+fn check_programs(plan: &mut Plan, subject: &Subject) -> Result<(), Error> {
+    let map = subject.sites().map();
+    let mut given: Vec<String> = plan.givens.iter().map(|given| given.name.clone()).collect();
+    for run in &mut plan.runs {
+        let names: Vec<&str> = given.iter().map(String::as_str).collect();
+        let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
+        for invoke in &mut run.invokes {
+            language::resolve(&mut invoke.program, map);
+            let known = Known::of(map).givens(&names).barriers(&barriers);
+            invoke.program.check(known)?;
+        }
+        given.extend(run.shares().into_keys());
+    }
+    Ok(())
+}
+
+fn inputs(plan: &Plan, subject: &Subject, folder: &Path) -> Result<Vec<Rows>, ExperimentError> {
+    let rows = |input: &super::file::Input| {
+        let at = || plan.source.spot(input.at);
+        let tokens = match &input.content {
+            Content::Tokens(rows) => rows.clone(),
+            Content::Prompt(prompt) => {
+                let tokens = subject.encode(prompt);
+                vec![tokens.map_err(|reason| ExperimentError::Input { at: at(), reason })?]
+            }
+            Content::Tensor(tensor) => {
+                tensors::rows(folder, tensor).map_err(|reason| ExperimentError::Tensor {
+                    at: at(),
+                    tensor: tensor.clone(),
+                    reason,
+                })?
+            }
+        };
+        let name = input.name.clone();
+        Ok(Rows { name, tokens })
+    };
+    plan.inputs.iter().map(rows).collect()
+}
+
+fn answers(plan: &Plan, run: &RunPlan, subject: &Subject) -> Result<Vec<u32>, ExperimentError> {
+    let answers = run.report.answers.iter();
+    let token = |(text, at): &(String, usize)| {
+        subject
+            .single(text)
+            .map_err(|reason| ExperimentError::Input {
+                at: plan.source.spot(*at),
+                reason,
+            })
+    };
+    answers.map(token).collect()
+}
+
+/// Checks that the rows of a run can be a batch of the model.
+fn check_rows(
+    plan: &Plan,
+    run: &RunPlan,
+    inputs: &[Rows],
+    subject: &Subject,
+) -> Result<(), ExperimentError> {
+    let rows = run.rows();
+    let rows: Vec<&[u32]> = rows
+        .iter()
+        .flat_map(|&input| inputs[input].tokens.iter().map(Vec::as_slice))
+        .collect();
+    let new = run.generate.unwrap_or(0) as usize;
+    let reason = match (run.generate, rows.len()) {
+        (Some(_), count @ 2..) => Err(format!(
+            "a generation continues one row, and the run `{}` has {count}; make a run for each",
+            run.name
+        )),
+        _ => subject.check(&rows, new),
+    };
+    reason.map_err(|reason| ExperimentError::Input {
+        at: plan.source.spot(run.at),
+        reason,
+    })
+}
+
+/// Returns what was asked for and did not come, with whose it is.
+fn warnings_of<Y>(ran: &Ran<Y>) -> Vec<String> {
+    let accounts = ran.audit.mediators.iter();
+    let of_mediators = accounts.flat_map(|account| {
+        let notes = account.notes.iter().filter(|note| note.is_warning());
+        notes.map(|note| (account.name.as_str(), note))
+    });
+    let of_the_run = ran.audit.notes.iter().filter(|note| note.is_warning());
+    let notes = of_mediators.chain(of_the_run.map(|note| ("the run", note)));
+    let text = |(name, note): (&str, &Note)| {
+        let note = note.to_string();
+        format!(
+            "{name}: {}",
+            note.strip_prefix("warning: ").unwrap_or(&note)
+        )
+    };
+    notes.map(text).collect()
+}
+
+fn end_of<Y>(ran: &Ran<Y>) -> String {
+    match &ran.end {
+        RunEnd::Completed => "completed".to_owned(),
+        RunEnd::Stopped { by, at: Some(at) } => format!("stopped by `{by}` at `{at}`"),
+        RunEnd::Stopped { by, at: None } => format!("stopped by `{by}` before the model ran"),
+    }
+}

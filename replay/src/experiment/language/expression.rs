@@ -1,0 +1,536 @@
+//! Values and conditions.
+//!
+//! Both are read by one function, since only what follows tells a condition in parentheses from a value in
+//! parentheses. How high the tree grows is counted as it is built: a chain of sums grows without any recursion here, but
+//! not without recursion of whoever drops it.
+
+use std::collections::BTreeMap;
+
+use interloom_engine::program::{Comparison, Condition, DEPTH_MAX, Expr, Item, Span};
+
+use super::SyntaxError;
+use super::lexer::Token;
+use super::steps::{Parser, is_reserved};
+
+/// How many parentheses, calls and signs may stand inside one another.
+const NESTING_MAX: u32 = 64;
+
+// How tightly operators bind.
+const OR: u8 = 1;
+const AND: u8 = 2;
+const NOT: u8 = 3;
+const COMPARE: u8 = 4;
+const SUM: u8 = 5;
+const PRODUCT: u8 = 6;
+
+/// What was read: a value or a condition, and how high its tree is.
+struct Node {
+    term: Term,
+    height: u32,
+}
+
+enum Term {
+    Value(Expr),
+    Condition(Condition),
+}
+
+/// What stands in square brackets.
+pub(super) enum Brackets {
+    Item(Item),
+    Spans(Vec<Span>),
+}
+
+impl Brackets {
+    pub(super) fn of(&self, of: Expr) -> Expr {
+        let of = Box::new(of);
+        match self {
+            Self::Item(item) => Expr::Index {
+                of,
+                item: item.clone(),
+            },
+            Self::Spans(spans) => Expr::Slice {
+                of,
+                spans: spans.clone(),
+            },
+        }
+    }
+
+    pub(super) fn patch(&self, of: Expr, with: Expr) -> Expr {
+        let (of, with) = (Box::new(of), Box::new(with));
+        match self {
+            Self::Item(item) => Expr::Replace {
+                of,
+                item: item.clone(),
+                with,
+            },
+            Self::Spans(spans) => Expr::Patch {
+                of,
+                spans: spans.clone(),
+                with,
+            },
+        }
+    }
+}
+
+impl Parser<'_> {
+    /// Reads a value.
+    pub(super) fn value(&mut self) -> Result<Expr, SyntaxError> {
+        self.value_node().map(|(value, _)| value)
+    }
+
+    /// Reads a condition.
+    pub(super) fn condition(&mut self) -> Result<Condition, SyntaxError> {
+        self.condition_node().map(|(condition, _)| condition)
+    }
+
+    /// Reads what stands in square brackets.
+    pub(super) fn brackets(&mut self) -> Result<Brackets, SyntaxError> {
+        self.expect("[")?;
+        self.skip_lines();
+        if let Token::Text(name) = self.peek().clone() {
+            self.advance();
+            self.skip_lines();
+            self.expect("]")?;
+            return Ok(Brackets::Item(Item::Name(name)));
+        }
+        let (mut spans, mut lone) = (Vec::new(), None);
+        while !self.take("]") {
+            let at = self.at();
+            let (span, place) = self.span()?;
+            spans.push(span);
+            self.skip_lines();
+            let is_last = self.take("]");
+            if is_last && spans.len() == 1 {
+                lone = place.map(|place| (at, place));
+            }
+            if is_last {
+                break;
+            }
+            self.separator("]")?;
+        }
+        let Some((at, place)) = lone else {
+            return Ok(Brackets::Spans(spans));
+        };
+        match u32::try_from(place) {
+            Ok(place) => Ok(Brackets::Item(Item::Place(place))),
+            Err(_) => {
+                let expected =
+                    "the place of an item, from 0; the last place of a dimension is `[-1..]`";
+                Err(SyntaxError::new(at, expected, place.to_string()))
+            }
+        }
+    }
+
+    fn value_node(&mut self) -> Result<(Expr, u32), SyntaxError> {
+        let at = self.at();
+        let node = self.binary(OR)?;
+        value_of(at, node)
+    }
+
+    fn condition_node(&mut self) -> Result<(Condition, u32), SyntaxError> {
+        let at = self.at();
+        let node = self.binary(OR)?;
+        condition_of(at, node)
+    }
+
+    /// Reads operators that bind at least as tightly as `tightest`.
+    fn binary(&mut self, loosest: u8) -> Result<Node, SyntaxError> {
+        self.nested(|parser| {
+            let start = parser.at();
+            let mut left = parser.unary()?;
+            while let Some((operator, binds)) = parser.operator() {
+                if binds < loosest {
+                    break;
+                }
+                let at = parser.at();
+                left = match binds {
+                    OR | AND => parser.joined(start, left, operator, binds)?,
+                    _ => {
+                        parser.advance();
+                        parser.skip_lines();
+                        let right_at = parser.at();
+                        let right = parser.binary(binds + 1)?;
+                        let (left, left_height) = value_of(start, left)?;
+                        let (right, right_height) = value_of(right_at, right)?;
+                        let height = 1 + left_height.max(right_height);
+                        node(at, combined(operator, left, right), height)?
+                    }
+                };
+            }
+            Ok(left)
+        })
+    }
+
+    /// Reads conditions with one word between them.
+    fn joined(
+        &mut self,
+        start: usize,
+        first: Node,
+        word: &'static str,
+        binds: u8,
+    ) -> Result<Node, SyntaxError> {
+        let at = self.at();
+        let (first, mut height) = condition_of(start, first)?;
+        let mut conditions = vec![first];
+        while self.take_word(word) {
+            self.skip_lines();
+            let at = self.at();
+            let next = self.binary(binds + 1)?;
+            let (next, next_height) = condition_of(at, next)?;
+            conditions.push(next);
+            height = height.max(next_height);
+        }
+        let joined = match binds {
+            AND => Condition::All(conditions),
+            _ => Condition::Any(conditions),
+        };
+        node(at, Term::Condition(joined), height + 1)
+    }
+
+    /// Returns the operator at hand and how tightly it binds.
+    fn operator(&self) -> Option<(&'static str, u8)> {
+        match self.peek() {
+            Token::Word(word) if word == "or" => Some(("or", OR)),
+            Token::Word(word) if word == "and" => Some(("and", AND)),
+            Token::Symbol(symbol @ ("==" | "!=" | "<" | "<=" | ">" | ">=")) => {
+                Some((symbol, COMPARE))
+            }
+            Token::Symbol(symbol @ ("+" | "-")) => Some((symbol, SUM)),
+            Token::Symbol(symbol @ ("*" | "/")) => Some((symbol, PRODUCT)),
+            _ => None,
+        }
+    }
+
+    fn unary(&mut self) -> Result<Node, SyntaxError> {
+        let at = self.at();
+        if self.take_word("not") {
+            let operand = self.binary(NOT)?;
+            let (condition, height) = condition_of(at, operand)?;
+            let not = Condition::Not(Box::new(condition));
+            return node(at, Term::Condition(not), height + 1);
+        }
+        if !self.take("-") {
+            return self.postfix();
+        }
+        let is_number = matches!(self.peek(), Token::Number(..))
+            || matches!(self.peek(), Token::Word(word) if word == "inf" || word == "nan");
+        let operand_at = self.at();
+        let operand = self.nested(Self::unary)?;
+        let (value, height) = value_of(operand_at, operand)?;
+        match value {
+            Expr::Number(number) if is_number => node(at, Term::Value(Expr::Number(-number)), 1),
+            value => node(at, Term::Value(-value), height + 1),
+        }
+    }
+
+    /// Reads a term with brackets after it.
+    fn postfix(&mut self) -> Result<Node, SyntaxError> {
+        let start = self.at();
+        let mut term = self.primary()?;
+        while self.peek() == &Token::Symbol("[") {
+            let at = self.at();
+            let brackets = self.brackets()?;
+            let (value, height) = value_of(start, term)?;
+            term = node(at, Term::Value(brackets.of(value)), height + 1)?;
+        }
+        Ok(term)
+    }
+
+    fn primary(&mut self) -> Result<Node, SyntaxError> {
+        let at = self.at();
+        let leaf = |value| node(at, Term::Value(value), 1);
+        let token = self.peek().clone();
+        match token {
+            Token::Number(number, _) => {
+                self.advance();
+                leaf(Expr::Number(number))
+            }
+            Token::Text(site) => {
+                self.advance();
+                leaf(Expr::Read(site))
+            }
+            Token::Word(name) | Token::Path(name) => self.named(name),
+            Token::Symbol("$") => {
+                self.advance();
+                let name = self.name("the name of a given value after `$`")?;
+                leaf(Expr::Given(name))
+            }
+            Token::Symbol("(") => self.parentheses(),
+            Token::Symbol("{") => self.map(),
+            found => Err(SyntaxError::new(at, "a value", found.to_string())),
+        }
+    }
+
+    /// Reads a variable, a site, or a call.
+    fn named(&mut self, name: String) -> Result<Node, SyntaxError> {
+        let at = self.at();
+        let is_path = matches!(self.peek(), Token::Path(_));
+        if !is_path && is_reserved(&name) {
+            let found = format!("`{name}`, which is a word of the language");
+            return Err(SyntaxError::new(at, "a value", found));
+        }
+        self.advance();
+        if self.peek() == &Token::Symbol("(") {
+            return self.nested(|parser| parser.call(at, name, is_path));
+        }
+        let value = match name.as_str() {
+            "inf" => Expr::Number(f64::INFINITY),
+            "nan" => Expr::Number(f64::NAN),
+            "input" | "output" => Expr::Read(name),
+            _ if is_path => Expr::Read(name),
+            _ => Expr::Var(name),
+        };
+        node(at, Term::Value(value), 1)
+    }
+
+    fn call(&mut self, at: usize, name: String, is_path: bool) -> Result<Node, SyntaxError> {
+        self.expect("(")?;
+        self.skip_lines();
+        let (term, height) = match name.as_str() {
+            _ if is_path => self.module(name)?,
+            "zeros_like" => self.of_one(Expr::ZerosLike)?,
+            "sum" => self.of_one(Expr::Sum)?,
+            "mean" => self.of_one(Expr::Mean)?,
+            "copy" => self.of_one(Expr::Clone)?,
+            "argmax_last" => self.of_one(Expr::ArgmaxLast)?,
+            "patch" => self.patch()?,
+            "get" => (Term::Value(Expr::Get(self.name("a name")?)), 0),
+            "set" => (
+                Term::Condition(Condition::IsSet(self.word("a variable")?)),
+                0,
+            ),
+            "caught" => (Term::Condition(Condition::Caught(self.word("a name")?)), 0),
+            "all" => self.conditions(Condition::All)?,
+            "any" => self.conditions(Condition::Any)?,
+            "module" => {
+                let path = self.text("a module's path in quotes")?;
+                self.comma()?;
+                self.module(path)?
+            }
+            _ => self.module(name)?,
+        };
+        self.skip_lines();
+        self.expect(")")?;
+        node(at, term, height + 1)
+    }
+
+    fn module(&mut self, path: String) -> Result<(Term, u32), SyntaxError> {
+        let (input, height) = self.value_node()?;
+        let input = Box::new(input);
+        self.skip_lines();
+        if self.peek() == &Token::Symbol(",") {
+            let expected = "one value; several make a tuple: `path((a, b))`";
+            return Err(SyntaxError::new(self.at(), expected, "`,`".to_owned()));
+        }
+        Ok((Term::Value(Expr::Module { path, input }), height))
+    }
+
+    fn of_one(&mut self, make: fn(Box<Expr>) -> Expr) -> Result<(Term, u32), SyntaxError> {
+        let (value, height) = self.value_node()?;
+        Ok((Term::Value(make(Box::new(value))), height))
+    }
+
+    fn patch(&mut self) -> Result<(Term, u32), SyntaxError> {
+        let (of, of_height) = self.value_node()?;
+        self.comma()?;
+        let brackets = self.brackets()?;
+        self.comma()?;
+        let (with, with_height) = self.value_node()?;
+        let term = Term::Value(brackets.patch(of, with));
+        Ok((term, of_height.max(with_height)))
+    }
+
+    fn conditions(
+        &mut self,
+        make: fn(Vec<Condition>) -> Condition,
+    ) -> Result<(Term, u32), SyntaxError> {
+        let (mut conditions, mut height) = (Vec::new(), 0);
+        while self.peek() != &Token::Symbol(")") {
+            let (condition, own) = self.condition_node()?;
+            conditions.push(condition);
+            height = height.max(own);
+            self.skip_lines();
+            if !self.take(",") {
+                break;
+            }
+            self.skip_lines();
+        }
+        Ok((Term::Condition(make(conditions)), height))
+    }
+
+    /// Reads a tuple, or one value or condition that is only kept together.
+    fn parentheses(&mut self) -> Result<Node, SyntaxError> {
+        self.nested(|parser| {
+            let at = parser.at();
+            parser.expect("(")?;
+            parser.skip_lines();
+            let (mut items, mut height) = (Vec::new(), 0);
+            while !parser.take(")") {
+                let item_at = parser.at();
+                let item = parser.binary(OR)?;
+                parser.skip_lines();
+                if items.is_empty() && parser.take(")") {
+                    return Ok(item);
+                }
+                let (item, own) = value_of(item_at, item)?;
+                items.push(item);
+                height = height.max(own);
+                if parser.take(")") {
+                    break;
+                }
+                parser.separator(")")?;
+            }
+            node(at, Term::Value(Expr::Tuple(items)), height + 1)
+        })
+    }
+
+    fn map(&mut self) -> Result<Node, SyntaxError> {
+        self.nested(|parser| {
+            let at = parser.at();
+            parser.expect("{")?;
+            parser.skip_lines();
+            let (mut items, mut height) = (BTreeMap::new(), 0);
+            while !parser.take("}") {
+                let key_at = parser.at();
+                let key = parser.name("a name")?;
+                parser.expect(":")?;
+                parser.skip_lines();
+                let (item, own) = parser.value_node()?;
+                height = height.max(own);
+                if items.insert(key.clone(), item).is_some() {
+                    let found = format!("`{key}` twice");
+                    return Err(SyntaxError::new(key_at, "each name once", found));
+                }
+                parser.skip_lines();
+                if parser.take("}") {
+                    break;
+                }
+                parser.separator("}")?;
+            }
+            node(at, Term::Value(Expr::Map(items)), height + 1)
+        })
+    }
+
+    /// Reads a span, or the number of a place, which is also that number.
+    fn span(&mut self) -> Result<(Span, Option<i64>), SyntaxError> {
+        let at = self.at();
+        if self.take("..") {
+            let end = self.optional_place()?;
+            return Ok((Span { start: None, end }, None));
+        }
+        let Some(start) = self.optional_place()? else {
+            let expected = "a place such as 4 or -1, or a span such as `..`, `2..` or `0..8`";
+            return Err(SyntaxError::new(at, expected, self.peek().to_string()));
+        };
+        if self.take("..") {
+            let end = self.optional_place()?;
+            let start = Some(start);
+            return Ok((Span { start, end }, None));
+        }
+        let span = Span {
+            start: Some(start),
+            // What ends at the last place has no end to write down.
+            end: start.checked_add(1).filter(|&end| end != 0),
+        };
+        Ok((span, Some(start)))
+    }
+
+    fn optional_place(&mut self) -> Result<Option<i64>, SyntaxError> {
+        let at = self.at();
+        let is_negative = self.take("-");
+        let Token::Number(number, whole) = *self.peek() else {
+            return match is_negative {
+                true => Err(self.unexpected("a number")),
+                false => Ok(None),
+            };
+        };
+        self.advance();
+        let place = whole.and_then(|whole| i64::try_from(whole).ok());
+        match place {
+            Some(place) => Ok(Some(if is_negative { -place } else { place })),
+            None => {
+                let expected = "a whole number below 2^63";
+                Err(SyntaxError::new(at, expected, number.to_string()))
+            }
+        }
+    }
+
+    /// Takes the comma between two parts of a list that does not end here.
+    pub(super) fn separator(&mut self, close: &str) -> Result<(), SyntaxError> {
+        if !self.take(",") {
+            return Err(self.unexpected(&format!("`,` or `{close}`")));
+        }
+        self.skip_lines();
+        Ok(())
+    }
+
+    fn comma(&mut self) -> Result<(), SyntaxError> {
+        self.skip_lines();
+        self.expect(",")?;
+        self.skip_lines();
+        Ok(())
+    }
+
+    /// Reads something that may stand inside itself.
+    fn nested<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, SyntaxError>,
+    ) -> Result<T, SyntaxError> {
+        if self.nesting == NESTING_MAX {
+            return Err(too_deep(self.at()));
+        }
+        self.nesting += 1;
+        let result = read(self);
+        self.nesting -= 1;
+        result
+    }
+}
+
+fn node(at: usize, term: Term, height: u32) -> Result<Node, SyntaxError> {
+    match height > DEPTH_MAX {
+        true => Err(too_deep(at)),
+        false => Ok(Node { term, height }),
+    }
+}
+
+fn too_deep(at: usize) -> SyntaxError {
+    let expected = format!("at most {DEPTH_MAX} expressions inside one another");
+    let found = "more; give an inner value a name".to_owned();
+    SyntaxError::new(at, &expected, found)
+}
+
+fn value_of(at: usize, node: Node) -> Result<(Expr, u32), SyntaxError> {
+    match node.term {
+        Term::Value(value) => Ok((value, node.height)),
+        Term::Condition(_) => {
+            let found = "a condition; conditions stand after `if`".to_owned();
+            Err(SyntaxError::new(at, "a value", found))
+        }
+    }
+}
+
+fn condition_of(at: usize, node: Node) -> Result<(Condition, u32), SyntaxError> {
+    match node.term {
+        Term::Condition(condition) => Ok((condition, node.height)),
+        Term::Value(_) => {
+            let expected = "a condition, such as `x > 0`, `set(x)` or `caught(e)`";
+            Err(SyntaxError::new(at, expected, "a value".to_owned()))
+        }
+    }
+}
+
+fn combined(operator: &str, left: Expr, right: Expr) -> Term {
+    let is = match operator {
+        "+" => return Term::Value(left + right),
+        "-" => return Term::Value(left - right),
+        "*" => return Term::Value(left * right),
+        "/" => return Term::Value(left / right),
+        "==" => Comparison::Equal,
+        "!=" => Comparison::NotEqual,
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessOrEqual,
+        ">" => Comparison::Greater,
+        _ => Comparison::GreaterOrEqual,
+    };
+    Term::Condition(left.is(is, right))
+}

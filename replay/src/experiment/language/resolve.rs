@@ -1,0 +1,148 @@
+//! Completes the names of sites from what a model has.
+
+use interloom_engine::SiteMap;
+use interloom_engine::program::{Action, Condition, Expr, Program, Step};
+
+/// Writes the port that is meant where a program names a module: its output, or for a skip its input.
+///
+/// A name that the model does not have either way is completed too, so that the nearest names are looked for among whole
+/// names; names of hooks have no ports and stay as they are.
+pub(in crate::experiment) fn resolve(program: &mut Program, map: &SiteMap) {
+    Resolver { map }.steps(&mut program.steps);
+}
+
+struct Resolver<'m> {
+    map: &'m SiteMap,
+}
+
+impl Resolver<'_> {
+    fn steps(&self, steps: &mut [Step]) {
+        for step in steps {
+            self.action(&mut step.action);
+        }
+    }
+
+    fn action(&self, action: &mut Action) {
+        match action {
+            Action::Let { value, .. }
+            | Action::Append { value, .. }
+            | Action::Put { value, .. } => {
+                self.value(value);
+            }
+            Action::Write { site, value, .. } => {
+                self.site(site, "output");
+                self.value(value);
+            }
+            Action::Skip { site, value } => {
+                self.site(site, "input");
+                self.value(value);
+            }
+            Action::Try { body, .. } | Action::Each { body, .. } => self.steps(body),
+            Action::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                self.condition(condition);
+                self.steps(then);
+                self.steps(otherwise);
+            }
+            _ => {}
+        }
+    }
+
+    fn condition(&self, condition: &mut Condition) {
+        match condition {
+            Condition::Compare { left, right, .. } => {
+                self.value(left);
+                self.value(right);
+            }
+            Condition::Not(condition) => self.condition(condition),
+            Condition::All(conditions) | Condition::Any(conditions) => {
+                for condition in conditions {
+                    self.condition(condition);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn value(&self, value: &mut Expr) {
+        match value {
+            Expr::Read(site) => self.site(site, "output"),
+            Expr::Add(left, right)
+            | Expr::Sub(left, right)
+            | Expr::Mul(left, right)
+            | Expr::Div(left, right) => {
+                self.value(left);
+                self.value(right);
+            }
+            Expr::ZerosLike(of)
+            | Expr::Sum(of)
+            | Expr::Mean(of)
+            | Expr::Clone(of)
+            | Expr::ArgmaxLast(of)
+            | Expr::Slice { of, .. }
+            | Expr::Index { of, .. }
+            | Expr::Module { input: of, .. } => self.value(of),
+            Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => {
+                self.value(of);
+                self.value(with);
+            }
+            Expr::Tuple(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Expr::Map(items) => items.values_mut().for_each(|item| self.value(item)),
+            _ => {}
+        }
+    }
+
+    fn site(&self, name: &mut String, port: &str) {
+        const PORTS: [&str; 4] = ["input", "output", "fn", "grad"];
+        let (path, iteration) = split_iteration(name);
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let is_whole = self.map.site(name).is_some() || PORTS.contains(&last);
+        if !is_whole && !last.starts_with("hook_") {
+            *name = format!("{path}.{port}{iteration}");
+        }
+    }
+}
+
+/// Splits `layers.3.attn.i2` into the path and `.i2`.
+fn split_iteration(name: &str) -> (&str, &str) {
+    let place = name.rfind(".i");
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    match place {
+        Some(place) if is_number(&name[place + 2..]) => name.split_at(place),
+        _ => (name, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use interloom_engine::Port;
+
+    #[test]
+    fn ports_are_completed_where_a_module_is_named() {
+        let mut map = SiteMap::new();
+        map.add("", &[Port::Input, Port::Output]);
+        map.add("layers.0.attn", &[Port::Input, Port::Output]);
+        let point = map.point("layers.0.attn.output").unwrap();
+        map.alias("blocks.0.hook_attn_out", point);
+        let resolver = Resolver { map: &map };
+        for (name, port, resolved) in [
+            ("layers.0.attn", "output", "layers.0.attn.output"),
+            ("layers.0.attn", "input", "layers.0.attn.input"),
+            ("layers.0.attn.i2", "output", "layers.0.attn.output.i2"),
+            ("layers.0.attn.input.i2", "output", "layers.0.attn.input.i2"),
+            ("layers.0.atn", "output", "layers.0.atn.output"),
+            ("blocks.0.hook_attn_out", "input", "blocks.0.hook_attn_out"),
+            ("blocks.0.hook_atn_out", "output", "blocks.0.hook_atn_out"),
+            ("output", "output", "output"),
+            ("input.i1", "output", "input.i1"),
+        ] {
+            let mut name = name.to_owned();
+            resolver.site(&mut name, port);
+            assert_eq!(name, resolved);
+        }
+    }
+}

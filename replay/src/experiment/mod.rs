@@ -1,0 +1,256 @@
+//! Experiment files: a model, inputs, programs and what to show of them, written by hand in TOML.
+//!
+//! docs/EXPERIMENTS.md says how they are written. A [`FileExperiment`] is the text of such a file; everything that can be
+//! known before the first run is checked before it, and says at which line of which file it stands. A journal's head has
+//! the text in it, so that the experiment can be made again without the file.
+//!
+//! ```
+//! use interloom::experiment::FileExperiment;
+//! use interloom::{Mode, journal::Policy};
+//!
+//! let text = r#"
+//! model = "induction"
+//!
+//! [[input]]
+//! name = "repeated"
+//! tokens = [5, 3, 8, 1, 5, 3, 8]
+//!
+//! [[run]]
+//! name = "ablated"
+//! input = "repeated"
+//! program = '''
+//!     layers.0.attn.z[.., .., 0] *= 0
+//!     save h = layers.1
+//! '''
+//! "#;
+//! let experiment = FileExperiment::new("ablated.toml", text);
+//! let (report, _) = experiment.run(Mode::Plain, Policy::Digest, &mut ())?;
+//! assert_eq!(report.runs[0].invokes[0].kept[0].0, "h");
+//! # Ok::<(), interloom::Error>(())
+//! ```
+
+mod error;
+mod execute;
+mod file;
+mod kept;
+mod language;
+mod readout;
+mod report;
+mod source;
+mod subject;
+mod sweep;
+mod table;
+mod tensors;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use interloom_backends::parse_device;
+
+use crate::environment;
+use crate::error::Error;
+use crate::experiments::{Progress, text};
+use crate::journal::{Argument, Experiment, Policy};
+use crate::session::{Conclusion, Mode, Session};
+
+pub(crate) use error::CODES;
+pub use error::ExperimentError;
+pub use kept::{Kept, Summary};
+pub use language::to_text;
+pub use readout::Choice;
+pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
+pub use source::Spot;
+
+use execute::Prepared;
+use file::Plan;
+use subject::Subject;
+
+/// How long an experiment file may be, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The experiment that a file describes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileExperiment {
+    /// The file, as messages and lines call it; tensors are looked for beside it.
+    pub file: String,
+    /// What is in it.
+    pub text: String,
+    /// Another model than the file names.
+    pub model: Option<String>,
+    /// Another device than the file names.
+    pub device: Option<String>,
+    /// Other values for what the file sets.
+    pub set: BTreeMap<String, String>,
+    /// Where the model is now, if it is not there any more; this is not recorded.
+    pub moved_to: Option<String>,
+}
+
+impl FileExperiment {
+    /// The experiment's name in journals.
+    pub const NAME: &'static str = "file";
+
+    /// Takes the text of a file.
+    pub fn new(file: &str, text: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            model: None,
+            device: None,
+            set: BTreeMap::new(),
+            moved_to: None,
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ExperimentError::Unreadable`] if it is not there, or is no text of at most [`FILE_BYTES_MAX`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        match read(path) {
+            Ok(text) => Ok(Self::new(&file, &text)),
+            Err(reason) => Err(ExperimentError::Unreadable { file, reason }.into()),
+        }
+    }
+
+    pub(crate) fn from_arguments(experiment: &Experiment) -> Result<Self, Error> {
+        let text = |argument| text(experiment, Self::NAME, argument);
+        let optional = |argument| match experiment.arguments.contains_key(argument) {
+            true => text(argument).map(Some),
+            false => Ok(None),
+        };
+        Ok(Self {
+            file: text("file")?,
+            text: text("text")?,
+            model: optional("model")?,
+            device: optional("device")?,
+            set: set_of(experiment)?,
+            moved_to: None,
+        })
+    }
+
+    fn describe(&self) -> Experiment {
+        let arguments = [
+            ("file", Some(&self.file)),
+            ("text", Some(&self.text)),
+            ("model", self.model.as_ref()),
+            ("device", self.device.as_ref()),
+        ];
+        let arguments = arguments
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Argument::Text(value?.clone()))));
+        let mut arguments = BTreeMap::from_iter(arguments);
+        if !self.set.is_empty() {
+            let set = self.set.iter();
+            let set = set.map(|(name, value)| Argument::Text(format!("{name}={value}")));
+            arguments.insert("set".to_owned(), Argument::List(set.collect()));
+        }
+        Experiment {
+            name: Self::NAME.to_owned(),
+            arguments,
+        }
+    }
+
+    /// Reads the text and checks what needs no model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Experiment`] with the place of what is wrong first.
+    pub fn check(&self) -> Result<(), Error> {
+        Ok(self.plan().map(drop)?)
+    }
+
+    fn plan(&self) -> Result<Plan, ExperimentError> {
+        Plan::read(&self.file, &self.text, &self.set)
+    }
+
+    /// Makes the runs of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Experiment`] and [`Error::Program`] if something is wrong with the file or one of its programs;
+    /// [`Error::File`] and [`Error::Model`] if the model cannot be used; [`Error::Forward`] if a run fails;
+    /// [`Error::Journal`] if the journal cannot be written or read.
+    pub fn run(
+        &self,
+        mode: Mode,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<(FileReport, Conclusion), Error> {
+        let plan = self.plan()?;
+        let about = plan.about.clone();
+        let model = self.model.as_ref().unwrap_or(&plan.model).clone();
+        let device_name = self.device.as_ref().unwrap_or(&plan.device).clone();
+        let device = parse_device(&device_name)?;
+        progress.begin("loading the model", 1);
+        let place = self.moved_to.as_ref().unwrap_or(&model);
+        let subject = Subject::load(place, &device, &mut |part| progress.download(part))?;
+        progress.step();
+
+        let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
+        let prepared = Prepared::new(plan, subject.clone(), folder)?;
+        let mut head = environment::head(self.describe(), &device_name, policy);
+        progress.begin("digesting the model", 1);
+        head.model = Some(subject.identity(&model));
+        progress.step();
+        head.inputs = prepared.digests();
+        let mut session = Session::open(mode, head)?;
+        let runs = prepared.run(&mut session, progress)?;
+        let report = FileReport {
+            file: self.file.clone(),
+            about,
+            model,
+            runs,
+        };
+        Ok((report, session.finish()?))
+    }
+}
+
+/// Takes what was set out of a journal's head.
+fn set_of(experiment: &Experiment) -> Result<BTreeMap<String, String>, Error> {
+    let unlike = |found: &Argument| Error::Argument {
+        experiment: FileExperiment::NAME,
+        argument: "set",
+        expected: "a list of texts such as `layer=3`",
+        found: found.to_string(),
+    };
+    let pair = |argument: &Argument| match argument {
+        Argument::Text(text) => match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(unlike(argument)),
+        },
+        other => Err(unlike(other)),
+    };
+    match experiment.arguments.get("set") {
+        None => Ok(BTreeMap::new()),
+        Some(Argument::List(pairs)) => pairs.iter().map(pair).collect(),
+        Some(other) => Err(unlike(other)),
+    }
+}
+
+/// Reads a text of limited length, or says what is wrong with it.
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("{error}; check the path");
+    if path.is_dir() {
+        return Err("it is a folder; name a file in it".to_owned());
+    }
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!(
+            "it has more than {FILE_BYTES_MAX} bytes; put tensors into a safetensors file"
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("it is no text in UTF-8 from byte {at} on; experiment files are TOML")
+    })
+}

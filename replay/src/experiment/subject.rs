@@ -1,0 +1,204 @@
+//! The models that an experiment file can be about.
+
+use std::rc::Rc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use interloom_backends::files::Download;
+use interloom_backends::models::induction::{Induction, POSITIONS, VOCABULARY};
+use interloom_backends::models::llama::LanguageModel;
+use interloom_backends::{Bound, Hooked, Sites, Value};
+use interloom_engine::Fault;
+use interloom_engine::program::Modules;
+
+use crate::environment;
+use crate::error::Error;
+use crate::journal::ModelIdentity;
+
+/// The name of the model that is part of the program.
+const INDUCTION: &str = "induction";
+
+/// A model, shared with the programs that call its modules.
+#[derive(Clone)]
+pub(super) enum Subject {
+    Induction(Rc<Bound<Hooked<Induction>>>, Device),
+    Language(Rc<LanguageModel>),
+}
+
+impl Subject {
+    pub(super) fn load(
+        spec: &str,
+        device: &Device,
+        progress: &mut dyn FnMut(Download<'_>),
+    ) -> Result<Self, Error> {
+        if spec == INDUCTION {
+            let model = Rc::new(Induction::trained(device));
+            return Ok(Self::Induction(model, device.clone()));
+        }
+        let model = LanguageModel::load_with(spec, device, progress)?;
+        Ok(Self::Language(Rc::new(model)))
+    }
+
+    pub(super) fn sites(&self) -> &Sites {
+        match self {
+            Self::Induction(model, _) => model.sites(),
+            Self::Language(model) => model.sites(),
+        }
+    }
+
+    pub(super) fn identity(&self, name: &str) -> ModelIdentity {
+        match self {
+            Self::Induction(model, _) => environment::model_identity(name, &***model),
+            Self::Language(model) => environment::model_identity(name, &**model.model()),
+        }
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        match self {
+            Self::Induction(_, device) => device,
+            Self::Language(model) => model.device(),
+        }
+    }
+
+    /// Returns the tokens of a prompt, or why there are none.
+    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, String> {
+        match self {
+            Self::Induction(..) => {
+                Err("the induction model has no tokenizer; give it `tokens`".to_owned())
+            }
+            Self::Language(model) => model.encode(prompt).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Returns the token that a text is, or why it is none.
+    pub(super) fn single(&self, text: &str) -> Result<u32, String> {
+        match self {
+            Self::Induction(..) => {
+                let token = text.parse().ok().filter(|&token| token < VOCABULARY as u32);
+                token.ok_or_else(|| {
+                    format!(
+                        "{text:?} is no token of the induction model; they are 0 to {}",
+                        VOCABULARY - 1
+                    )
+                })
+            }
+            Self::Language(model) => model
+                .tokenizer()
+                .single(text)
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Checks that rows can be a batch, with room for so many new tokens.
+    pub(super) fn check(&self, rows: &[&[u32]], new: usize) -> Result<(), String> {
+        match self {
+            Self::Language(model) => model.check(rows, new).map_err(|error| error.to_string()),
+            Self::Induction(..) => check_induction(rows, new),
+        }
+    }
+
+    /// Computes `[batch, position, token]` logits of rows that pass the check.
+    pub(super) fn logits(&self, rows: &[&[u32]]) -> Tensor<3> {
+        match self {
+            Self::Language(model) => model.logits(rows),
+            Self::Induction(model, device) => model.forward(tokens(rows, device)),
+        }
+    }
+
+    /// Continues a row that passes the check, greedily.
+    ///
+    /// The induction model keeps nothing of earlier tokens: every step is a pass over the whole sequence.
+    pub(super) fn generate(&self, row: &[u32], new: u32) -> Vec<u32> {
+        match self {
+            Self::Language(model) => model.generate(row, new as usize),
+            Self::Induction(model, device) => {
+                let mut all = row.to_vec();
+                for _ in 0..new {
+                    let logits = model.forward(tokens(&[&all], device));
+                    all.push(largest(logits));
+                }
+                all.split_off(row.len())
+            }
+        }
+    }
+
+    /// Returns how a token reads.
+    pub(super) fn token_text(&self, token: u32) -> String {
+        match self {
+            Self::Induction(..) => token.to_string(),
+            Self::Language(model) => model.tokenizer().token_text(token),
+        }
+    }
+
+    /// Returns how tokens read one after another.
+    pub(super) fn text(&self, tokens: &[u32]) -> String {
+        match self {
+            Self::Induction(..) => {
+                let texts: Vec<String> = tokens.iter().map(u32::to_string).collect();
+                texts.join(" ")
+            }
+            Self::Language(model) => {
+                let text = model.tokenizer().decode(tokens);
+                let one_by_one = |_| tokens.iter().map(|&token| self.token_text(token)).collect();
+                text.unwrap_or_else(one_by_one)
+            }
+        }
+    }
+}
+
+impl Modules<Value> for Subject {
+    fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        match self {
+            Self::Induction(model, _) => {
+                let model: &Induction = model;
+                Modules::call(model, path, input)
+            }
+            Self::Language(model) => Modules::call(&**model, path, input),
+        }
+    }
+}
+
+fn check_induction(rows: &[&[u32]], new: usize) -> Result<(), String> {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+    let Some(&length) = lengths.first().filter(|_| !lengths.contains(&0)) else {
+        return Err("a row without tokens; give it some".to_owned());
+    };
+    if lengths.iter().any(|&other| other != length) {
+        return Err(format!(
+            "the rows of a batch have {lengths:?} tokens; run them one by one, or make them equally long"
+        ));
+    }
+    if length.saturating_add(new) > POSITIONS {
+        return Err(format!(
+            "{length} tokens and {new} new ones, but the model has {POSITIONS} positions; shorten the row"
+        ));
+    }
+    let mut tokens = rows.iter().flat_map(|row| row.iter());
+    match tokens.find(|&&token| token >= VOCABULARY as u32) {
+        Some(token) => Err(format!(
+            "token {token}, but the model knows {VOCABULARY} tokens; they are 0 to {}",
+            VOCABULARY - 1
+        )),
+        None => Ok(()),
+    }
+}
+
+fn tokens(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
+    let shape = [rows.len(), rows[0].len()];
+    let tokens: Vec<i32> = rows
+        .concat()
+        .into_iter()
+        .map(|token| token as i32)
+        .collect();
+    Tensor::from_data(TensorData::new(tokens, shape), device)
+}
+
+/// Returns the most likely token at the last position of the first row; the lowest of equals.
+fn largest(logits: Tensor<3>) -> u32 {
+    let [_, positions, tokens] = logits.dims();
+    let row = logits
+        .slice([0..1, positions - 1..positions, 0..tokens])
+        .into_data();
+    let row: Vec<f32> = row.iter::<f32>().collect();
+    let better = |best: usize, index: usize| if row[index] > row[best] { index } else { best };
+    (1..row.len()).fold(0, better) as u32
+}

@@ -1,0 +1,118 @@
+//! Values that stand for their names in braces: what a file sets, and what runs and invokes are swept over.
+//!
+//! `each = { layer = "0..2", head = [0, 3] }` makes four: in their names, inputs and programs `{layer}` and `{head}` are the
+//! values. The values of the last name change fastest. `[set]` gives names a value in the whole file, and whoever runs it
+//! may give them another.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::error::ExperimentError;
+use super::file::RUNS_MAX;
+use super::source::{Located, Source};
+use super::table::{Table, nearest};
+
+/// Names and their values; of two equal names the first counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sweep(Vec<(String, String)>);
+
+impl Sweep {
+    /// Returns what a file sets, with other values for some of it.
+    pub(super) fn set(
+        source: &Source,
+        file: &Table<'_>,
+        others: &BTreeMap<String, String>,
+    ) -> Result<Self, ExperimentError> {
+        let mut set = Vec::new();
+        for (name, value) in file.inner("set")? {
+            let text = text_of(value);
+            let text = text.ok_or_else(|| file.unlike(&name, "a number or a text", value))?;
+            set.push((name.clone(), others.get(&name).cloned().unwrap_or(text)));
+        }
+        let is_set = |other: &&String| set.iter().any(|(name, _)| name == *other);
+        match others.keys().find(|other| !is_set(other)) {
+            None => Ok(Self(set)),
+            Some(other) => Err(ExperimentError::UnknownName {
+                at: source.spot(file.at("set")),
+                kind: "value in [set]",
+                name: other.clone(),
+                nearest: nearest(other, set.iter().map(|(name, _)| name.as_str())),
+            }),
+        }
+    }
+
+    /// Returns a text with the values in the places of their names.
+    pub(super) fn fill(&self, text: &Located) -> Located {
+        let filled = self.0.iter();
+        filled.fold(text.clone(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        })
+    }
+
+    fn with(&self, name: &str, value: &str) -> Self {
+        let own = (name.to_owned(), value.to_owned());
+        Self([&[own], &self.0[..]].concat())
+    }
+}
+
+/// Returns the sweeps of a table inside another: only that other if it has no `each`.
+pub(super) fn sweeps(table: &Table<'_>, outer: &Sweep) -> Result<Vec<Sweep>, ExperimentError> {
+    let mut sweeps = vec![outer.clone()];
+    for (name, value) in table.inner("each")? {
+        let key = format!("each.{name}");
+        let values = values(table, &key, value, outer)?;
+        if values.is_empty() || sweeps.len() * values.len() > RUNS_MAX {
+            let found = format!(
+                "{} of them, with {} of the names before",
+                values.len(),
+                sweeps.len()
+            );
+            let expected = format!("at least one value, and at most {RUNS_MAX} with the others");
+            return Err(table.wrong(&key, &expected, found, value.span().start));
+        }
+        let values = &values;
+        let swept = sweeps.iter();
+        sweeps = swept
+            .flat_map(|sweep| values.iter().map(|value| sweep.with(&name, value)))
+            .collect();
+    }
+    Ok(sweeps)
+}
+
+fn values<'t>(
+    table: &Table<'t>,
+    key: &str,
+    value: &Spanned<DeValue<'t>>,
+    outer: &Sweep,
+) -> Result<Vec<String>, ExperimentError> {
+    const EXPECTED: &str = "a list of numbers or texts, or a range such as \"0..12\"";
+    if let Some(range) = value.get_ref().as_str() {
+        let range = range_of(outer.fill(&Located::whole(range)).text());
+        return range.ok_or_else(|| table.unlike(key, EXPECTED, value));
+    }
+    let Some(items) = value.get_ref().as_array() else {
+        return Err(table.unlike(key, EXPECTED, value));
+    };
+    let text = |item| text_of(item).ok_or_else(|| table.unlike(key, EXPECTED, item));
+    items.iter().map(text).collect()
+}
+
+/// Returns a number or a text as it stands in a program.
+fn text_of(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::String(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+fn range_of(text: &str) -> Option<Vec<String>> {
+    let (start, end) = text.split_once("..")?;
+    let (start, end): (u32, u32) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
+    // One more than the limit is enough to be refused.
+    let range = (start..end).take(RUNS_MAX + 1);
+    Some(range.map(|value| value.to_string()).collect())
+}

@@ -1,0 +1,260 @@
+//! A journal that is gone through in any direction, with eight bytes of memory for each exchange.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{JournalError, OPEN, Place};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind};
+use super::names::Names;
+use super::read::JournalReader;
+use super::record::{Exchange, Head, Record, RunStart, SiteRef, TensorRecord};
+use super::wire;
+
+/// A journal with an index of the places of its exchanges.
+///
+/// The index is made in memory by reading the journal once, with all checks; no file is kept beside
+/// the journal that could be of another one. Each exchange is read and checked again when it is
+/// asked for.
+#[derive(Debug)]
+pub struct IndexedJournal {
+    frames: Frames,
+    head: Head,
+    /// Where the frame of each exchange starts.
+    offsets: Vec<u64>,
+    runs: Vec<IndexedRun>,
+    names: Names,
+    /// The run whose mediators the names are.
+    named: Option<u32>,
+}
+
+/// A run, and where its exchanges are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IndexedRun {
+    /// How it started.
+    pub start: RunStart,
+    /// The index of its first exchange.
+    pub first: u64,
+}
+
+impl IndexedJournal {
+    /// Reads the journal at `path`, and gives what is wrong after its last good frame.
+    ///
+    /// # Errors
+    /// Those of [`JournalReader::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<(Self, Option<JournalError>), JournalError> {
+        let mut reader = JournalReader::open(&path)?;
+        let (mut offsets, mut runs) = (Vec::new(), Vec::new());
+        let mut names = Names::default();
+        let problem = loop {
+            match reader.next_record() {
+                Ok(Some((info, Record::Exchange(_)))) => offsets.push(info.offset),
+                Ok(Some((_, Record::RunStart(start)))) => runs.push(IndexedRun {
+                    start,
+                    first: offsets.len() as u64,
+                }),
+                Ok(Some((_, record))) => names.see(&record),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        offsets.shrink_to_fit();
+        let head = reader.head().clone();
+        let parts = reader.into_parts();
+        let frames = Frames::open(path.as_ref(), parts.preamble.header_seed())?;
+        let journal = Self {
+            frames,
+            head,
+            offsets,
+            runs,
+            names,
+            named: None,
+        };
+        Ok((journal, problem))
+    }
+
+    /// The journal's head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The runs, in order.
+    pub fn runs(&self) -> &[IndexedRun] {
+        &self.runs
+    }
+
+    /// How many exchanges there are.
+    pub fn exchanges(&self) -> u64 {
+        self.offsets.len() as u64
+    }
+
+    /// How many bytes of memory the places of the exchanges take.
+    pub fn index_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<u64>()
+    }
+
+    /// The text of each path, by number.
+    pub fn paths(&self) -> &[String] {
+        self.names.paths()
+    }
+
+    /// Reads an exchange.
+    ///
+    /// # Errors
+    /// E072 if there is none of this index, E061 if the file cannot be read, and E064 or E066 if
+    /// it is no longer what it was.
+    pub fn exchange(&mut self, index: u64) -> Result<Exchange, JournalError> {
+        let offset = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.offsets.get(at));
+        let Some(offset) = offset else {
+            return Err(self.absent(
+                format!("exchange {index}"),
+                match self.exchanges() {
+                    0 => "none".to_owned(),
+                    count => format!("exchanges 0 to {}", count - 1),
+                },
+            ));
+        };
+        let place = self.frames.place(*offset);
+        match self.frames.record(*offset)? {
+            Record::Exchange(exchange) if exchange.index == index => Ok(exchange),
+            _ => Err(place.corrupt("the journal has changed since it was opened")),
+        }
+    }
+
+    /// The names as they are in the run of this exchange.
+    pub fn names(&mut self, exchange: &Exchange) -> &Names {
+        if self.named != Some(exchange.run)
+            && let Some(run) = self.runs.get(exchange.run as usize)
+        {
+            self.names.start_run(&run.start);
+            self.named = Some(exchange.run);
+        }
+        &self.names
+    }
+
+    /// An exchange as one line, see [`Names::text`].
+    pub fn text(&mut self, exchange: &Exchange) -> String {
+        self.names(exchange).text(exchange)
+    }
+
+    /// The index of the nearest exchange after `from` (or before it) for which `is_wanted` is true.
+    ///
+    /// # Errors
+    /// Those of [`exchange`](Self::exchange).
+    pub fn find(
+        &mut self,
+        from: u64,
+        direction: Direction,
+        mut is_wanted: impl FnMut(&Names, &Exchange) -> bool,
+    ) -> Result<Option<u64>, JournalError> {
+        let mut index = from;
+        loop {
+            let next = match direction {
+                Direction::Forward => index.checked_add(1).filter(|next| *next < self.exchanges()),
+                Direction::Back => index.checked_sub(1),
+            };
+            let Some(next) = next else {
+                return Ok(None);
+            };
+            index = next;
+            let exchange = self.exchange(index)?;
+            if is_wanted(self.names(&exchange), &exchange) {
+                return Ok(Some(index));
+            }
+        }
+    }
+
+    /// The error that something is not in the journal.
+    pub(super) fn absent(&self, what: String, has: String) -> JournalError {
+        JournalError::Absent {
+            journal: self.frames.journal.clone(),
+            what,
+            has,
+        }
+    }
+}
+
+/// Which way an [`IndexedJournal`] is searched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// Towards the end.
+    Forward,
+    /// Towards the beginning.
+    Back,
+}
+
+/// Whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for it, or, if
+/// it asks for none, is made there.
+pub fn is_at(names: &Names, exchange: &Exchange, text: &str) -> bool {
+    let site: Option<SiteRef> = exchange.asked.or(exchange.at);
+    site.is_some_and(|site| names.is_site(site, text))
+}
+
+/// The frames of a journal, read one by one in any order.
+#[derive(Debug)]
+pub(super) struct Frames {
+    file: File,
+    journal: Arc<str>,
+    header_seed: u32,
+    payload: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Frames {
+    pub(super) fn open(path: &Path, header_seed: u32) -> Result<Self, JournalError> {
+        let journal: Arc<str> = path.display().to_string().into();
+        let file = File::open(path);
+        Ok(Self {
+            file: file.map_err(|error| JournalError::io(&journal, OPEN, &error))?,
+            journal,
+            header_seed,
+            payload: Vec::new(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Reads a tensor whose frame starts at `offset`.
+    pub(super) fn tensor(&mut self, offset: u64) -> Result<TensorRecord, JournalError> {
+        match self.record(offset)? {
+            Record::Tensor(tensor) => Ok(tensor),
+            _ => Err(self
+                .place(offset)
+                .corrupt("the journal has changed since it was opened")),
+        }
+    }
+
+    fn record(&mut self, offset: u64) -> Result<Record, JournalError> {
+        let place = self.place(offset);
+        let header = self.header(offset, &place)?;
+        let kind = Kind::from_code(header.kind)
+            .filter(|kind| header.length <= kind.bytes_max())
+            .ok_or_else(|| place.corrupt("the journal has changed since it was opened"))?;
+        self.payload.resize(header.length as usize, 0);
+        let read = self.file.read_exact(&mut self.payload);
+        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        if crc32fast::hash(&self.payload) != header.payload_crc {
+            return Err(place.corrupt("the payload's CRC does not match its bytes"));
+        }
+        wire::decode(kind, &self.payload, &mut self.scratch)
+            .map_err(|reason| place.malformed(kind.name(), reason))
+    }
+
+    fn header(&mut self, offset: u64, place: &Place) -> Result<FrameHeader, JournalError> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let sought = self.file.seek(SeekFrom::Start(offset));
+        let read = sought.and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        FrameHeader::decode(&bytes, self.header_seed).map_err(|check| place.corrupt(check))
+    }
+
+    fn place(&self, offset: u64) -> Place {
+        Place {
+            journal: self.journal.clone(),
+            frame: 0,
+            offset,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Making a whole journal of what is left of one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::create::open_to_write;
+use super::error::{JournalError, OPEN};
+use super::read::JournalReader;
+use super::record::Outcome;
+use super::resume::{Loss, OpenRun, Scan};
+use super::write::JournalWriter;
+
+/// Where a recovered journal goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target<'a> {
+    /// To another file; the damaged one stays as it is. An older journal there is replaced.
+    Copy(&'a Path),
+    /// To its own place: what cannot be read is cut off.
+    InPlace,
+}
+
+/// What was recovered of a journal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recovery {
+    /// How many frames were good.
+    pub frames: u64,
+    /// How many runs had begun.
+    pub runs: u32,
+    /// How many exchanges were good.
+    pub exchanges: u64,
+    /// Where the last good frame ended, in bytes.
+    pub good_bytes: u64,
+    /// The run that had no end, and was given one.
+    pub interrupted: Option<OpenRun>,
+    /// What could not be read.
+    pub lost: Option<Loss>,
+}
+
+impl Recovery {
+    /// Whether everything that had been written is still there.
+    pub fn is_lossless(&self) -> bool {
+        self.lost.is_none()
+    }
+}
+
+/// The outcome of a run whose end was lost.
+const INTERRUPTED: &str = "interrupted: the recording does not go further";
+
+/// Takes the beginning of the journal at `path`, up to the last good frame, and makes it whole.
+///
+/// A run without end gets one, with the code E065, a note says what was lost, and a footer closes
+/// the journal. A journal that was finished and is good comes out as it is.
+///
+/// # Errors
+/// E060 to E065 if not even the head can be read, E070 if the target is another file than a
+/// journal, or the damaged journal itself, and E061 if the system refuses.
+pub fn recover(path: impl AsRef<Path>, target: Target<'_>) -> Result<Recovery, JournalError> {
+    let path = path.as_ref();
+    let reader = JournalReader::open(path)?;
+    let length = file_length(path)?;
+    let scan = Scan::of(reader);
+    let good_bytes = scan.reader.good_bytes();
+    let complete = scan.reader.is_complete();
+    let recovery = Recovery {
+        frames: scan.reader.good_frames(),
+        runs: scan.runs,
+        exchanges: scan.reader.good_exchanges(),
+        good_bytes,
+        interrupted: scan.open_run,
+        lost: scan.error.map(|error| Loss {
+            offset: good_bytes,
+            bytes: length.saturating_sub(good_bytes),
+            error,
+        }),
+    };
+    let place = match target {
+        Target::Copy(to) => {
+            copy_prefix(path, to, good_bytes)?;
+            to
+        }
+        Target::InPlace => {
+            if !recovery.is_lossless() {
+                cut(path, good_bytes)?;
+            }
+            path
+        }
+    };
+    // What is left is a good beginning; a finished journal needs nothing more.
+    if !complete {
+        close(place, &recovery)?;
+    }
+    Ok(recovery)
+}
+
+fn close(path: &Path, recovery: &Recovery) -> Result<(), JournalError> {
+    let mut resumed = JournalWriter::resume(path)?;
+    if let Some(loss) = &recovery.lost {
+        let text = format!(
+            "{} bytes from byte {} on were lost: {}",
+            loss.bytes, loss.offset, loss.error
+        );
+        resumed.writer.note("recovered", &shortened(&text))?;
+    }
+    if resumed.open_run.is_some() {
+        resumed.writer.end_run(Outcome {
+            text: INTERRUPTED.to_owned(),
+            code: Some("E065".to_owned()),
+        })?;
+    }
+    resumed.writer.finish().map(|_| ())
+}
+
+/// A note has room for 64 KiB; messages may quote what stands in a journal.
+fn shortened(text: &str) -> String {
+    text.chars().take(4096).collect()
+}
+
+fn copy_prefix(from: &Path, to: &Path, bytes: u64) -> Result<(), JournalError> {
+    let journal: Arc<str> = to.display().to_string().into();
+    if same_file(from, to) {
+        return Err(JournalError::WouldOverwrite {
+            journal,
+            reason: "it is the journal that is to be recovered".to_owned(),
+        });
+    }
+    let source = File::open(from);
+    let name: Arc<str> = from.display().to_string().into();
+    let source = source.map_err(|error| JournalError::io(&name, OPEN, &error))?;
+    let mut target = open_to_write(to, &journal)?;
+    let copied = io::copy(&mut BufReader::new(source).take(bytes), &mut target);
+    let copied = copied.map_err(|error| JournalError::io(&journal, "write to", &error))?;
+    if copied == bytes {
+        return Ok(());
+    }
+    let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile");
+    Err(JournalError::io(&name, "read", &error))
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
+    let journal: Arc<str> = path.display().to_string().into();
+    let file = OpenOptions::new().write(true).open(path);
+    let cut = file.and_then(|file| file.set_len(length));
+    cut.map_err(|error| JournalError::io(&journal, "cut", &error))
+}
+
+fn file_length(path: &Path) -> Result<u64, JournalError> {
+    let journal: Arc<str> = path.display().to_string().into();
+    let end = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0)));
+    end.map_err(|error| JournalError::io(&journal, "examine", &error))
+}

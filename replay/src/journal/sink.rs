@@ -1,0 +1,29 @@
+//! Where journals are written to.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+/// Where a journal is written to.
+pub trait Sink: Write {
+    /// Makes what was written durable, as far as the sink can.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+impl Sink for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+impl Sink for Vec<u8> {}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+}

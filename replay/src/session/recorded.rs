@@ -1,0 +1,144 @@
+//! What a journal has to answer with.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
+use interloom_backends::Value;
+use interloom_engine::{Fault, SiteMap, Target};
+
+use crate::error::Error;
+use crate::journal::{self, DType, Exchange, FaultLine, Journal, SiteRef, ValueTree};
+
+/// A journal whose values are given back to mediators, or to a model.
+pub(super) struct Recorded {
+    path: PathBuf,
+    journal: Journal,
+    device: Device,
+    /// How many runs have been taken.
+    taken: usize,
+}
+
+impl Recorded {
+    pub(super) fn load(path: &Path, device: Device) -> Result<Self, Error> {
+        Ok(Self {
+            path: path.to_owned(),
+            journal: Journal::load(path)?,
+            device,
+            taken: 0,
+        })
+    }
+
+    /// Takes the next run; nothing if the journal has no more.
+    pub(super) fn next_run(&mut self) -> Option<journal::Run> {
+        let run = self.journal.runs.get(self.taken)?.clone();
+        self.taken += 1;
+        Some(run)
+    }
+
+    /// Returns the value of an exchange, with its tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotKept`] if the journal has not kept a tensor of it.
+    pub(super) fn value_of(&self, exchange: &Exchange) -> Result<Option<Value>, Error> {
+        let tree = exchange.value.as_ref();
+        tree.map(|tree| self.value(tree, exchange.index))
+            .transpose()
+    }
+
+    /// Returns the text of a site's point, or of whatever else was asked for.
+    pub(super) fn text(&self, site: SiteRef) -> &str {
+        self.journal.path(site.path).unwrap_or_default()
+    }
+
+    /// Returns what a request for a recorded site is for.
+    pub(super) fn target(&self, site: SiteRef, map: &SiteMap) -> Target {
+        let text = self.text(site);
+        match map.point(text) {
+            Some(point) => Target::Point {
+                point,
+                iteration: Some(site.iteration),
+            },
+            None => Target::Unknown(text.into()),
+        }
+    }
+
+    /// Returns zeros of the tensor that a message says it found, such as `f32[2, 3]`: the journal has no refused values.
+    pub(super) fn stand_in(&self, message: &str) -> Option<Value> {
+        let (_, found) = message.split_once(", found ")?;
+        let (dtype, rest) = found.split_once('[')?;
+        let (shape, _) = rest.split_once(']')?;
+        let lengths = shape.split(", ").map(str::parse);
+        let shape = lengths.collect::<Result<Vec<usize>, _>>().ok()?;
+        let dtype = DType::ALL.into_iter().find(|known| known.name() == dtype)?;
+        let elements = shape
+            .iter()
+            .try_fold(1_usize, |count, &length| count.checked_mul(length))?;
+        // More than anybody would refuse; the message is a file's.
+        let bytes = elements
+            .checked_mul(dtype.element_bytes() as usize)
+            .filter(|&bytes| bytes <= 1 << 30)?;
+        let data = TensorData::from_bytes_vec(vec![0; bytes], shape, burn_dtype(dtype));
+        Value::from_data(data, &self.device).ok()
+    }
+
+    fn value(&self, tree: &ValueTree, exchange: u64) -> Result<Value, Error> {
+        let all = |items: &[ValueTree]| -> Result<std::sync::Arc<[Value]>, Error> {
+            items
+                .iter()
+                .map(|item| self.value(item, exchange))
+                .collect()
+        };
+        Ok(match tree {
+            ValueTree::Unit => Value::Unit,
+            ValueTree::Bool(value) => Value::Bool(*value),
+            ValueTree::Int(value) => Value::Int(*value),
+            ValueTree::Float(value) => Value::Float(*value),
+            ValueTree::Text(value) => Value::Text(value.as_str().into()),
+            ValueTree::Tuple(items) => Value::Tuple(all(items)?),
+            ValueTree::List(items) => Value::List(all(items)?),
+            ValueTree::Map(entries) => {
+                let entry = |(key, item): &(String, ValueTree)| {
+                    Ok((key.as_str().into(), self.value(item, exchange)?))
+                };
+                Value::Map(entries.iter().map(entry).collect::<Result<_, Error>>()?)
+            }
+            ValueTree::Tensor { digest, .. } => {
+                let not_kept = || Error::NotKept {
+                    journal: self.path.display().to_string(),
+                    exchange,
+                };
+                let tensor = self.journal.tensor(digest).ok_or_else(not_kept)?;
+                // The journal has compared the length of the bytes with shape and type.
+                let shape: Vec<usize> =
+                    tensor.shape.iter().map(|&length| length as usize).collect();
+                let dtype = burn_dtype(tensor.dtype);
+                let data = TensorData::from_bytes_vec(tensor.bytes.clone(), shape, dtype);
+                Value::from_data(data, &self.device).map_err(|_| not_kept())?
+            }
+        })
+    }
+}
+
+/// Makes the fault that a journal has again.
+pub(super) fn fault(line: &FaultLine) -> Fault {
+    Fault::recorded(&line.code, line.message.clone())
+}
+
+fn burn_dtype(dtype: DType) -> BurnDType {
+    match dtype {
+        DType::F64 => BurnDType::F64,
+        DType::F32 => BurnDType::F32,
+        DType::F16 => BurnDType::F16,
+        DType::BF16 => BurnDType::BF16,
+        DType::I64 => BurnDType::I64,
+        DType::I32 => BurnDType::I32,
+        DType::I16 => BurnDType::I16,
+        DType::I8 => BurnDType::I8,
+        DType::U64 => BurnDType::U64,
+        DType::U32 => BurnDType::U32,
+        DType::U16 => BurnDType::U16,
+        DType::U8 => BurnDType::U8,
+        DType::Bool => BurnDType::Bool(BoolStore::Native),
+    }
+}

@@ -1,0 +1,147 @@
+//! Mediators live, values from a journal: no model runs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use interloom_backends::{Sites, Value};
+use interloom_engine::{
+    Answer, Event, Exchange, Fault, MediatorId, Observer, Outcome, Rehearsal, Said, Site,
+};
+
+use super::convert::Recorder;
+use super::recorded::{Recorded, fault};
+use super::tape::Tape;
+use crate::error::Error;
+use crate::journal::{self, ExchangeResult, SiteRef};
+
+/// Answers the mediators of a run with what its recording has, and compares what they ask for.
+///
+/// It goes on until the recording ends, or the mediators part from it.
+pub(super) fn serve(
+    recorded: &Recorded,
+    run: &journal::Run,
+    mut mediators: Rehearsal<Value>,
+    mut recorder: Recorder,
+    tape: &Rc<RefCell<Tape>>,
+    sites: &Sites,
+) -> Result<(), Error> {
+    let mut phase = Phase::Starting;
+    for exchange in &run.exchanges {
+        phase = phase.after(exchange);
+        match phase {
+            Phase::Starting => mediators.start(exchange.mediator as usize + 1),
+            Phase::Running => mediators.start(mediators.len()),
+            Phase::Closing => {
+                mediators.start(mediators.len());
+                mediators.close();
+            }
+        }
+        let id = MediatorId(exchange.mediator);
+        let value = recorded.value_of(exchange)?;
+        let refused = match exchange.result {
+            ExchangeResult::Refused => exchange.fault.as_ref().map(fault),
+            _ => None,
+        };
+        let Some(said) = mediators.said(id) else {
+            return Ok(());
+        };
+        let at = exchange.at.and_then(|at| site(recorded, at, sites));
+        let outcome = outcome(&said, exchange, value.as_ref(), refused.as_ref());
+        observe(&mut recorder, id, &said, at, outcome);
+        if tape.borrow().has_parted() {
+            return Ok(());
+        }
+        let answer = match (refused, said.event, value) {
+            (Some(fault), ..) => Answer::Refused(fault),
+            (None, Event::Value | Event::Get, Some(value)) => Answer::Value(value),
+            _ => Answer::Done,
+        };
+        mediators.answer(id, answer);
+    }
+    mediators.start(mediators.len());
+    if run.end.is_some() {
+        observe_extra(&mediators, &mut recorder);
+    }
+    Ok(())
+}
+
+/// How far the model of the recording is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Starting,
+    Running,
+    Closing,
+}
+
+impl Phase {
+    /// What an exchange tells: at a site the model runs; without one it has not started, or has finished.
+    fn after(self, exchange: &journal::Exchange) -> Self {
+        let is_verdict = exchange.fault.as_ref().is_some_and(|fault| {
+            fault.code == "E003" && exchange.result == ExchangeResult::Refused
+        });
+        match (self, exchange.at) {
+            (Self::Closing, _) => Self::Closing,
+            (_, Some(_)) => Self::Running,
+            (Self::Running, None) => Self::Closing,
+            (Self::Starting, None) if is_verdict => Self::Closing,
+            (Self::Starting, None) => Self::Starting,
+        }
+    }
+}
+
+/// What becomes of a live request: what became of the recorded one, if it is that.
+fn outcome<'o>(
+    said: &Said<'o, Value>,
+    exchange: &journal::Exchange,
+    value: Option<&'o Value>,
+    refused: Option<&'o Fault>,
+) -> Outcome<'o, Value> {
+    let is_same = said.event.name() == exchange.event.name();
+    match (said.fault, refused) {
+        (Some(fault), _) => Outcome::Failed(fault),
+        (None, Some(fault)) if is_same => Outcome::Refused(fault),
+        _ => match said.event {
+            Event::Value | Event::Get if is_same => Outcome::Served(value),
+            _ => Outcome::Served(said.value),
+        },
+    }
+}
+
+/// Notes what the mediators go on to say at once, which the recording does not have.
+fn observe_extra(mediators: &Rehearsal<Value>, recorder: &mut Recorder) {
+    for id in (0..mediators.len() as u32).map(MediatorId) {
+        if let (true, Some(said)) = (mediators.is_pressing(id), mediators.said(id)) {
+            let outcome = match said.fault {
+                Some(fault) => Outcome::Failed(fault),
+                None => Outcome::Served(said.value),
+            };
+            observe(recorder, id, &said, None, outcome);
+        }
+    }
+}
+
+fn observe(
+    recorder: &mut Recorder,
+    mediator: MediatorId,
+    said: &Said<'_, Value>,
+    at: Option<Site>,
+    outcome: Outcome<'_, Value>,
+) {
+    recorder.exchange(&Exchange {
+        index: 0,
+        mediator,
+        event: said.event,
+        asked: said.asked,
+        at,
+        outcome,
+        origin: said.origin,
+    });
+}
+
+fn site(recorded: &Recorded, site: SiteRef, sites: &Sites) -> Option<Site> {
+    let point = sites.map().point(recorded.text(site))?;
+    Some(Site {
+        point,
+        iteration: site.iteration,
+    })
+}

@@ -1,0 +1,155 @@
+//! `check` and `recover`: good journals, cut ones, damaged ones, and files that are none.
+
+use std::fs;
+
+use interloom::journal::Journal;
+use serde_json::{Value, json};
+
+use crate::{GOLDEN, Place};
+
+fn golden() -> (Place, Vec<u8>) {
+    let place = Place::new();
+    fs::copy(GOLDEN, place.path("a.ilj")).unwrap();
+    let bytes = fs::read(GOLDEN).unwrap();
+    (place, bytes)
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_good_journal_is_described() {
+    let (place, _) = golden();
+    let ended = place.run(&["check", "a.ilj"]).with(0);
+    assert_eq!(ended.err, "");
+    insta::assert_snapshot!(ended.out, @r#"
+    journal format 1.1, policy full, finished
+    run 0 "forward 0": 10 exchanges, completed, digest b3:be70afa70d60
+    run 1 "forward 1": 1 exchange, failed [E010], digest b3:d226d8d2729f
+    31 frames, 2 runs, 11 exchanges, 2 paths, 11 tensors of 88 bytes, 1 note
+    3320 bytes, all of them good
+    digest d226d8d2729f2fab2e9861f9afa2c33d93c9c18662688a6c59e2744f04c603f7
+    "#);
+    let json = json_of(&place.run(&["check", "a.ilj", "--json"]).with(0).out);
+    assert_eq!(json["good"], true);
+    assert_eq!(
+        (&json["frames"], &json["exchanges"]),
+        (&json!(31), &json!(11))
+    );
+    assert_eq!(json["runs"][1]["code"], "E010");
+    assert_eq!(json["problem"], Value::Null);
+}
+
+#[test]
+fn damage_is_found_with_its_byte() {
+    let (place, mut bytes) = golden();
+    bytes[2000] ^= 1;
+    fs::write(place.path("a.ilj"), &bytes).unwrap();
+    let ended = place.run(&["check", "a.ilj"]).with(1);
+    insta::assert_snapshot!(ended.out, @r#"
+    journal format 1.1, policy full, not finished
+    run 0 "forward 0": 6 exchanges, no end
+    17 frames, 1 run, 6 exchanges, 2 paths, 6 tensors of 48 bytes, 1 note
+    1984 bytes, good up to there
+    digest 0000000000000000000000000000000000000000000000000000000000000000
+    "#);
+    insta::assert_snapshot!(ended.error("E064", 1), @"a.ilj is damaged in frame 17 at byte 1984: the header's CRC does not match: damaged, or a frame of another journal; the 17 frames before it are good");
+    let ended = place.run(&["check", "a.ilj", "--json"]).with(1);
+    let json = json_of(&ended.out);
+    assert_eq!(
+        (&json["good"], &json["problem"]["code"]),
+        (&json!(false), &json!("E064"))
+    );
+    assert_eq!(ended.err, "");
+}
+
+#[test]
+fn a_journal_without_its_footer_is_good_but_not_finished() {
+    let (place, bytes) = golden();
+    let footer = interloom::journal::JournalReader::open(GOLDEN).unwrap();
+    let footer = footer
+        .map(|record| record.unwrap().0.offset)
+        .last()
+        .unwrap();
+    fs::write(place.path("a.ilj"), &bytes[..footer as usize]).unwrap();
+    let out = place.run(&["check", "a.ilj"]).with(0).out;
+    assert!(
+        out.starts_with("journal format 1.1, policy full, not finished\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn nothing_is_lost_of_a_good_journal() {
+    let (place, bytes) = golden();
+    let out = place.run(&["recover", "a.ilj"]).with(0).out;
+    insta::assert_snapshot!(out, @"
+    31 frames, 2 runs and 11 exchanges are good, in 3320 bytes
+    nothing was lost
+    journal: a.recovered.ilj
+    ");
+    assert!(fs::read(place.path("a.recovered.ilj")).unwrap() == bytes);
+    place.run(&["recover", "a.ilj", "--in-place"]).with(0);
+    assert!(fs::read(place.path("a.ilj")).unwrap() == bytes);
+}
+
+#[test]
+fn a_cut_journal_is_recovered_up_to_the_cut() {
+    let (place, bytes) = golden();
+    fs::write(place.path("a.ilj"), &bytes[..2010]).unwrap();
+    let out = place
+        .run(&["recover", "a.ilj", "--out", "b.ilj"])
+        .with(3)
+        .out;
+    insta::assert_snapshot!(out, @r#"
+    17 frames, 1 run and 6 exchanges are good, in 1984 bytes
+    lost: 26 bytes from byte 1984 on: a.ilj ends early: the payload of frame 17 has 2 of 56 bytes; the first 1984 bytes are good (17 frames, 6 exchanges) (E065)
+    run 0 "forward 0" had no end, and was given one after 6 exchanges
+    journal: b.ilj
+    "#);
+    assert!(fs::read(place.path("a.ilj")).unwrap() == bytes[..2010]);
+    place.run(&["check", "b.ilj"]).with(0);
+    place.run(&["check", "a.ilj"]).error("E065", 1);
+
+    let json = json_of(
+        &place
+            .run(&["recover", "a.ilj", "--in-place", "--json"])
+            .with(3)
+            .out,
+    );
+    assert_eq!(json["lossless"], false);
+    assert_eq!(json["lost"]["problem"]["code"], "E065");
+    assert_eq!(json["interrupted"]["run"], 0);
+    let (a, b) = (
+        Journal::load(place.path("a.ilj")),
+        Journal::load(place.path("b.ilj")),
+    );
+    assert_eq!(a.unwrap().runs, b.unwrap().runs);
+    place.run(&["recover", "a.ilj"]).with(0);
+}
+
+#[test]
+fn what_is_no_journal_is_refused_by_both() {
+    let (place, bytes) = golden();
+    fs::write(place.path("b.ilj"), "chapter one").unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("short.ilj"), &bytes[..70]).unwrap();
+    for command in ["check", "recover"] {
+        place.run(&[command, "none.ilj"]).error("E060", 1);
+        place.run(&[command, "folder"]).error("E061", 5);
+        place.run(&[command, "b.ilj"]).error("E062", 1);
+        place.run(&[command, "short.ilj"]).error("E065", 1);
+        place.run(&[command]).with(2);
+    }
+    place
+        .run(&["recover", "a.ilj", "--out", "a.ilj"])
+        .error("E070", 1);
+    place
+        .run(&["recover", "a.ilj", "--out", "b.ilj"])
+        .error("E070", 1);
+    place
+        .run(&["recover", "a.ilj", "--out", "c.ilj", "--in-place"])
+        .with(2);
+    assert_eq!(place.files(), ["a.ilj", "b.ilj", "folder", "short.ilj"]);
+}

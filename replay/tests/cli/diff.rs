@@ -1,0 +1,126 @@
+//! `diff`: where two journals part.
+
+use std::fs;
+
+use interloom::journal::Policy;
+
+use crate::Place;
+use crate::sample::Sample;
+
+/// Two journals.
+fn pair(first: &Sample, second: &Sample) -> Place {
+    let place = Place::new();
+    first.write(&place.path("a.ilj"));
+    second.write(&place.path("b.ilj"));
+    place
+}
+
+#[test]
+fn equal_journals_are_equal_whatever_their_heads() {
+    let other = Sample {
+        device: "cuda:0",
+        policy: Policy::Digest,
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &other);
+    assert_eq!(
+        place.run(&["diff", "a.ilj", "a.ilj"]).with(0).out,
+        "8 exchanges equal\n"
+    );
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(0).out;
+    insta::assert_snapshot!(out, @r#"
+    8 exchanges equal
+      device: "cpu" in a.ilj, "cuda:0" in b.ilj
+    "#);
+    let json = place.run(&["diff", "a.ilj", "b.ilj", "--json"]).with(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["equal"], true);
+    assert_eq!(json["environment"]["code"], "E081");
+}
+
+#[test]
+fn another_value_is_shown_element_by_element() {
+    let other = Sample {
+        computed: [6.0, 8.000_001],
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &other);
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out;
+    insta::assert_snapshot!(out, @r#"
+    error[E080]: a.ilj and b.ilj part at exchange 5 (run "patched", site layers.1.mlp.output.i0, mediator "patch")
+      class: value (the same exchange carried another value)
+        2  VALUE      patch  layers.0.attn.output.i0    f32[2] b3:3956c2eac076
+        3  SWAP       patch  layers.0.attn.output.i0    f32[2] b3:acc346244904
+        4  VALUE      read   layers.0.attn.output.i0    f32[2] b3:acc346244904
+      - 5  SWAP       patch  layers.1.mlp.output.i0     f32[2] b3:63d355adf510  <- a.ilj
+      + 5  SWAP       patch  layers.1.mlp.output.i0     f32[2] b3:5ba04c717494  <- b.ilj
+        6  VALUE      read   layers.1.mlp.output.i0     f32[2] b3:63d355adf510  (next in a.ilj)
+        7  EXCEPTION  read   at layers.1.mlp.output.i0  E001: it failed  (next in a.ilj)
+      value digest: b3:63d355adf510 in a.ilj, b3:5ba04c717494 in b.ilj
+      tensor: 1 of 2 elements differ, first at [1]: 0x41000000 (8.0) in a.ilj, 0x41000001 (8.000001) in b.ilj; at most 1 ulp apart
+      note: the value last served to "patch" (exchange 2) is equal on both sides -> the mediator's own arithmetic differs
+      aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 0 in b.ilj only
+      the first other: exchange 5 in a.ilj, and in b.ilj:
+           5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:5ba04c717494
+    "#);
+    let short = place
+        .run(&["diff", "a.ilj", "b.ilj", "--context", "0"])
+        .with(4)
+        .out;
+    assert!(short.lines().count() < out.lines().count());
+    let json = place.run(&["diff", "a.ilj", "b.ilj", "--json"]).with(4).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["divergence"]["tensor"]["differing"], 1);
+    assert_eq!(json["divergence"]["tensor"]["ulp_max"], 1);
+    assert_eq!(json["divergence"]["journals"][1], "b.ilj");
+    assert_eq!(json["aligned"]["other"], 2);
+}
+
+#[test]
+fn an_exchange_too_many_is_told_from_a_value() {
+    let other = Sample {
+        reads_again: true,
+        computed: [6.0, 9.0],
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &other);
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out;
+    insta::assert_snapshot!(out, @r#"
+    error[E080]: a.ilj and b.ilj part at exchange 5 (run "patched", site layers.1.mlp.output.i0, mediator "patch")
+      class: schedule (another mediator or another site came next)
+        2  VALUE      patch  layers.0.attn.output.i0    f32[2] b3:3956c2eac076
+        3  SWAP       patch  layers.0.attn.output.i0    f32[2] b3:acc346244904
+        4  VALUE      read   layers.0.attn.output.i0    f32[2] b3:acc346244904
+      - 5  SWAP       patch  layers.1.mlp.output.i0     f32[2] b3:63d355adf510  <- a.ilj
+      + 5  VALUE      read   layers.0.attn.output.i0    f32[2] b3:acc346244904  <- b.ilj
+        6  VALUE      read   layers.1.mlp.output.i0     f32[2] b3:63d355adf510  (next in a.ilj)
+        7  EXCEPTION  read   at layers.1.mlp.output.i0  E001: it failed  (next in a.ilj)
+      mediator: patch in a.ilj, read in b.ilj
+      at: layers.1.mlp.output.i0 in a.ilj, layers.0.attn.output.i0 in b.ilj
+      event: SWAP in a.ilj, VALUE in b.ilj
+      asked: layers.1.mlp.output.i0 in a.ilj, layers.0.attn.output.i0 in b.ilj
+      value digest: b3:63d355adf510 in a.ilj, b3:acc346244904 in b.ilj
+      aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 1 in b.ilj only
+      the first other: exchange 5 in a.ilj, and in b.ilj:
+           6  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:78dced0cebdf
+    "#);
+    let back = place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out;
+    assert!(back.contains("1 in b.ilj only, 0 in a.ilj only"), "{back}");
+}
+
+#[test]
+fn journals_that_cannot_be_read_are_errors() {
+    let place = pair(&Sample::default(), &Sample::default());
+    let bytes = fs::read(place.path("a.ilj")).unwrap();
+    fs::write(place.path("b.ilj"), &bytes[..bytes.len() * 3 / 4]).unwrap();
+    for files in [["a.ilj", "b.ilj"], ["b.ilj", "a.ilj"]] {
+        let message = place.run(&["diff", files[0], files[1]]).error("E065", 1);
+        assert!(message.starts_with("b.ilj ends early"), "{message}");
+    }
+    fs::create_dir(place.path("folder")).unwrap();
+    for (file, code, exit) in [("none.ilj", "E060", 1), ("folder", "E061", 5)] {
+        place.run(&["diff", "a.ilj", file]).error(code, exit);
+        place.run(&["diff", file, "a.ilj"]).error(code, exit);
+    }
+    place.run(&["diff", "a.ilj"]).with(2);
+}

@@ -1,0 +1,85 @@
+//! `step`: through a journal and back, by commands on standard input.
+
+use std::fs::{self, File};
+
+use crate::sample::Sample;
+use crate::{Ended, Place, program};
+
+fn step(place: &Place, journal: &str, commands: &str) -> Ended {
+    let script = place.path("commands");
+    fs::write(&script, commands).unwrap();
+    let mut command = program(&place.path(""));
+    command
+        .args(["step", journal])
+        .stdin(File::open(&script).unwrap());
+    command.output().unwrap().into()
+}
+
+fn sample() -> Place {
+    let place = Place::new();
+    Sample::default().write(&place.path("a.ilj"));
+    place
+}
+
+#[test]
+fn a_journal_is_gone_through_in_both_directions() {
+    let commands = "next\nnext 2\n\nback\ngoto 7\nnext\nback 8\nsite layers.1.mlp\ngoto 0\nmediator patch\nshow\nquit\nnext\n";
+    let ended = step(&sample(), "a.ilj", commands).with(0);
+    assert_eq!(ended.err, "");
+    insta::assert_snapshot!(ended.out, @"
+    8 exchanges in 2 runs
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         1  run 0  END        read  at layers.0.attn.output.i0  served
+         3  run 1  SWAP       patch  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
+         7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+    that is after the last exchange; still at exchange 7
+    that is before the first exchange; still at exchange 7
+    no exchange at layers.1.mlp after exchange 7
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
+         2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
+    ");
+}
+
+#[test]
+fn the_exchange_at_hand_is_explained() {
+    let out = step(&sample(), "a.ilj", "goto 4\nwhy\nnext 3\nwhy\n")
+        .with(0)
+        .out;
+    insta::assert_snapshot!(out, @"
+    8 exchanges in 2 runs
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         4  run 1  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         4  run 1  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+            <- put there by exchange 3
+         3  run 1  SWAP       patch  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+            <- the same value was read by exchange 0
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+            <- the model computed it
+         7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+    a.ilj has no value in exchange 7; it has a request without one there
+    ");
+}
+
+#[test]
+fn a_command_that_is_not_understood_is_exit_code_2() {
+    let ended = step(&sample(), "a.ilj", "jump\ngoto x\nnext\n").with(2);
+    insta::assert_snapshot!(ended.err, @r#"
+    no command "jump"; commands: next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit
+    `goto` needs a whole number, found "x"; commands: next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit
+    "#);
+    assert_eq!(ended.out.lines().count(), 3, "{}", ended.out);
+}
+
+#[test]
+fn journals_that_are_none_or_are_cut_are_errors() {
+    let place = sample();
+    step(&place, "none.ilj", "").error("E060", 1);
+    step(&place, "commands", "").error("E062", 1);
+    let bytes = fs::read(place.path("a.ilj")).unwrap();
+    fs::write(place.path("a.ilj"), &bytes[..bytes.len() * 3 / 4]).unwrap();
+    let ended = step(&place, "a.ilj", "next\n").with(1);
+    assert_eq!(ended.out.lines().count(), 3, "{}", ended.out);
+    ended.error("E065", 1);
+}
