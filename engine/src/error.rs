@@ -115,10 +115,22 @@ impl RunError {
     /// Returns the error without the places of requests in the user's source: a line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
-        if let Self::Mediators(failures) = &mut error {
-            for failure in failures {
-                failure.origin = Origin::Unknown;
+        let origins: Vec<&mut Origin> = match &mut error {
+            Self::Mediators(failures) => failures
+                .iter_mut()
+                .map(|failure| &mut failure.origin)
+                .collect(),
+            Self::PartialSkip { skipping, .. } | Self::SkipMisfit { skipping, .. } => {
+                skipping.iter_mut().map(|asker| &mut asker.origin).collect()
             }
+            Self::BarrierUnmet(meetings) | Self::Circle(meetings) => {
+                let waiting = meetings.iter_mut().flat_map(|meeting| &mut meeting.waiting);
+                waiting.map(|asker| &mut asker.origin).collect()
+            }
+            _ => Vec::new(),
+        };
+        for origin in origins {
+            *origin = Origin::Unknown;
         }
         error
     }

@@ -6,26 +6,32 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod experiment;
 mod files;
 mod journal;
+mod tools;
 
 // The public interface.
 pub use engine::{Transcript, engine, transcript};
+pub use experiment::experiment;
 pub use files::{config, gguf, safetensors};
 pub use journal::{exchange, frame, journal, repaired};
+pub use tools::tools;
 
 /// A target: a name, which is also that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target but [`canary`].
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("journal", journal),
+    ("tools", tools),
     ("frame", frame),
     ("exchange", exchange),
     ("gguf", gguf),
     ("safetensors", safetensors),
     ("config", config),
     ("engine", engine),
+    ("experiment", experiment),
 ];
 
 /// Fails when it should, so that a fuzzer, or a test of a corpus, that notices nothing is noticed.

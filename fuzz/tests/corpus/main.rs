@@ -98,7 +98,17 @@ macro_rules! targets {
     };
 }
 
-targets!(journal, frame, exchange, gguf, safetensors, config, engine);
+targets!(
+    journal,
+    tools,
+    frame,
+    exchange,
+    gguf,
+    safetensors,
+    config,
+    engine,
+    experiment
+);
 
 #[test]
 fn the_canary_fails() {

@@ -9,15 +9,17 @@ use interloom::journal::{
 type Seed = (&'static str, Vec<u8>);
 
 /// Every corpus with its seeds.
-pub(crate) fn all() -> [(&'static str, Vec<Seed>); 8] {
+pub(crate) fn all() -> [(&'static str, Vec<Seed>); 9] {
     [
         ("journal", journals()),
+        ("tools", journals_to_look_at()),
         ("frame", frames()),
         ("exchange", exchanges()),
         ("gguf", ggufs()),
         ("safetensors", safetensors()),
         ("config", configs()),
         ("engine", scripts()),
+        ("experiment", experiments()),
         ("canary", canaries()),
     ]
 }
@@ -37,6 +39,12 @@ fn journals() -> Vec<Seed> {
         ("runs", small(3)),
         ("refused-cut", cut),
     ]
+}
+
+/// Fewer than there are for reading: looking at them takes longer.
+fn journals_to_look_at() -> Vec<Seed> {
+    let is_wanted = |seed: &Seed| matches!(seed.0, "golden" | "refused-cut");
+    journals().into_iter().filter(is_wanted).collect()
 }
 
 /// A journal of runs without exchanges.
@@ -62,6 +70,46 @@ fn small(runs: u32) -> Vec<u8> {
     }
     writer.finish().unwrap();
     bytes
+}
+
+/// Every step of the language, and a file with sweeps.
+const PROGRAM: &str = r#"model = "induction"
+[set]
+n = 2
+[[input]]
+name = "a"
+tokens = [[1, 2], [3, 4]]
+[[given]]
+name = "v"
+tensor = "f.safetensors#t"
+[report]
+top = 1
+[[run]]
+name = "r{i}"
+each = { i = "0..{n}", j = ["x"] }
+barriers = { met = 1 }
+[[run.invoke]]
+name = "i"
+input = "a"
+optional = true
+program = '''
+cache c = both(..); h = layers.{i}[.., -1..] # comment
+try { layers.0 *= 2 - -1.5e-3; skip "a b" = (h, {k: $v}) } catch e
+if not (h > 0 and caught(e)) or all() { stop } else if set(h) { next 2 } else { raise "no" }
+for i in [0, 2] { append(l, patch(h, [0], get(x))) }
+l = []; save l, h; put x = unembed(zeros_like(h)[]); barrier met; mark 'm'; reshape input = inf
+'''
+"#;
+
+fn experiments() -> Vec<Seed> {
+    let shipped = include_bytes!("../../../replay/experiments/patching.toml");
+    let broken = PROGRAM.replace("barrier met;", "barrier;");
+    vec![
+        ("patching", shipped.to_vec()),
+        ("every-step", PROGRAM.into()),
+        ("refused-program", broken.into()),
+        ("refused-text", b"hello".to_vec()),
+    ]
 }
 
 fn frames() -> Vec<Seed> {

@@ -46,7 +46,7 @@ fn show(check: &Check) {
     } else {
         "not finished"
     };
-    let policy = check.policy.name();
+    let policy = check.policy;
     outln!("journal format {major}.{minor}, policy {policy}, {finished}");
     for (number, run) in check.runs.iter().enumerate() {
         outln!("{}", run_line(number, run));
@@ -99,7 +99,7 @@ fn as_json(check: &Check) -> Value {
         "good": check.problem.is_none(),
         "complete": check.is_complete,
         "version": format!("{}.{}", check.version.0, check.version.1),
-        "policy": check.policy.name(),
+        "policy": check.policy.to_string(),
         "frames": check.frames,
         "good_bytes": check.good_bytes,
         "exchanges": check.exchanges,

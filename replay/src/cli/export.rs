@@ -79,14 +79,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
     let file = File::create(place).map_err(|error| cannot(&arguments.out, &error))?;
     let mut sink = BufWriter::new(file);
-    let (path, sink) = (&arguments.journal, &mut sink);
+    let reader = JournalReader::open(&arguments.journal)?;
+    let sink = &mut sink;
     let selection = Selection::of(&arguments.sites);
     let name = arguments.out.display().to_string();
     Ok(match arguments.format {
-        Format::Jsonl => json_lines(path, selection, sink, &name),
-        Format::Trace => trace(path, selection, sink, &name),
-        Format::Npz => npz(path, selection, sink, &name),
-        Format::Safetensors => safetensors(path, selection, sink, &name),
+        Format::Jsonl => json_lines(reader, selection, sink, &name),
+        Format::Trace => trace(reader, selection, sink, &name),
+        Format::Npz => npz(reader, selection, sink, &name),
+        Format::Safetensors => safetensors(reader, selection, sink, &name),
     }?)
 }
 

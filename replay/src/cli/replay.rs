@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Args;
-use interloom::{Conclusion, Error, experiments};
+use clap::{Args, ValueEnum};
+use interloom::{Conclusion, Error, Mode, experiments};
 use serde_json::json;
 
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, report};
 
-/// Make the runs of a journal again, model and mediators live, and compare every exchange.
+/// Make the runs of a journal again, and compare every exchange.
 ///
-/// Says `bit-identical` and exits with 0, or shows the first difference and exits with 4.
+/// Says `bit-identical` and what that proves, and exits with 0; or shows the first difference and exits with 4.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
@@ -22,13 +22,27 @@ pub(super) struct Arguments {
     /// Where the model is, if it is not where the recording found it.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// What is live: `verify` runs model and mediators; `serve` gives the mediators the journal's values and runs no model;
+    /// `drive` asks the model for what the journal's mediators asked for, and runs none. The last two need a journal that was
+    /// recorded with `--full`.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    mode: Live,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// Which side of the exchanges is live.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Live {
+    #[default]
+    Verify,
+    Serve,
+    Drive,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
-    let conclusion = verify(&arguments.journal, arguments.model.as_deref())?;
+    let conclusion = replay(arguments)?;
     if !arguments.json {
         return Ok(report::conclusion(&conclusion));
     }
@@ -60,12 +74,19 @@ pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
     Ok(Ending::Child(code.unwrap_or(1)))
 }
 
-fn verify(journal: &Path, model: Option<&str>) -> Result<Conclusion, Error> {
-    experiments::verify(journal, model, &mut Bars::default())
+fn replay(arguments: &Arguments) -> Result<Conclusion, Error> {
+    let mode = match arguments.mode {
+        Live::Verify => Mode::Verify,
+        Live::Serve => Mode::Serve,
+        Live::Drive => Mode::Drive,
+    };
+    let model = arguments.model.as_deref();
+    experiments::replay(&arguments.journal, mode, model, &mut Bars::default())
 }
 
 fn as_json(conclusion: &Conclusion) -> serde_json::Value {
     let Conclusion::Verified {
+        proof,
         exchanges,
         digest,
         divergence,
@@ -76,6 +97,7 @@ fn as_json(conclusion: &Conclusion) -> serde_json::Value {
     };
     json!({
         "identical": conclusion.is_identical(),
+        "proves": conclusion.is_identical().then(|| proof.to_string()),
         "exchanges": exchanges,
         "digest": digest.to_string(),
         "divergence": divergence.as_ref().map(|divergence| divergence.to_json()),

@@ -65,6 +65,7 @@ pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
             Ending::Done
         }
         Conclusion::Verified {
+            proof,
             exchanges,
             digest,
             divergence,
@@ -78,6 +79,7 @@ pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
             }
             if conclusion.is_identical() {
                 outln!("{GREEN}bit-identical{GREEN:#}, {exchanges} exchanges, digest {digest}");
+                outln!("proves {proof}");
                 return Ending::Done;
             }
             if divergence.is_none() {

@@ -117,7 +117,8 @@ impl Seen {
             return Err(absent(format!("run {run}"), has));
         }
         if let Some(site) = arguments.site.as_ref().filter(|_| !self.site) {
-            return Err(absent_site(&arguments.journal, site, &self.names));
+            let journal = arguments.journal.display().to_string();
+            return Err(absent_site(&journal, site, &self.names));
         }
         if let Some(mediator) = arguments.mediator.as_ref().filter(|_| !self.mediator) {
             let has = format!("{:?}", self.mediators);

@@ -130,8 +130,8 @@ pub(crate) const CODES: &[Code] = &[
         "E111",
         "an experiment file is not TOML",
         AtFault::Misuse,
-        "Experiment files are TOML 1.0. The message says in which line and column it stops being that. Programs are longest \
-         texts: put three single quotes before and after them.",
+        "Experiment files are TOML 1.0. The message says in which line and column it stops being that. A program is a text \
+         of several lines: put three single quotes before and after it.",
     ),
     Code::new(
         "E112",

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use burn::tensor::Tensor;
 use interloom_backends::{Ran, Run, Value};
-use interloom_engine::program::{Known, Machine, Modules as _, Results};
+use interloom_engine::program::{Known, Machine, Modules as _, Results, Shapes};
 use interloom_engine::{Invoke, Note, RunEnd};
 
 use super::error::ExperimentError;
-use super::file::{Content, InvokePlan, Plan, RunPlan};
 use super::kept::{as_value, leaves, value_leaves};
+use super::plan::{Content, Input, InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -39,6 +40,10 @@ struct Rows {
     tokens: Vec<Vec<u32>>,
 }
 
+/// How many tokens the batch of a run may have, of all rows together, to be checked with the shapes of a plain pass: every
+/// activation of that pass is held at once.
+const SHAPED_TOKENS_MAX: usize = 256;
+
 /// A row of a batch.
 struct Row<'a> {
     input: String,
@@ -48,14 +53,27 @@ struct Row<'a> {
 
 impl Prepared {
     /// Checks everything that can be known before the first run; `folder` is where tensors are looked for.
-    pub(super) fn new(mut plan: Plan, subject: Subject, folder: &Path) -> Result<Self, Error> {
-        check_programs(&mut plan, &subject)?;
+    pub(super) fn new(
+        mut plan: Plan,
+        subject: Subject,
+        folder: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Error> {
+        for run in &mut plan.runs {
+            for invoke in &mut run.invokes {
+                invoke.uses = language::resolve(&mut invoke.program, subject.sites().map());
+            }
+        }
+        // First what can be said without the model.
+        check_programs(&plan, &subject, &[])?;
         let inputs = inputs(&plan, &subject, folder)?;
         let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
         let answers = answers.collect::<Result<_, ExperimentError>>()?;
         for run in &plan.runs {
             check_rows(&plan, run, &inputs, &subject)?;
         }
+        let shapes = shapes(&plan, &inputs, &subject, progress)?;
+        check_programs(&plan, &subject, &shapes)?;
         let mut givens = BTreeMap::new();
         for given in &plan.givens {
             let value = tensors::floats(folder, &given.tensor, subject.device());
@@ -183,7 +201,8 @@ impl Prepared {
         let subject = self.subject.clone();
         let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
         let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
-        let givens = self.givens.iter();
+        let givens = invoke.uses.iter();
+        let givens = givens.filter_map(|name| Some((name, self.givens.get(name)?)));
         Ok(givens.fold(machine, |machine, (name, value)| {
             machine.given(name, value.clone())
         }))
@@ -295,25 +314,86 @@ impl Prepared {
     }
 }
 
-/// Completes and checks every program, with the names that it is given by then.
-fn check_programs(plan: &mut Plan, subject: &Subject) -> Result<(), Error> {
+/// Checks every program, with the names that it is given by then and, where they are known, the shapes at its run's sites.
+fn check_programs(
+    plan: &Plan,
+    subject: &Subject,
+    shapes: &[Option<KnownShapes>],
+) -> Result<(), Error> {
     let map = subject.sites().map();
     let mut given: Vec<String> = plan.givens.iter().map(|given| given.name.clone()).collect();
-    for run in &mut plan.runs {
-        let names: Vec<&str> = given.iter().map(String::as_str).collect();
+    let mut known_by = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        known_by.push(given.len());
+        given.extend(run.shares().into_keys());
+    }
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    for (index, run) in plan.runs.iter().enumerate() {
+        let names = &given[..known_by[index]];
         let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
-        for invoke in &mut run.invokes {
-            language::resolve(&mut invoke.program, map);
-            let known = Known::of(map).givens(&names).barriers(&barriers);
+        let shapes = shapes.get(index).and_then(Option::as_ref);
+        for invoke in &run.invokes {
+            let mut known = Known::of(map).givens(names).barriers(&barriers);
+            if let Some(shapes) = shapes {
+                known = known.shapes(&shapes.all, invoke.input.map(|input| shapes.rows[input]));
+            }
             invoke.program.check(known)?;
         }
-        given.extend(run.shares().into_keys());
     }
     Ok(())
 }
 
+/// What passes the sites in a plain pass over a run's batch, and how many rows each input has.
+struct KnownShapes {
+    all: Rc<Shapes>,
+    rows: Vec<u32>,
+}
+
+/// Returns the shapes at the sites of each run that is checked with them.
+///
+/// Runs of batches of one size share a pass of the model.
+fn shapes(
+    plan: &Plan,
+    inputs: &[Rows],
+    subject: &Subject,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Option<KnownShapes>>, Error> {
+    let count: Vec<u32> = inputs.iter().map(|rows| rows.tokens.len() as u32).collect();
+    let mut passes: BTreeMap<(usize, usize, u32), Rc<Shapes>> = BTreeMap::new();
+    let mut shapes = Vec::with_capacity(plan.runs.len());
+    progress.begin("checking shapes", plan.runs.len() as u64);
+    for run in &plan.runs {
+        progress.step();
+        let batch = run.rows();
+        let batch = batch.iter().flat_map(|&input| &inputs[input].tokens);
+        let batch: Vec<&[u32]> = batch.map(Vec::as_slice).collect();
+        // The second step of a generation shows what differs from step to step.
+        let steps = run.generate.unwrap_or(0).min(2);
+        let size = (batch.len(), batch[0].len(), steps);
+        if !run.is_shaped_as_plain() || size.0 * size.1 > SHAPED_TOKENS_MAX {
+            shapes.push(None);
+            continue;
+        }
+        let all = match passes.get(&size) {
+            Some(shapes) => shapes.clone(),
+            None => {
+                let pass = || match steps {
+                    0 => drop(subject.logits(&batch)),
+                    steps => drop(subject.generate(batch[0], steps)),
+                };
+                let found = Rc::new(subject.sites().shapes(size.0 as u32, pass)?);
+                passes.insert(size, found.clone());
+                found
+            }
+        };
+        let rows = count.clone();
+        shapes.push(Some(KnownShapes { all, rows }));
+    }
+    Ok(shapes)
+}
+
 fn inputs(plan: &Plan, subject: &Subject, folder: &Path) -> Result<Vec<Rows>, ExperimentError> {
-    let rows = |input: &super::file::Input| {
+    let rows = |input: &Input| {
         let at = || plan.source.spot(input.at);
         let tokens = match &input.content {
             Content::Tokens(rows) => rows.clone(),

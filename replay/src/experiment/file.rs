@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use interloom_engine::program::{Action, Program, Step};
+use interloom_engine::program::Program;
 use toml::de::DeTable;
 
 use super::error::ExperimentError;
-use super::language::{self, is_word};
+use super::language;
+use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan};
 use super::source::{Located, Source};
-use super::sweep::{Sweep, sweeps};
+use super::sweep::{Budget, Sweep, sweeps};
 use super::table::{Table, nearest};
 
 /// How many runs a file may have, and how many invokes a run, with those that sweeps make.
@@ -26,134 +27,6 @@ const RUN: [&str; 9] = [
 ];
 const INVOKE: [&str; 5] = ["name", "each", "input", "program", "optional"];
 
-/// What an experiment file says.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) source: Source,
-    pub(super) about: Option<String>,
-    pub(super) model: String,
-    pub(super) device: String,
-    pub(super) inputs: Vec<Input>,
-    pub(super) givens: Vec<Given>,
-    pub(super) runs: Vec<RunPlan>,
-}
-
-/// Something that the model is run on.
-#[derive(Debug)]
-pub(super) struct Input {
-    pub(super) name: String,
-    pub(super) content: Content,
-    pub(super) at: usize,
-}
-
-#[derive(Debug)]
-pub(super) enum Content {
-    Prompt(String),
-    /// Rows of one length.
-    Tokens(Vec<Vec<u32>>),
-    /// `FILE#NAME`.
-    Tensor(String),
-}
-
-/// A tensor from a file that programs are given.
-#[derive(Debug)]
-pub(super) struct Given {
-    pub(super) name: String,
-    /// `FILE#NAME`.
-    pub(super) tensor: String,
-    pub(super) at: usize,
-}
-
-/// One run.
-#[derive(Debug)]
-pub(super) struct RunPlan {
-    pub(super) name: String,
-    pub(super) at: usize,
-    /// The inputs of the batch, if its invokes have none of their own.
-    pub(super) batch: Vec<usize>,
-    pub(super) invokes: Vec<InvokePlan>,
-    pub(super) generate: Option<u32>,
-    pub(super) barriers: Vec<(String, u32)>,
-    pub(super) report: ReportPlan,
-}
-
-/// One program of a run.
-#[derive(Clone, Debug)]
-pub(super) struct InvokePlan {
-    pub(super) name: String,
-    /// The invoke's own rows; without them it sees the whole batch.
-    pub(super) input: Option<usize>,
-    pub(super) program: Program,
-    pub(super) optional: bool,
-}
-
-/// What is shown of a run beside what its programs save.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReportPlan {
-    pub(super) top: u32,
-    pub(super) answers: Vec<(String, usize)>,
-    pub(super) loss_from: Option<u32>,
-    pub(super) lens: Vec<(String, usize)>,
-}
-
-impl RunPlan {
-    /// Returns the inputs of the batch, in order.
-    pub(super) fn rows(&self) -> Vec<usize> {
-        match self.batch.is_empty() {
-            true => self
-                .invokes
-                .iter()
-                .filter_map(|invoke| invoke.input)
-                .collect(),
-            false => self.batch.clone(),
-        }
-    }
-
-    /// Returns the names under which later programs are given what this run saves, each with its invoke and the name there.
-    pub(super) fn shares(&self) -> BTreeMap<String, (usize, String)> {
-        let mut shares = BTreeMap::new();
-        let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, invoke) in self.invokes.iter().enumerate() {
-            for saved in invoke.saves() {
-                let name = format!("{}.{}.{saved}", self.name, invoke.name);
-                shares.insert(name, (index, saved.clone()));
-                owners.entry(saved).or_default().push(index);
-            }
-        }
-        for (saved, owners) in owners {
-            // What two invokes save has no short name.
-            if let [owner] = owners[..] {
-                shares.insert(format!("{}.{saved}", self.name), (owner, saved));
-            }
-        }
-        shares
-    }
-}
-
-impl InvokePlan {
-    /// Returns the names of what the program saves.
-    pub(super) fn saves(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        each_action(&self.program.steps, &mut |action| {
-            if let Action::Save { variable } = action {
-                names.insert(variable.clone());
-            }
-        });
-        names
-    }
-
-    /// Returns the names of the program's caches.
-    pub(super) fn caches(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        each_action(&self.program.steps, &mut |action| {
-            if let Action::Cache { name, .. } = action {
-                names.insert(name.clone());
-            }
-        });
-        names
-    }
-}
-
 impl Plan {
     /// Reads the text of an experiment file, which messages call `file`, with other values for what it sets.
     pub(super) fn read(
@@ -168,6 +41,7 @@ impl Plan {
         })?;
         let table = Table::new(&source, parsed.get_ref(), 0, "the file", &FILE)?;
         let set = Sweep::set(&source, &table, others)?;
+        let budget = Budget::new(&source);
         let mut plan = Self {
             about: table.text("about")?.map(|about| about.text().to_owned()),
             model: table.needed_text("model")?.text().to_owned(),
@@ -175,7 +49,7 @@ impl Plan {
                 Some(device) => device.text().to_owned(),
                 None => "cpu".to_owned(),
             },
-            inputs: inputs(&source, &table, &set)?,
+            inputs: inputs(&source, &table, &set, &budget)?,
             givens: givens(&source, &table)?,
             runs: Vec::new(),
             source: source.clone(),
@@ -184,6 +58,7 @@ impl Plan {
             source: &source,
             inputs: &plan.inputs,
             set,
+            budget,
             report: match table.table("report", "[report]", &REPORT)? {
                 Some(report) => read_report(&report)?,
                 None => ReportPlan::default(),
@@ -194,17 +69,25 @@ impl Plan {
     }
 }
 
-fn inputs(source: &Source, file: &Table<'_>, set: &Sweep) -> Result<Vec<Input>, ExperimentError> {
+fn inputs(
+    source: &Source,
+    file: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Vec<Input>, ExperimentError> {
     let mut inputs: Vec<Input> = Vec::new();
     for table in file.tables("input", "[[input]]", &INPUT)? {
         let name = table.needed_name("name")?;
         let at = table.at("name");
         let taken = inputs.iter().any(|input| input.name == name);
         check_free(source, at, "two inputs", &name, taken)?;
+        let prompt = match table.text("prompt")? {
+            Some(prompt) => Some(set.fill(&prompt, budget)?),
+            None => None,
+        };
+        let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
         let contents = [
-            table
-                .text("prompt")?
-                .map(|prompt| Content::Prompt(set.fill(&prompt).text().to_owned())),
+            prompt,
             table.rows("tokens")?.map(Content::Tokens),
             table
                 .text("tensor")?
@@ -244,11 +127,17 @@ fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentErr
 }
 
 fn read_report(table: &Table<'_>) -> Result<ReportPlan, ExperimentError> {
+    let texts = |key| -> Result<Vec<(String, usize)>, ExperimentError> {
+        let texts = table.texts(key)?.unwrap_or_default().into_iter();
+        Ok(texts
+            .map(|(text, at)| (text.text().to_owned(), at))
+            .collect())
+    };
     Ok(ReportPlan {
         top: table.count("top", 1..101)?.unwrap_or(0),
-        answers: table.texts("answers")?.unwrap_or_default(),
+        answers: texts("answers")?,
         loss_from: table.count("loss_from", 0..u32::MAX)?,
-        lens: table.texts("lens")?.unwrap_or_default(),
+        lens: texts("lens")?,
     })
 }
 
@@ -257,6 +146,7 @@ struct Runs<'p> {
     source: &'p Source,
     inputs: &'p [Input],
     set: Sweep,
+    budget: Budget<'p>,
     report: ReportPlan,
 }
 
@@ -268,7 +158,7 @@ impl Runs<'_> {
             return Err(file.missing("run", "one or more tables `[[run]]`"));
         }
         for table in &tables {
-            for sweep in sweeps(table, &self.set)? {
+            for sweep in sweeps(table, &self.set, &self.budget)? {
                 let run = self.run(table, &sweep)?;
                 let taken = runs.iter().any(|other| other.name == run.name);
                 check_free(self.source, run.at, "two runs", &run.name, taken)?;
@@ -328,22 +218,14 @@ impl Runs<'_> {
 
     fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {
         let text = table.needed_text("name")?;
-        let name = sweep.fill(&text).text().to_owned();
-        match is_word(&name) {
-            true => Ok(name),
-            false => {
-                let expected =
-                    "one word of letters, digits and `_` that does not begin with a digit";
-                Err(table.wrong("name", expected, format!("{name:?}"), table.at("name")))
-            }
-        }
+        table.as_name("name", sweep.fill(&text, &self.budget)?.text())
     }
 
     fn batch(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Vec<usize>, ExperimentError> {
         let names = table.texts("input")?.unwrap_or_default();
         let names = names.into_iter();
         names
-            .map(|(name, at)| self.input(&sweep.fill(&Located::whole(&name)), at))
+            .map(|(name, at)| self.input(&sweep.fill(&name, &self.budget)?, at))
             .collect()
     }
 
@@ -377,12 +259,13 @@ impl Runs<'_> {
                 name: self.name(table, sweep)?,
                 input: None,
                 program,
+                uses: BTreeSet::new(),
                 optional: table.truth("optional")?,
             }]);
         }
         let mut invokes: Vec<InvokePlan> = Vec::new();
         for table in &tables {
-            for inner in sweeps(table, sweep)? {
+            for inner in sweeps(table, sweep, &self.budget)? {
                 let invoke = self.invoke(table, &inner)?;
                 let at = table.at("name");
                 let taken = invokes.iter().any(|other| other.name == invoke.name);
@@ -398,19 +281,20 @@ impl Runs<'_> {
 
     fn invoke(&self, table: &Table<'_>, sweep: &Sweep) -> Result<InvokePlan, ExperimentError> {
         let input = match table.text("input")? {
-            Some(name) => Some(self.input(&sweep.fill(&name), table.at("input"))?),
+            Some(name) => Some(self.input(&sweep.fill(&name, &self.budget)?, table.at("input"))?),
             None => None,
         };
         Ok(InvokePlan {
             name: self.name(table, sweep)?,
             input,
             program: self.program(table, sweep)?,
+            uses: BTreeSet::new(),
             optional: table.truth("optional")?,
         })
     }
 
     fn program(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Program, ExperimentError> {
-        let text = sweep.fill(&table.needed_text("program")?);
+        let text = sweep.fill(&table.needed_text("program")?, &self.budget)?;
         let program = language::parse(&text, |at| self.source.line(at));
         let program = program.map_err(|error| ExperimentError::Syntax {
             at: self.source.spot(error.at),
@@ -453,7 +337,7 @@ impl Runs<'_> {
         ExperimentError::UnknownName {
             at: self.source.spot(at),
             kind,
-            name: name.to_owned(),
+            name: name.chars().take(64).collect(),
             nearest: nearest(name, names),
         }
     }
@@ -495,21 +379,5 @@ fn check_free(
             what: format!("{what} have the name `{name}`"),
             instead: "give each its own; in a sweep, put its values into the name".to_owned(),
         }),
-    }
-}
-
-fn each_action<'s>(steps: &'s [Step], f: &mut impl FnMut(&'s Action)) {
-    for step in steps {
-        f(&step.action);
-        match &step.action {
-            Action::Try { body, .. } | Action::Each { body, .. } => each_action(body, f),
-            Action::If {
-                then, otherwise, ..
-            } => {
-                each_action(then, f);
-                each_action(otherwise, f);
-            }
-            _ => {}
-        }
     }
 }

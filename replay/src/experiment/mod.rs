@@ -34,6 +34,7 @@ mod execute;
 mod file;
 mod kept;
 mod language;
+mod plan;
 mod readout;
 mod report;
 mod source;
@@ -42,6 +43,8 @@ mod sweep;
 mod table;
 mod tensors;
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;
 
@@ -66,7 +69,7 @@ pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport
 pub use source::Spot;
 
 use execute::Prepared;
-use file::Plan;
+use plan::Plan;
 use subject::Subject;
 
 /// How long an experiment file may be, in bytes.
@@ -193,7 +196,7 @@ impl FileExperiment {
         progress.step();
 
         let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
-        let prepared = Prepared::new(plan, subject.clone(), folder)?;
+        let prepared = Prepared::new(plan, subject.clone(), folder, progress)?;
         let mut head = environment::head(self.describe(), &device_name, policy);
         progress.begin("digesting the model", 1);
         head.model = Some(subject.identity(&model));

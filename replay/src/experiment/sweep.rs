@@ -4,6 +4,7 @@
 //! values. The values of the last name change fastest. `[set]` gives names a value in the whole file, and whoever runs it
 //! may give them another.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use toml::Spanned;
@@ -13,6 +14,46 @@ use super::error::ExperimentError;
 use super::file::RUNS_MAX;
 use super::source::{Located, Source};
 use super::table::{Table, nearest};
+
+/// How long all names, inputs and programs of a file may be together, with what sweeps make of them, in bytes.
+const FILLED_BYTES_MAX: usize = 8 << 20;
+
+/// What a text counts for beside its bytes, so that there cannot be too many empty ones.
+const TEXT_BYTES: usize = 64;
+
+/// How much text sweeps may still make.
+pub(super) struct Budget<'s> {
+    source: &'s Source,
+    left: Cell<usize>,
+}
+
+impl<'s> Budget<'s> {
+    pub(super) const fn new(source: &'s Source) -> Self {
+        Self {
+            source,
+            left: Cell::new(FILLED_BYTES_MAX),
+        }
+    }
+
+    fn check(&self, bytes: usize, text: &Located) -> Result<(), ExperimentError> {
+        match bytes > self.left.get() {
+            false => Ok(()),
+            true => Err(ExperimentError::Conflict {
+                at: self.source.spot(text.offset(0)),
+                what: format!(
+                    "with this, what sweeps make is longer than {FILLED_BYTES_MAX} bytes"
+                ),
+                instead: "sweep over less, or split the file".to_owned(),
+            }),
+        }
+    }
+
+    fn take(&self, bytes: usize, text: &Located) -> Result<(), ExperimentError> {
+        self.check(bytes, text)?;
+        self.left.set(self.left.get() - bytes);
+        Ok(())
+    }
+}
 
 /// Names and their values; of two equal names the first counts.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +85,27 @@ impl Sweep {
     }
 
     /// Returns a text with the values in the places of their names.
-    pub(super) fn fill(&self, text: &Located) -> Located {
-        let filled = self.0.iter();
-        filled.fold(text.clone(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        })
+    pub(super) fn fill(
+        &self,
+        text: &Located,
+        budget: &Budget<'_>,
+    ) -> Result<Located, ExperimentError> {
+        let mut filled = text.clone();
+        for (name, value) in &self.0 {
+            let name = format!("{{{name}}}");
+            let count = filled.text().matches(&name).count();
+            // Before the memory is taken.
+            budget.check(
+                filled
+                    .text()
+                    .len()
+                    .saturating_add(count.saturating_mul(value.len())),
+                text,
+            )?;
+            filled = filled.replace(&name, value);
+        }
+        budget.take(filled.text().len() + TEXT_BYTES, text)?;
+        Ok(filled)
     }
 
     fn with(&self, name: &str, value: &str) -> Self {
@@ -58,11 +115,15 @@ impl Sweep {
 }
 
 /// Returns the sweeps of a table inside another: only that other if it has no `each`.
-pub(super) fn sweeps(table: &Table<'_>, outer: &Sweep) -> Result<Vec<Sweep>, ExperimentError> {
+pub(super) fn sweeps(
+    table: &Table<'_>,
+    outer: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Vec<Sweep>, ExperimentError> {
     let mut sweeps = vec![outer.clone()];
     for (name, value) in table.inner("each")? {
         let key = format!("each.{name}");
-        let values = values(table, &key, value, outer)?;
+        let values = values(table, &key, value, outer, budget)?;
         if values.is_empty() || sweeps.len() * values.len() > RUNS_MAX {
             let found = format!(
                 "{} of them, with {} of the names before",
@@ -86,10 +147,12 @@ fn values<'t>(
     key: &str,
     value: &Spanned<DeValue<'t>>,
     outer: &Sweep,
+    budget: &Budget<'_>,
 ) -> Result<Vec<String>, ExperimentError> {
     const EXPECTED: &str = "a list of numbers or texts, or a range such as \"0..12\"";
-    if let Some(range) = value.get_ref().as_str() {
-        let range = range_of(outer.fill(&Located::whole(range)).text());
+    if value.get_ref().is_str() {
+        let located = table.located(key, value)?;
+        let range = range_of(outer.fill(&located, budget)?.text());
         return range.ok_or_else(|| table.unlike(key, EXPECTED, value));
     }
     let Some(items) = value.get_ref().as_array() else {

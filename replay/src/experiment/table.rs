@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ExperimentError;
-use super::language::is_word;
+use super::language::{NAME_BYTES_MAX, is_word};
 use super::source::{Located, Source};
 
 /// How many names an error names as nearest.
@@ -75,14 +75,22 @@ impl<'t> Table<'t> {
 
     /// Returns a name: a word, so that programs can refer to it.
     pub(super) fn name(&self, key: &str) -> Result<Option<String>, ExperimentError> {
-        const EXPECTED: &str =
-            "one word of letters, digits and `_` that does not begin with a digit";
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        match is_word(text.text()) {
-            true => Ok(Some(text.text().to_owned())),
-            false => Err(self.wrong(key, EXPECTED, format!("{:?}", text.text()), self.at(key))),
+        self.as_name(key, text.text()).map(Some)
+    }
+
+    /// Returns a text as a name.
+    pub(super) fn as_name(&self, key: &str, text: &str) -> Result<String, ExperimentError> {
+        const EXPECTED: &str =
+            "one word of at most 256 letters, digits and `_` that does not begin with a digit";
+        match is_word(text) {
+            true => Ok(text.to_owned()),
+            false => {
+                let found: String = text.chars().take(64).collect();
+                Err(self.wrong(key, EXPECTED, format!("{found:?}"), self.at(key)))
+            }
         }
     }
 
@@ -113,7 +121,10 @@ impl<'t> Table<'t> {
     }
 
     /// Returns a list of texts, or one text as a list of one.
-    pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<(String, usize)>>, ExperimentError> {
+    pub(super) fn texts(
+        &self,
+        key: &str,
+    ) -> Result<Option<Vec<(Located, usize)>>, ExperimentError> {
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };
@@ -123,7 +134,7 @@ impl<'t> Table<'t> {
         };
         let text = |item: &Value<'t>| {
             let located = self.located(key, item)?;
-            Ok((located.text().to_owned(), item.span().start))
+            Ok((located, item.span().start))
         };
         items
             .into_iter()
@@ -288,7 +299,11 @@ pub(super) fn nearest<'c>(
     name: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Vec<String> {
-    let candidates = candidates.into_iter();
+    // The comparison takes as long as the product of both lengths.
+    let is_short = |name: &str| name.len() <= NAME_BYTES_MAX;
+    let candidates = candidates
+        .into_iter()
+        .filter(|candidate| is_short(name) && is_short(candidate));
     let mut scored: Vec<(usize, &str)> = candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .collect();

@@ -139,13 +139,20 @@ struct Measurement<'a> {
 impl Measurement<'_> {
     fn finish(mut self) -> Result<(AblationReport, Conclusion), Error> {
         let (intact, attention) = self.intact()?;
+        let unread = HeadScores {
+            prefix_matching: f64::NAN,
+            previous_token: f64::NAN,
+        };
         let mut heads = Vec::with_capacity(LAYERS * HEADS);
         for layer in 0..LAYERS {
             for head in 0..HEADS {
                 heads.push(HeadLine {
                     layer,
                     head,
-                    attention: attention[layer * HEADS + head],
+                    attention: attention
+                        .get(layer * HEADS + head)
+                        .copied()
+                        .unwrap_or(unread),
                     ablated: self.without(layer, head)?,
                 });
             }
@@ -196,11 +203,15 @@ impl Measurement<'_> {
         Ok(())
     }
 
+    /// Scores what a mediator has read; no number where a journal stands in for it.
     fn score(&self, logits: &Saved<Tensor<3>>) -> Score {
-        let logits = logits
+        let unknown = Score {
+            loss: f64::NAN,
+            accuracy: f64::NAN,
+        };
+        logits
             .take()
-            .expect("the run has succeeded, and with it its mediators");
-        score(logits, &self.batch)
+            .map_or(unknown, |logits| score(logits, &self.batch))
     }
 }
 

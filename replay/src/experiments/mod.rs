@@ -4,7 +4,7 @@ mod ablation;
 mod causal_trace;
 mod heat_map;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use interloom_backends::files::Download;
 
@@ -98,13 +98,15 @@ impl Known {
 
 /// Makes the experiment of a journal again, and compares every exchange.
 ///
-/// `model` says where the model is now, if it is not where it was.
+/// `mode` makes the session's mode of the journal, such as `Mode::Verify`; `model` says where the model is now, if it is not
+/// where it was.
 ///
 /// # Errors
 ///
 /// As [`Known::from_head`] and [`Known::run`]; a divergence is no error.
-pub fn verify(
+pub fn replay(
     journal: &Path,
+    mode: fn(PathBuf) -> Mode,
     model: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<Conclusion, Error> {
@@ -114,7 +116,7 @@ pub fn verify(
         known.set_model(model);
     }
     let policy = reader.head().policy;
-    known.run(Mode::Verify(journal.to_owned()), policy, progress)
+    known.run(mode(journal.to_owned()), policy, progress)
 }
 
 /// Takes a text argument out of a journal's head.

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::digest::Digest;
 use super::error::JournalError;
+use super::policy::Policy;
 use super::read::JournalReader;
-use super::record::{Policy, Record, RunEnd};
+use super::record::{Record, RunEnd};
 
 /// What a journal holds, and what is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,8 +55,7 @@ pub struct CheckedRun {
 /// Reads the journal at `path` to its end and checks all of it.
 ///
 /// What is wrong with a journal whose head can be read stands in the [`Check`]. Beyond the checks
-/// of a [`JournalReader`] this looks for the tensors that a journal of the policy `full` should
-/// have, if nothing else is wrong and the journal was finished.
+/// of a [`JournalReader`] this looks for the tensors that a journal should have by its policy, if nothing else is wrong and the journal was finished.
 ///
 /// # Errors
 /// Those of [`JournalReader::open`].
@@ -147,7 +147,7 @@ impl Check {
                 if let Some(run) = self.runs.last_mut() {
                     run.exchanges += 1;
                 }
-                if let (Policy::Full, Some(value)) = (self.policy, &exchange.value) {
+                if let (true, Some(value)) = (self.policy.keeps(exchange.index), &exchange.value) {
                     value.for_each_tensor(&mut |_, _, digest| {
                         tensors.named.entry(*digest).or_insert(exchange.index);
                     });
@@ -156,7 +156,7 @@ impl Check {
             Record::Tensor(tensor) => {
                 self.tensors += 1;
                 self.tensor_bytes += tensor.bytes.len() as u64;
-                if self.policy == Policy::Full {
+                if self.policy != Policy::Digest {
                     tensors.kept.insert(tensor.digest);
                 }
             }

@@ -1,14 +1,14 @@
 //! A journal that is gone through in any direction, with eight bytes of memory for each exchange.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{JournalError, OPEN, Place};
+use super::error::{JournalError, Place};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind};
 use super::names::Names;
-use super::read::JournalReader;
+use super::read::{JournalReader, Parts};
 use super::record::{Exchange, Head, Record, RunStart, SiteRef, TensorRecord};
 use super::wire;
 
@@ -18,8 +18,8 @@ use super::wire;
 /// the journal that could be of another one. Each exchange is read and checked again when it is
 /// asked for.
 #[derive(Debug)]
-pub struct IndexedJournal {
-    frames: Frames,
+pub struct IndexedJournal<R = File> {
+    frames: Frames<R>,
     head: Head,
     /// Where the frame of each exchange starts.
     offsets: Vec<u64>,
@@ -44,7 +44,24 @@ impl IndexedJournal {
     /// # Errors
     /// Those of [`JournalReader::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Option<JournalError>), JournalError> {
-        let mut reader = JournalReader::open(&path)?;
+        let (indexed, problem) = IndexedJournal::new(JournalReader::open(path)?);
+        let journal = IndexedJournal {
+            // Small reads all over the file gain nothing from a buffer.
+            frames: indexed.frames.map(BufReader::into_inner),
+            head: indexed.head,
+            offsets: indexed.offsets,
+            runs: indexed.runs,
+            names: indexed.names,
+            named: indexed.named,
+        };
+        Ok((journal, problem))
+    }
+}
+
+impl<R: Read + Seek> IndexedJournal<R> {
+    /// Reads a journal from its head on, and gives what is wrong after its last good frame; the
+    /// reader's source starts with the journal.
+    pub fn new(mut reader: JournalReader<R>) -> (Self, Option<JournalError>) {
         let (mut offsets, mut runs) = (Vec::new(), Vec::new());
         let mut names = Names::default();
         let problem = loop {
@@ -60,18 +77,15 @@ impl IndexedJournal {
             }
         };
         offsets.shrink_to_fit();
-        let head = reader.head().clone();
-        let parts = reader.into_parts();
-        let frames = Frames::open(path.as_ref(), parts.preamble.header_seed())?;
         let journal = Self {
-            frames,
-            head,
+            head: reader.head().clone(),
+            frames: Frames::new(reader.into_parts()),
             offsets,
             runs,
             names,
             named: None,
         };
-        Ok((journal, problem))
+        (journal, problem)
     }
 
     /// The journal's head.
@@ -195,27 +209,45 @@ pub fn is_at(names: &Names, exchange: &Exchange, text: &str) -> bool {
 
 /// The frames of a journal, read one by one in any order.
 #[derive(Debug)]
-pub(super) struct Frames {
-    file: File,
+pub(super) struct Frames<R> {
+    source: R,
     journal: Arc<str>,
     header_seed: u32,
     payload: Vec<u8>,
     scratch: Vec<u8>,
 }
 
-impl Frames {
-    pub(super) fn open(path: &Path, header_seed: u32) -> Result<Self, JournalError> {
-        let journal: Arc<str> = path.display().to_string().into();
-        let file = File::open(path);
-        Ok(Self {
-            file: file.map_err(|error| JournalError::io(&journal, OPEN, &error))?,
-            journal,
-            header_seed,
+impl<R> Frames<R> {
+    pub(super) fn new(parts: Parts<R>) -> Self {
+        Self {
+            source: parts.source,
+            journal: parts.journal,
+            header_seed: parts.preamble.header_seed(),
             payload: Vec::new(),
             scratch: Vec::new(),
-        })
+        }
     }
 
+    fn map<T>(self, change: impl FnOnce(R) -> T) -> Frames<T> {
+        Frames {
+            source: change(self.source),
+            journal: self.journal,
+            header_seed: self.header_seed,
+            payload: self.payload,
+            scratch: self.scratch,
+        }
+    }
+
+    fn place(&self, offset: u64) -> Place {
+        Place {
+            journal: self.journal.clone(),
+            frame: 0,
+            offset,
+        }
+    }
+}
+
+impl<R: Read + Seek> Frames<R> {
     /// Reads a tensor whose frame starts at `offset`.
     pub(super) fn tensor(&mut self, offset: u64) -> Result<TensorRecord, JournalError> {
         match self.record(offset)? {
@@ -233,7 +265,7 @@ impl Frames {
             .filter(|kind| header.length <= kind.bytes_max())
             .ok_or_else(|| place.corrupt("the journal has changed since it was opened"))?;
         self.payload.resize(header.length as usize, 0);
-        let read = self.file.read_exact(&mut self.payload);
+        let read = self.source.read_exact(&mut self.payload);
         read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
         if crc32fast::hash(&self.payload) != header.payload_crc {
             return Err(place.corrupt("the payload's CRC does not match its bytes"));
@@ -244,17 +276,9 @@ impl Frames {
 
     fn header(&mut self, offset: u64, place: &Place) -> Result<FrameHeader, JournalError> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
-        let sought = self.file.seek(SeekFrom::Start(offset));
-        let read = sought.and_then(|_| self.file.read_exact(&mut bytes));
+        let sought = self.source.seek(SeekFrom::Start(offset));
+        let read = sought.and_then(|_| self.source.read_exact(&mut bytes));
         read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
         FrameHeader::decode(&bytes, self.header_seed).map_err(|check| place.corrupt(check))
-    }
-
-    fn place(&self, offset: u64) -> Place {
-        Place {
-            journal: self.journal.clone(),
-            frame: 0,
-            offset,
-        }
     }
 }

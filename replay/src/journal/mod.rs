@@ -48,6 +48,7 @@ mod index;
 mod load;
 mod names;
 mod order;
+mod policy;
 pub mod provenance;
 mod read;
 mod record;
@@ -72,11 +73,12 @@ pub use index::{Direction, IndexedJournal, IndexedRun, is_at};
 pub use load::{Journal, Run};
 pub(crate) use names::value_json;
 pub use names::{Names, plain};
+pub use policy::Policy;
 pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
-    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Policy,
-    Record, RunEnd, RunStart, SiteRef, TensorRecord,
+    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Record,
+    RunEnd, RunStart, SiteRef, TensorRecord,
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};

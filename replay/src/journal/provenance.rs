@@ -3,6 +3,8 @@
 //! A journal does not say what a mediator did between two requests. But it has the digest of each
 //! value: where a mediator puts in what it, or another, was given before, the digests are the same.
 
+use std::io::{Read, Seek};
+
 use super::error::JournalError;
 use super::index::{Direction, IndexedJournal, is_at};
 use super::record::{Event, Exchange, ExchangeResult, SiteRef};
@@ -64,8 +66,8 @@ impl Source {
 ///
 /// # Errors
 /// E072 if no exchange carries a value there, and those of [`IndexedJournal::exchange`].
-pub fn provenance(
-    journal: &mut IndexedJournal,
+pub fn provenance<R: Read + Seek>(
+    journal: &mut IndexedJournal<R>,
     site: &str,
     run: Option<u32>,
 ) -> Result<Vec<Step>, JournalError> {
@@ -87,7 +89,10 @@ pub fn provenance(
 ///
 /// # Errors
 /// As [`provenance`].
-pub fn provenance_of(journal: &mut IndexedJournal, index: u64) -> Result<Vec<Step>, JournalError> {
+pub fn provenance_of<R: Read + Seek>(
+    journal: &mut IndexedJournal<R>,
+    index: u64,
+) -> Result<Vec<Step>, JournalError> {
     let mut steps = Vec::new();
     let mut next = Some(index);
     // Each step goes to an earlier exchange, so that this ends.
@@ -119,8 +124,8 @@ fn served(exchange: &Exchange) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-fn origin(
-    journal: &mut IndexedJournal,
+fn origin<R: Read + Seek>(
+    journal: &mut IndexedJournal<R>,
     exchange: &Exchange,
     value: &ValueTree,
 ) -> Result<Source, JournalError> {
@@ -132,8 +137,8 @@ fn origin(
 }
 
 /// Who put a value where this exchange found it.
-fn placed(
-    journal: &mut IndexedJournal,
+fn placed<R: Read + Seek>(
+    journal: &mut IndexedJournal<R>,
     exchange: &Exchange,
     value: &ValueTree,
     otherwise: Source,
@@ -176,8 +181,8 @@ fn skips_to(names: &Names, skip: &Exchange, site: SiteRef) -> bool {
 }
 
 /// Who had been given the value that a mediator put in.
-fn given(
-    journal: &mut IndexedJournal,
+fn given<R: Read + Seek>(
+    journal: &mut IndexedJournal<R>,
     exchange: &Exchange,
     value: &ValueTree,
 ) -> Result<Source, JournalError> {

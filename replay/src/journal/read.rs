@@ -62,7 +62,8 @@ pub enum Followed {
 
 /// What a writer takes over from a reader.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct Parts<R> {
+    pub(super) source: R,
     pub(super) journal: Arc<str>,
     pub(super) preamble: Preamble,
     pub(super) order: Order,
@@ -161,8 +162,14 @@ impl<R: Read> JournalReader<R> {
         self.order.digest()
     }
 
-    pub(super) fn into_parts(self) -> Parts {
+    /// What errors call the journal.
+    pub fn name(&self) -> &str {
+        &self.journal
+    }
+
+    pub(super) fn into_parts(self) -> Parts<R> {
         Parts {
+            source: self.source,
             journal: self.journal,
             preamble: self.preamble,
             order: self.order,

@@ -278,25 +278,29 @@ pub(crate) fn any_head() -> impl Strategy<Value = Head> {
         any::<String>(),
         proptest::collection::btree_map(any::<String>(), any_argument(), 0..4),
     );
+    let policy = prop_oneof![Just(Policy::Digest), (0..40u64).prop_map(Policy::sampled),];
     (
         texts(),
         vec(any::<u64>(), 0..3),
         experiment,
         option::of(model),
-        digests(),
+        (digests(), policy),
     )
-        .prop_map(|(features, seeds, (name, arguments), model, inputs)| Head {
-            cpu_features: features,
-            seeds,
-            experiment: Experiment { name, arguments },
-            model: model.map(|(name, digest, parameters)| ModelIdentity {
-                name,
-                digest,
-                parameters,
-            }),
-            inputs,
-            ..head()
-        })
+        .prop_map(
+            |(features, seeds, (name, arguments), model, (inputs, policy))| Head {
+                policy,
+                cpu_features: features,
+                seeds,
+                experiment: Experiment { name, arguments },
+                model: model.map(|(name, digest, parameters)| ModelIdentity {
+                    name,
+                    digest,
+                    parameters,
+                }),
+                inputs,
+                ..head()
+            },
+        )
 }
 
 fn any_argument() -> impl Strategy<Value = Argument> {

@@ -21,8 +21,9 @@ use super::digest::{DType, Digest};
 use super::error::{JournalError, Place};
 use super::frame::{FORMAT_MINOR, FrameHeader, Kind, Preamble, frame_bytes, padding};
 use super::order::Order;
+use super::policy::Policy;
 use super::record::{
-    Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, Policy, RunEnd, RunStart,
+    Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, RunEnd, RunStart,
 };
 use super::resume::State;
 use super::sink::Sink;
@@ -205,8 +206,8 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// Writes the bytes of a tensor, under [`Policy::Full`] and if this digest is new; tells
-    /// whether it did. To let one pass over the journal find the bytes, call this before the
+    /// Writes the bytes of a tensor of the next exchange, if the [`Policy`] keeps those and this
+    /// digest is new; tells whether it did. To let one pass over the journal find the bytes, call this before the
     /// first exchange that names the digest.
     ///
     /// The caller has computed `digest` by [`Digest::of_tensor`]; readers check it.
@@ -222,7 +223,8 @@ impl<S: Sink> JournalWriter<S> {
         bytes: &[u8],
     ) -> Result<bool, JournalError> {
         self.guarded(|writer| {
-            if writer.policy != Policy::Full || writer.tensors.contains(digest) {
+            let is_wanted = writer.policy.keeps(writer.order.exchanges());
+            if !is_wanted || writer.tensors.contains(digest) {
                 return Ok(false);
             }
             writer.write_tensor(digest, dtype, shape, bytes)?;

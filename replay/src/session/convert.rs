@@ -132,7 +132,7 @@ impl Recorder {
     fn tensor(&self, tape: &mut Tape, tensor: &AnyTensor) -> Result<ValueTree, JournalError> {
         let (dtype, shape, data) = tensor_parts(tensor.to_data());
         let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
-        if self.policy == Policy::Full {
+        if self.policy != Policy::Digest {
             tape.tensor(&digest, dtype, &shape, data.as_bytes())?;
         }
         Ok(ValueTree::Tensor {

@@ -24,6 +24,7 @@ pub(super) fn cast(
         .max()
         .unwrap_or(0);
     let never = never(sites);
+    let outcome = run.end.as_ref().map_or("", |end| &end.outcome.text);
     let numbered = run.start.mediators.iter().zip(0..);
     let invokes = numbered.map(|(line, number)| {
         let own = run
@@ -38,7 +39,10 @@ pub(super) fn cast(
         });
         let script = Script {
             lines: lines.collect::<Result<_, Error>>()?,
-            never: never.clone(),
+            last: match barrier_of(&line.name, outcome) {
+                Some(barrier) => Cue::Barrier(barrier.into()),
+                None => Cue::Value(never.clone()),
+            },
         };
         let mediator = Scripted {
             script: Rc::new(script),
@@ -60,8 +64,9 @@ pub(super) fn cast(
 /// What a mediator said, in order, with its children.
 struct Script {
     lines: Vec<(Cue, Origin)>,
-    /// A site that is never passed.
-    never: Target,
+    /// What the mediator waited for when the recorded run ended, as far as that is known: an exchange has an answer, and this
+    /// had none.
+    last: Cue,
 }
 
 /// One thing that a mediator says.
@@ -89,11 +94,9 @@ impl Mediator<Value> for Scripted {
         let place = self.next.get();
         self.next.set(place + 1);
         let script = self.script.clone();
-        let Some((cue, origin)) = script.lines.get(place) else {
-            // What it waited for when the recorded run ended is not in the journal: for nothing that comes.
-            let target = script.never.clone();
-            let request = Request::Value { target };
-            return self.ask(request, Origin::Unknown);
+        let (cue, origin) = match script.lines.get(place) {
+            Some((cue, origin)) => (cue, origin),
+            None => (&script.last, &Origin::Unknown),
         };
         let origin = origin.clone();
         let request = match cue {
@@ -146,6 +149,30 @@ impl Scripted {
             rest: self,
         }
     }
+}
+
+/// Returns the barrier at which a mediator waited in vain, of which the outcome of the run tells.
+fn barrier_of<'o>(name: &str, outcome: &'o str) -> Option<&'o str> {
+    let between = |text: &'o str, before: &str, after: &str| {
+        let (_, rest) = text.split_once(before)?;
+        Some(rest.split_once(after)?.0)
+    };
+    let is_among = |who: &str| who.contains(&format!("`{name}`"));
+    let unmet = outcome.lines().filter_map(|line| {
+        let barrier = between(line, "with barrier `", "` closed")?;
+        Some((barrier, between(line, " came: ", ";")?))
+    });
+    let circle = outcome
+        .split_once("in a circle: ")
+        .map_or("", |(_, rest)| rest);
+    let circle = circle.split("; ").filter_map(|part| {
+        let (barrier, who) = part.strip_prefix("at `")?.split_once("`, which is for ")?;
+        Some((barrier, who))
+    });
+    let mut waits = unmet.chain(circle);
+    waits
+        .find(|(_, who)| is_among(who))
+        .map(|(barrier, _)| barrier)
 }
 
 /// Returns a site that waits until the run is over: no model passes a point so often.
@@ -246,4 +273,29 @@ fn round(own: &[&Exchange], place: usize) -> Round {
         }
     }
     Round::Alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_at_a_barrier_is_told_by_the_outcome() {
+        let unmet = "the model finished with barrier `b` closed: it is for 3, 2 came: `m0` (a.rs:1), `m1`; missing: `m2`\n\
+                     the model finished with barrier `c` closed: it is for 2, 1 came: `m3`; missing: `m2`";
+        let circle = "mediators wait for one another in a circle: at `b`, which is for 2, `m0`; at `c`, which is for 2, \
+                      `m1` and `m2`; arrive at barriers in one order";
+        for (name, outcome, barrier) in [
+            ("m0", unmet, Some("b")),
+            ("m1", unmet, Some("b")),
+            ("m3", unmet, Some("c")),
+            ("m2", unmet, None),
+            ("m0", circle, Some("b")),
+            ("m2", circle, Some("c")),
+            ("m3", circle, None),
+            ("m0", "completed", None),
+        ] {
+            assert_eq!(barrier_of(name, outcome), barrier, "{name}");
+        }
+    }
 }

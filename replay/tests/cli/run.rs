@@ -377,19 +377,23 @@ fn a_tensor_that_has_changed_is_noticed() {
 fn the_documents_examples_are_experiments() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let page = fs::read_to_string(root.join("docs/EXPERIMENTS.md")).unwrap();
-    let blocks = |kind: &str| -> Vec<String> {
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let blocks = |page: &str, kind: &str| -> Vec<String> {
         let start = format!("```{kind}\n");
         let blocks = page.split(start.as_str()).skip(1);
         blocks
             .map(|block| block.split("```").next().unwrap().to_owned())
             .collect()
     };
-    let experiments = blocks("toml");
+    let experiments = blocks(&page, "toml");
     assert_eq!(experiments.len(), 3);
+    // The first of the front page needs a language model to run.
+    let first = &blocks(&readme, "toml")[0];
+    FileExperiment::new("README.md", first).check().unwrap();
     for text in &experiments {
         with(text).run(&["run", "e.toml"]).with(0);
     }
-    let programs = blocks("program");
+    let programs = blocks(&page, "program");
     assert_eq!(programs.len(), 2);
     for program in programs {
         let text = format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use interloom::Conclusion;
 use interloom::divergence::{Divergence, TensorDifference};
-use interloom::journal::{DType, Digest, JournalReader, Policy, Record};
+use interloom::journal::{DType, Digest, Journal, JournalReader, Policy, Record, check};
 
 use crate::Recording;
 use crate::plan::Plan;
@@ -147,4 +147,51 @@ fn a_recording_that_keeps_digests_only_is_compared_by_them() {
     let divergence = divergence(&Plan::default(), &live);
     assert!(divergence.tensors.is_some());
     assert_eq!(divergence.tensor, None);
+}
+
+#[test]
+fn a_sample_keeps_the_tensors_of_every_nth_exchange_and_of_no_other() {
+    let plan = Plan {
+        policy: Policy::sampled(3),
+        ..Plan::default()
+    };
+    let recording = Recording::of(&plan);
+    let journal = Journal::load(recording.path()).unwrap();
+    assert_eq!(journal.head.policy, Policy::sampled(3));
+    let mut sampled = BTreeSet::new();
+    for exchange in journal
+        .exchanges()
+        .filter(|exchange| exchange.index % 3 == 0)
+    {
+        if let Some(value) = &exchange.value {
+            value.for_each_tensor(&mut |_, _, digest| {
+                sampled.insert(*digest);
+            });
+        }
+    }
+    let kept: BTreeSet<Digest> = journal.tensors.keys().copied().collect();
+    assert!(!kept.is_empty() && kept.len() < 6, "{} tensors", kept.len());
+    assert_eq!(kept, sampled);
+    assert_eq!(check(recording.path()).unwrap().problem, None);
+    // The exchanges are those of any other policy.
+    assert!(recording.verify(&plan).is_identical());
+    assert!(recording.verify(&Plan::default()).is_identical());
+    let again = std::fs::read(Recording::of(&plan).path()).unwrap();
+    assert!(std::fs::read(recording.path()).unwrap() == again);
+}
+
+#[test]
+fn a_sampled_tensor_that_changed_is_shown_element_by_element() {
+    let recorded = Plan {
+        policy: Policy::sampled(3),
+        ..Plan::default()
+    };
+    let live = Plan {
+        scale: 3.0,
+        ..Plan::default()
+    };
+    // The swap is exchange 3.
+    let divergence = divergence(&recorded, &live);
+    assert_eq!(divergence.index, 3);
+    assert!(divergence.tensor.is_some());
 }

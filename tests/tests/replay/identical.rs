@@ -1,7 +1,7 @@
 //! What is equal is called identical, in this process and in another.
 
 use burn::tensor::Device;
-use interloom::experiments::{HeadAblation, verify};
+use interloom::experiments::{HeadAblation, replay};
 use interloom::journal::{Experiment, Journal, Policy};
 use interloom::{Conclusion, Error, Mode, Proof, Session, environment};
 use interloom_backends::Run;
@@ -165,7 +165,10 @@ fn a_known_experiment_is_replayed_from_its_journal_alone() {
     };
     let mode = Mode::Record(journal.clone());
     let (_, recorded) = experiment.run(mode, Policy::Digest, &mut ()).unwrap();
-    assert_same(&recorded, &verify(&journal, None, &mut ()).unwrap());
+    assert_same(
+        &recorded,
+        &replay(&journal, Mode::Verify, None, &mut ()).unwrap(),
+    );
 }
 
 #[test]

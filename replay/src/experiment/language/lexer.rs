@@ -4,6 +4,12 @@ use std::fmt;
 
 use super::SyntaxError;
 
+/// How long a name may be, in bytes.
+pub(in crate::experiment) const NAME_BYTES_MAX: usize = 256;
+
+/// How long a text in quotes may be, in bytes; it may be a name, and is then compared with others.
+const TEXT_BYTES_MAX: usize = 4096;
+
 /// The longest symbols first, so that `..` is not two.
 const SYMBOLS: [&str; 26] = [
     "..", "+=", "-=", "*=", "/=", "==", "!=", "<=", ">=", "(", ")", "[", "]", "{", "}", ",", ":",
@@ -59,14 +65,16 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, SyntaxError> {
 
 /// Returns whether a name is one word.
 pub(in crate::experiment) fn is_word(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(is_of_word)
 }
 
 /// Returns whether a name is words and numbers with dots between them.
 pub(super) fn is_path(name: &str) -> bool {
     let mut parts = name.split('.');
-    parts.next().is_some_and(is_word)
+    name.len() <= NAME_BYTES_MAX
+        && parts.next().is_some_and(is_word)
         && name.contains('.')
         && parts.all(|part| !part.is_empty() && part.chars().all(is_of_word))
 }
@@ -102,7 +110,7 @@ impl<'t> Lexer<'t> {
             }
             '0'..='9' => self.number(),
             '"' | '\'' => self.quoted(first),
-            first if first.is_ascii_alphabetic() || first == '_' => Ok(self.name()),
+            first if first.is_ascii_alphabetic() || first == '_' => self.name(),
             _ => self.symbol(),
         }
     }
@@ -118,7 +126,7 @@ impl<'t> Lexer<'t> {
         Ok(Token::Symbol(symbol))
     }
 
-    fn name(&mut self) -> Token {
+    fn name(&mut self) -> Result<Token, SyntaxError> {
         let start = self.at;
         self.take(is_of_word);
         let mut is_path = false;
@@ -131,10 +139,11 @@ impl<'t> Lexer<'t> {
             is_path = true;
         }
         let name = self.text[start..self.at].to_owned();
-        match is_path {
+        check_length(start, name.len(), NAME_BYTES_MAX)?;
+        Ok(match is_path {
             true => Token::Path(name),
             false => Token::Word(name),
-        }
+        })
     }
 
     fn number(&mut self) -> Result<Token, SyntaxError> {
@@ -192,6 +201,7 @@ impl<'t> Lexer<'t> {
                 },
                 end if end == quote => {
                     self.at += at + 1;
+                    check_length(start, text.len(), TEXT_BYTES_MAX)?;
                     return Ok(Token::Text(text));
                 }
                 other => other,
@@ -206,6 +216,16 @@ impl<'t> Lexer<'t> {
         let rest = self.rest();
         let end = rest.find(|character| !is_part(character));
         self.at += end.unwrap_or(rest.len());
+    }
+}
+
+fn check_length(at: usize, length: usize, limit: usize) -> Result<(), SyntaxError> {
+    match length > limit {
+        false => Ok(()),
+        true => {
+            let expected = format!("at most {limit} bytes");
+            Err(SyntaxError::new(at, &expected, format!("{length} of them")))
+        }
     }
 }
 
@@ -258,6 +278,10 @@ mod tests {
             )
         };
         insta::assert_snapshot!(message("h = 3x"), @"byte 4: expected a number such as 3 or 0.5e-3, found `3` and then 'x'");
+        let long = "a".repeat(257);
+        insta::assert_snapshot!(message(&long), @"byte 0: expected at most 256 bytes, found 257 of them");
+        insta::assert_snapshot!(message(&format!("'{}'", "a".repeat(4097))), @"byte 0: expected at most 4096 bytes, found 4097 of them");
+        assert!(!is_word(&long) && !is_path(&format!("{long}.a")));
         insta::assert_snapshot!(message("h ? x"), @"byte 2: expected a step or an expression, found the character '?'");
         insta::assert_snapshot!(message("mark \"abc"), @r#"byte 5: expected a closing " on the same line, found none"#);
         insta::assert_snapshot!(message(r#"mark "a\q""#), @r#"byte 7: expected one of the escapes \\ \" \' \n \r \t, found `\q`"#);

@@ -4,6 +4,8 @@
 //! written is read as the same program. A program is read without a model; [`resolve`] then completes the names that a
 //! model's sites make clear, such as `layers.3.attn` for `layers.3.attn.output`.
 
+mod assignment;
+mod brackets;
 mod expression;
 mod lexer;
 mod resolve;
@@ -19,7 +21,7 @@ use interloom_engine::program::Program;
 
 use super::source::Located;
 
-pub(super) use lexer::is_word;
+pub(super) use lexer::{NAME_BYTES_MAX, is_word};
 pub(super) use resolve::resolve;
 pub use write::to_text;
 

@@ -1,28 +1,36 @@
 //! Completes the names of sites from what a model has.
 
+use std::collections::BTreeSet;
+
 use interloom_engine::SiteMap;
 use interloom_engine::program::{Action, Condition, Expr, Program, Step};
 
 /// Writes the port that is meant where a program names a module: its output, or for a skip its input.
 ///
 /// A name that the model does not have either way is completed too, so that the nearest names are looked for among whole
-/// names; names of hooks have no ports and stay as they are.
-pub(in crate::experiment) fn resolve(program: &mut Program, map: &SiteMap) {
-    Resolver { map }.steps(&mut program.steps);
+/// names; names of hooks have no ports and stay as they are. Returns the names of the given values that the program uses.
+pub(in crate::experiment) fn resolve(program: &mut Program, map: &SiteMap) -> BTreeSet<String> {
+    let mut resolver = Resolver {
+        map,
+        givens: BTreeSet::new(),
+    };
+    resolver.steps(&mut program.steps);
+    resolver.givens
 }
 
 struct Resolver<'m> {
     map: &'m SiteMap,
+    givens: BTreeSet<String>,
 }
 
 impl Resolver<'_> {
-    fn steps(&self, steps: &mut [Step]) {
+    fn steps(&mut self, steps: &mut [Step]) {
         for step in steps {
             self.action(&mut step.action);
         }
     }
 
-    fn action(&self, action: &mut Action) {
+    fn action(&mut self, action: &mut Action) {
         match action {
             Action::Let { value, .. }
             | Action::Append { value, .. }
@@ -51,7 +59,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn condition(&self, condition: &mut Condition) {
+    fn condition(&mut self, condition: &mut Condition) {
         match condition {
             Condition::Compare { left, right, .. } => {
                 self.value(left);
@@ -67,9 +75,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn value(&self, value: &mut Expr) {
+    fn value(&mut self, value: &mut Expr) {
         match value {
             Expr::Read(site) => self.site(site, "output"),
+            Expr::Given(name) => {
+                self.givens.insert(name.clone());
+            }
             Expr::Add(left, right)
             | Expr::Sub(left, right)
             | Expr::Mul(left, right)
@@ -128,7 +139,10 @@ mod tests {
         map.add("layers.0.attn", &[Port::Input, Port::Output]);
         let point = map.point("layers.0.attn.output").unwrap();
         map.alias("blocks.0.hook_attn_out", point);
-        let resolver = Resolver { map: &map };
+        let resolver = Resolver {
+            map: &map,
+            givens: BTreeSet::new(),
+        };
         for (name, port, resolved) in [
             ("layers.0.attn", "output", "layers.0.attn.output"),
             ("layers.0.attn", "input", "layers.0.attn.input"),

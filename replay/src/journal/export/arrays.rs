@@ -1,8 +1,7 @@
 //! The tensors of a journal, for NumPy and everything else that reads safetensors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Seek, Write};
 
 use serde_json::{Map, json};
 
@@ -16,8 +15,9 @@ use crate::journal::record::{Exchange, Head, Record};
 use crate::journal::value::ValueTree;
 
 /// The tensors of selected exchanges: where their bytes are, and what they are called.
-struct Arrays {
-    frames: Frames,
+struct Arrays<R> {
+    frames: Frames<R>,
+    journal: String,
     head: Head,
     arrays: Vec<Array>,
 }
@@ -32,7 +32,7 @@ struct Array {
     offset: u64,
 }
 
-/// Writes the tensors of the selected exchanges of the journal at `path` as a safetensors file.
+/// Writes the tensors of the selected exchanges of a journal as a safetensors file.
 ///
 /// A tensor is called by its site and the index of its exchange, `layers.3.attn.output.i0#17`; one
 /// within a value also by its place, as in `…#17[1].hidden`. `name` is what errors call the output.
@@ -40,13 +40,13 @@ struct Array {
 /// # Errors
 /// Those of [`JournalReader`], E061 if the output cannot be written, E071 if a tensor is missing
 /// that the journal should have, and E072 if it keeps none of these, or a site is not in it.
-pub fn safetensors<W: Write>(
-    path: &Path,
+pub fn safetensors<R: Read + Seek, W: Write>(
+    reader: JournalReader<R>,
     selection: Selection,
     sink: &mut W,
     name: &str,
 ) -> Result<Exported, JournalError> {
-    let mut arrays = gather(path, selection)?;
+    let mut arrays = gather(reader, selection)?;
     // As the format's own writer does: the widest elements first keep all of them aligned.
     arrays.arrays.sort_by(|a, b| {
         let widths = b.dtype.element_bytes().cmp(&a.dtype.element_bytes());
@@ -78,20 +78,20 @@ pub fn safetensors<W: Write>(
     Ok(arrays.exported())
 }
 
-/// Writes the tensors of the selected exchanges of the journal at `path` as an `.npz` file, which
+/// Writes the tensors of the selected exchanges of a journal as an `.npz` file, which
 /// `numpy.load` reads: an uncompressed ZIP archive of arrays, named as by [`safetensors()`].
 ///
 /// NumPy has no bfloat16: such tensors are exported as `u2`, their bits.
 ///
 /// # Errors
 /// As [`safetensors()`], and E069 if the archive would not fit in 4 GiB or 65,535 arrays.
-pub fn npz<W: Write>(
-    path: &Path,
+pub fn npz<R: Read + Seek, W: Write>(
+    reader: JournalReader<R>,
     selection: Selection,
     sink: &mut W,
     name: &str,
 ) -> Result<Exported, JournalError> {
-    let mut arrays = gather(path, selection)?;
+    let mut arrays = gather(reader, selection)?;
     let mut out = Out::new(sink, name);
     let mut archive = Archive::default();
     for array in &arrays.arrays {
@@ -99,14 +99,14 @@ pub fn npz<W: Write>(
         let content = [&npy_header(array)[..], &tensor.bytes].concat();
         // Whoever unpacks the archive gets no folders.
         let name = array.name.replace(['/', '\\'], "_");
-        archive.add(&mut out, path, &format!("{name}.npy"), &content)?;
+        archive.add(&mut out, &arrays.journal, &format!("{name}.npy"), &content)?;
     }
     archive.finish(&mut out)?;
     out.flush()?;
     Ok(arrays.exported())
 }
 
-impl Arrays {
+impl<R> Arrays<R> {
     fn exported(&self) -> Exported {
         Exported {
             items: self.arrays.len() as u64,
@@ -121,8 +121,11 @@ impl Array {
     }
 }
 
-fn gather(path: &Path, mut selection: Selection) -> Result<Arrays, JournalError> {
-    let mut reader = JournalReader::open(path)?;
+fn gather<R: Read + Seek>(
+    mut reader: JournalReader<R>,
+    mut selection: Selection,
+) -> Result<Arrays<R>, JournalError> {
+    let journal = reader.name().to_owned();
     let mut names = Names::default();
     let mut wanted = Vec::new();
     let mut kept: BTreeMap<Digest, u64> = BTreeMap::new();
@@ -138,11 +141,11 @@ fn gather(path: &Path, mut selection: Selection) -> Result<Arrays, JournalError>
             _ => {}
         }
     }
-    selection.check(path, &names)?;
+    selection.check(&journal, &names)?;
     let head = reader.head().clone();
-    let seed = reader.into_parts().preamble.header_seed();
     let mut arrays = Arrays {
-        frames: Frames::open(path, seed)?,
+        frames: Frames::new(reader.into_parts()),
+        journal,
         head,
         arrays: Vec::new(),
     };
@@ -158,9 +161,9 @@ fn gather(path: &Path, mut selection: Selection) -> Result<Arrays, JournalError>
                 }
                 arrays.arrays.push(array);
             }
-            None if arrays.head.policy.keeps_all() => {
+            None if arrays.head.policy.keeps(exchange) => {
                 return Err(JournalError::MissingTensor {
-                    journal: path.display().to_string().into(),
+                    journal: arrays.journal.as_str().into(),
                     exchange,
                     digest,
                 });
@@ -169,7 +172,7 @@ fn gather(path: &Path, mut selection: Selection) -> Result<Arrays, JournalError>
         }
     }
     if arrays.arrays.is_empty() && (named_any || kept.is_empty()) {
-        return Err(no_tensors(path, &arrays.head));
+        return Err(no_tensors(&arrays.journal, &arrays.head));
     }
     Ok(arrays)
 }
@@ -281,13 +284,13 @@ impl Archive {
     fn add<W: Write>(
         &mut self,
         out: &mut Out<'_, W>,
-        journal: &Path,
+        journal: &str,
         name: &str,
         content: &[u8],
     ) -> Result<(), JournalError> {
         let after = self.bytes + 30 + name.len() as u64 + content.len() as u64;
         let limit = |subject: &str, found, limit| JournalError::Limit {
-            journal: journal.display().to_string().into(),
+            journal: journal.into(),
             frame: 0,
             offset: 0,
             subject: subject.to_owned(),

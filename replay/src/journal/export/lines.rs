@@ -1,7 +1,6 @@
 //! One JSON object for each frame.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::journal::names::Names;
 use crate::journal::read::{FrameInfo, JournalReader};
 use crate::journal::record::Record;
 
-/// Writes one line of JSON for each frame of the journal at `path`; of exchanges, those selected.
+/// Writes one line of JSON for each frame of a journal, from its head on; of exchanges, those selected.
 ///
 /// Each object has `sequence` and `offset` of the frame and its `kind`. Of a tensor it has the
 /// digest, type and shape, not the elements. `name` is what errors call the output.
@@ -19,8 +18,8 @@ use crate::journal::record::Record;
 /// # Errors
 /// Those of [`JournalReader`], E061 if the output cannot be written, and E072 if a selected site is
 /// not in the journal.
-pub fn json_lines<W: Write>(
-    path: &Path,
+pub fn json_lines<R: Read, W: Write>(
+    reader: JournalReader<R>,
     mut selection: Selection,
     sink: &mut W,
     name: &str,
@@ -28,7 +27,8 @@ pub fn json_lines<W: Write>(
     let mut out = Out::new(sink, name);
     let mut names = Names::default();
     let mut exported = Exported::default();
-    for item in JournalReader::open(path)? {
+    let journal = reader.name().to_owned();
+    for item in reader {
         let (info, record) = item?;
         names.see(&record);
         if let Record::Exchange(exchange) = &record
@@ -40,7 +40,7 @@ pub fn json_lines<W: Write>(
         out.put(b"\n")?;
         exported.items += 1;
     }
-    selection.check(path, &names)?;
+    selection.check(&journal, &names)?;
     out.flush()?;
     Ok(exported)
 }

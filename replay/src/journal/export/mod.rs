@@ -5,7 +5,6 @@ mod lines;
 mod trace;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::error::JournalError;
@@ -52,21 +51,21 @@ impl Selection {
     }
 
     /// A site that was named and is not in the journal.
-    fn check(&self, path: &Path, names: &Names) -> Result<(), JournalError> {
+    fn check(&self, journal: &str, names: &Names) -> Result<(), JournalError> {
         let missing = self
             .sites
             .iter()
             .zip(&self.is_found)
             .find(|(_, found)| !**found);
         match missing {
-            Some((site, _)) => Err(absent_site(path, site, names)),
+            Some((site, _)) => Err(absent_site(journal, site, names)),
             None => Ok(()),
         }
     }
 }
 
 /// The error that a journal has no exchange at a site; names a few that it has.
-pub fn absent_site(path: &Path, site: &str, names: &Names) -> JournalError {
+pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
     const SHOWN: usize = 6;
     let mut has = names
         .paths()
@@ -81,17 +80,17 @@ pub fn absent_site(path: &Path, site: &str, names: &Names) -> JournalError {
         has.push("no site at all".to_owned());
     }
     JournalError::Absent {
-        journal: path.display().to_string().into(),
+        journal: journal.into(),
         what: format!("exchange at the site {site:?}"),
         has: has.join(", "),
     }
 }
 
-fn no_tensors(path: &Path, head: &Head) -> JournalError {
+fn no_tensors(journal: &str, head: &Head) -> JournalError {
     JournalError::Absent {
-        journal: path.display().to_string().into(),
+        journal: journal.into(),
         what: "tensor of these exchanges".to_owned(),
-        has: format!("the policy {}", head.policy.name()),
+        has: format!("the policy {}", head.policy),
     }
 }
 

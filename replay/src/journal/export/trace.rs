@@ -1,7 +1,6 @@
 //! A trace for viewers such as Perfetto and `chrome://tracing`.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::journal::names::Names;
 use crate::journal::read::JournalReader;
 use crate::journal::record::{Exchange, Record, RunStart};
 
-/// Writes the exchanges of the journal at `path` as a trace in the Chrome JSON format: a process
+/// Writes the exchanges of a journal, from its head on as a trace in the Chrome JSON format: a process
 /// for each run, a lane for each mediator, and the exchange's index as the time.
 ///
 /// A journal has no clock; a microsecond in the trace is one exchange. `name` is what errors call
@@ -19,8 +18,8 @@ use crate::journal::record::{Exchange, Record, RunStart};
 ///
 /// # Errors
 /// As [`json_lines`](super::json_lines()).
-pub fn trace<W: Write>(
-    path: &Path,
+pub fn trace<R: Read, W: Write>(
+    reader: JournalReader<R>,
     mut selection: Selection,
     sink: &mut W,
     name: &str,
@@ -30,7 +29,8 @@ pub fn trace<W: Write>(
     let mut exported = Exported::default();
     out.put(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
     let mut separator = "\n";
-    for item in JournalReader::open(path)?.records() {
+    let journal = reader.name().to_owned();
+    for item in reader.records() {
         let record = item?;
         names.see(&record);
         let events = match &record {
@@ -47,7 +47,7 @@ pub fn trace<W: Write>(
             separator = ",\n";
         }
     }
-    selection.check(path, &names)?;
+    selection.check(&journal, &names)?;
     out.put(b"\n]}\n")?;
     out.flush()?;
     Ok(exported)

@@ -47,7 +47,13 @@ fn awkward(policy: Policy, keeps: bool) -> (tempfile::TempDir, std::path::PathBu
 fn tensors_of_every_place_and_type_get_names_of_their_own() {
     let (_folder, path) = awkward(Policy::Full, true);
     let mut bytes = Vec::new();
-    let exported = safetensors(&path, Selection::default(), &mut bytes, "out").unwrap();
+    let exported = safetensors(
+        JournalReader::open(&path).unwrap(),
+        Selection::default(),
+        &mut bytes,
+        "out",
+    )
+    .unwrap();
     assert_eq!(exported.items, 4);
     let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
     let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
@@ -55,7 +61,13 @@ fn tensors_of_every_place_and_type_get_names_of_their_own() {
     assert_eq!(bytes.len(), 8 + length + 3 + 2 + 1);
 
     let mut archive = Vec::new();
-    npz(&path, Selection::default(), &mut archive, "out").unwrap();
+    npz(
+        JournalReader::open(&path).unwrap(),
+        Selection::default(),
+        &mut archive,
+        "out",
+    )
+    .unwrap();
     let has = |name: &[u8]| archive.windows(name.len()).any(|window| window == name);
     assert!(has(b"layers.0.output.i0#0[0].x~.npy"));
     assert!(has(b"layers.0.output.i0#0[0]..._up.npy"));
@@ -69,7 +81,13 @@ fn tensors_of_every_place_and_type_get_names_of_their_own() {
 #[test]
 fn a_tensor_that_should_be_there_and_is_not_is_named() {
     let (_folder, path) = awkward(Policy::Full, false);
-    let error = npz(&path, Selection::default(), &mut Vec::new(), "out").unwrap_err();
+    let error = npz(
+        JournalReader::open(&path).unwrap(),
+        Selection::default(),
+        &mut Vec::new(),
+        "out",
+    )
+    .unwrap_err();
     assert_eq!(error.code(), "E071");
 }
 
@@ -80,10 +98,42 @@ fn an_output_that_fails_is_an_error_wherever_it_fails() {
     let (folder, path) = awkward(Policy::Full, true);
     type Export = fn(&std::path::Path, &mut FaultFile) -> Result<(), JournalError>;
     let exports: [Export; 4] = [
-        |path, file| json_lines(path, Selection::default(), file, "out").map(drop),
-        |path, file| trace(path, Selection::default(), file, "out").map(drop),
-        |path, file| npz(path, Selection::default(), file, "out").map(drop),
-        |path, file| safetensors(path, Selection::default(), file, "out").map(drop),
+        |path, file| {
+            json_lines(
+                JournalReader::open(path)?,
+                Selection::default(),
+                file,
+                "out",
+            )
+            .map(drop)
+        },
+        |path, file| {
+            trace(
+                JournalReader::open(path)?,
+                Selection::default(),
+                file,
+                "out",
+            )
+            .map(drop)
+        },
+        |path, file| {
+            npz(
+                JournalReader::open(path)?,
+                Selection::default(),
+                file,
+                "out",
+            )
+            .map(drop)
+        },
+        |path, file| {
+            safetensors(
+                JournalReader::open(path)?,
+                Selection::default(),
+                file,
+                "out",
+            )
+            .map(drop)
+        },
     ];
     for export in exports {
         let mut whole = FaultFile::new(Plan::default());

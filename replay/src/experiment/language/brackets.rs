@@ -1,0 +1,129 @@
+//! What stands in square brackets: spans, places and items.
+
+use interloom_engine::program::{Expr, Item, Span};
+
+use super::SyntaxError;
+use super::lexer::Token;
+use super::steps::Parser;
+
+/// What stands in square brackets.
+pub(super) enum Brackets {
+    Item(Item),
+    Spans(Vec<Span>),
+}
+
+impl Brackets {
+    pub(super) fn of(&self, of: Expr) -> Expr {
+        let of = Box::new(of);
+        match self {
+            Self::Item(item) => Expr::Index {
+                of,
+                item: item.clone(),
+            },
+            Self::Spans(spans) => Expr::Slice {
+                of,
+                spans: spans.clone(),
+            },
+        }
+    }
+
+    pub(super) fn patch(&self, of: Expr, with: Expr) -> Expr {
+        let (of, with) = (Box::new(of), Box::new(with));
+        match self {
+            Self::Item(item) => Expr::Replace {
+                of,
+                item: item.clone(),
+                with,
+            },
+            Self::Spans(spans) => Expr::Patch {
+                of,
+                spans: spans.clone(),
+                with,
+            },
+        }
+    }
+}
+
+impl Parser<'_> {
+    /// Reads what stands in square brackets.
+    pub(super) fn brackets(&mut self) -> Result<Brackets, SyntaxError> {
+        self.expect("[")?;
+        self.skip_lines();
+        if let Token::Text(name) = self.peek().clone() {
+            self.advance();
+            self.skip_lines();
+            self.expect("]")?;
+            return Ok(Brackets::Item(Item::Name(name)));
+        }
+        let (mut spans, mut lone) = (Vec::new(), None);
+        while !self.take("]") {
+            let at = self.at();
+            let (span, place) = self.span()?;
+            spans.push(span);
+            self.skip_lines();
+            let is_last = self.take("]");
+            if is_last && spans.len() == 1 {
+                lone = place.map(|place| (at, place));
+            }
+            if is_last {
+                break;
+            }
+            self.separator("]")?;
+        }
+        let Some((at, place)) = lone else {
+            return Ok(Brackets::Spans(spans));
+        };
+        match u32::try_from(place) {
+            Ok(place) => Ok(Brackets::Item(Item::Place(place))),
+            Err(_) => {
+                let expected =
+                    "the place of an item, from 0; the last place of a dimension is `[-1..]`";
+                Err(SyntaxError::new(at, expected, place.to_string()))
+            }
+        }
+    }
+
+    /// Reads a span, or the number of a place, which is also that number.
+    fn span(&mut self) -> Result<(Span, Option<i64>), SyntaxError> {
+        let at = self.at();
+        if self.take("..") {
+            let end = self.optional_place()?;
+            return Ok((Span { start: None, end }, None));
+        }
+        let Some(start) = self.optional_place()? else {
+            let expected = "a place such as 4 or -1, or a span such as `..`, `2..` or `0..8`";
+            return Err(SyntaxError::new(at, expected, self.peek().to_string()));
+        };
+        if self.take("..") {
+            let end = self.optional_place()?;
+            let start = Some(start);
+            return Ok((Span { start, end }, None));
+        }
+        let span = Span {
+            start: Some(start),
+            // What ends at the last place has no end to write down.
+            end: start.checked_add(1).filter(|&end| end != 0),
+        };
+        Ok((span, Some(start)))
+    }
+
+    fn optional_place(&mut self) -> Result<Option<i64>, SyntaxError> {
+        let at = self.at();
+        let is_negative = self.take("-");
+        let Token::Number(number, whole) = *self.peek() else {
+            return match is_negative {
+                true => Err(self.unexpected("a number")),
+                false => Ok(None),
+            };
+        };
+        self.advance();
+        let place = whole.and_then(|whole| i64::try_from(whole).ok());
+        match place {
+            Some(place) => Ok(Some(if is_negative { -place } else { place })),
+            None => {
+                let expected = "a whole number below 2^63";
+                Err(SyntaxError::new(at, expected, number.to_string()))
+            }
+        }
+    }
+}
