@@ -58,6 +58,36 @@ fn a_turn_lasts_a_site_or_an_exchange() {
     assert_eq!(in_order.log, trial(Granularity::Site, false).log);
 }
 
+/// R41 holds for finer turns too: who is released gets the site at hand, in its turn.
+#[test]
+fn by_exchange_who_is_released_is_served_at_the_same_site() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    trial.barrier("met", 2);
+    trial.whole("waits", async |cx| {
+        cx.barrier("met").await?;
+        cx.output("embed").await
+    });
+    trial.whole("comes", async |cx| {
+        cx.output("embed").await?;
+        cx.barrier("met").await?;
+        cx.output("embed").await
+    });
+    trial.whole("reads", async |cx| {
+        cx.output("embed").await?;
+        cx.output("embed").await
+    });
+    trial.granularity(Granularity::Exchange);
+    let ran = trial.run(table(2, 1.0));
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    let at_site = ran
+        .log
+        .iter()
+        .filter(|record| matches!(record.asked, Some(Ok(_))));
+    let order: Vec<u32> = at_site.map(|record| record.mediator).collect();
+    assert_eq!(order, [1, 0, 1, 2, 2]);
+}
+
 #[test]
 fn every_scheduler_is_made_again_from_its_text() {
     for granularity in [Granularity::Site, Granularity::Exchange] {
