@@ -144,6 +144,11 @@ impl Run {
         &self.setup
     }
 
+    /// Lets the run be attached to an exploration, or watched for races.
+    pub fn setup_mut(&mut self) -> &mut Setup<Value> {
+        &mut self.setup
+    }
+
     /// Returns the sites of the model.
     pub const fn sites(&self) -> &Sites {
         &self.sites

@@ -201,6 +201,29 @@ impl Value {
         }
     }
 
+    /// Returns whether all of it is batched tensors; `leaf` is the number of its first one.
+    ///
+    /// What is no tensor is replaced whole by a swap, whoever makes it.
+    fn has_only_rows(&self, leaf: &mut usize, batch: u32, layout: &RowLayout) -> bool {
+        match self {
+            Self::Unit => true,
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => false,
+            Self::Tensor(tensor) => {
+                let is_batched = is_batched(tensor, *leaf, batch, layout);
+                *leaf += 1;
+                is_batched
+            }
+            Self::Tuple(items) | Self::List(items) => {
+                let mut items = items.iter();
+                items.all(|item| item.has_only_rows(leaf, batch, layout))
+            }
+            Self::Map(entries) => {
+                let mut entries = entries.iter();
+                entries.all(|(_, item)| item.has_only_rows(leaf, batch, layout))
+            }
+        }
+    }
+
     /// Returns whether both are of one kind without tensors.
     fn is_plain_like(&self, other: &Self) -> bool {
         matches!(
@@ -250,6 +273,10 @@ impl interloom_engine::Value for Value {
             Ok(right)
         });
         fits.map(|_| ()).map_err(|inner| within(self, other, inner))
+    }
+
+    fn splits(&self, batch: u32, layout: &RowLayout) -> bool {
+        self.has_only_rows(&mut 0, batch, layout)
     }
 
     fn join(parts: Vec<Self>) -> Result<Self, Misfit> {

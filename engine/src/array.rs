@@ -102,6 +102,10 @@ impl Value for Array {
         })
     }
 
+    fn splits(&self, batch: u32, layout: &RowLayout) -> bool {
+        self.is_batched(batch, layout)
+    }
+
     fn fits(&self, other: &Self) -> Result<(), Misfit> {
         match self.shape == other.shape {
             true => Ok(()),

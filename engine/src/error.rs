@@ -4,6 +4,7 @@ use crate::code::{AtFault, Code};
 use crate::event::Origin;
 use crate::fault::{self, Fault};
 use crate::program;
+use crate::scheduler::{self, ScheduleError};
 use crate::value::Misfit;
 
 /// The reason why a run failed.
@@ -68,6 +69,9 @@ pub enum RunError {
         /// The names most like it.
         nearest: Vec<String>,
     },
+    /// The run is not the one that its schedule was made in.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
 }
 
 /// A mediator with a request that the run fails for, though not the mediator alone.
@@ -146,6 +150,7 @@ impl RunError {
             Self::Circle(_) => "E026",
             Self::DuplicateBarrier(_) => "E027",
             Self::UnknownCached { .. } => "E028",
+            Self::Schedule(error) => error.code(),
         }
     }
 }
@@ -218,7 +223,8 @@ pub(crate) const CODES: &[Code] = &[
 
 /// Every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
-    fault::CODES.iter().chain(CODES).chain(program::CODES)
+    let catalogues = [fault::CODES, CODES, program::CODES, scheduler::CODES];
+    catalogues.into_iter().flatten()
 }
 
 fn failures(failures: &[Failure]) -> String {

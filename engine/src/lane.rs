@@ -7,6 +7,7 @@ use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
+use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{self, State, Trigger};
 
@@ -139,7 +140,9 @@ impl<V> Lane<V> {
         assert_legal(self.state(), trigger, to);
         assert_legal(State::Delegating, Trigger::Return, State::Running);
         let parent = self.parents.pop().expect("a child has a parent");
-        self.iteration = parent.iteration;
+        if !planted::has(Bug::WrongIteration) {
+            self.iteration = parent.iteration;
+        }
         parent
     }
 

@@ -50,8 +50,10 @@ mod audit;
 mod cache;
 mod code;
 mod cx;
+mod digest;
 mod error;
 mod event;
+pub mod explore;
 mod fault;
 mod interleaver;
 mod iterations;
@@ -59,29 +61,63 @@ mod lane;
 mod map;
 mod mediator;
 mod observer;
+mod planted;
 pub mod program;
 mod rehearsal;
-mod scheduler;
+pub mod scheduler;
 mod setup;
 mod site;
 pub mod transition;
 mod value;
+
+// What the planted bugs are found with; it calls the crate by its name.
+#[cfg(test)]
+extern crate self as interloom_engine;
+#[cfg(test)]
+#[path = "../tests/support/as_program.rs"]
+mod as_program;
+#[cfg(test)]
+#[path = "../tests/support/generate.rs"]
+mod generate;
+#[cfg(test)]
+#[path = "../tests/support/mind.rs"]
+mod mind;
+#[cfg(test)]
+#[allow(dead_code)] // The laws use all of it.
+#[path = "../tests/support/programs.rs"]
+mod programs;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/support/reference.rs"]
+mod reference;
+#[cfg(test)]
+#[path = "../tests/support/steps.rs"]
+mod steps;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/laws/verdict.rs"]
+mod verdict;
 
 // The public interface.
 pub use audit::{Account, Audit, Note, Refusal};
 pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
+pub use digest::{Digest, Digester};
 pub use error::{Asker, Failure, Meeting, RunError, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
+pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
 pub use fault::{Fault, FaultKind};
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};
 pub use iterations::{Iterations, Round};
 pub use map::SiteMap;
 pub use mediator::{Group, Invoke, Mediator, MediatorId};
-pub use observer::{Asked, Exchange, Observer, Outcome};
+pub use observer::{Asked, Exchange, Moment, Observer, Outcome};
 pub use rehearsal::{Answer, Rehearsal, Said};
-pub use scheduler::{InOrder, Scheduler};
+pub use scheduler::{Granularity, InOrder, Schedule, ScheduleError, Scheduler};
 pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};
 pub use value::{Misfit, RowLayout, Rows, Value};

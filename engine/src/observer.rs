@@ -4,6 +4,7 @@ use crate::event::{Event, Origin};
 use crate::fault::Fault;
 use crate::mediator::MediatorId;
 use crate::site::Site;
+use crate::value::RowLayout;
 
 /// One request and what became of it.
 #[derive(Debug)]
@@ -48,10 +49,50 @@ pub enum Outcome<'a, V> {
     Failed(&'a Fault),
 }
 
+/// What happens between exchanges.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Moment<'a, V> {
+    /// The model is at a site that somebody may wait for, and nobody has been stepped there.
+    Enter {
+        /// The site.
+        site: Site,
+        /// The value that passes, before all changes.
+        value: &'a V,
+        /// The rows of the batch.
+        batch: u32,
+        /// Which tensors carry them.
+        layout: &'a RowLayout,
+    },
+    /// A mediator arrives at a barrier; the exchange comes when it goes on.
+    Arrive {
+        /// Who.
+        mediator: MediatorId,
+        /// The barrier's name.
+        barrier: &'a str,
+        /// The site that the model is passing.
+        at: Option<Site>,
+        /// Where in the user's source the request stands.
+        origin: &'a Origin,
+    },
+    /// The mediators are done with a site.
+    Leave {
+        /// The site.
+        site: Site,
+        /// Whether the run failed there, so that others may not have had their turn.
+        failed: bool,
+    },
+}
+
 /// Somebody who watches a run.
 pub trait Observer<V> {
     /// Sees one exchange, right when it happens.
     fn exchange(&mut self, exchange: &Exchange<'_, V>);
+
+    /// Sees what happens between exchanges.
+    fn moment(&mut self, moment: &Moment<'_, V>) {
+        let _ = moment;
+    }
 }
 
 impl<V, F: FnMut(&Exchange<'_, V>)> Observer<V> for F {

@@ -10,7 +10,7 @@ use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
 use crate::rehearsal::Rehearsal;
-use crate::scheduler::{InOrder, Scheduler};
+use crate::scheduler::{self, Granularity, InOrder, Programme, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
 
@@ -22,7 +22,8 @@ pub struct Setup<V> {
     pub(crate) map: Arc<SiteMap>,
     pub(crate) invokes: Vec<Invoke<V>>,
     pub(crate) scheduler: Box<dyn Scheduler>,
-    pub(crate) observer: Option<Box<dyn Observer<V>>>,
+    pub(crate) granularity: Granularity,
+    pub(crate) observers: Vec<Box<dyn Observer<V>>>,
     pub(crate) barriers: Vec<(Arc<str>, u32)>,
     pub(crate) steps: Option<u32>,
     caches: Vec<(CacheSpec, Cached<V>)>,
@@ -35,7 +36,8 @@ impl<V: Value> Setup<V> {
             map,
             invokes: Vec::new(),
             scheduler: Box::new(InOrder),
-            observer: None,
+            granularity: Granularity::Site,
+            observers: Vec::new(),
             barriers: Vec::new(),
             steps: None,
             caches: Vec::new(),
@@ -54,9 +56,14 @@ impl<V: Value> Setup<V> {
         self.scheduler = Box::new(scheduler);
     }
 
-    /// Lets `observer` see every exchange.
+    /// Chooses how long a turn of a mediator lasts; the default is [`Granularity::Site`].
+    pub fn granularity(&mut self, granularity: Granularity) {
+        self.granularity = granularity;
+    }
+
+    /// Lets `observer` see every exchange, after those that were added before it.
     pub fn observer(&mut self, observer: impl Observer<V> + 'static) {
-        self.observer = Some(Box::new(observer));
+        self.observers.push(Box::new(observer));
     }
 
     /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
@@ -120,11 +127,13 @@ impl<V: Value> Setup<V> {
     ///
     /// # Errors
     ///
-    /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`] and
-    /// [`RunError::UnknownCached`]; nothing has been started then.
+    /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`],
+    /// [`RunError::UnknownCached`], and [`RunError::Schedule`] if the scheduler is for another run; nothing has been started
+    /// then.
     pub fn start(mut self) -> Result<Interleaver<V>, RunError> {
         let groups = self.groups()?;
         self.check()?;
+        self.begin_schedule()?;
         self.barriers.sort();
         let caches = self.resolve_caches()?;
         let mut interleaver = Interleaver::new(self, groups);
@@ -133,6 +142,15 @@ impl<V: Value> Setup<V> {
         }
         interleaver.start();
         Ok(interleaver)
+    }
+
+    /// Lets the scheduler see what the run is made of.
+    fn begin_schedule(&mut self) -> Result<(), RunError> {
+        let mut scheduler = std::mem::replace(&mut self.scheduler, Box::new(InOrder));
+        let digest = || scheduler::digest(self);
+        scheduler.begin(&Programme::new(&digest))?;
+        self.scheduler = scheduler;
+        Ok(())
     }
 
     /// Prepares to answer the mediators from a record instead of a model; caches stay empty.
@@ -176,7 +194,16 @@ impl<V: Value> Setup<V> {
 }
 
 /// Returns a name that occurs twice.
-fn twin<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+fn twin<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
+    // Of few names each is compared with each, which allocates nothing: an exploration sets up many small runs.
+    const FEW: usize = 8;
+    if names.clone().nth(FEW).is_none() {
+        let mut numbered = names.clone().enumerate();
+        let is_twin =
+            |(place, name): &(usize, &str)| names.clone().take(*place).any(|n| n == *name);
+        return numbered.find(is_twin).map(|(_, name)| name);
+    }
     let mut seen = BTreeSet::new();
+    let mut names = names;
     names.find(|&name| !seen.insert(name))
 }

@@ -39,6 +39,15 @@ pub trait Value: Clone + 'static {
     ///
     /// [`Misfit`] if the parts differ in structure, kind, or in another dimension.
     fn join(parts: Vec<Self>) -> Result<Self, Misfit>;
+
+    /// Returns whether every tensor is batched under `layout`, so that mediators with different rows have nothing in common.
+    ///
+    /// Only explorations ask. Where the answer is no, as by default, two mediators that use a site are taken to use the same
+    /// of it, and more orders of them are tried than there need be.
+    fn splits(&self, batch: u32, layout: &RowLayout) -> bool {
+        let _ = (batch, layout);
+        false
+    }
 }
 
 /// Consecutive rows of a batch.

@@ -9,7 +9,7 @@ use interloom_engine::array::Array;
 use interloom_engine::program::{Place, ProgramError, ProgramFault};
 use interloom_engine::{
     CacheSpec, Cx, Delivery, Fault, FaultKind, Invoke, Misfit, Origin, Request, Round, RunError,
-    Setup, codes, mediator,
+    ScheduleError, Setup, codes, mediator,
 };
 
 use crate::support::{Move, Trial, machine, stack, table};
@@ -523,6 +523,10 @@ fn every_code() -> Vec<&'static str> {
             there: Vec::new(),
         },
         FaultKind::LateCache { passed: Vec::new() },
+        FaultKind::Recorded {
+            code: "E018",
+            message: String::new(),
+        },
     ];
     let errors = [
         RunError::PartialSkip {
@@ -591,10 +595,49 @@ fn every_code() -> Vec<&'static str> {
             found: vec![2],
         },
     ];
+    let schedules = [
+        ScheduleError::Text {
+            at: 0,
+            expected: "",
+            found: String::new(),
+        },
+        ScheduleError::Checksum {
+            stated: 0,
+            computed: 1,
+            length: 0,
+        },
+        ScheduleError::Programme {
+            recorded: 0,
+            this: 1,
+        },
+        ScheduleError::Ready {
+            choice: 1,
+            wanted: 2,
+            ready: 3,
+            site: String::new(),
+        },
+        ScheduleError::TooShort {
+            choices: 0,
+            ready: 2,
+            site: String::new(),
+        },
+        ScheduleError::TooLong {
+            used: 0,
+            choices: 1,
+        },
+        ScheduleError::Unsteady {
+            turn: 1,
+            then: String::new(),
+            now: String::new(),
+        },
+        ScheduleError::NotAttached,
+    ];
     let faults = faults.iter().map(FaultKind::code);
     let mut codes: Vec<_> = faults.chain(errors.iter().map(RunError::code)).collect();
     codes.extend(programs.iter().map(ProgramError::code));
+    codes.extend(schedules.iter().map(ScheduleError::code));
     codes.push(FaultKind::Program(ProgramFault::Unset(String::new())).code());
+    codes.push(Fault::recorded("of a later version", "").code());
     codes.sort_unstable();
     codes
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use interloom_engine::array::Array;
 use interloom_engine::{
     Delivery, Exchange, Fault, Flow, Group, Interleaver, Invoke, Mediator, MediatorId, Origin,
-    Point, Port, Request, RowLayout, Scheduler, Setup, Site, SiteMap, Step, Target,
+    Point, Port, Request, RowLayout, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, Target,
 };
 
 /// Numbers in a row of each value.
@@ -215,11 +215,10 @@ fn batch(setup: &Setup<Array>) -> u64 {
 struct Chosen(VecDeque<u8>);
 
 impl Scheduler for Chosen {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         self.0.rotate_left(1);
-        self.0
-            .front()
-            .map_or(0, |&choice| usize::from(choice) % ready.len())
+        let choice = self.0.front();
+        Ok(choice.map_or(0, |&choice| usize::from(choice) % ready.len()))
     }
 
     fn describe(&self) -> String {

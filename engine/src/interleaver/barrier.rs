@@ -9,7 +9,8 @@ use crate::fault::{Fault, FaultKind};
 use crate::lane::{AtBarrier, Phase};
 use crate::map::nearest_of;
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{Asked, Moment, Outcome};
+use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::Trigger;
 use crate::value::Value;
@@ -39,7 +40,8 @@ impl Barrier {
 
     /// Returns whether the barrier can open if `others` more arrive.
     fn can_open(&self, others: usize) -> bool {
-        self.waiting() + others >= self.participants as usize
+        let missed = usize::from(planted::has(Bug::BarrierOffByOne));
+        self.waiting() + others + missed >= self.participants as usize
     }
 }
 
@@ -65,6 +67,12 @@ impl<V: Value> Interleaver<V> {
             let refused = (Event::Barrier, Asked::Name(&name), fault);
             return Some(self.decline(id, refused, origin, rest, at));
         };
+        self.moment(&Moment::Arrive {
+            mediator: id,
+            barrier: &name,
+            at,
+            origin: &origin,
+        });
         let at_barrier = AtBarrier {
             name,
             at,
@@ -77,7 +85,9 @@ impl<V: Value> Interleaver<V> {
         barrier.arrived.push(id);
         match barrier.can_open(0) {
             true => {
-                barrier.arrived.sort_unstable();
+                if !planted::has(Bug::ReleaseByArrival) {
+                    barrier.arrived.sort_unstable();
+                }
                 self.released.extend(barrier.arrived.drain(..));
             }
             false => self.check_circle(),

@@ -7,6 +7,7 @@ use crate::event::{Delivery, Event, Origin, Step};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Outcome};
+use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::value::Value;
 
@@ -20,7 +21,9 @@ impl<V: Value> Interleaver<V> {
         at: Option<Site>,
     ) -> Step<V> {
         self.shared(id, Event::Put, (&name, &value), at, &origin);
-        self.blackboard.insert(name, value);
+        if !(planted::has(Bug::KeepsFirstPut) && self.blackboard.contains_key(&name)) {
+            self.blackboard.insert(name, value);
+        }
         self.resume(id, rest, Delivery::Done, &origin)
     }
 

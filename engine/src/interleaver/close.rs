@@ -16,7 +16,10 @@ impl<V: Value> Interleaver<V> {
         if !self.has_failed() {
             self.close();
         }
-        let result = self.result();
+        let result = self.result().and_then(|end| {
+            self.scheduler.end()?;
+            Ok(end)
+        });
         let audit = self.cancel();
         Report {
             result: result.and_then(|end| check_fired(end, &audit)),

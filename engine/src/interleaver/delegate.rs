@@ -8,6 +8,7 @@ use crate::iterations::Round;
 use crate::lane::Parent;
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Outcome};
+use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{State, Trigger};
 use crate::value::Value;
@@ -50,7 +51,13 @@ impl<V: Value> Interleaver<V> {
     /// Lets the parent of a child that has ended go on, and tells it whether its loop is over.
     pub(super) fn hand_back(&mut self, id: MediatorId) -> Step<V> {
         let parent = self.lane(id).hand_back(Trigger::End, State::Ended);
-        let is_last = |steps| parent.child.checked_add(1).is_none_or(|next| next >= steps);
+        let limit = u32::from(planted::has(Bug::OneStepMore));
+        let is_last = |steps: u32| {
+            parent
+                .child
+                .checked_add(1)
+                .is_none_or(|next| next >= steps + limit)
+        };
         let is_over = match parent.round {
             Round::Alone | Round::Until { .. } => false,
             // Nothing that such a loop could wait for will come any more.

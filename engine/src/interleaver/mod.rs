@@ -28,8 +28,9 @@ use crate::event::{Delivery, Origin};
 use crate::lane::{Lane, Phase};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
-use crate::observer::Observer;
-use crate::scheduler::Scheduler;
+use crate::observer::{Moment, Observer};
+use crate::planted::{self, Bug};
+use crate::scheduler::{Granularity, Scheduler};
 use crate::setup::Setup;
 use crate::site::{Point, Port, Site};
 use crate::transition::Trigger;
@@ -80,7 +81,8 @@ pub struct Interleaver<V> {
     /// How many mediators and caches want each point, by [`Point::index`].
     wanted: Vec<u32>,
     scheduler: Box<dyn Scheduler>,
-    observer: Option<Box<dyn Observer<V>>>,
+    granularity: Granularity,
+    observers: Vec<Box<dyn Observer<V>>>,
     exchanges: u64,
     /// How many sites were provided, and the end of the model, if it has come.
     visits: u64,
@@ -123,6 +125,8 @@ struct Visit<V> {
     site: Site,
     value: V,
     skips: Vec<Skip<V>>,
+    #[cfg(test)]
+    first: V,
 }
 
 impl<V: Value> Interleaver<V> {
@@ -142,7 +146,8 @@ impl<V: Value> Interleaver<V> {
             wanted: vec![0; points],
             map: setup.map,
             scheduler: setup.scheduler,
-            observer: setup.observer,
+            granularity: setup.granularity,
+            observers: setup.observers,
             exchanges: 0,
             visits: 0,
             released: VecDeque::new(),
@@ -177,16 +182,34 @@ impl<V: Value> Interleaver<V> {
         let _span = tracing::trace_span!("site", site = %self.map.site_name(site)).entered();
         let mut visit = Visit {
             site,
+            #[cfg(test)]
+            first: value.clone(),
             value,
             skips: Vec::new(),
         };
         self.visits += 1;
         self.gather(site);
-        while !self.has_failed()
+        let (value, batch) = (&visit.value, self.batch);
+        let layout = self.map.layout(point);
+        let enter = Moment::Enter {
+            site,
+            value,
+            batch,
+            layout,
+        };
+        self.observers
+            .iter_mut()
+            .for_each(|observer| observer.moment(&enter));
+        if planted::has(Bug::CacheBeforeSwap) {
+            self.collect(site, &visit.value);
+        }
+        while !self.is_over()
             && let Some(id) = self.next_up(site)
         {
             self.step(id, &mut visit);
         }
+        let failed = self.has_failed();
+        self.moment(&Moment::Leave { site, failed });
         self.conclude(visit)
     }
 
@@ -223,18 +246,45 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
     fn next_up(&mut self, site: Site) -> Option<MediatorId> {
-        if let Some(id) = self.release_next(Some(site)) {
-            return Some(id);
+        while !self.has_failed()
+            && let Some(id) = self.release_next(Some(site))
+        {
+            match self.granularity {
+                Granularity::Site if planted::has(Bug::DeafRelease) => {}
+                Granularity::Site => return Some(id),
+                Granularity::Exchange => self.queue_up(id, site),
+            }
         }
-        if self.ready.is_empty() {
+        if self.ready.is_empty() || self.has_failed() {
             return None;
         }
-        let choice = self.scheduler.choose(site, &self.ready);
+        let choice = match self.scheduler.choose(site, &self.ready) {
+            Ok(choice) => choice,
+            Err(error) => {
+                let error = error.at(self.map.site_name(site));
+                self.halt = Some(Halt::Broken(error.into()));
+                return None;
+            }
+        };
         assert!(
             choice < self.ready.len(),
             "the scheduler chose a mediator that is not ready"
         );
         Some(self.ready.remove(choice))
+    }
+
+    /// Puts a mediator that waits for `site` among those that are to be stepped, in its place.
+    fn queue_up(&mut self, id: MediatorId, site: Site) {
+        if self.lanes[id.0 as usize].waits_for(site) {
+            let place = self.ready.partition_point(|other| *other < id);
+            self.ready.insert(place, id);
+        }
+    }
+
+    fn moment(&mut self, moment: &Moment<'_, V>) {
+        for observer in &mut self.observers {
+            observer.moment(moment);
+        }
     }
 
     /// Notes who waits for `site`.
@@ -248,7 +298,9 @@ impl<V: Value> Interleaver<V> {
 
     /// Says what the model does after a site, and lets the caches see what it goes on with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
-        let Visit { site, value, skips } = visit;
+        let Visit {
+            site, value, skips, ..
+        } = visit;
         let output = match skips.is_empty() || self.is_halted() {
             true => None,
             false => match self.join_skips(site, skips) {
@@ -259,7 +311,8 @@ impl<V: Value> Interleaver<V> {
                 }
             },
         };
-        if !self.caches.is_empty() && !self.has_failed() {
+        let is_collected = self.caches.is_empty() || planted::has(Bug::CacheBeforeSwap);
+        if !is_collected && !self.has_failed() {
             self.collect(site, &value);
         }
         match output {
@@ -267,6 +320,12 @@ impl<V: Value> Interleaver<V> {
             Some(output) => Flow::Skip(output),
             None => Flow::Continue(value),
         }
+    }
+
+    /// Returns whether nobody is stepped any more at the site at hand.
+    fn is_over(&self) -> bool {
+        let is_hasty = planted::has(Bug::HastyStop) && self.is_halted();
+        self.has_failed() || is_hasty
     }
 
     fn has_failed(&self) -> bool {

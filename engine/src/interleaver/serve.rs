@@ -6,12 +6,14 @@ use crate::event::{Delivery, Event, Origin, Request};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
 use crate::observer::{Asked, Outcome};
+use crate::planted::{self, Bug};
+use crate::scheduler::Granularity;
 use crate::site::Site;
 use crate::transition::Trigger;
 use crate::value::{Misfit, Rows, Value};
 
 impl<V: Value> Interleaver<V> {
-    /// Steps a mediator until its request is for another site, or it is retired.
+    /// Steps a mediator until its turn is over: its request is for another site, or it is retired.
     pub(super) fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
         let at = Some(visit.site);
         while self.lanes[id.0 as usize].waits_for(visit.site)
@@ -25,6 +27,9 @@ impl<V: Value> Interleaver<V> {
                 }
             };
             self.settle(id, step, at);
+            if self.granularity == Granularity::Exchange {
+                return self.queue_up(id, visit.site);
+            }
         }
     }
 
@@ -50,6 +55,10 @@ impl<V: Value> Interleaver<V> {
                     Outcome::Served(Some(&value)),
                     origin,
                 );
+                if planted::has(Bug::DoubleServe) {
+                    let outcome = Outcome::Served(Some(&value));
+                    self.observe(id, event, Some(asked), at, outcome, origin);
+                }
                 match event {
                     Event::Value => Delivery::Value(value),
                     _ => Delivery::Done,
@@ -94,9 +103,16 @@ impl<V: Value> Interleaver<V> {
     }
 
     pub(super) fn read(&self, id: MediatorId, visit: &Visit<V>) -> V {
+        #[cfg(test)]
+        if planted::has(Bug::StaleRead) && self.shared_rows(id).is_none() {
+            return visit.first.clone();
+        }
         match self.shared_rows(id) {
             None => visit.value.clone(),
-            Some(rows) => {
+            Some(mut rows) => {
+                if planted::has(Bug::WrongRows) {
+                    rows.start = 0;
+                }
                 let layout = self.map.layout(visit.site.point);
                 visit.value.rows(rows, self.batch, layout)
             }
@@ -122,7 +138,14 @@ impl<V: Value> Interleaver<V> {
             visit.value = part;
             return Ok(());
         }
+        let is_early = || self.ready.iter().any(|other| *other < id);
+        if planted::has(Bug::LostSwap) && self.shared_rows(id).is_some()
+            || planted::has(Bug::LostOutOfTurn) && is_early()
+        {
+            return Ok(());
+        }
         visit.value = match self.shared_rows(id) {
+            None if planted::has(Bug::UncheckedSwap) => part,
             None => {
                 visit.value.fits(&part).map_err(misfit)?;
                 part

@@ -9,6 +9,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::lane::{Failed, Patience, Phase, Waiting};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, Exchange, Outcome};
+use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{State, Trigger};
 use crate::value::Value;
@@ -96,7 +97,9 @@ impl<V: Value> Interleaver<V> {
             return restless(REQUESTS_PER_VISIT_MAX, Origin::Unknown);
         }
         let lane = self.lane(id);
-        lane.iteration = lane.iteration.saturating_add(by);
+        if !planted::has(Bug::ForgottenNext) {
+            lane.iteration = lane.iteration.saturating_add(by);
+        }
         self.resume(id, rest, Delivery::Done, &Origin::Unknown)
     }
 
@@ -106,7 +109,9 @@ impl<V: Value> Interleaver<V> {
             Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
             Target::Point { .. } | Target::Unknown(_) => return None,
         };
-        let is_ahead = self.counts[site.point.index()] <= site.iteration && !self.is_closing;
+        let late = u32::from(planted::has(Bug::LateRefusal));
+        let is_ahead = self.counts[site.point.index()] <= site.iteration.saturating_add(late)
+            && !self.is_closing;
         (is_ahead || at == Some(site)).then_some(site)
     }
 
@@ -185,6 +190,9 @@ impl<V: Value> Interleaver<V> {
         }
         self.lane(id).account.serve(Event::End);
         let outcome = Outcome::Served(None);
+        if planted::has(Bug::DroppedEnd) && is_child {
+            return Some(self.hand_back(id));
+        }
         self.observe(id, Event::End, None, at, outcome, &Origin::Unknown);
         match is_child {
             true => Some(self.hand_back(id)),
@@ -201,7 +209,8 @@ impl<V: Value> Interleaver<V> {
         lane.retire_parents(Trigger::Stop, State::Stopped);
         lane.account.serve(Event::Stop);
         self.observe(id, Event::Stop, None, at, Outcome::Served(None), origin);
-        if self.halt.is_none() && !self.is_closing {
+        let is_first = self.halt.is_none() || planted::has(Bug::LastStopNamed);
+        if is_first && !self.is_closing && !planted::has(Bug::IgnoredStop) {
             self.halt = Some(Halt::Stopped { by: id, at });
         }
     }
@@ -250,16 +259,20 @@ impl<V: Value> Interleaver<V> {
     ) {
         let index = self.exchanges;
         self.exchanges += 1;
-        if let Some(observer) = &mut self.observer {
-            observer.exchange(&Exchange {
-                index,
-                mediator,
-                event,
-                asked,
-                at,
-                outcome,
-                origin,
-            });
+        if self.observers.is_empty() {
+            return;
+        }
+        let exchange = Exchange {
+            index,
+            mediator,
+            event,
+            asked,
+            at,
+            outcome,
+            origin,
+        };
+        for observer in &mut self.observers {
+            observer.exchange(&exchange);
         }
     }
 }

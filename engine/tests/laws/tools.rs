@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use interloom_engine::array::Array;
-use interloom_engine::{MediatorId, Point, Port, Scheduler, Site};
+use interloom_engine::{MediatorId, Point, Port, ScheduleError, Scheduler, Site};
 
 use crate::programs::{Case, Program};
 use crate::steps::{Form, Made, Step};
@@ -121,12 +121,12 @@ pub(crate) fn inner_points(model: &Model, input: Site) -> BTreeSet<Point> {
 pub(crate) struct Seeded(pub(crate) u64);
 
 impl Scheduler for Seeded {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        (self.0 >> 33) as usize % ready.len()
+        Ok((self.0 >> 33) as usize % ready.len())
     }
 
     fn describe(&self) -> String {

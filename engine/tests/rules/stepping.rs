@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use interloom_engine::{
-    Delivery, Event, Fault, Flow, Invoke, MediatorId, RunEnd, Scheduler, Setup, Site,
+    Delivery, Event, Fault, Flow, Invoke, MediatorId, RunEnd, ScheduleError, Scheduler, Setup, Site,
 };
 
 use crate::support::{Backwards, Move, STACK_SITES, Trial, machine, stack, table};
@@ -122,8 +122,8 @@ fn r2_the_scheduler_chooses_the_order_at_a_site_but_not_at_the_start() {
 fn r2_a_scheduler_that_chooses_nobody_is_a_defect() {
     struct Beyond;
     impl Scheduler for Beyond {
-        fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
-            ready.len()
+        fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
+            Ok(ready.len())
         }
 
         fn describe(&self) -> String {

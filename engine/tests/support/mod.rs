@@ -13,8 +13,8 @@ use std::sync::Arc;
 use interloom_engine::array::Array;
 use interloom_engine::{
     Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
-    Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request, RunError, Saved,
-    Scheduler, Setup, Site, SiteMap, Step, mediator,
+    Granularity, Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request,
+    RunError, Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -339,6 +339,10 @@ impl<'m> Trial<'m> {
         self.setup.scheduler(scheduler);
     }
 
+    pub(crate) fn granularity(&mut self, granularity: Granularity) {
+        self.setup.granularity(granularity);
+    }
+
     /// Starts the run, runs the model unless it is halted, and finishes.
     pub(crate) fn run(self, x: Array) -> Ran {
         self.try_run(x).expect("the run should have started")
@@ -371,9 +375,10 @@ impl<'m> Trial<'m> {
     }
 }
 
-type Driven = (Option<Array>, Report, Vec<String>);
+pub(crate) type Driven = (Option<Array>, Report, Vec<String>);
 
-fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunError> {
+/// Runs a model with what was set up.
+pub(crate) fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunError> {
     let mut run = setup.start()?;
     let mut sites = Vec::new();
     let mut counts = std::collections::BTreeMap::<Point, u32>::new();
@@ -396,9 +401,9 @@ fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunErro
 pub(crate) struct Backwards;
 
 impl Scheduler for Backwards {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         assert!(ready.is_sorted());
-        ready.len() - 1
+        Ok(ready.len() - 1)
     }
 
     fn describe(&self) -> String {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use interloom_backends::{Sites, Value};
 use interloom_engine::{
-    Answer, Event, Exchange, Fault, MediatorId, Observer, Outcome, Rehearsal, Said, Site,
+    Answer, Asked, Event, Exchange, Fault, MediatorId, Observer, Outcome, Rehearsal, Said, Site,
 };
 
 use super::convert::Recorder;
@@ -46,7 +46,8 @@ pub(super) fn serve(
             return Ok(());
         };
         let at = exchange.at.and_then(|at| site(recorded, at, sites));
-        let outcome = outcome(&said, exchange, value.as_ref(), refused.as_ref());
+        let is_same = is_asked(&said, exchange, recorded, sites);
+        let outcome = outcome(&said, is_same, value.as_ref(), refused.as_ref());
         observe(&mut recorder, id, &said, at, outcome);
         if tape.borrow().has_parted() {
             return Ok(());
@@ -89,14 +90,30 @@ impl Phase {
     }
 }
 
+/// Returns whether a mediator says what it said when it was recorded.
+fn is_asked(
+    said: &Said<'_, Value>,
+    exchange: &journal::Exchange,
+    recorded: &Recorded,
+    sites: &Sites,
+) -> bool {
+    let same = match (said.asked, exchange.asked) {
+        (None, None) => true,
+        (Some(Asked::Site(own)), Some(past)) => site(recorded, past, sites) == Some(own),
+        (Some(Asked::Unknown(name) | Asked::Name(name)), Some(past)) => recorded.text(past) == name,
+        (Some(Asked::Iteration(iteration)), Some(past)) => past.iteration == iteration,
+        _ => false,
+    };
+    same && said.event.name() == exchange.event.name()
+}
+
 /// What becomes of a live request: what became of the recorded one, if it is that.
 fn outcome<'o>(
     said: &Said<'o, Value>,
-    exchange: &journal::Exchange,
+    is_same: bool,
     value: Option<&'o Value>,
     refused: Option<&'o Fault>,
 ) -> Outcome<'o, Value> {
-    let is_same = said.event.name() == exchange.event.name();
     match (said.fault, refused) {
         (Some(fault), _) => Outcome::Failed(fault),
         (None, Some(fault)) if is_same => Outcome::Refused(fault),

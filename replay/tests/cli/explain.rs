@@ -68,6 +68,11 @@ fn help_of_replay() {
 
     Options:
           --model <MODEL>  Where the model is, if it is not where the recording found it
+          --mode <MODE>    What is live: `verify` runs model and mediators; `serve` gives the mediators
+                           the journal's values and runs no model; `drive` asks the model for what the
+                           journal's mediators asked for, and runs none. The last two need a journal
+                           that was recorded with `--full` [default: verify] [possible values: verify,
+                           serve, drive]
           --json           Report as JSON
       -h, --help           Print help
     ");

@@ -28,9 +28,7 @@ fn proof(recorded: &Conclusion) -> String {
     match recorded {
         Conclusion::Recorded {
             exchanges, digest, ..
-        } => {
-            format!("bit-identical, {exchanges} exchanges, digest {digest}\n")
-        }
+        } => crate::proof(exchanges, digest),
         other => panic!("{other:?}"),
     }
 }
@@ -47,7 +45,7 @@ fn the_demo_shows_eight_heads_and_proves_them() {
 
     let journal = Journal::load(place.path("demo.ilj")).unwrap();
     let (exchanges, digest) = (journal.exchanges().count(), journal.digest());
-    let proof = format!("bit-identical, {exchanges} exchanges, digest {digest}\n");
+    let proof = crate::proof(exchanges, digest);
     assert!(out.ends_with(&proof), "{out}");
     assert!(
         out.contains(&format!("recorded {exchanges} exchanges in ")),
@@ -96,10 +94,50 @@ fn a_replay_is_reported_as_json() {
     let out = place.run(&["replay", "--json", "a.ilj"]).with(0).out;
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     let expected = serde_json::json!({
-        "identical": true, "exchanges": exchanges, "digest": digest.to_string(),
+        "identical": true,
+        "proves": "L3: model and mediators ran again, and every exchange is the recorded one, bit for bit",
+        "exchanges": exchanges, "digest": digest.to_string(),
         "divergence": null, "environment": null,
     });
     assert_eq!(json, expected);
+}
+
+#[test]
+fn a_full_journal_stands_in_for_the_model_or_for_the_mediators() {
+    let place = Place::new();
+    place
+        .run(&["demo", "--journal", "full.ilj", "--full"])
+        .with(0);
+    let replay = |mode| {
+        place
+            .run(&["replay", "full.ilj", "--mode", mode])
+            .with(0)
+            .out
+    };
+    let lines = |out: String| out.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (verify, serve, drive) = (
+        lines(replay("verify")),
+        lines(replay("serve")),
+        lines(replay("drive")),
+    );
+    assert_eq!((&verify[0], &verify[0]), (&serve[0], &drive[0]));
+    insta::assert_snapshot!(serve[1], @"proves L2: given the recorded values, the mediators asked for and gave what was recorded, bit for bit; no model ran");
+    insta::assert_snapshot!(drive[1], @"proves L3 for the model: asked what was recorded, it gave the recorded values, bit for bit; no mediator ran");
+
+    // With digests only there is nothing to give.
+    place.run(&["demo", "--journal", "digests.ilj"]).with(0);
+    for mode in ["serve", "drive"] {
+        let message = place
+            .run(&["replay", "digests.ilj", "--mode", mode])
+            .error("E095", 1);
+        assert!(
+            message.starts_with("digests.ilj has only the digest of a tensor of exchange "),
+            "{message}"
+        );
+    }
+    place
+        .run(&["replay", "full.ilj", "--mode", "guess"])
+        .with(2);
 }
 
 #[test]

@@ -125,6 +125,14 @@ fn plain(mut command: Command, folder: &Path) -> Command {
     command
 }
 
+/// The lines that say that a replay, with model and mediators live, is identical.
+fn proof(exchanges: impl std::fmt::Display, digest: impl std::fmt::Display) -> String {
+    format!(
+        "bit-identical, {exchanges} exchanges, digest {digest}\nproves L3: model and mediators ran again, and every exchange is \
+         the recorded one, bit for bit\n"
+    )
+}
+
 /// Replaces what differs from place to place: the folder, and what Windows does to names.
 fn without_folder(place: &Place, text: &str) -> String {
     let folder = place.0.path().display().to_string();

@@ -7,6 +7,7 @@ mod changed;
 mod damaged;
 mod full;
 mod identical;
+mod modes;
 mod plan;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use interloom::journal::{DType, Digest, Experiment, Policy};
 use interloom::{Conclusion, Error, Mode, Session, environment};
 use interloom_backends::{Bound, Forward, Hooked, Run};
-use interloom_engine::{MediatorId, Scheduler, Site};
+use interloom_engine::{MediatorId, ScheduleError, Scheduler, Site};
 
 /// Rows of the batch, and width of the input.
 pub(crate) const INPUT: [usize; 2] = [2, 4];
@@ -236,8 +236,8 @@ fn eighths(seed: usize) -> f32 {
 struct LastFirst;
 
 impl Scheduler for LastFirst {
-    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> usize {
-        ready.len() - 1
+    fn choose(&mut self, _: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
+        Ok(ready.len() - 1)
     }
 
     fn describe(&self) -> String {
