@@ -523,10 +523,6 @@ fn every_code() -> Vec<&'static str> {
             there: Vec::new(),
         },
         FaultKind::LateCache { passed: Vec::new() },
-        FaultKind::Recorded {
-            code: "E018",
-            message: String::new(),
-        },
     ];
     let errors = [
         RunError::PartialSkip {

@@ -33,8 +33,8 @@ impl<V: 'static> Cx<V> {
     ///
     /// # Errors
     ///
-    /// [`FaultKind::SecondRequest`] and [`FaultKind::Closed`] as for any request. A fault that leaves the body fails the mediator
-    /// and is not returned here; the model's end ([`FaultKind::NotProvided`]) ends the loop.
+    /// [`FaultKind::SecondRequest`](crate::FaultKind::SecondRequest) and [`FaultKind::Closed`](crate::FaultKind::Closed) as for any request. A fault that leaves the body fails the mediator
+    /// and is not returned here; the model's end ([`FaultKind::NotProvided`](crate::FaultKind::NotProvided)) ends the loop.
     #[track_caller]
     pub fn for_each<T, I, F, Fut>(
         &self,
