@@ -8,6 +8,7 @@
 //! - [`Session`] records an experiment, or verifies a recording of it.
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiment`] reads experiment files, which people write by hand.
+//! - [`explore`] tells whether the order of the mediators makes a difference.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod environment;
 mod error;
 pub mod experiment;
 pub mod experiments;
+pub mod explore;
 pub mod journal;
 pub mod prelude;
 mod session;
