@@ -9,6 +9,7 @@
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiment`] reads experiment files, which people write by hand.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
+//! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,8 @@ pub mod experiments;
 pub mod explore;
 pub mod journal;
 pub mod prelude;
+#[cfg(feature = "proptest")]
+pub mod proptest;
 mod session;
 
 // The public interface.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use interloom_backends::{Run, Value};
@@ -11,7 +12,6 @@ use interloom_engine::{Asked, Exchange, Observer, Outcome as Answer, SiteMap};
 use super::outcome::{digest_of, took_place};
 use crate::error::Error;
 use crate::journal::Digest;
-use std::sync::Arc;
 
 /// In which company an invoke runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +66,10 @@ impl fmt::Display for Mismatch {
 /// # Errors
 ///
 /// What `make` returns, and [`Error::Forward`] if a run could not take place.
+///
+/// # Panics
+///
+/// Panics if a run has no mediator of that name.
 pub fn alone_and_in_company<M: FnOnce()>(
     invoke: &str,
     mut make: impl FnMut(Company) -> Result<(Run, M), Error>,
@@ -73,16 +77,15 @@ pub fn alone_and_in_company<M: FnOnce()>(
     let mut exchanges = |company| -> Result<Vec<Line>, Error> {
         let (mut run, model) = make(company)?;
         let lines: Rc<RefCell<Vec<Line>>> = Rc::default();
+        let map = run.sites().map().clone();
         let setup = run.setup_mut();
         let place = setup.invokes().iter().position(|own| own.name() == invoke);
-        if let Some(place) = place {
-            let watcher = Watcher {
-                mediator: place as u32,
-                map: run.sites().map().clone(),
-                lines: lines.clone(),
-            };
-            run.observer(watcher);
-        }
+        let place = place.unwrap_or_else(|| panic!("no mediator of the run is named `{invoke}`"));
+        setup.observer(Watcher {
+            mediator: place as u32,
+            map,
+            lines: lines.clone(),
+        });
         if let Err(error) = run.execute(model)
             && !took_place(&error)
         {

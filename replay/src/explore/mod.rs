@@ -22,9 +22,8 @@
 //!         let mut run = Run::new("two", model.sites());
 //!         for (name, factor) in [("double", 2.0), ("raise", 1.0)] {
 //!             run.mediator(name, move |cx| async move {
-//!                 let h: Tensor<3> = cx.output("layers.0").await?;
-//!                 let h = if factor == 1.0 { h + 1.0 } else { h * factor };
-//!                 cx.set_output("layers.0", h).await
+//!                 let h = cx.output("layers.0").await?;
+//!                 cx.set_output("layers.0", if factor == 1.0 { h + 1.0 } else { h * factor }).await
 //!             });
 //!         }
 //!         trial.run(run, || model.forward(batch.tokens(&device)), |output, shown| {
@@ -43,6 +42,9 @@
 mod company;
 mod orders;
 mod outcome;
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 
