@@ -175,11 +175,11 @@ impl Interpreter {
                 }
                 Expr::Index { of: from, item } => return index(&of(from).await?, &item),
                 Expr::Clone(from) => return of(from).await,
-                Expr::Given(name) => match (self.around.input(&name), &*name) {
-                    (Some(value), _) => value.clone(),
-                    (None, "none") => Value::Unit,
-                    (None, _) => return Err(ProgramFault::NotGiven(name).into()),
-                },
+                Expr::Given(name) => {
+                    let other = || self.around.given(&name, &self.saved.borrow());
+                    let value = self.around.input(&name).cloned().or_else(other);
+                    value.ok_or_else(|| ProgramFault::NotGiven(name.clone()))?
+                }
                 Expr::Read(site) => cx.value(&*site).await?,
                 Expr::Get(name) => cx.get(&name).await?,
                 Expr::ZerosLike(from) => possible(
