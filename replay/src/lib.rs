@@ -6,12 +6,14 @@
 //!
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
+//! - [`company`] checks whether an invoke's values depend on who shares its batch.
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiment`] reads experiment files, which people write by hand.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
 
+pub mod company;
 pub mod conform;
 pub mod divergence;
 pub mod environment;
