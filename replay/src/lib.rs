@@ -9,6 +9,8 @@
 //! - [`company`] checks whether an invoke's values depend on who shares its batch.
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiment`] reads experiment files, which people write by hand.
+//! - [`explore`] tells whether the order of the mediators makes a difference.
+//! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
@@ -20,8 +22,11 @@ pub mod environment;
 mod error;
 pub mod experiment;
 pub mod experiments;
+pub mod explore;
 pub mod journal;
 pub mod prelude;
+#[cfg(feature = "proptest")]
+pub mod proptest;
 mod session;
 
 // The public interface.

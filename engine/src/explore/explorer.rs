@@ -146,7 +146,8 @@ impl Explorer {
             runs: tally.runs,
             redundant: tally.redundant,
             pruned: course.pruned(),
-            pending: course.pending(),
+            // The one that would have come next is chosen already.
+            pending: course.pending() + u64::from(!is_complete),
             is_complete,
         })
     }
@@ -161,8 +162,22 @@ impl Explorer {
     /// As [`explore`](Self::explore).
     pub fn sample<O: Ord + Clone, E: From<ScheduleError>, S: Scheduler + 'static>(
         &self,
+        scheduler: impl FnMut(u64) -> S,
+        run: impl FnMut(&Attempt) -> Result<O, E>,
+    ) -> Result<Verdict<O>, E> {
+        self.sample_while(scheduler, run, |_| true)
+    }
+
+    /// Samples for as long as `goes_on`, which is asked after each run, says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`explore`](Self::explore).
+    pub fn sample_while<O: Ord + Clone, E: From<ScheduleError>, S: Scheduler + 'static>(
+        &self,
         mut scheduler: impl FnMut(u64) -> S,
         mut run: impl FnMut(&Attempt) -> Result<O, E>,
+        mut goes_on: impl FnMut(&Progress) -> bool,
     ) -> Result<Verdict<O>, E> {
         let mut tally = Tally::default();
         for number in 0..self.budget.max(1) {
@@ -175,7 +190,8 @@ impl Explorer {
                     is_redundant,
                 },
             );
-            if self.ends_at_difference && tally.classes.len() > 1 {
+            let is_over = self.ends_at_difference && tally.classes.len() > 1;
+            if is_over || !goes_on(&tally.progress()) {
                 break;
             }
         }

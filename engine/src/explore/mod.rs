@@ -28,7 +28,7 @@ mod verdict;
 
 pub use self::course::Reduction;
 pub use self::explorer::{Attempt, Explorer, Progress, make};
-pub use self::outcome::{RunOutcome, Watch};
+pub use self::outcome::{RunOutcome, Watch, describe_end};
 pub use self::race::{Contended, Party, Race, Races};
 pub use self::shrink::{Shrunk, shrink_programme, shrink_schedule, without};
 pub use self::verdict::{Class, Conclusion, Verdict};

@@ -79,7 +79,7 @@ impl Watch {
         for own in &*self.0.borrow() {
             all.bytes(&own.finish().0.to_le_bytes());
         }
-        let end = end(&report.result);
+        let end = describe_end(report.result.as_ref());
         all.text(&end);
         for account in &report.audit.mediators {
             all.text(&account.state.to_string());
@@ -133,7 +133,15 @@ fn add_site(digester: &mut Digester, site: Site) -> &mut Digester {
 }
 
 /// Says how a run ended, with names in an order that does not hang on the schedule.
-fn end(result: &Result<RunEnd, RunError>) -> String {
+///
+/// ```
+/// use interloom_engine::{explore::describe_end, RunEnd, RunError};
+///
+/// let never = RunError::NeverFired(vec!["b".to_owned(), "a".to_owned()]);
+/// assert_eq!(describe_end(Ok(&RunEnd::Completed)), "completed");
+/// assert_eq!(describe_end(Err(&never)), "failed with E022: a, b");
+/// ```
+pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
     let error = match result {
         Ok(RunEnd::Completed) => return "completed".to_owned(),
         Ok(RunEnd::Stopped { by, at: Some(at) }) => return format!("stopped by `{by}` at `{at}`"),

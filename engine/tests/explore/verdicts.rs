@@ -267,7 +267,7 @@ fn a_budget_that_ends_is_no_proof() {
         .reduction(interloom_engine::explore::Reduction::None)
         .budget(5);
     let verdict = few.explore(run).unwrap();
-    insta::assert_snapshot!(verdict, @"no difference found in 5 of at least 8 schedules, which proves nothing");
+    insta::assert_snapshot!(verdict, @"no difference found in 5 of at least 9 schedules, which proves nothing");
     assert_eq!(verdict.conclusion(), Conclusion::Unknown);
     // A clock would stand where this counter stands.
     let left = Cell::new(3);

@@ -6,6 +6,7 @@ mod conform;
 mod demo;
 mod diff;
 mod explain;
+mod explore;
 mod export;
 mod keep;
 mod progress;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run an experiment file: a model, inputs and programs, written by hand.
     Run(run::Arguments),
+    /// Tell whether the order of the mediators makes a difference in an experiment file.
+    Explore(explore::Arguments),
     /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
     /// Read a journal to its end, and say what it holds and what is wrong with it.
@@ -88,6 +91,7 @@ pub(crate) fn main() -> ExitCode {
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explore(arguments) => explore::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use interloom::experiment::{FileExperiment, FileReport, RunReport};
 use interloom::{Conclusion, Error, Mode};
+use interloom_engine::Granularity;
 use serde_json::json;
 
 use super::keep::{self, every};
@@ -18,7 +19,7 @@ const LABEL_MAX: usize = 44;
 /// Run an experiment file: a model, inputs, programs and what to show of them, in TOML.
 ///
 /// Names, sites, variables and inputs are checked before the first run, and an error says at which line of the file it
-/// stands. Five experiments to begin with are in the folder `replay/experiments`, and docs/EXPERIMENTS.md says how they are
+/// stands. Experiments to begin with are in the folder `replay/experiments`, and docs/EXPERIMENTS.md says how they are
 /// written.
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -47,6 +48,13 @@ pub(super) struct Arguments {
     /// computed, and the programs may differ after it only.
     #[arg(long, value_name = "FILE@N", requires = "journal", value_parser = fork)]
     fork: Option<(PathBuf, u64)>,
+    /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or `ilsched1:…` as `interloom explore`
+    /// prints it; of one run of several with its name. Can be given several times.
+    #[arg(long = "schedule", value_name = "[RUN=]SCHEDULE")]
+    schedules: Vec<String>,
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    #[arg(long, value_name = "TURN", value_enum, default_value_t)]
+    granularity: Turns,
     /// A folder for `results.json` and `tensors.safetensors`; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,11 +63,32 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// How long a turn of a mediator lasts.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum Turns {
+    #[default]
+    Site,
+    Exchange,
+}
+
+impl From<Turns> for Granularity {
+    fn from(turns: Turns) -> Self {
+        match turns {
+            Turns::Site => Self::Site,
+            Turns::Exchange => Self::Exchange,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let mut experiment = FileExperiment::open(&arguments.experiment)?;
     experiment.model.clone_from(&arguments.model);
     experiment.device.clone_from(&arguments.device);
     experiment.set = arguments.set.iter().cloned().collect();
+    for schedule in &arguments.schedules {
+        experiment.schedules.add(schedule);
+    }
+    experiment.schedules.granularity = arguments.granularity.into();
     // Before a model is loaded, let alone run.
     experiment.check()?;
     let folder = arguments.out.as_deref().map(Folder::make).transpose()?;
@@ -86,7 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     Ok(Ending::Done)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=');
     let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
     pair.ok_or_else(|| "it is written NAME=VALUE".to_owned())
@@ -158,19 +187,19 @@ fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
 }
 
 /// The folder for results, made before the work and, if it is new, removed when there are none.
-struct Folder<'a> {
+pub(super) struct Folder<'a> {
     path: &'a Path,
     is_new: bool,
 }
 
 impl<'a> Folder<'a> {
-    fn make(path: &'a Path) -> Result<Self, Error> {
+    pub(super) fn make(path: &'a Path) -> Result<Self, Error> {
         let is_new = !path.exists();
         std::fs::create_dir_all(path).map_err(|error| cannot_write(path, error.to_string()))?;
         Ok(Self { path, is_new })
     }
 
-    fn keep(mut self) {
+    pub(super) fn keep(mut self) {
         self.is_new = false;
     }
 }

@@ -14,6 +14,7 @@ use super::kept::{as_value, leaves, value_leaves};
 use super::plan::{Content, Input, InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
+use super::schedules::Schedules;
 use super::subject::Subject;
 use super::{language, tensors};
 use crate::environment;
@@ -32,6 +33,14 @@ pub(super) struct Prepared {
     answers: Vec<Vec<u32>>,
     /// The values that programs are given: tensors of the file, and what earlier runs saved.
     givens: BTreeMap<String, Value>,
+}
+
+/// What a model puts out.
+pub(super) enum Output {
+    /// `[batch, position, token]`.
+    Logits(Box<Tensor<3>>),
+    /// The tokens that were generated.
+    Tokens(Vec<u32>),
 }
 
 /// The rows of one input.
@@ -114,28 +123,45 @@ impl Prepared {
         digests
     }
 
-    /// Makes every run.
+    /// Makes every run, up to the one that is named if there is one.
     pub(super) fn run(
-        mut self,
+        &self,
+        schedules: &Schedules,
+        through: Option<&str>,
         session: &mut Session,
         progress: &mut dyn Progress,
     ) -> Result<Vec<RunReport>, Error> {
-        progress.begin("running", self.runs.len() as u64);
-        let runs = std::mem::take(&mut self.runs);
+        let last = self.runs.iter().position(|run| Some(&*run.name) == through);
+        let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
+        progress.begin("running", runs.len() as u64);
+        let mut givens = self.givens.clone();
         let mut reports = Vec::with_capacity(runs.len());
         for (index, plan) in runs.iter().enumerate() {
-            reports.push(self.make(plan, index, session)?);
+            let (mut run, results) = self.stage(plan, &givens)?;
+            schedules.prepare(&mut run)?;
+            let ran = session.run(run, || self.output(plan))?;
+            reports.push(self.report(index, &results, &ran));
+            share(plan, &results, &mut givens);
             progress.step();
         }
         Ok(reports)
     }
 
-    fn make(
-        &mut self,
+    pub(super) fn runs(&self) -> &[RunPlan] {
+        &self.runs
+    }
+
+    /// Returns the values that the first run is given.
+    pub(super) const fn givens(&self) -> &BTreeMap<String, Value> {
+        &self.givens
+    }
+
+    /// Makes a run of its programs and what they are given, and the places of their results.
+    pub(super) fn stage(
+        &self,
         plan: &RunPlan,
-        index: usize,
-        session: &mut Session,
-    ) -> Result<RunReport, Error> {
+        givens: &BTreeMap<String, Value>,
+    ) -> Result<(Run, Vec<Results<Value>>), Error> {
         let mut run = Run::new(&plan.name, self.subject.sites());
         if let Some(steps) = plan.generate {
             run.steps(steps);
@@ -145,7 +171,7 @@ impl Prepared {
         }
         let mut results = Vec::with_capacity(plan.invokes.len());
         for invoke in &plan.invokes {
-            let machine = self.machine(invoke)?;
+            let machine = self.machine(invoke, givens)?;
             results.push(machine.results());
             let mut mediator = Invoke::new(&invoke.name, machine);
             if let Some(input) = invoke.input {
@@ -156,54 +182,78 @@ impl Prepared {
             }
             run.add(mediator);
         }
-        let batch = self.batch(plan);
-        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
-        let mut report = RunReport {
-            name: plan.name.clone(),
-            end: String::new(),
-            invokes: Vec::new(),
-            rows: Vec::new(),
-            generated: None,
-            lenses: Vec::new(),
-            warnings: Vec::new(),
-        };
-        match plan.generate {
-            Some(new) => {
-                let ran = session.run(run, || self.subject.generate(rows[0], new))?;
-                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
-                report.generated = ran.output.map(|tokens| Generated {
-                    text: self.subject.text(&tokens),
-                    tokens,
-                });
-            }
-            None => {
-                let ran = session.run(run, || self.subject.logits(&rows))?;
-                (report.end, report.warnings) = (end_of(&ran), warnings_of(&ran));
-                if let Some(logits) = &ran.output {
-                    report.rows = self.rows(plan, &self.answers[index], &batch, logits);
-                }
-            }
-        }
-        report.lenses = self.lenses(plan, &results);
-        let pairs = plan.invokes.iter().zip(&results);
-        report.invokes = pairs
-            .map(|(invoke, results)| self.invoke(invoke, results))
-            .collect();
-        for (name, (invoke, saved)) in plan.shares() {
-            if let Some(datum) = results[invoke].get(&saved) {
-                self.givens.insert(name, as_value(&datum));
-            }
-        }
-        Ok(report)
+        Ok((run, results))
     }
 
-    fn machine(&self, invoke: &InvokePlan) -> Result<Machine<Value>, Error> {
+    /// Calls the model on the batch of a run.
+    pub(super) fn output(&self, plan: &RunPlan) -> Output {
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        match plan.generate {
+            Some(new) => Output::Tokens(self.subject.generate(rows[0], new)),
+            None => Output::Logits(Box::new(self.subject.logits(&rows))),
+        }
+    }
+
+    /// Returns what a run shows that has come to its end.
+    pub(super) fn report(
+        &self,
+        index: usize,
+        results: &[Results<Value>],
+        ran: &Ran<Output>,
+    ) -> RunReport {
+        let plan = &self.runs[index];
+        let mut report = self.report_of_failure(index, results, end_of(ran));
+        report.warnings = warnings_of(ran);
+        match &ran.output {
+            Some(Output::Tokens(tokens)) => {
+                report.generated = Some(Generated {
+                    text: self.subject.text(tokens),
+                    tokens: tokens.clone(),
+                });
+            }
+            Some(Output::Logits(logits)) => {
+                let batch = self.batch(plan);
+                report.rows = self.rows(plan, &self.answers[index], &batch, logits);
+            }
+            None => {}
+        }
+        report
+    }
+
+    /// Returns what a run shows that has ended like this, without an output: what its programs have saved.
+    pub(super) fn report_of_failure(
+        &self,
+        index: usize,
+        results: &[Results<Value>],
+        end: String,
+    ) -> RunReport {
+        let plan = &self.runs[index];
+        let pairs = plan.invokes.iter().zip(results);
+        RunReport {
+            name: plan.name.clone(),
+            end,
+            invokes: pairs
+                .map(|(invoke, results)| self.invoke(invoke, results))
+                .collect(),
+            rows: Vec::new(),
+            generated: None,
+            lenses: self.lenses(plan, results),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn machine(
+        &self,
+        invoke: &InvokePlan,
+        givens: &BTreeMap<String, Value>,
+    ) -> Result<Machine<Value>, Error> {
         let subject = self.subject.clone();
         let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
         let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
-        let givens = invoke.uses.iter();
-        let givens = givens.filter_map(|name| Some((name, self.givens.get(name)?)));
-        Ok(givens.fold(machine, |machine, (name, value)| {
+        let uses = invoke.uses.iter();
+        let given = uses.filter_map(|name| Some((name, givens.get(name)?)));
+        Ok(given.fold(machine, |machine, (name, value)| {
             machine.given(name, value.clone())
         }))
     }
@@ -310,6 +360,19 @@ impl Prepared {
             caught: caught
                 .map(|(name, fault)| (name, fault.to_string()))
                 .collect(),
+        }
+    }
+}
+
+/// Lets later programs be given what a run has saved.
+pub(super) fn share(
+    plan: &RunPlan,
+    results: &[Results<Value>],
+    givens: &mut BTreeMap<String, Value>,
+) {
+    for (name, (invoke, saved)) in plan.shares() {
+        if let Some(datum) = results[invoke].get(&saved) {
+            givens.insert(name, as_value(&datum));
         }
     }
 }

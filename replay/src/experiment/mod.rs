@@ -31,12 +31,14 @@
 
 mod error;
 mod execute;
+mod explore;
 mod file;
 mod kept;
 mod language;
 mod plan;
 mod readout;
 mod report;
+mod schedules;
 mod source;
 mod subject;
 mod sweep;
@@ -57,15 +59,17 @@ use interloom_backends::parse_device;
 use crate::environment;
 use crate::error::Error;
 use crate::experiments::{Progress, text};
-use crate::journal::{Argument, Experiment, Policy};
+use crate::journal::{Argument, Experiment, Head, Policy};
 use crate::session::{Conclusion, Mode, Session};
 
 pub(crate) use error::CODES;
 pub use error::ExperimentError;
+pub use explore::{FileFindings, MateFindings, RunFindings};
 pub use kept::{Kept, Summary};
 pub use language::to_text;
 pub use readout::Choice;
 pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
+pub use schedules::Schedules;
 pub use source::Spot;
 
 use execute::Prepared;
@@ -88,6 +92,12 @@ pub struct FileExperiment {
     pub device: Option<String>,
     /// Other values for what the file sets.
     pub set: BTreeMap<String, String>,
+    /// In which order the mediators of its runs have their turns.
+    pub schedules: Schedules,
+    /// The last run that is made, if not all are.
+    ///
+    /// That it fails is then what it shows: the journal is completed, and a replay that fails in the same way is identical.
+    pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
 }
@@ -104,6 +114,8 @@ impl FileExperiment {
             model: None,
             device: None,
             set: BTreeMap::new(),
+            schedules: Schedules::default(),
+            through: None,
             moved_to: None,
         }
     }
@@ -133,6 +145,8 @@ impl FileExperiment {
             model: optional("model")?,
             device: optional("device")?,
             set: set_of(experiment)?,
+            schedules: Schedules::from_arguments(experiment)?,
+            through: optional("through")?,
             moved_to: None,
         })
     }
@@ -143,6 +157,7 @@ impl FileExperiment {
             ("text", Some(&self.text)),
             ("model", self.model.as_ref()),
             ("device", self.device.as_ref()),
+            ("through", self.through.as_ref()),
         ];
         let arguments = arguments
             .into_iter()
@@ -153,6 +168,7 @@ impl FileExperiment {
             let set = set.map(|(name, value)| Argument::Text(format!("{name}={value}")));
             arguments.insert("set".to_owned(), Argument::List(set.collect()));
         }
+        self.schedules.describe_into(&mut arguments);
         Experiment {
             name: Self::NAME.to_owned(),
             arguments,
@@ -165,7 +181,7 @@ impl FileExperiment {
     ///
     /// [`Error::Experiment`] with the place of what is wrong first.
     pub fn check(&self) -> Result<(), Error> {
-        Ok(self.plan().map(drop)?)
+        self.schedules.check(&self.plan()?)
     }
 
     fn plan(&self) -> Result<Plan, ExperimentError> {
@@ -185,7 +201,34 @@ impl FileExperiment {
         policy: Policy,
         progress: &mut dyn Progress,
     ) -> Result<(FileReport, Conclusion), Error> {
+        let opened = self.open_model(policy, progress)?;
+        let (runs, conclusion) = opened.run(self, mode, progress)?;
+        Ok((opened.report(runs?), conclusion))
+    }
+
+    /// Makes the runs of the file again; that the last one fails as it did when it was recorded is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub(crate) fn replay(
+        &self,
+        mode: Mode,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<Conclusion, Error> {
+        let opened = self.open_model(policy, progress)?;
+        let (runs, conclusion) = opened.run(self, mode, progress)?;
+        match runs {
+            Err(error) if self.through.is_none() => Err(error),
+            _ => Ok(conclusion),
+        }
+    }
+
+    /// Loads the model, and checks the whole file against it.
+    fn open_model(&self, policy: Policy, progress: &mut dyn Progress) -> Result<Opened, Error> {
         let plan = self.plan()?;
+        self.schedules.check(&plan)?;
         let about = plan.about.clone();
         let model = self.model.as_ref().unwrap_or(&plan.model).clone();
         let device_name = self.device.as_ref().unwrap_or(&plan.device).clone();
@@ -202,15 +245,58 @@ impl FileExperiment {
         head.model = Some(subject.identity(&model));
         progress.step();
         head.inputs = prepared.digests();
-        let mut session = Session::open(mode, head)?;
-        let runs = prepared.run(&mut session, progress)?;
-        let report = FileReport {
+        Ok(Opened {
+            prepared,
+            head,
             file: self.file.clone(),
             about,
             model,
-            runs,
+        })
+    }
+}
+
+/// An experiment with its model.
+struct Opened {
+    prepared: Prepared,
+    /// The head of its journals, but for the order of its mediators.
+    head: Head,
+    file: String,
+    about: Option<String>,
+    model: String,
+}
+
+impl Opened {
+    /// Makes the runs in the order that `experiment` says; if one fails, what was recorded is complete all the same.
+    fn run(
+        &self,
+        experiment: &FileExperiment,
+        mode: Mode,
+        progress: &mut dyn Progress,
+    ) -> Result<(Result<Vec<RunReport>, Error>, Conclusion), Error> {
+        let head = Head {
+            experiment: experiment.describe(),
+            schedule: experiment.schedules.describe(),
+            ..self.head.clone()
         };
-        Ok((report, session.finish()?))
+        let mut session = Session::open(mode, head)?;
+        let through = experiment.through.as_deref();
+        let schedules = &experiment.schedules;
+        let runs = self
+            .prepared
+            .run(schedules, through, &mut session, progress);
+        match runs {
+            Err(error) if through.is_none() || !matches!(error, Error::Forward(_)) => Err(error),
+            runs => Ok((runs, session.finish()?)),
+        }
+    }
+
+    fn report(&self, runs: Vec<RunReport>) -> FileReport {
+        FileReport {
+            file: self.file.clone(),
+            about: self.about.clone(),
+            model: self.model.clone(),
+            runs,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Given {
 }
 
 /// One run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RunPlan {
     pub(super) name: String,
     pub(super) at: usize,

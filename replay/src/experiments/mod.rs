@@ -81,7 +81,7 @@ impl Known {
         match self {
             Self::HeadAblation(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
             Self::CausalTrace(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
-            Self::File(experiment) => Ok(experiment.run(mode, policy, progress)?.1),
+            Self::File(experiment) => experiment.replay(mode, policy, progress),
         }
     }
 

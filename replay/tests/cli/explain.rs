@@ -37,6 +37,39 @@ fn help_of_run() {
 }
 
 #[test]
+fn help_of_explore() {
+    insta::assert_snapshot!(help(&["explore"]), @"
+    Tell whether the order of the mediators makes a difference in an experiment file
+
+    Usage: interloom explore [OPTIONS] <EXPERIMENT>
+
+    Arguments:
+      <EXPERIMENT>  The experiment file
+
+    Options:
+          --model <MODEL>       Another model than the file names
+          --device <DEVICE>     Another device than the file names: `cpu`, `cuda` or `cuda:N`
+          --set <NAME=VALUE>    Another value for a name in the file's `[set]`; can be given several
+                                times
+          --runs <N>            Make each run of the file at most so many times [default: 1000]
+          --seconds <S>         Begin no further run after so many seconds in all; each run of the file
+                                is made once at least
+          --granularity <TURN>  How long a turn of a mediator lasts: until it asks for another site, or
+                                until it has been served once [default: site] [possible values: site,
+                                exchange]
+          --schedules <ORDERS>  Which orders are tried: `all` that can make a difference, or samples:
+                                `random:SEED` with equal chances, `pct:DEPTH` by random priorities
+                                [default: all]
+          --out <DIR>           A folder for a journal of each outcome, `RUN.1.ilj` and so on; older
+                                ones are replaced
+          --batch-mates         Also run each invoke with rows alone, and say where its values are
+                                others than in the batch
+          --json                Report as JSON
+      -h, --help                Print help
+    ");
+}
+
+#[test]
 fn help_of_replay() {
     insta::assert_snapshot!(help(&["replay"]), @"
     Make the runs of a journal again, and compare every exchange

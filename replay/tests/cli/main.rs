@@ -4,6 +4,7 @@ mod check;
 mod conform;
 mod diff;
 mod explain;
+mod explore;
 mod export;
 mod journals;
 mod language_model;

@@ -1,0 +1,267 @@
+//! `interloom explore`: does the order of the mediators make a difference?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::experiment::FileExperiment;
+use interloom::explore::{
+    Exploration, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
+};
+use interloom_engine::explore::{Class, Conclusion, Contended, Party, Progress, Race};
+use serde_json::{Value as Json, json};
+
+use super::progress::Bars;
+use super::report::{count, outln};
+use super::run::{Folder, Turns, pair};
+use super::{Ending, report};
+
+/// Make the runs of an experiment file in every order of their mediators that can make a difference.
+///
+/// Each run of the file is explored on its own, given what the runs before it have saved. Two runs are alike if they end
+/// alike, save the same and have the same output, bit for bit. What only the order decides is said first, with both lines;
+/// then whether it makes a difference, and a schedule for each outcome, with which `interloom run --schedule` makes it again.
+///
+/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The experiment file.
+    #[arg(value_name = "EXPERIMENT")]
+    experiment: PathBuf,
+    /// Another model than the file names.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Another device than the file names: `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Another value for a name in the file's `[set]`; can be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// Make each run of the file at most so many times.
+    #[arg(long, value_name = "N", default_value_t = Exploration::RUNS, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Begin no further run after so many seconds in all; each run of the file is made once at least.
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    #[arg(long, value_name = "TURN", value_enum, default_value_t)]
+    granularity: Turns,
+    /// Which orders are tried: `all` that can make a difference, or samples: `random:SEED` with equal chances, `pct:DEPTH` by
+    /// random priorities.
+    #[arg(long, value_name = "ORDERS", default_value_t)]
+    schedules: Orders,
+    /// A folder for a journal of each outcome, `RUN.1.ilj` and so on; older ones are replaced.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Also run each invoke with rows alone, and say where its values are others than in the batch.
+    #[arg(long)]
+    batch_mates: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let mut experiment = FileExperiment::open(&arguments.experiment)?;
+    experiment.model.clone_from(&arguments.model);
+    experiment.device.clone_from(&arguments.device);
+    experiment.set = arguments.set.iter().cloned().collect();
+    // Before a model is loaded, let alone run.
+    experiment.check()?;
+    let folder = arguments.out.as_deref().map(Folder::make).transpose()?;
+    let exploration = Exploration::new()
+        .runs(arguments.runs)
+        .orders(arguments.schedules)
+        .granularity(arguments.granularity.into());
+    let found = experiment.explore(
+        &exploration,
+        arguments.out.as_deref(),
+        arguments.batch_mates,
+        &mut Bars::default(),
+        &mut until(arguments.seconds),
+    )?;
+    if let Some(folder) = folder {
+        folder.keep();
+    }
+    match arguments.json {
+        true => outln!("{}", as_json(&found)),
+        false => show(&found, arguments.granularity),
+    }
+    Ok(match found.is_order_dependent() {
+        true => Ending::Failed,
+        false => Ending::Done,
+    })
+}
+
+/// Returns what says whether there is time for another run.
+#[expect(
+    clippy::disallowed_types,
+    reason = "how many runs there is time for; none of them sees the clock"
+)]
+fn until(seconds: Option<u64>) -> impl FnMut(&Progress) -> bool {
+    let start = std::time::Instant::now();
+    move |_| seconds.is_none_or(|seconds| start.elapsed().as_secs() < seconds)
+}
+
+fn show(found: &FileFindings, turns: Turns) {
+    report::heading(&format!("{} on {}", found.file, found.model));
+    if let Some(about) = &found.about {
+        outln!("{}", about.trim());
+    }
+    for run in &found.runs {
+        outln!();
+        report::heading(&run.name);
+        show_run(found, run, turns);
+    }
+    if !found.unexplored.is_empty() {
+        outln!();
+        outln!(
+            "not explored, because a run before them fails in definition order: {}",
+            found.unexplored.join(", ")
+        );
+    }
+}
+
+fn show_run(found: &FileFindings, run: &RunFindings, turns: Turns) {
+    for race in &run.races {
+        outln!("  {race}");
+    }
+    outln!("  {}", run.verdict);
+    let failed = |class: &Class<Outcome>| class.outcome.end.starts_with("failed");
+    let classes = &run.verdict.classes;
+    if classes.len() > 1 || classes.iter().any(failed) || !run.journals.is_empty() {
+        for (place, class) in classes.iter().enumerate() {
+            show_class(found, run, place, class, turns);
+        }
+    }
+    if let Some(mates) = &run.mates {
+        show_mates(mates);
+    }
+}
+
+fn show_class(
+    found: &FileFindings,
+    run: &RunFindings,
+    place: usize,
+    class: &Class<Outcome>,
+    turns: Turns,
+) {
+    let runs = count(class.runs, "run");
+    outln!("  {}. {}, in {runs}", place + 1, class.outcome);
+    for (label, text) in run.differing_lines(place) {
+        outln!("     {label}  {text}");
+    }
+    if let Some(journal) = run.journals.get(place) {
+        outln!("     interloom replay {}", journal.display());
+    }
+    let granularity = match turns {
+        Turns::Site => "",
+        Turns::Exchange => " --granularity exchange",
+    };
+    let (file, name, witness) = (&found.file, &run.name, &class.witness);
+    outln!("     interloom run {file} --schedule {name}={witness}{granularity}");
+}
+
+fn show_mates(mates: &MateFindings) {
+    match mates {
+        MateFindings::NotAsked(reason) => outln!("  batch-mates: not compared, for {reason}"),
+        MateFindings::Compared(invokes) => {
+            for (invoke, mismatch) in invokes {
+                match mismatch {
+                    None => outln!("  batch-mates: `{invoke}` is the same alone, bit for bit"),
+                    Some(mismatch) => outln!("  batch-mates: {mismatch}"),
+                }
+            }
+        }
+    }
+}
+
+fn as_json(found: &FileFindings) -> Json {
+    json!({
+        "file": found.file,
+        "about": found.about,
+        "model": found.model,
+        "order_dependent": found.is_order_dependent(),
+        "runs": found.runs.iter().map(run_as_json).collect::<Vec<_>>(),
+        "unexplored": found.unexplored,
+    })
+}
+
+fn run_as_json(run: &RunFindings) -> Json {
+    let verdict = &run.verdict;
+    let classes = verdict.classes.iter().enumerate();
+    let class = |(place, class): (usize, &Class<Outcome>)| {
+        let lines = run.differing_lines(place).into_iter();
+        json!({
+            "end": class.outcome.end,
+            "digest": class.outcome.digest.to_string(),
+            "runs": class.runs,
+            "schedule": class.witness.to_string(),
+            "journal": run.journals.get(place).map(|path| path.display().to_string()),
+            "differs": lines.map(|(label, text)| json!([label, text])).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "name": run.name,
+        "races": run.races.iter().map(race_as_json).collect::<Vec<_>>(),
+        "conclusion": match verdict.conclusion() {
+            Conclusion::Independent => "independent",
+            Conclusion::Dependent => "dependent",
+            Conclusion::Unknown => "unknown",
+        },
+        "verdict": verdict.to_string(),
+        "runs": verdict.runs,
+        "redundant": verdict.redundant,
+        "pruned": verdict.pruned,
+        "pending": verdict.pending,
+        "complete": verdict.is_complete,
+        "classes": classes.map(class).collect::<Vec<_>>(),
+        "batch_mates": run.mates.as_ref().map(mates_as_json),
+    })
+}
+
+fn race_as_json(race: &Race) -> Json {
+    let party = |party: &Party| {
+        let (file, line) = party.origin.file_line().unzip();
+        json!({
+            "mediator": party.mediator,
+            "event": party.event.name(),
+            "file": file,
+            "line": line,
+        })
+    };
+    json!({
+        "site": race.site,
+        "over": match &race.over {
+            Contended::Rows => "rows".to_owned(),
+            Contended::Skip => "skip".to_owned(),
+            Contended::Blackboard(name) => format!("blackboard {name}"),
+            Contended::Barrier(name) => format!("barrier {name}"),
+            Contended::Stop => "stop".to_owned(),
+            other => format!("{other:?}"),
+        },
+        "first": party(&race.first),
+        "second": party(&race.second),
+    })
+}
+
+fn mates_as_json(mates: &MateFindings) -> Json {
+    let mismatch = |mismatch: &Mismatch| {
+        json!({
+            "exchange": mismatch.index,
+            "alone": mismatch.alone,
+            "together": mismatch.together,
+            "largest": mismatch.largest.filter(|largest| largest.is_finite()),
+        })
+    };
+    match mates {
+        MateFindings::NotAsked(reason) => json!({ "not_compared": reason }),
+        MateFindings::Compared(invokes) => {
+            let invokes = invokes.iter();
+            let invokes = invokes.map(|(invoke, found)| {
+                json!({ "invoke": invoke, "mismatch": found.as_ref().map(mismatch) })
+            });
+            json!({ "compared": invokes.collect::<Vec<_>>() })
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Whether what the runs of an experiment file show depends on the order of their mediators.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use interloom_backends::Value;
+use interloom_engine::explore::{Conclusion, Progress as Made, Race, Verdict};
+use interloom_engine::program::Results;
+
+use super::execute::{Output, share};
+use super::plan::RunPlan;
+use super::report::RunReport;
+use super::schedules::Schedules;
+use super::{FileExperiment, Opened};
+use crate::error::Error;
+use crate::experiments::Progress;
+use crate::explore::{
+    Company, Exploration, Mismatch, Outcome, Shown, Trial, alone_and_in_company, end_of_failure,
+    took_place,
+};
+use crate::journal::Policy;
+use crate::session::Mode;
+
+/// What the exploration of an experiment file has found.
+#[derive(Clone, Debug)]
+pub struct FileFindings {
+    /// The file.
+    pub file: String,
+    /// What the file says that it is about.
+    pub about: Option<String>,
+    /// The model.
+    pub model: String,
+    /// What was found of each run, in order.
+    pub runs: Vec<RunFindings>,
+    /// The runs that were not explored, because one before them fails in definition order.
+    pub unexplored: Vec<String>,
+}
+
+/// What the exploration of one run has found.
+#[derive(Clone, Debug)]
+pub struct RunFindings {
+    /// The run's name.
+    pub name: String,
+    /// What only the scheduler orders, as the run in definition order showed it.
+    pub races: Vec<Race>,
+    /// The outcomes, the first of them that of definition order.
+    pub verdict: Verdict<Outcome>,
+    /// What each outcome shows.
+    pub reports: Vec<RunReport>,
+    /// The journals of the outcomes' witnesses, if they were asked for.
+    pub journals: Vec<PathBuf>,
+    /// What became of the comparison with batch-mates, if it was asked for.
+    pub mates: Option<MateFindings>,
+}
+
+/// Whether the values of a run's invokes depend on which others share the batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MateFindings {
+    /// The run has not two invokes with rows, or they meet at barriers, so that none can be run alone.
+    NotAsked(String),
+    /// Each invoke with rows, and its first exchange that is another one in company.
+    Compared(Vec<(String, Option<Mismatch>)>),
+}
+
+impl FileFindings {
+    /// Returns whether the order matters in any run.
+    pub fn is_order_dependent(&self) -> bool {
+        let mut runs = self.runs.iter();
+        runs.any(|run| run.verdict.conclusion() == Conclusion::Dependent)
+    }
+}
+
+impl RunFindings {
+    /// Returns the lines of an outcome's report that are not in the reports of all of them.
+    pub fn differing_lines(&self, outcome: usize) -> Vec<(String, String)> {
+        let all: Vec<Vec<(String, String)>> = self.reports.iter().map(RunReport::lines).collect();
+        let Some(own) = all.get(outcome) else {
+            return Vec::new();
+        };
+        let differs = |line: &&(String, String)| all.iter().any(|lines| !lines.contains(line));
+        own.iter().filter(differs).cloned().collect()
+    }
+}
+
+impl FileExperiment {
+    /// Explores each run of the file on its own, given what the runs before it have saved in definition order.
+    ///
+    /// The file's own schedules do not count. For each outcome the journal of a run that has it is written into `folder`,
+    /// if there is one: `RUN.1.ilj` and so on, each with the runs before it, which `interloom replay` makes again. With
+    /// `mates`, each invoke with rows is run alone, too. `goes_on` is asked after each run.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run) and [`Exploration::explore`]; that a run fails is no error, but an outcome.
+    pub fn explore(
+        &self,
+        exploration: &Exploration,
+        folder: Option<&Path>,
+        mates: bool,
+        progress: &mut dyn Progress,
+        goes_on: &mut dyn FnMut(&Made) -> bool,
+    ) -> Result<FileFindings, Error> {
+        let opened = self.open_model(Policy::Digest, progress)?;
+        let mut found = FileFindings {
+            file: self.file.clone(),
+            about: opened.about.clone(),
+            model: opened.model.clone(),
+            runs: Vec::new(),
+            unexplored: Vec::new(),
+        };
+        let mut givens = opened.prepared.givens().clone();
+        let mut has_failed = false;
+        for (index, plan) in opened.prepared.runs().iter().enumerate() {
+            if has_failed {
+                found.unexplored.push(plan.name.clone());
+                continue;
+            }
+            let own = opened.explore(index, &givens, exploration, progress, goes_on)?;
+            let mut run = own.findings;
+            if mates {
+                run.mates = Some(opened.mates(plan, &givens)?);
+            }
+            if let Some(folder) = folder {
+                progress.begin(
+                    &format!("recording {}", plan.name),
+                    run.verdict.classes.len() as u64,
+                );
+                run.journals = self.record(&opened, &run, exploration, folder, progress)?;
+            }
+            match own.results {
+                Some(results) => share(plan, &results, &mut givens),
+                None => has_failed = true,
+            }
+            found.runs.push(run);
+        }
+        Ok(found)
+    }
+
+    /// Records a run for each outcome.
+    fn record(
+        &self,
+        opened: &Opened,
+        run: &RunFindings,
+        exploration: &Exploration,
+        folder: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let mut journals = Vec::new();
+        for (number, class) in run.verdict.classes.iter().enumerate() {
+            let mut schedules = Schedules {
+                granularity: exploration.turns(),
+                ..Schedules::default()
+            };
+            schedules.add(&format!("{}={}", run.name, class.witness));
+            let witness = Self {
+                schedules,
+                through: Some(run.name.clone()),
+                ..self.clone()
+            };
+            let path = folder.join(format!("{}.{}.ilj", run.name, number + 1));
+            // That the run fails is the outcome; that its schedule does not fit would be a fault of ours.
+            let (made, _) = opened.run(&witness, Mode::Record(path.clone()), &mut ())?;
+            if let Err(Error::Forward(error)) = made
+                && !took_place(&error)
+            {
+                return Err(error.into());
+            }
+            journals.push(path);
+            progress.step();
+        }
+        Ok(journals)
+    }
+}
+
+/// What one run showed in definition order, beside what was found.
+struct Explored {
+    findings: RunFindings,
+    /// What it has saved, if it did not fail.
+    results: Option<Vec<Results<Value>>>,
+}
+
+impl Opened {
+    fn explore(
+        &self,
+        index: usize,
+        givens: &BTreeMap<String, Value>,
+        exploration: &Exploration,
+        progress: &mut dyn Progress,
+        goes_on: &mut dyn FnMut(&Made) -> bool,
+    ) -> Result<Explored, Error> {
+        let prepared = &self.prepared;
+        let plan = &prepared.runs()[index];
+        progress.begin(&format!("exploring {}", plan.name), exploration.budget());
+        let mut reports: BTreeMap<Outcome, RunReport> = BTreeMap::new();
+        let mut first = None;
+        let found = exploration.explore(
+            |trial: &Trial<'_>| {
+                let (mut run, results) = prepared.stage(plan, givens)?;
+                trial.attach(&mut run);
+                let ran = run.execute(|| prepared.output(plan));
+                let report = match &ran {
+                    Ok(ran) => prepared.report(index, &results, ran),
+                    Err(error) => {
+                        prepared.report_of_failure(index, &results, end_of_failure(error))
+                    }
+                };
+                let outcome = Outcome::of(&ran, |output, shown| show(&report, output, shown))?;
+                reports.entry(outcome.clone()).or_insert(report);
+                first.get_or_insert_with(|| ran.is_ok().then_some(results));
+                Ok(outcome)
+            },
+            |made| {
+                progress.step();
+                goes_on(made)
+            },
+        )?;
+        let classes = found.verdict.classes.iter();
+        let reports = classes.filter_map(|class| reports.get(&class.outcome).cloned());
+        Ok(Explored {
+            findings: RunFindings {
+                name: plan.name.clone(),
+                races: found.races,
+                reports: reports.collect(),
+                verdict: found.verdict,
+                journals: Vec::new(),
+                mates: None,
+            },
+            results: first.flatten(),
+        })
+    }
+
+    /// Runs each invoke with rows alone, and in company.
+    fn mates(
+        &self,
+        plan: &RunPlan,
+        givens: &BTreeMap<String, Value>,
+    ) -> Result<MateFindings, Error> {
+        let owners = plan.invokes.iter().filter(|invoke| invoke.input.is_some());
+        if owners.clone().count() < 2 {
+            let reason = "it has not two invokes with rows of their own";
+            return Ok(MateFindings::NotAsked(reason.to_owned()));
+        }
+        if !plan.barriers.is_empty() {
+            let reason = "its invokes meet at barriers, so that none can be run alone";
+            return Ok(MateFindings::NotAsked(reason.to_owned()));
+        }
+        let prepared = &self.prepared;
+        let mut compared = Vec::new();
+        for invoke in owners {
+            let alone = RunPlan {
+                invokes: vec![invoke.clone()],
+                ..plan.clone()
+            };
+            let mismatch = alone_and_in_company(&invoke.name, |company| {
+                let plan = match company {
+                    Company::Alone => &alone,
+                    Company::Together => plan,
+                };
+                let (run, _) = prepared.stage(plan, givens)?;
+                Ok((run, || drop(prepared.output(plan))))
+            })?;
+            compared.push((invoke.name.clone(), mismatch));
+        }
+        Ok(MateFindings::Compared(compared))
+    }
+}
+
+/// Adds to an outcome what a report shows, in full: what was saved, and the model's output.
+fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
+    for invoke in &report.invokes {
+        shown.text("invoke", &invoke.name);
+        for (name, kept) in &invoke.kept {
+            shown.kept(name, kept);
+        }
+        for mark in &invoke.marks {
+            shown.text("mark", mark);
+        }
+        for (name, fault) in &invoke.caught {
+            shown.text(name, fault);
+        }
+    }
+    match output {
+        None => {}
+        Some(Output::Logits(logits)) => shown.add("output", Tensor::clone(logits)),
+        Some(Output::Tokens(tokens)) => {
+            let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
+            shown.add("output", tokens);
+        }
+    }
+}

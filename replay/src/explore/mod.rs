@@ -1,0 +1,230 @@
+//! Does what a run on a model shows depend on the order in which its mediators had their turns?
+//!
+//! The engine's [`Explorer`] makes the run again in every order that can make a difference; here it is given burn models,
+//! and what a run showed is compared by content: what was saved, the model's output, and how the run ended. A failure and
+//! a barrier that never opened are outcomes like any other.
+//!
+//! [`Exploration`] explores runs of your own code, [`FileExperiment::explore`](crate::experiment::FileExperiment::explore)
+//! each run of an experiment file. [`alone_and_in_company`] asks another question: whether an invoke's values depend on
+//! which invokes share its batch.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use interloom::explore::Exploration;
+//! use interloom::prelude::*;
+//! use interloom_backends::models::induction::Sampler;
+//!
+//! let device = Device::flex();
+//! let model = Induction::trained(&device);
+//! let batch = Sampler::new(7).batch(2);
+//! let found = Exploration::new().explore(
+//!     |trial| {
+//!         let mut run = Run::new("two", model.sites());
+//!         for (name, factor) in [("double", 2.0), ("raise", 1.0)] {
+//!             run.mediator(name, move |cx| async move {
+//!                 let h = cx.output("layers.0").await?;
+//!                 cx.set_output("layers.0", if factor == 1.0 { h + 1.0 } else { h * factor }).await
+//!             });
+//!         }
+//!         trial.run(run, || model.forward(batch.tokens(&device)), |output, shown| {
+//!             if let Some(logits) = output {
+//!                 shown.add("logits", logits.clone());
+//!             }
+//!         })
+//!     },
+//!     |_| true,
+//! )?;
+//! assert_eq!(found.verdict.to_string(), "order-dependent: 2 outcomes of 2 schedules, which cover all");
+//! assert_eq!(found.races[0].site, "layers.0.output.i0");
+//! # Ok::<(), interloom::Error>(())
+//! ```
+
+mod company;
+mod orders;
+mod outcome;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use interloom_backends::Run;
+use interloom_engine::explore::{Progress, Race, Races, Verdict};
+use interloom_engine::scheduler::{Pct, Shuffle};
+use interloom_engine::{Attempt, Explorer, Granularity, InOrder, RunError, ScheduleError};
+
+use crate::error::Error;
+
+pub use crate::experiment::{FileFindings, MateFindings, RunFindings};
+pub use company::{Company, Mismatch, alone_and_in_company};
+pub use orders::Orders;
+pub use outcome::{Outcome, Shown};
+
+pub(crate) use outcome::{end_of_failure, took_place};
+
+use orders::Turns;
+
+/// How a run is explored.
+#[derive(Clone, Debug)]
+pub struct Exploration {
+    runs: u64,
+    orders: Orders,
+    granularity: Granularity,
+}
+
+/// What an exploration has found.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// What only the scheduler orders, as the first run showed it.
+    pub races: Vec<Race>,
+    /// The outcomes, the first of them that of definition order.
+    pub verdict: Verdict<Outcome>,
+}
+
+impl Default for Exploration {
+    fn default() -> Self {
+        Self {
+            runs: Self::RUNS,
+            orders: Orders::All,
+            granularity: Granularity::Site,
+        }
+    }
+}
+
+impl Exploration {
+    /// The runs that are made at most, unless another number is given.
+    pub const RUNS: u64 = 1000;
+
+    /// Explores up to [`RUNS`](Self::RUNS) runs, in all orders of turns at sites that can make a difference.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes at most `runs` runs, and at least one.
+    pub const fn runs(mut self, runs: u64) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    /// Chooses which orders are tried.
+    pub const fn orders(mut self, orders: Orders) -> Self {
+        self.orders = orders;
+        self
+    }
+
+    /// Chooses how long a turn lasts.
+    pub const fn granularity(mut self, granularity: Granularity) -> Self {
+        self.granularity = granularity;
+        self
+    }
+
+    /// Returns how many runs are made at most.
+    pub const fn budget(&self) -> u64 {
+        self.runs
+    }
+
+    /// Returns how long a turn lasts.
+    pub const fn turns(&self) -> Granularity {
+        self.granularity
+    }
+
+    /// Makes a run again and again; the first time its mediators are in definition order.
+    ///
+    /// `run` makes everything anew, hands the run to [`Trial::run`], or to [`Trial::attach`] and executes it itself. After
+    /// each run `goes_on` is told how far it has come, and can end the exploration: there is no clock in here.
+    ///
+    /// # Errors
+    ///
+    /// What `run` returns, and [`Error::Forward`] with a [`ScheduleError`] (`E126`, `E127`) if what it does cannot be
+    /// explored.
+    pub fn explore(
+        &self,
+        mut run: impl FnMut(&Trial<'_>) -> Result<Outcome, Error>,
+        goes_on: impl FnMut(&Progress) -> bool,
+    ) -> Result<Findings, Error> {
+        let watch = RefCell::new(Watch::Waiting);
+        let turns = Turns::default();
+        let run = |attempt: &Attempt| {
+            run(&Trial {
+                attempt,
+                granularity: self.granularity,
+                watch: &watch,
+            })
+        };
+        let explorer = Explorer::new().budget(self.runs);
+        let verdict = match self.orders {
+            Orders::All => explorer.explore_while(run, goes_on)?,
+            Orders::Random { seed } => {
+                let scheduler = |number| match number {
+                    0 => turns.count(Box::new(InOrder)),
+                    number => turns.count(Box::new(Shuffle::new(seed.wrapping_add(number - 1)))),
+                };
+                explorer.sample_while(scheduler, run, goes_on)?
+            }
+            Orders::Pct { depth } => {
+                let scheduler = |number| match number {
+                    0 => turns.count(Box::new(InOrder)),
+                    // As long as the first run was.
+                    number => turns.count(Box::new(Pct::new(depth, turns.first(), number))),
+                };
+                explorer.sample_while(scheduler, run, goes_on)?
+            }
+        };
+        let races = match watch.into_inner() {
+            Watch::Waiting => Vec::new(),
+            Watch::Watching(races) => races.found(),
+        };
+        Ok(Findings { races, verdict })
+    }
+}
+
+/// Who looks for races.
+enum Watch {
+    /// Nobody yet.
+    Waiting,
+    Watching(Races),
+}
+
+/// One run of an exploration: what gives it its order.
+pub struct Trial<'a> {
+    attempt: &'a Attempt,
+    granularity: Granularity,
+    watch: &'a RefCell<Watch>,
+}
+
+impl Trial<'_> {
+    /// Gives the run its order; called once, when all its mediators and barriers have been added.
+    pub fn attach(&self, run: &mut Run) {
+        let setup = run.setup_mut();
+        setup.granularity(self.granularity);
+        let mut watch = self.watch.borrow_mut();
+        if let Watch::Waiting = *watch {
+            *watch = Watch::Watching(Races::of(setup));
+        }
+        self.attempt.attach(setup);
+    }
+
+    /// Attaches the run and executes it, and returns its outcome.
+    ///
+    /// `show` adds what the run showed beside its end: results of mediators, and the model's output, which is missing if
+    /// the run failed or was stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outcome::of`].
+    pub fn run<Y>(
+        &self,
+        mut run: Run,
+        model: impl FnOnce() -> Y,
+        show: impl FnOnce(Option<&Y>, &mut Shown),
+    ) -> Result<Outcome, Error> {
+        self.attach(&mut run);
+        Outcome::of(&run.execute(model), show)
+    }
+}
+
+impl From<ScheduleError> for Error {
+    fn from(error: ScheduleError) -> Self {
+        Self::Forward(RunError::from(error).into())
+    }
+}
