@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod journals;
 mod language_model;
+mod page;
 mod pipes;
 mod run;
 mod sample;
