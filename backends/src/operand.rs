@@ -86,6 +86,10 @@ impl Operand for Value {
         patched.map(Self::Tensor)
     }
 
+    fn plain_number(number: f64) -> Option<Self> {
+        Some(Self::Float(number))
+    }
+
     fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
         Ok(Self::Tuple(items.into()))
     }

@@ -125,6 +125,15 @@ impl Run {
         self.setup.recast(invokes);
     }
 
+    /// Takes the mediators out, to answer them from a record before the run goes on with what [`recast`](Self::recast) puts in.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError::Run`] if the run could not start.
+    pub fn rehearse_apart(&mut self) -> Result<Rehearsal<Value>, ForwardError> {
+        Ok(self.setup.rehearse_apart()?)
+    }
+
     /// Prepares to answer the mediators from a record, without the model.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ pub use iterations::{Iterations, Round};
 pub use map::SiteMap;
 pub use mediator::{Group, Invoke, Mediator, MediatorId};
 pub use observer::{Asked, Exchange, Moment, Observer, Outcome};
-pub use rehearsal::{Answer, Rehearsal, Said};
+pub use rehearsal::{Answer, Rehearsal, Said, Unfinished, UnfinishedParent};
 pub use scheduler::{Granularity, InOrder, Schedule, ScheduleError, Scheduler};
 pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};

@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::cache::{CacheSpec, Cached};
 use crate::cx::panic_message;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
@@ -54,11 +55,34 @@ pub enum Answer<V> {
     Refused(Fault),
 }
 
+/// A mediator in the middle of its work, to go on in a run.
+pub struct Unfinished<V> {
+    /// What it does next, or the child that acts for it; nothing if it is retired.
+    pub step: Option<Step<V>>,
+    /// By how many iterations it has advanced its own since it was started.
+    pub advanced: u32,
+    /// The mediators that wait for the child, outermost first.
+    pub parents: Vec<UnfinishedParent<V>>,
+    /// The caches that it has declared; nothing has been collected.
+    pub caches: Vec<(CacheSpec, Cached<V>)>,
+}
+
+/// A mediator that waits for its child.
+pub struct UnfinishedParent<V> {
+    /// By how many iterations it has advanced its own since it was started.
+    pub advanced: u32,
+    /// The loop that the child is an iteration of.
+    pub round: Round,
+    /// The mediator, to be resumed when the child has ended.
+    pub rest: Box<dyn Mediator<V>>,
+}
+
 /// One mediator, with the parents of the child that acts for it.
 struct Part<V> {
     next: Next<V>,
     iteration: u32,
     parents: Vec<Parent<V>>,
+    caches: Vec<(CacheSpec, Cached<V>)>,
 }
 
 struct Parent<V> {
@@ -89,6 +113,7 @@ impl<V> Rehearsal<V> {
             next: Next::Start(invoke.mediator),
             iteration: 0,
             parents: Vec::new(),
+            caches: Vec::new(),
         };
         Self {
             map,
@@ -223,6 +248,11 @@ impl<V> Rehearsal<V> {
         }
     }
 
+    /// Gives up the mediators where they stand, to go on in a run whose exchanges were the same so far.
+    pub fn into_unfinished(self) -> Vec<Unfinished<V>> {
+        self.parts.into_iter().map(Part::into_unfinished).collect()
+    }
+
     fn asked<'r>(&self, part: &Part<V>, request: &'r Request<V>) -> Asked<'r> {
         match request {
             Request::Value { target }
@@ -253,6 +283,41 @@ impl<V> Rehearsal<V> {
 }
 
 impl<V> Part<V> {
+    fn into_unfinished(self) -> Unfinished<V> {
+        // A child begins with the iteration for which it was registered.
+        let mut began = 0;
+        let mut parents = Vec::with_capacity(self.parents.len());
+        for parent in self.parents {
+            parents.push(UnfinishedParent {
+                advanced: parent.iteration.saturating_sub(began),
+                round: parent.round,
+                rest: parent.rest,
+            });
+            began = parent.child;
+        }
+        let step = match self.next {
+            Next::Start(_) | Next::Retired => None,
+            Next::Ask {
+                request,
+                origin,
+                rest,
+            } => Some(Step::Ask {
+                request,
+                origin,
+                rest,
+            }),
+            Next::Stop(origin) => Some(Step::Stop { origin }),
+            Next::End => Some(Step::End),
+            Next::Fail(fault, origin) => Some(Step::Fail { fault, origin }),
+        };
+        Unfinished {
+            step,
+            advanced: self.iteration.saturating_sub(began),
+            parents,
+            caches: self.caches,
+        }
+    }
+
     /// Lets a mediator run to what it says next; what needs no answer of the record is done at once.
     fn resume(&mut self, mediator: Box<dyn Mediator<V>>, delivery: Delivery<V>, origin: &Origin) {
         let (mut mediator, mut delivery) = (mediator, delivery);
@@ -274,7 +339,12 @@ impl<V> Part<V> {
                     (mediator, delivery) = (rest, Delivery::Done);
                 }
                 // There is nothing to collect without a model.
-                Step::Cache { rest, .. } => (mediator, delivery) = (rest, Delivery::Done),
+                Step::Cache {
+                    spec, into, rest, ..
+                } => {
+                    self.caches.push((spec, into));
+                    (mediator, delivery) = (rest, Delivery::Done);
+                }
                 Step::Ask {
                     request,
                     origin,

@@ -163,6 +163,17 @@ impl<V: Value> Setup<V> {
         Ok(Rehearsal::new(self.map, self.invokes, self.steps))
     }
 
+    /// Takes the mediators out, to answer them from a record before the run goes on with what [`recast`](Self::recast) puts in.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn rehearse_apart(&mut self) -> Result<Rehearsal<V>, RunError> {
+        self.check()?;
+        let invokes = std::mem::take(&mut self.invokes);
+        Ok(Rehearsal::new(self.map.clone(), invokes, self.steps))
+    }
+
     /// Replaces the mediators by others.
     pub fn recast(&mut self, invokes: Vec<Invoke<V>>) {
         self.invokes = invokes;

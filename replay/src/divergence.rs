@@ -22,6 +22,7 @@ mod environment;
 mod fields;
 mod journals;
 mod json;
+mod page;
 mod report;
 mod sides;
 mod tensor;
@@ -33,6 +34,7 @@ use crate::journal::{DType, Digest, Event, ExchangeResult, FaultLine, Origin, Va
 pub use compare::{CONTEXT_DEFAULT, Comparer, Comparison};
 pub use environment::{EnvironmentDifference, EnvironmentReport};
 pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals};
+pub use page::diff_page;
 pub use tensor::{TensorDifference, TensorMismatch};
 
 /// The first difference between a recorded and a live run.

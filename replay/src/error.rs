@@ -89,6 +89,16 @@ pub enum Error {
         /// The exchange.
         exchange: u64,
     },
+    /// The live mediators part from a journal before the exchange at which they are to go on.
+    #[error(
+        "the mediators part from the journal before exchange {exchange}, at which the fork is; fork earlier\n{divergence}"
+    )]
+    ForkParted {
+        /// The exchange.
+        exchange: u64,
+        /// Where they part.
+        divergence: Box<crate::divergence::Divergence>,
+    },
     /// A run that is served from a journal failed when it was recorded.
     #[error("run `{run}` failed when it was recorded, and so it does now: {message} ({code})")]
     RecordedFailure {
@@ -127,6 +137,7 @@ impl Error {
             Self::Output { .. } => "E094",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
+            Self::ForkParted { .. } => "E097",
         }
     }
 }
@@ -239,5 +250,12 @@ const CODES: &[Code] = &[
         AtFault::Mediator,
         "The run that is served from the journal failed when it was recorded. Its mediators have made the same requests again, \
          as far as they came; `interloom show` has the exchanges.",
+    ),
+    Code::new(
+        "E097",
+        "a fork parts from its journal too early",
+        AtFault::Mediator,
+        "A fork goes along a journal up to an exchange, so that its mediators must ask for the same until then. The report says \
+         at which exchange they ask for something else; fork there, or earlier.",
     ),
 ];

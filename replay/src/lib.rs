@@ -6,6 +6,7 @@
 //!
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
+//! - [`company`] checks whether an invoke's values depend on who shares its batch.
 //! - [`conform`] compares the interleaver with what a reference was recorded doing.
 //! - [`experiment`] reads experiment files, which people write by hand.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod company;
 pub mod conform;
 pub mod divergence;
 pub mod environment;

@@ -154,10 +154,25 @@ impl Interpreter {
         }
     }
 
+    /// A part of a tuple or a map, which may be a number.
+    async fn part(
+        self: Rc<Self>,
+        place: &'static str,
+        cx: Cx<Value>,
+        expr: Expr,
+    ) -> Result<Value, Fault> {
+        match self.expr(cx, expr).await? {
+            Datum::Value(value) => Ok(value),
+            Datum::Number(number) => Ok(Value::Float(number)),
+            list @ Datum::List(_) => Err(kind(place, "a value", &list)),
+        }
+    }
+
     fn expr(self: Rc<Self>, cx: Cx<Value>, expr: Expr) -> Running<Datum<Value>> {
         Box::pin(async move {
             let of = |expr: Box<Expr>| self.clone().expr(cx.clone(), *expr);
             let whole = |place, expr: Box<Expr>| self.clone().value(place, cx.clone(), *expr);
+            let part = |place, expr| self.clone().part(place, cx.clone(), expr);
             let value = match expr {
                 Expr::Number(number) => return Ok(Datum::Number(number)),
                 Expr::Var(name) => return self.load(&name),
@@ -175,11 +190,11 @@ impl Interpreter {
                 }
                 Expr::Index { of: from, item } => return index(&of(from).await?, &item),
                 Expr::Clone(from) => return of(from).await,
-                Expr::Given(name) => match (self.around.input(&name), &*name) {
-                    (Some(value), _) => value.clone(),
-                    (None, "none") => Value::Unit,
-                    (None, _) => return Err(ProgramFault::NotGiven(name).into()),
-                },
+                Expr::Given(name) => {
+                    let other = || self.around.given(&name, &self.saved.borrow());
+                    let value = self.around.input(&name).cloned().or_else(other);
+                    value.ok_or_else(|| ProgramFault::NotGiven(name.clone()))?
+                }
                 Expr::Read(site) => cx.value(&*site).await?,
                 Expr::Get(name) => cx.get(&name).await?,
                 Expr::ZerosLike(from) => possible(
@@ -211,20 +226,20 @@ impl Interpreter {
                     with,
                 } => {
                     let from = whole("`replace`", from).await?;
-                    let with = whole("`replace`", with).await?;
+                    let with = part("`replace`", *with).await?;
                     possible("`replace`", Operand::with_item(&from, &item, with))?
                 }
                 Expr::Tuple(items) => {
                     let mut values = Vec::new();
                     for item in items {
-                        values.push(whole("`tuple`", Box::new(item)).await?);
+                        values.push(part("`tuple`", item).await?);
                     }
                     possible("`tuple`", Value::tuple(values))?
                 }
                 Expr::Map(items) => {
                     let mut values = Vec::new();
                     for (name, item) in items {
-                        values.push((name, whole("`map`", Box::new(item)).await?));
+                        values.push((name, part("`map`", item).await?));
                     }
                     possible("`map`", Operand::map(values))?
                 }

@@ -45,6 +45,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("modes::{id}"), move || {
             is_replayed_in_every_mode(&scenario)
         }));
+        let scenario = id.clone();
+        trials.push(Trial::test(format!("fork::{id}"), move || {
+            is_the_same_wherever_it_is_forked(&scenario)
+        }));
         let id = id.clone();
         trials.push(Trial::test(format!("async::{id}"), move || {
             is_equal_as_async(&id)
@@ -178,6 +182,44 @@ fn is_replayed_in_every_mode(id: &str) -> Result<(), Failed> {
         // Nobody saves anything where the mediators are not live.
         if proves != Proof::Model && bits(&own.saved()) != bits(&results.saved()) {
             return Err(format!("{proof}: saved {:?}", own.saved()).into());
+        }
+    }
+    Ok(())
+}
+
+/// A fork whose mediators go on as they did makes the journal that it was forked from.
+fn is_the_same_wherever_it_is_forked(id: &str) -> Result<(), Failed> {
+    let folder = open();
+    let place = tempfile::tempdir()?;
+    let from = place.path().join("from.ilj");
+    let mut session = Session::open(Mode::Record(from.clone()), head(Policy::Full))?;
+    let Some(results) = folder.run(id, machine, &mut session)? else {
+        return Ok(());
+    };
+    let Conclusion::Recorded {
+        exchanges, digest, ..
+    } = session.finish()?
+    else {
+        return Err("nothing was recorded".into());
+    };
+    for exchange in 0..=exchanges {
+        if id == REFUSED_CACHE && exchange > 0 {
+            continue;
+        }
+        let mode = Mode::Fork {
+            from: from.clone(),
+            exchange,
+            into: place.path().join("into.ilj"),
+        };
+        let mut session = Session::open(mode, head(Policy::Full))?;
+        let own = folder
+            .run(id, machine, &mut session)?
+            .expect("it ran before");
+        let conclusion = session.finish()?;
+        let is_same =
+            matches!(&conclusion, Conclusion::Recorded { digest: own, .. } if *own == digest);
+        if !is_same || bits(&own.saved()) != bits(&results.saved()) {
+            return Err(format!("forked at {exchange}: {conclusion:?}, recorded {digest}").into());
         }
     }
     Ok(())

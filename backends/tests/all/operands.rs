@@ -185,6 +185,8 @@ fn tuples_and_maps_are_made_read_and_changed() {
         "({a: f32[1, 1], b: 1}, f32[1, 1])",
         "values never change"
     );
+    let half = Value::plain_number(0.5).expect("a part of a tuple may be a number");
+    assert_eq!(Value::tuple(vec![half]).unwrap().to_string(), "(0.5)");
     let zeros = Operand::zeros_like(&replaced).unwrap();
     assert_eq!(zeros.to_string(), "({a: f32[1, 1], b: 0}, f32[1, 1])");
     for item in [Item::Place(2), name] {

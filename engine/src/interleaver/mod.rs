@@ -189,17 +189,9 @@ impl<V: Value> Interleaver<V> {
         };
         self.visits += 1;
         self.gather(site);
-        let (value, batch) = (&visit.value, self.batch);
-        let layout = self.map.layout(point);
-        let enter = Moment::Enter {
-            site,
-            value,
-            batch,
-            layout,
-        };
-        self.observers
-            .iter_mut()
-            .for_each(|observer| observer.moment(&enter));
+        if !self.observers.is_empty() {
+            self.say_that_a_site_is_entered(&visit);
+        }
         if planted::has(Bug::CacheBeforeSwap) {
             self.collect(site, &visit.value);
         }
@@ -279,6 +271,17 @@ impl<V: Value> Interleaver<V> {
             let place = self.ready.partition_point(|other| *other < id);
             self.ready.insert(place, id);
         }
+    }
+
+    fn say_that_a_site_is_entered(&mut self, visit: &Visit<V>) {
+        let enter = Moment::Enter {
+            site: visit.site,
+            value: &visit.value,
+            batch: self.batch,
+            layout: self.map.layout(visit.site.point),
+        };
+        let observers = self.observers.iter_mut();
+        observers.for_each(|observer| observer.moment(&enter));
     }
 
     fn moment(&mut self, moment: &Moment<'_, V>) {

@@ -40,7 +40,7 @@ pub(super) fn pure<V: Operand>(
             of.patch(&ranges(spans, &of, "`patch`")?, &with)
         }
         Instruction::Replace(item) => {
-            let with = value_of("`replace`", pop(stack))?;
+            let with = part_of("`replace`", pop(stack))?;
             let of = value_of("`replace`", pop(stack))?;
             count_leaves([&with, &of])?;
             of.with_item(item, with)
@@ -83,6 +83,15 @@ pub(super) fn value_of<V>(place: &'static str, datum: Datum<V>) -> Result<V, Pro
             found: other.kind(),
         }),
     }
+}
+
+/// Returns the value that a datum is as a part of another: a number may be one.
+fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
+    let number = match &datum {
+        Datum::Number(number) => V::plain_number(*number),
+        Datum::Value(_) | Datum::List(_) => None,
+    };
+    number.map_or_else(|| value_of(place, datum), Ok)
 }
 
 /// Returns the number that a datum is, or the value of one element in it.
@@ -165,7 +174,7 @@ fn values<V: Operand>(
     stack: &mut Vec<Datum<V>>,
 ) -> Result<Vec<V>, ProgramFault> {
     let items = stack.split_off(stack.len() - count).into_iter();
-    let items = items.map(|item| value_of(place, item));
+    let items = items.map(|item| part_of(place, item));
     let items = items.collect::<Result<Vec<V>, _>>()?;
     count_leaves(&items)?;
     Ok(items)

@@ -85,6 +85,11 @@ pub trait Operand: Value {
     /// [`Misfit`] if `part` does not have the kind and shape of the slice.
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit>;
 
+    /// Makes a plain number, to be a part of a tuple or a map; nothing if this kind of value has none.
+    fn plain_number(_: f64) -> Option<Self> {
+        None
+    }
+
     /// Makes a tuple.
     ///
     /// # Errors

@@ -228,6 +228,14 @@ impl Pass<'_> {
         }
     }
 
+    /// Checks a part of a tuple or a map: whether it may be a number is the library's to say.
+    fn part(&mut self, place: &'static str, expr: &Expr) -> Result<(), ProgramError> {
+        match self.expr(expr)? {
+            Shape::List => Err(self.kind(place, "a value", &Shape::List)),
+            _ => Ok(()),
+        }
+    }
+
     fn expr(&mut self, expr: &Expr) -> Result<Shape, ProgramError> {
         Ok(match expr {
             Expr::Number(_) => Shape::Number,
@@ -264,7 +272,7 @@ impl Pass<'_> {
                 Shape::Unknown | Shape::List | Shape::Parts => Shape::Unknown,
             },
             Expr::Replace { of, with, .. } => {
-                self.value("`replace`", with)?;
+                self.part("`replace`", with)?;
                 match self.value("`replace`", of)? {
                     tensor @ Shape::Tensor(_) => {
                         return Err(self.misfit("`replace`", "a tuple, list or map", &tensor));
@@ -274,13 +282,13 @@ impl Pass<'_> {
             }
             Expr::Tuple(items) => {
                 for item in items {
-                    self.value("`tuple`", item)?;
+                    self.part("`tuple`", item)?;
                 }
                 Shape::Parts
             }
             Expr::Map(items) => {
                 for item in items.values() {
-                    self.value("`map`", item)?;
+                    self.part("`map`", item)?;
                 }
                 Shape::Parts
             }

@@ -4,9 +4,13 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use anstream::eprintln;
 use clap::{Args, ValueEnum};
 use interloom::Error;
-use interloom::journal::export::{Exported, Selection, json_lines, npz, safetensors, trace};
+use interloom::divergence::diff_page;
+use interloom::journal::export::{
+    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, npz, page, safetensors, trace,
+};
 use interloom::journal::{JournalError, JournalReader};
 
 use super::Ending;
@@ -25,6 +29,12 @@ pub(super) struct Arguments {
     /// port.
     #[arg(long = "site", value_name = "SITE")]
     sites: Vec<String>,
+    /// With `html`: show this journal beside it, aligned as by `interloom diff`, with the first divergence marked.
+    #[arg(long, value_name = "B", conflicts_with = "sites")]
+    diff: Option<PathBuf>,
+    /// How many exchanges a page has; it says how many it leaves out.
+    #[arg(long, value_name = "N", default_value_t = PAGE_EXCHANGES_DEFAULT)]
+    limit: usize,
     /// Where to write it; a file that is there is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -40,20 +50,31 @@ enum Format {
     Npz,
     /// The tensors of a journal that keeps them, each called SITE#EXCHANGE.
     Safetensors,
+    /// A page for browsers, in one file: lanes of mediators, rows of sites, every exchange with its details.
+    Html,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let (journal, out) = (&arguments.journal, &arguments.out);
+    if arguments.diff.is_some() && !matches!(arguments.format, Format::Html) {
+        eprintln!("two journals are exported as a page only; add `--format html`");
+        return Ok(Ending::Usage);
+    }
     // Before anything is replaced: is there a journal, and is it another file?
-    drop(JournalReader::open(journal)?);
-    if let (Ok(from), Ok(to)) = (fs::canonicalize(journal), fs::canonicalize(out))
-        && from == to
+    for journal in [Some(journal), arguments.diff.as_ref()]
+        .into_iter()
+        .flatten()
     {
-        let error = JournalError::WouldOverwrite {
-            journal: out.display().to_string().into(),
-            reason: "it is the journal itself".to_owned(),
-        };
-        return Err(error.into());
+        drop(JournalReader::open(journal)?);
+        if let (Ok(from), Ok(to)) = (fs::canonicalize(journal), fs::canonicalize(out))
+            && from == to
+        {
+            let error = JournalError::WouldOverwrite {
+                journal: out.display().to_string().into(),
+                reason: "it is the journal itself".to_owned(),
+            };
+            return Err(error.into());
+        }
     }
     let unfinished = unfinished(out);
     let exported = write(arguments, &unfinished);
@@ -69,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     }
     let thing = match arguments.format {
         Format::Jsonl => "frame",
-        Format::Trace => "exchange",
+        Format::Trace | Format::Html => "exchange",
         Format::Npz | Format::Safetensors => "tensor",
     };
     outln!("{} in {}", count(finished?.items, thing), out.display());
@@ -88,6 +109,10 @@ fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
         Format::Trace => trace(reader, selection, sink, &name),
         Format::Npz => npz(reader, selection, sink, &name),
         Format::Safetensors => safetensors(reader, selection, sink, &name),
+        Format::Html if let Some(second) = &arguments.diff => {
+            diff_page(&arguments.journal, second, arguments.limit, sink, &name)
+        }
+        Format::Html => page(reader, selection, arguments.limit, sink, &name),
     }?)
 }
 

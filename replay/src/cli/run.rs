@@ -44,6 +44,10 @@ pub(super) struct Arguments {
     /// Keep the values of the tensors of every Nth exchange only, the first included.
     #[arg(long, value_name = "N", requires = "journal", conflicts_with = "full", value_parser = every())]
     sample: Option<u64>,
+    /// Go along an older journal, recorded with `--full`, up to exchange N, and live from there: the runs before are not
+    /// computed, and the programs may differ after it only.
+    #[arg(long, value_name = "FILE@N", requires = "journal", value_parser = fork)]
+    fork: Option<(PathBuf, u64)>,
     /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or `ilsched1:…` as `interloom explore`
     /// prints it; of one run of several with its name. Can be given several times.
     #[arg(long = "schedule", value_name = "[RUN=]SCHEDULE")]
@@ -88,9 +92,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     // Before a model is loaded, let alone run.
     experiment.check()?;
     let folder = arguments.out.as_deref().map(Folder::make).transpose()?;
-    let mode = match &arguments.journal {
-        Some(path) => Mode::Record(path.clone()),
-        None => Mode::Plain,
+    let mode = match (&arguments.journal, &arguments.fork) {
+        (Some(into), Some((from, exchange))) => Mode::Fork {
+            from: from.clone(),
+            exchange: *exchange,
+            into: into.clone(),
+        },
+        (Some(path), None) => Mode::Record(path.clone()),
+        (None, _) => Mode::Plain,
     };
     let policy = keep::policy(arguments.full, arguments.sample);
     let (results, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
@@ -110,6 +119,14 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=');
     let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
     pair.ok_or_else(|| "it is written NAME=VALUE".to_owned())
+}
+
+fn fork(text: &str) -> Result<(PathBuf, u64), String> {
+    let fork = text.rsplit_once('@').and_then(|(file, exchange)| {
+        let exchange = exchange.parse().ok()?;
+        Some((PathBuf::from(file), exchange))
+    });
+    fork.ok_or_else(|| "it is written FILE@N, with the number of an exchange".to_owned())
 }
 
 fn show(arguments: &Arguments, results: &FileReport, conclusion: &Conclusion) {

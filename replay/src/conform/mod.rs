@@ -7,6 +7,7 @@
 
 mod compare;
 mod error;
+mod log;
 mod models;
 mod rules;
 mod run;
@@ -227,7 +228,7 @@ impl Folder {
             false => BTreeMap::new(),
         };
         let path = self.home(id).join(format!("log.{reference}.jsonl"));
-        let order = compare::read_log(&text(&path)?, reference)
+        let order = log::read_log(&text(&path)?, reference)
             .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Expected {
             version: reference,

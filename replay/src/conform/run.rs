@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use interloom_backends::{ForwardError, Run, Value};
-use interloom_engine::program::{Machine, Results};
+use interloom_engine::program::{Datum, Machine, Results};
 use interloom_engine::{
     Asked, Audit, Cached, Event, Exchange, Fault, Invoke, Mediator, Note, Outcome, Value as _,
 };
 
 use super::models::Model;
-use super::translate::{Block, NONE, Plan};
+use super::translate::{Block, NONE, Plan, saved_name};
 use crate::session::Session;
 
 /// What a program can reach, to be made into a mediator.
@@ -59,6 +59,10 @@ impl Surroundings {
         let machine = inputs.fold(machine, |machine, (name, value)| {
             machine.given(name, value.clone())
         });
+        let saved = self.results.saved();
+        let machine = saved.iter().fold(machine, |machine, (name, datum)| {
+            machine.given(saved_name(name), plain(datum))
+        });
         Ok(machine.given(NONE, Value::Unit))
     }
 
@@ -72,6 +76,14 @@ impl Surroundings {
         self.inputs.get(name)
     }
 
+    /// Returns what a program is given that is no input: nothing, or by `saved NAME` what an earlier run has saved.
+    pub fn given(&self, name: &str, saved: &BTreeMap<String, Datum<Value>>) -> Option<Value> {
+        match name {
+            NONE => Some(Value::Unit),
+            name => saved.get(name.strip_prefix("saved ")?).map(plain),
+        }
+    }
+
     /// Computes a module on a value outside its place in the model.
     ///
     /// # Errors
@@ -79,6 +91,15 @@ impl Surroundings {
     /// A fault if there is no such module, or it cannot take this value.
     pub fn call(&self, path: &str, x: Value) -> Result<Value, Fault> {
         self.model.call(path, x)
+    }
+}
+
+/// Returns a datum as a value.
+fn plain(datum: &Datum<Value>) -> Value {
+    match datum {
+        Datum::Number(number) => Value::Float(*number),
+        Datum::Value(value) => value.clone(),
+        Datum::List(items) => Value::List(items.iter().map(plain).collect()),
     }
 }
 

@@ -19,8 +19,10 @@ pub(crate) struct Scenario {
 /// A mediator that belongs to a model.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Edit {
-    /// The edited model.
+    /// The edited model: a copy, or the model itself if it is edited in place.
     pub(crate) name: String,
+    /// The model that it is an edit of.
+    pub(crate) on: Option<String>,
     /// What the edit does.
     pub(crate) steps: Vec<RawStep>,
 }

@@ -8,7 +8,7 @@ use interloom_engine::program::{
 };
 use serde_json::Value;
 
-use super::scenario::{RawBlock, RawIter, RawStep, Run, Scenario};
+use super::scenario::{Edit, RawBlock, RawIter, RawStep, Run, Scenario};
 
 /// A run of several programs.
 #[derive(Debug)]
@@ -40,15 +40,18 @@ pub(crate) struct Block {
 /// # Errors
 ///
 /// The step or expression that has no counterpart.
-pub(crate) fn translate(
-    scenario: &Scenario,
+pub(crate) fn translate<'s>(
+    scenario: &'s Scenario,
     by_name: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Plan>, String> {
-    let mut is_cleared = false;
-    let plan = |run: &Run| {
-        is_cleared |= run.clear_edits;
-        let is_own = |name: &str| name == run.on && !is_cleared;
-        let edits = scenario.edits.iter().filter(|edit| is_own(&edit.name));
+    let mut models = edited(&scenario.edits);
+    let mut earlier = BTreeSet::new();
+    let plan = |run: &'s Run| {
+        let edits = models.entry(&run.on).or_default();
+        if run.clear_edits {
+            edits.clear();
+        }
+        let edits = edits.iter().copied();
         let blocks: Vec<&RawBlock> = run
             .direct
             .iter()
@@ -56,7 +59,7 @@ pub(crate) fn translate(
             .collect();
         let mut generations = blocks.iter().filter_map(|block| block.generate.as_ref());
         let tokens = generations.next().map(|generate| generate.max_new_tokens);
-        let mut bodies: Vec<(Option<String>, &[RawStep])> = Vec::new();
+        let mut bodies: Vec<(Option<String>, &'s [RawStep])> = Vec::new();
         bodies.extend(edits.map(|edit| (None, &edit.steps[..])));
         bodies.extend(
             blocks
@@ -78,13 +81,16 @@ pub(crate) fn translate(
                 by_name,
                 own,
                 shared,
+                earlier: &earlier,
                 read_at: BTreeMap::new(),
             };
             let program = translator.program(steps)?;
             Ok(Block { input, program })
         });
+        let blocks = blocks.collect::<Result<_, String>>()?;
+        earlier.extend(sets.into_iter().flatten());
         Ok(Plan {
-            blocks: blocks.collect::<Result<_, String>>()?,
+            blocks,
             barriers: run.barriers.clone(),
             tokens,
             caches: run
@@ -95,6 +101,24 @@ pub(crate) fn translate(
         })
     };
     scenario.traces.iter().map(plan).collect()
+}
+
+/// The edits of each model: a copy begins with those that its original had by then.
+fn edited(edits: &[Edit]) -> BTreeMap<&str, Vec<&Edit>> {
+    let mut models: BTreeMap<&str, Vec<&Edit>> = BTreeMap::new();
+    for edit in edits {
+        let own = models.get(edit.name.as_str()).cloned();
+        let original = || models.get(edit.on.as_deref().unwrap_or("base")).cloned();
+        let mut stack = own.or_else(original).unwrap_or_default();
+        stack.push(edit);
+        models.insert(&edit.name, stack);
+    }
+    models
+}
+
+/// The name under which a program is given what an earlier run has saved.
+pub(super) fn saved_name(variable: &str) -> String {
+    format!("saved {variable}")
 }
 
 /// The name under which programs are given nothing.
@@ -110,6 +134,8 @@ struct Translator<'s> {
     own: &'s BTreeSet<&'s str>,
     /// The variables that a block uses which another one sets.
     shared: BTreeSet<&'s str>,
+    /// The variables that earlier runs set.
+    earlier: &'s BTreeSet<&'s str>,
     /// Where each variable was read.
     read_at: BTreeMap<String, String>,
 }
@@ -244,9 +270,14 @@ impl Translator<'_> {
         Ok(match text(0)? {
             "var" => {
                 let name = text(1)?;
-                match self.shared.contains(name) && !self.own.contains(name) {
-                    true => get(name),
-                    false => var(name),
+                if self.own.contains(name) {
+                    var(name)
+                } else if self.shared.contains(name) {
+                    get(name)
+                } else if self.earlier.contains(name) {
+                    given(&saved_name(name))
+                } else {
+                    var(name)
                 }
             }
             "tensor" => given(text(1)?),
@@ -382,5 +413,64 @@ fn variables<'e>(expr: &'e Value, used: &mut BTreeSet<&'e str>) {
         }
         Value::Object(items) => items.values().for_each(|item| variables(item, used)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plans(scenario: &Value) -> Vec<Plan> {
+        let scenario: Scenario = serde_json::from_value(scenario.clone()).unwrap();
+        translate(&scenario, &|_| false).unwrap()
+    }
+
+    fn run(on: &str, steps: Value) -> Value {
+        serde_json::json!({
+            "on": on, "direct": { "input": "x0", "steps": steps }, "invokes": null, "barriers": {}, "pre": [],
+        })
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_saved_is_given_to_a_later_one() {
+        let read = serde_json::json!([{ "op": "read", "target": "embed.output", "as": "h", "save": true }]);
+        let uses =
+            serde_json::json!([{ "op": "write", "target": "embed.output", "expr": ["var", "h"] }]);
+        let scenario = serde_json::json!({
+            "model": "stack4", "edits": [], "traces": [run("base", read), run("base", uses)],
+        });
+        let plans = plans(&scenario);
+        let expected = Program::new().write("embed.output", given(&saved_name("h")));
+        assert_eq!(plans[1].blocks[0].program, expected);
+    }
+
+    #[test]
+    fn a_copy_has_the_edits_of_its_original_and_clearing_leaves_it_alone() {
+        let mark = |text: &str| serde_json::json!([{ "op": "mark", "text": text }]);
+        let edit = |name: &str, on: Value| serde_json::json!({ "name": name, "on": on, "inplace": name == "base", "steps": mark(name) });
+        let mut cleared = run("base", mark("run"));
+        cleared["clear_edits"] = true.into();
+        let scenario = serde_json::json!({
+            "model": "stack4",
+            "edits": [edit("base", Value::Null), edit("e", Value::Null), edit("f", "e".into())],
+            "traces": [run("base", mark("run")), run("f", mark("run")), cleared, run("e", mark("run"))],
+        });
+        let marks = |plan: &Plan| -> Vec<Program> {
+            plan.blocks
+                .iter()
+                .map(|block| block.program.clone())
+                .collect()
+        };
+        let program = |text: &str| Program::new().mark(text);
+        let expected: [&[&str]; 4] = [
+            &["base", "run"],
+            &["base", "e", "f", "run"],
+            &["run"],
+            &["base", "e", "run"],
+        ];
+        for (plan, names) in plans(&scenario).iter().zip(expected) {
+            let names: Vec<Program> = names.iter().map(|name| program(name)).collect();
+            assert_eq!(marks(plan), names);
+        }
     }
 }

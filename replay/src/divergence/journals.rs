@@ -104,10 +104,40 @@ type Short = [u8; 16];
 
 /// Aligns two journals, as far as each can be read.
 fn align(first: &Path, second: &Path) -> Result<Aligned, JournalError> {
+    let mut aligned = Aligned::default();
+    let exchanges = match_exchanges(first, second, |names, exchange, partner| match partner {
+        None => aligned.only_second += 1,
+        Some(partner) if partner.is_equal => aligned.equal += 1,
+        Some(partner) => {
+            aligned.other += 1;
+            aligned.first_other.get_or_insert_with(|| AlignedPair {
+                first: partner.index,
+                second: exchange.index,
+                text: names.text(exchange),
+            });
+        }
+    })?;
+    aligned.only_first = exchanges - aligned.equal - aligned.other;
+    Ok(aligned)
+}
+
+/// The exchange of the first journal that belongs to one of the second.
+#[derive(Clone, Copy)]
+struct Partner {
+    index: u64,
+    is_equal: bool,
+}
+
+/// Shows each exchange of the second journal with its partner, and gives how many exchanges the first one has.
+fn match_exchanges(
+    first: &Path,
+    second: &Path,
+    mut see: impl FnMut(&Names, &Exchange, Option<Partner>),
+) -> Result<u64, JournalError> {
     let mut places: BTreeMap<Short, Vec<(u64, Short)>> = BTreeMap::new();
-    let mut only_first = 0;
+    let mut exchanges = 0;
     each_exchange(first, |names, exchange| {
-        only_first += 1;
+        exchanges += 1;
         let entry = (exchange.index, content(exchange));
         places
             .entry(place(names, exchange))
@@ -115,32 +145,55 @@ fn align(first: &Path, second: &Path) -> Result<Aligned, JournalError> {
             .push(entry);
     })?;
     let mut taken: BTreeMap<Short, usize> = BTreeMap::new();
-    let mut aligned = Aligned {
-        only_first,
-        ..Aligned::default()
-    };
     each_exchange(second, |names, exchange| {
         let place = place(names, exchange);
         let count = taken.entry(place).or_default();
         let entry = places.get(&place).and_then(|entries| entries.get(*count));
         *count += 1;
-        let Some((index, recorded)) = entry else {
-            aligned.only_second += 1;
-            return;
-        };
-        aligned.only_first -= 1;
-        if *recorded == content(exchange) {
-            aligned.equal += 1;
-            return;
-        }
-        aligned.other += 1;
-        aligned.first_other.get_or_insert_with(|| AlignedPair {
-            first: *index,
-            second: exchange.index,
-            text: names.text(exchange),
+        let partner = entry.map(|(index, recorded)| Partner {
+            index: *index,
+            is_equal: *recorded == content(exchange),
         });
+        see(names, exchange, partner);
     })?;
-    Ok(aligned)
+    Ok(exchanges)
+}
+
+/// One exchange or two that belong together, by their indices in the two journals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Row {
+    Equal(u64, u64),
+    Other(u64, u64),
+    First(u64),
+    Second(u64),
+}
+
+/// The exchanges of two journals beside each other: in the order of the first, with what only the second has between, before
+/// what it comes before there.
+pub(super) fn rows(first: &Path, second: &Path) -> Result<Vec<Row>, JournalError> {
+    let mut partners = BTreeMap::new();
+    let mut alone = Vec::new();
+    let exchanges = match_exchanges(first, second, |_, exchange, partner| match partner {
+        Some(partner) => drop(partners.insert(partner.index, (exchange.index, partner.is_equal))),
+        None => alone.push(exchange.index),
+    })?;
+    let mut alone = alone.into_iter().peekable();
+    let mut rows = Vec::new();
+    for index in 0..exchanges {
+        let Some((partner, is_equal)) = partners.get(&index).copied() else {
+            rows.push(Row::First(index));
+            continue;
+        };
+        while let Some(earlier) = alone.next_if(|alone| *alone < partner) {
+            rows.push(Row::Second(earlier));
+        }
+        rows.push(match is_equal {
+            true => Row::Equal(index, partner),
+            false => Row::Other(index, partner),
+        });
+    }
+    rows.extend(alone.map(Row::Second));
+    Ok(rows)
 }
 
 fn each_exchange(path: &Path, mut see: impl FnMut(&Names, &Exchange)) -> Result<(), JournalError> {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::journal::DType;
+use crate::journal::{DType, bits, f16_value};
 
 /// The difference between the elements of two tensors.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,13 +130,6 @@ fn place(dtype: DType, bytes: &[u8]) -> Option<Place> {
     }))
 }
 
-fn bits(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |bits, byte| bits << 8 | u64::from(*byte))
-}
-
 /// The index of the element at this position in row-major order.
 fn coordinates(mut position: u64, shape: &[u64]) -> Vec<u64> {
     let mut index: Vec<u64> = shape
@@ -170,23 +163,6 @@ fn element_text(dtype: DType, bytes: &[u8]) -> String {
         DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
             format!("0x{bits:0digits$x} ({bits})")
         }
-    }
-}
-
-/// The number that the bits of an IEEE 754 binary16 stand for; exact in f32.
-fn f16_value(bits: u16) -> f32 {
-    let fraction = f32::from(bits & 0x03FF);
-    let exponent = i32::from(bits >> 10 & 0x1F);
-    let magnitude = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        0x1F if fraction == 0.0 => f32::INFINITY,
-        0x1F => f32::NAN,
-        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    };
-    if bits & 0x8000 == 0 {
-        magnitude
-    } else {
-        -magnitude
     }
 }
 

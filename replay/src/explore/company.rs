@@ -1,4 +1,4 @@
-//! Whether an invoke's values depend on which invokes share its batch.
+//! Whether an invoke's values depend on which invokes share its batch, for runs that are made anew in either company.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::journal::Digest;
 
 /// In which company an invoke runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Company {
+pub(crate) enum Company {
     /// With its own rows only.
     Alone,
     /// With the other invokes of its batch.
@@ -70,7 +70,7 @@ impl fmt::Display for Mismatch {
 /// # Panics
 ///
 /// Panics if a run has no mediator of that name.
-pub fn alone_and_in_company<M: FnOnce()>(
+pub(crate) fn alone_and_in_company<M: FnOnce()>(
     invoke: &str,
     mut make: impl FnMut(Company) -> Result<(Run, M), Error>,
 ) -> Result<Option<Mismatch>, Error> {

@@ -5,8 +5,8 @@
 //! a barrier that never opened are outcomes like any other.
 //!
 //! [`Exploration`] explores runs of your own code, [`FileExperiment::explore`](crate::experiment::FileExperiment::explore)
-//! each run of an experiment file. [`alone_and_in_company`] asks another question: whether an invoke's values depend on
-//! which invokes share its batch.
+//! each run of an experiment file, where it can also be asked whether an invoke's values depend on which invokes share its
+//! batch; for runs of your own code [`company`](crate::company) asks that.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -56,7 +56,8 @@ use interloom_engine::{Attempt, Explorer, Granularity, InOrder, RunError, Schedu
 use crate::error::Error;
 
 pub use crate::experiment::{FileFindings, MateFindings, RunFindings};
-pub use company::{Company, Mismatch, alone_and_in_company};
+pub use company::Mismatch;
+pub(crate) use company::{Company, alone_and_in_company};
 pub use orders::Orders;
 pub use outcome::{Outcome, Shown};
 

@@ -1,16 +1,55 @@
 //! The model live, mediators from a journal: what they asked for is asked for again.
+//!
+//! In a fork the mediators take over where the script ends: they have been given the recorded answers up to there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use interloom_backends::{Sites, Value};
 use interloom_engine::{
-    Delivery, Fault, Invoke, Mediator, Origin, Port, Request, Round, Step, Target,
+    CacheSpec, Cached, Delivery, Fault, Invoke, Mediator, Origin, Port, Request, Round, Step,
+    Target, Unfinished, UnfinishedParent,
 };
 
+use super::convert::tensor_parts;
 use super::recorded::{Recorded, fault};
 use crate::error::Error;
-use crate::journal::{self, Event, Exchange, ExchangeResult};
+use crate::journal::{self, Event, Exchange, ExchangeResult, MediatorLine};
+
+/// Makes mediators that ask for what those of a recorded run did before exchange `end`, and go on as `unfinished` do.
+pub(super) fn fork(
+    recorded: &Recorded,
+    run: &journal::Run,
+    sites: &Sites,
+    live: &[MediatorLine],
+    (end, unfinished): (u64, Vec<Unfinished<Value>>),
+) -> Result<Vec<Invoke<Value>>, Error> {
+    let past = MediatorLines::of(run);
+    let numbered = live.iter().zip(unfinished).zip(0..);
+    let invokes = numbered.map(|((line, unfinished), number)| {
+        let mut lines = past.lines(recorded, run, sites, number, end)?;
+        let own = run.exchanges.iter();
+        let own = own.filter(|exchange| exchange.mediator == number);
+        for (line, exchange) in lines.iter_mut().zip(own) {
+            if matches!(exchange.event, Event::Value | Event::Get) {
+                let answer = recorded.value_of(exchange)?;
+                line.answer = answer.map(|value| (exchange.index, value));
+            }
+        }
+        // Of a child that has not ended the journal does not tell which loop it is of.
+        for (place, parent) in open_children(&lines).into_iter().zip(&unfinished.parents) {
+            if let Cue::Register(_, round) = &mut lines[place].cue {
+                *round = parent.round;
+            }
+        }
+        Ok(invoke(
+            line,
+            lines,
+            Last::Live(RefCell::new(Live::of(unfinished))),
+        ))
+    });
+    invokes.collect()
+}
 
 /// Makes mediators that ask for what those of a recorded run did.
 pub(super) fn cast(
@@ -18,55 +57,150 @@ pub(super) fn cast(
     run: &journal::Run,
     sites: &Sites,
 ) -> Result<Vec<Invoke<Value>>, Error> {
-    let batch = run.start.mediators.iter().filter_map(|line| line.rows);
-    let batch = batch
-        .map(|(start, count)| start.saturating_add(count))
-        .max()
-        .unwrap_or(0);
     let never = never(sites);
     let outcome = run.end.as_ref().map_or("", |end| &end.outcome.text);
+    let past = MediatorLines::of(run);
     let numbered = run.start.mediators.iter().zip(0..);
     let invokes = numbered.map(|(line, number)| {
-        let own = run
-            .exchanges
-            .iter()
-            .filter(|exchange| exchange.mediator == number);
-        let owns_batch = line.rows.map_or(0, |(_, count)| count) == batch;
-        let own: Vec<&Exchange> = own.collect();
-        let lines = own.iter().enumerate().map(|(place, exchange)| {
-            let round = round(&own, place);
-            script_line(recorded, exchange, sites, owns_batch, round)
-        });
-        let script = Script {
-            lines: lines.collect::<Result<_, Error>>()?,
-            last: match barrier_of(&line.name, outcome) {
-                Some(barrier) => Cue::Barrier(barrier.into()),
-                None => Cue::Value(never.clone()),
-            },
+        let lines = past.lines(recorded, run, sites, number, u64::MAX)?;
+        let last = match barrier_of(&line.name, outcome) {
+            Some(barrier) => Cue::Barrier(barrier.into()),
+            None => Cue::Value(never.clone()),
         };
-        let mediator = Scripted {
-            script: Rc::new(script),
-            next: Rc::default(),
-        };
-        let mut invoke = Invoke::new(line.name.clone(), mediator);
-        if let Some((_, count)) = line.rows {
-            invoke = invoke.rows(count);
-        }
-        Ok(if line.optional {
-            invoke.optional()
-        } else {
-            invoke
-        })
+        Ok(invoke(line, lines, Last::Cue(last)))
     });
     invokes.collect()
 }
 
+fn invoke(line: &MediatorLine, lines: Vec<ScriptLine>, last: Last) -> Invoke<Value> {
+    let mediator = Scripted {
+        script: Rc::new(Script { lines, last }),
+        next: Rc::default(),
+    };
+    let mut invoke = Invoke::new(line.name.clone(), mediator);
+    if let Some((_, count)) = line.rows {
+        invoke = invoke.rows(count);
+    }
+    match line.optional {
+        true => invoke.optional(),
+        false => invoke,
+    }
+}
+
+/// The recorded mediators, as far as their rows matter to what they may ask for.
+struct MediatorLines<'r> {
+    lines: &'r [MediatorLine],
+    batch: u32,
+}
+
+impl<'r> MediatorLines<'r> {
+    fn of(run: &'r journal::Run) -> Self {
+        let lines = &run.start.mediators[..];
+        let ends = lines.iter().filter_map(|line| line.rows);
+        let ends = ends.map(|(start, count)| start.saturating_add(count));
+        Self {
+            lines,
+            batch: ends.max().unwrap_or(0),
+        }
+    }
+
+    /// Makes the script of one mediator up to an exchange; a mediator that was not recorded has none.
+    fn lines(
+        &self,
+        recorded: &Recorded,
+        run: &journal::Run,
+        sites: &Sites,
+        number: u32,
+        end: u64,
+    ) -> Result<Vec<ScriptLine>, Error> {
+        let Some(line) = self.lines.get(number as usize) else {
+            return Ok(Vec::new());
+        };
+        let owns_batch = line.rows.map_or(0, |(_, count)| count) == self.batch;
+        let own = run.exchanges.iter();
+        let own: Vec<&Exchange> = own.filter(|exchange| exchange.mediator == number).collect();
+        let before = own.iter().enumerate();
+        let before = before.filter(|(_, exchange)| exchange.index < end);
+        let lines = before.map(|(place, exchange)| {
+            let round = round(&own, place);
+            script_line(recorded, exchange, sites, owns_batch, round)
+        });
+        lines.collect()
+    }
+}
+
 /// What a mediator said, in order, with its children.
 struct Script {
-    lines: Vec<(Cue, Origin)>,
+    lines: Vec<ScriptLine>,
+    last: Last,
+}
+
+/// One line of a script.
+struct ScriptLine {
+    cue: Cue,
+    /// Where in the user's source it stands.
+    origin: Origin,
+    is_refused: bool,
+    /// The number of the exchange, and the value that was its answer, if a fork has to give the same.
+    answer: Option<(u64, Value)>,
+}
+
+/// What comes after the last line.
+enum Last {
     /// What the mediator waited for when the recorded run ended, as far as that is known: an exchange has an answer, and this
     /// had none.
-    last: Cue,
+    Cue(Cue),
+    /// The mediator itself goes on.
+    Live(RefCell<Live>),
+}
+
+/// A mediator that has been given the recorded answers, and goes on from there.
+struct Live {
+    /// The caches that it has declared, to be declared in this run.
+    caches: Vec<(CacheSpec, Cached<Value>)>,
+    /// What it does next, and by how many iterations it has advanced before.
+    step: Option<(u32, Step<Value>)>,
+    /// Those that wait for it, outermost first, with the same.
+    parents: Vec<UnfinishedParent<Value>>,
+    /// The answer to a parent that first has to advance.
+    answer: Option<Delivery<Value>>,
+}
+
+impl Live {
+    fn of(unfinished: Unfinished<Value>) -> Self {
+        let advanced = unfinished.advanced;
+        Self {
+            caches: unfinished.caches,
+            step: unfinished.step.map(|step| (advanced, step)),
+            parents: unfinished.parents,
+            answer: None,
+        }
+    }
+
+    /// Returns what the mediator does now: first the one that acts, later, one after another, those that waited for it.
+    fn go_on(&mut self, rest: Box<Scripted>, delivery: Delivery<Value>) -> Step<Value> {
+        if let Some((advanced, step)) = self.step.take() {
+            if advanced == 0 {
+                return step;
+            }
+            self.step = Some((0, step));
+            return Step::Next { by: advanced, rest };
+        }
+        let delivery = self.answer.take().unwrap_or(delivery);
+        match self.parents.pop() {
+            None => Step::End,
+            Some(parent) if parent.advanced == 0 => parent.rest.resume(delivery),
+            Some(parent) => {
+                let by = parent.advanced;
+                self.parents.push(UnfinishedParent {
+                    advanced: 0,
+                    ..parent
+                });
+                self.answer = Some(delivery);
+                Step::Next { by, rest }
+            }
+        }
+    }
 }
 
 /// One thing that a mediator says.
@@ -90,14 +224,33 @@ struct Scripted {
 }
 
 impl Mediator<Value> for Scripted {
-    fn resume(self: Box<Self>, _: Delivery<Value>) -> Step<Value> {
-        let place = self.next.get();
-        self.next.set(place + 1);
+    fn resume(self: Box<Self>, delivery: Delivery<Value>) -> Step<Value> {
         let script = self.script.clone();
-        let (cue, origin) = match script.lines.get(place) {
-            Some((cue, origin)) => (cue, origin),
-            None => (&script.last, &Origin::Unknown),
+        if let (Last::Live(live), 0) = (&script.last, self.next.get())
+            && let Some((spec, into)) = live.borrow_mut().caches.pop()
+        {
+            let origin = Origin::Unknown;
+            return Step::Cache {
+                spec,
+                into,
+                origin,
+                rest: self,
+            };
+        }
+        let place = self.next.get();
+        let before = place
+            .checked_sub(1)
+            .and_then(|before| script.lines.get(before));
+        if let Some(fault) = before.and_then(|line| other_answer(line, &delivery)) {
+            let origin = before.map_or(Origin::Unknown, |line| line.origin.clone());
+            return Step::Fail { fault, origin };
+        }
+        let (cue, origin) = match (script.lines.get(place), &script.last) {
+            (Some(line), _) => (&line.cue, &line.origin),
+            (None, Last::Cue(cue)) => (cue, &Origin::Unknown),
+            (None, Last::Live(live)) => return live.borrow_mut().go_on(self, delivery),
         };
+        self.next.set(place + 1);
         let origin = origin.clone();
         let request = match cue {
             Cue::Stop => return Step::Stop { origin },
@@ -139,6 +292,32 @@ impl Mediator<Value> for Scripted {
         };
         self.ask(request, origin)
     }
+}
+
+/// Says that the model gave another value than the journal has, if it did.
+fn other_answer(line: &ScriptLine, delivery: &Delivery<Value>) -> Option<Fault> {
+    let (Some((exchange, past)), Delivery::Value(live)) = (&line.answer, delivery) else {
+        return None;
+    };
+    (!is_same(past, live)).then(|| {
+        Fault::raise(format!(
+            "the model gave another value than the journal has for exchange {exchange}; a fork needs the model and the inputs of \
+             the recording"
+        ))
+    })
+}
+
+/// Returns whether two values are equal bit for bit.
+fn is_same(left: &Value, right: &Value) -> bool {
+    let bytes = |value: &Value| {
+        let mut all = Vec::new();
+        let _same = value.clone().map_tensors(&mut |tensor| {
+            all.push(tensor_parts(tensor.to_data()).2.as_bytes().to_vec());
+            tensor
+        });
+        all
+    };
+    left.to_string() == right.to_string() && bytes(left) == bytes(right)
 }
 
 impl Scripted {
@@ -196,7 +375,7 @@ fn script_line(
     sites: &Sites,
     owns_batch: bool,
     round: Round,
-) -> Result<(Cue, Origin), Error> {
+) -> Result<ScriptLine, Error> {
     let target = || match exchange.asked {
         Some(site) => recorded.target(site, sites.map()),
         None => Target::Unknown("".into()),
@@ -227,7 +406,12 @@ fn script_line(
         file: origin.file.as_str().into(),
         line: origin.line,
     });
-    Ok((cue, origin))
+    Ok(ScriptLine {
+        cue,
+        origin,
+        is_refused: exchange.result == ExchangeResult::Refused,
+        answer: None,
+    })
 }
 
 /// A request that is refused again: a stand-in of the same kind and shape takes the place of the value that was refused.
@@ -243,6 +427,19 @@ fn refused(recorded: &Recorded, exchange: &Exchange, target: Target, name: Rc<st
             Cue::Swap(target, value, code == Some("E006"))
         }
     }
+}
+
+/// Returns the places of the children that are registered and have not ended, outermost first.
+fn open_children(lines: &[ScriptLine]) -> Vec<usize> {
+    let mut open = Vec::new();
+    for (place, line) in lines.iter().enumerate() {
+        match &line.cue {
+            Cue::Register(..) if !line.is_refused => open.push(place),
+            Cue::End | Cue::Fail(_) => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open
 }
 
 /// Returns what kind of loop the child that is registered at `place` belongs to.

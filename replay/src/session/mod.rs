@@ -75,6 +75,19 @@ pub enum Mode {
     ///
     /// The journal must have kept the tensors that were swapped in.
     Drive(PathBuf),
+    /// Goes along a journal up to an exchange and lives on from there, into a new journal.
+    ///
+    /// The runs before that of the exchange are served and not computed. In its own run the model computes from the
+    /// beginning, is asked what was asked, and has to give what it gave; live mediators, which have been given the recorded
+    /// answers, take over at the exchange. All that comes after is new. The journal must have kept its tensors.
+    Fork {
+        /// The journal.
+        from: PathBuf,
+        /// The number of the first exchange that is new.
+        exchange: u64,
+        /// The new journal; it begins with the exchanges of the old one.
+        into: PathBuf,
+    },
 }
 
 /// What an equal replay proves; the levels are those of the README.
@@ -119,6 +132,17 @@ enum Source {
     Serve(Box<Recorded>),
     /// The mediators.
     Drive(Box<Recorded>),
+    /// Everything up to an exchange.
+    Fork(Box<Fork>),
+}
+
+/// A journal that is left at an exchange.
+struct Fork {
+    recorded: Recorded,
+    exchange: u64,
+    /// Compares what is served with the journal.
+    watch: Rc<RefCell<Tape>>,
+    is_left: bool,
 }
 
 /// What a session came to.
@@ -177,11 +201,17 @@ impl Session {
         let source = match &mode {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
+            Mode::Fork { from, exchange, .. } => Source::Fork(Box::new(Fork {
+                recorded: *recorded(from)?,
+                exchange: *exchange,
+                watch: Rc::new(RefCell::new(Tape::verify(from, &head)?)),
+                is_left: false,
+            })),
             Mode::Plain | Mode::Record(_) | Mode::Verify(_) => Source::Live,
         };
         let tape = match mode {
             Mode::Plain => None,
-            Mode::Record(path) => Some(Tape::record(&path, &head)?),
+            Mode::Record(path) | Mode::Fork { into: path, .. } => Some(Tape::record(&path, &head)?),
             Mode::Verify(path) | Mode::Serve(path) | Mode::Drive(path) => {
                 Some(Tape::verify(&path, &head)?)
             }
@@ -207,11 +237,22 @@ impl Session {
         match &mut self.source {
             Source::Live => {}
             Source::Serve(recorded) => {
+                let tapes = [tape.clone()];
                 return match recorded.next_run() {
-                    Some(past) => serve_run(recorded, &past, run, tape, self.head.policy),
+                    Some(past) => serve_run(recorded, &past, run, &tapes, self.head.policy),
                     None => extra_run(&run, tape),
                 };
             }
+            Source::Fork(fork) => match fork.next_run() {
+                Some(past) if past.ends_before(fork.exchange) => {
+                    let tapes = [fork.watch.clone(), tape.clone()];
+                    let ran = serve_run(&fork.recorded, &past, run, &tapes, self.head.policy);
+                    fork.check()?;
+                    return ran;
+                }
+                Some(past) => fork.leave(past, &mut run, self.head.policy)?,
+                None => {}
+            },
             Source::Drive(recorded) => {
                 if let Some(past) = recorded.next_run() {
                     let cast = drive::cast(recorded, &past, run.sites())?;
@@ -257,7 +298,7 @@ impl Session {
         } = &mut conclusion
         {
             match self.source {
-                Source::Live => {}
+                Source::Live | Source::Fork(_) => {}
                 // Nothing of the machine is in what a journal serves.
                 Source::Serve(_) => (*proof, *environment) = (Proof::Mediators, None),
                 Source::Drive(_) => *proof = Proof::Model,
@@ -267,23 +308,107 @@ impl Session {
     }
 }
 
-/// Answers the mediators of a run from the journal.
+impl Fork {
+    /// Takes the next run of the journal, unless it has been left.
+    fn next_run(&mut self) -> Option<crate::journal::Run> {
+        match self.is_left {
+            true => None,
+            false => self.recorded.next_run(),
+        }
+    }
+
+    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
+    fn leave(
+        &mut self,
+        past: crate::journal::Run,
+        run: &mut Run,
+        policy: Policy,
+    ) -> Result<(), Error> {
+        self.is_left = true;
+        let mut before = past.clone();
+        before
+            .exchanges
+            .retain(|exchange| exchange.index < self.exchange);
+        before.end = None;
+        let start = start_of(run)?;
+        // Mediators may be added after those that were recorded.
+        let mut known = start.clone();
+        known.mediators.truncate(past.start.mediators.len());
+        let number = self.watch.borrow_mut().start_run(known)?;
+        self.check()?;
+        let sites = run.sites().clone();
+        let mut mediators = run.rehearse_apart()?;
+        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy);
+        serve::serve(
+            &self.recorded,
+            &before,
+            &mut mediators,
+            &mut [recorder],
+            &self.watch,
+            &sites,
+        )?;
+        self.check()?;
+        let unfinished = (self.exchange, mediators.into_unfinished());
+        let lines = &start.mediators;
+        run.recast(drive::fork(
+            &self.recorded,
+            &past,
+            &sites,
+            lines,
+            unfinished,
+        )?);
+        Ok(())
+    }
+
+    /// Refuses to go on once the mediators have parted from the journal.
+    fn check(&self) -> Result<(), Error> {
+        match self.watch.borrow().divergence() {
+            Some(divergence) => Err(Error::ForkParted {
+                exchange: self.exchange,
+                divergence: Box::new(divergence.clone()),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl crate::journal::Run {
+    fn ends_before(&self, exchange: u64) -> bool {
+        let last = self.exchanges.last();
+        self.end.is_some() && last.is_none_or(|last| last.index < exchange)
+    }
+}
+
+/// Answers the mediators of a run from the journal; the first of the tapes compares.
 fn serve_run<Y>(
     recorded: &Recorded,
     past: &crate::journal::Run,
     run: Run,
-    tape: &Rc<RefCell<Tape>>,
+    tapes: &[Rc<RefCell<Tape>>],
     policy: Policy,
 ) -> Result<Ran<Y>, Error> {
-    let number = tape.borrow_mut().start_run(start_of(&run)?)?;
+    let start = start_of(&run)?;
     let sites = run.sites().clone();
-    let recorder = Recorder::new(tape.clone(), sites.clone(), number, policy);
-    let mediators = run.rehearse()?;
-    serve::serve(recorded, past, mediators, recorder, tape, &sites)?;
+    let mut recorders = Vec::with_capacity(tapes.len());
+    for tape in tapes {
+        let number = tape.borrow_mut().start_run(start.clone())?;
+        recorders.push(Recorder::new(tape.clone(), sites.clone(), number, policy));
+    }
+    let mut mediators = run.rehearse()?;
+    serve::serve(
+        recorded,
+        past,
+        &mut mediators,
+        &mut recorders,
+        &tapes[0],
+        &sites,
+    )?;
     let Some(end) = &past.end else {
         return Ok(ended(RunEnd::Completed));
     };
-    tape.borrow_mut().end_run(end.outcome.clone())?;
+    for tape in tapes {
+        tape.borrow_mut().end_run(end.outcome.clone())?;
+    }
     match &end.outcome.code {
         Some(code) => Err(Error::RecordedFailure {
             run: past.start.name.clone(),

@@ -16,12 +16,12 @@ use crate::journal::{self, ExchangeResult, SiteRef};
 
 /// Answers the mediators of a run with what its recording has, and compares what they ask for.
 ///
-/// It goes on until the recording ends, or the mediators part from it.
+/// It goes on until the recording ends, or the mediators part from it on `tape`, which the first of the recorders writes to.
 pub(super) fn serve(
     recorded: &Recorded,
     run: &journal::Run,
-    mut mediators: Rehearsal<Value>,
-    mut recorder: Recorder,
+    mediators: &mut Rehearsal<Value>,
+    recorders: &mut [Recorder],
     tape: &Rc<RefCell<Tape>>,
     sites: &Sites,
 ) -> Result<(), Error> {
@@ -47,8 +47,10 @@ pub(super) fn serve(
         };
         let at = exchange.at.and_then(|at| site(recorded, at, sites));
         let is_same = is_asked(&said, exchange, recorded, sites);
-        let outcome = outcome(&said, is_same, value.as_ref(), refused.as_ref());
-        observe(&mut recorder, id, &said, at, outcome);
+        for recorder in &mut *recorders {
+            let outcome = outcome(&said, is_same, value.as_ref(), refused.as_ref());
+            observe(recorder, id, &said, at, outcome);
+        }
         if tape.borrow().has_parted() {
             return Ok(());
         }
@@ -61,7 +63,9 @@ pub(super) fn serve(
     }
     mediators.start(mediators.len());
     if run.end.is_some() {
-        observe_extra(&mediators, &mut recorder);
+        for recorder in recorders {
+            observe_extra(mediators, recorder);
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Conclusion, Proof};
-use crate::divergence::{Comparer, EnvironmentReport};
+use crate::divergence::{Comparer, Divergence, EnvironmentReport};
 use crate::journal::{
     DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Policy,
     Record, RunStart, Sink, find_tensor,
@@ -117,9 +117,14 @@ impl Tape {
 
     /// Returns whether the live runs have parted from the recorded ones.
     pub(super) fn has_parted(&self) -> bool {
+        self.divergence().is_some()
+    }
+
+    /// Returns where the live runs have parted from the recorded ones.
+    pub(super) fn divergence(&self) -> Option<&Divergence> {
         match self {
-            Self::Record(_) => false,
-            Self::Verify { comparer, .. } => comparer.divergence().is_some(),
+            Self::Record(_) => None,
+            Self::Verify { comparer, .. } => comparer.divergence(),
         }
     }
 

@@ -8,6 +8,7 @@ mod explore;
 mod export;
 mod journals;
 mod language_model;
+mod page;
 mod pipes;
 mod run;
 mod sample;

@@ -402,3 +402,25 @@ fn the_documents_examples_are_experiments() {
         FileExperiment::new("e.toml", &text).check().unwrap();
     }
 }
+
+#[test]
+fn a_fork_goes_along_a_journal_and_lives_on() {
+    let place = with_experiments();
+    let run = |arguments: &[&str]| place.run(&[&["run", "ablation.toml"], arguments].concat());
+    run(&["--journal", "a.ilj", "--full"]).with(0);
+    let exchanges = Journal::load(place.path("a.ilj"))
+        .unwrap()
+        .exchanges()
+        .count();
+    let at = format!("a.ilj@{}", exchanges / 2);
+    run(&["--fork", &at, "--journal", "b.ilj", "--full"]).with(0);
+    // The same programs make the same journal.
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(0).out;
+    assert!(out.contains("identical") || out.contains("equal"), "{out}");
+    place.run(&["replay", "b.ilj"]).with(0);
+
+    let usage = run(&["--fork", "a.ilj", "--journal", "c.ilj"]).with(2).err;
+    assert!(usage.contains("it is written FILE@N"), "{usage}");
+    run(&["--fork", &at]).with(2);
+    run(&["--fork", "nothing.ilj@1", "--journal", "c.ilj"]).error("E060", 1);
+}

@@ -1,7 +1,7 @@
 //! A journal in the place of the model, or of the mediators: what is live is judged, and nothing else.
 
 use interloom::divergence::{Class, Divergence};
-use interloom::journal::Policy;
+use interloom::journal::{Exchange, Journal, Policy};
 use interloom::{Conclusion, Error, Mode, Proof};
 
 use crate::Recording;
@@ -107,6 +107,91 @@ fn a_run_that_failed_is_served_to_its_failure() {
     }
     let driven = make(Mode::Drive(recording.path()), &failing).unwrap();
     assert!(driven.is_identical(), "{driven:?}");
+}
+
+/// Forks a full recording of the default plan at an exchange, and returns both journals.
+fn fork(exchange: u64, live: &Plan) -> Result<(Journal, Journal), Error> {
+    let recording = Recording::of(&full());
+    let into = recording.folder.path().join("into.ilj");
+    let mode = Mode::Fork {
+        from: recording.path(),
+        exchange,
+        into: into.clone(),
+    };
+    make(mode, live)?;
+    Ok((Journal::load(recording.path())?, Journal::load(into)?))
+}
+
+#[test]
+fn a_fork_lives_on_with_other_mediators() {
+    let other = Plan {
+        scale: 3.0,
+        ..full()
+    };
+    // Exchange 3 is the first swap; the read before it is the same.
+    let (from, into) = fork(3, &other).unwrap();
+    let lines = |journal: &Journal| -> Vec<String> {
+        let exchanges = journal.exchanges();
+        let line = |exchange: &Exchange| {
+            let value = exchange.value.as_ref();
+            format!("{:?} {value:?}", exchange.event)
+        };
+        exchanges.map(line).collect()
+    };
+    let (old, new) = (lines(&from), lines(&into));
+    assert_eq!(old.len(), new.len());
+    assert_eq!(old[..3], new[..3]);
+    assert_ne!(old[3], new[3], "the swap is another one");
+    // In the second run nothing is left of the journal.
+    let last = new.len() - 1;
+    assert_ne!(old[last - 1], new[last - 1]);
+}
+
+#[test]
+fn a_fork_serves_the_runs_before_it() {
+    let recording = Recording::of(&full());
+    let first = Journal::load(recording.path()).unwrap().runs[0]
+        .exchanges
+        .len() as u64;
+    // Another model is not noticed in the first run, which is served, and is in the second, which is computed.
+    let other = Plan {
+        weight: Some(("up.weight", 3, 0.25)),
+        ..full()
+    };
+    let error = fork(first + 1, &other).unwrap_err();
+    assert_eq!(error.code(), "E013");
+    let message = error.to_string();
+    assert!(
+        message.contains(&format!("for exchange {first}")),
+        "{message}"
+    );
+    let at_once = fork(first, &other).unwrap();
+    assert_eq!(at_once.0.runs[0].exchanges, at_once.1.runs[0].exchanges);
+    assert_ne!(at_once.0.runs[1].exchanges, at_once.1.runs[1].exchanges);
+}
+
+#[test]
+fn a_fork_that_parts_before_its_exchange_is_refused() {
+    let other = Plan {
+        scale: 3.0,
+        ..full()
+    };
+    match fork(4, &other) {
+        Err(Error::ForkParted {
+            exchange,
+            divergence,
+        }) => {
+            assert_eq!((exchange, divergence.index), (4, 3));
+        }
+        other => panic!("{other:?}"),
+    }
+    let digests = Recording::of(&Plan::default());
+    let mode = Mode::Fork {
+        from: digests.path(),
+        exchange: 2,
+        into: digests.folder.path().join("into.ilj"),
+    };
+    assert_eq!(make(mode, &Plan::default()).unwrap_err().code(), "E095");
 }
 
 #[test]

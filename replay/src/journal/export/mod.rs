@@ -2,6 +2,8 @@
 
 mod arrays;
 mod lines;
+mod page;
+mod statistics;
 mod trace;
 
 use std::io::{self, Write};
@@ -14,6 +16,8 @@ use super::record::{Exchange, Head};
 
 pub use arrays::{npz, safetensors};
 pub use lines::json_lines;
+pub use page::{PAGE_EXCHANGES_DEFAULT, page};
+pub(crate) use page::{PageItems, file_name, write_page};
 pub use trace::trace;
 
 /// How much was exported.

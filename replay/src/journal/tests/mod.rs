@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod index;
 mod messages;
+mod page;
 mod provenance;
 mod resume;
 mod sinks;
