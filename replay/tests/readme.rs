@@ -1,6 +1,7 @@
 //! The README shows code and output that exist.
 
 use std::path::Path;
+use std::process::Command;
 
 fn read(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -47,4 +48,41 @@ fn the_documents_that_it_names_exist() {
             .join(target);
         assert!(path.exists(), "{target}");
     }
+}
+
+/// What the page shows of explorations is what the program prints, but for digests, which hang on how a machine rounds.
+#[test]
+fn the_explorations_are_what_the_program_prints() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## Does the order matter?").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks: Vec<&str> = section
+        .split("```text\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let shown = [("orders-commute", 0), ("orders-matter", 1)];
+    assert_eq!(blocks.len(), shown.len());
+    for (block, (name, code)) in blocks.into_iter().zip(shown) {
+        let file = format!("replay/experiments/{name}.toml");
+        let printed = Command::new(env!("CARGO_BIN_EXE_interloom"))
+            .args(["explore", &file])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .output()
+            .unwrap();
+        assert_eq!(printed.status.code(), Some(code));
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        // First is the heading, and what the file says that it is about.
+        let (_, printed) = printed.split_once("\n\n").unwrap();
+        assert_eq!(without_digests(block), without_digests(printed), "{name}");
+    }
+}
+
+fn without_digests(text: &str) -> String {
+    let words = text.split_inclusive(' ');
+    let word = |word: &str| match word.starts_with("b3:") {
+        true => "b3:… ".to_owned(),
+        false => word.to_owned(),
+    };
+    words.map(word).collect()
 }

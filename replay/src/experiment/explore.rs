@@ -46,8 +46,8 @@ pub struct RunFindings {
     pub races: Vec<Race>,
     /// The outcomes, the first of them that of definition order.
     pub verdict: Verdict<Outcome>,
-    /// What each outcome shows.
-    pub reports: Vec<RunReport>,
+    /// What each outcome shows, line by line: what each line is about, and what it says.
+    pub shown: Vec<Vec<(String, String)>>,
     /// The journals of the outcomes' witnesses, if they were asked for.
     pub journals: Vec<PathBuf>,
     /// What became of the comparison with batch-mates, if it was asked for.
@@ -72,14 +72,12 @@ impl FileFindings {
 }
 
 impl RunFindings {
-    /// Returns the lines of an outcome's report that are not in the reports of all of them.
+    /// Returns the lines of an outcome that not all of them show.
     pub fn differing_lines(&self, outcome: usize) -> Vec<(String, String)> {
-        let all: Vec<Vec<(String, String)>> = self.reports.iter().map(RunReport::lines).collect();
-        let Some(own) = all.get(outcome) else {
-            return Vec::new();
-        };
-        let differs = |line: &&(String, String)| all.iter().any(|lines| !lines.contains(line));
-        own.iter().filter(differs).cloned().collect()
+        let differs =
+            |line: &&(String, String)| self.shown.iter().any(|lines| !lines.contains(line));
+        let own = self.shown.get(outcome).into_iter().flatten();
+        own.filter(differs).cloned().collect()
     }
 }
 
@@ -192,7 +190,7 @@ impl Opened {
         let prepared = &self.prepared;
         let plan = &prepared.runs()[index];
         progress.begin(&format!("exploring {}", plan.name), exploration.budget());
-        let mut reports: BTreeMap<Outcome, RunReport> = BTreeMap::new();
+        let mut lines: BTreeMap<Outcome, Vec<(String, String)>> = BTreeMap::new();
         let mut first = None;
         let found = exploration.explore(
             |trial: &Trial<'_>| {
@@ -206,7 +204,8 @@ impl Opened {
                     }
                 };
                 let outcome = Outcome::of(&ran, |output, shown| show(&report, output, shown))?;
-                reports.entry(outcome.clone()).or_insert(report);
+                let shown = lines.entry(outcome.clone());
+                shown.or_insert_with(|| report.lines());
                 first.get_or_insert_with(|| ran.is_ok().then_some(results));
                 Ok(outcome)
             },
@@ -216,12 +215,12 @@ impl Opened {
             },
         )?;
         let classes = found.verdict.classes.iter();
-        let reports = classes.filter_map(|class| reports.get(&class.outcome).cloned());
+        let shown = classes.map(|class| lines.remove(&class.outcome).unwrap_or_default());
         Ok(Explored {
             findings: RunFindings {
                 name: plan.name.clone(),
                 races: found.races,
-                reports: reports.collect(),
+                shown: shown.collect(),
                 verdict: found.verdict,
                 journals: Vec::new(),
                 mates: None,

@@ -29,6 +29,7 @@
 //! # Ok::<(), interloom::Error>(())
 //! ```
 
+mod checks;
 mod error;
 mod execute;
 mod explore;

@@ -48,8 +48,9 @@ impl Outcome {
                 (describe_end(Ok(&ran.end)), ran.output.as_ref())
             }
             Err(error) if took_place(error) => {
-                if let ForwardError::Run { audit, .. } = error {
+                if let ForwardError::Run { error, audit } = error {
                     shown.states(audit);
+                    shown.failures(error);
                 }
                 (end_of_failure(error), None)
             }
@@ -123,6 +124,17 @@ impl Shown {
 
     fn part(&mut self, name: &str) {
         add_text(&mut self.bytes, name);
+    }
+
+    /// Adds why mediators failed, in an order that does not hang on who failed first.
+    fn failures(&mut self, error: &RunError) {
+        if let RunError::Mediators(failures) = error {
+            let texts = failures.iter();
+            let texts = texts.map(|failure| (&*failure.mediator, failure.fault.to_string()));
+            let mut texts: Vec<(&str, String)> = texts.collect();
+            texts.sort();
+            texts.iter().for_each(|(name, text)| self.text(name, text));
+        }
     }
 
     fn states(&mut self, audit: &Audit) {

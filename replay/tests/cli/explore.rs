@@ -301,6 +301,22 @@ fn a_failure_is_an_outcome() {
     );
 }
 
+/// Two failures of one program with one code, and other words, are two outcomes.
+#[test]
+fn failures_are_told_apart_by_what_they_say() {
+    let judge = "h = layers.0\nif sum(h) == 0 { raise \"nothing\" } else { raise \"something\" }";
+    let place = with_programs("", &[("clear", "layers.0 *= 0"), ("judge", judge)]);
+    let found = explored(&place, &["--out", "w"], 1);
+    let classes = found["runs"][0]["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 2);
+    assert_eq!(classes[0]["end"], classes[1]["end"]);
+    for class in classes {
+        place
+            .run(&["replay", class["journal"].as_str().unwrap()])
+            .with(0);
+    }
+}
+
 /// What happens in every order is no difference, even if it is a failure; what comes after it is not explored.
 #[test]
 fn failures_in_every_order_are_one_outcome() {
