@@ -26,7 +26,7 @@ mod value;
 
 // The public interface.
 pub use bind::{Bound, Sites};
-pub use device::parse_device;
+pub use device::{describe_device, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{ForwardError, ModelError};

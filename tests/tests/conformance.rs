@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("fork::{id}"), move || {
             is_the_same_wherever_it_is_forked(&scenario)
         }));
+        let scenario = id.clone();
+        trials.push(Trial::test(format!("late::{id}"), move || {
+            is_the_same_when_read_late(&scenario)
+        }));
         let id = id.clone();
         trials.push(Trial::test(format!("async::{id}"), move || {
             is_equal_as_async(&id)
@@ -135,6 +139,29 @@ fn is_equal_as_async(id: &str) -> Result<(), Failed> {
         true => Ok(()),
         false => Err(format!("saved {other:?}, the program {own:?}").into()),
     }
+}
+
+/// Digests that come later than their exchanges change no byte of a journal.
+fn is_the_same_when_read_late(id: &str) -> Result<(), Failed> {
+    let folder = open();
+    let place = tempfile::tempdir()?;
+    for policy in [Policy::Digest, Policy::Full] {
+        let mut journals = Vec::new();
+        // Never, when a few values wait, and at the end of each run.
+        for bytes in [0, 100, u64::MAX] {
+            let journal = place.path().join("late.ilj");
+            let mut session = Session::open(Mode::Record(journal.clone()), head(policy))?;
+            session.read_late(bytes);
+            folder.run(id, machine, &mut session)?;
+            session.finish()?;
+            journals.push(std::fs::read(journal)?);
+        }
+        let same = journals.windows(2).all(|pair| pair[0] == pair[1]);
+        if !same {
+            return Err("the journals differ".into());
+        }
+    }
+    Ok(())
 }
 
 fn head(policy: Policy) -> interloom::journal::Head {

@@ -34,6 +34,7 @@
 
 mod convert;
 mod drive;
+mod late;
 mod recorded;
 mod serve;
 mod tape;
@@ -42,8 +43,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use burn::tensor::Device;
-use interloom_backends::{ForwardError, Ran, Run, Value};
+use interloom_backends::{ForwardError, Ran, Run, Value, parse_device};
 use interloom_engine::{Audit, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
@@ -54,6 +54,7 @@ use crate::journal::{
 
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
+use late::Late;
 use recorded::Recorded;
 use tape::Tape;
 
@@ -123,6 +124,7 @@ pub struct Session {
     tape: Option<Rc<RefCell<Tape>>>,
     head: Head,
     source: Source,
+    late: Late,
 }
 
 /// Which side of a session's runs a journal stands in for.
@@ -194,10 +196,12 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if the journal cannot be created or opened.
+    /// [`Error::Journal`] if the journal cannot be created or opened; [`Error::Model`] if a journal is to stand in for something
+    /// on a device that `head` names and this machine does not have.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
-        // What is served comes from no device.
-        let recorded = |path: &PathBuf| Recorded::load(path, Device::flex()).map(Box::new);
+        // Where the model is, and where mediators make tensors of their own.
+        let name = head.device.split(',').next().unwrap_or_default();
+        let recorded = |path: &PathBuf| Recorded::load(path, parse_device(name)?).map(Box::new);
         let source = match &mode {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
@@ -217,7 +221,21 @@ impl Session {
             }
         };
         let tape = tape.map(|tape| Rc::new(RefCell::new(tape)));
-        Ok(Self { tape, head, source })
+        Ok(Self {
+            tape,
+            head,
+            source,
+            late: Late::default(),
+        })
+    }
+
+    /// Lets tensors of up to this many bytes wait until they are read together; 0 reads each when it is exchanged.
+    ///
+    /// Without this, up to 256 MiB of a GPU's tensors wait, because to read one is to wait for all that the GPU has to do, and
+    /// tensors in memory do not wait at all. What is recorded is the same, byte for byte. Exchanges that wait are lost if the
+    /// process is killed; at the end of a run none waits.
+    pub fn read_late(&mut self, bytes: u64) {
+        self.late = Late::UpTo(bytes);
     }
 
     /// Makes a run, as [`Run::execute`] does, and records or compares every exchange.
@@ -262,8 +280,10 @@ impl Session {
         }
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
-        run.observer(Recorder::new(tape.clone(), sites, number, self.head.policy));
+        let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
+        run.observer(recorder.clone());
         let result = run.execute(model);
+        recorder.flush()?;
         tape.borrow_mut().end_run(outcome_of(&result))?;
         Ok(result?)
     }
@@ -338,7 +358,8 @@ impl Fork {
         self.check()?;
         let sites = run.sites().clone();
         let mut mediators = run.rehearse_apart()?;
-        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy);
+        let late = Late::default();
+        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy, late);
         serve::serve(
             &self.recorded,
             &before,
@@ -392,7 +413,8 @@ fn serve_run<Y>(
     let mut recorders = Vec::with_capacity(tapes.len());
     for tape in tapes {
         let number = tape.borrow_mut().start_run(start.clone())?;
-        recorders.push(Recorder::new(tape.clone(), sites.clone(), number, policy));
+        let (tape, sites) = (tape.clone(), sites.clone());
+        recorders.push(Recorder::new(tape, sites, number, policy, Late::default()));
     }
     let mut mediators = run.rehearse()?;
     serve::serve(

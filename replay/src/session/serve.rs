@@ -157,6 +157,8 @@ fn observe(
         outcome,
         origin: said.origin,
     });
+    // Whether the mediators have parted from the journal is asked after each exchange.
+    let _reported_at_the_end = recorder.flush();
 }
 
 fn site(recorded: &Recorded, site: SiteRef, sites: &Sites) -> Option<Site> {
