@@ -122,6 +122,31 @@ impl<V> Lane<V> {
         before
     }
 
+    /// Lets the running mediator wait for a site.
+    #[inline]
+    pub(crate) fn park(&mut self, waiting: Waiting<V>) {
+        assert_legal(self.state(), Trigger::Ask, State::Waiting);
+        self.phase = Phase::Waiting(waiting);
+    }
+
+    /// Takes out the request of a mediator that waits for a site, if `is_meant`; it runs then.
+    #[inline]
+    pub(crate) fn unpark(
+        &mut self,
+        trigger: Trigger,
+        is_meant: impl FnOnce(Site) -> bool,
+    ) -> Option<Waiting<V>> {
+        match &self.phase {
+            Phase::Waiting(waiting) if is_meant(waiting.site) => {}
+            _ => return None,
+        }
+        assert_legal(State::Waiting, trigger, State::Running);
+        match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Waiting(waiting) => Some(waiting),
+            _ => unreachable!("the state was looked at"),
+        }
+    }
+
     pub(crate) fn waits_for(&self, site: Site) -> bool {
         matches!(&self.phase, Phase::Waiting(waiting) if waiting.site == site)
     }

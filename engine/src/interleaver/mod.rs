@@ -19,6 +19,8 @@ mod skip;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use tracing::Level;
+
 use self::barrier::Barrier;
 use self::cache::Collector;
 pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
@@ -179,7 +181,9 @@ impl<V: Value> Interleaver<V> {
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.counts[point.index()];
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
-        let _span = tracing::trace_span!("site", site = %self.map.site_name(site)).entered();
+        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped, too.
+        let _span = tracing::span_enabled!(Level::TRACE)
+            .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
         let mut visit = Visit {
             site,
             #[cfg(test)]
@@ -200,8 +204,10 @@ impl<V: Value> Interleaver<V> {
         {
             self.step(id, &mut visit);
         }
-        let failed = self.has_failed();
-        self.moment(&Moment::Leave { site, failed });
+        if !self.observers.is_empty() {
+            let failed = self.has_failed();
+            self.moment(&Moment::Leave { site, failed });
+        }
         self.conclude(visit)
     }
 
@@ -238,7 +244,8 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
     fn next_up(&mut self, site: Site) -> Option<MediatorId> {
-        while !self.has_failed()
+        while !self.released.is_empty()
+            && !self.has_failed()
             && let Some(id) = self.release_next(Some(site))
         {
             match self.granularity {
