@@ -159,16 +159,16 @@ impl Walk {
             KeyCode::Char('/') => self.mode = Mode::Asking(Question::Search, String::new()),
             KeyCode::Char('n') => self.search(Forward)?,
             KeyCode::Char('N') => self.search(Back)?,
-            KeyCode::Char('s') => self.to_site(Forward)?,
-            KeyCode::Char('S') => self.to_site(Back)?,
-            KeyCode::Char('m') => self.to_mediator(Forward)?,
-            KeyCode::Char('M') => self.to_mediator(Back)?,
-            KeyCode::Char('e') => self.to_event(Forward)?,
-            KeyCode::Char('E') => self.to_event(Back)?,
-            KeyCode::Char('f') => self.to_fault(Forward)?,
-            KeyCode::Char('F') => self.to_fault(Back)?,
-            KeyCode::Char('r') => self.to_run(Forward)?,
-            KeyCode::Char('R') => self.to_run(Back)?,
+            KeyCode::Char('s') => self.seek_site(Forward)?,
+            KeyCode::Char('S') => self.seek_site(Back)?,
+            KeyCode::Char('m') => self.seek_mediator(Forward)?,
+            KeyCode::Char('M') => self.seek_mediator(Back)?,
+            KeyCode::Char('e') => self.seek_event(Forward)?,
+            KeyCode::Char('E') => self.seek_event(Back)?,
+            KeyCode::Char('f') => self.seek_fault(Forward)?,
+            KeyCode::Char('F') => self.seek_fault(Back)?,
+            KeyCode::Char('r') => self.seek_run(Forward)?,
+            KeyCode::Char('R') => self.seek_run(Back)?,
             KeyCode::Char('w') => self.why()?,
             KeyCode::Char('?' | 'h') => self.help(),
             _ => {}
@@ -260,7 +260,7 @@ impl Walk {
         })
     }
 
-    fn to_site(&mut self, direction: Direction) -> Result<(), JournalError> {
+    fn seek_site(&mut self, direction: Direction) -> Result<(), JournalError> {
         let Some(exchange) = self.here()? else {
             return Ok(());
         };
@@ -272,7 +272,7 @@ impl Walk {
         })
     }
 
-    fn to_mediator(&mut self, direction: Direction) -> Result<(), JournalError> {
+    fn seek_mediator(&mut self, direction: Direction) -> Result<(), JournalError> {
         let Some(exchange) = self.here()? else {
             return Ok(());
         };
@@ -283,7 +283,7 @@ impl Walk {
         })
     }
 
-    fn to_event(&mut self, direction: Direction) -> Result<(), JournalError> {
+    fn seek_event(&mut self, direction: Direction) -> Result<(), JournalError> {
         let Some(exchange) = self.here()? else {
             return Ok(());
         };
@@ -295,13 +295,13 @@ impl Walk {
         )
     }
 
-    fn to_fault(&mut self, direction: Direction) -> Result<(), JournalError> {
+    fn seek_fault(&mut self, direction: Direction) -> Result<(), JournalError> {
         self.seek(direction, "that was refused or failed", |_, exchange| {
             exchange.fault.is_some() || exchange.event == Event::Exception
         })
     }
 
-    fn to_run(&mut self, direction: Direction) -> Result<(), JournalError> {
+    fn seek_run(&mut self, direction: Direction) -> Result<(), JournalError> {
         let Some(exchange) = self.here()? else {
             return Ok(());
         };
