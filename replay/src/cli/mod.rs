@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod bisect;
 mod causal_trace;
 mod check;
 mod conform;
@@ -51,6 +52,8 @@ enum Command {
     Show(show::Arguments),
     /// Show where two journals part.
     Diff(diff::Arguments),
+    /// Find the first exchange at which two journals, builds, devices or orders part.
+    Bisect(bisect::Arguments),
     /// Go through a journal, forwards and back.
     Step(step::Arguments),
     /// Follow a value back to where it came from.
@@ -96,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Bisect(arguments) => bisect::run(&arguments),
         Command::Step(arguments) => step::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),

@@ -14,7 +14,7 @@ use crate::journal::{
 pub const CONTEXT_DEFAULT: usize = 4;
 
 /// How far ahead the recording is searched for what this run does instead.
-const LOOK_AHEAD: usize = 8;
+pub(super) const LOOK_AHEAD: usize = 8;
 
 /// How many of the recording's next exchanges a report has.
 const FOLLOWING: usize = 2;
@@ -418,7 +418,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         let live = self.live_side(live);
         let later = self
             .exchanges_ahead()
-            .position(|recorded| fields::alike(self.recorded_side(recorded), live))?;
+            .position(|recorded| fields::belong(self.recorded_side(recorded), live))?;
         Some(Alignment::Missing(later as u64 + 1))
     }
 
@@ -432,7 +432,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             && matches!(parted.divergence.class, Class::Schedule | Class::Protocol);
         let back = open
             && parted.recorded.as_ref().is_some_and(|recorded| {
-                fields::alike(self.recorded_side(recorded), self.live_side(live))
+                fields::belong(self.recorded_side(recorded), self.live_side(live))
             });
         if let Some(parted) = &mut self.found {
             if back {

@@ -266,7 +266,7 @@ impl Opened {
 }
 
 /// Adds to an outcome what a report shows, in full: what was saved, and the model's output.
-fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
+pub(super) fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
     for invoke in &report.invokes {
         shown.text("invoke", &invoke.name);
         for (name, kept) in &invoke.kept {

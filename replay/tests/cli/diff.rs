@@ -58,10 +58,14 @@ fn another_value_is_shown_element_by_element() {
         7  EXCEPTION  read   at layers.1.mlp.output.i0  E001: it failed  (next in a.ilj)
       value digest: b3:63d355adf510 in a.ilj, b3:5ba04c717494 in b.ilj
       tensor: 1 of 2 elements differ, first at [1]: 0x41000000 (8.0) in a.ilj, 0x41000001 (8.000001) in b.ilj; at most 1 ulp apart
-      note: the value last served to "patch" (exchange 2) is equal on both sides -> the mediator's own arithmetic differs
+      note: the schedules are equal up to here, and so is the value last served to "patch" (exchange 2) -> the mediator's own arithmetic differs
       aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 0 in b.ilj only
       the first other: exchange 5 in a.ilj, and in b.ilj:
            5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:5ba04c717494
+      help: interloom step a.ilj --at 5
+      help: interloom why a.ilj --exchange 5
+      help: interloom step b.ilj --at 5
+      help: interloom why b.ilj --exchange 5
     "#);
     let short = place
         .run(&["diff", "a.ilj", "b.ilj", "--context", "0"])
@@ -100,9 +104,12 @@ fn an_exchange_too_many_is_told_from_a_value() {
       event: SWAP in a.ilj, VALUE in b.ilj
       asked: layers.1.mlp.output.i0 in a.ilj, layers.0.attn.output.i0 in b.ilj
       value digest: b3:63d355adf510 in a.ilj, b3:acc346244904 in b.ilj
+      note: what a.ilj has here comes 1 exchange later in b.ilj -> exchanges were added, or made in another order
       aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 1 in b.ilj only
       the first other: exchange 5 in a.ilj, and in b.ilj:
            6  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:78dced0cebdf
+      help: interloom step a.ilj --at 5
+      help: interloom step b.ilj --at 5
     "#);
     let back = place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out;
     assert!(back.contains("1 in b.ilj only, 0 in a.ilj only"), "{back}");
