@@ -40,6 +40,7 @@ mod plan;
 mod readout;
 mod report;
 mod schedules;
+mod shrink;
 mod source;
 mod subject;
 mod sweep;
@@ -53,7 +54,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use interloom_backends::parse_device;
 
@@ -71,6 +72,7 @@ pub use language::to_text;
 pub use readout::Choice;
 pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
 pub use schedules::Schedules;
+pub use shrink::{Extent, Shrunken};
 pub use source::Spot;
 
 use execute::Prepared;
@@ -230,18 +232,29 @@ impl FileExperiment {
     fn open_model(&self, policy: Policy, progress: &mut dyn Progress) -> Result<Opened, Error> {
         let plan = self.plan()?;
         self.schedules.check(&plan)?;
-        let about = plan.about.clone();
-        let model = self.model.as_ref().unwrap_or(&plan.model).clone();
-        let device_name = self.device.as_ref().unwrap_or(&plan.device).clone();
-        let device = parse_device(&device_name)?;
+        let model = self.model.as_ref().unwrap_or(&plan.model);
+        let device_name = self.device.as_ref().unwrap_or(&plan.device);
+        let device = parse_device(device_name)?;
         progress.begin("loading the model", 1);
-        let place = self.moved_to.as_ref().unwrap_or(&model);
+        let place = self.moved_to.as_ref().unwrap_or(model);
         let subject = Subject::load(place, &device, &mut |part| progress.download(part))?;
         progress.step();
+        self.open_on(subject, policy, progress)
+    }
 
-        let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
-        let prepared = Prepared::new(plan, subject.clone(), folder, progress)?;
-        let mut head = environment::head(self.describe(), &device_name, policy);
+    /// Checks the whole file against its model.
+    fn open_on(
+        &self,
+        subject: Subject,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<Opened, Error> {
+        let plan = self.plan()?;
+        let about = plan.about.clone();
+        let model = self.model.as_ref().unwrap_or(&plan.model).clone();
+        let device = self.device.as_ref().unwrap_or(&plan.device).clone();
+        let prepared = Prepared::new(plan, subject.clone(), &self.folder(), progress)?;
+        let mut head = environment::head(self.describe(), &device, policy);
         progress.begin("digesting the model", 1);
         head.model = Some(subject.identity(&model));
         progress.step();
@@ -253,6 +266,12 @@ impl FileExperiment {
             about,
             model,
         })
+    }
+
+    /// Returns where tensors are looked for.
+    fn folder(&self) -> PathBuf {
+        let folder = Path::new(&self.file).parent();
+        folder.unwrap_or(Path::new("")).to_owned()
     }
 }
 
