@@ -6,7 +6,8 @@ use clap::Args;
 use interloom::Error;
 use interloom::experiment::FileExperiment;
 use interloom::explore::{
-    Exploration, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
+    Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
+    Shrunken,
 };
 use interloom_engine::Schedule;
 use interloom_engine::explore::{Class, Conclusion, Contended, Party, Progress, Race};
@@ -54,6 +55,13 @@ pub(super) struct Arguments {
     /// A folder for a journal of each outcome, `RUN.1.ilj` and so on; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Also make of each difference the smallest experiment that shows it: fewer mediators, steps, iterations and tokens, and
+    /// the smallest schedule. With `--out` it is written there, with a journal of both orders, and else it is printed.
+    #[arg(long)]
+    shrink: bool,
+    /// Make at most so many runs to shrink each difference.
+    #[arg(long, value_name = "N", requires = "shrink", default_value_t = FileExperiment::SHRINKING_RUNS, value_parser = clap::value_parser!(u64).range(1..))]
+    shrink_runs: u64,
     /// Also run each invoke with rows alone, and say where its values are others than in the batch.
     #[arg(long)]
     batch_mates: bool,
@@ -74,19 +82,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         .runs(arguments.runs)
         .orders(arguments.schedules)
         .granularity(arguments.granularity.into());
+    let mut goes_on = until(arguments.seconds);
     let found = experiment.explore(
         &exploration,
         arguments.out.as_deref(),
         arguments.batch_mates,
         &mut Bars::default(),
-        &mut until(arguments.seconds),
+        &mut goes_on,
     )?;
+    let shrunken = match arguments.shrink {
+        true => experiment.shrink(
+            &found,
+            &exploration,
+            arguments.shrink_runs,
+            arguments.out.as_deref(),
+            &mut Bars::default(),
+            &mut goes_on,
+        )?,
+        false => Vec::new(),
+    };
     if let Some(folder) = folder {
         folder.keep();
     }
     match arguments.json {
-        true => outln!("{}", as_json(&found)),
-        false => show(&found, arguments.granularity),
+        true => outln!("{}", as_json(&found, &shrunken)),
+        false => show(&found, &shrunken, arguments),
     }
     Ok(match found.is_order_dependent() {
         true => Ending::Failed,
@@ -104,7 +124,7 @@ fn until(seconds: Option<u64>) -> impl FnMut(&Progress) -> bool {
     move |_| seconds.is_none_or(|seconds| start.elapsed().as_secs() < seconds)
 }
 
-fn show(found: &FileFindings, turns: Turns) {
+fn show(found: &FileFindings, shrunken: &[Shrunken], arguments: &Arguments) {
     report::heading(&format!("{} on {}", found.file, found.model));
     if let Some(about) = &found.about {
         outln!("{}", about.trim());
@@ -112,7 +132,10 @@ fn show(found: &FileFindings, turns: Turns) {
     for run in &found.runs {
         outln!();
         report::heading(&run.name);
-        show_run(found, run, turns);
+        show_run(found, run, arguments.granularity);
+        for small in shrunken.iter().filter(|small| small.run == run.name) {
+            show_small(small, arguments);
+        }
     }
     if !found.unexplored.is_empty() {
         outln!();
@@ -168,6 +191,36 @@ pub(super) fn run_command(file: &str, run: &str, schedule: &Schedule, turns: Tur
     format!("interloom run {file} --schedule {run}={schedule}{granularity}")
 }
 
+fn show_small(small: &Shrunken, arguments: &Arguments) {
+    let others: Vec<String> = small.outcomes.iter().map(|k| (k + 1).to_string()).collect();
+    let left = match small.is_smallest {
+        true => "nothing more can be taken away",
+        false => "which may not be the smallest",
+    };
+    outln!(
+        "  shrunk, for 1 and {}: {}, from {}; in {}, {left}",
+        others.join(", "),
+        small.after,
+        small.before,
+        count(small.runs, "run")
+    );
+    outln!("     in definition order {}", small.first);
+    outln!("     otherwise {}, by {}", small.other, small.schedule);
+    if arguments.out.is_none() {
+        for line in small.experiment.text.lines() {
+            match line {
+                "" => outln!(),
+                line => outln!("     | {line}"),
+            }
+        }
+        return;
+    }
+    outln!("     interloom explore {}", small.experiment.file);
+    for journal in &small.journals {
+        outln!("     interloom replay {}", journal.display());
+    }
+}
+
 fn show_mates(mates: &MateFindings) {
     match mates {
         MateFindings::NotAsked(reason) => outln!("  batch-mates: not compared, for {reason}"),
@@ -182,7 +235,7 @@ fn show_mates(mates: &MateFindings) {
     }
 }
 
-fn as_json(found: &FileFindings) -> Json {
+fn as_json(found: &FileFindings, shrunken: &[Shrunken]) -> Json {
     json!({
         "file": found.file,
         "about": found.about,
@@ -190,6 +243,34 @@ fn as_json(found: &FileFindings) -> Json {
         "order_dependent": found.is_order_dependent(),
         "runs": found.runs.iter().map(run_as_json).collect::<Vec<_>>(),
         "unexplored": found.unexplored,
+        "shrunken": shrunken.iter().map(small_as_json).collect::<Vec<_>>(),
+    })
+}
+
+fn small_as_json(small: &Shrunken) -> Json {
+    let extent = |extent: &Extent| {
+        json!({
+            "runs": extent.runs,
+            "mediators": extent.mediators,
+            "steps": extent.steps,
+            "tokens": extent.tokens,
+        })
+    };
+    let journals = small.journals.iter();
+    let journals = journals.map(|path| json!(path.display().to_string()));
+    json!({
+        "run": small.run,
+        "outcomes": small.outcomes,
+        "file": small.experiment.file,
+        "text": small.experiment.text,
+        "before": extent(&small.before),
+        "after": extent(&small.after),
+        "first": small.first.to_string(),
+        "other": small.other.to_string(),
+        "schedule": small.schedule.to_string(),
+        "runs": small.runs,
+        "smallest": small.is_smallest,
+        "journals": journals.collect::<Vec<_>>(),
     })
 }
 

@@ -143,6 +143,19 @@ impl Prepared {
         Ok(reports)
     }
 
+    pub(super) const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Returns the rows of each input, in the order of the file.
+    pub(super) fn inputs(&self) -> &[Rows] {
+        &self.inputs
+    }
+
+    pub(super) fn into_inputs(self) -> Vec<Rows> {
+        self.inputs
+    }
+
     pub(super) fn runs(&self) -> &[RunPlan] {
         &self.runs
     }

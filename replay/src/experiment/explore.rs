@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use interloom_backends::Value;
+use interloom_backends::{ForwardError, Ran, Value};
 use interloom_engine::explore::{Conclusion, Progress as Made, Race, Verdict};
 use interloom_engine::program::Results;
 
-use super::execute::{Output, share};
+use super::execute::{Output, Prepared, share};
 use super::plan::RunPlan;
 use super::report::RunReport;
 use super::schedules::Schedules;
@@ -19,7 +19,7 @@ use crate::explore::{
     Company, Exploration, Mismatch, Outcome, Shown, Trial, alone_and_in_company, end_of_failure,
     took_place,
 };
-use crate::journal::Policy;
+use crate::journal::{Digest, Policy};
 use crate::session::Mode;
 
 /// What the exploration of an experiment file has found.
@@ -48,6 +48,8 @@ pub struct RunFindings {
     pub verdict: Verdict<Outcome>,
     /// What each outcome shows, line by line: what each line is about, and what it says.
     pub shown: Vec<Vec<(String, String)>>,
+    /// Of what each outcome shows the digests, part by part.
+    pub(super) parts: Vec<BTreeMap<String, Digest>>,
     /// The journals of the outcomes' witnesses, if they were asked for.
     pub journals: Vec<PathBuf>,
     /// What became of the comparison with batch-mates, if it was asked for.
@@ -124,7 +126,7 @@ impl FileExperiment {
                     &format!("recording {}", plan.name),
                     run.verdict.classes.len() as u64,
                 );
-                run.journals = self.record(&opened, &run, exploration, folder, progress)?;
+                run.journals = self.record_all(&opened, &run, exploration, folder, progress)?;
             }
             match own.results {
                 Some(results) => share(plan, &results, &mut givens),
@@ -135,8 +137,28 @@ impl FileExperiment {
         Ok(found)
     }
 
+    /// Records the runs up to one of them, in these orders.
+    pub(super) fn record(
+        &self,
+        opened: &Opened,
+        run: &str,
+        schedules: Schedules,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let witness = Self {
+            schedules,
+            through: Some(run.to_owned()),
+            ..self.clone()
+        };
+        // That the run fails is the outcome; that its schedule does not fit would be a fault of ours.
+        match opened.run(&witness, Mode::Record(path.to_owned()), &mut ())? {
+            (Err(Error::Forward(error)), _) if !took_place(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Records a run for each outcome.
-    fn record(
+    fn record_all(
         &self,
         opened: &Opened,
         run: &RunFindings,
@@ -151,19 +173,8 @@ impl FileExperiment {
                 ..Schedules::default()
             };
             schedules.add(&format!("{}={}", run.name, class.witness));
-            let witness = Self {
-                schedules,
-                through: Some(run.name.clone()),
-                ..self.clone()
-            };
             let path = folder.join(format!("{}.{}.ilj", run.name, number + 1));
-            // That the run fails is the outcome; that its schedule does not fit would be a fault of ours.
-            let (made, _) = opened.run(&witness, Mode::Record(path.clone()), &mut ())?;
-            if let Err(Error::Forward(error)) = made
-                && !took_place(&error)
-            {
-                return Err(error.into());
-            }
+            self.record(opened, &run.name, schedules, &path)?;
             journals.push(path);
             progress.step();
         }
@@ -172,14 +183,82 @@ impl FileExperiment {
 }
 
 /// What one run showed in definition order, beside what was found.
-struct Explored {
-    findings: RunFindings,
+pub(super) struct Explored {
+    pub(super) findings: RunFindings,
     /// What it has saved, if it did not fail.
     results: Option<Vec<Results<Value>>>,
 }
 
+/// One run of an exploration.
+pub(super) struct Tried {
+    pub(super) outcome: Outcome,
+    report: RunReport,
+    ran: Result<Ran<Output>, ForwardError>,
+    results: Vec<Results<Value>>,
+}
+
+impl Tried {
+    /// Returns the digest of each part of what the run showed, by a name that says what it is.
+    pub(super) fn parts(&self) -> BTreeMap<String, Digest> {
+        let mut parts = BTreeMap::new();
+        let mut add = |name: String, show: &dyn Fn(&mut Shown)| {
+            let mut shown = Shown::default();
+            show(&mut shown);
+            parts.insert(name, shown.digest());
+        };
+        for invoke in &self.report.invokes {
+            let own = &invoke.name;
+            for (name, kept) in &invoke.kept {
+                add(format!("{own}.{name}"), &|shown| shown.kept("", kept));
+            }
+            for (name, fault) in &invoke.caught {
+                add(format!("caught {own}.{name}"), &|shown| {
+                    shown.text("", fault)
+                });
+            }
+            let marks = invoke.marks.join("\n");
+            add(format!("marks {own}"), &|shown| shown.text("", &marks));
+        }
+        match &self.ran {
+            Ok(ran) => add("output".to_owned(), &|shown| {
+                show_output(ran.output.as_ref(), shown);
+            }),
+            Err(error) => add("failure".to_owned(), &|shown| {
+                shown.text("", &error.to_string());
+            }),
+        }
+        parts
+    }
+}
+
+impl Prepared {
+    /// Makes a run in the order of a trial.
+    pub(super) fn try_order(
+        &self,
+        index: usize,
+        givens: &BTreeMap<String, Value>,
+        trial: &Trial<'_>,
+    ) -> Result<Tried, Error> {
+        let plan = &self.runs()[index];
+        let (mut run, results) = self.stage(plan, givens)?;
+        trial.attach(&mut run);
+        let ran = run.execute(|| self.output(plan));
+        let report = match &ran {
+            Ok(ran) => self.report(index, &results, ran),
+            Err(error) => self.report_of_failure(index, &results, end_of_failure(error)),
+        };
+        let outcome = Outcome::of(&ran, |output, shown| show(&report, output, shown))?;
+        Ok(Tried {
+            outcome,
+            report,
+            ran,
+            results,
+        })
+    }
+}
+
 impl Opened {
-    fn explore(
+    pub(super) fn explore(
         &self,
         index: usize,
         givens: &BTreeMap<String, Value>,
@@ -190,23 +269,15 @@ impl Opened {
         let prepared = &self.prepared;
         let plan = &prepared.runs()[index];
         progress.begin(&format!("exploring {}", plan.name), exploration.budget());
-        let mut lines: BTreeMap<Outcome, Vec<(String, String)>> = BTreeMap::new();
+        let mut shown = BTreeMap::new();
         let mut first = None;
         let found = exploration.explore(
             |trial: &Trial<'_>| {
-                let (mut run, results) = prepared.stage(plan, givens)?;
-                trial.attach(&mut run);
-                let ran = run.execute(|| prepared.output(plan));
-                let report = match &ran {
-                    Ok(ran) => prepared.report(index, &results, ran),
-                    Err(error) => {
-                        prepared.report_of_failure(index, &results, end_of_failure(error))
-                    }
-                };
-                let outcome = Outcome::of(&ran, |output, shown| show(&report, output, shown))?;
-                let shown = lines.entry(outcome.clone());
-                shown.or_insert_with(|| report.lines());
-                first.get_or_insert_with(|| ran.is_ok().then_some(results));
+                let tried = prepared.try_order(index, givens, trial)?;
+                let outcome = tried.outcome.clone();
+                let of_outcome = shown.entry(outcome.clone());
+                of_outcome.or_insert_with(|| (tried.report.lines(), tried.parts()));
+                first.get_or_insert_with(|| tried.ran.is_ok().then_some(tried.results));
                 Ok(outcome)
             },
             |made| {
@@ -215,12 +286,14 @@ impl Opened {
             },
         )?;
         let classes = found.verdict.classes.iter();
-        let shown = classes.map(|class| lines.remove(&class.outcome).unwrap_or_default());
+        let shown = classes.map(|class| shown.remove(&class.outcome).unwrap_or_default());
+        let (shown, parts) = shown.unzip();
         Ok(Explored {
             findings: RunFindings {
                 name: plan.name.clone(),
                 races: found.races,
-                shown: shown.collect(),
+                shown,
+                parts,
                 verdict: found.verdict,
                 journals: Vec::new(),
                 mates: None,
@@ -279,6 +352,10 @@ pub(super) fn show(report: &RunReport, output: Option<&Output>, shown: &mut Show
             shown.text(name, fault);
         }
     }
+    show_output(output, shown);
+}
+
+fn show_output(output: Option<&Output>, shown: &mut Shown) {
     match output {
         None => {}
         Some(Output::Logits(logits)) => shown.add("output", Tensor::clone(logits)),

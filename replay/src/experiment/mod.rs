@@ -41,6 +41,7 @@ mod plan;
 mod readout;
 mod report;
 mod schedules;
+mod shrink;
 mod source;
 mod subject;
 mod sweep;
@@ -54,7 +55,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use interloom_backends::parse_device;
 
@@ -73,6 +74,7 @@ pub use language::to_text;
 pub use readout::Choice;
 pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
 pub use schedules::Schedules;
+pub use shrink::{Extent, Shrunken};
 pub use source::Spot;
 
 use execute::Prepared;
@@ -232,26 +234,37 @@ impl FileExperiment {
     fn open_model(&self, policy: Policy, progress: &mut dyn Progress) -> Result<Opened, Error> {
         let plan = self.plan()?;
         self.schedules.check(&plan)?;
-        let about = plan.about.clone();
-        let model = self.model.as_ref().unwrap_or(&plan.model).clone();
-        let device_name = self.device.as_ref().unwrap_or(&plan.device).clone();
+        let model = self.model.as_ref().unwrap_or(&plan.model);
+        let device_name = self.device.as_ref().unwrap_or(&plan.device);
         // What the command line names instead stands in no line of the file.
         let of_file = |is_of_file: bool, at, error| match is_of_file {
             true => Error::at(plan.source.spot(at), error),
             false => error,
         };
-        let device = parse_device(&device_name)
+        let device = parse_device(device_name)
             .map_err(|error| of_file(self.device.is_none(), plan.device_at, error.into()))?;
         progress.begin("loading the model", 1);
-        let place = self.moved_to.as_ref().unwrap_or(&model);
+        let place = self.moved_to.as_ref().unwrap_or(model);
         let is_of_file = self.model.is_none() && self.moved_to.is_none();
         let subject = Subject::load(place, &device, &mut |part| progress.download(part))
             .map_err(|error| of_file(is_of_file, plan.model_at, error))?;
         progress.step();
+        self.open_on(subject, policy, progress)
+    }
 
-        let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
-        let prepared = Prepared::new(plan, subject.clone(), folder, progress)?;
-        let mut head = environment::head(self.describe(), &device_name, policy);
+    /// Checks the whole file against its model.
+    fn open_on(
+        &self,
+        subject: Subject,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<Opened, Error> {
+        let plan = self.plan()?;
+        let about = plan.about.clone();
+        let model = self.model.as_ref().unwrap_or(&plan.model).clone();
+        let device = self.device.as_ref().unwrap_or(&plan.device).clone();
+        let prepared = Prepared::new(plan, subject.clone(), &self.folder(), progress)?;
+        let mut head = environment::head(self.describe(), &device, policy);
         progress.begin("digesting the model", 1);
         head.model = Some(subject.identity(&model));
         progress.step();
@@ -263,6 +276,12 @@ impl FileExperiment {
             about,
             model,
         })
+    }
+
+    /// Returns where tensors are looked for.
+    fn folder(&self) -> PathBuf {
+        let folder = Path::new(&self.file).parent();
+        folder.unwrap_or(Path::new("")).to_owned()
     }
 }
 

@@ -21,14 +21,14 @@ pub(super) struct Plan {
 }
 
 /// Something that the model is run on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) content: Content,
     pub(super) at: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
     /// Rows of one length.
@@ -38,7 +38,7 @@ pub(super) enum Content {
 }
 
 /// A tensor from a file that programs are given.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) name: String,
     /// `FILE#NAME`.
@@ -150,7 +150,7 @@ impl InvokePlan {
     }
 }
 
-fn each_action<'s>(steps: &'s [Step], f: &mut impl FnMut(&'s Action)) {
+pub(super) fn each_action<'s>(steps: &'s [Step], f: &mut impl FnMut(&'s Action)) {
     for step in steps {
         f(&step.action);
         match &step.action {

@@ -286,7 +286,8 @@ fn choices(choices: &[Choice]) -> Json {
     Json::Array(choices.iter().map(choice).collect())
 }
 
-fn view<'d>(
+/// Looks at a tensor as safetensors does.
+pub(super) fn view<'d>(
     name: &str,
     data: &'d burn::tensor::TensorData,
 ) -> Result<safetensors::tensor::TensorView<'d>, String> {

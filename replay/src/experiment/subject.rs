@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::journal::ModelIdentity;
 
 /// The name of the model that is part of the program.
-const INDUCTION: &str = "induction";
+pub(super) const INDUCTION: &str = "induction";
 
 /// A model, shared with the programs that call its modules.
 #[derive(Clone)]

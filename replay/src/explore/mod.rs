@@ -4,9 +4,10 @@
 //! and what a run showed is compared by content: what was saved, the model's output, and how the run ended. A failure and
 //! a barrier that never opened are outcomes like any other.
 //!
-//! [`Exploration`] explores runs of your own code, [`FileExperiment::explore`](crate::experiment::FileExperiment::explore)
-//! each run of an experiment file, where it can also be asked whether an invoke's values depend on which invokes share its
-//! batch; for runs of your own code [`company`](crate::company) asks that.
+//! [`Exploration`] explores runs of your own code, [`explore()`] each run of an experiment file, and
+//! [`FileExperiment::explore`] more of it; there it can also be asked whether an invoke's values depend on which invokes
+//! share its batch (rule R52), which [`company`](crate::company) asks of runs of your own code. [`FileExperiment::shrink`]
+//! makes of each difference the smallest experiment that shows it, [`Exploration::shrink`] of a schedule the smallest.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -49,13 +50,16 @@ mod tests;
 use std::cell::RefCell;
 
 use interloom_backends::Run;
-use interloom_engine::explore::{Progress, Race, Races, Verdict};
+use interloom_engine::explore::{Progress, Race, Races, Shrunk, Verdict, shrink_schedule};
 use interloom_engine::scheduler::{Pct, Shuffle};
-use interloom_engine::{Attempt, Explorer, Granularity, InOrder, RunError, ScheduleError};
+use interloom_engine::{
+    Attempt, Explorer, Granularity, InOrder, RunError, Schedule, ScheduleError,
+};
 
 use crate::error::Error;
+use crate::experiment::FileExperiment;
 
-pub use crate::experiment::{FileFindings, MateFindings, RunFindings};
+pub use crate::experiment::{Extent, FileFindings, MateFindings, RunFindings, Shrunken};
 pub use company::Mismatch;
 pub(crate) use company::{Company, alone_and_in_company};
 pub use orders::Orders;
@@ -64,6 +68,46 @@ pub use outcome::{Outcome, Shown};
 pub(crate) use outcome::{end_of_failure, took_place};
 
 use orders::Turns;
+
+/// Explores each run of an experiment file, in at most `budget` runs of each; see [`FileExperiment::explore`] for more.
+///
+/// ```
+/// use interloom::experiment::FileExperiment;
+/// use interloom::explore::explore;
+///
+/// let text = r#"
+/// model = "induction"
+///
+/// [[input]]
+/// name = "a"
+/// tokens = [5, 3, 8]
+///
+/// [[run]]
+/// name = "both"
+/// input = "a"
+///
+/// [[run.invoke]]
+/// name = "scale"
+/// program = 'layers.0 *= 2'
+///
+/// [[run.invoke]]
+/// name = "look"
+/// program = 'save h = layers.0'
+/// "#;
+/// let found = explore(&FileExperiment::new("both.toml", text), 100)?;
+/// assert!(found.is_order_dependent());
+/// let verdict = &found.runs[0].verdict;
+/// assert_eq!(verdict.to_string(), "order-dependent: 2 outcomes of 2 schedules, which cover all");
+/// # Ok::<(), interloom::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`FileExperiment::explore`].
+pub fn explore(experiment: &FileExperiment, budget: u64) -> Result<FileFindings, Error> {
+    let exploration = Exploration::new().runs(budget);
+    experiment.explore(&exploration, None, false, &mut (), &mut |_| true)
+}
 
 /// How a run is explored.
 #[derive(Clone, Debug)]
@@ -176,6 +220,31 @@ impl Exploration {
             Watch::Watching(races) => races.found(),
         };
         Ok(Findings { races, verdict })
+    }
+
+    /// Makes of a schedule one with as few choices as can be that are not definition order, and still an outcome that is
+    /// `wanted`; nothing if not even the schedule itself leads to one.
+    ///
+    /// At most as many runs are made as [`runs`](Self::runs) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`explore`](Self::explore).
+    pub fn shrink(
+        &self,
+        schedule: &Schedule,
+        mut run: impl FnMut(&Trial<'_>) -> Result<Outcome, Error>,
+        wanted: impl FnMut(&Outcome) -> bool,
+    ) -> Result<Option<Shrunk<Outcome>>, Error> {
+        let watch = RefCell::new(Watch::Waiting);
+        let run = |attempt: &Attempt| {
+            run(&Trial {
+                attempt,
+                granularity: self.granularity,
+                watch: &watch,
+            })
+        };
+        shrink_schedule(schedule, self.runs, run, wanted)
     }
 }
 

@@ -58,7 +58,7 @@ impl Outcome {
         };
         shown.text("end", &end);
         show(output, &mut shown);
-        let digest = Digest::of_bytes("outcome", &shown.bytes);
+        let digest = shown.digest();
         Ok(Self { end, digest })
     }
 }
@@ -120,6 +120,11 @@ impl Shown {
                 add_tensor(&mut self.bytes, data.clone());
             }
         }
+    }
+
+    /// Returns the digest of what was added.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of_bytes("outcome", &self.bytes)
     }
 
     fn part(&mut self, name: &str) {

@@ -62,6 +62,11 @@ fn help_of_explore() {
                                 [default: all]
           --out <DIR>           A folder for a journal of each outcome, `RUN.1.ilj` and so on; older
                                 ones are replaced
+          --shrink              Also make of each difference the smallest experiment that shows it:
+                                fewer mediators, steps, iterations and tokens, and the smallest
+                                schedule. With `--out` it is written there, with a journal of both
+                                orders, and else it is printed
+          --shrink-runs <N>     Make at most so many runs to shrink each difference [default: 5000]
           --batch-mates         Also run each invoke with rows alone, and say where its values are
                                 others than in the batch
           --json                Report as JSON

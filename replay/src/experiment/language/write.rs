@@ -80,7 +80,8 @@ impl Writer {
     fn action(&mut self, action: &Action) {
         let line = match action {
             Action::Let { variable, value } => {
-                format!("{} = {}", self.variable(variable), self.value(value, OR))
+                let target = self.variable(variable);
+                self.assignment(&target, &Expr::Var(variable.clone()), value)
             }
             Action::Save { variable } => format!("save {}", self.variable(variable)),
             Action::Write {
@@ -88,11 +89,13 @@ impl Writer {
                 value,
                 reshape,
             } => {
-                let value = self.value(value, OR);
+                let target = match is_site(site) {
+                    true => site.clone(),
+                    false => quoted(site),
+                };
                 match reshape {
-                    true => format!("reshape {} = {value}", name(site)),
-                    false if is_site(site) => format!("{site} = {value}"),
-                    false => format!("{} = {value}", quoted(site)),
+                    true => format!("reshape {} = {}", name(site), self.value(value, OR)),
+                    false => self.assignment(&target, &Expr::Read(site.clone()), value),
                 }
             }
             Action::Skip { site, value } => {
@@ -159,6 +162,34 @@ impl Writer {
             }
             _ => self.is_writable = false,
         }
+    }
+
+    /// Writes `target = value`, or in short what changes a part of the target, or the target by arithmetic.
+    fn assignment(&mut self, target: &str, now: &Expr, value: &Expr) -> String {
+        match value {
+            Expr::Patch { of, spans, with } if **of == *now && !spans.is_empty() => {
+                let target = format!("{target}[{}]", write_spans(spans));
+                let (of, spans) = (of.clone(), spans.clone());
+                self.change(&target, &Expr::Slice { of, spans }, with)
+            }
+            Expr::Replace { of, item, with } if **of == *now => {
+                let target = format!("{target}[{}]", write_item(item));
+                let (of, item) = (of.clone(), item.clone());
+                self.change(&target, &Expr::Index { of, item }, with)
+            }
+            value => self.change(target, now, value),
+        }
+    }
+
+    fn change(&mut self, target: &str, now: &Expr, value: &Expr) -> String {
+        let (operator, value) = match value {
+            Expr::Add(left, right) if **left == *now => ("+=", &**right),
+            Expr::Sub(left, right) if **left == *now => ("-=", &**right),
+            Expr::Mul(left, right) if **left == *now => ("*=", &**right),
+            Expr::Div(left, right) if **left == *now => ("/=", &**right),
+            value => ("=", value),
+        };
+        format!("{target} {operator} {}", self.value(value, OR))
     }
 
     fn body(&mut self, body: &[Step]) {

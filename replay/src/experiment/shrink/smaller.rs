@@ -1,0 +1,394 @@
+//! What an experiment can be made into that is smaller.
+
+use interloom_backends::models::induction::{POSITIONS, VOCABULARY};
+use interloom_engine::explore::without;
+use interloom_engine::program::{Action, Expr, Over, Span, Step};
+
+use super::super::execute::Rows;
+use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan, each_action};
+use super::super::subject::INDUCTION;
+use super::draft::Draft;
+
+/// Returns what a draft can be made into, what takes most away first.
+pub(super) fn smaller(draft: &Draft) -> Vec<Draft> {
+    let mut all = Vec::new();
+    let (last, earlier) = draft.runs.split_last().expect("the run in question");
+    for earlier in without(earlier) {
+        all.push(Draft {
+            runs: [&earlier[..], std::slice::from_ref(last)].concat(),
+            ..draft.clone()
+        });
+    }
+    // The run in question first.
+    for place in (0..draft.runs.len()).rev() {
+        let with = |run: RunPlan| {
+            let mut draft = draft.clone();
+            draft.runs[place] = run;
+            draft
+        };
+        all.extend(smaller_run(&draft.runs[place]).into_iter().map(with));
+    }
+    all.extend(smaller_inputs(draft));
+    all
+}
+
+/// Returns the same on the model that is part of the program, on as many tokens; it has to have the sites.
+pub(super) fn on_the_small_model(draft: &Draft, rows: &[Rows]) -> Option<Draft> {
+    if draft.model == INDUCTION {
+        return None;
+    }
+    let mut small = draft.clone();
+    (small.model, small.device) = (INDUCTION.to_owned(), "cpu".to_owned());
+    for (input, rows) in small.inputs.iter_mut().zip(rows) {
+        let row = |(number, row): (usize, &Vec<u32>)| {
+            let places = 0..row.len().min(POSITIONS);
+            // Rows that differ, so that it can matter whose they are.
+            let token = |place| (place + 7 * number) % VOCABULARY;
+            places.map(|place| token(place) as u32).collect()
+        };
+        input.content = Content::Tokens(rows.tokens.iter().enumerate().map(row).collect());
+    }
+    for run in &mut small.runs {
+        run.report = ReportPlan::default();
+    }
+    Some(small)
+}
+
+fn smaller_run(run: &RunPlan) -> Vec<RunPlan> {
+    let with = |invokes: Vec<InvokePlan>| RunPlan {
+        invokes,
+        ..run.clone()
+    };
+    let mut all = Vec::new();
+    for invokes in without(&run.invokes) {
+        let fewer = with(invokes);
+        all.extend(with_smaller_barriers(run, &fewer));
+        all.push(fewer);
+    }
+    for steps in run.generate.into_iter().filter(|&steps| steps > 1) {
+        all.extend([1, steps / 2, steps - 1].map(|steps| RunPlan {
+            generate: Some(steps),
+            ..run.clone()
+        }));
+    }
+    if !run.report.lens.is_empty() {
+        let mut blind = run.clone();
+        blind.report.lens.clear();
+        all.push(blind);
+    }
+    for barriers in without(&run.barriers) {
+        all.push(RunPlan {
+            barriers,
+            ..run.clone()
+        });
+    }
+    for (place, invoke) in run.invokes.iter().enumerate() {
+        for steps in smaller_steps(&invoke.program.steps) {
+            let mut run = run.clone();
+            run.invokes[place].program.steps = steps;
+            all.push(run);
+        }
+    }
+    all
+}
+
+/// With fewer mediators, barriers need fewer participants.
+fn with_smaller_barriers(whole: &RunPlan, fewer: &RunPlan) -> Option<RunPlan> {
+    let comes = |invoke: &InvokePlan, barrier: &str| {
+        let mut comes = false;
+        each_action(&invoke.program.steps, &mut |action| {
+            comes |= matches!(action, Action::Barrier { name } if name == barrier);
+        });
+        comes
+    };
+    let count = |run: &RunPlan, barrier: &str| {
+        let invokes = run.invokes.iter();
+        invokes.filter(|invoke| comes(invoke, barrier)).count() as u32
+    };
+    let mut fitted = fewer.clone();
+    for (barrier, participants) in &mut fitted.barriers {
+        let gone = count(whole, barrier) - count(fewer, barrier);
+        *participants = participants.saturating_sub(gone).max(1);
+    }
+    (fitted.barriers != fewer.barriers).then_some(fitted)
+}
+
+/// Fewer steps, the steps of a body in its place, shorter loops, and simpler values.
+fn smaller_steps(steps: &[Step]) -> Vec<Vec<Step>> {
+    let mut all = without(steps);
+    for (place, step) in steps.iter().enumerate() {
+        let instead = smaller_step(&step.action).into_iter();
+        all.extend(instead.map(|actions| {
+            let new = actions.into_iter().map(|action| Step {
+                action,
+                line: step.line,
+            });
+            let new: Vec<Step> = new.collect();
+            [&steps[..place], &new, &steps[place + 1..]].concat()
+        }));
+    }
+    all
+}
+
+/// What can stand in place of a step.
+fn smaller_step(action: &Action) -> Vec<Vec<Action>> {
+    let actions =
+        |steps: &[Step]| -> Vec<Action> { steps.iter().map(|step| step.action.clone()).collect() };
+    match action {
+        Action::Try { body, error } => {
+            let smaller = smaller_steps(body).into_iter();
+            let smaller = smaller.map(|body| {
+                vec![Action::Try {
+                    body,
+                    error: error.clone(),
+                }]
+            });
+            std::iter::once(actions(body)).chain(smaller).collect()
+        }
+        Action::Each {
+            iterations,
+            variable,
+            body,
+        } => {
+            let each = |iterations, body| {
+                let variable = variable.clone();
+                vec![Action::Each {
+                    iterations,
+                    variable,
+                    body,
+                }]
+            };
+            let shorter = shorter(iterations).into_iter();
+            let shorter = shorter.map(|iterations| each(iterations, body.clone()));
+            let smaller = smaller_steps(body).into_iter();
+            let smaller = smaller.map(|body| each(iterations.clone(), body));
+            let body = std::iter::once(actions(body));
+            body.chain(shorter).chain(smaller).collect()
+        }
+        Action::If {
+            condition,
+            then,
+            otherwise,
+        } => {
+            let either = |then, otherwise| {
+                let condition = condition.clone();
+                vec![Action::If {
+                    condition,
+                    then,
+                    otherwise,
+                }]
+            };
+            let thens = smaller_steps(then).into_iter();
+            let thens = thens.map(|then| either(then, otherwise.clone()));
+            let others = smaller_steps(otherwise).into_iter();
+            let others = others.map(|otherwise| either(then.clone(), otherwise));
+            let bodies = [actions(then), actions(otherwise)].into_iter();
+            bodies.chain(thens).chain(others).collect()
+        }
+        Action::Next { by: 2.. } => vec![vec![Action::Next { by: 1 }]],
+        _ => smaller_values(action),
+    }
+}
+
+/// Fewer iterations.
+fn shorter(over: &Over) -> Vec<Over> {
+    match over {
+        Over::List(list) if list.len() > 1 => without(list).into_iter().map(Over::List).collect(),
+        Over::Slice {
+            start,
+            end: Some(end),
+        } => {
+            let first = start.unwrap_or(0);
+            let mut shorter = Vec::new();
+            if end.saturating_sub(first) > 1 {
+                shorter.push(Over::Slice {
+                    start: *start,
+                    end: Some(first + (end - first) / 2),
+                });
+                shorter.push(Over::Slice {
+                    start: *start,
+                    end: Some(end - 1),
+                });
+                shorter.push(Over::Slice {
+                    start: Some(first + 1),
+                    end: Some(*end),
+                });
+            }
+            shorter
+        }
+        Over::Slice { start, end: None } => vec![Over::Slice {
+            start: *start,
+            end: Some(start.unwrap_or(0) + 1),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+/// The same step with simpler values.
+fn smaller_values(action: &Action) -> Vec<Vec<Action>> {
+    let mut whole = action.clone();
+    let Some(value) = value_of(&mut whole) else {
+        return Vec::new();
+    };
+    let smaller = smaller_value(value).into_iter();
+    let with = |smaller| {
+        let mut action = action.clone();
+        if let Some(value) = value_of(&mut action) {
+            *value = smaller;
+        }
+        vec![action]
+    };
+    smaller.map(with).collect()
+}
+
+fn value_of(action: &mut Action) -> Option<&mut Expr> {
+    match action {
+        Action::Let { value, .. }
+        | Action::Write { value, .. }
+        | Action::Skip { value, .. }
+        | Action::Append { value, .. }
+        | Action::Put { value, .. } => Some(value),
+        _ => None,
+    }
+}
+
+/// An operand in place of a value, the number 1 in its place, or the same with a smaller operand.
+fn smaller_value(value: &Expr) -> Vec<Expr> {
+    let mut whole = value.clone();
+    let operands: Vec<Expr> = operands(&mut whole)
+        .into_iter()
+        .map(|operand| operand.clone())
+        .collect();
+    let mut all = operands.clone();
+    if let Expr::Patch { spans, with, .. } = value {
+        // The whole is changed in place of a part.
+        let mut with = Expr::clone(with);
+        if unslice(&mut with, spans) {
+            all.push(with);
+        }
+    }
+    if !matches!(value, Expr::Number(_)) {
+        all.push(Expr::Number(1.0));
+    }
+    for (place, operand) in operands.iter().enumerate() {
+        for smaller in smaller_value(operand) {
+            let mut value = value.clone();
+            *self::operands(&mut value).swap_remove(place) = smaller;
+            all.push(value);
+        }
+    }
+    all
+}
+
+/// Takes the whole wherever this part of it is taken, and returns whether there is such a place.
+fn unslice(value: &mut Expr, part: &[Span]) -> bool {
+    if let Expr::Slice { of, spans } = value
+        && spans == part
+    {
+        *value = Expr::clone(of);
+        return true;
+    }
+    let mut is_any = false;
+    for operand in operands(value) {
+        is_any |= unslice(operand, part);
+    }
+    is_any
+}
+
+/// The values directly inside one.
+fn operands(value: &mut Expr) -> Vec<&mut Expr> {
+    match value {
+        Expr::Add(left, right)
+        | Expr::Sub(left, right)
+        | Expr::Mul(left, right)
+        | Expr::Div(left, right) => vec![left, right],
+        Expr::ZerosLike(of)
+        | Expr::Sum(of)
+        | Expr::Mean(of)
+        | Expr::Clone(of)
+        | Expr::ArgmaxLast(of)
+        | Expr::Slice { of, .. }
+        | Expr::Index { of, .. }
+        | Expr::Module { input: of, .. } => vec![of],
+        Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => vec![of, with],
+        Expr::Tuple(items) => items.iter_mut().collect(),
+        Expr::Map(items) => items.values_mut().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Fewer rows, and fewer tokens: of all inputs that are equally long, so that they stay so, and of each.
+fn smaller_inputs(draft: &Draft) -> Vec<Draft> {
+    let used = draft.used_inputs();
+    let mut all = Vec::new();
+    let with = |inputs: &[usize], content: &dyn Fn(&Content) -> Content| {
+        let mut draft = draft.clone();
+        for &input in inputs {
+            let old = &draft.inputs[input].content;
+            draft.inputs[input].content = content(old);
+        }
+        draft
+    };
+    for &input in &used {
+        if let Content::Tokens(rows) = &draft.inputs[input].content {
+            let fewer = without(rows)
+                .into_iter()
+                .filter(|rows: &Vec<_>| !rows.is_empty());
+            all.extend(fewer.map(|rows| with(&[input], &|_| Content::Tokens(rows.clone()))));
+        }
+    }
+    let lengths: Vec<usize> = used
+        .iter()
+        .map(|&input| length(&draft.inputs[input].content))
+        .collect();
+    let mut done = Vec::new();
+    for &length in &lengths {
+        if done.contains(&length) {
+            continue;
+        }
+        done.push(length);
+        let alike = used.iter().zip(&lengths);
+        let alike = alike.filter(|(_, other)| **other == length);
+        let alike: Vec<usize> = alike.map(|(input, _)| *input).collect();
+        let places: Vec<usize> = (0..length).collect();
+        for kept in without(&places) {
+            if kept.is_empty() {
+                continue;
+            }
+            all.push(with(&alike, &|content| keep(content, &kept)));
+            if alike.len() > 1 {
+                all.extend(
+                    alike
+                        .iter()
+                        .map(|&input| with(&[input], &|content| keep(content, &kept))),
+                );
+            }
+        }
+    }
+    all
+}
+
+/// How many tokens a row has, or words a prompt.
+fn length(content: &Content) -> usize {
+    match content {
+        Content::Tokens(rows) => rows[0].len(),
+        Content::Prompt(prompt) => prompt.split_whitespace().count(),
+        Content::Tensor(_) => 0,
+    }
+}
+
+/// Keeps the tokens at these places of each row, or the words.
+fn keep(content: &Content, kept: &[usize]) -> Content {
+    match content {
+        Content::Tokens(rows) => {
+            let row = |row: &Vec<u32>| kept.iter().map(|&place| row[place]).collect();
+            Content::Tokens(rows.iter().map(row).collect())
+        }
+        Content::Prompt(prompt) => {
+            let words: Vec<&str> = prompt.split_whitespace().collect();
+            let kept: Vec<&str> = kept.iter().map(|&place| words[place]).collect();
+            Content::Prompt(kept.join(" "))
+        }
+        Content::Tensor(tensor) => Content::Tensor(tensor.clone()),
+    }
+}
