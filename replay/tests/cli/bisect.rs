@@ -287,7 +287,10 @@ fn what_cannot_be_bisected_is_said() {
     insta::assert_snapshot!(usage(&["o.toml"]), @"an experiment file is bisected between two schedules, and there are 0: say `--schedule [RUN=]SCHEDULE` twice");
     insta::assert_snapshot!(usage(&["o.toml", "--schedule=both=in-order", "--schedule=first=in-order"]), @"both schedules must be of one run, and these are of both and first");
     insta::assert_snapshot!(usage(&["o.toml", "--with", "x"]), @"`--with` takes a journal, not an experiment file");
+    insta::assert_snapshot!(usage(&["demo.ilj", "--device=cpu", "--set=a=b"]), @"`--set` is for an experiment file; a journal has what was set");
     usage(&[]);
+    usage(&["demo.ilj", "--device=cpu", "--context=2"]);
+    usage(&["demo.ilj", "--device=cpu", "--granularity=site"]);
     usage(&["a.ilj", "b.ilj", "--device", "cpu"]);
     let error = |arguments: &[&str], code: &str, exit: i32| {
         let ended = place.run(&[&["bisect"], arguments].concat());

@@ -4,6 +4,7 @@ mod bisect;
 mod check;
 mod conform;
 mod diff;
+mod endings;
 mod explain;
 mod explore;
 mod export;

@@ -40,7 +40,13 @@ pub(super) struct Arguments {
     #[arg(long = "schedule", value_name = "[RUN=]SCHEDULE", conflicts_with_all = ["second", "with"])]
     schedules: Vec<String>,
     /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
-    #[arg(long, value_name = "TURN", value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "TURN",
+        value_enum,
+        default_value_t,
+        requires = "schedules"
+    )]
     granularity: Turns,
     /// Where the model is, if it is not where the recording found it or the file names it.
     #[arg(long, value_name = "MODEL", conflicts_with = "second")]
@@ -48,8 +54,8 @@ pub(super) struct Arguments {
     /// Of an experiment file: another value for a name in its `[set]`; can be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair, conflicts_with = "second")]
     set: Vec<(String, String)>,
-    /// How many exchanges before the first difference are shown.
-    #[arg(long, value_name = "N", default_value_t = CONTEXT_DEFAULT)]
+    /// Of two journals: how many exchanges before the first difference are shown.
+    #[arg(long, value_name = "N", default_value_t = CONTEXT_DEFAULT, conflicts_with_all = ["with", "device", "schedules"])]
     context: usize,
     /// Report as JSON.
     #[arg(long)]
@@ -58,6 +64,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let is_file = arguments.first.extension().is_some_and(|end| end == "toml");
+    if !is_file && !arguments.set.is_empty() {
+        return Ok(usage(
+            "`--set` is for an experiment file; a journal has what was set",
+        ));
+    }
     match (&arguments.second, &arguments.with) {
         (Some(second), _) => journals::run(arguments, second),
         (None, Some(_)) if is_file => Ok(usage("`--with` takes a journal, not an experiment file")),
