@@ -192,6 +192,11 @@ impl Opened {
         progress.begin(&format!("exploring {}", plan.name), exploration.budget());
         let mut lines: BTreeMap<Outcome, Vec<(String, String)>> = BTreeMap::new();
         let mut first = None;
+        // A generation keeps keys and values between its steps.
+        let exploration = match plan.generate {
+            None => exploration.clone().stateless(),
+            Some(_) => exploration.clone(),
+        };
         let found = exploration.explore(
             |trial: &Trial<'_>| {
                 let (mut run, results) = prepared.stage(plan, givens)?;
