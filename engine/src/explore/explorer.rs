@@ -318,6 +318,7 @@ impl<V: Value> Observer<V> for Steered {
                     course.touch(mediator, Some(Access::Gather));
                 }
             }
+            Moment::CacheRefused { .. } => {}
             Moment::Leave { failed, .. } => course.leave(failed),
         }
     }

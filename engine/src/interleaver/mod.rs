@@ -23,6 +23,7 @@ use tracing::Level;
 
 use self::barrier::Barrier;
 use self::cache::Collector;
+pub(crate) use self::refuse::REFUSALS_PER_VISIT_MAX;
 pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
