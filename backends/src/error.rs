@@ -92,6 +92,15 @@ pub enum ForwardError {
         "the model moved its run to another place, or panicked inside the interleaver; run it on one thread"
     )]
     Lost,
+    /// A run that shares with the one before it was not like that one.
+    #[error(
+        "a mediator was there for `{site}` that was not there in the run before, although the orders were the same up to it; \
+         mediators that take anything from outside of their run cannot be explored"
+    )]
+    Unsteady {
+        /// The point.
+        site: String,
+    },
 }
 
 impl From<RunError> for ForwardError {
@@ -113,6 +122,7 @@ impl ForwardError {
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
             Self::Lost => "E038",
+            Self::Unsteady { .. } => "E039",
         }
     }
 }
@@ -177,6 +187,14 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "The interleaver of a run is bound to the thread that executes it, and was not there any more when the model \
          returned.",
+    ),
+    Code::new(
+        "E039",
+        "a run is not like the one with which it shares",
+        AtFault::Mediator,
+        "What the runs of an exploration have in common is computed once. A mediator asked for something else than in the run \
+         before, in the part that both have in common: it depends on something outside of its run, such as a counter or a \
+         clock.",
     ),
 ];
 

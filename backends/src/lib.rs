@@ -21,6 +21,7 @@ pub mod models;
 mod operand;
 mod parameters;
 mod run;
+mod shared;
 mod tensor;
 mod value;
 
@@ -33,6 +34,7 @@ pub use error::{ForwardError, ModelError};
 pub use hooked::{Forward, Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};
 pub use run::{Ran, Run};
+pub use shared::{Effort, Shared};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
 pub use value::Value;
 

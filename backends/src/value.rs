@@ -176,6 +176,19 @@ impl Value {
     }
 
     /// Pairs this value's tensors with those of one that has the same structure.
+    /// Returns how many bytes the elements of the tensors take.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => {
+                let elements: usize = tensor.shape().iter().product();
+                elements * tensor.dtype().size()
+            }
+            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::bytes).sum(),
+            Self::Map(entries) => entries.iter().map(|(_, item)| item.bytes()).sum(),
+            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => 0,
+        }
+    }
+
     fn zip_tensors(
         self,
         other: Self,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::audit::{Account, Refusal};
 use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
+use crate::interleaver::{REFUSALS_PER_VISIT_MAX, REQUESTS_PER_VISIT_MAX};
 use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
 use crate::planted::{self, Bug};
@@ -23,6 +24,8 @@ pub(crate) struct Lane<V> {
     /// The mediators that wait for a child, outermost first; all of them are delegating.
     pub(crate) parents: Vec<Parent<V>>,
     pub(crate) patience: Patience,
+    /// How many caches the mediator and its children have declared.
+    pub(crate) caches: u32,
 }
 
 /// The state of a mediator, with what belongs to it.
@@ -84,6 +87,16 @@ pub(crate) struct Patience {
     pub(crate) refusals: u32,
 }
 
+impl Patience {
+    /// Returns how much there may be, if there has been so much.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        if self.requests >= REQUESTS_PER_VISIT_MAX {
+            return Some(REQUESTS_PER_VISIT_MAX);
+        }
+        (self.refusals >= REFUSALS_PER_VISIT_MAX).then_some(REFUSALS_PER_VISIT_MAX)
+    }
+}
+
 impl<V> Lane<V> {
     pub(crate) fn new(account: Account, group: Group, mediator: Box<dyn Mediator<V>>) -> Self {
         Self {
@@ -93,6 +106,7 @@ impl<V> Lane<V> {
             iteration: 0,
             parents: Vec::new(),
             patience: Patience::default(),
+            caches: 0,
         }
     }
 

@@ -159,6 +159,14 @@ impl SiteMap {
         }
     }
 
+    /// Returns the text of a point that the map may not have.
+    pub(crate) fn any_name(&self, point: Point) -> String {
+        match (point.path.0 as usize) < self.len() {
+            true => self.point_name(point),
+            false => format!("path {} of another model, {}", point.path.0, point.port),
+        }
+    }
+
     /// Returns the text of a site.
     pub fn site_name(&self, site: Site) -> String {
         format!("{}.i{}", self.point_name(site.point), site.iteration)

@@ -23,6 +23,7 @@ use tracing::Level;
 
 use self::barrier::Barrier;
 use self::cache::Collector;
+pub(crate) use self::refuse::REFUSALS_PER_VISIT_MAX;
 pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
@@ -86,6 +87,8 @@ pub struct Interleaver<V> {
     granularity: Granularity,
     observers: Vec<Box<dyn Observer<V>>>,
     exchanges: u64,
+    /// How often the scheduler chose.
+    turns: u64,
     /// How many sites were provided, and the end of the model, if it has come.
     visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
@@ -151,6 +154,7 @@ impl<V: Value> Interleaver<V> {
             granularity: setup.granularity,
             observers: setup.observers,
             exchanges: 0,
+            turns: 0,
             visits: 0,
             released: VecDeque::new(),
             barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
@@ -226,6 +230,11 @@ impl<V: Value> Interleaver<V> {
         self.exchanges
     }
 
+    /// Returns how many turns the mediators had so far: how often the scheduler chose one.
+    pub const fn turns(&self) -> u64 {
+        self.turns
+    }
+
     /// Returns the sites of the model.
     pub fn map(&self) -> &Arc<SiteMap> {
         &self.map
@@ -265,6 +274,7 @@ impl<V: Value> Interleaver<V> {
                 return None;
             }
         };
+        self.turns += 1;
         assert!(
             choice < self.ready.len(),
             "the scheduler chose a mediator that is not ready"

@@ -271,6 +271,11 @@ impl Opened {
         progress.begin(&format!("exploring {}", plan.name), exploration.budget());
         let mut shown = BTreeMap::new();
         let mut first = None;
+        // A generation keeps keys and values between its steps.
+        let exploration = match plan.generate {
+            None => exploration.clone().stateless(),
+            Some(_) => exploration.clone(),
+        };
         let found = exploration.explore(
             |trial: &Trial<'_>| {
                 let tried = prepared.try_order(index, givens, trial)?;
