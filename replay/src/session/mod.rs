@@ -35,6 +35,7 @@
 mod convert;
 mod drive;
 mod recorded;
+mod refusals;
 mod serve;
 mod tape;
 
@@ -55,6 +56,7 @@ use crate::journal::{
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
 use recorded::Recorded;
+use refusals::RefusedCache;
 use tape::Tape;
 
 /// What a session does with its exchanges.
@@ -234,6 +236,8 @@ impl Session {
         let Some(tape) = &self.tape else {
             return Ok(run.execute(model)?);
         };
+        // The caches that were refused before a fork went on live.
+        let mut refused = Vec::new();
         match &mut self.source {
             Source::Live => {}
             Source::Serve(recorded) => {
@@ -250,7 +254,7 @@ impl Session {
                     fork.check()?;
                     return ran;
                 }
-                Some(past) => fork.leave(past, &mut run, self.head.policy)?,
+                Some(past) => refused = fork.leave(past, &mut run, self.head.policy)?,
                 None => {}
             },
             Source::Drive(recorded) => {
@@ -263,6 +267,8 @@ impl Session {
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
         run.observer(Recorder::new(tape.clone(), sites, number, self.head.policy));
+        refusals::note(&refused, tape, number);
+        run.observer(refusals::Watch::new(tape.clone(), number, &refused));
         let result = run.execute(model);
         tape.borrow_mut().end_run(outcome_of(&result))?;
         Ok(result?)
@@ -317,13 +323,14 @@ impl Fork {
         }
     }
 
-    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
+    /// Gives the mediators of the run at hand the recorded answers up to the exchange, lets them go on from there, and returns
+    /// the caches that they were refused.
     fn leave(
         &mut self,
         past: crate::journal::Run,
         run: &mut Run,
         policy: Policy,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<RefusedCache>, Error> {
         self.is_left = true;
         let mut before = past.clone();
         before
@@ -338,6 +345,8 @@ impl Fork {
         self.check()?;
         let sites = run.sites().clone();
         let mut mediators = run.rehearse_apart()?;
+        let mut refused = self.recorded.refused_caches(&past);
+        refusals::refuse(&refused, &mut mediators);
         let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy);
         serve::serve(
             &self.recorded,
@@ -348,7 +357,9 @@ impl Fork {
             &sites,
         )?;
         self.check()?;
-        let unfinished = (self.exchange, mediators.into_unfinished());
+        let unfinished = mediators.into_unfinished();
+        refused.retain(|cache| cache.is_declared(&unfinished));
+        let unfinished = (self.exchange, unfinished);
         let lines = &start.mediators;
         run.recast(drive::fork(
             &self.recorded,
@@ -357,7 +368,7 @@ impl Fork {
             lines,
             unfinished,
         )?);
-        Ok(())
+        Ok(refused)
     }
 
     /// Refuses to go on once the mediators have parted from the journal.
@@ -390,11 +401,14 @@ fn serve_run<Y>(
     let start = start_of(&run)?;
     let sites = run.sites().clone();
     let mut recorders = Vec::with_capacity(tapes.len());
+    let refused = recorded.refused_caches(past);
     for tape in tapes {
         let number = tape.borrow_mut().start_run(start.clone())?;
+        refusals::note(&refused, tape, number);
         recorders.push(Recorder::new(tape.clone(), sites.clone(), number, policy));
     }
     let mut mediators = run.rehearse()?;
+    refusals::refuse(&refused, &mut mediators);
     serve::serve(
         recorded,
         past,
