@@ -74,6 +74,17 @@ pub enum ForwardError {
         /// Both types.
         misfit: Misfit,
     },
+    /// The rows of the invokes are not those of the model's input.
+    #[error(
+        "the invokes have {declared} rows together, and no tensor of the model's input, {input}, has as many; give each \
+         invoke as many rows as it has in the batch, or declare which tensors carry rows (`Bound::with_rows`)"
+    )]
+    Rows {
+        /// The rows of the invokes.
+        declared: u32,
+        /// The model's input: its types and shapes.
+        input: String,
+    },
     /// The model itself panicked.
     #[error("the model panicked{}: {message}", at_site(.after))]
     ModelPanicked {
@@ -118,6 +129,7 @@ impl ForwardError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Run { error, .. } => error.code(),
+            Self::Rows { .. } => "E029",
             Self::Unusable { .. } => "E035",
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
@@ -129,6 +141,14 @@ impl ForwardError {
 
 /// What `interloom explain` says about models and their runs.
 pub(crate) const CODES: &[Code] = &[
+    Code::new(
+        "E029",
+        "the rows of the invokes are not those of the batch",
+        AtFault::Misuse,
+        "Unless a model declares it, a tensor is taken to carry the rows of the batch if its dimension 0 is as long as the rows \
+         of all invokes together. If no tensor of the model's own input is, every invoke would be given whole values. Give \
+         each invoke the rows that it has, or declare the layout with `Bound::with_rows`.",
+    ),
     Code::new(
         "E030",
         "two hooked modules have one path",

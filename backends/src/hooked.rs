@@ -113,6 +113,7 @@ impl<M> Hooked<M> {
     }
 
     fn pass_through<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
+        let input = run::check_rows(&self.place, input);
         let output = match pass_input(&self.place, input) {
             Passed::Compute(input) => f(&self.inner, input),
             Passed::Skipped(output) => output,

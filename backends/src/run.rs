@@ -191,7 +191,10 @@ impl Run {
         let _span = tracing::info_span!("run", name = self.name).entered();
         let _outer = Outer(ACTIVE.take());
         let interleaver = self.setup.start()?;
+        let unchecked = interleaver.map().point_at("", Port::Input);
+        let has_rows = interleaver.batch() > 0 && !interleaver.map().declares_rows();
         let active = Active {
+            unchecked: unchecked.filter(|_| has_rows),
             binding: self.sites.binding(),
             interleaver,
             sharing: self
@@ -241,6 +244,35 @@ pub(crate) enum Passed<I, O> {
     Skipped(O),
 }
 
+/// Refuses an input of the whole model that has not the rows of the invokes, where nothing but shapes tells who has which.
+#[inline]
+pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
+    let unchecked = ACTIVE.with_borrow(|active| active.as_ref()?.unchecked);
+    match unchecked {
+        Some(point) if place.point(Port::Input).1 == point => check_rows_of(place, input),
+        _ => input,
+    }
+}
+
+#[cold]
+fn check_rows_of<I: Erase>(place: &Place, input: I) -> I {
+    let (binding, point) = place.point(Port::Input);
+    let declared = ACTIVE.with_borrow_mut(|active| {
+        let active = active.as_mut().filter(|active| active.binding == binding)?;
+        active.unchecked = None;
+        Some(active.interleaver.batch())
+    });
+    let Some(declared) = declared else {
+        return input;
+    };
+    let input = input.erase();
+    if input.has_rows(declared) == Some(false) {
+        let input = input.to_string();
+        halt_with(|_| ForwardError::Rows { declared, input }, point);
+    }
+    recover(place, Port::Input, input)
+}
+
 /// Passes an input site.
 #[inline]
 pub(crate) fn pass_input<I: Erase, O: Erase>(place: &Place, input: I) -> Passed<I, O> {
@@ -276,6 +308,8 @@ struct Active {
     binding: u32,
     interleaver: Interleaver<Value>,
     sharing: Option<Sharing>,
+    /// The model's input, until it has been seen that it has the rows of the invokes.
+    unchecked: Option<Point>,
     /// The last site that somebody waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,

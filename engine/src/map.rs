@@ -103,6 +103,16 @@ impl SiteMap {
             .unwrap_or(&RowLayout::ByShape)
     }
 
+    /// Returns whether it is declared of some point which tensors carry rows; elsewhere their shapes decide.
+    pub fn declares_rows(&self) -> bool {
+        let mut layouts = self.paths.iter().flat_map(|entry| &entry.layouts);
+        layouts.any(|layout| {
+            layout
+                .as_ref()
+                .is_some_and(|layout| *layout != RowLayout::ByShape)
+        })
+    }
+
     /// Returns the number of `path`.
     pub fn path(&self, path: &str) -> Option<PathId> {
         self.by_path.get(path).copied()

@@ -69,8 +69,10 @@ pub struct Unfinished<V> {
     pub advanced: u32,
     /// The mediators that wait for the child, outermost first.
     pub parents: Vec<UnfinishedParent<V>>,
-    /// The caches that it has declared; nothing has been collected.
+    /// The caches that it has declared and that were granted; nothing has been collected.
     pub caches: Vec<(CacheSpec, Cached<V>)>,
+    /// How many caches it has declared.
+    pub declared: u32,
 }
 
 /// A mediator that waits for its child.
@@ -388,6 +390,7 @@ impl<V> Part<V> {
             advanced: self.iteration.saturating_sub(began),
             parents,
             caches: self.caches,
+            declared: self.declared,
         }
     }
 

@@ -172,9 +172,6 @@ fn machine(program: &Program, around: &Surroundings) -> Box<dyn Mediator<BurnVal
     Box::new(around.machine(program).expect("within the limits"))
 }
 
-/// To refuse a cache is no exchange, so that a journal cannot do it again.
-const REFUSED_CACHE: &str = "cache_late";
-
 /// The journal of a scenario serves its mediators without the model, and drives the model without its mediators.
 fn is_replayed_in_every_mode(id: &str) -> Result<(), Failed> {
     let folder = open();
@@ -199,10 +196,6 @@ fn is_replayed_in_every_mode(id: &str) -> Result<(), Failed> {
         let Conclusion::Verified { proof, .. } = &conclusion else {
             return Err("nothing was compared".into());
         };
-        if proves == Proof::Mediators && id == REFUSED_CACHE {
-            assert!(!conclusion.is_identical(), "a journal refuses caches, then");
-            continue;
-        }
         if !conclusion.is_identical() || *proof != proves {
             return Err(format!("{conclusion:#?}").into());
         }
@@ -230,9 +223,6 @@ fn is_the_same_wherever_it_is_forked(id: &str) -> Result<(), Failed> {
         return Err("nothing was recorded".into());
     };
     for exchange in 0..=exchanges {
-        if id == REFUSED_CACHE && exchange > 0 {
-            continue;
-        }
         let mode = Mode::Fork {
             from: from.clone(),
             exchange,

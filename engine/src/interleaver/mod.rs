@@ -230,6 +230,11 @@ impl<V: Value> Interleaver<V> {
         self.exchanges
     }
 
+    /// Returns the rows of the batch, as the invokes declare them; 0 if none has rows of its own.
+    pub const fn batch(&self) -> u32 {
+        self.batch
+    }
+
     /// Returns how many turns the mediators had so far: how often the scheduler chose one.
     pub const fn turns(&self) -> u64 {
         self.turns

@@ -36,6 +36,7 @@ mod convert;
 mod drive;
 mod late;
 mod recorded;
+mod refusals;
 mod serve;
 mod tape;
 
@@ -56,6 +57,7 @@ use convert::Recorder;
 pub(crate) use convert::tensor_parts;
 use late::Late;
 use recorded::Recorded;
+use refusals::RefusedCache;
 use tape::Tape;
 
 /// What a session does with its exchanges.
@@ -252,6 +254,8 @@ impl Session {
         let Some(tape) = &self.tape else {
             return Ok(run.execute(model)?);
         };
+        // The caches that were refused before a fork went on live.
+        let mut refused = Vec::new();
         match &mut self.source {
             Source::Live => {}
             Source::Serve(recorded) => {
@@ -268,7 +272,7 @@ impl Session {
                     fork.check()?;
                     return ran;
                 }
-                Some(past) => fork.leave(past, &mut run, self.head.policy)?,
+                Some(past) => refused = fork.leave(past, &mut run, self.head.policy)?,
                 None => {}
             },
             Source::Drive(recorded) => {
@@ -282,6 +286,8 @@ impl Session {
         let sites = run.sites().clone();
         let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
         run.observer(recorder.clone());
+        refusals::note(&refused, tape, number);
+        run.observer(refusals::Watch::new(tape.clone(), number, &refused));
         let result = run.execute(model);
         recorder.flush()?;
         tape.borrow_mut().end_run(outcome_of(&result))?;
@@ -337,13 +343,14 @@ impl Fork {
         }
     }
 
-    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
+    /// Gives the mediators of the run at hand the recorded answers up to the exchange, lets them go on from there, and returns
+    /// the caches that they were refused.
     fn leave(
         &mut self,
         past: crate::journal::Run,
         run: &mut Run,
         policy: Policy,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<RefusedCache>, Error> {
         self.is_left = true;
         let mut before = past.clone();
         before
@@ -358,6 +365,8 @@ impl Fork {
         self.check()?;
         let sites = run.sites().clone();
         let mut mediators = run.rehearse_apart()?;
+        let mut refused = self.recorded.refused_caches(&past);
+        refusals::refuse(&refused, &mut mediators);
         let late = Late::default();
         let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy, late);
         serve::serve(
@@ -369,7 +378,9 @@ impl Fork {
             &sites,
         )?;
         self.check()?;
-        let unfinished = (self.exchange, mediators.into_unfinished());
+        let unfinished = mediators.into_unfinished();
+        refused.retain(|cache| cache.is_declared(&unfinished));
+        let unfinished = (self.exchange, unfinished);
         let lines = &start.mediators;
         run.recast(drive::fork(
             &self.recorded,
@@ -378,7 +389,7 @@ impl Fork {
             lines,
             unfinished,
         )?);
-        Ok(())
+        Ok(refused)
     }
 
     /// Refuses to go on once the mediators have parted from the journal.
@@ -411,12 +422,15 @@ fn serve_run<Y>(
     let start = start_of(&run)?;
     let sites = run.sites().clone();
     let mut recorders = Vec::with_capacity(tapes.len());
+    let refused = recorded.refused_caches(past);
     for tape in tapes {
         let number = tape.borrow_mut().start_run(start.clone())?;
+        refusals::note(&refused, tape, number);
         let (tape, sites) = (tape.clone(), sites.clone());
         recorders.push(Recorder::new(tape, sites, number, policy, Late::default()));
     }
     let mut mediators = run.rehearse()?;
+    refusals::refuse(&refused, &mut mediators);
     serve::serve(
         recorded,
         past,

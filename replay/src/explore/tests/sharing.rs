@@ -173,7 +173,8 @@ fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>
                 ));
             });
             trial.attach(&mut run);
-            let ran = run.execute(|| model.forward(tensor(rows.max(2) as usize, 77)));
+            let ran = run
+                .execute(|| model.forward(tensor(if rows == 0 { 2 } else { rows as usize }, 77)));
             let audit = ran.as_ref().map(|ran| ran.audit.to_string());
             log.borrow_mut()
                 .push(format!("{:?}", audit.map_err(|error| error.to_string())));
