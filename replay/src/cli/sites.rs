@@ -44,7 +44,7 @@ fn list(sites: &Sites, json: bool) {
         .map(|(alias, point)| (point, alias))
         .collect();
     if json {
-        let points = sites.points().into_iter();
+        let points = sites.points();
         let points = points
             .map(|point| json!({ "site": sites.point_name(point), "alias": aliases.get(&point) }));
         outln!("{}", points.collect::<Value>());
