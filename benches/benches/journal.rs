@@ -1,6 +1,7 @@
-//! What a journal costs: writing an exchange to memory and reading it back, beside writing the same bytes bare.
+//! What a journal costs: writing an exchange to memory and reading it back, beside writing the same bytes bare and as MCAP.
 
-use std::io::{BufWriter, Write};
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Cursor, Write};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use interloom::journal::{
@@ -83,5 +84,36 @@ fn journal(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, journal);
+/// The same exchanges as messages of an MCAP file without chunks, the fastest way to write one. They are encoded beforehand, as our
+/// own frames, so that only the container is measured; it has no checksum of a single message.
+fn mcap(criterion: &mut Criterion) {
+    let bytes = write_all();
+    let message = &bytes[..bytes.len() / COUNT as usize];
+    let mut group = criterion.benchmark_group("journal of 10,000 exchanges");
+    group.throughput(Throughput::Elements(COUNT));
+    group.bench_function("mcap without chunks, encoded beforehand", |bencher| {
+        bencher.iter(|| {
+            let options = mcap::WriteOptions::new()
+                .compression(None)
+                .use_chunks(false);
+            let mut writer = options.create(Cursor::new(Vec::new())).unwrap();
+            let channel = writer.add_channel(0, "mediator", "msgpack", &BTreeMap::new());
+            let mut header = mcap::records::MessageHeader {
+                channel_id: channel.unwrap(),
+                sequence: 0,
+                log_time: 0,
+                publish_time: 0,
+            };
+            for index in 0..COUNT {
+                (header.sequence, header.log_time) = (index as u32, index);
+                writer.write_to_known_channel(&header, message).unwrap();
+            }
+            writer.finish().unwrap();
+            writer.into_inner().into_inner()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, journal, mcap);
 criterion_main!(benches);

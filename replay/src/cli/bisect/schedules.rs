@@ -1,7 +1,5 @@
 //! Two schedules of a run of an experiment file.
 
-use std::fmt::Write as _;
-
 use interloom::Error;
 use interloom::experiment::{FileExperiment, Flip, FlipSide, Turns as TurnsApart};
 use serde_json::{Value, json};
@@ -57,49 +55,44 @@ fn both(schedules: &[String]) -> Result<(Option<&str>, [&str; 2]), String> {
 }
 
 fn text(flip: &Flip, file: &str, turns: Turns) -> String {
-    let mut text = format!("{}: ", flip.run);
-    let runs = count(flip.runs, "run");
-    match &flip.turns {
-        Some(TurnsApart {
-            site,
-            earlier,
-            later,
-            ..
-        }) => {
-            let _infallible = write!(
-                text,
-                "one change of order flips the result, found in {runs}\n  at {site}: `{earlier}` before `{later}`, or after it"
-            );
-        }
-        None => {
-            let _infallible = write!(
-                text,
-                "the result flips, but by more than one change of order: the mediators ask for other sites on the way ({runs})"
-            );
-        }
-    }
-    let race = flip.turns.as_ref().and_then(|turns| turns.race.as_ref());
-    if let Some((race, numbers)) = race {
-        let _infallible = write!(text, "\n  {race}");
-        if let [Some(first), Some(second)] = numbers {
-            let _infallible = write!(
-                text,
-                "\n  these are exchanges {first} and {second} of the run"
-            );
-        }
-    }
-    for (number, side, other) in [
-        (1, &flip.before, &flip.after),
-        (2, &flip.after, &flip.before),
-    ] {
-        let _infallible = write!(text, "\n  {number}. {}", side.outcome);
-        for (label, line) in differing(side, other) {
-            let _infallible = write!(text, "\n     {label}  {line}");
-        }
+    let mut lines = heading(flip);
+    let sides = [(&flip.before, &flip.after), (&flip.after, &flip.before)];
+    for (number, (side, other)) in (1..).zip(sides) {
+        lines.push(format!("  {number}. {}", side.outcome));
+        lines.extend(differing(side, other).map(|(label, line)| format!("     {label}  {line}")));
         let command = explore::run_command(file, &flip.run, &side.schedule, turns);
-        let _infallible = write!(text, "\n     {command}");
+        lines.push(format!("     {command}"));
     }
-    text
+    lines.join("\n")
+}
+
+/// What changes places, and what it races for.
+fn heading(flip: &Flip) -> Vec<String> {
+    let (run, runs) = (&flip.run, count(flip.runs, "run"));
+    let Some(turns) = &flip.turns else {
+        return vec![format!(
+            "{run}: the result flips, but by more than one change of order: the mediators ask for other sites on the way ({runs})"
+        )];
+    };
+    let TurnsApart {
+        site,
+        earlier,
+        later,
+        race,
+    } = turns;
+    let mut lines = vec![
+        format!("{run}: one change of order flips the result, found in {runs}"),
+        format!("  at {site}: `{earlier}` before `{later}`, or after it"),
+    ];
+    if let Some((race, numbers)) = race {
+        lines.push(format!("  {race}"));
+        if let [Some(first), Some(second)] = numbers {
+            lines.push(format!(
+                "  these are exchanges {first} and {second} of the run"
+            ));
+        }
+    }
+    lines
 }
 
 /// The lines that the other side does not show.

@@ -3,6 +3,8 @@
 mod lanes;
 mod line;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod view;
 mod walk;
 
