@@ -287,7 +287,8 @@ impl Session {
         let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
         run.observer(recorder.clone());
         refusals::note(&refused, tape, number);
-        run.observer(refusals::Watch::new(tape.clone(), number, &refused));
+        let watch = refusals::Watch::new(tape.clone(), recorder.clone(), number, &refused);
+        run.observer(watch);
         let result = run.execute(model);
         recorder.flush()?;
         tape.borrow_mut().end_run(outcome_of(&result))?;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use interloom_backends::Value;
 use interloom_engine::{Exchange, Fault, MediatorId, Moment, Observer, Rehearsal, Unfinished};
 
+use super::convert::Recorder;
 use super::tape::Tape;
 use crate::journal::Note;
 
@@ -53,19 +54,27 @@ pub(super) fn note(refused: &[RefusedCache], tape: &Rc<RefCell<Tape>>, run: u32)
 /// Notes each cache that is refused in a run.
 pub(super) struct Watch {
     tape: Rc<RefCell<Tape>>,
+    /// Who has exchanges that come before.
+    recorder: Recorder,
     run: u32,
     /// How many caches of each mediator were refused before the run went on live.
     before: BTreeMap<u32, u32>,
 }
 
 impl Watch {
-    pub(super) fn new(tape: Rc<RefCell<Tape>>, run: u32, before: &[RefusedCache]) -> Self {
+    pub(super) fn new(
+        tape: Rc<RefCell<Tape>>,
+        recorder: Recorder,
+        run: u32,
+        before: &[RefusedCache],
+    ) -> Self {
         let mut counts = BTreeMap::new();
         for cache in before {
             *counts.entry(cache.mediator).or_default() += 1;
         }
         Self {
             tape,
+            recorder,
             run,
             before: counts,
         }
@@ -89,6 +98,7 @@ impl Observer<Value> for Watch {
                 code: fault.code().to_owned(),
                 message: fault.to_string(),
             };
+            let _reported_at_the_end = self.recorder.flush();
             note(&[refused], &self.tape, self.run);
         }
     }
