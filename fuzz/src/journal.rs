@@ -6,7 +6,7 @@ use interloom::journal::frame::{
     FORMAT_MINOR, FRAME_HEADER_BYTES, FrameHeader, Kind, PREAMBLE_BYTES, Preamble, padding,
 };
 use interloom::journal::{
-    Exchange, Followed, Journal, JournalError, JournalReader, Record, fuzzing,
+    Exchange, Followed, Journal, JournalError, JournalReader, JournalWriter, Record, fuzzing,
 };
 
 const NAME: &str = "fuzz.ilj";
@@ -158,6 +158,27 @@ pub fn frame(bytes: &[u8]) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Decodes the payload of a head, and begins a journal with it.
+///
+/// # Panics
+///
+/// Panics if the journal has another head.
+pub fn head(bytes: &[u8]) -> bool {
+    let Ok(Record::Head(head)) = fuzzing::decode(Kind::Head, bytes) else {
+        return false;
+    };
+    let mut journal = Vec::new();
+    match JournalWriter::new(&mut journal, NAME, &head) {
+        Ok(writer) => drop(writer.finish()),
+        // There are limits to what is written.
+        Err(_) => return false,
+    }
+    let reader = JournalReader::new(&journal[..], NAME).expect("what was written");
+    // As text, for what is not a number is equal to nothing.
+    assert_eq!(format!("{:?}", reader.head()), format!("{head:?}"));
+    true
 }
 
 /// Decodes a payload, whose kind the first byte says; exchanges are encoded in one way only.

@@ -5,33 +5,80 @@
 //! `tests/corpus/` runs them over `corpus/` and over mutations of it, as ordinary tests.
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod divergence;
 mod engine;
 mod experiment;
 mod files;
 mod journal;
+mod journal_files;
+mod laws;
+mod program;
+mod schedule;
 mod tools;
 
+// What the laws of the engine's tests are made with, among it the reference interpreter. It says `crate::` of itself.
+#[path = "../../engine/tests/support/as_program.rs"]
+mod as_program;
+#[allow(dead_code, reason = "the laws use more of it")]
+#[path = "../../engine/tests/support/generate.rs"]
+mod generate;
+#[path = "../../engine/tests/support/mind.rs"]
+mod mind;
+#[allow(dead_code, reason = "the laws use more of it")]
+#[path = "../../engine/tests/support/programs.rs"]
+mod programs;
+#[allow(dead_code, reason = "the laws use more of it")]
+#[path = "../../engine/tests/support/reference.rs"]
+mod reference;
+#[allow(dead_code, reason = "the laws use more of it")]
+#[path = "../../engine/tests/support/steps.rs"]
+mod steps;
+#[path = "../../engine/tests/support/mod.rs"]
+mod support;
+#[path = "../../engine/tests/laws/verdict.rs"]
+mod verdict;
+
+// The command line as it is. It says `crate::` of itself, too.
+#[allow(dead_code, reason = "only its arguments are read here")]
+#[path = "../../replay/src/cli/mod.rs"]
+mod cli;
+
 // The public interface.
+pub use arguments::arguments;
+pub use divergence::divergence;
 pub use engine::{Transcript, engine, transcript};
 pub use experiment::experiment;
 pub use files::{config, gguf, safetensors};
-pub use journal::{exchange, frame, journal, repaired};
+pub use journal::{exchange, frame, head, journal, repaired};
+pub use journal_files::{open, recover};
+pub use laws::laws;
+pub use program::program;
+pub use schedule::schedule;
 pub use tools::tools;
 
 /// A target: a name, which is also that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target but [`canary`].
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 17] = [
     ("journal", journal),
     ("tools", tools),
     ("frame", frame),
+    ("head", head),
     ("exchange", exchange),
+    ("open", open),
+    ("recover", recover),
+    ("divergence", divergence),
     ("gguf", gguf),
     ("safetensors", safetensors),
     ("config", config),
     ("engine", engine),
+    ("laws", laws),
+    ("schedule", schedule),
+    ("program", program),
     ("experiment", experiment),
+    ("arguments", arguments),
 ];
 
 /// Fails when it should, so that a fuzzer, or a test of a corpus, that notices nothing is noticed.

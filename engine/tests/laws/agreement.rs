@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
 use crate::config;
-use crate::generate::cases;
+use crate::generate::{cases, scripted};
 use crate::programs::{Case, Style};
 use crate::reference::judge;
 use crate::scenario::Scenario;
@@ -54,6 +54,14 @@ fn keep(scenario: &Scenario) -> PathBuf {
 fn scenario_in(path: &Path) -> Scenario {
     let text = std::fs::read_to_string(path).expect("a file that can be read");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Cases as a fuzzer makes them.
+#[test]
+fn every_script_agrees() {
+    let bytes = prop::collection::vec(any::<u8>(), 0..300);
+    let agrees = |bytes: Vec<u8>| law(scripted(&bytes));
+    TestRunner::new(config(CASES)).run(&bytes, agrees).unwrap();
 }
 
 #[test]

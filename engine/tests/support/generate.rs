@@ -201,6 +201,95 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Reads a run of any kind from bytes, after whose end there are zeros.
+#[allow(dead_code, reason = "for the law of scripts and for fuzzing")]
+pub(crate) fn scripted(bytes: &[u8]) -> Case {
+    let mut bytes = bytes.iter().copied();
+    let mut next = || bytes.next().unwrap_or(0);
+    let count = 1 + next() % 6;
+    let modules = (0..count).map(|index| {
+        let later = count - index - 1;
+        let children = if later == 0 { 0 } else { next() % 3 };
+        Module {
+            path: if index == 0 {
+                String::new()
+            } else {
+                format!("m{index}")
+            },
+            scale: f64::from(1 + next() % 5),
+            shift: f64::from(next() % 10),
+            children: (0..children)
+                .map(|_| usize::from(index + 1 + next() % later))
+                .collect(),
+        }
+    });
+    let model = Model::new(modules.collect());
+    let programs = 1 + next() % 4;
+    let programs = (0..programs).map(|_| RawProgram {
+        lines: (0..next() % 7)
+            .map(|_| scripted_line(&mut next, 2))
+            .collect(),
+        rows: (1..3)
+            .contains(&(next() % 4))
+            .then(|| 1 + u32::from(next() % 2)),
+        is_sorted: !next().is_multiple_of(4),
+        is_optional: next().is_multiple_of(2),
+    });
+    let programs = programs.collect();
+    let barriers = [(); 3].map(|()| 1 + u32::from(next() % 3));
+    let steps = next().checked_sub(200).map(|steps| u32::from(steps % 4));
+    let joint = next().checked_sub(200).map(|place| u16::from(place) << 8);
+    let cache = next().checked_sub(200).map(sides);
+    Case {
+        barriers,
+        steps,
+        cache,
+        ..assemble(model, programs, joint, false)
+    }
+}
+
+fn scripted_line(next: &mut dyn FnMut() -> u8, depth: u8) -> RawLine {
+    use Kind::*;
+    let kinds = [
+        Read, Read, Write, Write, Skip, Stop, Raise, Next, Meet, Put, Get, Cache, Each, Try,
+    ];
+    let kind = match kinds[usize::from(next()) % kinds.len()] {
+        Each | Try if depth == 0 => Read,
+        kind => kind,
+    };
+    let aims = [
+        Aim::Beyond,
+        Aim::Unknown,
+        Aim::Portless,
+        Aim::Plain,
+        Aim::Plain,
+    ];
+    let forms = [Form::Longer, Form::Wider];
+    let body = match kind {
+        Each | Try => (0..=next() % 3)
+            .map(|_| scripted_line(next, depth - 1))
+            .collect(),
+        _ => Vec::new(),
+    };
+    RawLine {
+        kind,
+        place: u16::from(next()) << 8,
+        aim: aims
+            .get(usize::from(next() % 20))
+            .copied()
+            .unwrap_or(Aim::Exact),
+        scale: next() % 4,
+        shift: next() % 10,
+        form: forms
+            .get(usize::from(next() % 16))
+            .copied()
+            .unwrap_or(Form::Fit),
+        reshape: next() % 10 == 1,
+        catches: next() % 5 != 1,
+        body,
+    }
+}
+
 /// Runs that cannot fail, and in which every mediator has rows of its own.
 ///
 /// A module that all of them skip is skipped first of all, so that nobody is late for it.

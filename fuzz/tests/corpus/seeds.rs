@@ -4,22 +4,33 @@ use interloom::journal::frame::{FRAME_HEADER_BYTES, Kind, PREAMBLE_BYTES};
 use interloom::journal::{
     Experiment, Head, Journal, JournalReader, JournalWriter, Outcome, RunStart, fuzzing,
 };
+use interloom_engine::Schedule;
+use interloom_engine::program::{Program, caught, get, given, map, module, read, tuple, var};
+use interloom_engine::scheduler::Choice;
 
 /// A name and bytes; names that start with `refused` or `dead` say what is to be expected.
 type Seed = (&'static str, Vec<u8>);
 
 /// Every corpus with its seeds.
-pub(crate) fn all() -> [(&'static str, Vec<Seed>); 10] {
+pub(crate) fn all() -> [(&'static str, Vec<Seed>); 18] {
     [
         ("journal", journals()),
         ("tools", journals_to_look_at()),
         ("frame", frames()),
+        ("head", heads()),
         ("exchange", exchanges()),
+        ("open", journals_to_look_at()),
+        ("recover", journals_to_recover()),
+        ("divergence", pairs()),
         ("gguf", ggufs()),
         ("safetensors", safetensors()),
         ("config", configs()),
         ("engine", scripts()),
+        ("laws", cases()),
+        ("schedule", schedules()),
+        ("program", programs()),
         ("experiment", experiments()),
+        ("arguments", arguments()),
         ("canary", canaries()),
     ]
 }
@@ -45,6 +56,121 @@ fn journals() -> Vec<Seed> {
 fn journals_to_look_at() -> Vec<Seed> {
     let is_wanted = |seed: &Seed| matches!(seed.0, "golden" | "refused-cut");
     journals().into_iter().filter(is_wanted).collect()
+}
+
+fn journals_to_recover() -> Vec<Seed> {
+    let mut open = small(2);
+    // Without its footer and the end of its last run.
+    open.truncate(open.len() * 2 / 3);
+    let mut seeds = journals_to_look_at();
+    seeds.push(("refused-open", open));
+    seeds
+}
+
+/// Two journals, with the length of the first before them.
+fn pairs() -> Vec<Seed> {
+    let pair = |first: &[u8], second: &[u8]| {
+        let length = (first.len() as u16).to_le_bytes();
+        [&length[..], first, second].concat()
+    };
+    vec![
+        ("same", pair(&small(1), &small(1))),
+        ("shorter", pair(&small(2), &small(1))),
+        ("versions", pair(GOLDEN, GOLDEN_V1_0)),
+        ("refused-nothing", pair(&[], &[])),
+    ]
+}
+
+fn heads() -> Vec<Seed> {
+    let header = &GOLDEN[PREAMBLE_BYTES..];
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+    let payload = header[FRAME_HEADER_BYTES..][..length].to_vec();
+    let mut cut = payload.clone();
+    cut.truncate(length / 2);
+    vec![("golden", payload), ("refused-cut", cut)]
+}
+
+fn cases() -> Vec<Seed> {
+    let names = ["case-0", "case-1", "case-2", "case-3", "case-4"];
+    let mut state = 2;
+    // Those that succeed are kept, so that the names stay true.
+    let mut case = |name| loop {
+        let bytes: Vec<u8> = (0..120).map(|_| next(&mut state)).collect();
+        if interloom_fuzz::laws(&bytes) {
+            break (name, bytes);
+        }
+    };
+    let mut seeds: Vec<Seed> = names.into_iter().map(&mut case).collect();
+    seeds.push(("refused-nothing", vec![]));
+    seeds
+}
+
+fn schedules() -> Vec<Seed> {
+    let choice = |(place, ready)| Choice { place, ready };
+    let choices = [(0, 3), (0, 2), (2, 3), (1, 2), (1, 2), (0, 4)].map(choice);
+    let text = Schedule::new(0x1234_5678_9abc_def0, choices).to_string();
+    let damaged = text.replace("def0", "def1");
+    vec![
+        ("choices", text.into()),
+        ("in-order", b"in-order".to_vec()),
+        ("shuffle", b"shuffle:7".to_vec()),
+        ("pct", b"pct:2:10:1".to_vec()),
+        ("refused-damaged", damaged.into()),
+        ("refused-word", b"backwards".to_vec()),
+    ]
+}
+
+fn programs() -> Vec<Seed> {
+    let body = Program::new()
+        .read("layers.0.output", "x")
+        .append("l", var("x") * 2.0 - f64::NAN)
+        .next(1);
+    let program = Program::new()
+        .in_file("seed")
+        .line(3)
+        .list("l")
+        .set("x", 1.0)
+        .each(0..2, "i", body)
+        .catch("e", Program::new().skip("layers.1", get("k")))
+        .choose(
+            caught("e"),
+            Program::new().stop(),
+            Program::new().barrier("b"),
+        )
+        .put("k", map([("a", tuple([var("x"), given("v")]))]))
+        .write(
+            "layers.1.output",
+            module("layers.0", read("layers.1.output")),
+        )
+        .save("l");
+    let json = serde_json::to_string(&program).unwrap();
+    let packed = rmp_serde::to_vec_named(&program).unwrap();
+    vec![
+        (
+            "refused-site",
+            json.replace("layers.0.output", "layers.7.output").into(),
+        ),
+        ("json", json.into()),
+        ("packed", packed),
+        ("nothing", br#"{"steps":[]}"#.to_vec()),
+        ("refused-text", b"{}".to_vec()),
+    ]
+}
+
+fn arguments() -> Vec<Seed> {
+    let words = |words: &str| words.replace(' ', "\0").into_bytes();
+    let explore = "explore e.toml --schedules pct:2 --runs 3 --set a=b --granularity exchange --shrink --json";
+    vec![
+        ("explore", words(explore)),
+        (
+            "run",
+            words("run e.toml --journal j --full --fork j@3 --schedule r=shuffle:1"),
+        ),
+        ("step", words("step j.ilj --help")),
+        ("version", words("--version")),
+        ("refused-word", words("backwards e.toml")),
+        ("refused-value", words("explore e.toml --runs 0")),
+    ]
 }
 
 /// A journal of runs without exchanges.
@@ -114,7 +240,13 @@ fn experiments() -> Vec<Seed> {
 
 fn frames() -> Vec<Seed> {
     let start = &GOLDEN[..PREAMBLE_BYTES + FRAME_HEADER_BYTES];
+    // A newer minor version may use the reserved bytes; a fuzzer found that what they hold is not written again.
+    let mut newer = start[..PREAMBLE_BYTES].to_vec();
+    (newer[10], newer[40]) = (99, 0x80);
+    let crc = crc32fast::hash(&newer[..PREAMBLE_BYTES - 4]).to_le_bytes();
+    newer[PREAMBLE_BYTES - 4..].copy_from_slice(&crc);
     vec![
+        ("newer-minor", newer),
         ("head", start.to_vec()),
         ("preamble", start[..PREAMBLE_BYTES].to_vec()),
         ("refused-short", start[..9].to_vec()),

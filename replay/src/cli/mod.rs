@@ -20,6 +20,7 @@ mod sites;
 mod step;
 mod why;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,7 +32,7 @@ use interloom_engine::AtFault;
 /// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -90,7 +91,7 @@ enum Ending {
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     log_if_asked();
-    let cli = Cli::parse();
+    let cli = read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
@@ -110,6 +111,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
     };
     ending.map_or_else(|error| fail(&error), Ending::exit_code)
+}
+
+/// Reads arguments, the first of which is the name of the program.
+pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments)
 }
 
 impl Ending {
