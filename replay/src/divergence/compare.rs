@@ -170,7 +170,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             Record::RunStart(start) => return self.start_run(start),
             Record::Exchange(exchange) => return self.observe(exchange),
             Record::RunEnd(end) => return self.end_run(end),
-            Record::Tensor(_) | Record::Footer(_) | Record::Note(_) => {}
+            Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_) => {}
         }
         self.divergence()
     }
@@ -233,7 +233,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::RunStart(start))) => return Step::Start(Box::new(start)),
                 Some(Ok(Record::Exchange(exchange))) => return Step::Exchange(Box::new(exchange)),
                 Some(Ok(Record::RunEnd(end))) => return Step::End(Box::new(end)),
-                Some(Ok(Record::Tensor(_) | Record::Footer(_) | Record::Note(_))) => {}
+                Some(Ok(
+                    Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_),
+                )) => {}
                 Some(Err(error)) => {
                     self.error = Some(error);
                     self.over = true;
