@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_is_there() {
-        let bytes = vec![1; 100];
+        let bytes = [1; 100];
         let mut blocks = Blocks::new(&bytes[..]);
         assert_eq!(blocks.peek(1 << 30).unwrap().len(), 100);
         assert!(blocks.buffer.capacity() <= 2 * BLOCK_BYTES);

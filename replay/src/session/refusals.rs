@@ -159,7 +159,7 @@ mod tests {
             note(KEY, "2 three 0 E017 x".to_owned()),
             note(KEY, String::new()),
         ];
-        assert_eq!(of_run(&notes, 2), [refused.clone()]);
+        assert_eq!(of_run(&notes, 2), std::slice::from_ref(&refused));
         assert_eq!(of_run(&notes, 1), [refused]);
         assert_eq!(of_run(&notes, 0), []);
     }

@@ -170,11 +170,11 @@ fn ticks_are_digests_of_what_a_run_has_had_so_far() {
     };
     let ends: Vec<_> = [3, 6]
         .map(|count| {
-            let ends = write(count).filter_map(|record| match record {
+            let mut ends = write(count).filter_map(|record| match record {
                 Record::RunEnd(end) => Some(end.digest),
                 _ => None,
             });
-            ends.last().unwrap()
+            ends.next_back().unwrap()
         })
         .into();
     let ticks: Vec<_> = write(8)
