@@ -160,6 +160,25 @@ fn replays_a_journal_of_its_parent() {
     }
 }
 
+/// L2: a journal of a GPU answers the mediators on a CPU, bit for bit: they only copy and zero.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_journal_of_the_gpu_is_served_without_it() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = place.path().join("ablation.ilj");
+    let recorded = Mode::Record(journal.clone());
+    ablation(DEVICE)
+        .run(recorded, Policy::Full, &mut ())
+        .unwrap();
+    let served = Mode::Serve(journal);
+    let (_, conclusion) = ablation("cpu").run(served, Policy::Full, &mut ()).unwrap();
+    assert!(conclusion.is_identical(), "{conclusion:#?}");
+    let Conclusion::Verified { exchanges, .. } = conclusion else {
+        unreachable!("a replay verifies");
+    };
+    println!("{exchanges} exchanges served on the CPU");
+}
+
 /// L4: the CPU gives close values, and a replay on it says so and does not call them equal.
 #[test]
 #[ignore = "needs a GPU"]
