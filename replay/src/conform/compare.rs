@@ -14,7 +14,7 @@ use super::tensors::{Plain, Tensors};
 /// Sums of another library round differently.
 const TOLERANCE: f64 = 1e-5;
 
-/// The same where products are made by tensor cores, which round factors to the 10 bits of TF32: a relative error of up to 2⁻¹⁰
+/// The same on a GPU, whose tensor cores may round the factors of a product to the 10 bits of TF32: a relative error of up to 2⁻¹⁰
 /// for each of a few layers.
 const TOLERANCE_OF_GPUS: f64 = 1e-2;
 
