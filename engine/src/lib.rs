@@ -80,9 +80,6 @@ mod as_program;
 #[path = "../tests/support/generate.rs"]
 mod generate;
 #[cfg(test)]
-#[path = "../tests/support/mind.rs"]
-mod mind;
-#[cfg(test)]
 #[allow(dead_code)] // The laws use all of it.
 #[path = "../tests/support/programs.rs"]
 mod programs;

@@ -23,8 +23,6 @@ mod as_program;
 #[allow(dead_code, reason = "the laws use more of it")]
 #[path = "../../engine/tests/support/generate.rs"]
 mod generate;
-#[path = "../../engine/tests/support/mind.rs"]
-mod mind;
 #[allow(dead_code, reason = "the laws use more of it")]
 #[path = "../../engine/tests/support/programs.rs"]
 mod programs;

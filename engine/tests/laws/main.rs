@@ -10,8 +10,6 @@ mod support;
 mod as_program;
 #[path = "../support/generate.rs"]
 mod generate;
-#[path = "../support/mind.rs"]
-mod mind;
 #[path = "../support/programs.rs"]
 mod programs;
 #[path = "../support/reference.rs"]

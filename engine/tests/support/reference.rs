@@ -1,46 +1,46 @@
 //! What a run must do, said as naively as possible.
 //!
-//! The model is plain recursion over its modules, and so is a mediator over its lines ([`mediate`]): where it has to wait
-//! it is left alone, and looked at again at each site, in definition order. The sites that were passed and the exchanges are
-//! nearly all that a run remembers. Only the vocabulary (events, sites) is shared with the interleaver.
-
-use std::cell::RefCell;
-use std::task::{Context, Poll, Waker};
+//! The model is plain recursion over its modules, and a mediator over its lines. It is told something, or left where it
+//! waits; at the next site it begins anew, and is told again what it was told before. The sites that were passed and what
+//! was told are nearly all that a run remembers. Only the vocabulary (events, sites) is shared with the interleaver.
 
 use interloom_engine::array::Array;
 use interloom_engine::{Event, Point, Port, Request, Site};
 
-use crate::mind::{Running, mediate};
 use crate::programs::{BARRIERS, Case};
-use crate::steps::{Collects, site_of};
+use crate::steps::{Action, Collects, Span, Step, action, site_of};
 use crate::support::{Asked, Record, Table, to_array, to_table};
 use crate::verdict::{End, Verdict};
 
-/// What is told to a mediator: of a fault, its code.
-pub(crate) type Told<T> = Result<T, &'static str>;
+/// What a mediator is told: of a fault, its code; nothing of what is still to come.
+type Told<T> = Result<T, Option<&'static str>>;
 
 /// The value that is exchanged, if there is one.
-type Outcome = Told<Option<Array>>;
+type Answer = Told<Option<Array>>;
 
-pub(crate) struct Run<'c> {
-    pub(crate) case: &'c Case,
+struct Run<'c> {
+    case: &'c Case,
     states: Vec<State>,
+    /// What each mediator was told.
+    told: Vec<Vec<Answer>>,
+    /// How much of that the mediator whose turn it is has heard in this turn.
+    heard: usize,
+    register: Array,
     passed: Vec<Pass>,
     log: Vec<Record>,
-    /// Who goes on next, and from which barrier.
-    released: Vec<(usize, usize)>,
     stopped: Option<End>,
+    failures: Vec<(usize, &'static str)>,
     broken: Option<End>,
-    pub(crate) is_closing: bool,
+    is_closing: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum State {
     Running,
     AtBarrier(usize),
-    Released,
-    Ended,
-    Failed(&'static str),
+    /// From a barrier that opened when the log was that long.
+    Released(usize),
+    Retired,
 }
 
 /// A site with its value, and the skips asked for there.
@@ -52,61 +52,44 @@ pub(crate) struct Pass {
     pub(crate) is_open: bool,
 }
 
-/// The model with its mediators.
-struct Stage<'r, 'c> {
-    run: &'r RefCell<Run<'c>>,
-    mediators: Vec<Running<'r>>,
-}
-
 /// Runs a case; the second are the sites that were passed.
 pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
-    let run = RefCell::new(Run {
+    let mut run = Run {
         case,
         states: vec![State::Running; case.programs.len()],
+        told: vec![Vec::new(); case.programs.len()],
+        heard: 0,
+        register: case.input(),
         passed: Vec::new(),
         log: Vec::new(),
-        released: Vec::new(),
         stopped: None,
+        failures: Vec::new(),
         broken: None,
         is_closing: false,
-    });
-    let all = 0..case.programs.len();
-    let mut stage = Stage {
-        run: &run,
-        mediators: all.map(|who| mediate(&run, case, who)).collect(),
     };
-    let output = stage.play();
-    drop(stage);
-    let run = run.into_inner();
-    let verdict = Verdict {
-        end: run.end(),
-        output: output.as_deref().map(to_array),
-        log: run.log,
-    };
-    (verdict, run.passed)
+    let output = run.play().as_deref().map(to_array);
+    let (end, log) = (run.end(), run.log);
+    (Verdict { log, end, output }, run.passed)
 }
 
-impl Stage<'_, '_> {
+impl Run<'_> {
     fn play(&mut self) -> Option<Table> {
-        (0..self.mediators.len()).for_each(|who| self.turn(who)); // R1: each, also if one fails.
-        let run = self.run.borrow_mut();
-        let input = (!run.is_halted()).then(|| to_table(&run.case.input()));
-        drop(run);
+        self.all().for_each(|who| self.turn(who)); // R1: each, also if one fails.
+        let input = (!self.is_halted()).then(|| to_table(&self.case.input()));
         let output = input.and_then(|input| self.call(0, input));
-        if !self.run.borrow().has_failed() {
-            self.run.borrow_mut().is_closing = true;
-            (0..self.mediators.len()).for_each(|who| self.turn(who)); // R11: each its own verdict.
-            let mut run = self.run.borrow_mut();
-            let unmet = run.meetings(&[0, 1, 2]).map(End::Unmet); // R43
-            run.broken = run.circle().or(unmet);
+        if self.broken.is_none() {
+            self.is_closing = true;
+            self.all().for_each(|who| self.turn(who)); // R11: each its own verdict.
+            let unmet = self.meetings(&[0, 1, 2]).map(End::Unmet); // R43
+            self.broken = self.broken.take().or(self.circle()).or(unmet);
         }
         output
     }
 
     fn call(&mut self, index: usize, x: Table) -> Option<Table> {
-        let case = self.run.borrow().case;
-        let module = &case.model.modules[index];
-        let path = case.model.map.path(&module.path)?;
+        let Case { model, .. } = self.case;
+        let module = &model.modules[index];
+        let path = model.map.path(&module.path)?;
         let (mut x, skipped) = self.pass(Point::new(path, Port::Input), x)?;
         if skipped.is_none() {
             for &child in &module.children {
@@ -119,39 +102,6 @@ impl Stage<'_, '_> {
 
     /// Passes a site, and returns its value and what it is skipped with; nothing if the model must not go on.
     fn pass(&mut self, point: Point, value: Table) -> Option<(Table, Option<Table>)> {
-        self.run.borrow_mut().begin(point, value);
-        for who in 0..self.mediators.len() {
-            if !self.run.borrow().has_failed() {
-                self.turn(who); // R2: definition order. R60: also after a stop.
-            }
-        }
-        self.run.borrow_mut().conclude()
-    }
-
-    /// R41: after a mediator come those that it has released, and then those that they have.
-    fn turn(&mut self, who: usize) {
-        let mut next = Some(who);
-        while let Some(who) = next {
-            self.step(who);
-            next = self.run.borrow_mut().next_released();
-        }
-    }
-
-    /// R2, R3: lets a mediator run until it waits for something that is not here.
-    fn step(&mut self, who: usize) {
-        if self.run.borrow().is_running(who) {
-            let mut context = Context::from_waker(Waker::noop());
-            let _: Poll<_> = self.mediators[who].as_mut().poll(&mut context);
-        }
-        let mut run = self.run.borrow_mut();
-        if !run.is_closing && !run.is_halted() {
-            run.broken = run.circle(); // R44: as soon as it is certain.
-        }
-    }
-}
-
-impl Run<'_> {
-    fn begin(&mut self, point: Point, value: Table) {
         let before = self.passed.iter().filter(|pass| pass.site.point == point);
         self.passed.push(Pass {
             site: point.at(before.count() as u32), // R30
@@ -159,73 +109,139 @@ impl Run<'_> {
             skips: Vec::new(),
             is_open: true,
         });
-    }
-
-    fn conclude(&mut self) -> Option<(Table, Option<Table>)> {
-        let here = self.passed.last()?;
-        let mut output = None;
-        if !here.skips.is_empty() && !self.is_halted() {
-            match self.joined(here) {
-                Ok(joined) => output = Some(joined),
-                Err(broken) => self.broken = Some(broken),
-            }
+        self.all().for_each(|who| self.turn(who)); // R2: definition order. R60: also after a stop.
+        let joined = self.joined();
+        if !self.is_halted() {
+            self.broken = joined.as_ref().err().cloned();
         }
-        let (is_open, is_halted) = (self.has_failed(), self.is_halted());
+        let (is_open, is_halted) = (self.broken.is_some(), self.is_halted());
         let here = self.passed.last_mut()?;
         here.is_open = is_open;
-        (!is_halted).then(|| (here.value.clone(), output))
+        (!is_halted).then_some((here.value.clone(), joined.ok()?))
     }
 
     /// R21, R22: one output from the replacements of all.
-    fn joined(&self, Pass { site, skips, .. }: &Pass) -> Result<Table, End> {
+    fn joined(&self) -> Result<Option<Table>, End> {
+        let Pass { site, skips, .. } = self.passed.last().expect("a site");
         let skipping: Vec<usize> = skips.iter().map(|(who, _)| *who).collect();
-        let has_rows = |who: &usize| self.case.programs[*who].rows.is_some();
-        let all = (0..self.states.len()).filter(has_rows);
-        let absent: Vec<usize> = all.filter(|who| !skipping.contains(who)).collect();
-        if !absent.is_empty() {
-            return Err(End::PartialSkip(*site, skipping, absent));
-        }
-        let batch = self.case.batch();
-        let rows = |who: usize| self.case.programs[who].rows.unwrap_or(batch);
+        let rows = |who: usize| self.case.programs[who].rows;
+        let is_absent = |who: &usize| rows(*who).is_some() && !skipping.contains(who);
+        let absent: Vec<usize> = self.all().filter(is_absent).collect();
+        let is_whole = |who: usize| rows(who).is_none_or(|rows| rows == self.case.batch());
         let is_odd = |(_, part): &(usize, Table)| part[0].len() != skips[0].1[0].len();
-        match skips.iter().rfind(|(who, _)| rows(*who) == batch) {
-            Some((_, part)) => Ok(part.clone()),
+        let own = |who| skips.iter().filter(move |(skipping, _)| *skipping == who);
+        let parts = self.all().flat_map(own).map(|(_, part)| part.clone());
+        match skips.iter().rfind(|(who, _)| is_whole(*who)) {
+            _ if skips.is_empty() => Ok(None),
+            _ if !absent.is_empty() => Err(End::PartialSkip(*site, skipping, absent)),
+            Some((_, part)) => Ok(Some(part.clone())),
             None if skips.iter().any(is_odd) => Err(End::SkipMisfit(*site, skipping)),
-            None => {
-                let mut parts = skips.clone();
-                parts.sort_by_key(|(who, _)| *who);
-                Ok(parts.into_iter().flat_map(|(_, part)| part).collect())
-            }
+            None => Ok(Some(parts.flatten().collect())),
         }
     }
 
-    /// Answers a request for a site or of the blackboard, if it can be answered now.
-    pub(crate) fn ask(&mut self, who: usize, own: u32, wish: &Request<Array>) -> Poll<Told<Array>> {
-        let (asked, told) = match wish {
-            Request::Put { name, value } => (Err(name.to_string()), Ok(value.clone())),
-            Request::Get { name } => {
-                let asked = Err(name.to_string());
-                let is_it =
-                    |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
-                let put = self.log.iter().rfind(is_it); // R72
-                let value = put.and_then(|put| put.value.clone());
-                (asked, value.ok_or("E016"))
+    /// R2, R3: lets a mediator run until it waits for something that is not here. R41: after it come those that it has
+    /// released, and then those that they have.
+    fn turn(&mut self, who: usize) {
+        let is_over = self.at().is_some() && self.broken.is_some();
+        let mut next = Some(who).filter(|who| !is_over && self.states[*who] == State::Running);
+        while let Some(who) = next {
+            let program = &self.case.programs[who];
+            (self.heard, self.register) = (0, self.case.register_of(program));
+            let _: Told<()> = match self.lines(who, &program.lines, &mut 0) {
+                Ok(()) => self.retire(who, Event::End, Ok(None)),
+                Err(Some(code)) => self.retire(who, Event::Exception, Err(Some(code))),
+                Err(None) => Err(None),
+            };
+            next = self.go_on();
+        }
+    }
+
+    fn lines(&mut self, who: usize, lines: &[Step], own: &mut u32) -> Told<()> {
+        for line in lines {
+            match action(line, &self.register, &self.case.model.map) {
+                Action::Next(by) => *own += by, // R33
+                Action::Raise => return Err(Some("E013")),
+                Action::Stop => return self.retire(who, Event::Stop, Ok(None)),
+                Action::Each(span, body) => self.each(who, span, body, *own)?,
+                Action::Try(body) if self.lines(who, body, own) == Err(None) => return Err(None),
+                Action::Try(_) => {}
+                Action::Cache(_, what) => drop(self.tell(who, |run| run.cache(what))?),
+                Action::Ask(request) => {
+                    let told = self.tell(who, |run| run.ask(who, *own, &request))?;
+                    if matches!(request.event(), Event::Value | Event::Get) {
+                        self.register = told.expect("a value that is asked for");
+                    }
+                }
             }
-            _ => {
-                let asked = site_of(wish, own, &self.case.model.map);
-                let is_passed = |site| self.passed.iter().any(|pass| pass.site == site);
-                let told = match asked {
-                    Err(_) => Err("E001"), // R13
-                    Ok(site) if self.at() == Some(site) => self.serve(who, wish),
-                    Ok(site) if is_passed(site) => Err("E002"), // R10
-                    Ok(_) if self.is_closing => Err("E003"),    // R11
-                    Ok(_) => return Poll::Pending,
-                };
-                (asked, told)
+        }
+        Ok(())
+    }
+
+    /// R31: one child for each iteration. R35: the parent's own iteration is not touched.
+    fn each(&mut self, who: usize, span: &Span, body: &[Step], own: u32) -> Told<()> {
+        let steps = self.case.steps;
+        let (numbers, last) = span.numbers(own);
+        let is_beyond = |number| last.is_none() && steps.is_some_and(|steps| number >= steps);
+        for number in numbers {
+            let asked = Some(Err(format!("i{number}")));
+            let fault = is_beyond(number).then_some(Some("E014"));
+            let told = fault.map_or(Ok(None), Err);
+            let begun = self.tell(who, |run| run.note(who, Event::Register, asked, told));
+            if begun.is_err() {
+                break;
             }
+            let (event, told) = match self.lines(who, body, &mut number.clone()) {
+                Ok(()) => (Event::End, Ok(None)),
+                Err(Some("E003")) => (Event::Exception, Err(Some("E003"))), // R12: it ends the loop.
+                Err(Some(code)) => return self.retire(who, Event::Exception, Err(Some(code))),
+                Err(None) => return Err(None),
+            };
+            let over = self.tell(who, |run| match run.note(who, event, None, told) {
+                Ok(_) if last.is_none() && run.is_closing => Err(Some("E003")),
+                told => told,
+            });
+            if over.is_err() || is_beyond(number + 1) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a mediator what it was told the last time, or what it has never been told before.
+    fn tell(&mut self, who: usize, answer: impl FnOnce(&mut Self) -> Answer) -> Answer {
+        if self.heard == self.told[who].len() {
+            let told = answer(self);
+            self.told[who].extend((told != Err(None)).then_some(told));
+        }
+        self.heard += 1;
+        let told = self.told[who].get(self.heard - 1);
+        told.cloned().unwrap_or(Err(None))
+    }
+
+    /// Answers a request, if it can be answered now.
+    fn ask(&mut self, who: usize, own: u32, wish: &Request<Array>) -> Answer {
+        let asked = match wish {
+            Request::Barrier { name } | Request::Put { name, .. } | Request::Get { name } => {
+                Err(name.to_string())
+            }
+            _ => site_of(wish, own, &self.case.model.map),
         };
-        self.note(who, wish.event(), Some(asked), told.clone().map(Some));
-        Poll::Ready(told)
+        let is_it = |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
+        let is_passed = |site| self.passed.iter().any(|pass| pass.site == site);
+        let told = match (wish, asked.clone()) {
+            (Request::Barrier { name }, _) => self.arrive(who, name),
+            (Request::Put { value, .. }, _) => Ok(Some(value.clone())),
+            (Request::Get { .. }, _) => {
+                let put = self.log.iter().rfind(is_it); // R72
+                put.map(|put| put.value.clone()).ok_or(Some("E016"))
+            }
+            (_, Err(_)) => Err(Some("E001")), // R13
+            (_, Ok(site)) if self.at() == Some(site) => self.serve(who, wish).map(Some),
+            (_, Ok(site)) if is_passed(site) => Err(Some("E002")), // R10
+            (_, Ok(_)) => Err(self.is_closing.then_some("E003")),  // R11
+        };
+        self.note(who, wish.event(), Some(asked), told)
     }
 
     /// Does what a mediator asks for at this very site, and returns the value that was exchanged.
@@ -235,166 +251,149 @@ impl Run<'_> {
         let own = to_array(&here.value[rows.clone()]);
         let is_owner = self.case.programs[who].rows.unwrap_or(0) == self.case.batch();
         match request {
-            Request::Skip { .. } if here.site.point.port != Port::Input => Err("E005"), // R20
+            Request::Skip { .. } if here.site.point.port != Port::Input => Err(Some("E005")), // R20
             Request::Skip { value, .. } => {
                 here.skips.retain(|(skipping, _)| *skipping != who);
                 here.skips.push((who, to_table(value)));
                 Ok(value.clone())
             }
-            Request::Swap { reshape: true, .. } if !is_owner => Err("E006"), // R51
+            Request::Swap { reshape: true, .. } if !is_owner => Err(Some("E006")), // R51
             Request::Swap { value, reshape, .. } if *reshape || value.shape() == own.shape() => {
                 here.value.splice(rows, to_table(value));
                 Ok(value.clone())
             }
-            Request::Swap { .. } => Err("E004"), // R51
+            Request::Swap { .. } => Err(Some("E004")), // R51
             _ => Ok(own),
         }
     }
 
     /// R71; what a cache collects can be seen from what the sites have passed on.
-    pub(crate) fn cache(&self, what: &Collects) -> Told<()> {
+    fn cache(&self, what: &Collects) -> Answer {
         let map = &self.case.model.map;
         let is_late = |pass: &Pass| self.at() != Some(pass.site) && what.has(pass.site.point, map);
         let mut modules = what.modules.iter().flatten();
         match modules.all(|path| map.path(path).is_some()) {
-            false => Err("E001"),
-            true if self.passed.iter().any(is_late) => Err("E017"),
-            true => Ok(()),
+            false => Err(Some("E001")),
+            true if self.passed.iter().any(is_late) => Err(Some("E017")),
+            true => Ok(None),
         }
     }
 
-    pub(crate) fn retire(&mut self, who: usize, event: Event, told: Told<()>) {
-        self.note(who, event, None, told.map(|()| None));
-        self.states[who] = told.map_or_else(State::Failed, |()| State::Ended);
-        if event == Event::Stop && !self.is_closing && self.stopped.is_none() {
-            self.stopped = Some(End::Stopped(who, self.at())); // R60
+    /// R40, R42: lets a mediator wait until it is released.
+    fn arrive(&mut self, who: usize, name: &str) -> Answer {
+        let place = BARRIERS.iter().position(|known| *known == name);
+        let place = place.ok_or(Some("E015"))?;
+        if matches!(self.states[who], State::Released(_)) {
+            self.states[who] = State::Running;
+            return Ok(None);
         }
-    }
-
-    pub(crate) fn arrive(&mut self, who: usize, name: &str) -> Told<()> {
-        let Some(place) = BARRIERS.iter().position(|known| *known == name) else {
-            self.note(who, Event::Barrier, Some(Err(name.to_owned())), Err("E015"));
-            return Err("E015");
-        };
         self.states[who] = State::AtBarrier(place);
-        let there = self.waiting_at(&[place]);
+        let there = self.waiting_at(place);
         if there.len() >= self.case.barriers[place] as usize {
             for who in there {
-                self.states[who] = State::Released; // R40, R42
-                self.released.push((who, place));
+                self.states[who] = State::Released(self.log.len());
             }
         }
-        Ok(())
+        Err(None)
     }
 
-    fn next_released(&mut self) -> Option<usize> {
-        if self.released.is_empty() || (self.has_failed() && !self.is_closing) {
-            return None;
+    /// Returns who goes on because its barrier has opened: the first of those of the barrier that opened first.
+    fn go_on(&mut self) -> Option<usize> {
+        if !self.is_closing && !self.is_halted() {
+            self.broken = self.circle(); // R44: as soon as it is certain.
         }
-        let (who, place) = self.released.remove(0);
-        self.states[who] = State::Running;
-        let asked = Some(Err(BARRIERS[place].to_owned()));
-        self.note(who, Event::Barrier, asked, Ok(None));
-        Some(who)
-    }
-
-    pub(crate) fn is_running(&self, who: usize) -> bool {
-        self.states[who] == State::Running
+        let is_released = |who: &usize| matches!(self.states[*who], State::Released(_));
+        let released = self.all().filter(is_released);
+        let first = released.min_by_key(|who| self.states[*who]);
+        first.filter(|_| self.is_closing || self.broken.is_none())
     }
 
     /// R44: of the barriers none of which can open, whoever else comes, those that could if only the others did.
     fn circle(&self) -> Option<End> {
-        let is_live = |state: &&State| !matches!(state, State::Ended | State::Failed(_));
-        let live = self.states.iter().filter(is_live).count();
-        let waiting = |places: &[usize]| self.waiting_at(places).len();
-        let needed = |place: usize| self.case.barriers[place] as usize;
-        let stuck = largest(vec![0, 1, 2], &|place, set| {
-            let here = waiting(&[place]);
-            here > 0 && live - waiting(set) + here < needed(place)
-        });
+        let is_live = |who: &usize| !matches!(self.states[*who], State::Retired);
+        let live = self.all().filter(is_live).count();
+        let here = |place: usize| self.waiting_at(place).len();
+        let waiting = |places: &[usize]| places.iter().map(|&place| here(place)).sum::<usize>();
+        let is_open = |place: usize, count: usize| count >= self.case.barriers[place] as usize;
+        let mut stuck: Vec<usize> = (0..3).filter(|&place| here(place) > 0).collect();
+        for _ in BARRIERS {
+            let free = live - waiting(&stuck);
+            stuck.retain(|&place| !is_open(place, free + here(place)));
+        }
         let free = live - waiting(&stuck);
-        let circle = largest(stuck, &|place, set| free + waiting(set) >= needed(place));
-        self.meetings(&circle).map(End::Circle)
+        for _ in BARRIERS {
+            let all = free + waiting(&stuck);
+            stuck.retain(|&place| is_open(place, all));
+        }
+        self.meetings(&stuck).map(End::Circle)
     }
 
-    fn waiting_at(&self, places: &[usize]) -> Vec<usize> {
-        let is_there = |who: &usize| match self.states[*who] {
-            State::AtBarrier(place) => places.contains(&place),
-            _ => false,
-        };
-        (0..self.states.len()).filter(is_there).collect()
+    fn waiting_at(&self, place: usize) -> Vec<usize> {
+        let is_there = |who: &usize| self.states[*who] == State::AtBarrier(place);
+        self.all().filter(is_there).collect()
     }
 
     /// Who waits at which of these barriers, if anybody does.
     fn meetings(&self, places: &[usize]) -> Option<Vec<(usize, Vec<usize>)>> {
-        let meetings = places
-            .iter()
-            .map(|&place| (place, self.waiting_at(&[place])));
-        let meetings: Vec<_> = meetings.filter(|(_, who)| !who.is_empty()).collect();
-        Some(meetings).filter(|meetings| !meetings.is_empty())
+        let meeting = |&place: &usize| (place, self.waiting_at(place));
+        let mut meetings: Vec<_> = places.iter().map(meeting).collect();
+        meetings.retain(|(_, who)| !who.is_empty());
+        (!meetings.is_empty()).then_some(meetings)
     }
 
-    pub(crate) fn note(&mut self, who: usize, event: Event, asked: Option<Asked>, told: Outcome) {
-        self.log.push(Record {
-            asked,
-            outcome: told.as_ref().err().unwrap_or(&"served"),
-            value: told.ok().flatten(),
-            ..Record::bare(who, event, self.at())
-        });
+    /// Logs an exchange, unless it is still to come.
+    fn note(&mut self, who: usize, event: Event, asked: Option<Asked>, told: Answer) -> Answer {
+        let mut record = Record::bare(who, event, self.at());
+        record.asked = asked;
+        match &told {
+            Ok(value) => record.value = value.clone(),
+            Err(Some(code)) => record.outcome = code,
+            Err(None) => return told,
+        }
+        self.log.push(record);
+        told
+    }
+
+    /// Retires a mediator, for which there is nothing more to come.
+    fn retire(&mut self, who: usize, event: Event, told: Answer) -> Told<()> {
+        if let Err(Some(code)) = self.note(who, event, None, told) {
+            self.failures.push((who, code));
+            self.failures.sort();
+            self.broken = Some(End::Failed(self.failures.clone()));
+        }
+        self.states[who] = State::Retired;
+        if event == Event::Stop && !self.is_closing && self.stopped.is_none() {
+            self.stopped = Some(End::Stopped(who, self.at())); // R60
+        }
+        Err(None)
     }
 
     fn at(&self) -> Option<Site> {
-        let here = self.passed.last().filter(|pass| pass.is_open);
-        here.map(|pass| pass.site)
+        Some(self.passed.last().filter(|pass| pass.is_open)?.site)
     }
 
-    fn has_failed(&self) -> bool {
-        let is_failed = |state: &State| matches!(state, State::Failed(_));
-        self.broken.is_some() || self.states.iter().any(is_failed)
+    fn all(&self) -> std::ops::Range<usize> {
+        0..self.case.programs.len()
     }
 
     fn is_halted(&self) -> bool {
-        self.stopped.is_some() || self.has_failed()
+        self.stopped.is_some() || self.broken.is_some()
     }
 
-    fn end(&self) -> End {
-        let all = 0..self.states.len();
-        let code = |who| match self.states[who] {
-            State::Failed(code) => Some((who, code)),
-            _ => None,
-        };
-        let failed: Vec<_> = all.clone().filter_map(code).collect();
-        let silent: Vec<usize> = all.filter(|who| self.is_silent(*who)).collect();
-        match (&self.broken, &self.stopped) {
-            _ if !failed.is_empty() => End::Failed(failed),
-            (Some(broken), _) => broken.clone(),
-            _ if !silent.is_empty() => End::NeverFired(silent),
-            (None, Some(stopped)) => stopped.clone(),
-            (None, None) => End::Completed,
-        }
+    fn end(&mut self) -> End {
+        let silent: Vec<_> = self.all().filter(|who| self.is_silent(*who)).collect();
+        let silent = (!silent.is_empty()).then_some(End::NeverFired(silent));
+        let end = self.broken.take().or(silent).or(self.stopped.take());
+        end.unwrap_or(End::Completed)
     }
 
     /// R63: whether a mediator was refused all that it asked for; to register a child is not to ask for something.
     fn is_silent(&self, who: usize) -> bool {
-        let is_request = |record: &&Record| match record.event {
-            Event::End | Event::Exception => false,
-            Event::Register => record.outcome != "served",
-            _ => true,
+        let is_served = |record: &Record| match (record.event, record.outcome == "served") {
+            (Event::End | Event::Exception, _) | (Event::Register, true) => None,
+            (_, is_served) => (record.mediator == who as u32).then_some(is_served),
         };
-        let own = self
-            .log
-            .iter()
-            .filter(|record| record.mediator == who as u32);
-        let mut requests = own.filter(is_request).peekable();
-        let is_optional = self.case.programs[who].is_optional || requests.peek().is_none();
-        !is_optional && requests.all(|record| record.outcome != "served")
+        let served: Vec<bool> = self.log.iter().filter_map(is_served).collect();
+        !self.case.programs[who].is_optional && !served.is_empty() && !served.contains(&true)
     }
-}
-
-/// The largest part of a set of barriers of each of which something holds, given that part.
-fn largest(mut set: Vec<usize>, holds: &dyn Fn(usize, &[usize]) -> bool) -> Vec<usize> {
-    while let Some(other) = set.iter().position(|&place| !holds(place, &set)) {
-        set.remove(other);
-    }
-    set
 }
