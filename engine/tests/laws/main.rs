@@ -22,6 +22,7 @@ mod steps;
 mod agreement;
 mod batches;
 mod caches;
+mod combined;
 mod data;
 mod loops;
 mod meetings;
