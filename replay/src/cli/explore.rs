@@ -301,7 +301,7 @@ fn run_as_json(run: &RunFindings) -> Json {
     })
 }
 
-fn race_as_json(race: &Race) -> Json {
+pub(super) fn race_as_json(race: &Race) -> Json {
     let party = |party: &Party| {
         let (file, line) = party.origin.file_line().unzip();
         json!({

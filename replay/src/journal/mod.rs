@@ -51,6 +51,7 @@ mod names;
 mod order;
 mod policy;
 pub mod provenance;
+mod races;
 mod read;
 mod record;
 mod recover;
@@ -76,6 +77,7 @@ pub use load::{Journal, Run};
 pub(crate) use names::value_json;
 pub use names::{Names, plain};
 pub use policy::Policy;
+pub use races::{RunRaces, races};
 pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
