@@ -22,6 +22,44 @@ pub fn parse_device(name: &str) -> Result<Device, ModelError> {
     }
 }
 
+/// Returns the name of a device with what its arithmetic may depend on: of a GPU, its model and its driver.
+///
+/// Such as `cuda:0, NVIDIA H200, compute capability 9.0, driver 580.159.04`; what cannot be found out is left out.
+pub fn describe_device(name: &str) -> String {
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("cuda", index) => [name.to_owned()]
+            .into_iter()
+            .chain(about_gpu(index))
+            .collect::<Vec<_>>()
+            .join(", "),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn about_gpu(index: &str) -> Vec<String> {
+    let mut about = Vec::new();
+    let context = index
+        .parse()
+        .ok()
+        .filter(|_| parse_device(&format!("cuda:{index}")).is_ok());
+    let context = context.and_then(|index| cudarc::driver::CudaContext::new(index).ok());
+    if let Some(context) = context {
+        about.extend(context.name());
+        let capability = context.compute_capability();
+        about
+            .extend(capability.map(|(major, minor)| format!("compute capability {major}.{minor}")));
+    }
+    let driver = std::fs::read_to_string("/sys/module/nvidia/version");
+    about.extend(driver.map(|version| format!("driver {}", version.trim())));
+    about
+}
+
+#[cfg(not(feature = "cuda"))]
+fn about_gpu(_index: &str) -> Vec<String> {
+    Vec::new()
+}
+
 #[cfg(feature = "cuda")]
 fn cuda(name: &str, index: &str) -> Result<Device, ModelError> {
     use burn::tensor::DeviceType;

@@ -74,6 +74,17 @@ pub enum ForwardError {
         /// Both types.
         misfit: Misfit,
     },
+    /// The rows of the invokes are not those of the model's input.
+    #[error(
+        "the invokes have {declared} rows together, and no tensor of the model's input, {input}, has as many; give each \
+         invoke as many rows as it has in the batch, or declare which tensors carry rows (`Bound::with_rows`)"
+    )]
+    Rows {
+        /// The rows of the invokes.
+        declared: u32,
+        /// The model's input: its types and shapes.
+        input: String,
+    },
     /// The model itself panicked.
     #[error("the model panicked{}: {message}", at_site(.after))]
     ModelPanicked {
@@ -92,6 +103,15 @@ pub enum ForwardError {
         "the model moved its run to another place, or panicked inside the interleaver; run it on one thread"
     )]
     Lost,
+    /// A run that shares with the one before it was not like that one.
+    #[error(
+        "a mediator was there for `{site}` that was not there in the run before, although the orders were the same up to it; \
+         mediators that take anything from outside of their run cannot be explored"
+    )]
+    Unsteady {
+        /// The point.
+        site: String,
+    },
 }
 
 impl From<RunError> for ForwardError {
@@ -109,16 +129,26 @@ impl ForwardError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Run { error, .. } => error.code(),
+            Self::Rows { .. } => "E029",
             Self::Unusable { .. } => "E035",
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
             Self::Lost => "E038",
+            Self::Unsteady { .. } => "E039",
         }
     }
 }
 
 /// What `interloom explain` says about models and their runs.
 pub(crate) const CODES: &[Code] = &[
+    Code::new(
+        "E029",
+        "the rows of the invokes are not those of the batch",
+        AtFault::Misuse,
+        "Unless a model declares it, a tensor is taken to carry the rows of the batch if its dimension 0 is as long as the rows \
+         of all invokes together. If no tensor of the model's own input is, every invoke would be given whole values. Give \
+         each invoke the rows that it has, or declare the layout with `Bound::with_rows`.",
+    ),
     Code::new(
         "E030",
         "two hooked modules have one path",
@@ -177,6 +207,14 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "The interleaver of a run is bound to the thread that executes it, and was not there any more when the model \
          returned.",
+    ),
+    Code::new(
+        "E039",
+        "a run is not like the one with which it shares",
+        AtFault::Mediator,
+        "What the runs of an exploration have in common is computed once. A mediator asked for something else than in the run \
+         before, in the part that both have in common: it depends on something outside of its run, such as a counter or a \
+         clock.",
     ),
 ];
 

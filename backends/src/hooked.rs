@@ -53,7 +53,8 @@ use interloom_engine::Port;
 
 use crate::bind::{Place, visit_place};
 use crate::erase::Erase;
-use crate::run::{Passed, is_running, pass, pass_input};
+use crate::run::{self, Passed, is_running, pass, pass_input};
+use crate::shared::Sharable;
 
 /// A module whose input and output are sites.
 #[derive(Clone, Debug)]
@@ -99,6 +100,20 @@ impl<M> Hooked<M> {
     }
 
     fn call_in_run<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
+        match run::begin_call(&self.place) {
+            None => self.pass_through(input, f),
+            Some(Sharable::Compute(begin)) => {
+                let output = self.pass_through(input, f);
+                run::end_call(&self.place, begin, output)
+            }
+            Some(Sharable::Known(passings, output)) => {
+                run::pass_known(&self.place, passings, output)
+            }
+        }
+    }
+
+    fn pass_through<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
+        let input = run::check_rows(&self.place, input);
         let output = match pass_input(&self.place, input) {
             Passed::Compute(input) => f(&self.inner, input),
             Passed::Skipped(output) => output,

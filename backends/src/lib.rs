@@ -21,18 +21,20 @@ pub mod models;
 mod operand;
 mod parameters;
 mod run;
+mod shared;
 mod tensor;
 mod value;
 
 // The public interface.
 pub use bind::{Bound, Sites};
-pub use device::parse_device;
+pub use device::{describe_device, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{ForwardError, ModelError};
 pub use hooked::{Forward, Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};
 pub use run::{Ran, Run};
+pub use shared::{Effort, Shared};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
 pub use value::Value;
 

@@ -13,12 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
-    Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
+    Point, Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::bind::{Place, Sites};
 use crate::erase::Erase;
 use crate::error::ForwardError;
+use crate::shared::{Sharable, Shared, Sharing};
 use crate::value::Value;
 
 /// A run to be: a name, a bound model's sites, and mediators.
@@ -26,6 +27,7 @@ pub struct Run {
     name: String,
     setup: Setup<Value>,
     sites: Sites,
+    shared: Option<(Shared, u64)>,
 }
 
 /// What a run leaves behind.
@@ -52,6 +54,7 @@ impl Run {
             name: name.into(),
             setup,
             sites: sites.clone(),
+            shared: None,
         }
     }
 
@@ -120,6 +123,16 @@ impl Run {
         self.setup.observer(observer);
     }
 
+    /// Does not compute what the run has in common with the last one that shared `shared`: all that comes before another
+    /// choice than that run's after `turns` turns.
+    ///
+    /// Both must be runs of one model on one input, with equal mediators. The model must be a function of its input: what
+    /// its modules keep between their calls, such as keys and values of the tokens before, would be missing where they are
+    /// not called.
+    pub fn share(&mut self, shared: &Shared, turns: u64) {
+        self.shared = Some((shared.clone(), turns));
+    }
+
     /// Replaces the mediators, those of the model's edits among them, by others.
     pub fn recast(&mut self, invokes: Vec<Invoke<Value>>) {
         self.setup.recast(invokes);
@@ -178,9 +191,15 @@ impl Run {
         let _span = tracing::info_span!("run", name = self.name).entered();
         let _outer = Outer(ACTIVE.take());
         let interleaver = self.setup.start()?;
+        let unchecked = interleaver.map().point_at("", Port::Input);
+        let has_rows = interleaver.batch() > 0 && !interleaver.map().declares_rows();
         let active = Active {
+            unchecked: unchecked.filter(|_| has_rows),
             binding: self.sites.binding(),
             interleaver,
+            sharing: self
+                .shared
+                .map(|(shared, turns)| Sharing::begin(&shared, turns)),
             last: None,
             broken: None,
         };
@@ -225,6 +244,35 @@ pub(crate) enum Passed<I, O> {
     Skipped(O),
 }
 
+/// Refuses an input of the whole model that has not the rows of the invokes, where nothing but shapes tells who has which.
+#[inline]
+pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
+    let unchecked = ACTIVE.with_borrow(|active| active.as_ref()?.unchecked);
+    match unchecked {
+        Some(point) if place.point(Port::Input).1 == point => check_rows_of(place, input),
+        _ => input,
+    }
+}
+
+#[cold]
+fn check_rows_of<I: Erase>(place: &Place, input: I) -> I {
+    let (binding, point) = place.point(Port::Input);
+    let declared = ACTIVE.with_borrow_mut(|active| {
+        let active = active.as_mut().filter(|active| active.binding == binding)?;
+        active.unchecked = None;
+        Some(active.interleaver.batch())
+    });
+    let Some(declared) = declared else {
+        return input;
+    };
+    let input = input.erase();
+    if input.has_rows(declared) == Some(false) {
+        let input = input.to_string();
+        halt_with(|_| ForwardError::Rows { declared, input }, point);
+    }
+    recover(place, Port::Input, input)
+}
+
 /// Passes an input site.
 #[inline]
 pub(crate) fn pass_input<I: Erase, O: Erase>(place: &Place, input: I) -> Passed<I, O> {
@@ -259,6 +307,9 @@ thread_local! {
 struct Active {
     binding: u32,
     interleaver: Interleaver<Value>,
+    sharing: Option<Sharing>,
+    /// The model's input, until it has been seen that it has the rows of the invokes.
+    unchecked: Option<Point>,
     /// The last site that somebody waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
@@ -285,33 +336,108 @@ fn is_awaited(place: &Place, port: Port) -> bool {
         None => false,
         Some(active) => {
             let (binding, point) = place.point(port);
-            binding == active.binding && active.interleaver.passes(point)
+            binding == active.binding && active.passes(point)
         }
     })
 }
 
 fn provide(place: &Place, port: Port, value: Value) -> Flow<Value> {
     let (_, point) = place.point(port);
+    provide_at(point, value)
+}
+
+fn provide_at(point: Point, value: Value) -> Flow<Value> {
     let mut active = ACTIVE
         .take()
         .expect("the site is awaited, so there is a run");
+    if let Some(sharing) = &mut active.sharing {
+        sharing.enter(point, Some(&value));
+    }
     let flow = active.interleaver.provide(point, value);
+    if let Some(sharing) = &mut active.sharing
+        && !matches!(flow, Flow::Halt)
+    {
+        sharing.leave(active.interleaver.turns());
+    }
     active.last = Some(point.at(active.interleaver.passed(point) - 1));
     ACTIVE.set(Some(active));
     flow
+}
+
+/// Returns what is to be done with a call of a module, if the run shares and the module belongs to it.
+#[inline]
+pub(crate) fn begin_call(place: &Place) -> Option<Sharable> {
+    ACTIVE.with_borrow_mut(|active| {
+        let active = active.as_mut()?;
+        let sharing = active.sharing.as_mut()?;
+        let (binding, point) = place.point(Port::Input);
+        (binding == active.binding).then(|| sharing.call(point))
+    })
+}
+
+/// Keeps what a call has put out.
+pub(crate) fn end_call<O: Erase>(place: &Place, begin: usize, output: O) -> O {
+    let output = output.erase();
+    ACTIVE.with_borrow_mut(|active| {
+        if let Some(sharing) = active.as_mut().and_then(|active| active.sharing.as_mut()) {
+            sharing.end_call(begin, &output);
+        }
+    });
+    recover(place, Port::Output, output)
+}
+
+/// Passes the sites of a call that need not be computed.
+pub(crate) fn pass_known<O: Erase>(
+    place: &Place,
+    passings: Vec<(Point, Option<Value>)>,
+    output: Value,
+) -> O {
+    let mut changed = None;
+    for (point, given) in passings {
+        let is_awaited = |active: &mut Option<Active>| {
+            active.as_mut().is_some_and(|active| active.passes(point))
+        };
+        changed = match (ACTIVE.with_borrow_mut(is_awaited), given) {
+            (false, _) => None,
+            (true, None) => halt_with(|site| ForwardError::Unsteady { site }, point),
+            (true, Some(value)) => match provide_at(point, value) {
+                Flow::Continue(value) | Flow::Skip(value) => Some(value),
+                Flow::Halt => halt(),
+            },
+        };
+    }
+    recover(place, Port::Output, changed.unwrap_or(output))
+}
+
+impl Active {
+    /// Counts the passing of a point, and returns whether somebody waits for it.
+    #[inline]
+    fn passes(&mut self, point: Point) -> bool {
+        let is_awaited = self.interleaver.passes(point);
+        if !is_awaited && let Some(sharing) = &mut self.sharing {
+            sharing.enter(point, None);
+            sharing.leave(self.interleaver.turns());
+        }
+        is_awaited
+    }
 }
 
 /// Gives a value its type back; a reshaping swap or a skip may have made that impossible.
 fn recover<T: Erase>(place: &Place, port: Port, value: Value) -> T {
     T::recover(value).unwrap_or_else(|misfit| {
         let (_, point) = place.point(port);
-        ACTIVE.with_borrow_mut(|active| {
-            let active = active.as_mut().expect("put back by `provide`");
-            let site = active.interleaver.map().point_name(point);
-            active.broken = Some(ForwardError::Unusable { site, misfit });
-        });
-        halt()
+        halt_with(|site| ForwardError::Unusable { site, misfit }, point)
     })
+}
+
+/// Unwinds the model with an error about a point.
+fn halt_with(error: impl FnOnce(String) -> ForwardError, point: Point) -> ! {
+    ACTIVE.with_borrow_mut(|active| {
+        let active = active.as_mut().expect("put back by `provide`");
+        let site = active.interleaver.map().point_name(point);
+        active.broken = Some(error(site));
+    });
+    halt()
 }
 
 fn halt() -> ! {

@@ -6,9 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use burn::backend::{DispatchTensor, TensorMetadata};
+use burn::backend::{DispatchTensor, DispatchTensorKind, TensorMetadata};
 use burn::tensor::kind::Basic;
-use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData, Transaction};
 use interloom_engine::{Misfit, Rows};
 
 /// The largest rank that a tensor may have.
@@ -190,6 +190,51 @@ impl AnyTensor {
         with_any!(self.clone(), |tensor| tensor.into_data())
     }
 
+    /// Returns whether the elements are in this process's memory, so that nothing is waited for when they are read.
+    pub fn is_on_host(&self) -> bool {
+        is_on_host(&self.inner.kind)
+    }
+
+    /// Returns how many bytes the elements take.
+    pub fn bytes(&self) -> u64 {
+        let elements: u64 = self.shape().iter().map(|&length| length as u64).product();
+        elements * self.dtype().size() as u64
+    }
+
+    /// Reads the elements of many tensors back, waiting once for each device and not once for each tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a device fails, as [`to_data`](Self::to_data) does.
+    pub fn read(tensors: &[Self]) -> Vec<TensorData> {
+        let mut read: Vec<Option<TensorData>> = vec![None; tensors.len()];
+        let mut devices: Vec<(Device, Vec<usize>)> = Vec::new();
+        for (place, tensor) in tensors.iter().enumerate() {
+            if tensor.is_on_host() || matches!(tensor.dtype(), DType::QFloat(_)) {
+                // Burn's transactions cost more than they save here, and do not take quantised tensors.
+                read[place] = Some(tensor.to_data());
+                continue;
+            }
+            let device = tensor.device();
+            match devices.iter_mut().find(|(known, _)| *known == device) {
+                Some((_, places)) => places.push(place),
+                None => devices.push((device, vec![place])),
+            }
+        }
+        for (_, places) in devices {
+            let transaction = places.iter().fold(Transaction::default(), |reads, &place| {
+                with_any!(tensors[place].clone(), |tensor| reads
+                    .register(tensor.without_autodiff()))
+            });
+            for (place, data) in places.into_iter().zip(transaction.execute()) {
+                read[place] = Some(data);
+            }
+        }
+        let read = read.into_iter();
+        read.map(|data| data.expect("each tensor was read"))
+            .collect()
+    }
+
     /// Returns the tensor without the graph that autodiff would follow.
     pub fn detached(self) -> Self {
         match self.kind {
@@ -329,6 +374,16 @@ pub fn dtype_name(dtype: DType) -> &'static str {
         DType::U8 => "u8",
         DType::Bool(_) => "bool",
         DType::QFloat(_) => "quantised",
+    }
+}
+
+fn is_on_host(kind: &DispatchTensorKind) -> bool {
+    match kind {
+        DispatchTensorKind::Flex(_) => true,
+        DispatchTensorKind::Autodiff(inner) => is_on_host(inner),
+        // Which others there are depends on the build.
+        #[allow(unreachable_patterns, reason = "without CUDA there are no others")]
+        _ => false,
     }
 }
 

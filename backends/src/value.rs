@@ -176,6 +176,35 @@ impl Value {
     }
 
     /// Pairs this value's tensors with those of one that has the same structure.
+    /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if there is no tensor.
+    pub(crate) fn has_rows(&self, rows: u32) -> Option<bool> {
+        let any =
+            |answers: &mut dyn Iterator<Item = bool>| answers.reduce(|one, other| one || other);
+        match self {
+            Self::Tensor(tensor) => Some(tensor.shape().first() == Some(&(rows as usize))),
+            Self::Tuple(items) | Self::List(items) => {
+                any(&mut items.iter().filter_map(|item| item.has_rows(rows)))
+            }
+            Self::Map(entries) => {
+                any(&mut entries.iter().filter_map(|(_, item)| item.has_rows(rows)))
+            }
+            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// Returns how many bytes the elements of the tensors take.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => {
+                let elements: usize = tensor.shape().iter().product();
+                elements * tensor.dtype().size()
+            }
+            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::bytes).sum(),
+            Self::Map(entries) => entries.iter().map(|(_, item)| item.bytes()).sum(),
+            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => 0,
+        }
+    }
+
     fn zip_tensors(
         self,
         other: Self,

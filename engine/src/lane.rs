@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::audit::{Account, Refusal};
 use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
+use crate::interleaver::{REFUSALS_PER_VISIT_MAX, REQUESTS_PER_VISIT_MAX};
 use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
 use crate::planted::{self, Bug};
@@ -23,6 +24,8 @@ pub(crate) struct Lane<V> {
     /// The mediators that wait for a child, outermost first; all of them are delegating.
     pub(crate) parents: Vec<Parent<V>>,
     pub(crate) patience: Patience,
+    /// How many caches the mediator and its children have declared.
+    pub(crate) caches: u32,
 }
 
 /// The state of a mediator, with what belongs to it.
@@ -84,6 +87,16 @@ pub(crate) struct Patience {
     pub(crate) refusals: u32,
 }
 
+impl Patience {
+    /// Returns how much there may be, if there has been so much.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        if self.requests >= REQUESTS_PER_VISIT_MAX {
+            return Some(REQUESTS_PER_VISIT_MAX);
+        }
+        (self.refusals >= REFUSALS_PER_VISIT_MAX).then_some(REFUSALS_PER_VISIT_MAX)
+    }
+}
+
 impl<V> Lane<V> {
     pub(crate) fn new(account: Account, group: Group, mediator: Box<dyn Mediator<V>>) -> Self {
         Self {
@@ -93,6 +106,7 @@ impl<V> Lane<V> {
             iteration: 0,
             parents: Vec::new(),
             patience: Patience::default(),
+            caches: 0,
         }
     }
 
@@ -120,6 +134,31 @@ impl<V> Lane<V> {
         let before = std::mem::replace(&mut self.phase, phase);
         assert_legal(from, trigger, self.state());
         before
+    }
+
+    /// Lets the running mediator wait for a site.
+    #[inline]
+    pub(crate) fn park(&mut self, waiting: Waiting<V>) {
+        assert_legal(self.state(), Trigger::Ask, State::Waiting);
+        self.phase = Phase::Waiting(waiting);
+    }
+
+    /// Takes out the request of a mediator that waits for a site, if `is_meant`; it runs then.
+    #[inline]
+    pub(crate) fn unpark(
+        &mut self,
+        trigger: Trigger,
+        is_meant: impl FnOnce(Site) -> bool,
+    ) -> Option<Waiting<V>> {
+        match &self.phase {
+            Phase::Waiting(waiting) if is_meant(waiting.site) => {}
+            _ => return None,
+        }
+        assert_legal(State::Waiting, trigger, State::Running);
+        match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Waiting(waiting) => Some(waiting),
+            _ => unreachable!("the state was looked at"),
+        }
     }
 
     pub(crate) fn waits_for(&self, site: Site) -> bool {

@@ -103,6 +103,16 @@ impl SiteMap {
             .unwrap_or(&RowLayout::ByShape)
     }
 
+    /// Returns whether it is declared of some point which tensors carry rows; elsewhere their shapes decide.
+    pub fn declares_rows(&self) -> bool {
+        let mut layouts = self.paths.iter().flat_map(|entry| &entry.layouts);
+        layouts.any(|layout| {
+            layout
+                .as_ref()
+                .is_some_and(|layout| *layout != RowLayout::ByShape)
+        })
+    }
+
     /// Returns the number of `path`.
     pub fn path(&self, path: &str) -> Option<PathId> {
         self.by_path.get(path).copied()
@@ -156,6 +166,14 @@ impl SiteMap {
         match self.path_name(point.path) {
             "" => point.port.name().to_owned(),
             path => format!("{path}.{}", point.port),
+        }
+    }
+
+    /// Returns the text of a point that the map may not have.
+    pub(crate) fn any_name(&self, point: Point) -> String {
+        match (point.path.0 as usize) < self.len() {
+            true => self.point_name(point),
+            false => format!("path {} of another model, {}", point.path.0, point.port),
         }
     }
 

@@ -75,6 +75,15 @@ pub enum Moment<'a, V> {
         /// Where in the user's source the request stands.
         origin: &'a Origin,
     },
+    /// A mediator declares a cache too late, or of what there is not, and is told so; no exchange.
+    CacheRefused {
+        /// Who.
+        mediator: MediatorId,
+        /// Which of its caches, from 0; those of its children count.
+        number: u32,
+        /// What it is told.
+        fault: &'a Fault,
+    },
     /// The mediators are done with a site.
     Leave {
         /// The site.

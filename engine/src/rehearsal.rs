@@ -4,6 +4,7 @@
 //! request is answered next, and with what. Mediators cannot tell the difference, so that equal requests to equal answers
 //! prove that they are functions of what they are given. See [`Setup::rehearse`](crate::Setup::rehearse).
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use crate::cache::{CacheSpec, Cached};
 use crate::cx::panic_message;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
-use crate::interleaver::REQUESTS_PER_VISIT_MAX;
+use crate::interleaver::{REFUSALS_PER_VISIT_MAX, REQUESTS_PER_VISIT_MAX};
 use crate::iterations::Round;
+use crate::lane::Patience;
 use crate::map::SiteMap;
 use crate::mediator::{Invoke, Mediator, MediatorId};
 use crate::observer::Asked;
@@ -27,6 +29,10 @@ pub struct Rehearsal<V> {
     steps: Option<u32>,
     /// Whether the model has finished in the record.
     is_closing: bool,
+    /// The site that the model is passing in the record.
+    at: Option<Site>,
+    /// How often that changed.
+    visits: u64,
 }
 
 /// What a mediator says that has not been answered yet.
@@ -63,8 +69,10 @@ pub struct Unfinished<V> {
     pub advanced: u32,
     /// The mediators that wait for the child, outermost first.
     pub parents: Vec<UnfinishedParent<V>>,
-    /// The caches that it has declared; nothing has been collected.
+    /// The caches that it has declared and that were granted; nothing has been collected.
     pub caches: Vec<(CacheSpec, Cached<V>)>,
+    /// How many caches it has declared.
+    pub declared: u32,
 }
 
 /// A mediator that waits for its child.
@@ -79,10 +87,15 @@ pub struct UnfinishedParent<V> {
 
 /// One mediator, with the parents of the child that acts for it.
 struct Part<V> {
+    map: Arc<SiteMap>,
     next: Next<V>,
     iteration: u32,
     parents: Vec<Parent<V>>,
     caches: Vec<(CacheSpec, Cached<V>)>,
+    /// How many caches it has declared, and which of them are refused.
+    declared: u32,
+    refused_caches: BTreeMap<u32, Fault>,
+    patience: Patience,
 }
 
 struct Parent<V> {
@@ -110,17 +123,24 @@ enum Next<V> {
 impl<V> Rehearsal<V> {
     pub(crate) fn new(map: Arc<SiteMap>, invokes: Vec<Invoke<V>>, steps: Option<u32>) -> Self {
         let part = |invoke: Invoke<V>| Part {
+            map: map.clone(),
             next: Next::Start(invoke.mediator),
             iteration: 0,
             parents: Vec::new(),
             caches: Vec::new(),
+            declared: 0,
+            refused_caches: BTreeMap::new(),
+            patience: Patience::default(),
         };
+        let parts = invokes.into_iter().map(part).collect();
         Self {
             map,
-            parts: invokes.into_iter().map(part).collect(),
+            parts,
             started: 0,
             steps,
             is_closing: false,
+            at: None,
+            visits: 0,
         }
     }
 
@@ -145,9 +165,46 @@ impl<V> Rehearsal<V> {
         }
     }
 
+    /// Says which site the model is passing; `None` before it has started and when it has finished.
+    ///
+    /// A mediator may only do so much before the model goes on, which is counted from here.
+    pub fn at(&mut self, at: Option<Site>) {
+        if self.at != at {
+            self.at = at;
+            self.visits += 1;
+        }
+    }
+
     /// Says that the model has finished, so that loops without an upper bound end with their next iteration.
     pub fn close(&mut self) {
-        self.is_closing = true;
+        if !self.is_closing {
+            self.is_closing = true;
+            self.at = None;
+            self.visits += 1;
+        }
+    }
+
+    /// Refuses a cache that a mediator will declare, the `number`-th of its own from 0; the others are granted.
+    pub fn refuse_cache(&mut self, id: MediatorId, number: u32, fault: Fault) {
+        if let Some(part) = self.parts.get_mut(id.0 as usize) {
+            part.refused_caches.insert(number, fault);
+        }
+    }
+
+    /// Lets a mediator fail that has asked for so much, while the model was where it is, that an interleaver would not serve
+    /// what it says now; otherwise nothing happens.
+    ///
+    /// Whoever drives the rehearsal says so where the record has a failure: the mediator itself was not told.
+    pub fn give_up(&mut self, id: MediatorId) {
+        let visit = self.visits;
+        let Some(part) = self.parts.get_mut(id.0 as usize) else {
+            return;
+        };
+        let limit = part.patience_at(visit).limit();
+        if let (Some(limit), Next::Ask { origin, .. }) = (limit, &part.next) {
+            let fault = FaultKind::Restless { limit }.into();
+            part.next = Next::Fail(fault, origin.clone());
+        }
     }
 
     /// Returns what a mediator says next; nothing if it has not been started or is retired.
@@ -200,9 +257,21 @@ impl<V> Rehearsal<V> {
     /// Nothing happens to a mediator that says nothing.
     pub fn answer(&mut self, id: MediatorId, answer: Answer<V>) {
         let (steps, is_closing) = (self.steps, self.is_closing);
+        let is_at_hand = self.is_at_hand(id);
+        let visit = self.visits;
         let Some(part) = self.parts.get_mut(id.0 as usize) else {
             return;
         };
+        let is_for_no_site =
+            matches!(&part.next, Next::Ask { request, .. } if request.target().is_none());
+        let is_asking = matches!(part.next, Next::Ask { .. });
+        let patience = part.patience_at(visit);
+        if is_asking {
+            let is_refused = matches!(answer, Answer::Refused(_));
+            let is_counted = is_at_hand || is_for_no_site;
+            patience.requests += u32::from(is_counted);
+            patience.refusals += u32::from(is_refused && !is_at_hand);
+        }
         match std::mem::replace(&mut part.next, Next::Retired) {
             Next::Start(mediator) => part.next = Next::Start(mediator),
             Next::Retired => {}
@@ -251,6 +320,12 @@ impl<V> Rehearsal<V> {
     /// Gives up the mediators where they stand, to go on in a run whose exchanges were the same so far.
     pub fn into_unfinished(self) -> Vec<Unfinished<V>> {
         self.parts.into_iter().map(Part::into_unfinished).collect()
+    }
+
+    /// Returns whether a mediator asks for the site that the model is passing.
+    fn is_at_hand(&self, id: MediatorId) -> bool {
+        let asked = self.said(id).and_then(|said| said.asked);
+        matches!((asked, self.at), (Some(Asked::Site(asked)), Some(at)) if asked == at)
     }
 
     fn asked<'r>(&self, part: &Part<V>, request: &'r Request<V>) -> Asked<'r> {
@@ -315,19 +390,14 @@ impl<V> Part<V> {
             advanced: self.iteration.saturating_sub(began),
             parents,
             caches: self.caches,
+            declared: self.declared,
         }
     }
 
     /// Lets a mediator run to what it says next; what needs no answer of the record is done at once.
     fn resume(&mut self, mediator: Box<dyn Mediator<V>>, delivery: Delivery<V>, origin: &Origin) {
         let (mut mediator, mut delivery) = (mediator, delivery);
-        let mut patience = REQUESTS_PER_VISIT_MAX;
         self.next = loop {
-            if patience == 0 {
-                let limit = REQUESTS_PER_VISIT_MAX;
-                break Next::Fail(FaultKind::Restless { limit }.into(), origin.clone());
-            }
-            patience -= 1;
             let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
             let step = resumed.unwrap_or_else(|payload| Step::Fail {
                 fault: FaultKind::Panicked(panic_message(&*payload)).into(),
@@ -335,21 +405,44 @@ impl<V> Part<V> {
             });
             match step {
                 Step::Next { by, rest } => {
+                    if let Some(fault) = self.count_one() {
+                        break Next::Fail(fault, Origin::Unknown);
+                    }
                     self.iteration = self.iteration.saturating_add(by);
                     (mediator, delivery) = (rest, Delivery::Done);
                 }
                 // There is nothing to collect without a model.
                 Step::Cache {
-                    spec, into, rest, ..
-                } => {
-                    self.caches.push((spec, into));
-                    (mediator, delivery) = (rest, Delivery::Done);
-                }
-                Step::Ask {
-                    request,
+                    spec,
+                    into,
                     origin,
                     rest,
                 } => {
+                    if let Some(fault) = self.count_one() {
+                        break Next::Fail(fault, origin);
+                    }
+                    let number = self.declared;
+                    self.declared += 1;
+                    let refused = self.refused_caches.remove(&number);
+                    if refused.is_some()
+                        && let Some(fault) = self.count_refusal()
+                    {
+                        break Next::Fail(fault, origin);
+                    }
+                    (mediator, delivery) = match refused {
+                        Some(fault) => (rest, Delivery::Refused(fault)),
+                        None => {
+                            self.caches.push((spec, into));
+                            (rest, Delivery::Done)
+                        }
+                    };
+                }
+                Step::Ask {
+                    mut request,
+                    origin,
+                    rest,
+                } => {
+                    self.name_unknown(&mut request);
                     break Next::Ask {
                         request,
                         origin,
@@ -361,6 +454,43 @@ impl<V> Part<V> {
                 Step::Fail { fault, origin } => break Next::Fail(fault, origin),
             }
         };
+    }
+
+    /// Writes a point that the model does not have as the name as which it is refused.
+    fn name_unknown(&self, request: &mut Request<V>) {
+        if let Request::Value { target }
+        | Request::Swap { target, .. }
+        | Request::Skip { target, .. } = request
+            && let Target::Point { point, .. } = target
+            && !self.map.has(*point)
+        {
+            *target = Target::Unknown(self.map.any_name(*point).into());
+        }
+    }
+
+    /// Returns what the mediator has done at a visit.
+    fn patience_at(&mut self, visit: u64) -> &mut Patience {
+        if self.patience.visit != visit {
+            self.patience = Patience {
+                visit,
+                ..Patience::default()
+            };
+        }
+        &mut self.patience
+    }
+
+    /// Counts what is done at once, and returns why it is not, if there was too much of it.
+    fn count_one(&mut self) -> Option<Fault> {
+        self.patience.requests += 1;
+        let limit = REQUESTS_PER_VISIT_MAX;
+        (self.patience.requests > limit).then(|| FaultKind::Restless { limit }.into())
+    }
+
+    /// Counts a refusal of such, and returns why there is not even that, if there were too many.
+    fn count_refusal(&mut self) -> Option<Fault> {
+        self.patience.refusals += 1;
+        let limit = REFUSALS_PER_VISIT_MAX;
+        (self.patience.refusals > limit).then(|| FaultKind::Restless { limit }.into())
     }
 
     /// Lets the parent of a child that is done go on.

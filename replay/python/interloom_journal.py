@@ -22,8 +22,8 @@ except ImportError:
 
 MAGIC = b"\x89ILJ\r\n\x1a\n"
 MAJOR = 1
-KINDS = {1: "head", 2: "run start", 3: "path", 4: "exchange", 5: "tensor", 6: "run end", 7: "footer", 0x80: "note"}
-LONGEST = {1: 1 << 26, 2: 1 << 26, 3: 1 << 16, 4: 1 << 20, 5: 1 << 30, 6: 1 << 26, 7: 1 << 26, 0x80: 1 << 16}
+KINDS = {1: "head", 2: "run start", 3: "path", 4: "exchange", 5: "tensor", 6: "run end", 7: "footer", 0x80: "note", 0x81: "tick"}
+LONGEST = {1: 1 << 26, 2: 1 << 26, 3: 1 << 16, 4: 1 << 20, 5: 1 << 30, 6: 1 << 26, 7: 1 << 26, 0x80: 1 << 16, 0x81: 1 << 16}
 EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET"]
 TYPES = ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool"]
 # NumPy has no bfloat16: such tensors come as their bits.
@@ -219,6 +219,14 @@ class Journal:
 
     def _note(self, payload, offset):
         return SimpleNamespace(**self._map(payload, ["key", "value"], offset))
+
+    def _tick(self, payload, offset):
+        tick = self._map(payload, ["exchanges", "digest"], offset)
+        self._expect("a tick in a run", True, self._open is not None, offset)
+        self._expect("a tick after exchange", self.exchanges, tick["exchanges"], offset)
+        if blake3 and self._pending().digest() != tick["digest"]:
+            raise JournalError("a run does not have the digest of its tick", offset)
+        return SimpleNamespace(**tick)
 
     def _head(self, payload, offset):
         raise JournalError("another head", offset)

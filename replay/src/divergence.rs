@@ -33,7 +33,7 @@ use crate::journal::{DType, Digest, Event, ExchangeResult, FaultLine, Origin, Va
 
 pub use compare::{CONTEXT_DEFAULT, Comparer, Comparison};
 pub use environment::{EnvironmentDifference, EnvironmentReport};
-pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals};
+pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals, first_difference};
 pub use page::diff_page;
 pub use tensor::{TensorDifference, TensorMismatch};
 

@@ -1,7 +1,7 @@
 //! All that a run depends on besides its programme: gathered here, and nowhere else.
 
 use burn::module::Module;
-use interloom_backends::visit_parameters;
+use interloom_backends::{describe_device, visit_parameters};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy};
 use crate::session::tensor_parts;
@@ -10,11 +10,12 @@ use crate::session::tensor_parts;
 /// kernels chosen by timing.
 const ARITHMETIC: &str = "exact";
 
-/// Returns the head of a journal of `experiment`, with this build and this machine in it.
+/// Returns the head of a journal of `experiment`, with this build and this machine in it; `device` is a name that
+/// [`parse_device`](interloom_backends::parse_device) reads.
 pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
     Head {
         build: build(),
-        device: device.to_owned(),
+        device: describe_device(device),
         cpu_features: cpu_features(),
         arithmetic: ARITHMETIC.to_owned(),
         policy,

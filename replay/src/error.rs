@@ -6,7 +6,7 @@ use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::program::ProgramError;
 use interloom_engine::{AtFault, Code};
 
-use crate::experiment::ExperimentError;
+use crate::experiment::{ExperimentError, Spot};
 use crate::journal::JournalError;
 
 /// Anything that can go wrong with an experiment.
@@ -34,6 +34,30 @@ pub enum Error {
     /// A program does not fit its model.
     #[error(transparent)]
     Program(Box<ProgramError>),
+    /// What an experiment file names cannot be used.
+    #[error("{at}: {error}")]
+    Named {
+        /// Where it is named.
+        at: Spot,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
+    /// An experiment whose order of mediators cannot be chosen.
+    #[error(
+        "the runs of experiment `{experiment}` are always in definition order; schedules are for experiment files"
+    )]
+    NotScheduled {
+        /// The experiment.
+        experiment: &'static str,
+    },
+    /// Another build of the program cannot be asked for its replay.
+    #[error("cannot compare with {program}: {reason}")]
+    OtherProgram {
+        /// The program.
+        program: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A journal was recorded by an experiment that this program does not have.
     #[error(
         "the journal was recorded by experiment `{name}`, which this program does not have (it has {known}); replay it \
@@ -138,7 +162,16 @@ impl Error {
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
+            Self::NotScheduled { .. } => "E098",
+            Self::OtherProgram { .. } => "E099",
+            Self::Named { error, .. } => error.code(),
         }
+    }
+
+    /// Says where in an experiment file that is named which is wrong.
+    pub(crate) fn at(at: Spot, error: Self) -> Self {
+        let error = Box::new(error);
+        Self::Named { at, error }
     }
 }
 
@@ -257,5 +290,20 @@ const CODES: &[Code] = &[
         AtFault::Mediator,
         "A fork goes along a journal up to an exchange, so that its mediators must ask for the same until then. The report says \
          at which exchange they ask for something else; fork there, or earlier.",
+    ),
+    Code::new(
+        "E098",
+        "an experiment has no order to choose",
+        AtFault::Misuse,
+        "A schedule says in which order the mediators of a run have their turns. The experiments that are part of the program \
+         have one mediator in each run; those of experiment files can have several.",
+    ),
+    Code::new(
+        "E099",
+        "another build cannot be asked for its replay",
+        AtFault::Misuse,
+        "`interloom bisect --with PROGRAM` starts another build of `interloom`, has it make the runs of the journal again, and \
+         reads its report. The program is not there, cannot be started, is no such build, or could not replay the journal; the \
+         message says what it said.",
     ),
 ];

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Int, Tensor};
 use interloom_backends::{Erase, ForwardError, Ran, Run, Value};
-use interloom_engine::{Cx, Event, Exchange, Fault, Observer};
+use interloom_engine::{Cx, Event, Exchange, Fault, Observer, RowLayout};
 
 use crate::runs::{assert_untouched, run_with, x};
 use crate::support::{Mlp, cpu, tensor};
@@ -211,4 +211,29 @@ fn an_observer_that_panics_fails_the_run_and_leaves_nothing_behind() {
     assert_eq!(error.code(), "E036");
     assert!(error.to_string().contains("the disk is full"), "{error}");
     assert_untouched(&model);
+}
+
+#[test]
+fn r50_rows_that_no_tensor_of_the_input_has_are_e029() {
+    let model = Mlp::bound(1);
+    let run = |rows: &[u32]| {
+        let mut run = Run::new("rows", model.sites());
+        for (number, &rows) in rows.iter().enumerate() {
+            run.invoke(format!("m{number}"), rows, |cx| async move {
+                cx.output("up").await
+            });
+        }
+        run.execute(|| model.forward(x())).map(drop)
+    };
+    // The input has two rows.
+    assert!(run(&[2]).is_ok() && run(&[1, 1]).is_ok() && run(&[]).is_ok());
+    let errors = [&[1][..], &[1, 2], &[3]].map(|rows| run(rows).unwrap_err());
+    assert!(errors.iter().all(|error| error.code() == "E029"));
+    insta::assert_snapshot!(errors[1], @"the invokes have 3 rows together, and no tensor of the model's input, f32[2, 4], has as many; give each invoke as many rows as it has in the batch, or declare which tensors carry rows (`Bound::with_rows`)");
+    assert_untouched(&model);
+    // A model that says where its rows are is taken at its word.
+    let declared = model.with_rows("up.output", RowLayout::Batched).unwrap();
+    let mut run = Run::new("rows", declared.sites());
+    run.invoke("m", 1, |cx| async move { cx.output("up").await });
+    assert!(run.execute(|| declared.forward(x())).is_ok());
 }

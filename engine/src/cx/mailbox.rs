@@ -72,21 +72,18 @@ pub struct AsyncMediator<V> {
 
 impl<V: 'static> Mediator<V> for AsyncMediator<V> {
     fn resume(mut self: Box<Self>, delivery: Delivery<V>) -> Step<V> {
-        if !matches!(delivery, Delivery::Start) {
-            self.mailbox.delivery.set(Some(delivery));
-        }
+        self.mailbox.deliver(delivery);
         let polled = self.poll();
-        let origin = self
-            .mailbox
-            .line
-            .get()
-            .map_or(Origin::Unknown, Origin::Rust);
-        let (posted, foreign) = (self.mailbox.posted.take(), self.tracker.is_foreign());
-        match (polled, posted) {
-            (Poll::Ready(Ok(())), _) => Step::End,
-            (Poll::Ready(Err(fault)), _) => Step::Fail { fault, origin },
-            (Poll::Pending, Posted::Ask(request)) if !foreign => self.ask(request, origin),
-            (Poll::Pending, Posted::Cache(cache)) if !foreign => {
+        let origin = self.mailbox.origin();
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => return Step::End,
+            Poll::Ready(Err(fault)) => return Step::Fail { fault, origin },
+        }
+        let is_foreign = self.tracker.is_foreign();
+        match self.mailbox.posted.take() {
+            Posted::Ask(request) if !is_foreign => self.ask(request, origin),
+            Posted::Cache(cache) if !is_foreign => {
                 let (spec, into) = *cache;
                 Step::Cache {
                     spec,
@@ -95,8 +92,8 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
                     rest: self,
                 }
             }
-            (Poll::Pending, Posted::Stop) if !foreign => Step::Stop { origin },
-            (Poll::Pending, _) => Step::Fail {
+            Posted::Stop if !is_foreign => Step::Stop { origin },
+            _ => Step::Fail {
                 fault: Fault::from(FaultKind::ForeignAwait),
                 origin: match origin {
                     Origin::Unknown => self.made,
@@ -109,6 +106,7 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
 
 impl<V: 'static> AsyncMediator<V> {
     /// Makes a request, after the iteration has been advanced if the mediator said so.
+    #[inline]
     fn ask(self: Box<Self>, request: Request<V>, origin: Origin) -> Step<V> {
         match self.mailbox.advanced.take() {
             0 => Step::Ask {
@@ -153,17 +151,17 @@ impl<V: 'static> Mediator<V> for Held<V> {
 impl<V> AsyncMediator<V> {
     /// Polls once; the mailbox is open for requests while the user's code runs, and closed also after a panic.
     fn poll(&mut self) -> Poll<Result<(), Fault>> {
-        struct Open<'m>(&'m Cell<bool>);
+        struct Open<'m>(&'m Cell<Door>);
 
         impl Drop for Open<'_> {
             fn drop(&mut self) {
-                self.0.set(false);
+                self.0.set(Door::Closed);
             }
         }
 
         let mut context = Context::from_waker(&self.tracker.waker);
-        self.mailbox.open.set(true);
-        let _open = Open(&self.mailbox.open);
+        self.mailbox.door.set(Door::Open);
+        let _open = Open(&self.mailbox.door);
         self.future.as_mut().poll(&mut context)
     }
 }
@@ -188,7 +186,17 @@ pub(super) struct Mailbox<V> {
     delivery: Cell<Option<Delivery<V>>>,
     /// The line of the last request.
     line: Cell<Option<&'static Location<'static>>>,
-    open: Cell<bool>,
+    door: Cell<Door>,
+}
+
+/// Whether a mailbox takes a request.
+#[derive(Clone, Copy)]
+enum Door {
+    /// The mediator's code does not run.
+    Closed,
+    Open,
+    /// A request is in.
+    Full,
 }
 
 #[derive(Default)]
@@ -210,7 +218,7 @@ impl<V> Mailbox<V> {
             posted: Cell::new(Posted::Nothing),
             delivery: Cell::new(None),
             line: Cell::new(None),
-            open: Cell::new(false),
+            door: Cell::new(Door::Closed),
         }
     }
 
@@ -224,28 +232,41 @@ impl<V> Mailbox<V> {
         self.advanced.update(|advanced| advanced.saturating_add(by));
     }
 
+    /// Puts an answer in for the mediator to find.
+    #[inline]
+    fn deliver(&self, delivery: Delivery<V>) {
+        if !matches!(delivery, Delivery::Start) {
+            self.delivery.set(Some(delivery));
+        }
+    }
+
+    /// Returns the line of the last request.
+    #[inline]
+    fn origin(&self) -> Origin {
+        self.line.get().map_or(Origin::Unknown, Origin::Rust)
+    }
+
     #[inline]
     pub(super) fn take_delivery(&self) -> Option<Delivery<V>> {
         self.delivery.take()
     }
 
+    #[inline]
     pub(super) fn post(
         &self,
         posted: Posted<V>,
         line: &'static Location<'static>,
     ) -> Result<(), Fault> {
-        if !self.open.get() {
-            return Err(Fault::from(FaultKind::Closed));
-        }
-        match self.posted.replace(posted) {
-            Posted::Nothing => {
+        match self.door.get() {
+            Door::Open => {
+                // Nothing is in: what is put in is taken out before the door opens again.
+                let _nothing = self.posted.replace(posted);
                 self.line.set(Some(line));
+                self.door.set(Door::Full);
                 Ok(())
             }
-            first => {
-                self.posted.set(first);
-                Err(Fault::from(FaultKind::SecondRequest))
-            }
+            Door::Full => Err(Fault::from(FaultKind::SecondRequest)),
+            Door::Closed => Err(Fault::from(FaultKind::Closed)),
         }
     }
 }

@@ -141,6 +141,11 @@ impl Course {
         Ok(place_of(chosen, ready))
     }
 
+    /// Returns how many turns of the run at hand are those of the run before it.
+    pub(super) fn shared(&self) -> u64 {
+        self.prefix.saturating_sub(1) as u64
+    }
+
     /// Returns whether it matters what is touched.
     pub(super) fn is_watching(&self) -> bool {
         self.reduction == Reduction::Commuting

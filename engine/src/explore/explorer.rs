@@ -263,6 +263,18 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// Returns how many turns, from the first on, this run has in common with the one before it, whatever they touch.
+    ///
+    /// None are known if the scheduler was given. What the model does before the next turn need not be computed again.
+    pub fn shared_turns(&self) -> u64 {
+        match &self.0 {
+            Seat::Explored(course) => course.borrow().shared(),
+            Seat::Given { .. } => 0,
+        }
+    }
+}
+
 /// The two ends of an exploration in a run: its choices, and what they led to.
 struct Steered(Rc<RefCell<Course>>);
 
@@ -306,6 +318,7 @@ impl<V: Value> Observer<V> for Steered {
                     course.touch(mediator, Some(Access::Gather));
                 }
             }
+            Moment::CacheRefused { .. } => {}
             Moment::Leave { failed, .. } => course.leave(failed),
         }
     }

@@ -10,6 +10,8 @@
 //!   each outcome, which replays.
 //! - [`shrink_schedule`] and [`shrink_programme`] make of such a schedule, and of what was run, the smallest that still
 //!   shows the difference.
+//! - [`bisect_schedules`] finds, between two schedules with different outcomes, the one change of order that makes the
+//!   difference.
 //!
 //! The proof is about the orders of the engine's own turns, at the chosen [`Granularity`](crate::Granularity), for the
 //! input at hand. It holds if equal schedules make equal runs, which is checked on the way, and if mediators share nothing
@@ -17,6 +19,7 @@
 //!
 //! [`Schedule`]: crate::Schedule
 
+mod bisect;
 mod course;
 mod explorer;
 mod footprint;
@@ -26,6 +29,7 @@ mod race;
 mod shrink;
 mod verdict;
 
+pub use self::bisect::{Made, Parted, Swap, bisect_schedules};
 pub use self::course::Reduction;
 pub use self::explorer::{Attempt, Explorer, Progress, make};
 pub use self::outcome::{RunOutcome, Watch, describe_end};

@@ -241,6 +241,7 @@ impl Detector {
                 self.site = Some(site);
                 self.seen.clear();
             }
+            Moment::CacheRefused { .. } => {}
             Moment::Leave { .. } => self.site = None,
             Moment::Arrive {
                 mediator,

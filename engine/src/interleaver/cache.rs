@@ -8,6 +8,7 @@ use crate::cache::{CacheSpec, Cached};
 use crate::event::{Delivery, Origin, Step};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
+use crate::observer::Moment;
 use crate::site::{Point, Site};
 use crate::value::Value;
 
@@ -35,13 +36,24 @@ impl<V: Value> Interleaver<V> {
         if self.is_restless(id) {
             return restless(REQUESTS_PER_VISIT_MAX, origin);
         }
+        let number = self.lane(id).caches;
+        self.lane(id).caches += 1;
         let delivery = match self.points_to_come(&spec, at) {
             Ok(points) => {
                 self.add_cache(Some(id), points, spec.is_listed(), into);
                 Delivery::Done
             }
-            Err(_) if self.is_weary(id) => return restless(REFUSALS_PER_VISIT_MAX, origin),
-            Err(fault) => Delivery::Refused(fault),
+            Err(fault) => {
+                self.moment(&Moment::CacheRefused {
+                    mediator: id,
+                    number,
+                    fault: &fault,
+                });
+                if self.is_weary(id) {
+                    return restless(REFUSALS_PER_VISIT_MAX, origin);
+                }
+                Delivery::Refused(fault)
+            }
         };
         self.resume(id, rest, delivery, &origin)
     }

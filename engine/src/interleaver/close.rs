@@ -48,7 +48,7 @@ impl<V: Value> Interleaver<V> {
         self.visits += 1;
         for index in 0..self.lanes.len() {
             let id = MediatorId(index as u32);
-            if let Some(waiting) = self.unpark(id, Trigger::Refuse) {
+            if let Some(waiting) = self.unpark(id, Trigger::Refuse, |_| true) {
                 let fault = self.not_provided(waiting.site);
                 let asked = Asked::Site(waiting.site);
                 self.refused(

@@ -19,8 +19,11 @@ mod skip;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use tracing::Level;
+
 use self::barrier::Barrier;
 use self::cache::Collector;
+pub(crate) use self::refuse::REFUSALS_PER_VISIT_MAX;
 pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
 use crate::error::RunError;
@@ -84,6 +87,8 @@ pub struct Interleaver<V> {
     granularity: Granularity,
     observers: Vec<Box<dyn Observer<V>>>,
     exchanges: u64,
+    /// How often the scheduler chose.
+    turns: u64,
     /// How many sites were provided, and the end of the model, if it has come.
     visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
@@ -149,6 +154,7 @@ impl<V: Value> Interleaver<V> {
             granularity: setup.granularity,
             observers: setup.observers,
             exchanges: 0,
+            turns: 0,
             visits: 0,
             released: VecDeque::new(),
             barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
@@ -179,7 +185,9 @@ impl<V: Value> Interleaver<V> {
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.counts[point.index()];
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
-        let _span = tracing::trace_span!("site", site = %self.map.site_name(site)).entered();
+        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped, too.
+        let _span = tracing::span_enabled!(Level::TRACE)
+            .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
         let mut visit = Visit {
             site,
             #[cfg(test)]
@@ -200,8 +208,10 @@ impl<V: Value> Interleaver<V> {
         {
             self.step(id, &mut visit);
         }
-        let failed = self.has_failed();
-        self.moment(&Moment::Leave { site, failed });
+        if !self.observers.is_empty() {
+            let failed = self.has_failed();
+            self.moment(&Moment::Leave { site, failed });
+        }
         self.conclude(visit)
     }
 
@@ -218,6 +228,16 @@ impl<V: Value> Interleaver<V> {
     /// Returns how many exchanges there were so far.
     pub fn exchanges(&self) -> u64 {
         self.exchanges
+    }
+
+    /// Returns the rows of the batch, as the invokes declare them; 0 if none has rows of its own.
+    pub const fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// Returns how many turns the mediators had so far: how often the scheduler chose one.
+    pub const fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// Returns the sites of the model.
@@ -238,7 +258,8 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
     fn next_up(&mut self, site: Site) -> Option<MediatorId> {
-        while !self.has_failed()
+        while !self.released.is_empty()
+            && !self.has_failed()
             && let Some(id) = self.release_next(Some(site))
         {
             match self.granularity {
@@ -258,6 +279,7 @@ impl<V: Value> Interleaver<V> {
                 return None;
             }
         };
+        self.turns += 1;
         assert!(
             choice < self.ready.len(),
             "the scheduler chose a mediator that is not ready"

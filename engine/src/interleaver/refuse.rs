@@ -11,7 +11,7 @@ use crate::site::{Point, Site};
 use crate::value::Value;
 
 /// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
-pub(super) const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
+pub(crate) const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
 
 /// How many iterations of a point, or nearest sites, the hint of a fault names.
 const HINT_MAX: usize = 3;
@@ -69,7 +69,7 @@ impl<V: Value> Interleaver<V> {
     fn not_awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Fault {
         let site = match target {
             Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
-            Target::Point { point, .. } => return self.unknown(self.name_of(*point)),
+            Target::Point { point, .. } => return self.unknown(self.map.any_name(*point)),
             Target::Unknown(name) => return self.unknown(name.to_string()),
         };
         match self.counts[site.point.index()] > site.iteration {
@@ -78,14 +78,6 @@ impl<V: Value> Interleaver<V> {
                 at: at.map(|at| self.map.site_name(at)),
             }),
             false => self.not_provided(site),
-        }
-    }
-
-    /// Returns the text of a point that the map may not have.
-    pub(super) fn name_of(&self, point: Point) -> String {
-        match (point.path.0 as usize) < self.map.len() {
-            true => self.map.point_name(point),
-            false => format!("path {} of another model, {}", point.path.0, point.port),
         }
     }
 

@@ -15,10 +15,9 @@ use crate::value::{Misfit, Rows, Value};
 impl<V: Value> Interleaver<V> {
     /// Steps a mediator until its turn is over: its request is for another site, or it is retired.
     pub(super) fn step(&mut self, id: MediatorId, visit: &mut Visit<V>) {
-        let at = Some(visit.site);
-        while self.lanes[id.0 as usize].waits_for(visit.site)
-            && let Some(waiting) = self.unpark(id, Trigger::Serve)
-        {
+        let site = visit.site;
+        let at = Some(site);
+        while let Some(waiting) = self.unpark(id, Trigger::Serve, |waited| waited == site) {
             let step = match self.is_restless(id) {
                 true => restless(REQUESTS_PER_VISIT_MAX, waiting.origin),
                 false => {
@@ -28,7 +27,7 @@ impl<V: Value> Interleaver<V> {
             };
             self.settle(id, step, at);
             if self.granularity == Granularity::Exchange {
-                return self.queue_up(id, visit.site);
+                return self.queue_up(id, site);
             }
         }
     }

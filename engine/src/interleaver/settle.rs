@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tracing::Level;
+
 use super::{Halt, Interleaver};
 use crate::cx::panic_message;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
@@ -20,47 +22,40 @@ pub(crate) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
 impl<V: Value> Interleaver<V> {
     /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is retired.
     pub(super) fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
-        while let Some(next) = self.advance(id, step, at) {
-            step = next;
-        }
-    }
-
-    /// Takes one step; returns the one after it, unless the mediator waits or is retired.
-    fn advance(&mut self, id: MediatorId, step: Step<V>, at: Option<Site>) -> Option<Step<V>> {
-        match step {
-            Step::Ask {
-                request,
-                origin,
-                rest,
-            } => match request.target() {
-                Some(target) => match self.awaited(id, target, at) {
-                    Some(site) => {
+        loop {
+            let next = match step {
+                Step::Ask {
+                    request,
+                    origin,
+                    rest,
+                } => match request.target().map(|target| self.awaited(id, target, at)) {
+                    Some(Some(site)) => {
                         let waiting = Waiting {
                             request,
                             site,
                             origin,
                             rest,
                         };
-                        self.park(id, waiting);
-                        None
+                        return self.park(id, waiting);
                     }
-                    None => Some(self.turn_down(id, request, origin, rest, at)),
+                    Some(None) => Some(self.turn_down(id, request, origin, rest, at)),
+                    None => self.ask_of_run(id, request, origin, rest, at),
                 },
-                None => self.ask_of_run(id, request, origin, rest, at),
-            },
-            Step::Next { by, rest } => Some(self.next(id, by, rest)),
-            Step::Cache {
-                spec,
-                into,
-                origin,
-                rest,
-            } => Some(self.cache(id, (spec, into), origin, rest, at)),
-            Step::Stop { origin } => {
-                self.stop(id, at, &origin);
-                None
+                Step::Next { by, rest } => Some(self.next(id, by, rest)),
+                Step::Cache {
+                    spec,
+                    into,
+                    origin,
+                    rest,
+                } => Some(self.cache(id, (spec, into), origin, rest, at)),
+                Step::Stop { origin } => return self.stop(id, at, &origin),
+                Step::End => self.end(id, at),
+                Step::Fail { fault, origin } => self.fail(id, at, fault, origin),
+            };
+            match next {
+                Some(next) => step = next,
+                None => return,
             }
-            Step::End => self.end(id, at),
-            Step::Fail { fault, origin } => self.fail(id, at, fault, origin),
         }
     }
 
@@ -126,22 +121,23 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
+    #[inline]
     fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
         self.wanted[waiting.site.point.index()] += 1;
-        self.lane(id).on(Trigger::Ask, Phase::Waiting(waiting));
+        self.lane(id).park(waiting);
     }
 
-    pub(super) fn unpark(&mut self, id: MediatorId, trigger: Trigger) -> Option<Waiting<V>> {
-        if self.lanes[id.0 as usize].state() != State::Waiting {
-            return None;
-        }
-        match self.lane(id).on(trigger, Phase::Running) {
-            Phase::Waiting(waiting) => {
-                self.wanted[waiting.site.point.index()] -= 1;
-                Some(waiting)
-            }
-            _ => unreachable!("the state was looked at"),
-        }
+    /// Takes the request of a mediator that waits, if `is_meant`.
+    #[inline]
+    pub(super) fn unpark(
+        &mut self,
+        id: MediatorId,
+        trigger: Trigger,
+        is_meant: impl FnOnce(Site) -> bool,
+    ) -> Option<Waiting<V>> {
+        let waiting = self.lane(id).unpark(trigger, is_meant)?;
+        self.wanted[waiting.site.point.index()] -= 1;
+        Some(waiting)
     }
 
     /// Counts a request, and returns whether the mediator has made too many without letting the model go on.
@@ -172,8 +168,11 @@ impl<V: Value> Interleaver<V> {
         delivery: Delivery<V>,
         origin: &Origin,
     ) -> Step<V> {
-        let name = self.lanes[id.0 as usize].account.name.as_str();
-        let _span = tracing::trace_span!("mediator", name).entered();
+        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped, too.
+        let _span = tracing::span_enabled!(Level::TRACE).then(|| {
+            let name = self.lanes[id.0 as usize].account.name.as_str();
+            tracing::trace_span!("mediator", name).entered()
+        });
         // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
         let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
         resumed.unwrap_or_else(|payload| Step::Fail {

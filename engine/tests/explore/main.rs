@@ -12,6 +12,7 @@ mod programs;
 #[allow(dead_code)]
 mod steps;
 
+mod bisecting;
 mod cases;
 mod counts;
 mod generated;

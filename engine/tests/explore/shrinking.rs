@@ -12,7 +12,7 @@ use crate::programs::{Case, Program};
 use crate::steps::Step;
 
 /// `writers` that write at the first site, `readers` that read at the second, and one that reads at the first.
-fn noisy(writers: usize, readers: usize) -> Case {
+pub(crate) fn noisy(writers: usize, readers: usize) -> Case {
     let read = |site: &str| caught(Step::read(site));
     let mut programs: Vec<Program> = Vec::new();
     for number in 0..readers {

@@ -27,6 +27,7 @@ mod caches;
 mod data;
 mod loops;
 mod meetings;
+mod rehearsals;
 mod runs;
 mod scenario;
 mod stepping;

@@ -178,7 +178,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn of(exchange: &Exchange<'_, Array>) -> Self {
+    pub(crate) fn of(exchange: &Exchange<'_, Array>) -> Self {
         let (outcome, value) = match exchange.outcome {
             Outcome::Served(value) => ("served", value.cloned()),
             Outcome::Refused(fault) | Outcome::Failed(fault) => (fault.code(), None),

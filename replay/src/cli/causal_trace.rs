@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         write(path, &trace.heat_map().svg(&title))?;
         outln!("picture: {}", path.display());
     }
-    report::conclusion(&conclusion);
+    report::conclusion(&conclusion, &arguments.journal);
     outln!("journal: {}", arguments.journal.display());
     if arguments.no_replay {
         return Ok(Ending::Done);

@@ -107,6 +107,7 @@ fn as_json(check: &Check) -> Value {
         "tensors": check.tensors,
         "tensor_bytes": check.tensor_bytes,
         "notes": check.notes,
+        "ticks": check.ticks,
         "digest": check.digest.to_string(),
         "runs": check.runs.iter().map(run).collect::<Vec<_>>(),
         "problem": check.problem.as_ref().map(problem),

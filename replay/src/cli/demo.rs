@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     show(&table);
     outln!();
     report::heading("The proof");
-    report::conclusion(&conclusion);
+    report::conclusion(&conclusion, &arguments.journal);
     outln!("journal: {}", arguments.journal.display());
     replay::in_new_process(&arguments.journal)
 }

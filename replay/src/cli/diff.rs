@@ -8,7 +8,7 @@ use interloom::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compare_journ
 use serde_json::{Value, json};
 
 use super::Ending;
-use super::report::{count, outln};
+use super::report::{self, count, outln};
 
 /// Compare two journals, and show the first exchange at which they part, with both sides.
 ///
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let diff = compare_journals(&arguments.first, &arguments.second, arguments.context)?;
     if arguments.json {
-        outln!("{}", as_json(&diff));
+        outln!("{}", as_json(&diff, arguments));
     } else {
         show(&diff, arguments);
     }
@@ -65,6 +65,16 @@ fn show(diff: &JournalDiff, arguments: &Arguments) {
     if let Some(aligned) = &diff.aligned {
         outln!("{}", summary(aligned, arguments));
     }
+    report::help(&next(diff, arguments));
+}
+
+/// The commands that go on from here.
+fn next(diff: &JournalDiff, arguments: &Arguments) -> Vec<String> {
+    let (first, second) = (&arguments.first, &arguments.second);
+    match &diff.comparison.divergence {
+        Some(divergence) => report::next(divergence, first, Some(second)),
+        None => Vec::new(),
+    }
 }
 
 fn summary(aligned: &Aligned, arguments: &Arguments) -> String {
@@ -89,7 +99,7 @@ fn summary(aligned: &Aligned, arguments: &Arguments) -> String {
     text
 }
 
-fn as_json(diff: &JournalDiff) -> Value {
+fn as_json(diff: &JournalDiff, arguments: &Arguments) -> Value {
     let aligned = diff.aligned.as_ref().map(|aligned| {
         let pair = aligned.first_other.as_ref();
         json!({
@@ -106,6 +116,7 @@ fn as_json(diff: &JournalDiff) -> Value {
         "exchanges": diff.comparison.exchanges,
         "divergence": divergence.map(|divergence| divergence.to_json()),
         "aligned": aligned,
+        "help": next(diff, arguments),
         "environment": diff.environment.as_ref().map(|environment| environment.to_json()),
     })
 }

@@ -4,6 +4,7 @@ use anstream::eprintln;
 use clap::Args;
 use interloom::codes;
 use interloom_engine::Code;
+use serde_json::{Value, json};
 
 use super::report::outln;
 use super::{Ending, report};
@@ -14,25 +15,45 @@ pub(super) struct Arguments {
     /// The code, such as E002.
     #[arg(value_name = "CODE")]
     code: Option<String>,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Ending {
     match &arguments.code {
-        None => list(),
-        Some(code) => explain(code),
+        None => list(arguments.json),
+        Some(code) => explain(code, arguments.json),
     }
 }
 
-fn list() -> Ending {
-    for code in codes() {
-        outln!("{}  {}", code.code, code.title);
+fn list(json: bool) -> Ending {
+    let codes = codes();
+    match json {
+        true => outln!("{}", codes.into_iter().map(as_json).collect::<Value>()),
+        false => codes
+            .iter()
+            .for_each(|code| outln!("{}  {}", code.code, code.title)),
     }
     Ending::Done
 }
 
-fn explain(asked: &str) -> Ending {
+fn as_json(code: &Code) -> Value {
+    json!({
+        "code": code.code,
+        "title": code.title,
+        "at_fault": code.at_fault.name(),
+        "explanation": code.explanation,
+    })
+}
+
+fn explain(asked: &str, json: bool) -> Ending {
     let same = |code: &&Code| code.code.eq_ignore_ascii_case(asked);
     match codes().into_iter().find(same) {
+        Some(code) if json => {
+            outln!("{}", as_json(code));
+            Ending::Done
+        }
         Some(code) => {
             report::heading(&format!("{}: {}", code.code, code.title));
             outln!("at fault: {}\n", code.at_fault.name());

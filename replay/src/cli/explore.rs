@@ -9,6 +9,7 @@ use interloom::explore::{
     Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
     Shrunken,
 };
+use interloom_engine::Schedule;
 use interloom_engine::explore::{Class, Conclusion, Contended, Party, Progress, Race};
 use serde_json::{Value as Json, json};
 
@@ -177,12 +178,17 @@ fn show_class(
     if let Some(journal) = run.journals.get(place) {
         outln!("     interloom replay {}", journal.display());
     }
+    let command = run_command(&found.file, &run.name, &class.witness, turns);
+    outln!("     {command}");
+}
+
+/// The command that makes a run of an experiment file in this order.
+pub(super) fn run_command(file: &str, run: &str, schedule: &Schedule, turns: Turns) -> String {
     let granularity = match turns {
         Turns::Site => "",
         Turns::Exchange => " --granularity exchange",
     };
-    let (file, name, witness) = (&found.file, &run.name, &class.witness);
-    outln!("     interloom run {file} --schedule {name}={witness}{granularity}");
+    format!("interloom run {file} --schedule {run}={schedule}{granularity}")
 }
 
 fn show_small(small: &Shrunken, arguments: &Arguments) {

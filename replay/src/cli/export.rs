@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use interloom::Error;
 use interloom::divergence::diff_page;
 use interloom::journal::export::{
-    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, npz, page, safetensors, trace,
+    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
 };
 use interloom::journal::{JournalError, JournalReader};
 
@@ -50,6 +50,8 @@ enum Format {
     Npz,
     /// The tensors of a journal that keeps them, each called SITE#EXCHANGE.
     Safetensors,
+    /// An MCAP file: a channel for each mediator, exchanges as JSON in place of time, the tensors that are kept as attachments.
+    Mcap,
     /// A page for browsers, in one file: lanes of mediators, rows of sites, every exchange with its details.
     Html,
 }
@@ -90,7 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     }
     let thing = match arguments.format {
         Format::Jsonl => "frame",
-        Format::Trace | Format::Html => "exchange",
+        Format::Trace | Format::Mcap | Format::Html => "exchange",
         Format::Npz | Format::Safetensors => "tensor",
     };
     outln!("{} in {}", count(finished?.items, thing), out.display());
@@ -109,6 +111,7 @@ fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
         Format::Trace => trace(reader, selection, sink, &name),
         Format::Npz => npz(reader, selection, sink, &name),
         Format::Safetensors => safetensors(reader, selection, sink, &name),
+        Format::Mcap => mcap(reader, selection, sink, &name),
         Format::Html if let Some(second) = &arguments.diff => {
             diff_page(&arguments.journal, second, arguments.limit, sink, &name)
         }

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod bisect;
 mod causal_trace;
 mod check;
 mod conform;
@@ -53,6 +54,8 @@ enum Command {
     Show(show::Arguments),
     /// Show where two journals part.
     Diff(diff::Arguments),
+    /// Find the first exchange at which two journals, builds, devices or orders part.
+    Bisect(bisect::Arguments),
     /// Go through a journal, forwards and back.
     Step(step::Arguments),
     /// Name what only the order of the mediators decided in a recorded run.
@@ -100,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Bisect(arguments) => bisect::run(&arguments),
         Command::Step(arguments) => step::run(&arguments),
         Command::Races(arguments) => races::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),

@@ -44,7 +44,7 @@ enum Live {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let conclusion = replay(arguments)?;
     if !arguments.json {
-        return Ok(report::conclusion(&conclusion));
+        return Ok(report::conclusion(&conclusion, &arguments.journal));
     }
     outln!("{}", as_json(&conclusion));
     Ok(if conclusion.is_identical() {
@@ -84,7 +84,8 @@ fn replay(arguments: &Arguments) -> Result<Conclusion, Error> {
     experiments::replay(&arguments.journal, mode, model, &mut Bars::default())
 }
 
-fn as_json(conclusion: &Conclusion) -> serde_json::Value {
+/// What a replay came to, for programs; `interloom bisect --with` reads it from other builds.
+pub(super) fn as_json(conclusion: &Conclusion) -> serde_json::Value {
     let Conclusion::Verified {
         proof,
         exchanges,

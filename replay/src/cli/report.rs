@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use interloom::Conclusion;
+use interloom::divergence::{Class, Divergence, Side};
 
 use super::Ending;
 
@@ -53,8 +55,49 @@ pub(super) fn heading(text: &str) {
     outln!("{BOLD}{text}{BOLD:#}");
 }
 
-/// Shows what a session came to.
-pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
+/// The commands that go on from a divergence: both sides at the exchange, and where its value came from.
+///
+/// `first` is the journal of the first side, `second` that of the second, if that is one too.
+pub(super) fn next(divergence: &Divergence, first: &Path, second: Option<&Path>) -> Vec<String> {
+    let mut commands = Vec::new();
+    let sides = [
+        (Some(first), &divergence.recorded),
+        (second, &divergence.live),
+    ];
+    for (journal, side) in sides {
+        let (Some(journal), Side::Exchange(line)) = (journal, side) else {
+            continue;
+        };
+        let (journal, index) = (word(journal), line.index);
+        commands.push(format!("interloom step {journal} --at {index}"));
+        // Where a value is not the same, the question is who made it.
+        let is_value = matches!(divergence.class, Class::Value | Class::Environment);
+        if is_value && line.value.is_some() {
+            commands.push(format!("interloom why {journal} --exchange {index}"));
+        }
+    }
+    commands
+}
+
+/// A path as one word of a command line.
+fn word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |character: char| character.is_alphanumeric() || "._-/:\\".contains(character);
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
+/// Shows commands that go on from a report.
+pub(super) fn help(commands: &[String]) {
+    for command in commands {
+        outln!("  help: {command}");
+    }
+}
+
+/// Shows what a session came to that recorded, or compared with, the journal at `path`.
+pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
     match conclusion {
         Conclusion::Recorded {
             exchanges,
@@ -73,6 +116,7 @@ pub(super) fn conclusion(conclusion: &Conclusion) -> Ending {
         } => {
             if let Some(divergence) = divergence {
                 outln!("{divergence}");
+                help(&next(divergence, path, None));
             }
             if let Some(environment) = environment {
                 outln!("{environment}");

@@ -140,7 +140,7 @@ fn show(arguments: &Arguments, results: &FileReport, conclusion: &Conclusion) {
     }
     if let Some(journal) = &arguments.journal {
         outln!();
-        report::conclusion(conclusion);
+        report::conclusion(conclusion, journal);
         outln!("journal: {}", journal.display());
         outln!(
             "replay it in a new process: interloom replay {}",

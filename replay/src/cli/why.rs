@@ -6,7 +6,7 @@ use clap::Args;
 use interloom::Error;
 use interloom::journal::IndexedJournal;
 use interloom::journal::provenance::{Step, provenance, provenance_of};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Ending;
 use super::report::outln;
@@ -42,23 +42,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         (None, None) => unreachable!("one of the two is required"),
     };
     if arguments.json {
-        let lines = steps.iter().map(|step| {
-            let exchange = journal.names(&step.exchange).json(&step.exchange);
-            json!({ "exchange": exchange, "from": words(&mut journal, step) })
-        });
-        outln!("{}", json!(lines.collect::<Vec<_>>()));
+        outln!("{}", as_json(&mut journal, &steps));
     } else {
         show(&mut journal, &steps);
     }
     Ok(Ending::Done)
 }
 
+/// A way back, for programs.
+pub(super) fn as_json(journal: &mut IndexedJournal, steps: &[Step]) -> Value {
+    let lines = steps.iter().map(|step| {
+        let exchange = journal.names(&step.exchange).json(&step.exchange);
+        json!({ "exchange": exchange, "from": words(journal, step) })
+    });
+    lines.collect()
+}
+
 /// Shows a way back, from the value to its origin.
 pub(super) fn show(journal: &mut IndexedJournal, steps: &[Step]) {
-    for step in steps {
-        outln!("{}", step.text);
-        outln!("        <- {}", words(journal, step));
+    for line in lines(journal, steps) {
+        outln!("{line}");
     }
+}
+
+/// A way back in words: two lines for each step.
+pub(super) fn lines(journal: &mut IndexedJournal, steps: &[Step]) -> Vec<String> {
+    let steps = steps.iter();
+    let lines = steps.flat_map(|step| {
+        let from = format!("        <- {}", words(journal, step));
+        [step.text.clone(), from]
+    });
+    lines.collect()
 }
 
 fn words(journal: &mut IndexedJournal, step: &Step) -> String {

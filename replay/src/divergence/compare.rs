@@ -14,7 +14,7 @@ use crate::journal::{
 pub const CONTEXT_DEFAULT: usize = 4;
 
 /// How far ahead the recording is searched for what this run does instead.
-const LOOK_AHEAD: usize = 8;
+pub(super) const LOOK_AHEAD: usize = 8;
 
 /// How many of the recording's next exchanges a report has.
 const FOLLOWING: usize = 2;
@@ -170,7 +170,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             Record::RunStart(start) => return self.start_run(start),
             Record::Exchange(exchange) => return self.observe(exchange),
             Record::RunEnd(end) => return self.end_run(end),
-            Record::Tensor(_) | Record::Footer(_) | Record::Note(_) => {}
+            Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_) => {}
         }
         self.divergence()
     }
@@ -233,7 +233,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::RunStart(start))) => return Step::Start(Box::new(start)),
                 Some(Ok(Record::Exchange(exchange))) => return Step::Exchange(Box::new(exchange)),
                 Some(Ok(Record::RunEnd(end))) => return Step::End(Box::new(end)),
-                Some(Ok(Record::Tensor(_) | Record::Footer(_) | Record::Note(_))) => {}
+                Some(Ok(
+                    Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_),
+                )) => {}
                 Some(Err(error)) => {
                     self.error = Some(error);
                     self.over = true;
@@ -418,7 +420,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         let live = self.live_side(live);
         let later = self
             .exchanges_ahead()
-            .position(|recorded| fields::alike(self.recorded_side(recorded), live))?;
+            .position(|recorded| fields::belong(self.recorded_side(recorded), live))?;
         Some(Alignment::Missing(later as u64 + 1))
     }
 
@@ -432,7 +434,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             && matches!(parted.divergence.class, Class::Schedule | Class::Protocol);
         let back = open
             && parted.recorded.as_ref().is_some_and(|recorded| {
-                fields::alike(self.recorded_side(recorded), self.live_side(live))
+                fields::belong(self.recorded_side(recorded), self.live_side(live))
             });
         if let Some(parted) = &mut self.found {
             if back {

@@ -42,7 +42,14 @@ impl Named<'_> {
 /// Whether two exchanges are the same but for their index and origin.
 pub(super) fn alike(recorded: Named<'_>, live: Named<'_>) -> bool {
     let (a, b) = (recorded.exchange, live.exchange);
-    same_schedule(recorded, live) && same_protocol(recorded, live) && a.value == b.value
+    belong(recorded, live) && a.value == b.value
+}
+
+/// Whether two exchanges belong together: the same was asked for at the same site, and became of it, whatever the value.
+///
+/// Where the order changed, values change with it.
+pub(super) fn belong(recorded: Named<'_>, live: Named<'_>) -> bool {
+    same_schedule(recorded, live) && same_protocol(recorded, live)
 }
 
 /// Compares two exchanges; `None` if they are equal.

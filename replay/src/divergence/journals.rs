@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::compare::LOOK_AHEAD;
 use super::{Class, Comparer, Comparison, Divergence, EnvironmentReport};
 use crate::journal::{Exchange, JournalError, JournalReader, Names, Record, find_tensor, plain};
 
@@ -53,17 +54,47 @@ pub fn compare_journals(
     second: &Path,
     context: usize,
 ) -> Result<JournalDiff, JournalError> {
-    let reader = JournalReader::open(first)?;
-    let head = reader.head().clone();
+    let comparison = first_difference(first, second, context)?;
+    let aligned = match &comparison.divergence {
+        Some(_) => Some(align(first, second)?),
+        None => None,
+    };
+    let (first, second) = (JournalReader::open(first)?, JournalReader::open(second)?);
+    Ok(JournalDiff {
+        comparison,
+        aligned,
+        environment: EnvironmentReport::between(first.head(), second.head()),
+    })
+}
+
+/// Finds where the journals at two paths part, without aligning what they have after that.
+///
+/// Each is read once, in constant memory, and no further than is needed to see how they go on after the difference.
+///
+/// # Errors
+/// As [`compare_journals`].
+pub fn first_difference(
+    first: &Path,
+    second: &Path,
+    context: usize,
+) -> Result<Comparison, JournalError> {
     let names = [first, second].map(|path| plain(&path.display().to_string()));
-    let mut comparer = Comparer::new(reader.records())
+    let mut comparer = Comparer::new(JournalReader::open(first)?.records())
         .with_context(context)
         .with_journals(&names[0], &names[1]);
-    let live = JournalReader::open(second)?;
-    let environment = EnvironmentReport::between(&head, live.head());
-    for record in live.records() {
+    // How far it is seen to after the difference.
+    let mut after = LOOK_AHEAD;
+    for record in JournalReader::open(second)?.records() {
         match record {
-            Ok(record) => drop(comparer.record(&record)),
+            Ok(record) => {
+                let is_exchange = matches!(record, Record::Exchange(_));
+                if comparer.record(&record).is_some() && is_exchange {
+                    after = match after.checked_sub(1) {
+                        Some(after) => after,
+                        None => break,
+                    };
+                }
+            }
             // What was found before stands.
             Err(_) if comparer.divergence().is_some() => break,
             Err(error) => return Err(error),
@@ -72,16 +103,7 @@ pub fn compare_journals(
     if let Some(divergence) = comparer.divergence_mut() {
         compare_tensors(divergence, first, second);
     }
-    let comparison = comparer.finish()?;
-    let aligned = match &comparison.divergence {
-        Some(_) => Some(align(first, second)?),
-        None => None,
-    };
-    Ok(JournalDiff {
-        comparison,
-        aligned,
-        environment,
-    })
+    comparer.finish()
 }
 
 /// Compares the elements of the first tensors that differ, where both journals have them.

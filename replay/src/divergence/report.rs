@@ -132,11 +132,11 @@ impl Divergence {
         let mediator = self.mediator.as_deref().unwrap_or("?");
         match source {
             ValueSource::Model => {
-                "all exchanges before it are equal -> the model's own arithmetic, or its input, differs"
+                "the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs"
                     .to_owned()
             }
             ValueSource::Mediator { last_served: Some(index) } => format!(
-                "the value last served to {mediator:?} (exchange {index}) is equal on both sides \
+                "the schedules are equal up to here, and so is the value last served to {mediator:?} (exchange {index}) \
                  -> the mediator's own arithmetic differs"
             ),
             ValueSource::Mediator { last_served: None } => format!(

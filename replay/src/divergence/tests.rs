@@ -112,18 +112,18 @@ fn a_value_of_a_mediator() {
         .compare_tensors(&recorded, &samples::bytes(&live))
         .unwrap();
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
-          class: value (the same exchange carried another value)
-            0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
-            2  BARRIER  read
-          - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
-          + 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:73df7826a323  <- this run
-            4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
-            5  END      read                            (recorded next)
-          value digest: b3:ad157cd7bf9a recorded, b3:73df7826a323 in this run
-          tensor: 1 of 3 elements differ, first at [0]: 0x3f8ccccd (1.1) recorded, 0x3f8cccce (1.1000001) in this run; at most 1 ulp apart
-          note: the value last served to "steer" (exchange 1) is equal on both sides -> the mediator's own arithmetic differs
+    error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
+      class: value (the same exchange carried another value)
+        0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
+        2  BARRIER  read
+      - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
+      + 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:73df7826a323  <- this run
+        4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
+        5  END      read                            (recorded next)
+      value digest: b3:ad157cd7bf9a recorded, b3:73df7826a323 in this run
+      tensor: 1 of 3 elements differ, first at [0]: 0x3f8ccccd (1.1) recorded, 0x3f8cccce (1.1000001) in this run; at most 1 ulp apart
+      note: the schedules are equal up to here, and so is the value last served to "steer" (exchange 1) -> the mediator's own arithmetic differs
     "#);
     let source = ValueSource::Mediator {
         last_served: Some(1),
@@ -152,14 +152,14 @@ fn a_value_of_a_mediator_that_was_served_none() {
 fn a_value_of_the_model() {
     let divergence = diverge(|exchanges| exchanges[0].value = Some(tensor(&[1.0, 2.5])));
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
-          class: value (the same exchange carried another value)
-          - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
-          + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:cca587c86cd8  <- this run
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
-            2  BARRIER  read                            (recorded next)
-          value digest: b3:acc346244904 recorded, b3:cca587c86cd8 in this run
-          note: all exchanges before it are equal -> the model's own arithmetic, or its input, differs
+    error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
+      class: value (the same exchange carried another value)
+      - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
+      + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:cca587c86cd8  <- this run
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
+        2  BARRIER  read                            (recorded next)
+      value digest: b3:acc346244904 recorded, b3:cca587c86cd8 in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
     "#);
 }
 

@@ -271,6 +271,11 @@ impl Opened {
         progress.begin(&format!("exploring {}", plan.name), exploration.budget());
         let mut shown = BTreeMap::new();
         let mut first = None;
+        // A generation keeps keys and values between its steps.
+        let exploration = match plan.generate {
+            None => exploration.clone().stateless(),
+            Some(_) => exploration.clone(),
+        };
         let found = exploration.explore(
             |trial: &Trial<'_>| {
                 let tried = prepared.try_order(index, givens, trial)?;
@@ -339,7 +344,7 @@ impl Opened {
 }
 
 /// Adds to an outcome what a report shows, in full: what was saved, and the model's output.
-fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
+pub(super) fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
     for invoke in &report.invokes {
         shown.text("invoke", &invoke.name);
         for (name, kept) in &invoke.kept {

@@ -45,6 +45,8 @@ impl Plan {
         let mut plan = Self {
             about: table.text("about")?.map(|about| about.text().to_owned()),
             model: table.needed_text("model")?.text().to_owned(),
+            model_at: table.at("model"),
+            device_at: table.at("device"),
             device: match table.text("device")? {
                 Some(device) => device.text().to_owned(),
                 None => "cpu".to_owned(),

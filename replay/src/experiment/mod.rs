@@ -29,6 +29,7 @@
 //! # Ok::<(), interloom::Error>(())
 //! ```
 
+mod bisect;
 mod checks;
 mod error;
 mod execute;
@@ -64,6 +65,7 @@ use crate::experiments::{Progress, text};
 use crate::journal::{Argument, Experiment, Head, Policy};
 use crate::session::{Conclusion, Mode, Session};
 
+pub use bisect::{Flip, FlipSide, Turns};
 pub(crate) use error::CODES;
 pub use error::ExperimentError;
 pub use explore::{FileFindings, MateFindings, RunFindings};
@@ -234,10 +236,18 @@ impl FileExperiment {
         self.schedules.check(&plan)?;
         let model = self.model.as_ref().unwrap_or(&plan.model);
         let device_name = self.device.as_ref().unwrap_or(&plan.device);
-        let device = parse_device(device_name)?;
+        // What the command line names instead stands in no line of the file.
+        let of_file = |is_of_file: bool, at, error| match is_of_file {
+            true => Error::at(plan.source.spot(at), error),
+            false => error,
+        };
+        let device = parse_device(device_name)
+            .map_err(|error| of_file(self.device.is_none(), plan.device_at, error.into()))?;
         progress.begin("loading the model", 1);
         let place = self.moved_to.as_ref().unwrap_or(model);
-        let subject = Subject::load(place, &device, &mut |part| progress.download(part))?;
+        let is_of_file = self.model.is_none() && self.moved_to.is_none();
+        let subject = Subject::load(place, &device, &mut |part| progress.download(part))
+            .map_err(|error| of_file(is_of_file, plan.model_at, error))?;
         progress.step();
         self.open_on(subject, policy, progress)
     }

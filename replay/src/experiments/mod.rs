@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use interloom_backends::files::Download;
 
 use crate::error::Error;
-use crate::experiment::FileExperiment;
+use crate::experiment::{FileExperiment, Schedules};
 use crate::journal::{Argument, Experiment, Head, JournalReader, Policy};
 use crate::session::{Conclusion, Mode};
 
@@ -85,6 +85,41 @@ impl Known {
         }
     }
 
+    /// Makes the experiment another one in these respects.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotScheduled`] for a schedule of an experiment that has none.
+    pub fn change(&mut self, changes: &Changes) -> Result<(), Error> {
+        if let Some(model) = &changes.model {
+            self.set_model(model);
+        }
+        if let Some(device) = &changes.device {
+            self.set_device(device);
+        }
+        match (&changes.schedules, self) {
+            (None, _) => Ok(()),
+            (Some(schedules), Self::File(experiment)) => {
+                experiment.schedules = schedules.clone();
+                experiment.check()
+            }
+            (Some(_), Self::HeadAblation(_)) => Err(Error::NotScheduled {
+                experiment: HeadAblation::NAME,
+            }),
+            (Some(_), Self::CausalTrace(_)) => Err(Error::NotScheduled {
+                experiment: CausalTrace::NAME,
+            }),
+        }
+    }
+
+    fn set_device(&mut self, device: &str) {
+        match self {
+            Self::HeadAblation(experiment) => device.clone_into(&mut experiment.device),
+            Self::CausalTrace(experiment) => device.clone_into(&mut experiment.device),
+            Self::File(experiment) => experiment.device = Some(device.to_owned()),
+        }
+    }
+
     /// Says where the model is now; another one is noticed by its digest.
     pub fn set_model(&mut self, place: &str) {
         match self {
@@ -94,6 +129,17 @@ impl Known {
             Self::File(experiment) => experiment.moved_to = Some(place.to_owned()),
         }
     }
+}
+
+/// What is another in a replay than it was when its journal was recorded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Where the model is now.
+    pub model: Option<String>,
+    /// The device.
+    pub device: Option<String>,
+    /// The orders of the mediators; for experiment files only.
+    pub schedules: Option<Schedules>,
 }
 
 /// Makes the experiment of a journal again, and compares every exchange.
@@ -110,11 +156,27 @@ pub fn replay(
     model: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<Conclusion, Error> {
+    let changes = Changes {
+        model: model.map(str::to_owned),
+        ..Changes::default()
+    };
+    replay_changed(journal, mode, &changes, progress)
+}
+
+/// Makes the experiment of a journal again with something changed, and compares every exchange.
+///
+/// # Errors
+///
+/// As [`replay`] and [`Known::change`].
+pub fn replay_changed(
+    journal: &Path,
+    mode: fn(PathBuf) -> Mode,
+    changes: &Changes,
+    progress: &mut dyn Progress,
+) -> Result<Conclusion, Error> {
     let reader = JournalReader::open(journal)?;
     let mut known = Known::from_head(reader.head())?;
-    if let Some(model) = model {
-        known.set_model(model);
-    }
+    known.change(changes)?;
     let policy = reader.head().policy;
     known.run(mode(journal.to_owned()), policy, progress)
 }

@@ -49,7 +49,7 @@ mod tests;
 
 use std::cell::RefCell;
 
-use interloom_backends::Run;
+use interloom_backends::{Effort, Run, Shared};
 use interloom_engine::explore::{Progress, Race, Races, Shrunk, Verdict, shrink_schedule};
 use interloom_engine::scheduler::{Pct, Shuffle};
 use interloom_engine::{
@@ -115,6 +115,7 @@ pub struct Exploration {
     runs: u64,
     orders: Orders,
     granularity: Granularity,
+    is_stateless: bool,
 }
 
 /// What an exploration has found.
@@ -124,6 +125,8 @@ pub struct Findings {
     pub races: Vec<Race>,
     /// The outcomes, the first of them that of definition order.
     pub verdict: Verdict<Outcome>,
+    /// How many calls of modules were computed and how many known, if the model is [stateless](Exploration::stateless).
+    pub effort: Effort,
 }
 
 impl Default for Exploration {
@@ -132,6 +135,7 @@ impl Default for Exploration {
             runs: Self::RUNS,
             orders: Orders::All,
             granularity: Granularity::Site,
+            is_stateless: false,
         }
     }
 }
@@ -163,6 +167,17 @@ impl Exploration {
         self
     }
 
+    /// Says that the model is a function of its input, and each run gives it the same: what a run has in common with the
+    /// one before it is not computed again, up to the first turn that is another.
+    ///
+    /// A module that keeps something between its calls (keys and values of the tokens before, a random state) must not be
+    /// left out. A single forward pass of the models that come with Interloom is stateless, a generation is not. Only
+    /// [all orders](Orders::All) share; of others it is not known before a run where they differ.
+    pub const fn stateless(mut self) -> Self {
+        self.is_stateless = true;
+        self
+    }
+
     /// Returns how many runs are made at most.
     pub const fn budget(&self) -> u64 {
         self.runs
@@ -189,11 +204,13 @@ impl Exploration {
     ) -> Result<Findings, Error> {
         let watch = RefCell::new(Watch::Waiting);
         let turns = Turns::default();
+        let shared = Shared::new();
         let run = |attempt: &Attempt| {
             run(&Trial {
                 attempt,
                 granularity: self.granularity,
                 watch: &watch,
+                shared: (self.is_stateless && self.orders == Orders::All).then_some(&shared),
             })
         };
         let explorer = Explorer::new().budget(self.runs);
@@ -219,7 +236,11 @@ impl Exploration {
             Watch::Waiting => Vec::new(),
             Watch::Watching(races) => races.found(),
         };
-        Ok(Findings { races, verdict })
+        Ok(Findings {
+            races,
+            verdict,
+            effort: shared.effort(),
+        })
     }
 
     /// Makes of a schedule one with as few choices as can be that are not definition order, and still an outcome that is
@@ -242,6 +263,8 @@ impl Exploration {
                 attempt,
                 granularity: self.granularity,
                 watch: &watch,
+                // The orders that are tried need not have a beginning in common.
+                shared: None,
             })
         };
         shrink_schedule(schedule, self.runs, run, wanted)
@@ -260,6 +283,7 @@ pub struct Trial<'a> {
     attempt: &'a Attempt,
     granularity: Granularity,
     watch: &'a RefCell<Watch>,
+    shared: Option<&'a Shared>,
 }
 
 impl Trial<'_> {
@@ -272,6 +296,9 @@ impl Trial<'_> {
             *watch = Watch::Watching(Races::of(setup));
         }
         self.attempt.attach(setup);
+        if let Some(shared) = self.shared {
+            run.share(shared, self.attempt.shared_turns());
+        }
     }
 
     /// Attaches the run and executes it, and returns its outcome.

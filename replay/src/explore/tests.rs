@@ -1,5 +1,7 @@
 //! Explorations of runs that are written in Rust.
 
+mod sharing;
+
 use std::cell::Cell;
 
 use burn::tensor::{Device, Tensor};

@@ -33,6 +33,8 @@ pub struct Check {
     pub tensor_bytes: u64,
     /// How many notes there are.
     pub notes: u64,
+    /// How many digests there are of runs that go on.
+    pub ticks: u64,
     /// The digest of the last run that ended.
     pub digest: Digest,
     /// Whether the recording was finished.
@@ -82,6 +84,7 @@ pub(super) fn check_reader<R: Read>(
         tensors: 0,
         tensor_bytes: 0,
         notes: 0,
+        ticks: 0,
         digest: Digest::ZERO,
         is_complete: false,
         problem: None,
@@ -166,6 +169,7 @@ impl Check {
                 }
             }
             Record::Note(_) => self.notes += 1,
+            Record::Tick(_) => self.ticks += 1,
             Record::Head(_) | Record::Footer(_) => {}
         }
     }
@@ -186,9 +190,10 @@ mod tests {
         let golden = samples::golden();
         let check = check_bytes(&golden);
         assert_eq!(check.problem, None);
-        assert_eq!((check.version, check.is_complete), ((1, 1), true));
+        assert_eq!((check.version, check.is_complete), ((1, 2), true));
         assert_eq!(check.good_bytes, golden.len() as u64);
         assert_eq!((check.exchanges, check.paths, check.notes), (11, 2, 1));
+        assert_eq!(check.ticks, 2);
         assert_eq!((check.tensors, check.tensor_bytes), (11, 88));
         let ends: Vec<_> = check.runs.iter().map(|run| run.end.is_some()).collect();
         assert_eq!(ends, [true, true]);

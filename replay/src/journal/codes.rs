@@ -92,4 +92,12 @@ pub(crate) const CODES: &[Code] = &[
          `interloom show FILE` lists the exchanges, `interloom check FILE` the runs. Tensors are kept under the policies \
          `full` and `sampled` only.",
     ),
+    Code::new(
+        "E073",
+        "a journal has another writer",
+        AtFault::Environment,
+        "Two writers would mix their exchanges, so the second is refused: another recording to the same file is running, or \
+         `interloom recover --in-place` works on it. Wait until it is done, or record to another path. Reading a journal \
+         while it is written is fine. Nothing was changed.",
+    ),
 ];

@@ -1,6 +1,6 @@
-//! The file of a new journal, which replaces nothing but an old journal.
+//! The file of a new journal, which replaces nothing but an old journal, and has one writer at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, Jou
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.clone().create_new(true).open(path) {
-        Ok(file) => Ok(file),
+        Ok(file) => {
+            lock(&file, journal)?;
+            Ok(file)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             check_not_special(path, journal)?;
             let file = options.open(path);
@@ -21,6 +24,22 @@ pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, Jou
             reuse(file, journal)
         }
         Err(error) => Err(JournalError::io(journal, "create", &error)),
+    }
+}
+
+/// Keeps other writers away until the file is closed; readers may come.
+///
+/// Where the file system has no locks, as some on a network have not, writing goes on without. So it
+/// does on Windows, whose locks keep readers away too.
+pub(super) fn lock(file: &File, journal: &Arc<str>) -> Result<(), JournalError> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(JournalError::Busy {
+            journal: journal.clone(),
+        }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -50,6 +69,8 @@ fn reuse(mut file: File, journal: &Arc<str>) -> Result<File, JournalError> {
             reason: "it exists and is not an Interloom journal".to_owned(),
         });
     }
+    // Before anything is changed: somebody may be writing.
+    lock(&file, journal)?;
     let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
     emptied.map_err(|error| JournalError::io(journal, "empty", &error))?;
     Ok(file)

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::chain::PIECE_BYTES;
+
 /// A BLAKE3 digest of 32 bytes.
 ///
 /// `Display` writes all 64 hexadecimal digits; [`Digest::short`] and `Debug` write `b3:` and the
@@ -26,13 +28,21 @@ impl Digest {
     /// The input of BLAKE3 is the element type's code (one byte), the rank and then each
     /// dimension as u64, and the elements, all little-endian and in row-major order.
     pub fn of_tensor(dtype: DType, shape: &[u64], bytes: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[dtype.code()]);
-        hasher.update(&(shape.len() as u64).to_le_bytes());
+        let prefix = 9 + 8 * shape.len();
+        let (now, later) = bytes.split_at(bytes.len().min(PIECE_BYTES.saturating_sub(prefix)));
+        // Together with the first elements, so that all others start at a multiple of a large size.
+        let mut start = Vec::with_capacity(prefix + now.len());
+        start.push(dtype.code());
+        start.extend_from_slice(&(shape.len() as u64).to_le_bytes());
         for dimension in shape {
-            hasher.update(&dimension.to_le_bytes());
+            start.extend_from_slice(&dimension.to_le_bytes());
         }
-        hasher.update(bytes);
+        start.extend_from_slice(now);
+        if later.is_empty() {
+            return Self(*blake3::hash(&start).as_bytes());
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&start).update(later);
         Self(*hasher.finalize().as_bytes())
     }
 
@@ -274,6 +284,27 @@ mod tests {
         ];
         let distinct: BTreeSet<_> = cases.iter().collect();
         assert_eq!(distinct.len(), cases.len());
+    }
+
+    #[test]
+    fn the_digest_of_a_large_tensor_has_the_documented_input_too() {
+        for count in [
+            PIECE_BYTES - 18,
+            PIECE_BYTES - 17,
+            PIECE_BYTES - 16,
+            3 * PIECE_BYTES,
+        ] {
+            let bytes: Vec<u8> = (0..count).map(|at| at as u8).collect();
+            let mut input = vec![11];
+            input.extend(1u64.to_le_bytes());
+            input.extend((count as u64).to_le_bytes());
+            input.extend(&bytes);
+            let expected = Digest(*blake3::hash(&input).as_bytes());
+            assert_eq!(
+                Digest::of_tensor(DType::U8, &[count as u64], &bytes),
+                expected
+            );
+        }
     }
 
     #[test]

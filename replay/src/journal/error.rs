@@ -175,6 +175,15 @@ pub enum JournalError {
         /// What there is.
         has: String,
     },
+    /// Somebody else writes the journal.
+    #[error(
+        "{journal} is being written by another program, or by another part of this one; wait until \
+         it is done, or record to another path"
+    )]
+    Busy {
+        /// The file.
+        journal: Arc<str>,
+    },
     /// Recording would replace something that is not a journal.
     #[error("will not overwrite {journal}: {reason}; move it away or record to another path")]
     WouldOverwrite {
@@ -202,6 +211,7 @@ impl JournalError {
             Self::WouldOverwrite { .. } => "E070",
             Self::MissingTensor { .. } => "E071",
             Self::Absent { .. } => "E072",
+            Self::Busy { .. } => "E073",
         }
     }
 
@@ -223,36 +233,36 @@ impl JournalError {
 pub(super) const OPEN: &str = "open";
 
 /// A place in a journal, from which errors are made.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) journal: Arc<str>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) journal: &'a Arc<str>,
     pub(super) frame: u64,
     pub(super) offset: u64,
 }
 
-impl Place {
+impl Place<'_> {
     pub(super) fn corrupt(&self, check: impl Into<String>) -> JournalError {
         JournalError::Corrupt {
-            journal: self.journal.clone(),
+            journal: Arc::clone(self.journal),
             frame: self.frame,
             offset: self.offset,
             check: check.into(),
         }
     }
 
-    pub(super) fn malformed(&self, record: &'static str, reason: String) -> JournalError {
+    pub(super) fn malformed(&self, record: &'static str, reason: impl ToString) -> JournalError {
         JournalError::Malformed {
-            journal: self.journal.clone(),
+            journal: Arc::clone(self.journal),
             frame: self.frame,
             offset: self.offset,
             record,
-            reason,
+            reason: reason.to_string(),
         }
     }
 
     pub(super) fn out_of_sequence(&self, expected: String, found: String) -> JournalError {
         JournalError::OutOfSequence {
-            journal: self.journal.clone(),
+            journal: Arc::clone(self.journal),
             frame: self.frame,
             offset: self.offset,
             expected,
@@ -262,7 +272,7 @@ impl Place {
 
     pub(super) fn digest(&self, subject: String, expected: Digest, found: Digest) -> JournalError {
         JournalError::DigestMismatch {
-            journal: self.journal.clone(),
+            journal: Arc::clone(self.journal),
             frame: self.frame,
             offset: self.offset,
             subject,
@@ -273,7 +283,7 @@ impl Place {
 
     pub(super) fn limit(&self, subject: impl Into<String>, found: u64, limit: u64) -> JournalError {
         JournalError::Limit {
-            journal: self.journal.clone(),
+            journal: Arc::clone(self.journal),
             frame: self.frame,
             offset: self.offset,
             subject: subject.into(),

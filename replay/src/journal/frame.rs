@@ -22,7 +22,7 @@ pub const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 pub const FORMAT_MAJOR: u16 = 1;
 
 /// The format's minor version: a reader accepts a larger one.
-pub const FORMAT_MINOR: u16 = 1;
+pub const FORMAT_MINOR: u16 = 2;
 
 /// The size of the preamble in bytes.
 pub const PREAMBLE_BYTES: usize = 64;
@@ -39,7 +39,7 @@ pub const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
 /// The largest payload of an exchange in bytes: 1 MiB.
 pub const EXCHANGE_BYTES_MAX: u32 = 1 << 20;
 
-/// The largest payload of a path or a note in bytes: 64 KiB.
+/// The largest payload of a path, note or tick in bytes: 64 KiB.
 pub const PATH_BYTES_MAX: u32 = 1 << 16;
 
 /// The largest payload of a head, run start, run end or footer in bytes: 64 MiB.
@@ -72,11 +72,13 @@ pub enum Kind {
     Footer = 0x07,
     /// A remark.
     Note = 0x80,
+    /// The digest of a run so far.
+    Tick = 0x81,
 }
 
 impl Kind {
     /// Every kind of this version of the format.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Head,
         Self::RunStart,
         Self::Path,
@@ -85,6 +87,7 @@ impl Kind {
         Self::RunEnd,
         Self::Footer,
         Self::Note,
+        Self::Tick,
     ];
 
     /// The kind with this code, if this version of the format has it.
@@ -103,6 +106,7 @@ impl Kind {
             Self::RunEnd => "run end",
             Self::Footer => "footer",
             Self::Note => "note",
+            Self::Tick => "tick",
         }
     }
 
@@ -110,7 +114,7 @@ impl Kind {
     pub const fn bytes_max(self) -> u32 {
         match self {
             Self::Head | Self::RunStart | Self::RunEnd | Self::Footer => HEAD_BYTES_MAX,
-            Self::Path | Self::Note => PATH_BYTES_MAX,
+            Self::Path | Self::Note | Self::Tick => PATH_BYTES_MAX,
             Self::Exchange => EXCHANGE_BYTES_MAX,
             Self::Tensor => PAYLOAD_BYTES_MAX,
         }
@@ -357,7 +361,7 @@ mod tests {
             assert!(kind.bytes_max() <= PAYLOAD_BYTES_MAX);
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(0x81), None);
+        assert_eq!(Kind::from_code(0x82), None);
     }
 
     fn header() -> FrameHeader {

@@ -1,6 +1,7 @@
 //! What the fuzz targets need of the parts that are nobody else's; not a public interface.
 
 use super::error::JournalError;
+use super::exchange;
 use super::frame::Kind;
 use super::read::JournalReader;
 use super::record::{Exchange, Outcome, Record};
@@ -12,16 +13,16 @@ use super::wire;
 /// # Errors
 /// Says what is wrong with it.
 pub fn decode(kind: Kind, payload: &[u8]) -> Result<Record, String> {
-    wire::decode(kind, payload, &mut Vec::new())
+    wire::decode(kind, payload)
 }
 
 /// Encodes the payload of an exchange.
 ///
 /// # Errors
 /// Its value is too deep.
-pub fn encode_exchange(exchange: &Exchange) -> Result<Vec<u8>, String> {
+pub fn encode_exchange(given: &Exchange) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
-    wire::encode_exchange(exchange, &mut payload)?;
+    exchange::encode(given, &mut payload)?;
     Ok(payload)
 }
 

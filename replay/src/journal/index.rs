@@ -1,4 +1,4 @@
-//! A journal that is gone through in any direction, with eight bytes of memory for each exchange.
+//! A journal that is gone through in any direction, in memory that does not grow with its exchanges.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{JournalError, Place};
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, frame_bytes};
 use super::names::Names;
+use super::places::{Places, Stretch};
 use super::read::{JournalReader, Parts};
 use super::record::{Exchange, Head, Record, RunStart, SiteRef, TensorRecord};
 use super::wire;
@@ -15,14 +16,15 @@ use super::wire;
 /// A journal with an index of the places of its exchanges.
 ///
 /// The index is made in memory by reading the journal once, with all checks; no file is kept beside
-/// the journal that could be of another one. Each exchange is read and checked again when it is
-/// asked for.
+/// the journal that could be of another one. It has the place of every 16th exchange, and of fewer in
+/// a journal of more than 2^20. Each exchange is read and checked again when it is asked for.
 #[derive(Debug)]
 pub struct IndexedJournal<R = File> {
     frames: Frames<R>,
     head: Head,
-    /// Where the frame of each exchange starts.
-    offsets: Vec<u64>,
+    places: Places,
+    /// The exchanges that were asked for last, and where the frame of each of them starts.
+    near: Option<(Stretch, Vec<u64>)>,
     runs: Vec<IndexedRun>,
     names: Names,
     /// The run whose mediators the names are.
@@ -49,7 +51,8 @@ impl IndexedJournal {
             // Small reads all over the file gain nothing from a buffer.
             frames: indexed.frames.map(BufReader::into_inner),
             head: indexed.head,
-            offsets: indexed.offsets,
+            places: indexed.places,
+            near: indexed.near,
             runs: indexed.runs,
             names: indexed.names,
             named: indexed.named,
@@ -62,25 +65,35 @@ impl<R: Read + Seek> IndexedJournal<R> {
     /// Reads a journal from its head on, and gives what is wrong after its last good frame; the
     /// reader's source starts with the journal.
     pub fn new(mut reader: JournalReader<R>) -> (Self, Option<JournalError>) {
-        let (mut offsets, mut runs) = (Vec::new(), Vec::new());
+        let (mut places, mut runs) = (Places::new(), Vec::new());
         let mut names = Names::default();
         let problem = loop {
-            match reader.next_record() {
-                Ok(Some((info, Record::Exchange(_)))) => offsets.push(info.offset),
-                Ok(Some((_, Record::RunStart(start)))) => runs.push(IndexedRun {
-                    start,
-                    first: offsets.len() as u64,
-                }),
-                Ok(Some((_, record))) => names.see(&record),
+            let frame = match reader.next_frame() {
+                Ok(Some(frame)) => frame,
                 Ok(None) => break None,
                 Err(error) => break Some(error),
+            };
+            match frame.known_kind() {
+                Some(Kind::Exchange) => places.add(frame.info.offset),
+                Some(kind @ (Kind::RunStart | Kind::Path)) => {
+                    // It has been read once already, so that this cannot fail.
+                    match wire::decode(kind, frame.payload) {
+                        Ok(Record::RunStart(start)) => runs.push(IndexedRun {
+                            start,
+                            first: places.exchanges(),
+                        }),
+                        Ok(record) => names.see(&record),
+                        Err(_) => {}
+                    }
+                }
+                _ => {}
             }
         };
-        offsets.shrink_to_fit();
         let journal = Self {
             head: reader.head().clone(),
             frames: Frames::new(reader.into_parts()),
-            offsets,
+            places,
+            near: None,
             runs,
             names,
             named: None,
@@ -100,12 +113,13 @@ impl<R: Read + Seek> IndexedJournal<R> {
 
     /// How many exchanges there are.
     pub fn exchanges(&self) -> u64 {
-        self.offsets.len() as u64
+        self.places.exchanges()
     }
 
     /// How many bytes of memory the places of the exchanges take.
     pub fn index_bytes(&self) -> usize {
-        self.offsets.capacity() * size_of::<u64>()
+        let near = self.near.as_ref();
+        self.places.bytes() + near.map_or(0, |(_, offsets)| offsets.capacity() * size_of::<u64>())
     }
 
     /// The text of each path, by number.
@@ -119,10 +133,7 @@ impl<R: Read + Seek> IndexedJournal<R> {
     /// E072 if there is none of this index, E061 if the file cannot be read, and E064 or E066 if
     /// it is no longer what it was.
     pub fn exchange(&mut self, index: u64) -> Result<Exchange, JournalError> {
-        let offset = usize::try_from(index)
-            .ok()
-            .and_then(|at| self.offsets.get(at));
-        let Some(offset) = offset else {
+        let Some(stretch) = self.places.around(index) else {
             return Err(self.absent(
                 format!("exchange {index}"),
                 match self.exchanges() {
@@ -131,10 +142,15 @@ impl<R: Read + Seek> IndexedJournal<R> {
                 },
             ));
         };
-        let place = self.frames.place(*offset);
-        match self.frames.record(*offset)? {
+        let near = self.near.take().filter(|(near, _)| *near == stretch);
+        let (_, offsets) = match near {
+            Some(near) => self.near.insert(near),
+            None => self.near.insert((stretch, self.frames.exchanges(stretch)?)),
+        };
+        let offset = offsets[(index - stretch.first) as usize];
+        match self.frames.record(offset)? {
             Record::Exchange(exchange) if exchange.index == index => Ok(exchange),
-            _ => Err(place.corrupt("the journal has changed since it was opened")),
+            _ => Err(self.frames.changed(offset)),
         }
     }
 
@@ -207,6 +223,17 @@ pub fn is_at(names: &Names, exchange: &Exchange, text: &str) -> bool {
     site.is_some_and(|site| names.is_site(site, text))
 }
 
+/// A place in the journal; the number of its frame is not known.
+macro_rules! place {
+    ($frames:expr, $offset:expr) => {
+        Place {
+            journal: &$frames.journal,
+            frame: 0,
+            offset: $offset,
+        }
+    };
+}
+
 /// The frames of a journal, read one by one in any order.
 #[derive(Debug)]
 pub(super) struct Frames<R> {
@@ -214,7 +241,6 @@ pub(super) struct Frames<R> {
     journal: Arc<str>,
     header_seed: u32,
     payload: Vec<u8>,
-    scratch: Vec<u8>,
 }
 
 impl<R> Frames<R> {
@@ -224,7 +250,6 @@ impl<R> Frames<R> {
             journal: parts.journal,
             header_seed: parts.preamble.header_seed(),
             payload: Vec::new(),
-            scratch: Vec::new(),
         }
     }
 
@@ -234,16 +259,12 @@ impl<R> Frames<R> {
             journal: self.journal,
             header_seed: self.header_seed,
             payload: self.payload,
-            scratch: self.scratch,
         }
     }
 
-    fn place(&self, offset: u64) -> Place {
-        Place {
-            journal: self.journal.clone(),
-            frame: 0,
-            offset,
-        }
+    fn changed(&self, offset: u64) -> JournalError {
+        let place = place!(self, offset);
+        place.corrupt("the journal has changed since it was opened")
     }
 }
 
@@ -252,33 +273,45 @@ impl<R: Read + Seek> Frames<R> {
     pub(super) fn tensor(&mut self, offset: u64) -> Result<TensorRecord, JournalError> {
         match self.record(offset)? {
             Record::Tensor(tensor) => Ok(tensor),
-            _ => Err(self
-                .place(offset)
-                .corrupt("the journal has changed since it was opened")),
+            _ => Err(self.changed(offset)),
         }
     }
 
+    /// Where the frames of these exchanges start.
+    fn exchanges(&mut self, stretch: Stretch) -> Result<Vec<u64>, JournalError> {
+        let (mut offsets, mut offset) = (Vec::new(), stretch.offset);
+        while (offsets.len() as u64) < stretch.count {
+            let header = self.header(offset)?;
+            if header.kind == Kind::Exchange as u8 {
+                offsets.push(offset);
+            }
+            offset += frame_bytes(u64::from(header.length));
+        }
+        Ok(offsets)
+    }
+
     fn record(&mut self, offset: u64) -> Result<Record, JournalError> {
-        let place = self.place(offset);
-        let header = self.header(offset, &place)?;
-        let kind = Kind::from_code(header.kind)
-            .filter(|kind| header.length <= kind.bytes_max())
-            .ok_or_else(|| place.corrupt("the journal has changed since it was opened"))?;
+        let header = self.header(offset)?;
+        let place = place!(self, offset);
+        let kind = Kind::from_code(header.kind).filter(|kind| header.length <= kind.bytes_max());
+        let Some(kind) = kind else {
+            return Err(self.changed(offset));
+        };
         self.payload.resize(header.length as usize, 0);
         let read = self.source.read_exact(&mut self.payload);
         read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
         if crc32fast::hash(&self.payload) != header.payload_crc {
             return Err(place.corrupt("the payload's CRC does not match its bytes"));
         }
-        wire::decode(kind, &self.payload, &mut self.scratch)
-            .map_err(|reason| place.malformed(kind.name(), reason))
+        wire::decode(kind, &self.payload).map_err(|reason| place.malformed(kind.name(), reason))
     }
 
-    fn header(&mut self, offset: u64, place: &Place) -> Result<FrameHeader, JournalError> {
+    fn header(&mut self, offset: u64) -> Result<FrameHeader, JournalError> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         let sought = self.source.seek(SeekFrom::Start(offset));
         let read = sought.and_then(|_| self.source.read_exact(&mut bytes));
         read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
-        FrameHeader::decode(&bytes, self.header_seed).map_err(|check| place.corrupt(check))
+        let header = FrameHeader::decode(&bytes, self.header_seed);
+        header.map_err(|check| place!(self, offset).corrupt(check))
     }
 }

@@ -35,12 +35,15 @@
 //! from a journal with another head. A journal that was cut is read up to its last good frame.
 
 mod argument;
+mod blocks;
+mod chain;
 mod check;
 mod codes;
 mod create;
 mod digest;
 mod element;
 mod error;
+mod exchange;
 pub mod export;
 pub mod frame;
 #[doc(hidden)]
@@ -49,6 +52,8 @@ mod index;
 mod load;
 mod names;
 mod order;
+mod pack;
+mod places;
 mod policy;
 pub mod provenance;
 mod races;
@@ -78,11 +83,11 @@ pub(crate) use names::value_json;
 pub use names::{Names, plain};
 pub use policy::Policy;
 pub use races::{RunRaces, races};
-pub use read::{Followed, FrameInfo, JournalReader, find_tensor};
+pub use read::{Followed, Frame, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
     FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Record,
-    RunEnd, RunStart, SiteRef, TensorRecord,
+    RunEnd, RunStart, SiteRef, TensorRecord, Tick,
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};

@@ -3,9 +3,10 @@
 //! Writer and reader step the same [`Order`], so that what one refuses to write is what the other
 //! refuses to read.
 
+use super::chain::Chain;
 use super::digest::Digest;
 use super::error::{JournalError, Place};
-use super::record::{Exchange, Footer, PathLine, RunEnd, RunStart, SiteRef};
+use super::record::{Exchange, Footer, PathLine, RunEnd, RunStart, SiteRef, Tick};
 
 /// Where a journal stands between two records.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Order {
     paths: u32,
     runs: u32,
     exchanges: u64,
+    /// How many exchanges there were at the last tick.
+    ticked: u64,
     open: Option<OpenRun>,
     chain: Chain,
     digest: Digest,
@@ -25,12 +28,33 @@ struct OpenRun {
     first: u64,
 }
 
+/// What an exchange says of its place among the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) run: u32,
+    pub(super) index: u64,
+    pub(super) asked: Option<SiteRef>,
+    pub(super) at: Option<SiteRef>,
+}
+
+impl From<&Exchange> for Numbers {
+    fn from(exchange: &Exchange) -> Self {
+        Self {
+            run: exchange.run,
+            index: exchange.index,
+            asked: exchange.asked,
+            at: exchange.at,
+        }
+    }
+}
+
 impl Order {
     pub(super) fn new() -> Self {
         Self {
             paths: 0,
             runs: 0,
             exchanges: 0,
+            ticked: 0,
             open: None,
             chain: Chain::new(&Digest::ZERO),
             digest: Digest::ZERO,
@@ -74,16 +98,16 @@ impl Order {
     }
 
     /// The number of exchanges of the open run, and the digest if it ended here.
-    pub(super) fn run_so_far(&mut self) -> (u64, Digest) {
+    pub(super) fn run_so_far(&self) -> (u64, Digest) {
         let first = self.open.map_or(self.exchanges, |open| open.first);
-        (self.exchanges - first, self.chain.finish())
+        (self.exchanges - first, self.chain.digest())
     }
 
     pub(super) fn path(
         &mut self,
         path: &PathLine,
         payload: &[u8],
-        place: &Place,
+        place: Place<'_>,
     ) -> Result<(), JournalError> {
         self.expect("path", u64::from(self.paths), u64::from(path.id), place)?;
         self.paths = self
@@ -97,7 +121,7 @@ impl Order {
     pub(super) fn start_run(
         &mut self,
         start: &RunStart,
-        place: &Place,
+        place: Place<'_>,
     ) -> Result<(), JournalError> {
         if let Some(open) = self.open {
             let found = format!("the start of run {}", start.run);
@@ -118,8 +142,8 @@ impl Order {
     /// Checks an exchange that comes next; [`Order::add_exchange`] then takes it in.
     pub(super) fn check_exchange(
         &self,
-        exchange: &Exchange,
-        place: &Place,
+        exchange: Numbers,
+        place: Place<'_>,
     ) -> Result<(), JournalError> {
         match self.open {
             Some(open) if open.run == exchange.run => {}
@@ -144,7 +168,35 @@ impl Order {
         self.chain.add(payload);
     }
 
-    pub(super) fn end_run(&mut self, end: &RunEnd, place: &Place) -> Result<(), JournalError> {
+    /// The tick that is to be written before the next exchange, if there is one after each `every`.
+    pub(super) fn due_tick(&mut self, every: u64) -> Option<Tick> {
+        let is_due = self.exchanges - self.ticked >= every;
+        if !is_due || self.open?.first == self.exchanges {
+            return None;
+        }
+        self.ticked = self.exchanges;
+        Some(Tick {
+            exchanges: self.exchanges,
+            digest: self.chain.digest(),
+        })
+    }
+
+    pub(super) fn tick(&mut self, tick: &Tick, place: Place<'_>) -> Result<(), JournalError> {
+        if self.open.is_none() {
+            let found = "a tick".to_owned();
+            return Err(place.out_of_sequence("the start of a run".to_owned(), found));
+        }
+        self.expect("tick after exchange", self.exchanges, tick.exchanges, place)?;
+        let digest = self.chain.digest();
+        if digest != tick.digest {
+            let subject = format!("the first {} exchanges", self.exchanges);
+            return Err(place.digest(subject, tick.digest, digest));
+        }
+        self.ticked = self.exchanges;
+        Ok(())
+    }
+
+    pub(super) fn end_run(&mut self, end: &RunEnd, place: Place<'_>) -> Result<(), JournalError> {
         let Some(open) = self.open else {
             let found = format!("the end of run {}", end.run);
             return Err(place.out_of_sequence("the start of a run".to_owned(), found));
@@ -160,11 +212,16 @@ impl Order {
         }
         self.digest = digest;
         self.chain = Chain::new(&digest);
+        self.ticked = self.exchanges;
         self.open = None;
         Ok(())
     }
 
-    pub(super) fn footer_at(&mut self, footer: &Footer, place: &Place) -> Result<(), JournalError> {
+    pub(super) fn footer_at(
+        &mut self,
+        footer: &Footer,
+        place: Place<'_>,
+    ) -> Result<(), JournalError> {
         if let Some(open) = self.open {
             let expected = format!("the end of run {}", open.run);
             return Err(place.out_of_sequence(expected, "the footer".to_owned()));
@@ -184,7 +241,7 @@ impl Order {
         Ok(())
     }
 
-    fn check_site(&self, site: Option<SiteRef>, place: &Place) -> Result<(), JournalError> {
+    fn check_site(&self, site: Option<SiteRef>, place: Place<'_>) -> Result<(), JournalError> {
         match site {
             Some(site) if site.path >= self.paths => {
                 let expected = format!("a path below {}", self.paths);
@@ -199,68 +256,11 @@ impl Order {
         what: &str,
         expected: u64,
         found: u64,
-        place: &Place,
+        place: Place<'_>,
     ) -> Result<(), JournalError> {
         if expected == found {
             return Ok(());
         }
         Err(place.out_of_sequence(format!("{what} {expected}"), found.to_string()))
-    }
-}
-
-/// BLAKE3 over the previous digest and the payloads since, fed in large pieces: hashing each
-/// payload by itself would cost several times as much.
-#[derive(Debug)]
-struct Chain {
-    hasher: blake3::Hasher,
-    pending: Vec<u8>,
-}
-
-const PENDING_BYTES: usize = 1 << 14;
-
-impl Chain {
-    fn new(previous: &Digest) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&previous.0);
-        Self {
-            hasher,
-            pending: Vec::with_capacity(PENDING_BYTES),
-        }
-    }
-
-    fn add(&mut self, payload: &[u8]) {
-        if self.pending.len() + payload.len() > PENDING_BYTES {
-            self.hasher.update(&self.pending);
-            self.pending.clear();
-        }
-        if payload.len() > PENDING_BYTES {
-            self.hasher.update(payload);
-        } else {
-            self.pending.extend_from_slice(payload);
-        }
-    }
-
-    fn finish(&mut self) -> Digest {
-        self.hasher.update(&self.pending);
-        self.pending.clear();
-        Digest(*self.hasher.finalize().as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_chain_does_not_depend_on_how_payloads_are_gathered() {
-        let payloads: Vec<Vec<u8>> = [0, 1, 70, PENDING_BYTES, PENDING_BYTES + 1, 5]
-            .iter()
-            .enumerate()
-            .map(|(number, length)| vec![number as u8; *length])
-            .collect();
-        let mut chain = Chain::new(&Digest([9; 32]));
-        payloads.iter().for_each(|payload| chain.add(payload));
-        let whole = [&[9; 32][..], &payloads.concat()].concat();
-        assert_eq!(chain.finish().0, *blake3::hash(&whole).as_bytes());
     }
 }

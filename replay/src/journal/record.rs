@@ -36,6 +36,8 @@ pub enum Record {
     Footer(Footer),
     /// A remark for people or other programs; it takes no part in any comparison.
     Note(Note),
+    /// The digest of the open run so far.
+    Tick(Tick),
 }
 
 /// Where, from what and how a journal was recorded.
@@ -398,6 +400,17 @@ pub struct Note {
     pub key: String,
     /// The remark.
     pub value: String,
+}
+
+/// The digest of the open run so far, so that damage and divergence are found before the run's end.
+///
+/// Two journals that agree in a tick have had the same paths and exchanges up to there.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Tick {
+    /// How many exchanges the journal has so far.
+    pub exchanges: u64,
+    /// What [`RunEnd::digest`] would be if the run ended here.
+    pub digest: Digest,
 }
 
 impl From<SiteRef> for (u32, u32) {

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::create::open_to_write;
+use super::create::{lock, open_to_write};
 use super::error::{JournalError, OPEN};
 use super::read::JournalReader;
 use super::record::Outcome;
@@ -55,7 +55,8 @@ const INTERRUPTED: &str = "interrupted: the recording does not go further";
 ///
 /// # Errors
 /// E060 to E065 if not even the head can be read, E070 if the target is another file than a
-/// journal, or the damaged journal itself, and E061 if the system refuses.
+/// journal, or the damaged journal itself, E073 if somebody else writes the target, and E061 if the
+/// system refuses.
 pub fn recover(path: impl AsRef<Path>, target: Target<'_>) -> Result<Recovery, JournalError> {
     let path = path.as_ref();
     let reader = JournalReader::open(path)?;
@@ -145,8 +146,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
 fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
     let journal: Arc<str> = path.display().to_string().into();
     let file = OpenOptions::new().write(true).open(path);
-    let cut = file.and_then(|file| file.set_len(length));
-    cut.map_err(|error| JournalError::io(&journal, "cut", &error))
+    let failed = |error| JournalError::io(&journal, "cut", &error);
+    let file = file.map_err(failed)?;
+    lock(&file, &journal)?;
+    file.set_len(length).map_err(failed)
 }
 
 fn file_length(path: &Path) -> Result<u64, JournalError> {

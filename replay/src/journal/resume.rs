@@ -11,6 +11,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::create::lock;
 use super::digest::Digest;
 use super::error::{JournalError, OPEN};
 use super::order::Order;
@@ -61,11 +62,12 @@ impl JournalWriter<File> {
     /// # Errors
     /// E060 if there is no such file, E061 if the system refuses, E062 or E063 if it is something
     /// else or newer, E065 if not even its head is whole, and E064 or E066 to E069 if it is damaged
-    /// before its end. A journal that is refused is left as it is.
+    /// before its end; E073 if somebody else writes it. A journal that is refused is left as it is.
     pub fn resume(path: impl AsRef<Path>) -> Result<Resumed, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = OpenOptions::new().read(true).write(true).open(path);
         let mut file = file.map_err(|error| JournalError::io(&journal, OPEN, &error))?;
+        lock(&file, &journal)?;
         let reader = JournalReader::new(BufReader::new(&file), &journal)?;
         let state = Scan::of(reader).into_state()?;
         let doing = |doing| {
@@ -178,7 +180,7 @@ impl<R: Read> Scan<R> {
                 self.tensors.insert(tensor.digest);
             }
             Record::Footer(_) => self.footer = Some(offset),
-            Record::Head(_) | Record::Note(_) => {}
+            Record::Head(_) | Record::Note(_) | Record::Tick(_) => {}
         }
     }
 

@@ -191,9 +191,20 @@ fn value_with_everything() -> ValueTree {
     ])
 }
 
-/// Writes the golden journal of format 1.1: each kind of record, event and value.
+/// Writes the golden journal of format 1.2: each kind of record, event and value.
 pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
-    write_with_events(writer, &Event::ALL, true)
+    write_with_events(writer.ticking(GOLDEN_TICKS), &Event::ALL, true)
+}
+
+/// How many exchanges there are from one tick to the next in the golden journal.
+pub(crate) const GOLDEN_TICKS: u64 = 4;
+
+/// The bytes of the golden journal of format 1.1, which is older than ticks.
+pub(crate) fn golden_v1_1() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let writer = JournalWriter::unbuffered(&mut bytes, &head(), 1).unwrap();
+    write_golden(writer).unwrap();
+    bytes
 }
 
 /// The bytes of the golden journal of format 1.0, which is older than PUT and GET, and lacks a tensor.

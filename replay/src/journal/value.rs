@@ -4,9 +4,6 @@
 
 use std::fmt;
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::digest::{DType, Digest};
 
 /// The deepest nesting of tuples, lists and maps in a value.
@@ -172,87 +169,6 @@ fn write_rest(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
         write!(f, ", … {} more", count - ITEMS_SHOWN)?;
     }
     Ok(())
-}
-
-// On the wire a value is an array that starts with one of these.
-const UNIT: u8 = 0;
-const BOOL: u8 = 1;
-const INT: u8 = 2;
-const FLOAT: u8 = 3;
-const TEXT: u8 = 4;
-const TENSOR: u8 = 5;
-const TUPLE: u8 = 6;
-const LIST: u8 = 7;
-const MAP: u8 = 8;
-
-impl Serialize for ValueTree {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Unit => (UNIT,).serialize(serializer),
-            Self::Bool(truth) => (BOOL, truth).serialize(serializer),
-            Self::Int(number) => (INT, number).serialize(serializer),
-            Self::Float(number) => (FLOAT, number).serialize(serializer),
-            Self::Text(text) => (TEXT, text).serialize(serializer),
-            Self::Tensor {
-                dtype,
-                shape,
-                digest,
-            } => (TENSOR, dtype.code(), shape, digest).serialize(serializer),
-            Self::Tuple(items) => (TUPLE, items).serialize(serializer),
-            Self::List(items) => (LIST, items).serialize(serializer),
-            Self::Map(entries) => (MAP, entries).serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ValueTree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = ValueTree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value: an array that starts with a tag from 0 to 8")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<ValueTree, A::Error> {
-        Ok(match next(&mut fields, "a value's tag")? {
-            UNIT => ValueTree::Unit,
-            BOOL => ValueTree::Bool(next(&mut fields, "a truth value")?),
-            INT => ValueTree::Int(next(&mut fields, "an integer")?),
-            FLOAT => ValueTree::Float(next(&mut fields, "a float")?),
-            TEXT => ValueTree::Text(next(&mut fields, "a text")?),
-            TENSOR => tensor(&mut fields)?,
-            TUPLE => ValueTree::Tuple(next(&mut fields, "a tuple's items")?),
-            LIST => ValueTree::List(next(&mut fields, "a list's items")?),
-            MAP => ValueTree::Map(next(&mut fields, "a map's entries")?),
-            tag => return Err(de::Error::custom(format!("no value has the tag {tag}"))),
-        })
-    }
-}
-
-fn tensor<'de, A: SeqAccess<'de>>(fields: &mut A) -> Result<ValueTree, A::Error> {
-    let code = next(fields, "an element type")?;
-    let dtype = DType::from_code(code)
-        .ok_or_else(|| de::Error::custom(format!("no element type has the code {code}")))?;
-    Ok(ValueTree::Tensor {
-        dtype,
-        shape: next(fields, "a shape")?,
-        digest: next(fields, "a digest")?,
-    })
-}
-
-fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
-    fields: &mut A,
-    expected: &str,
-) -> Result<T, A::Error> {
-    let field = fields.next_element()?;
-    field.ok_or_else(|| de::Error::custom(format!("expected {expected}, found the array's end")))
 }
 
 #[cfg(test)]

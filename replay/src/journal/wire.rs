@@ -1,22 +1,18 @@
 //! The payloads of frames: how each record is written as bytes, and read back.
 //!
-//! Exchanges and paths are msgpack arrays in the order written here, not in that of the public
-//! types, and have one encoding only: a payload that decodes but would be encoded otherwise is
-//! refused. Head, run start, run end, footer and note are msgpack maps with named fields, so that
+//! Exchanges (see `exchange`) and paths are msgpack arrays with one encoding only: any other is refused. Head, run start, run end, footer and note are msgpack maps with named fields, so that
 //! later versions can add to them. Tensors are raw little-endian bytes.
 
 use std::io::Cursor;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::digest::{DType, Digest};
+use super::exchange;
 use super::frame::Kind;
-use super::record::{
-    Event, Exchange, ExchangeResult, FORMAT_NAME, FaultLine, Head, Origin, PathLine, Record,
-    TensorRecord,
-};
-use super::value::{VALUE_DEPTH_MAX, ValueTree};
+use super::pack::{self, Unexpected, Unpacker};
+use super::record::{FORMAT_NAME, Head, PathLine, Record, TensorRecord};
 
 /// The largest rank of a tensor whose bytes are kept.
 pub const TENSOR_RANK_MAX: usize = 255;
@@ -24,44 +20,14 @@ pub const TENSOR_RANK_MAX: usize = 255;
 /// The size of a tensor payload before its dimensions: digest, type, rank, six reserved bytes.
 pub const TENSOR_FIXED_BYTES: usize = 40;
 
-/// Deep enough for the deepest allowed value (two arrays a level), and no deeper.
-const MSGPACK_DEPTH_MAX: usize = 2 * VALUE_DEPTH_MAX + 16;
-
-/// Appends the payload of an exchange to `out`.
-pub(super) fn encode_exchange(exchange: &Exchange, out: &mut Vec<u8>) -> Result<(), String> {
-    let wire = (
-        exchange.run,
-        exchange.index,
-        exchange.mediator,
-        exchange.event.code(),
-        exchange.asked.map(<(u32, u32)>::from),
-        exchange.at.map(<(u32, u32)>::from),
-        exchange.result.code(),
-        &exchange.value,
-        exchange
-            .fault
-            .as_ref()
-            .map(|fault| (&fault.code, &fault.message)),
-        exchange
-            .origin
-            .as_ref()
-            .map(|origin| (&origin.file, origin.line)),
-    );
-    let depth = exchange.value.as_ref().map_or(0, ValueTree::depth);
-    if depth > VALUE_DEPTH_MAX {
-        return Err(format!(
-            "the value is {depth} levels deep, the limit is {VALUE_DEPTH_MAX}"
-        ));
-    }
-    wire.serialize(&mut rmp_serde::Serializer::new(out))
-        .map_err(|error| error.to_string())
-}
+/// Deep enough for whatever a head may hold, and for what later versions may add to it.
+const MSGPACK_DEPTH_MAX: usize = 144;
 
 /// Appends the payload of a path to `out`.
-pub(super) fn encode_path(id: u32, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    (id, text)
-        .serialize(&mut rmp_serde::Serializer::new(out))
-        .map_err(|error| error.to_string())
+pub(super) fn encode_path(id: u32, text: &str, out: &mut Vec<u8>) {
+    pack::array(out, 2);
+    pack::uint(out, id.into());
+    pack::text(out, text);
 }
 
 /// Appends the payload of a record with named fields to `out`.
@@ -82,17 +48,20 @@ pub(super) fn encode_tensor_head(digest: &Digest, dtype: DType, shape: &[u64], o
     }
 }
 
-/// Reads the payload of a frame of this kind. `scratch` is used to encode again.
-pub(super) fn decode(kind: Kind, payload: &[u8], scratch: &mut Vec<u8>) -> Result<Record, String> {
+/// Reads the payload of a frame of this kind.
+pub(super) fn decode(kind: Kind, payload: &[u8]) -> Result<Record, String> {
     Ok(match kind {
         Kind::Head => Record::Head(Box::new(decode_head(payload)?)),
         Kind::RunStart => Record::RunStart(decode_named(payload)?),
-        Kind::Path => Record::Path(decode_path(payload, scratch)?),
-        Kind::Exchange => Record::Exchange(decode_exchange(payload, scratch)?),
-        Kind::Tensor => Record::Tensor(decode_tensor(payload)?),
+        Kind::Path => Record::Path(decode_path(payload).map_err(|error| error.to_string())?),
+        Kind::Exchange => {
+            Record::Exchange(exchange::decode(payload).map_err(|error| error.to_string())?)
+        }
+        Kind::Tensor => Record::Tensor(decode_tensor(payload)?.into_record()),
         Kind::RunEnd => Record::RunEnd(decode_named(payload)?),
         Kind::Footer => Record::Footer(decode_named(payload)?),
         Kind::Note => Record::Note(decode_named(payload)?),
+        Kind::Tick => Record::Tick(decode_named(payload)?),
     })
 }
 
@@ -108,67 +77,12 @@ pub(super) fn decode_head(payload: &[u8]) -> Result<Head, String> {
     Ok(head)
 }
 
-type WireExchange = (
-    u32,
-    u64,
-    u32,
-    u8,
-    Option<(u32, u32)>,
-    Option<(u32, u32)>,
-    u8,
-    Option<ValueTree>,
-    Option<(String, String)>,
-    Option<(String, u32)>,
-);
-
-fn decode_exchange(payload: &[u8], scratch: &mut Vec<u8>) -> Result<Exchange, String> {
-    let wire: WireExchange = decode_array(payload)?;
-    let (run, index, mediator, event, asked, at, result, value, fault, origin) = wire;
-    let exchange = Exchange {
-        run,
-        index,
-        mediator,
-        event: Event::from_code(event).ok_or_else(|| format!("no event has the code {event}"))?,
-        asked: asked.map(Into::into),
-        at: at.map(Into::into),
-        result: ExchangeResult::from_code(result)
-            .ok_or_else(|| format!("no result has the code {result}"))?,
-        value,
-        fault: fault.map(|(code, message)| FaultLine { code, message }),
-        origin: origin.map(|(file, line)| Origin { file, line }),
-    };
-    scratch.clear();
-    encode_exchange(&exchange, scratch)?;
-    check_canonical(payload, scratch)?;
-    Ok(exchange)
-}
-
-fn decode_path(payload: &[u8], scratch: &mut Vec<u8>) -> Result<PathLine, String> {
-    let (id, text): (u32, String) = decode_array(payload)?;
-    scratch.clear();
-    encode_path(id, &text, scratch)?;
-    check_canonical(payload, scratch)?;
+fn decode_path(payload: &[u8]) -> Result<PathLine, Unexpected> {
+    let mut unpacker = Unpacker::new(payload);
+    unpacker.array_of(2, "a path's number and text")?;
+    let (id, text) = (unpacker.u32_number()?, unpacker.text()?.to_owned());
+    unpacker.end()?;
     Ok(PathLine { id, text })
-}
-
-fn check_canonical(payload: &[u8], canonical: &[u8]) -> Result<(), String> {
-    if payload == canonical {
-        return Ok(());
-    }
-    let same = payload
-        .iter()
-        .zip(canonical)
-        .take_while(|(a, b)| a == b)
-        .count();
-    Err(format!(
-        "byte {same} of the payload is not the canonical encoding"
-    ))
-}
-
-fn decode_array<'de, T: Deserialize<'de>>(payload: &'de [u8]) -> Result<T, String> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(payload);
-    deserializer.set_max_depth(MSGPACK_DEPTH_MAX);
-    T::deserialize(&mut deserializer).map_err(|error| error.to_string())
 }
 
 fn decode_named<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
@@ -189,7 +103,28 @@ fn decode_named<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     Ok(record)
 }
 
-fn decode_tensor(payload: &[u8]) -> Result<TensorRecord, String> {
+/// A tensor as it stands in a payload.
+#[derive(Clone, Debug)]
+pub(super) struct TensorPayload<'a> {
+    pub(super) digest: Digest,
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<u64>,
+    pub(super) bytes: &'a [u8],
+}
+
+impl TensorPayload<'_> {
+    pub(super) fn into_record(self) -> TensorRecord {
+        TensorRecord {
+            digest: self.digest,
+            dtype: self.dtype,
+            shape: self.shape,
+            bytes: self.bytes.to_vec(),
+        }
+    }
+}
+
+/// Reads the payload of a tensor.
+pub(super) fn decode_tensor(payload: &[u8]) -> Result<TensorPayload<'_>, String> {
     let too_short = || format!("{} bytes are too few for a tensor", payload.len());
     let (fixed, rest) = payload
         .split_at_checked(TENSOR_FIXED_BYTES)
@@ -210,11 +145,11 @@ fn decode_tensor(payload: &[u8]) -> Result<TensorRecord, String> {
             bytes.len()
         ));
     }
-    Ok(TensorRecord {
+    Ok(TensorPayload {
         digest: Digest(digest),
         dtype,
         shape,
-        bytes: bytes.to_vec(),
+        bytes,
     })
 }
 
@@ -234,36 +169,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exchanges_round_trip(exchange in samples::any_exchange()) {
-            let mut payload = Vec::new();
-            encode_exchange(&exchange, &mut payload).unwrap();
-            let decoded = decode(Kind::Exchange, &payload, &mut Vec::new()).unwrap();
-            prop_assert_eq!(decoded, Record::Exchange(exchange));
-        }
-
-        #[test]
-        fn what_decodes_is_canonical(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            check_reencoding(&payload)?;
-        }
-
-        #[test]
-        fn what_decodes_after_damage_is_canonical(
-            exchange in samples::any_exchange(),
-            at in any::<proptest::sample::Index>(),
-            byte in any::<u8>(),
-        ) {
-            let mut payload = Vec::new();
-            encode_exchange(&exchange, &mut payload).unwrap();
-            let at = at.index(payload.len());
-            payload[at] = byte;
-            check_reencoding(&payload)?;
-        }
-
-        #[test]
         fn heads_round_trip(head in samples::any_head()) {
             let mut payload = Vec::new();
             encode_named(&head, &mut payload).unwrap();
-            let decoded = decode(Kind::Head, &payload, &mut Vec::new()).unwrap();
+            let decoded = decode(Kind::Head, &payload).unwrap();
             prop_assert_eq!(decoded, Record::Head(Box::new(head)));
         }
 
@@ -272,56 +181,34 @@ mod tests {
             kind in proptest::sample::select(Kind::ALL.to_vec()),
             payload in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let _ = decode(kind, &payload, &mut Vec::new());
+            let _ = decode(kind, &payload);
         }
     }
 
-    fn check_reencoding(payload: &[u8]) -> Result<(), TestCaseError> {
-        if let Ok(Record::Exchange(exchange)) = decode(Kind::Exchange, payload, &mut Vec::new()) {
-            let mut again = Vec::new();
-            encode_exchange(&exchange, &mut again).unwrap();
-            prop_assert_eq!(again.as_slice(), payload);
+    #[test]
+    fn paths_round_trip_and_have_one_encoding() {
+        for (id, text) in [(0, ""), (200, "layers.3.attn.output"), (u32::MAX, "é")] {
+            let mut payload = Vec::new();
+            encode_path(id, text, &mut payload);
+            assert_eq!(payload, rmp_serde::to_vec(&(id, text)).unwrap());
+            let expected = Record::Path(PathLine {
+                id,
+                text: text.into(),
+            });
+            assert_eq!(decode(Kind::Path, &payload), Ok(expected));
+            payload.push(0);
+            assert!(decode(Kind::Path, &payload).is_err());
         }
-        Ok(())
-    }
-
-    #[test]
-    fn the_wire_order_of_an_exchange_is_fixed() {
-        let mut payload = Vec::new();
-        encode_exchange(&samples::exchange_with_everything(), &mut payload).unwrap();
-        let hexadecimal: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-        insta::assert_snapshot!(hexadecimal, @"9a01cd012c01019201029200ce000111700192069891009201c39202f99203cb80000000000000009204a2c3a99405019102c420acc346244904a0b5d0c65f21f93f8c16e1233735d3eddbc36fd64510ad1e530c92079092089192a16b9202cf7fffffffffffffff92a445303130ac6f7574206f66206f7264657292a873746565722e72730c");
-    }
-
-    #[test]
-    fn longer_encodings_of_the_same_exchange_are_refused() {
-        let mut payload = Vec::new();
-        let exchange = samples::exchange_with_everything();
-        encode_exchange(&exchange, &mut payload).unwrap();
-        assert_eq!(payload[1], exchange.run as u8);
-        let wide = [&payload[..1], &[0xcc], &payload[1..]].concat();
-        let error = decode(Kind::Exchange, &wide, &mut Vec::new()).unwrap_err();
+        let error = decode(Kind::Path, &[0x92, 0xcc, 1, 0xa0]).unwrap_err();
         assert_eq!(error, "byte 1 of the payload is not the canonical encoding");
-        let longer = [&payload[..], &[0]].concat();
-        assert!(decode(Kind::Exchange, &longer, &mut Vec::new()).is_err());
     }
 
     #[test]
-    fn deep_values_are_refused_on_both_sides() {
-        let nested =
-            |depth| (0..depth).fold(ValueTree::Unit, |value, _| ValueTree::Tuple(vec![value]));
-        let mut exchange = samples::exchange_with_everything();
-        exchange.value = Some(nested(VALUE_DEPTH_MAX));
-        let mut payload = Vec::new();
-        encode_exchange(&exchange, &mut payload).unwrap();
-        let decoded = decode(Kind::Exchange, &payload, &mut Vec::new());
-        assert_eq!(decoded, Ok(Record::Exchange(exchange.clone())));
-        exchange.value = Some(nested(VALUE_DEPTH_MAX + 1));
-        assert!(encode_exchange(&exchange, &mut payload).is_err());
-
+    fn deep_arrays_are_refused() {
         let arrays = [0x91; 100_000];
-        assert!(decode(Kind::Exchange, &arrays, &mut Vec::new()).is_err());
-        assert!(decode(Kind::Head, &arrays, &mut Vec::new()).is_err());
+        for kind in Kind::ALL {
+            assert!(decode(kind, &arrays).is_err());
+        }
     }
 
     #[test]
@@ -343,12 +230,9 @@ mod tests {
             key: "a".into(),
             value: "b".into(),
         };
-        assert_eq!(
-            decode(Kind::Note, &payload, &mut Vec::new()),
-            Ok(Record::Note(expected))
-        );
+        assert_eq!(decode(Kind::Note, &payload), Ok(Record::Note(expected)));
         payload.push(0);
-        let error = decode(Kind::Note, &payload, &mut Vec::new()).unwrap_err();
+        let error = decode(Kind::Note, &payload).unwrap_err();
         assert_eq!(error, "1 bytes follow the record in its frame");
     }
 
@@ -356,9 +240,9 @@ mod tests {
     fn tensors_with_impossible_sizes_are_refused() {
         let mut payload = Vec::new();
         encode_tensor_head(&Digest::ZERO, DType::F32, &[u64::MAX, 2], &mut payload);
-        let error = decode(Kind::Tensor, &payload, &mut Vec::new()).unwrap_err();
+        let error = decode(Kind::Tensor, &payload).unwrap_err();
         assert_eq!(error, "f32[18446744073709551615, 2] does not have 0 bytes");
-        let error = decode(Kind::Tensor, &payload[..50], &mut Vec::new()).unwrap_err();
+        let error = decode(Kind::Tensor, &payload[..50]).unwrap_err();
         assert_eq!(error, "50 bytes are too few for a tensor");
     }
 
@@ -370,7 +254,7 @@ mod tests {
             &[0x92, 0, 0xdb, 0xff, 0xff, 0xff, 0xff],
         ] {
             for kind in Kind::ALL {
-                assert!(decode(kind, payload, &mut Vec::new()).is_err());
+                assert!(decode(kind, payload).is_err());
             }
         }
     }

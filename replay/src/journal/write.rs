@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,11 @@ use serde::Serialize;
 use super::create::open_to_write;
 use super::digest::{DType, Digest};
 use super::error::{JournalError, Place};
-use super::frame::{FORMAT_MINOR, FrameHeader, Kind, Preamble, frame_bytes, padding};
+use super::exchange;
+use super::frame::{
+    FORMAT_MINOR, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, Kind, Preamble, frame_bytes,
+    padding,
+};
 use super::order::Order;
 use super::policy::Policy;
 use super::record::{
@@ -39,11 +44,11 @@ pub struct JournalWriter<S: Sink = File> {
     journal: Arc<str>,
     policy: Policy,
     minor: u16,
+    tick_every: u64,
     header_seed: u32,
     order: Order,
     paths: BTreeMap<String, u32>,
     tensors: BTreeSet<Digest>,
-    payload: Vec<u8>,
     buffer: Vec<u8>,
     buffer_bytes: usize,
     frames: u64,
@@ -71,12 +76,28 @@ pub struct Summary {
 
 const BUFFER_BYTES: usize = 1 << 16;
 
+/// How many exchanges there are at least from one digest to the next.
+const TICK_EVERY: u64 = 256;
+
+const ZEROS: [u8; FRAME_ALIGNMENT] = [0; FRAME_ALIGNMENT];
+
+/// Where the next frame goes. It borrows the name alone, so that the rest can change meanwhile.
+macro_rules! place {
+    ($writer:expr) => {
+        Place {
+            journal: &$writer.journal,
+            frame: $writer.frames,
+            offset: $writer.bytes,
+        }
+    };
+}
+
 impl JournalWriter<File> {
     /// Creates the file at `path`, or replaces the journal that is there, and writes the head.
     ///
     /// # Errors
-    /// E070 if there is a file that is neither empty nor an Interloom journal, E061 if the system
-    /// refuses, E066 or E069 if the head cannot be written.
+    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if somebody else
+    /// writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
@@ -99,6 +120,13 @@ impl<S: Sink> JournalWriter<S> {
         Self::start(sink, "test.ilj".into(), head, 0, minor)
     }
 
+    /// The same, with ticks after so many exchanges.
+    #[cfg(test)]
+    pub(super) fn ticking(mut self, every: u64) -> Self {
+        self.tick_every = every;
+        self
+    }
+
     /// Goes on where a reader stopped.
     pub(super) fn from_state(state: State, sink: S) -> Self {
         Self {
@@ -106,11 +134,11 @@ impl<S: Sink> JournalWriter<S> {
             journal: state.journal,
             policy: state.head.policy,
             minor: state.minor,
+            tick_every: TICK_EVERY,
             header_seed: state.header_seed,
             order: state.order,
             paths: state.paths,
             tensors: state.tensors,
-            payload: Vec::new(),
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             buffer_bytes: BUFFER_BYTES,
             frames: state.frames,
@@ -131,11 +159,11 @@ impl<S: Sink> JournalWriter<S> {
             journal,
             policy: head.policy,
             minor,
+            tick_every: TICK_EVERY,
             header_seed: 0,
             order: Order::new(),
             paths: BTreeMap::new(),
             tensors: BTreeSet::new(),
-            payload: Vec::new(),
             buffer: Vec::with_capacity(2 * buffer_bytes),
             buffer_bytes,
             frames: 0,
@@ -165,8 +193,7 @@ impl<S: Sink> JournalWriter<S> {
     /// the sink refuses, E069 if the record is too large, or the first error.
     pub fn start_run(&mut self, start: &RunStart) -> Result<(), JournalError> {
         self.guarded(|writer| {
-            let place = writer.place();
-            writer.order.start_run(start, &place)?;
+            writer.order.start_run(start, place!(writer))?;
             if writer.minor == 0 && start.declared.is_some() {
                 // Format 1.0 does not have this key.
                 let mut start = start.clone();
@@ -185,14 +212,16 @@ impl<S: Sink> JournalWriter<S> {
     /// the record is too large; or the first error.
     pub fn exchange(&mut self, exchange: &Exchange) -> Result<(), JournalError> {
         self.guarded(|writer| {
-            let place = writer.place();
-            writer.order.check_exchange(exchange, &place)?;
-            writer.payload.clear();
-            wire::encode_exchange(exchange, &mut writer.payload)
-                .map_err(|reason| place.malformed(Kind::Exchange.name(), reason))?;
-            writer.write_frame(Kind::Exchange)?;
-            writer.order.add_exchange(&writer.payload);
-            Ok(())
+            writer.write_due_tick()?;
+            writer
+                .order
+                .check_exchange(exchange.into(), place!(writer))?;
+            let start = writer.begin_frame();
+            exchange::encode(exchange, &mut writer.buffer)
+                .map_err(|reason| place!(writer).malformed(Kind::Exchange.name(), reason))?;
+            let payload = writer.seal_frame(Kind::Exchange, start)?;
+            writer.order.add_exchange(&writer.buffer[payload]);
+            writer.spill()
         })
     }
 
@@ -248,8 +277,7 @@ impl<S: Sink> JournalWriter<S> {
                 outcome,
                 digest,
             };
-            let place = writer.place();
-            writer.order.end_run(&end, &place)?;
+            writer.order.end_run(&end, place!(writer))?;
             writer.write_named(Kind::RunEnd, &end)?;
             writer.flush_buffer()?;
             Ok(end)
@@ -287,8 +315,7 @@ impl<S: Sink> JournalWriter<S> {
                 exchanges: writer.order.exchanges(),
                 digest: writer.order.digest(),
             };
-            let place = writer.place();
-            writer.order.footer_at(&footer, &place)?;
+            writer.order.footer_at(&footer, place!(writer))?;
             writer.write_named(Kind::Footer, &footer)?;
             writer.flush_buffer()?;
             let synced = writer.sink.sync();
@@ -341,32 +368,27 @@ impl<S: Sink> JournalWriter<S> {
         result
     }
 
-    fn place(&self) -> Place {
-        Place {
-            journal: self.journal.clone(),
-            frame: self.frames,
-            offset: self.bytes,
-        }
-    }
-
     fn write_head(&mut self, head: &Head) -> Result<(), JournalError> {
+        let malformed = |reason| place!(self).malformed(Kind::Head.name(), reason);
         if head.format != FORMAT_NAME {
-            let reason = format!(
-                "expected the format {FORMAT_NAME:?}, found {:?}",
-                head.format
-            );
-            return Err(self.place().malformed(Kind::Head.name(), reason));
+            let found = &head.format;
+            return Err(malformed(format!(
+                "expected the format {FORMAT_NAME:?}, found {found:?}"
+            )));
         }
-        self.encode_named(Kind::Head, head)?;
+        let mut payload = Vec::new();
+        wire::encode_named(head, &mut payload).map_err(malformed)?;
         let preamble = Preamble {
             minor: self.minor,
-            ..Preamble::for_head(&self.payload)
+            ..Preamble::for_head(&payload)
         };
         self.header_seed = preamble.header_seed();
         let preamble = preamble.encode();
         self.buffer.extend_from_slice(&preamble);
         self.bytes += preamble.len() as u64;
-        self.write_frame(Kind::Head)?;
+        let start = self.begin_frame();
+        self.buffer.extend_from_slice(&payload);
+        self.seal_frame(Kind::Head, start)?;
         self.flush_buffer()
     }
 
@@ -375,34 +397,33 @@ impl<S: Sink> JournalWriter<S> {
             id: self.order.paths(),
             text: text.to_owned(),
         };
-        let place = self.place();
-        self.payload.clear();
-        wire::encode_path(path.id, text, &mut self.payload)
-            .map_err(|reason| place.malformed(Kind::Path.name(), reason))?;
-        self.write_frame(Kind::Path)?;
-        self.order.path(&path, &self.payload, &place)?;
+        let start = self.begin_frame();
+        wire::encode_path(path.id, text, &mut self.buffer);
+        let payload = &self.buffer[start + FRAME_HEADER_BYTES..];
+        self.order.path(&path, payload, place!(self))?;
+        self.seal_frame(Kind::Path, start)?;
+        self.spill()?;
         self.paths.insert(path.text, path.id);
         Ok(path.id)
     }
 
+    fn write_due_tick(&mut self) -> Result<(), JournalError> {
+        // Formats before 1.2 do not have them.
+        if self.minor < 2 {
+            return Ok(());
+        }
+        match self.order.due_tick(self.tick_every) {
+            Some(tick) => self.write_named(Kind::Tick, &tick),
+            None => Ok(()),
+        }
+    }
+
     fn write_named(&mut self, kind: Kind, record: &impl Serialize) -> Result<(), JournalError> {
-        self.encode_named(kind, record)?;
-        self.write_frame(kind)
-    }
-
-    fn encode_named(&mut self, kind: Kind, record: &impl Serialize) -> Result<(), JournalError> {
-        self.payload.clear();
-        wire::encode_named(record, &mut self.payload)
-            .map_err(|reason| self.place().malformed(kind.name(), reason))
-    }
-
-    /// Writes the frame whose payload stands in `self.payload`.
-    fn write_frame(&mut self, kind: Kind) -> Result<(), JournalError> {
-        let length = self.payload.len() as u64;
-        let payload_crc = crc32fast::hash(&self.payload);
-        self.write_header(kind, length, payload_crc)?;
-        self.buffer.extend_from_slice(&self.payload);
-        self.end_frame(length)
+        let start = self.begin_frame();
+        wire::encode_named(record, &mut self.buffer)
+            .map_err(|reason| place!(self).malformed(kind.name(), reason))?;
+        self.seal_frame(kind, start)?;
+        self.spill()
     }
 
     fn write_tensor(
@@ -414,31 +435,53 @@ impl<S: Sink> JournalWriter<S> {
     ) -> Result<(), JournalError> {
         if shape.len() > wire::TENSOR_RANK_MAX {
             let limit = wire::TENSOR_RANK_MAX as u64;
-            return Err(self
-                .place()
-                .limit("a tensor's rank", shape.len() as u64, limit));
+            return Err(place!(self).limit("a tensor's rank", shape.len() as u64, limit));
         }
         if dtype.tensor_bytes(shape) != Some(bytes.len() as u64) {
             let reason = format!("{dtype}{shape:?} does not have {} bytes", bytes.len());
-            return Err(self.place().malformed(Kind::Tensor.name(), reason));
+            return Err(place!(self).malformed(Kind::Tensor.name(), reason));
         }
-        self.payload.clear();
-        wire::encode_tensor_head(digest, dtype, shape, &mut self.payload);
+        let start = self.begin_frame();
+        wire::encode_tensor_head(digest, dtype, shape, &mut self.buffer);
+        let head = &self.buffer[start + FRAME_HEADER_BYTES..];
         let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.payload);
+        crc.update(head);
         crc.update(bytes);
-        let length = self.payload.len() as u64 + bytes.len() as u64;
-        self.write_header(Kind::Tensor, length, crc.finalize())?;
-        self.buffer.extend_from_slice(&self.payload);
-        // Large tensors go straight to the sink: the buffer need not grow to their size.
-        self.flush_buffer()?;
-        self.write_out(bytes)?;
-        self.end_frame(length)
+        let length = head.len() as u64 + bytes.len() as u64;
+        self.fill_header(Kind::Tensor, start, length, crc.finalize())?;
+        if bytes.len() < self.buffer_bytes {
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            // Large tensors go straight to the sink: the buffer need not grow to their size.
+            self.write_buffer()?;
+            self.write_out(bytes)?;
+        }
+        self.count_frame(length);
+        self.spill()
     }
 
-    fn write_header(
+    /// Makes room for a header at the end of the buffer, and says where that is. The payload is to be
+    /// appended to the buffer. If that fails, so does the writer, and what stands there is never written.
+    fn begin_frame(&mut self) -> usize {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
+        start
+    }
+
+    /// Fills in the header of the frame that begins at `start`, pads it, and says where in the buffer
+    /// its payload is.
+    fn seal_frame(&mut self, kind: Kind, start: usize) -> Result<Range<usize>, JournalError> {
+        let payload = start + FRAME_HEADER_BYTES..self.buffer.len();
+        let crc = crc32fast::hash(&self.buffer[payload.clone()]);
+        self.fill_header(kind, start, payload.len() as u64, crc)?;
+        self.count_frame(payload.len() as u64);
+        Ok(payload)
+    }
+
+    fn fill_header(
         &mut self,
         kind: Kind,
+        start: usize,
         length: u64,
         payload_crc: u32,
     ) -> Result<(), JournalError> {
@@ -446,7 +489,7 @@ impl<S: Sink> JournalWriter<S> {
         let within = u32::try_from(length).ok().filter(|length| *length <= limit);
         let Some(length) = within else {
             let subject = format!("the size of this {} in bytes", kind.name());
-            return Err(self.place().limit(subject, length, u64::from(limit)));
+            return Err(place!(self).limit(subject, length, u64::from(limit)));
         };
         let header = FrameHeader {
             kind: kind as u8,
@@ -454,15 +497,19 @@ impl<S: Sink> JournalWriter<S> {
             sequence: self.frames,
             payload_crc,
         };
-        self.buffer
-            .extend_from_slice(&header.encode(self.header_seed));
+        self.buffer[start..start + FRAME_HEADER_BYTES]
+            .copy_from_slice(&header.encode(self.header_seed));
         Ok(())
     }
 
-    fn end_frame(&mut self, length: u64) -> Result<(), JournalError> {
-        self.buffer.resize(self.buffer.len() + padding(length), 0);
+    fn count_frame(&mut self, length: u64) {
+        self.buffer.extend_from_slice(&ZEROS[..padding(length)]);
         self.frames += 1;
         self.bytes += frame_bytes(length);
+    }
+
+    /// Writes the buffer out if there is enough in it.
+    fn spill(&mut self) -> Result<(), JournalError> {
         if self.buffer.len() >= self.buffer_bytes {
             self.write_buffer()?;
         }

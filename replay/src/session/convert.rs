@@ -4,89 +4,127 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{DType as BurnDType, TensorData};
-use interloom_backends::{AnyTensor, Sites, Value};
-use interloom_engine::{Asked, Exchange, Fault, Observer, Origin, Outcome, Point, Port, Site};
+use interloom_backends::{Sites, Value};
+use interloom_engine::{Exchange, Observer, Point, Port, Site};
 
+use super::late::{Late, Noted, NotedName, Queue, Reads};
 use super::tape::Tape;
-use crate::journal::{
-    self, DType, Digest, ExchangeResult, FaultLine, JournalError, Policy, SiteRef, ValueTree,
-};
+use crate::journal::{self, DType, Digest, JournalError, Policy, SiteRef, ValueTree};
 
-/// Puts every exchange of one run on a tape.
-pub(super) struct Recorder {
+/// Puts every exchange of one run on a tape, in order.
+///
+/// A GPU computes on while the host goes ahead, and to read a tensor of it is to wait for it. So an exchange with such tensors
+/// waits in a queue, with all that come after it, until their tensors are read together: when the queue is full, and when the
+/// run ends. What comes on the tape is the same, byte for byte.
+#[derive(Clone)]
+pub(super) struct Recorder(Rc<RefCell<Recording>>);
+
+struct Recording {
     tape: Rc<RefCell<Tape>>,
     sites: Sites,
     run: u32,
     policy: Policy,
+    late: Late,
+    queue: Queue,
     /// The journal's number of each point, by [`Point::index`].
     points: Vec<Option<u32>>,
 }
 
 impl Recorder {
-    pub(super) fn new(tape: Rc<RefCell<Tape>>, sites: Sites, run: u32, policy: Policy) -> Self {
+    pub(super) fn new(
+        tape: Rc<RefCell<Tape>>,
+        sites: Sites,
+        run: u32,
+        policy: Policy,
+        late: Late,
+    ) -> Self {
         let points = vec![None; sites.len() * Port::ALL.len()];
-        Self {
+        Self(Rc::new(RefCell::new(Recording {
             tape,
             sites,
             run,
             policy,
+            late,
+            queue: Queue::default(),
             points,
-        }
+        })))
+    }
+
+    /// Puts what waits in the queue on the tape.
+    pub(super) fn flush(&self) -> Result<(), JournalError> {
+        self.0.borrow_mut().flush()
     }
 }
 
 impl Observer<Value> for Recorder {
     fn exchange(&mut self, exchange: &Exchange<'_, Value>) {
         // The first failure poisons the tape, which reports it when the run ends: an observer changes nothing.
-        let _reported_at_the_end = self.put(exchange);
+        let _reported_at_the_end = self.0.borrow_mut().note(Noted::of(exchange));
     }
 }
 
-impl Recorder {
-    fn put(&mut self, exchange: &Exchange<'_, Value>) -> Result<(), JournalError> {
+impl Recording {
+    fn note(&mut self, noted: Noted) -> Result<(), JournalError> {
+        let waits_for = self.late.bytes(noted.value.as_ref());
+        if waits_for == 0 && self.queue.is_empty() {
+            return self.put(&noted, &mut Reads::Now);
+        }
+        self.queue.push(noted, waits_for);
+        match self.queue.is_full(self.late) {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), JournalError> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        let (noted, data) = self.queue.take();
+        let mut reads = Reads::Made(data.into_iter());
+        noted
+            .iter()
+            .try_for_each(|noted| self.put(noted, &mut reads))
+    }
+
+    fn put(&mut self, noted: &Noted, reads: &mut Reads) -> Result<(), JournalError> {
         let tape = self.tape.clone();
         let mut tape = tape.borrow_mut();
-        let asked = match exchange.asked {
+        let asked = match &noted.asked {
             None => None,
-            Some(Asked::Site(site)) => Some(self.site(&mut tape, site)?),
-            Some(Asked::Unknown(name) | Asked::Name(name)) => Some(SiteRef {
+            Some(NotedName::Site(site)) => Some(self.site(&mut tape, *site)?),
+            Some(NotedName::Name(name)) => Some(SiteRef {
                 path: tape.path(name)?,
                 iteration: 0,
             }),
-            Some(Asked::Iteration(iteration)) => Some(SiteRef {
+            Some(NotedName::Iteration(iteration)) => Some(SiteRef {
                 path: tape.path("iteration")?,
-                iteration,
+                iteration: *iteration,
             }),
         };
-        let at = match exchange.at {
+        let at = match noted.at {
             None => None,
             Some(site) => Some(self.site(&mut tape, site)?),
         };
-        let (result, value, fault) = match exchange.outcome {
-            Outcome::Served(None) => (ExchangeResult::Served, None, None),
-            Outcome::Served(Some(value)) => (
-                ExchangeResult::Served,
-                Some(self.value(&mut tape, value)?),
-                None,
-            ),
-            Outcome::Refused(fault) => (ExchangeResult::Refused, None, Some(fault_line(fault))),
-            Outcome::Failed(fault) => (ExchangeResult::Served, None, Some(fault_line(fault))),
+        let value = match &noted.value {
+            None => None,
+            Some(value) => Some(self.value(&mut tape, value, reads)?),
         };
         let line = journal::Exchange {
             run: self.run,
             index: 0,
-            mediator: exchange.mediator.0,
-            event: event(exchange.event),
+            mediator: noted.mediator,
+            event: noted.event,
             asked,
             at,
-            result,
+            result: noted.result,
             value,
-            fault,
-            origin: origin(exchange.origin),
+            fault: noted.fault.clone(),
+            origin: noted.origin.clone(),
         };
-        tape.exchange(line, |digest| match exchange.outcome {
-            Outcome::Served(Some(value)) => tensor_with(value, digest),
-            _ => None,
+        tape.exchange(line, |digest| {
+            let value = noted.value.as_ref();
+            value.and_then(|value| tensor_with(value, digest))
         })
     }
 
@@ -106,31 +144,36 @@ impl Recorder {
         Ok(path)
     }
 
-    fn value(&self, tape: &mut Tape, value: &Value) -> Result<ValueTree, JournalError> {
+    fn value(
+        &self,
+        tape: &mut Tape,
+        value: &Value,
+        reads: &mut Reads,
+    ) -> Result<ValueTree, JournalError> {
+        let mut all = |items: &[Value]| -> Result<Vec<ValueTree>, JournalError> {
+            let items = items.iter();
+            items.map(|item| self.value(tape, item, reads)).collect()
+        };
         Ok(match value {
             Value::Unit => ValueTree::Unit,
             Value::Bool(value) => ValueTree::Bool(*value),
             Value::Int(value) => ValueTree::Int(*value),
             Value::Float(value) => ValueTree::Float(*value),
             Value::Text(value) => ValueTree::Text(value.to_string()),
-            Value::Tensor(tensor) => self.tensor(tape, tensor)?,
-            Value::Tuple(items) => ValueTree::Tuple(self.values(tape, items)?),
-            Value::List(items) => ValueTree::List(self.values(tape, items)?),
+            Value::Tensor(tensor) => self.tensor(tape, reads.of(tensor))?,
+            Value::Tuple(items) => ValueTree::Tuple(all(items)?),
+            Value::List(items) => ValueTree::List(all(items)?),
             Value::Map(entries) => {
                 let entries = entries.iter();
-                let trees =
-                    entries.map(|(key, value)| Ok((key.to_string(), self.value(tape, value)?)));
+                let trees = entries
+                    .map(|(key, value)| Ok((key.to_string(), self.value(tape, value, reads)?)));
                 ValueTree::Map(trees.collect::<Result<_, JournalError>>()?)
             }
         })
     }
 
-    fn values(&self, tape: &mut Tape, values: &[Value]) -> Result<Vec<ValueTree>, JournalError> {
-        values.iter().map(|value| self.value(tape, value)).collect()
-    }
-
-    fn tensor(&self, tape: &mut Tape, tensor: &AnyTensor) -> Result<ValueTree, JournalError> {
-        let (dtype, shape, data) = tensor_parts(tensor.to_data());
+    fn tensor(&self, tape: &mut Tape, data: TensorData) -> Result<ValueTree, JournalError> {
+        let (dtype, shape, data) = tensor_parts(data);
         let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
         if self.policy != Policy::Digest {
             tape.tensor(&digest, dtype, &shape, data.as_bytes())?;
@@ -183,34 +226,4 @@ pub(crate) fn tensor_parts(data: TensorData) -> (DType, Vec<u64>, TensorData) {
         BurnDType::QFloat(_) => (DType::F32, data.convert::<f32>()),
     };
     (dtype, shape, data)
-}
-
-fn event(event: interloom_engine::Event) -> journal::Event {
-    journal::Event::from_code(event as u8).expect("the engine's numbers are the journal's")
-}
-
-fn fault_line(fault: &Fault) -> FaultLine {
-    FaultLine {
-        code: fault.code().to_owned(),
-        message: fault.to_string(),
-    }
-}
-
-fn origin(origin: &Origin) -> Option<journal::Origin> {
-    origin.file_line().map(|(file, line)| journal::Origin {
-        file: file.to_owned(),
-        line,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_engine_and_the_journal_number_events_alike() {
-        for live in interloom_engine::Event::ALL {
-            assert_eq!(event(live).name(), live.name());
-        }
-    }
 }

@@ -34,7 +34,9 @@
 
 mod convert;
 mod drive;
+mod late;
 mod recorded;
+mod refusals;
 mod serve;
 mod tape;
 
@@ -42,8 +44,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use burn::tensor::Device;
-use interloom_backends::{ForwardError, Ran, Run, Value};
+use interloom_backends::{ForwardError, Ran, Run, Value, parse_device};
 use interloom_engine::{Audit, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
@@ -54,7 +55,9 @@ use crate::journal::{
 
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
+use late::Late;
 use recorded::Recorded;
+use refusals::RefusedCache;
 use tape::Tape;
 
 /// What a session does with its exchanges.
@@ -123,6 +126,7 @@ pub struct Session {
     tape: Option<Rc<RefCell<Tape>>>,
     head: Head,
     source: Source,
+    late: Late,
 }
 
 /// Which side of a session's runs a journal stands in for.
@@ -194,10 +198,12 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if the journal cannot be created or opened.
+    /// [`Error::Journal`] if the journal cannot be created or opened; [`Error::Model`] if a journal is to stand in for something
+    /// on a device that `head` names and this machine does not have.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
-        // What is served comes from no device.
-        let recorded = |path: &PathBuf| Recorded::load(path, Device::flex()).map(Box::new);
+        // Where the model is, and where mediators make tensors of their own.
+        let name = head.device.split(',').next().unwrap_or_default();
+        let recorded = |path: &PathBuf| Recorded::load(path, parse_device(name)?).map(Box::new);
         let source = match &mode {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
@@ -217,7 +223,21 @@ impl Session {
             }
         };
         let tape = tape.map(|tape| Rc::new(RefCell::new(tape)));
-        Ok(Self { tape, head, source })
+        Ok(Self {
+            tape,
+            head,
+            source,
+            late: Late::default(),
+        })
+    }
+
+    /// Lets tensors of up to this many bytes wait until they are read together; 0 reads each when it is exchanged.
+    ///
+    /// Without this, up to 256 MiB of a GPU's tensors wait, because to read one is to wait for all that the GPU has to do, and
+    /// tensors in memory do not wait at all. What is recorded is the same, byte for byte. Exchanges that wait are lost if the
+    /// process is killed; at the end of a run none waits.
+    pub fn read_late(&mut self, bytes: u64) {
+        self.late = Late::UpTo(bytes);
     }
 
     /// Makes a run, as [`Run::execute`] does, and records or compares every exchange.
@@ -234,6 +254,8 @@ impl Session {
         let Some(tape) = &self.tape else {
             return Ok(run.execute(model)?);
         };
+        // The caches that were refused before a fork went on live.
+        let mut refused = Vec::new();
         match &mut self.source {
             Source::Live => {}
             Source::Serve(recorded) => {
@@ -250,7 +272,7 @@ impl Session {
                     fork.check()?;
                     return ran;
                 }
-                Some(past) => fork.leave(past, &mut run, self.head.policy)?,
+                Some(past) => refused = fork.leave(past, &mut run, self.head.policy)?,
                 None => {}
             },
             Source::Drive(recorded) => {
@@ -262,8 +284,13 @@ impl Session {
         }
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
-        run.observer(Recorder::new(tape.clone(), sites, number, self.head.policy));
+        let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
+        run.observer(recorder.clone());
+        refusals::note(&refused, tape, number);
+        let watch = refusals::Watch::new(tape.clone(), recorder.clone(), number, &refused);
+        run.observer(watch);
         let result = run.execute(model);
+        recorder.flush()?;
         tape.borrow_mut().end_run(outcome_of(&result))?;
         Ok(result?)
     }
@@ -317,13 +344,14 @@ impl Fork {
         }
     }
 
-    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
+    /// Gives the mediators of the run at hand the recorded answers up to the exchange, lets them go on from there, and returns
+    /// the caches that they were refused.
     fn leave(
         &mut self,
         past: crate::journal::Run,
         run: &mut Run,
         policy: Policy,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<RefusedCache>, Error> {
         self.is_left = true;
         let mut before = past.clone();
         before
@@ -338,7 +366,10 @@ impl Fork {
         self.check()?;
         let sites = run.sites().clone();
         let mut mediators = run.rehearse_apart()?;
-        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy);
+        let mut refused = self.recorded.refused_caches(&past);
+        refusals::refuse(&refused, &mut mediators);
+        let late = Late::default();
+        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy, late);
         serve::serve(
             &self.recorded,
             &before,
@@ -348,7 +379,9 @@ impl Fork {
             &sites,
         )?;
         self.check()?;
-        let unfinished = (self.exchange, mediators.into_unfinished());
+        let unfinished = mediators.into_unfinished();
+        refused.retain(|cache| cache.is_declared(&unfinished));
+        let unfinished = (self.exchange, unfinished);
         let lines = &start.mediators;
         run.recast(drive::fork(
             &self.recorded,
@@ -357,7 +390,7 @@ impl Fork {
             lines,
             unfinished,
         )?);
-        Ok(())
+        Ok(refused)
     }
 
     /// Refuses to go on once the mediators have parted from the journal.
@@ -390,11 +423,15 @@ fn serve_run<Y>(
     let start = start_of(&run)?;
     let sites = run.sites().clone();
     let mut recorders = Vec::with_capacity(tapes.len());
+    let refused = recorded.refused_caches(past);
     for tape in tapes {
         let number = tape.borrow_mut().start_run(start.clone())?;
-        recorders.push(Recorder::new(tape.clone(), sites.clone(), number, policy));
+        refusals::note(&refused, tape, number);
+        let (tape, sites) = (tape.clone(), sites.clone());
+        recorders.push(Recorder::new(tape, sites, number, policy, Late::default()));
     }
     let mut mediators = run.rehearse()?;
+    refusals::refuse(&refused, &mut mediators);
     serve::serve(
         recorded,
         past,

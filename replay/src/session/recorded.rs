@@ -6,6 +6,7 @@ use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
 use interloom_backends::Value;
 use interloom_engine::{Fault, SiteMap, Target};
 
+use super::refusals::{self, RefusedCache};
 use crate::error::Error;
 use crate::journal::{self, DType, Exchange, FaultLine, Journal, SiteRef, ValueTree};
 
@@ -33,6 +34,11 @@ impl Recorded {
         let run = self.journal.runs.get(self.taken)?.clone();
         self.taken += 1;
         Some(run)
+    }
+
+    /// Returns the caches that were refused in a run.
+    pub(super) fn refused_caches(&self, run: &journal::Run) -> Vec<RefusedCache> {
+        refusals::of_run(&self.journal.notes, run.start.run)
     }
 
     /// Returns the value of an exchange, with its tensors.

@@ -37,6 +37,11 @@ pub(super) fn serve(
             }
         }
         let id = MediatorId(exchange.mediator);
+        let at = exchange.at.and_then(|at| site(recorded, at, sites));
+        mediators.at(at);
+        if exchange.event == journal::Event::Exception {
+            mediators.give_up(id);
+        }
         let value = recorded.value_of(exchange)?;
         let refused = match exchange.result {
             ExchangeResult::Refused => exchange.fault.as_ref().map(fault),
@@ -45,7 +50,6 @@ pub(super) fn serve(
         let Some(said) = mediators.said(id) else {
             return Ok(());
         };
-        let at = exchange.at.and_then(|at| site(recorded, at, sites));
         let is_same = is_asked(&said, exchange, recorded, sites);
         for recorder in &mut *recorders {
             let outcome = outcome(&said, is_same, value.as_ref(), refused.as_ref());
@@ -157,6 +161,8 @@ fn observe(
         outcome,
         origin: said.origin,
     });
+    // Whether the mediators have parted from the journal is asked after each exchange.
+    let _reported_at_the_end = recorder.flush();
 }
 
 fn site(recorded: &Recorded, site: SiteRef, sites: &Sites) -> Option<Site> {

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use interloom::journal::Policy;
+use interloom::journal::{
+    Event, Exchange, ExchangeResult, Experiment, Head, JournalWriter, MediatorLine, Outcome,
+    Policy, RunStart, SiteRef, ValueTree,
+};
 
 use crate::Place;
 use crate::sample::Sample;
@@ -58,10 +61,14 @@ fn another_value_is_shown_element_by_element() {
         7  EXCEPTION  read   at layers.1.mlp.output.i0  E001: it failed  (next in a.ilj)
       value digest: b3:63d355adf510 in a.ilj, b3:5ba04c717494 in b.ilj
       tensor: 1 of 2 elements differ, first at [1]: 0x41000000 (8.0) in a.ilj, 0x41000001 (8.000001) in b.ilj; at most 1 ulp apart
-      note: the value last served to "patch" (exchange 2) is equal on both sides -> the mediator's own arithmetic differs
+      note: the schedules are equal up to here, and so is the value last served to "patch" (exchange 2) -> the mediator's own arithmetic differs
       aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 0 in b.ilj only
       the first other: exchange 5 in a.ilj, and in b.ilj:
            5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:5ba04c717494
+      help: interloom step a.ilj --at 5
+      help: interloom why a.ilj --exchange 5
+      help: interloom step b.ilj --at 5
+      help: interloom why b.ilj --exchange 5
     "#);
     let short = place
         .run(&["diff", "a.ilj", "b.ilj", "--context", "0"])
@@ -100,9 +107,12 @@ fn an_exchange_too_many_is_told_from_a_value() {
       event: SWAP in a.ilj, VALUE in b.ilj
       asked: layers.1.mlp.output.i0 in a.ilj, layers.0.attn.output.i0 in b.ilj
       value digest: b3:63d355adf510 in a.ilj, b3:acc346244904 in b.ilj
+      note: what a.ilj has here comes 1 exchange later in b.ilj -> exchanges were added, or made in another order
       aligned by run, mediator, event, site and iteration: 6 equal, 2 other, 0 in a.ilj only, 1 in b.ilj only
       the first other: exchange 5 in a.ilj, and in b.ilj:
            6  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:78dced0cebdf
+      help: interloom step a.ilj --at 5
+      help: interloom step b.ilj --at 5
     "#);
     let back = place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out;
     assert!(back.contains("1 in b.ilj only, 0 in a.ilj only"), "{back}");
@@ -123,4 +133,100 @@ fn journals_that_cannot_be_read_are_errors() {
         place.run(&["diff", file, "a.ilj"]).error(code, exit);
     }
     place.run(&["diff", "a.ilj"]).with(2);
+}
+
+/// Writes a journal of a mediator that reads one site in these iterations.
+fn write_loop(path: &std::path::Path, iterations: &[u32]) {
+    let mut writer = JournalWriter::create(path, &Head::new(Experiment::default())).unwrap();
+    let start = RunStart {
+        run: 0,
+        name: "loop".to_owned(),
+        mediators: vec![MediatorLine {
+            name: "read".to_owned(),
+            rows: None,
+            optional: false,
+        }],
+        scheduler: "in-order".to_owned(),
+        declared: None,
+    };
+    writer.start_run(&start).unwrap();
+    let path = writer.path("layers.0.output").unwrap();
+    for iteration in iterations {
+        let site = SiteRef {
+            path,
+            iteration: *iteration,
+        };
+        let exchange = Exchange {
+            run: 0,
+            index: writer.next_index(),
+            mediator: 0,
+            event: Event::Value,
+            asked: Some(site),
+            at: Some(site),
+            result: ExchangeResult::Served,
+            value: Some(ValueTree::Int(i64::from(*iteration))),
+            fault: None,
+            origin: None,
+        };
+        writer.exchange(&exchange).unwrap();
+    }
+    writer.end_run(Outcome::default()).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn iterations_belong_together_whatever_stands_between() {
+    let place = Place::new();
+    write_loop(&place.path("a.ilj"), &[0, 1, 2, 3, 4]);
+    write_loop(&place.path("b.ilj"), &[0, 1, 3, 4, 5]);
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out;
+    insta::assert_snapshot!(out, @r#"
+    error[E080]: a.ilj and b.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
+      class: schedule (another mediator or another site came next)
+        0  VALUE  read  layers.0.output.i0  0
+        1  VALUE  read  layers.0.output.i1  1
+      - 2  VALUE  read  layers.0.output.i2  2  <- a.ilj
+      + 2  VALUE  read  layers.0.output.i3  3  <- b.ilj
+        3  VALUE  read  layers.0.output.i3  3  (next in a.ilj)
+        4  VALUE  read  layers.0.output.i4  4  (next in a.ilj)
+      at: layers.0.output.i2 in a.ilj, layers.0.output.i3 in b.ilj
+      asked: layers.0.output.i2 in a.ilj, layers.0.output.i3 in b.ilj
+      value: 2 in a.ilj, 3 in b.ilj
+      note: what b.ilj has here comes 1 exchange later in a.ilj -> exchanges were left out, or made in another order
+      aligned by run, mediator, event, site and iteration: 4 equal, 0 other, 1 in a.ilj only, 1 in b.ilj only
+      help: interloom step a.ilj --at 2
+      help: interloom step b.ilj --at 2
+    "#);
+    let out = place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out;
+    assert!(
+        out.contains("-> exchanges were added, or made in another order"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_is_missing_or_too_much_at_the_end_is_told_where_it_would_be() {
+    let place = Place::new();
+    write_loop(&place.path("a.ilj"), &[0, 1, 2]);
+    write_loop(&place.path("b.ilj"), &[0, 1]);
+    insta::assert_snapshot!(place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out, @r#"
+    error[E080]: a.ilj and b.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
+      class: protocol (something else was done, or the answer was another one)
+        0  VALUE  read  layers.0.output.i0  0
+        1  VALUE  read  layers.0.output.i1  1
+      - 2  VALUE  read  layers.0.output.i2  2  <- a.ilj
+      + 2  the run ends: ""  <- b.ilj
+      aligned by run, mediator, event, site and iteration: 2 equal, 0 other, 1 in a.ilj only, 0 in b.ilj only
+      help: interloom step a.ilj --at 2
+    "#);
+    insta::assert_snapshot!(place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out, @r#"
+    error[E080]: b.ilj and a.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
+      class: protocol (something else was done, or the answer was another one)
+        0  VALUE  read  layers.0.output.i0  0
+        1  VALUE  read  layers.0.output.i1  1
+      - 2  the run ends: ""  <- b.ilj
+      + 2  VALUE  read  layers.0.output.i2  2  <- a.ilj
+      aligned by run, mediator, event, site and iteration: 2 equal, 0 other, 0 in b.ilj only, 1 in a.ilj only
+      help: interloom step a.ilj --at 2
+    "#);
 }

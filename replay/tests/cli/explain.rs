@@ -97,6 +97,55 @@ fn help_of_replay() {
 }
 
 #[test]
+fn help_of_bisect() {
+    insta::assert_snapshot!(help(&["bisect"]), @"
+    Find the first exchange at which two journals, builds, devices or orders part
+
+    Usage: interloom bisect [OPTIONS] <A> [B]
+
+    Arguments:
+      <A>  A journal, or an experiment file (`.toml`)
+      [B]  Another journal
+
+    Options:
+          --with <PROGRAM>             Another build of this program, that makes the runs of the journal
+                                       again
+          --device <DEVICE>            Another device: `cpu`, `cuda` or `cuda:N`
+          --schedule <[RUN=]SCHEDULE>  Another order of the mediators, as `interloom run --schedule`
+                                       takes it; of an experiment file the two to bisect
+          --granularity <TURN>         How long a turn of a mediator lasts: until it asks for another
+                                       site, or until it has been served once [default: site] [possible
+                                       values: site, exchange]
+          --model <MODEL>              Where the model is, if it is not where the recording found it or
+                                       the file names it
+          --set <NAME=VALUE>           Of an experiment file: another value for a name in its `[set]`;
+                                       can be given several times
+          --context <N>                Of two journals: how many exchanges before the first difference
+                                       are shown [default: 4]
+          --json                       Report as JSON
+      -h, --help                       Print help
+    ");
+}
+
+#[test]
+fn help_of_step() {
+    insta::assert_snapshot!(help(&["step"]), @"
+    Go through a journal, forwards and back
+
+    Usage: interloom step [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The journal
+
+    Options:
+          --at <N>  Begin at this exchange [default: 0]
+          --plain   Read commands line by line, also where there is a terminal
+          --json    Print each exchange as JSON; commands are read line by line
+      -h, --help    Print help
+    ");
+}
+
+#[test]
 fn help_of_causal_trace() {
     insta::assert_snapshot!(help(&["causal-trace"]), @"
     Find out where in a language model, and at which token, an answer comes from
@@ -129,11 +178,12 @@ fn help_of_sites() {
     insta::assert_snapshot!(help(&["sites"]), @"
     List the sites of a model, with their TransformerLens names
 
-    Usage: interloom sites --model <MODEL>
+    Usage: interloom sites [OPTIONS] --model <MODEL>
 
     Options:
           --model <MODEL>  `induction`, or a language model: a GGUF file, a Hugging Face folder,
                            `smollm2-135m`, or `hf:ORG/NAME`
+          --json           Report as JSON
       -h, --help           Print help
     ");
 }
@@ -143,12 +193,13 @@ fn help_of_explain() {
     insta::assert_snapshot!(help(&["explain"]), @"
     Say what an error code means and what to do
 
-    Usage: interloom explain [CODE]
+    Usage: interloom explain [OPTIONS] [CODE]
 
     Arguments:
       [CODE]  The code, such as E002
 
     Options:
+          --json  Report as JSON
       -h, --help  Print help
     ");
 }

@@ -133,6 +133,91 @@ fn tensors_are_exported_for_numpy() {
     assert!(bytes[directory..].starts_with(b"PK\x01\x02"));
 }
 
+/// The messages of an MCAP file by the mediator's channel and the time, and its attachments by name.
+fn read_mcap(bytes: &[u8]) -> (Vec<(String, u64, Value)>, Vec<mcap::Attachment<'_>>) {
+    let messages = mcap::MessageStream::new(bytes).unwrap().map(|message| {
+        let message = message.unwrap();
+        let schema = message.channel.schema.as_ref().unwrap();
+        assert_eq!(
+            (&*schema.name, &*schema.encoding),
+            ("interloom.Exchange", "jsonschema")
+        );
+        let shape: Value = serde_json::from_slice(&schema.data).unwrap();
+        let exchange: Value = serde_json::from_slice(&message.data).unwrap();
+        for field in shape["required"].as_array().unwrap() {
+            assert!(exchange.get(field.as_str().unwrap()).is_some(), "{field}");
+        }
+        (message.channel.topic.clone(), message.log_time, exchange)
+    });
+    let messages = messages.collect();
+    let summary = mcap::Summary::read(bytes).unwrap().unwrap();
+    let attachments = summary.attachment_indexes.iter();
+    let attachments = attachments.map(|index| mcap::read::attachment(bytes, index).unwrap());
+    (messages, attachments.collect())
+}
+
+#[test]
+fn every_exchange_comes_back_from_an_mcap_file() {
+    for journal in ["golden", "sample"] {
+        let place = sample(Policy::Full);
+        if journal == "golden" {
+            fs::copy(GOLDEN, place.path("a.ilj")).unwrap();
+        }
+        let bytes = export(&place, "mcap", &[]);
+        let (messages, _) = read_mcap(&bytes);
+        let shown = place.run(&["show", "a.ilj", "--json"]).with(0).out;
+        let shown: Vec<Value> = shown
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(messages.len(), shown.len());
+        for ((channel, time, exchange), shown) in messages.iter().zip(&shown) {
+            assert_eq!(exchange, shown);
+            assert_eq!(*channel, shown["mediator"]);
+            assert_eq!(*time, shown["index"]);
+        }
+        assert!(bytes == export(&place, "mcap", &[]), "not the same twice");
+    }
+}
+
+#[test]
+fn an_mcap_file_has_the_head_the_runs_and_what_is_kept() {
+    let place = sample(Policy::Full);
+    let bytes = export(&place, "mcap", &["--site", "layers.1.mlp"]);
+    let (messages, attachments) = read_mcap(&bytes);
+    // The end of `read` is made there too.
+    let times: Vec<_> = messages.iter().map(|(_, time, _)| *time).collect();
+    assert_eq!(times, [5, 6, 7]);
+    let [kept] = &attachments[..] else {
+        panic!("{attachments:?}");
+    };
+    let digest = &messages[0].2["value"]["tensor"]["digest"];
+    assert_eq!(kept.name, format!("{}.npy", digest.as_str().unwrap()));
+    assert_eq!(kept.log_time, 5);
+    assert!(kept.data.starts_with(b"\x93NUMPY\x01\x00"));
+    assert!(
+        kept.data
+            .ends_with(&[6.0f32, 8.0].map(f32::to_le_bytes).concat())
+    );
+    let summary = mcap::Summary::read(&bytes).unwrap().unwrap();
+    let metadata = summary.metadata_indexes.iter();
+    let metadata: Vec<_> = metadata
+        .map(|index| mcap::read::metadata(&bytes, index).unwrap())
+        .collect();
+    let names: Vec<_> = metadata.iter().map(|each| each.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["interloom.head", "interloom.run.0", "interloom.run.1"]
+    );
+    assert_eq!(metadata[0].metadata["device"], "cpu");
+    let start: Value = serde_json::from_str(&metadata[2].metadata["start"]).unwrap();
+    assert_eq!(start["mediators"][1]["name"], "patch");
+    let end: Value = serde_json::from_str(&metadata[2].metadata["end"]).unwrap();
+    assert_eq!(end["exchanges"], 6);
+    let without = export(&sample(Policy::Digest), "mcap", &[]);
+    assert_eq!(read_mcap(&without).1.len(), 0);
+}
+
 #[test]
 fn what_cannot_be_exported_is_said_and_leaves_nothing_behind() {
     let place = sample(Policy::Digest);

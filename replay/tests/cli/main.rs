@@ -1,8 +1,10 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
+mod bisect;
 mod check;
 mod conform;
 mod diff;
+mod endings;
 mod explain;
 mod explore;
 mod export;

@@ -2,15 +2,22 @@
 
 use std::fs::{self, File};
 
+use serde_json::{Value, json};
+
 use crate::sample::Sample;
 use crate::{Ended, Place, program};
 
 fn step(place: &Place, journal: &str, commands: &str) -> Ended {
+    step_with(place, &[journal], commands)
+}
+
+fn step_with(place: &Place, arguments: &[&str], commands: &str) -> Ended {
     let script = place.path("commands");
     fs::write(&script, commands).unwrap();
     let mut command = program(&place.path(""));
     command
-        .args(["step", journal])
+        .arg("step")
+        .args(arguments)
         .stdin(File::open(&script).unwrap());
     command.output().unwrap().into()
 }
@@ -60,6 +67,50 @@ fn the_exchange_at_hand_is_explained() {
          7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
     a.ilj has no value in exchange 7; it has a request without one there
     ");
+}
+
+#[test]
+fn scripts_are_answered_in_json() {
+    let commands = "next\nwhy\nback 9\ngoto 7\nwhy\n";
+    let ended = step_with(&sample(), &["a.ilj", "--json", "--at", "4"], commands).with(0);
+    let lines: Vec<Value> = ended
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0], json!({ "exchanges": 8, "runs": 2 }));
+    assert_eq!(
+        (&lines[1]["index"], &lines[2]["index"]),
+        (&json!(4), &json!(5))
+    );
+    assert_eq!(lines[3][0]["exchange"]["index"], 5);
+    assert_eq!(
+        lines[3][0]["from"],
+        "\"patch\" computed it, after it had been served exchange 2"
+    );
+    assert_eq!(
+        lines[4]["message"],
+        "that is before the first exchange; still at exchange 5"
+    );
+    assert_eq!(lines[5]["fault"]["code"], "E001");
+    assert_eq!(lines[6]["at"], 7);
+    assert_eq!(lines.len(), 7);
+}
+
+#[test]
+fn it_begins_where_it_is_told() {
+    let out = step_with(&sample(), &["a.ilj", "--plain", "--at", "5"], "")
+        .with(0)
+        .out;
+    assert!(
+        out.lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("     5  run 1  SWAP"),
+        "{out}"
+    );
+    let message = step_with(&sample(), &["a.ilj", "--at", "8"], "").error("E072", 1);
+    insta::assert_snapshot!(message, @"a.ilj has no exchange 8; it has exchanges 0 to 7");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_changed_intervention_is_the_mediators_own_arithmetic() {
         4  END    scale  at act.output.i0  (recorded next)
         5  VALUE  watch  split.output.i0   (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)  (recorded next)
       value digest: b3:e11913fd27b1 recorded, b3:6b70bb934cca in this run
-      note: the value last served to "scale" (exchange 2) is equal on both sides -> the mediator's own arithmetic differs
+      note: the schedules are equal up to here, and so is the value last served to "scale" (exchange 2) -> the mediator's own arithmetic differs
     "#);
 }
 
@@ -78,6 +78,7 @@ fn another_site_is_another_schedule() {
       at: act.output.i0 recorded, up.output.i0 in this run
       asked: act.output.i0 recorded, up.output.i0 in this run
       value digest: b3:5c9c3a7cd5d3 recorded, b3:0208f76ca2a2 in this run
+      note: what was recorded here came 3 exchanges later in this run -> exchanges were added, or made in another order
     "#);
 }
 

@@ -102,7 +102,7 @@ fn a_changed_intervention_is_shown_element_by_element() {
         5  VALUE  watch  split.output.i0   (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)  (recorded next)
       value digest: b3:e11913fd27b1 recorded, b3:6b70bb934cca in this run
       tensor: 6 of 16 elements differ, first at [0, 1]: 0x40180000 (2.375) recorded, 0x40180001 (2.3750002) in this run; at most 2 ulp apart
-      note: the value last served to "scale" (exchange 2) is equal on both sides -> the mediator's own arithmetic differs
+      note: the schedules are equal up to here, and so is the value last served to "scale" (exchange 2) -> the mediator's own arithmetic differs
     "#);
 }
 

@@ -9,6 +9,7 @@ mod full;
 mod identical;
 mod modes;
 mod plan;
+mod planted;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

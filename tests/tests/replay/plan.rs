@@ -1,5 +1,7 @@
 //! The experiment: a small model, three mediators, and all that can be different about it.
 
+use std::collections::{BTreeMap, HashMap};
+
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, Relu};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -39,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) input: f32,
     /// What is added to one number of a parameter: its path, which number, how much.
     pub(crate) weight: Option<Change>,
+    /// Whether there is a mediator that goes through a table, and in which order.
+    pub(crate) table: Option<Table>,
     /// How many arrivals the barrier `meet` has, if there is one.
     pub(crate) barrier: Option<u32>,
     /// How many steps the runs declare.
@@ -47,6 +51,34 @@ pub(crate) struct Plan {
     pub(crate) runs: usize,
     /// What the journal keeps of tensors.
     pub(crate) policy: Policy,
+}
+
+/// In which order a mediator goes through its table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Table {
+    /// By their names.
+    Sorted,
+    /// As a hash map gives them, which is another order in each map.
+    Hashed,
+}
+
+impl Table {
+    /// Makes a mediator that adds one number of the table after the other to the activation.
+    fn add_mediator(self, run: &mut Run) {
+        let entries = (0..12_u8).map(|number| (number, f64::from(number) + 0.5));
+        let numbers: Vec<f64> = match self {
+            Self::Sorted => entries.collect::<BTreeMap<_, _>>().into_values().collect(),
+            Self::Hashed => entries.collect::<HashMap<_, _>>().into_values().collect(),
+        };
+        run.mediator("table", |cx| async move {
+            let mut value = cx.output("act").await?;
+            for number in numbers {
+                value = value + number;
+                cx.set_output("act", value.clone()).await?;
+            }
+            Ok(())
+        });
+    }
 }
 
 impl Default for Plan {
@@ -62,6 +94,7 @@ impl Default for Plan {
             turned: false,
             input: 0.0,
             weight: None,
+            table: None,
             barrier: None,
             steps: None,
             runs: 2,
@@ -113,6 +146,9 @@ impl Plan {
         } else {
             watching(&mut run);
             self.scaling(&mut run);
+        }
+        if let Some(table) = self.table {
+            table.add_mediator(&mut run);
         }
         run.mediator("logits", |cx| async move { cx.output("").await });
         run

@@ -96,7 +96,8 @@ pub fn npz<R: Read + Seek, W: Write>(
     let mut archive = Archive::default();
     for array in &arrays.arrays {
         let tensor = arrays.frames.tensor(array.offset)?;
-        let content = [&npy_header(array)[..], &tensor.bytes].concat();
+        let header = npy_header(array.dtype, &array.shape);
+        let content = [&header[..], &tensor.bytes].concat();
         // Whoever unpacks the archive gets no folders.
         let name = array.name.replace(['/', '\\'], "_");
         archive.add(&mut out, &arrays.journal, &format!("{name}.npy"), &content)?;
@@ -238,8 +239,8 @@ const fn safetensors_name(dtype: DType) -> &'static str {
 
 /// What stands before the elements in an `.npy` file, version 1.0: magic, length, description,
 /// padded to a multiple of 64 bytes.
-fn npy_header(array: &Array) -> Vec<u8> {
-    let kind = match array.dtype {
+pub(super) fn npy_header(dtype: DType, shape: &[u64]) -> Vec<u8> {
+    let kind = match dtype {
         DType::F64 => "<f8",
         DType::F32 => "<f4",
         DType::F16 => "<f2",
@@ -254,11 +255,7 @@ fn npy_header(array: &Array) -> Vec<u8> {
         DType::U8 => "|u1",
         DType::Bool => "|b1",
     };
-    let shape: String = array
-        .shape
-        .iter()
-        .map(|length| format!("{length}, "))
-        .collect();
+    let shape: String = shape.iter().map(|length| format!("{length}, ")).collect();
     let shape = shape.trim_end();
     let text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
     const BEFORE: usize = 10;

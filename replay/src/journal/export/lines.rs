@@ -79,5 +79,6 @@ fn content(record: &Record, names: &Names) -> (&'static str, Value) {
         Record::RunEnd(end) => ("run end", plain(serde_json::to_value(end))),
         Record::Footer(footer) => ("footer", plain(serde_json::to_value(footer))),
         Record::Note(note) => ("note", plain(serde_json::to_value(note))),
+        Record::Tick(tick) => ("tick", plain(serde_json::to_value(tick))),
     }
 }

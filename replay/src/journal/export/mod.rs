@@ -1,7 +1,9 @@
 //! Journals in formats that other programs read.
 
 mod arrays;
+mod kept;
 mod lines;
+mod mcap;
 mod page;
 mod statistics;
 mod trace;
@@ -15,9 +17,12 @@ use super::names::Names;
 use super::record::{Exchange, Head};
 
 pub use arrays::{npz, safetensors};
+pub use kept::KeptTensors;
 pub use lines::json_lines;
+pub use mcap::mcap;
 pub use page::{PAGE_EXCHANGES_DEFAULT, page};
 pub(crate) use page::{PageItems, file_name, write_page};
+pub use statistics::{Finite, Statistics};
 pub use trace::trace;
 
 /// How much was exported.

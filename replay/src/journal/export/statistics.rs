@@ -10,41 +10,47 @@ const BARS: usize = 24;
 
 /// A summary of a tensor's elements. All but the counts are of the finite ones only.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Statistics {
+pub struct Statistics {
     /// How many elements there are.
-    elements: u64,
+    pub elements: u64,
     /// How many of them are infinite or not a number.
-    not_finite: u64,
-    finite: Option<Finite>,
+    pub not_finite: u64,
+    /// How many of those are not a number.
+    pub nan: u64,
+    /// The others, if there are any.
+    pub finite: Option<Finite>,
 }
 
 /// The finite elements of a tensor, of which there is at least one.
 #[derive(Clone, Debug, PartialEq)]
-struct Finite {
-    min: f64,
-    max: f64,
-    mean: f64,
+pub struct Finite {
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// Their sum by their number.
+    pub mean: f64,
     /// The Euclidean norm, the square root of the sum of squares.
-    norm: f64,
+    pub norm: f64,
     /// How many elements are in each of equally wide ranges from the least to the greatest.
-    histogram: [u64; BARS],
+    pub histogram: [u64; BARS],
 }
 
 impl Statistics {
     /// Sums in f64, in the order of the elements, so that the same tensor has the same figures everywhere.
-    pub(super) fn of(tensor: &TensorRecord) -> Self {
+    pub fn of(tensor: &TensorRecord) -> Self {
         let width = tensor.dtype.element_bytes() as usize;
         let elements = (tensor.bytes.len() / width) as u64;
-        let numbers = || {
+        let all = || {
             let elements = tensor.bytes.chunks_exact(width);
-            elements
-                .map(|element| number(tensor.dtype, element))
-                .filter(|number| number.is_finite())
+            elements.map(|element| number(tensor.dtype, element))
         };
+        let numbers = || all().filter(|number| number.is_finite());
         let finite = numbers().count() as u64;
         Self {
             elements,
             not_finite: elements - finite,
+            nan: all().filter(|number| number.is_nan()).count() as u64,
             finite: (finite > 0).then(|| Finite::of(numbers, finite)),
         }
     }
@@ -54,6 +60,7 @@ impl Statistics {
         json!({
             "elements": self.elements,
             "not_finite": self.not_finite,
+            "nan": self.nan,
             "min": finite.map(|finite| finite.min),
             "max": finite.map(|finite| finite.max),
             "mean": finite.map(|finite| finite.mean),
@@ -110,6 +117,7 @@ mod tests {
     fn finite_numbers_are_summed_and_others_counted() {
         let statistics = of(&[3.0, -4.0, f32::NAN, f32::INFINITY, 0.0]);
         assert_eq!((statistics.elements, statistics.not_finite), (5, 2));
+        assert_eq!(statistics.nan, 1);
         let finite = statistics.finite.unwrap();
         assert_eq!((finite.min, finite.max), (-4.0, 3.0));
         assert_eq!((finite.mean, finite.norm), (-1.0 / 3.0, 5.0));

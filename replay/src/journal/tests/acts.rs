@@ -123,12 +123,34 @@ pub(super) const FORGERY: &[(&str, Act)] = &[
             }
         },
     ),
+    ("a tick altered, CRCs made right", |row, original| {
+        for (at, record) in original.records.iter().enumerate() {
+            if let Record::Tick(tick) = record {
+                for altered in [
+                    Tick {
+                        exchanges: tick.exchanges + 1,
+                        ..tick.clone()
+                    },
+                    Tick {
+                        digest: Digest::ZERO,
+                        ..tick.clone()
+                    },
+                ] {
+                    let mut payload = Vec::new();
+                    super::super::wire::encode_named(&altered, &mut payload).unwrap();
+                    let mut frames = original.frames.clone();
+                    frames[at + 1] = framed(&original.bytes, Kind::Tick as u8, at as u64, &payload);
+                    row.read(original, &frames.concat());
+                }
+            }
+        }
+    }),
     ("an exchange altered, CRCs made right", |row, original| {
         for (at, record) in original.records.iter().enumerate() {
             if let Record::Exchange(exchange) = record {
                 for altered in alterations(exchange) {
                     let mut payload = Vec::new();
-                    super::super::wire::encode_exchange(&altered, &mut payload).unwrap();
+                    super::super::exchange::encode(&altered, &mut payload).unwrap();
                     let frame = framed(&original.bytes, Kind::Exchange as u8, at as u64, &payload);
                     let mut frames = original.frames.clone();
                     frames[at + 1] = frame;
@@ -174,13 +196,13 @@ pub(super) const FORGERY: &[(&str, Act)] = &[
     }),
     ("an unknown kind that may be skipped", |row, original| {
         for at in 2..original.frames.len() {
-            for kind in [0x81, 0xC0, 0xFF] {
+            for kind in [0x82, 0xC0, 0xFF] {
                 row.read(original, &with_kind(original, at, kind));
             }
         }
     }),
     ("a newer minor version", |row, original| {
-        for minor in [2, 9, u16::MAX] {
+        for minor in [3, 9, u16::MAX] {
             row.read(original, &with_version(original, 1, minor));
         }
     }),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::export::{Selection, json_lines, npz, safetensors, trace};
+use super::super::export::{Selection, json_lines, mcap, npz, safetensors, trace};
 use super::*;
 
 /// A journal with one exchange whose value has tensors in every place, two of which get the same name.
@@ -97,7 +97,16 @@ fn an_output_that_fails_is_an_error_wherever_it_fails() {
 
     let (folder, path) = awkward(Policy::Full, true);
     type Export = fn(&std::path::Path, &mut FaultFile) -> Result<(), JournalError>;
-    let exports: [Export; 4] = [
+    let exports: [Export; 5] = [
+        |path, file| {
+            mcap(
+                JournalReader::open(path)?,
+                Selection::default(),
+                file,
+                "out",
+            )
+            .map(drop)
+        },
         |path, file| {
             json_lines(
                 JournalReader::open(path)?,

@@ -4,12 +4,14 @@ use std::fs;
 
 use super::*;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_2.ilj");
+const GOLDEN_V1_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 const GOLDEN_V1_0: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_0.ilj");
 
 #[test]
 fn the_golden_journals_are_written_byte_for_byte() {
     assert!(fs::read(GOLDEN).unwrap() == samples::golden());
+    assert!(fs::read(GOLDEN_V1_1).unwrap() == samples::golden_v1_1());
     assert!(fs::read(GOLDEN_V1_0).unwrap() == samples::golden_v1_0());
 }
 
@@ -23,7 +25,11 @@ fn write_the_golden_journal() {
 #[test]
 fn the_golden_journals_read_as_what_was_written() {
     let declared = Some(samples::declared());
-    for (path, events, declared) in [(GOLDEN, 10, declared), (GOLDEN_V1_0, 8, None)] {
+    for (path, events, declared) in [
+        (GOLDEN, 10, declared.clone()),
+        (GOLDEN_V1_1, 10, declared),
+        (GOLDEN_V1_0, 8, None),
+    ] {
         let journal = Journal::load(path).unwrap();
         assert_eq!(journal.head, samples::head());
         assert_eq!(
@@ -64,7 +70,11 @@ fn the_golden_journals_read_as_what_was_written() {
 
 #[test]
 fn each_golden_journal_says_its_version() {
-    for (path, version) in [(GOLDEN, (1, 1)), (GOLDEN_V1_0, (1, 0))] {
+    for (path, version) in [
+        (GOLDEN, (1, 2)),
+        (GOLDEN_V1_1, (1, 1)),
+        (GOLDEN_V1_0, (1, 0)),
+    ] {
         assert_eq!(JournalReader::open(path).unwrap().version(), version);
     }
 }
@@ -139,6 +149,45 @@ fn the_digest_of_a_run_covers_all_before_it_but_not_the_head() {
 }
 
 #[test]
+fn ticks_are_digests_of_what_a_run_has_had_so_far() {
+    let write = |count| {
+        let mut bytes = Vec::new();
+        let writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
+        let mut writer = writer.ticking(3);
+        let mut index = 0..;
+        for (run, count) in [(0, 3), (1, count)] {
+            writer.start_run(&samples::run_start(run)).unwrap();
+            for index in index.by_ref().take(count) {
+                let exchange = samples::exchange(run, index, Event::Stop);
+                writer.exchange(&exchange).unwrap();
+            }
+            writer.end_run(samples::completed()).unwrap();
+        }
+        writer.finish().unwrap();
+        let (records, error) = samples::read_all(&bytes);
+        assert_eq!(error, None);
+        records.into_iter().map(|(_, record)| record)
+    };
+    let ends: Vec<_> = [3, 6]
+        .map(|count| {
+            let mut ends = write(count).filter_map(|record| match record {
+                Record::RunEnd(end) => Some(end.digest),
+                _ => None,
+            });
+            ends.next_back().unwrap()
+        })
+        .into();
+    let ticks: Vec<_> = write(8)
+        .filter_map(|record| match record {
+            Record::Tick(tick) => Some((tick.exchanges, tick.digest)),
+            _ => None,
+        })
+        .collect();
+    // None where a run has just begun, or ends.
+    assert_eq!(ticks, [(6, ends[0]), (9, ends[1])]);
+}
+
+#[test]
 fn tensors_are_written_once_and_only_under_the_full_policy() {
     for (policy, expected) in [
         (Policy::Full, [true, false]),
@@ -179,6 +228,32 @@ fn creating_replaces_a_journal_and_nothing_else() {
     assert_eq!(error.code(), "E070");
 }
 
+#[cfg(not(windows))]
+#[test]
+fn a_journal_has_one_writer_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.ilj");
+    let mut writer = JournalWriter::create(&path, &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    writer.flush().unwrap();
+    let before = fs::read(&path).unwrap();
+    let others = [
+        JournalWriter::create(&path, &samples::head()).err(),
+        JournalWriter::resume(&path).err(),
+        recover(&path, Target::InPlace).err(),
+        recover(folder.path().join("none.ilj"), Target::Copy(&path)).err(),
+    ];
+    let codes = others.map(|error| error.unwrap().code());
+    assert_eq!(codes, ["E073", "E073", "E073", "E060"]);
+    assert_eq!(fs::read(&path).unwrap(), before);
+    // Readers may come, and the next writer when the first is done.
+    assert_eq!(Journal::load_prefix(&path).unwrap().0.runs.len(), 1);
+    writer.end_run(samples::completed()).unwrap();
+    writer.finish().unwrap();
+    let resumed = JournalWriter::resume(&path).unwrap();
+    assert_eq!((resumed.lost, resumed.open_run), (None, None));
+}
+
 #[test]
 fn a_dropped_writer_leaves_what_it_had() {
     let folder = tempfile::tempdir().unwrap();
@@ -206,7 +281,7 @@ fn a_journal_without_footer_is_whole_but_not_complete() {
     assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 3);
     assert!(!reader.is_complete());
     assert_eq!(reader.good_bytes(), bytes.len() as u64);
-    assert_eq!(reader.version(), (1, 1));
+    assert_eq!(reader.version(), (1, 2));
 
     let golden = samples::golden();
     let mut reader = JournalReader::new(&golden[..], "test.ilj").unwrap();

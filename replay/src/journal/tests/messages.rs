@@ -44,7 +44,7 @@ fn e063_newer_format() {
     let mut preamble = Preamble::decode(bytes[..PREAMBLE_BYTES].try_into().unwrap()).unwrap();
     preamble.major = 3;
     bytes[..PREAMBLE_BYTES].copy_from_slice(&preamble.encode());
-    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.1, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.2, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn e066_malformed() {
         value: Some(deep),
         ..samples::exchange(0, 0, Event::Value)
     };
-    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E066: frame 2 at byte 776 of run.ilj is not a valid exchange: the value is 65 levels deep, the limit is 64");
+    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E066: frame 2 at byte 776 of run.ilj is not a valid exchange: the value is more than 64 levels deep");
     let error = writer()
         .tensor(&Digest::ZERO, DType::F32, &[2, 3], &[0; 20])
         .unwrap_err();
@@ -204,4 +204,12 @@ fn e072_absent() {
         has: "runs 0 to 1".into(),
     };
     assert_snapshot!(describe(&error), @"E072: run.ilj has no run 7; it has runs 0 to 1");
+}
+
+#[test]
+fn e073_busy() {
+    let error = JournalError::Busy {
+        journal: "run.ilj".into(),
+    };
+    assert_snapshot!(describe(&error), @"E073: run.ilj is being written by another program, or by another part of this one; wait until it is done, or record to another path");
 }

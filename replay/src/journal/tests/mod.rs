@@ -5,6 +5,7 @@ mod damage;
 mod export;
 mod faults;
 mod files;
+mod format;
 mod index;
 mod messages;
 mod page;

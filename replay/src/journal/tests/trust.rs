@@ -68,7 +68,7 @@ impl Original {
             .collect()
     }
 
-    /// Whether these records are the beginning of this journal, apart from paths, notes and tensors, which may stand
+    /// Whether these records are the beginning of this journal, apart from paths, notes, ticks and tensors, which may stand
     /// elsewhere or be missing.
     pub(super) fn begins_with(&self, records: &[Record]) -> bool {
         let mut mine = self.records.iter().filter(is_in_place);
@@ -77,7 +77,9 @@ impl Original {
             .filter(is_in_place)
             .all(|record| mine.next() == Some(record));
         let kept = records.iter().all(|record| match record {
-            Record::Tensor(_) | Record::Note(_) | Record::Path(_) => self.records.contains(record),
+            Record::Tensor(_) | Record::Note(_) | Record::Path(_) | Record::Tick(_) => {
+                self.records.contains(record)
+            }
             _ => true,
         });
         exact && kept
@@ -88,7 +90,7 @@ impl Original {
 fn is_in_place(record: &&Record) -> bool {
     !matches!(
         record,
-        Record::Tensor(_) | Record::Note(_) | Record::Path(_) | Record::Footer(_)
+        Record::Tensor(_) | Record::Note(_) | Record::Path(_) | Record::Tick(_) | Record::Footer(_)
     )
 }
 
@@ -155,9 +157,10 @@ impl Row {
 fn table() -> Vec<Row> {
     let originals = [
         Original::new(samples::golden()),
+        Original::new(samples::golden_v1_1()),
         Original::new(samples::golden_v1_0()),
     ];
-    let over_both = |fault, is_forged, act: &dyn Fn(&mut Row, &Original)| {
+    let over_all = |fault, is_forged, act: &dyn Fn(&mut Row, &Original)| {
         let mut row = Row::new(fault);
         row.is_forged = is_forged;
         originals
@@ -168,12 +171,12 @@ fn table() -> Vec<Row> {
     let newest = &originals[0];
     let mut rows: Vec<Row> = DAMAGE
         .iter()
-        .map(|(fault, act)| over_both(fault, false, act))
+        .map(|(fault, act)| over_all(fault, false, act))
         .collect();
     rows.extend(
         FORGERY
             .iter()
-            .map(|(fault, act)| over_both(fault, true, act)),
+            .map(|(fault, act)| over_all(fault, true, act)),
     );
     rows.extend(SYSTEM.iter().map(|(fault, act)| {
         let mut row = Row::new(fault);

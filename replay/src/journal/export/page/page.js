@@ -101,7 +101,7 @@
       return [title, make("dl", null, ...list(pairs)), make("p", { class: "hint" }, "The journal does not keep its elements.")];
     }
     pairs.push(["elements", statistics.elements]);
-    if (statistics.not_finite > 0) pairs.push(["not finite", statistics.not_finite]);
+    if (statistics.not_finite > 0) pairs.push(["not finite", `${statistics.not_finite}, of these ${statistics.nan} NaN`]);
     if (statistics.histogram === null) return [title, make("dl", null, ...list(pairs))];
     for (const name of ["min", "max", "mean", "norm"]) pairs.push([name, figure(statistics[name])]);
     const ends = [figure(statistics.min), figure(statistics.max)].map((text) => make("span", null, text));

@@ -1,27 +1,15 @@
-//! `interloom step`: go through a journal, forwards and back.
+//! A journal line by line: commands on standard input, exchanges on standard output.
 
 use std::io::{self, BufRead};
-use std::path::PathBuf;
 
 use anstream::eprintln;
-use clap::Args;
 use interloom::Error;
 use interloom::journal::provenance::provenance_of;
 use interloom::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
+use serde_json::json;
 
-use super::report::{count, outln};
-use super::{Ending, why};
-
-/// Go through a journal, forwards and back; commands are read from standard input, one in a line.
-///
-/// next [N], back [N], goto N, site SITE and mediator NAME (the next one there), show, why, quit. Each prints the
-/// exchange at which it arrives. Exits with 2 if a command was not understood.
-#[derive(Args)]
-pub(super) struct Arguments {
-    /// The journal.
-    #[arg(value_name = "FILE")]
-    journal: PathBuf,
-}
+use crate::cli::report::{count, outln};
+use crate::cli::{Ending, why};
 
 const COMMANDS: &str = "next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit";
 
@@ -42,17 +30,17 @@ enum Command {
 struct Stepper {
     journal: IndexedJournal,
     at: u64,
+    json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
-    let (journal, problem) = IndexedJournal::open(&arguments.journal)?;
-    let runs = journal.runs().len() as u64;
-    outln!(
-        "{} in {}",
-        count(journal.exchanges(), "exchange"),
-        count(runs, "run")
-    );
-    let mut stepper = Stepper { journal, at: 0 };
+/// Obeys what standard input says, from the exchange `at` on; prints JSON if that is asked for.
+pub(super) fn run(journal: IndexedJournal, at: u64, json: bool) -> Result<Ending, Error> {
+    let (exchanges, runs) = (journal.exchanges(), journal.runs().len() as u64);
+    match json {
+        true => outln!("{}", json!({ "exchanges": exchanges, "runs": runs })),
+        false => outln!("{} in {}", count(exchanges, "exchange"), count(runs, "run")),
+    }
+    let mut stepper = Stepper { journal, at, json };
     stepper.show()?;
     let mut ending = Ending::Done;
     for line in io::stdin().lock().lines() {
@@ -67,10 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
             }
         }
     }
-    match problem {
-        Some(error) => Err(error.into()),
-        None => Ok(ending),
-    }
+    Ok(ending)
 }
 
 fn unreadable(error: &io::Error) -> Error {
@@ -145,7 +130,7 @@ impl Stepper {
                 self.show()
             }
             None => {
-                outln!("that is {beyond}; still at exchange {}", self.at);
+                self.say(&format!("that is {beyond}; still at exchange {}", self.at));
                 Ok(())
             }
         }
@@ -159,7 +144,7 @@ impl Stepper {
         match self.journal.find(self.at, Direction::Forward, is_wanted)? {
             Some(found) => self.go(Some(found), ""),
             None => {
-                outln!("no exchange {what} after exchange {}", self.at);
+                self.say(&format!("no exchange {what} after exchange {}", self.at));
                 Ok(())
             }
         }
@@ -168,19 +153,31 @@ impl Stepper {
     fn show(&mut self) -> Result<(), Error> {
         if self.journal.exchanges() > 0 {
             let exchange = self.journal.exchange(self.at)?;
-            outln!("{}", self.journal.text(&exchange));
+            match self.json {
+                true => outln!("{}", self.journal.names(&exchange).json(&exchange)),
+                false => outln!("{}", self.journal.text(&exchange)),
+            }
         }
         Ok(())
     }
 
     fn why(&mut self) -> Result<(), Error> {
         match provenance_of(&mut self.journal, self.at) {
+            Ok(steps) if self.json => outln!("{}", why::as_json(&mut self.journal, &steps)),
             Ok(steps) => why::show(&mut self.journal, &steps),
             // Most exchanges carry no value: that ends no session.
-            Err(error) if error.code() == "E072" => outln!("{error}"),
+            Err(error) if error.code() == "E072" => self.say(&error.to_string()),
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Says why nothing is shown.
+    fn say(&self, message: &str) {
+        match self.json {
+            true => outln!("{}", json!({ "message": message, "at": self.at })),
+            false => outln!("{message}"),
+        }
     }
 }
 

@@ -1,0 +1,56 @@
+//! `interloom step`: go through a journal, forwards and back.
+
+mod lanes;
+mod line;
+mod screen;
+#[cfg(test)]
+mod tests;
+mod view;
+mod walk;
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use interloom::Error;
+use interloom::journal::IndexedJournal;
+
+use super::Ending;
+
+/// Go through a journal, forwards and back: on the screen where there is a terminal, and line by line for scripts.
+///
+/// On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back [N], goto N, site SITE
+/// and mediator NAME (the next one there), show, why, quit. Each prints the exchange at which it arrives. Exits with 2 if a
+/// command was not understood.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// Begin at this exchange.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    at: u64,
+    /// Read commands line by line, also where there is a terminal.
+    #[arg(long)]
+    plain: bool,
+    /// Print each exchange as JSON; commands are read line by line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
+    let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
+    if arguments.at > 0 {
+        // Says what there is if there is no such exchange.
+        journal.exchange(arguments.at)?;
+    }
+    let is_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
+    let ending = match arguments.plain || arguments.json || !is_terminal() {
+        true => line::run(journal, arguments.at, arguments.json)?,
+        false => screen::run(&arguments.journal, journal, arguments.at, problem.as_ref())?,
+    };
+    match problem {
+        Some(error) => Err(error.into()),
+        None => Ok(ending),
+    }
+}

@@ -1,0 +1,195 @@
+//! What is promised of a GPU, shown on one. Each test needs an NVIDIA GPU and its driver:
+//!
+//! ```sh
+//! cargo test --release --workspace --features cuda --test cuda -- --ignored --test-threads 1 --nocapture
+//! ```
+//!
+//! What they print stands in docs/CUDA.md.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use burn::tensor::Device;
+use interloom::conform::{Folder, REFERENCES, Verdict};
+use interloom::experiments::HeadAblation;
+use interloom::journal::{Experiment, Head, Journal, Policy};
+use interloom::{Conclusion, Mode, Session, environment};
+use interloom_backends::{Value, describe_device, parse_device};
+use interloom_engine::Mediator;
+use interloom_engine::program::Program;
+
+const DEVICE: &str = "cuda";
+
+/// The journal that a test and the process that it starts speak of.
+const JOURNAL: &str = "INTERLOOM_TEST_JOURNAL";
+
+fn gpu() -> Device {
+    parse_device(DEVICE).expect("these tests need a GPU")
+}
+
+fn scenarios() -> Folder {
+    // On a machine that has the program and not its source, the folder is named.
+    let home = std::env::var_os("INTERLOOM_TEST_SCENARIOS").map(PathBuf::from);
+    let home = home.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance"));
+    Folder::open(&home, &gpu()).expect("the recorded scenarios")
+}
+
+fn head(policy: Policy) -> Head {
+    environment::head(Experiment::default(), DEVICE, policy)
+}
+
+fn machine(
+    program: &Program,
+    around: &interloom::conform::Surroundings,
+) -> Box<dyn Mediator<Value>> {
+    Box::new(around.machine(program).expect("within the limits"))
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn the_device_says_what_it_is() {
+    let text = describe_device(DEVICE);
+    println!("{text}");
+    assert!(text.contains("NVIDIA"), "{text}");
+    assert!(parse_device("cuda:99").is_err());
+}
+
+/// L1: the recorded scenarios are the same as on the CPU, as far as a reference's values are compared.
+#[test]
+#[ignore = "needs a GPU"]
+fn no_scenario_differs_without_a_rule() {
+    let folder = scenarios();
+    for reference in REFERENCES {
+        let (mut same, mut on_purpose, mut not_compared) = (0, 0, 0);
+        let mut differ = Vec::new();
+        for id in folder.ids() {
+            match folder.compare(id, reference) {
+                Verdict::Same => same += 1,
+                Verdict::OnPurpose { .. } => on_purpose += 1,
+                Verdict::NotCompared { .. } => not_compared += 1,
+                other => differ.push(format!("{id}: {other:?}")),
+            }
+        }
+        println!(
+            "{reference}: {same} same, {on_purpose} differ on purpose, {not_compared} not compared, {} differ",
+            differ.len()
+        );
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
+    }
+}
+
+/// L3: each scenario, made again, gives every value bit for bit, and no byte of a journal depends on when tensors are read.
+#[test]
+#[ignore = "needs a GPU"]
+fn every_scenario_is_reproduced_bit_for_bit() {
+    let folder = scenarios();
+    let place = tempfile::tempdir().unwrap();
+    let (mut identical, mut parted) = (0, Vec::new());
+    for id in folder.ids() {
+        let mut journals = Vec::new();
+        for late in [None, Some(0), Some(1000)] {
+            let path = place.path().join("scenario.ilj");
+            let mut session =
+                Session::open(Mode::Record(path.clone()), head(Policy::Full)).unwrap();
+            if let Some(bytes) = late {
+                session.read_late(bytes);
+            }
+            folder.run(id, machine, &mut session).unwrap();
+            session.finish().unwrap();
+            journals.push(std::fs::read(path).unwrap());
+        }
+        let path = place.path().join("scenario.ilj");
+        let mut session = Session::open(Mode::Verify(path), head(Policy::Full)).unwrap();
+        folder.run(id, machine, &mut session).unwrap();
+        let conclusion = session.finish().unwrap();
+        let same_bytes = journals.windows(2).all(|pair| pair[0] == pair[1]);
+        match conclusion.is_identical() && same_bytes {
+            true => identical += 1,
+            false => parted.push(format!("{id}: same bytes {same_bytes}, {conclusion:#?}")),
+        }
+    }
+    println!("{identical} scenarios bit-identical, {} not", parted.len());
+    assert!(parted.is_empty(), "{}", parted.join("\n"));
+}
+
+/// L3 between processes: the ablation of every head of the induction transformer.
+#[test]
+#[ignore = "needs a GPU"]
+fn ablations_are_reproduced_in_a_new_process() {
+    let place = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("INTERLOOM_TEST_KEEP").map(PathBuf::from);
+    let journal = kept
+        .unwrap_or_else(|| place.path().to_owned())
+        .join("ablation.ilj");
+    let (report, _) = ablation(DEVICE)
+        .run(Mode::Record(journal.clone()), Policy::Full, &mut ())
+        .unwrap();
+    let most = report.most_needed().unwrap();
+    assert_eq!((most.layer, most.head), (0, 0), "as on the CPU");
+    for round in 0..3 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "replays_a_journal_of_its_parent",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(JOURNAL, &journal)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        println!("process {round}: bit-identical");
+    }
+    let exchanges = Journal::load(&journal).unwrap().exchanges().count();
+    println!(
+        "{exchanges} exchanges, loss {:?} to {:?}",
+        report.intact.loss, most.ablated.loss
+    );
+}
+
+#[test]
+#[ignore = "is started by another test"]
+fn replays_a_journal_of_its_parent() {
+    let Some(journal) = std::env::var_os(JOURNAL) else {
+        return;
+    };
+    for mode in [Mode::Verify, Mode::Serve, Mode::Drive] {
+        let mode = mode(PathBuf::from(&journal));
+        let (_, conclusion) = ablation(DEVICE).run(mode, Policy::Full, &mut ()).unwrap();
+        assert!(conclusion.is_identical(), "{conclusion:#?}");
+    }
+}
+
+/// L4: the CPU gives close values, and a replay on it says so and does not call them equal.
+#[test]
+#[ignore = "needs a GPU"]
+fn the_cpu_parts_from_the_gpu_and_the_report_says_where() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = place.path().join("ablation.ilj");
+    let recorded = Mode::Record(journal.clone());
+    let (on_gpu, _) = ablation(DEVICE)
+        .run(recorded, Policy::Full, &mut ())
+        .unwrap();
+    let verify = Mode::Verify(journal);
+    let (on_cpu, conclusion) = ablation("cpu").run(verify, Policy::Full, &mut ()).unwrap();
+    let Conclusion::Verified {
+        divergence: Some(divergence),
+        ..
+    } = &conclusion
+    else {
+        panic!("{conclusion:#?}");
+    };
+    println!("{divergence}");
+    println!(
+        "loss {:?} on the GPU, {:?} on the CPU",
+        on_gpu.intact.loss, on_cpu.intact.loss
+    );
+    assert!((on_gpu.intact.loss - on_cpu.intact.loss).abs() < 1e-4);
+}
+
+fn ablation(device: &str) -> HeadAblation {
+    HeadAblation {
+        device: device.to_owned(),
+        ..HeadAblation::default()
+    }
+}
