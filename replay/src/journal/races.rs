@@ -94,8 +94,8 @@ struct Replayed<'j> {
     run: &'j Run,
     points: &'j Points<'j>,
     detector: Races,
-    /// After which exchange a mediator arrives at a barrier, as the exchange in which it goes on.
-    arrivals: BTreeMap<usize, Vec<&'j Exchange>>,
+    /// After which exchange, if any, a mediator arrives at a barrier, as the exchange in which it goes on.
+    arrivals: BTreeMap<Option<usize>, Vec<&'j Exchange>>,
     /// The sites at which mediators have rows of their own.
     split: BTreeMap<SiteRef, bool>,
 }
@@ -124,15 +124,15 @@ impl<'j> Replayed<'j> {
 
     fn races(mut self) -> Vec<Race> {
         let mut here = None;
+        // Before the model runs nothing races, but who was there already belongs to a barrier's round.
+        self.arrive_after(None, here);
         for (place, exchange) in self.run.exchanges.iter().enumerate() {
             if exchange.at != here {
                 here = exchange.at;
                 self.enter(here);
             }
             self.tell(exchange);
-            for arriving in self.arrivals.remove(&place).unwrap_or_default() {
-                self.arrive(arriving, here);
-            }
+            self.arrive_after(Some(place), here);
         }
         self.detector.found()
     }
@@ -153,8 +153,7 @@ impl<'j> Replayed<'j> {
     }
 
     fn tell(&mut self, exchange: &Exchange) {
-        // Children go by the name of their parent; other numbers are not those of a run of ours.
-        if exchange.mediator as usize >= self.run.start.mediators.len() {
+        if !is_named(self.run, exchange) {
             return;
         }
         let asked = self.points.asked(exchange);
@@ -177,6 +176,12 @@ impl<'j> Replayed<'j> {
         });
     }
 
+    fn arrive_after(&mut self, place: Option<usize>, here: Option<SiteRef>) {
+        for arriving in self.arrivals.remove(&place).unwrap_or_default() {
+            self.arrive(arriving, here);
+        }
+    }
+
     fn arrive(&mut self, exchange: &Exchange, here: Option<SiteRef>) {
         let Some(Asked::Name(barrier)) = self.points.asked(exchange) else {
             return;
@@ -190,6 +195,11 @@ impl<'j> Replayed<'j> {
         };
         self.detector.moment(&arrival);
     }
+}
+
+/// Children go by the name of their parent; other numbers are not those of a run of ours.
+fn is_named(run: &Run, exchange: &Exchange) -> bool {
+    (exchange.mediator as usize) < run.start.mediators.len()
 }
 
 fn live(event: Event) -> interloom_engine::Event {
@@ -208,14 +218,13 @@ fn origin(exchange: &Exchange) -> Origin {
     }
 }
 
-fn arrivals(run: &Run) -> BTreeMap<usize, Vec<&Exchange>> {
-    let mut arrivals: BTreeMap<usize, Vec<&Exchange>> = BTreeMap::new();
+fn arrivals(run: &Run) -> BTreeMap<Option<usize>, Vec<&Exchange>> {
+    let mut arrivals: BTreeMap<Option<usize>, Vec<&Exchange>> = BTreeMap::new();
     let mut last = BTreeMap::new();
     for (place, exchange) in run.exchanges.iter().enumerate() {
         let before = last.insert(exchange.mediator, place);
         let went_on = exchange.event == Event::Barrier && exchange.result == ExchangeResult::Served;
-        // Who arrives before anything else does so before the model runs, where nothing races.
-        if let (true, Some(before)) = (went_on, before) {
+        if went_on && is_named(run, exchange) {
             arrivals.entry(before).or_default().push(exchange);
         }
     }
