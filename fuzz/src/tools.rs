@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use interloom::journal::export::{Selection, json_lines, npz, safetensors, trace};
 use interloom::journal::provenance::provenance_of;
-use interloom::journal::{IndexedJournal, Journal, JournalReader};
+use interloom::journal::{IndexedJournal, Journal, JournalReader, races};
 
 use crate::journal::repaired;
 
@@ -36,6 +36,7 @@ pub fn tools(bytes: &[u8]) -> bool {
         assert_eq!(indexed.text(&found).lines().count(), 1);
     }
     follow(&mut indexed);
+    assert_eq!(races(&whole).len(), whole.runs.len());
 
     let all = Selection::default;
     let (mut lines, mut lanes, mut archive, mut tensors) = (vec![], vec![], vec![], vec![]);

@@ -135,6 +135,13 @@ impl Races {
     /// # Ok::<(), interloom_engine::RunError>(())
     /// ```
     pub fn of<V: Value>(setup: &mut Setup<V>) -> Self {
+        let races = Self::unwatched(setup);
+        setup.observer(races.clone());
+        races
+    }
+
+    /// Prepares for a run like this one that somebody else tells of, as an [`Observer`]: one that was recorded.
+    pub fn unwatched<V: Value>(setup: &Setup<V>) -> Self {
         let names = setup
             .invokes()
             .iter()
@@ -146,9 +153,7 @@ impl Races {
             ..Detector::default()
         };
         detector.ground.survey(setup);
-        let races = Self(Rc::new(RefCell::new(detector)));
-        setup.observer(Watch(races.clone()));
-        races
+        Self(Rc::new(RefCell::new(detector)))
     }
 
     /// Returns the races so far, in the order in which they showed, each pair of mediators once for each thing and site.
@@ -157,42 +162,35 @@ impl Races {
     }
 }
 
-struct Watch(Races);
-
-impl<V: Value> Observer<V> for Watch {
+impl<V: Value> Observer<V> for Races {
     fn exchange(&mut self, exchange: &Exchange<'_, V>) {
-        self.0.0.borrow_mut().exchange(exchange);
+        self.0.borrow_mut().exchange(exchange);
     }
 
     fn moment(&mut self, moment: &Moment<'_, V>) {
-        self.0.0.borrow_mut().moment(moment);
+        self.0.borrow_mut().moment(moment);
     }
 }
 
-/// How far each mediator has come, as far as another one knows.
+/// How far each mediator has come, as far as another one knows; who is not named has not been heard of.
 #[derive(Clone, Debug, Default)]
-struct Clock(Vec<u64>);
+struct Clock(BTreeMap<u32, u64>);
 
 impl Clock {
     fn of(&self, id: MediatorId) -> u64 {
-        self.0.get(id.0 as usize).copied().unwrap_or(0)
+        self.0.get(&id.0).copied().unwrap_or(0)
     }
 
     fn tick(&mut self, id: MediatorId) -> u64 {
-        let place = id.0 as usize;
-        if self.0.len() <= place {
-            self.0.resize(place + 1, 0);
-        }
-        self.0[place] += 1;
-        self.0[place]
+        let time = self.0.entry(id.0).or_default();
+        *time += 1;
+        *time
     }
 
     fn join(&mut self, other: &Self) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        for (own, theirs) in self.0.iter_mut().zip(&other.0) {
-            *own = (*own).max(*theirs);
+        for (&id, &theirs) in &other.0 {
+            let own = self.0.entry(id).or_default();
+            *own = (*own).max(theirs);
         }
     }
 }

@@ -11,6 +11,7 @@ mod explore;
 mod export;
 mod keep;
 mod progress;
+mod races;
 mod recover;
 mod replay;
 mod report;
@@ -57,6 +58,8 @@ enum Command {
     Bisect(bisect::Arguments),
     /// Go through a journal, forwards and back.
     Step(step::Arguments),
+    /// Name what only the order of the mediators decided in a recorded run.
+    Races(races::Arguments),
     /// Follow a value back to where it came from.
     Why(why::Arguments),
     /// Write a journal, or the tensors in it, for other programs.
@@ -102,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Bisect(arguments) => bisect::run(&arguments),
         Command::Step(arguments) => step::run(&arguments),
+        Command::Races(arguments) => races::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),

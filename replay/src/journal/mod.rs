@@ -56,6 +56,7 @@ mod pack;
 mod places;
 mod policy;
 pub mod provenance;
+mod races;
 mod read;
 mod record;
 mod recover;
@@ -81,6 +82,7 @@ pub use load::{Journal, Run};
 pub(crate) use names::value_json;
 pub use names::{Names, plain};
 pub use policy::Policy;
+pub use races::{RunRaces, races};
 pub use read::{Followed, Frame, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,

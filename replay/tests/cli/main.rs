@@ -12,6 +12,7 @@ mod journals;
 mod language_model;
 mod page;
 mod pipes;
+mod races;
 mod run;
 mod sample;
 mod show;
