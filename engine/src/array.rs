@@ -55,8 +55,11 @@ impl Array {
         }
     }
 
+    /// Whether there are rows to take. Where rows are declared, a reshaping swap can leave fewer than the batch has; such an array
+    /// passes whole. (A tensor of a burn model panics then, which its run reports as the model's failure.)
     fn is_batched(&self, batch: u32, layout: &RowLayout) -> bool {
-        layout.is_batched(0, self.shape.first().copied(), batch)
+        let length = self.shape.first().copied();
+        layout.is_batched(0, length, batch) && length >= Some(u64::from(batch))
     }
 
     /// Returns the numbers of some rows, as a range of [`data`](Self::data).

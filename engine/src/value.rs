@@ -78,24 +78,24 @@ pub enum RowLayout {
     /// Those whose dimension 0 equals the batch.
     #[default]
     ByShape,
-    /// All of them, unless their dimension 0 is shorter than the batch: a swap that reshapes can leave too few rows.
+    /// All of them, whatever their shape says.
     Batched,
     /// None of them, also where dimension 0 happens to equal the batch.
     Shared,
-    /// As listed, for each tensor in the order of the value's structure; those not listed, or shorter than the batch, are not
-    /// batched.
+    /// As listed, for each tensor in the order of the value's structure; those not listed are not batched.
     Leaves(Vec<bool>),
 }
 
 impl RowLayout {
     /// Returns whether the `leaf`-th tensor of a value is batched, given its dimension 0 if it has one.
     pub fn is_batched(&self, leaf: usize, dimension_0: Option<u64>, batch: u32) -> bool {
-        let has_rows = dimension_0.is_some_and(|rows| rows >= u64::from(batch));
         match self {
             Self::ByShape => dimension_0 == Some(u64::from(batch)),
-            Self::Batched => has_rows,
+            Self::Batched => dimension_0.is_some(),
             Self::Shared => false,
-            Self::Leaves(leaves) => has_rows && leaves.get(leaf).copied().unwrap_or(false),
+            Self::Leaves(leaves) => {
+                dimension_0.is_some() && leaves.get(leaf).copied().unwrap_or(false)
+            }
         }
     }
 }
@@ -128,12 +128,10 @@ mod tests {
             (RowLayout::ByShape, 0, Some(5), false),
             (RowLayout::ByShape, 0, None, false),
             (RowLayout::Batched, 0, Some(5), true),
-            (RowLayout::Batched, 0, Some(3), false),
             (RowLayout::Batched, 0, None, false),
             (RowLayout::Shared, 0, Some(4), false),
             (RowLayout::Leaves(vec![false, true]), 0, Some(4), false),
             (RowLayout::Leaves(vec![false, true]), 1, Some(4), true),
-            (RowLayout::Leaves(vec![false, true]), 1, Some(3), false),
             (RowLayout::Leaves(vec![false, true]), 2, Some(4), false),
         ];
         for (layout, leaf, dimension_0, batched) in cases {
