@@ -11,6 +11,7 @@ pub(crate) struct Scenario {
     /// The model's name.
     pub(crate) model: String,
     /// Persistent edits, made before the runs.
+    #[serde(default)]
     pub(crate) edits: Vec<Edit>,
     /// The runs.
     pub(crate) traces: Vec<Run>,
@@ -37,8 +38,10 @@ pub(crate) struct Run {
     /// several of them.
     pub(crate) invokes: Option<Vec<RawBlock>>,
     /// The barriers and the numbers of their participants.
+    #[serde(default)]
     pub(crate) barriers: BTreeMap<String, u32>,
     /// Steps of the run itself.
+    #[serde(default)]
     pub(crate) pre: Vec<RawStep>,
     /// Whether the model's edits are cleared first.
     #[serde(default)]
@@ -70,6 +73,7 @@ pub(crate) enum RawStep {
     Read {
         target: String,
         r#as: String,
+        #[serde(default)]
         save: bool,
     },
     Write {
@@ -79,7 +83,11 @@ pub(crate) enum RawStep {
     Let {
         r#as: String,
         expr: Value,
+        #[serde(default)]
         save: bool,
+    },
+    Save {
+        name: String,
     },
     Mark {
         text: String,
@@ -122,7 +130,9 @@ pub(crate) enum RawStep {
     Cache {
         r#as: String,
         modules: Option<Vec<String>>,
+        #[serde(default = "yes")]
         include_output: bool,
+        #[serde(default)]
         include_inputs: bool,
     },
     InplaceFill {
@@ -133,6 +143,11 @@ pub(crate) enum RawStep {
     Backward {},
     /// A parameter's gradient.
     SaveParamGrad {},
+}
+
+/// The reference's caches collect outputs unless told otherwise.
+const fn yes() -> bool {
+    true
 }
 
 /// Iterations as they are written.

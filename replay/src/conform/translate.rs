@@ -167,6 +167,11 @@ impl Translator<'_> {
                 let value = self.expr(expr)?;
                 self.set(program, r#as, value, *save)
             }
+            // A block may save what another one, or an earlier run, has set.
+            RawStep::Save { name } => match self.foreign(name) {
+                Some(value) => program.set(name, value).save(name),
+                None => program.save(name),
+            },
             RawStep::Write { target, expr } => self.write(program, target, expr)?,
             RawStep::Mark { text } => program.mark(text),
             RawStep::Raise { message } => program.raise(message),
@@ -205,7 +210,9 @@ impl Translator<'_> {
                 side: side(*include_inputs, *include_output)?,
             }),
             RawStep::InplaceFill { var: name, value } => {
-                let program = program.set(name, var(name).zeros_like() + *value);
+                let filled = self.foreign(name).unwrap_or_else(|| var(name));
+                let filled = filled.zeros_like() + *value;
+                let program = self.set(program, name, filled, false);
                 match self.read_at.get(name) {
                     // Where the model is past the site, nobody but the program sees the filled value.
                     Some(target) => {
@@ -232,6 +239,18 @@ impl Translator<'_> {
             true => program.put(name, var(name)),
             false => program,
         }
+    }
+
+    /// Where a variable that this block does not set is taken from.
+    fn foreign(&self, name: &str) -> Option<Expr> {
+        if self.own.contains(name) {
+            return None;
+        }
+        let shared = self.shared.contains(name).then(|| get(name));
+        shared.or_else(|| {
+            let is_saved = self.earlier.contains(name);
+            is_saved.then(|| given(&saved_name(name)))
+        })
     }
 
     fn read(&self, target: &str) -> Expr {
@@ -270,15 +289,7 @@ impl Translator<'_> {
         Ok(match text(0)? {
             "var" => {
                 let name = text(1)?;
-                if self.own.contains(name) {
-                    var(name)
-                } else if self.shared.contains(name) {
-                    get(name)
-                } else if self.earlier.contains(name) {
-                    given(&saved_name(name))
-                } else {
-                    var(name)
-                }
+                self.foreign(name).unwrap_or_else(|| var(name))
             }
             "tensor" => given(text(1)?),
             "read" => self.read(text(1)?),
@@ -392,6 +403,9 @@ fn used_by(steps: &[RawStep]) -> BTreeSet<&str> {
             | RawStep::Let { expr, .. }
             | RawStep::Skip { expr, .. }
             | RawStep::Append { expr, .. } => variables(expr, &mut used),
+            RawStep::Save { name } | RawStep::InplaceFill { var: name, .. } => {
+                used.insert(name.as_str());
+            }
             RawStep::Try { body, .. } | RawStep::IfEq { body, .. } | RawStep::Iter { body, .. } => {
                 used.extend(used_by(body));
             }
@@ -417,60 +431,4 @@ fn variables<'e>(expr: &'e Value, used: &mut BTreeSet<&'e str>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plans(scenario: &Value) -> Vec<Plan> {
-        let scenario: Scenario = serde_json::from_value(scenario.clone()).unwrap();
-        translate(&scenario, &|_| false).unwrap()
-    }
-
-    fn run(on: &str, steps: Value) -> Value {
-        serde_json::json!({
-            "on": on, "direct": { "input": "x0", "steps": steps }, "invokes": null, "barriers": {}, "pre": [],
-        })
-    }
-
-    #[test]
-    fn what_an_earlier_run_has_saved_is_given_to_a_later_one() {
-        let read = serde_json::json!([{ "op": "read", "target": "embed.output", "as": "h", "save": true }]);
-        let uses =
-            serde_json::json!([{ "op": "write", "target": "embed.output", "expr": ["var", "h"] }]);
-        let scenario = serde_json::json!({
-            "model": "stack4", "edits": [], "traces": [run("base", read), run("base", uses)],
-        });
-        let plans = plans(&scenario);
-        let expected = Program::new().write("embed.output", given(&saved_name("h")));
-        assert_eq!(plans[1].blocks[0].program, expected);
-    }
-
-    #[test]
-    fn a_copy_has_the_edits_of_its_original_and_clearing_leaves_it_alone() {
-        let mark = |text: &str| serde_json::json!([{ "op": "mark", "text": text }]);
-        let edit = |name: &str, on: Value| serde_json::json!({ "name": name, "on": on, "inplace": name == "base", "steps": mark(name) });
-        let mut cleared = run("base", mark("run"));
-        cleared["clear_edits"] = true.into();
-        let scenario = serde_json::json!({
-            "model": "stack4",
-            "edits": [edit("base", Value::Null), edit("e", Value::Null), edit("f", "e".into())],
-            "traces": [run("base", mark("run")), run("f", mark("run")), cleared, run("e", mark("run"))],
-        });
-        let marks = |plan: &Plan| -> Vec<Program> {
-            plan.blocks
-                .iter()
-                .map(|block| block.program.clone())
-                .collect()
-        };
-        let program = |text: &str| Program::new().mark(text);
-        let expected: [&[&str]; 4] = [
-            &["base", "run"],
-            &["base", "e", "f", "run"],
-            &["run"],
-            &["base", "e", "run"],
-        ];
-        for (plan, names) in plans(&scenario).iter().zip(expected) {
-            let names: Vec<Program> = names.iter().map(|name| program(name)).collect();
-            assert_eq!(marks(plan), names);
-        }
-    }
-}
+mod tests;
