@@ -11,7 +11,10 @@ use super::view::draw;
 use super::walk::{Flow, Walk};
 
 /// Found from every crate of the workspace: the fuzz targets have this folder, too.
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../replay/tests/golden/v1_1.ilj");
+const GOLDEN: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../replay/tests/golden/v1_1.ilj"
+);
 
 fn walk() -> Walk {
     let (journal, problem) = IndexedJournal::open(GOLDEN).unwrap();
