@@ -58,6 +58,7 @@ fn exchanges(criterion: &mut Criterion) {
     });
 
     group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("skim", |bencher| bencher.iter(|| skim(&bytes)));
     group.bench_function("scan", |bencher| bencher.iter(|| scan(&bytes)));
     group.bench_function("read", |bencher| {
         bencher.iter(|| {
@@ -280,6 +281,17 @@ fn digest(bytes: &[u8]) -> Digest {
     Digest::of_tensor(DType::F32, &SHAPE, bytes)
 }
 
+/// Checks each frame by itself.
+fn skim(bytes: &[u8]) -> u64 {
+    let mut frames = JournalReader::new(bytes, "bench.ilj").unwrap().skim();
+    let mut length = 0;
+    while let Some(frame) = frames.next_frame().unwrap() {
+        length += frame.payload.len() as u64;
+    }
+    length
+}
+
+/// Checks everything, and decodes nothing.
 fn scan(bytes: &[u8]) -> u64 {
     let mut reader = JournalReader::new(bytes, "bench.ilj").unwrap();
     let mut length = 0;

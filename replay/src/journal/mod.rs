@@ -64,6 +64,7 @@ mod resume;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sink;
+mod skim;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -92,6 +93,7 @@ pub use record::{
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};
 pub use sink::Sink;
+pub use skim::Skim;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
 pub use write::{JournalWriter, Summary};

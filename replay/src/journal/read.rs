@@ -20,6 +20,7 @@ use super::frame::{
 };
 use super::order::{Numbers, Order};
 use super::record::{Experiment, Head, Record, TensorRecord};
+use super::skim::Skim;
 use super::start::read_preamble;
 use super::wire::{self, TensorPayload};
 
@@ -281,6 +282,22 @@ impl<R: Read> JournalReader<R> {
         }))
     }
 
+    /// Goes over the frames that follow, each checked by itself only; many times as fast as to read them.
+    pub fn skim(self) -> Skim<R> {
+        Skim::new(self)
+    }
+
+    /// Reads the next frame, and checks it by itself.
+    pub(super) fn skim_frame(&mut self) -> Result<Option<Frame<'_>>, JournalError> {
+        let info = self.info();
+        let header = self.read_frame()?;
+        Ok(header.map(|header| Frame {
+            info,
+            kind: header.kind,
+            payload: self.pass(header),
+        }))
+    }
+
     fn note_end(&mut self, found: Result<bool, &JournalError>) {
         match found {
             Ok(true) => {}
@@ -492,16 +509,25 @@ impl<R: Read> Iterator for JournalReader<R> {
 /// Searches the journal at `path` for the bytes of the tensor with this digest.
 ///
 /// # Errors
-/// Those of [`JournalReader`], up to the place where the tensor stands.
+/// Those of [`JournalReader::open`], and of [`Skim::next_frame`] up to the place where the tensor stands; E068 if its bytes are
+/// not those of the digest.
 pub fn find_tensor(
     path: impl AsRef<Path>,
     digest: &Digest,
 ) -> Result<Option<TensorRecord>, JournalError> {
-    let mut reader = JournalReader::open(path)?;
-    while let Some(frame) = reader.next_frame()? {
+    let reader = JournalReader::open(path)?;
+    let journal = reader.journal.clone();
+    let mut frames = reader.skim();
+    while let Some(frame) = frames.next_frame()? {
         let is_it =
             frame.known_kind() == Some(Kind::Tensor) && frame.payload.starts_with(&digest.0);
         if is_it && let Ok(tensor) = wire::decode_tensor(frame.payload) {
+            let place = Place {
+                journal: &journal,
+                frame: frame.info.sequence,
+                offset: frame.info.offset,
+            };
+            check_tensor(&tensor, place)?;
             return Ok(Some(tensor.into_record()));
         }
     }

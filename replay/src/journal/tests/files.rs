@@ -288,3 +288,49 @@ fn a_journal_without_footer_is_whole_but_not_complete() {
     assert!(reader.by_ref().all(|record| record.is_ok()));
     assert!(reader.is_complete());
 }
+
+/// Kind and payload of each.
+type Frames = Vec<(u8, Vec<u8>)>;
+
+/// The frames that a skim gives, and whether it ends well.
+fn skimmed(bytes: &[u8]) -> Result<(Frames, bool), JournalError> {
+    let mut frames = JournalReader::new(bytes, "test.ilj")?.skim();
+    let mut seen = Vec::new();
+    loop {
+        match frames.next_frame() {
+            Ok(Some(frame)) => seen.push((frame.kind, frame.payload.to_vec())),
+            Ok(None) => return Ok((seen, true)),
+            Err(_) => {
+                assert!(frames.next_frame().unwrap().is_none());
+                return Ok((seen, false));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_skim_gives_the_frames_that_a_reader_gives() {
+    let bytes = samples::golden();
+    let mut reader = JournalReader::new(&bytes[..], "test.ilj").unwrap();
+    let mut read = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        read.push((frame.kind, frame.payload.to_vec()));
+    }
+    assert_eq!(skimmed(&bytes).unwrap(), (read, true));
+}
+
+#[test]
+fn a_skim_of_what_is_damaged_gives_an_exact_beginning_and_then_an_error() {
+    let bytes = samples::golden();
+    let (whole, _) = skimmed(&bytes).unwrap();
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        if let Ok((seen, is_well)) = skimmed(&flipped) {
+            assert!(whole.starts_with(&seen) && !is_well, "byte {at}");
+        }
+        if let Ok((seen, _)) = skimmed(&bytes[..at]) {
+            assert!(whole.starts_with(&seen), "cut at {at}");
+        }
+    }
+}
