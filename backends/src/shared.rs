@@ -32,7 +32,7 @@ pub struct Effort {
 
 impl Shared {
     /// The bytes of tensors that are kept at most, unless another number is given.
-    pub const BYTES: usize = 256 << 20;
+    pub const BYTES: u64 = 256 << 20;
 
     /// Keeps up to [`BYTES`](Self::BYTES) of tensors.
     pub fn new() -> Self {
@@ -40,7 +40,7 @@ impl Shared {
     }
 
     /// Keeps up to `bytes` of tensors; what a run computes after they are used up is computed again.
-    pub fn with_bytes(bytes: usize) -> Self {
+    pub fn with_bytes(bytes: u64) -> Self {
         Self(Rc::new(RefCell::new(Record {
             budget: bytes,
             ..Record::default()
@@ -65,7 +65,7 @@ struct Record {
     passings: Vec<Passing>,
     /// The calls that are over, by the place of the passing at which they begin.
     calls: BTreeMap<usize, Call>,
-    budget: usize,
+    budget: u64,
     effort: Effort,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Sharing {
     next: usize,
     /// How many of the passings are those of the last run.
     known: usize,
-    bytes: usize,
+    bytes: u64,
     /// Whether there was no more room, so that a passing is missing, and all that follow it.
     is_full: bool,
 }

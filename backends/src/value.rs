@@ -175,36 +175,36 @@ impl Value {
         }
     }
 
-    /// Pairs this value's tensors with those of one that has the same structure.
-    /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if there is no tensor.
-    pub(crate) fn has_rows(&self, rows: u32) -> Option<bool> {
-        let any =
-            |answers: &mut dyn Iterator<Item = bool>| answers.reduce(|one, other| one || other);
+    /// Visits the tensors from left to right: the order in which a journal has them.
+    pub fn each_tensor(&self, visit: &mut impl FnMut(&AnyTensor)) {
         match self {
-            Self::Tensor(tensor) => Some(tensor.shape().first() == Some(&(rows as usize))),
+            Self::Tensor(tensor) => visit(tensor),
             Self::Tuple(items) | Self::List(items) => {
-                any(&mut items.iter().filter_map(|item| item.has_rows(rows)))
+                items.iter().for_each(|item| item.each_tensor(visit));
             }
-            Self::Map(entries) => {
-                any(&mut entries.iter().filter_map(|(_, item)| item.has_rows(rows)))
-            }
-            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => None,
+            Self::Map(entries) => entries.iter().for_each(|(_, item)| item.each_tensor(visit)),
+            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => {}
         }
     }
 
     /// Returns how many bytes the elements of the tensors take.
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Self::Tensor(tensor) => {
-                let elements: usize = tensor.shape().iter().product();
-                elements * tensor.dtype().size()
-            }
-            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::bytes).sum(),
-            Self::Map(entries) => entries.iter().map(|(_, item)| item.bytes()).sum(),
-            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => 0,
-        }
+    pub fn bytes(&self) -> u64 {
+        let mut bytes = 0;
+        self.each_tensor(&mut |tensor| bytes += tensor.bytes());
+        bytes
     }
 
+    /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if there is no tensor.
+    pub(crate) fn has_rows(&self, rows: u32) -> Option<bool> {
+        let mut found = None;
+        self.each_tensor(&mut |tensor| {
+            let has_rows = tensor.shape().first() == Some(&(rows as usize));
+            found = Some(found.unwrap_or(false) || has_rows);
+        });
+        found
+    }
+
+    /// Pairs this value's tensors with those of one that has the same structure.
     fn zip_tensors(
         self,
         other: Self,

@@ -211,10 +211,7 @@ fn bytes(value: &Option<Value>) -> Vec<Vec<u8>> {
 fn tensors(value: &Option<Value>) -> Vec<AnyTensor> {
     let mut tensors = Vec::new();
     if let Some(value) = value {
-        let _same = value.clone().map_tensors(&mut |tensor| {
-            tensors.push(tensor.clone());
-            tensor
-        });
+        value.each_tensor(&mut |tensor| tensors.push(tensor.clone()));
     }
     tensors
 }

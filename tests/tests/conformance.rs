@@ -257,9 +257,8 @@ fn datum_bits(datum: &Datum<BurnValue>) -> Vec<String> {
         Datum::List(items) => items.iter().flat_map(datum_bits).collect(),
         Datum::Value(value) => {
             let mut parts = vec![value.to_string()];
-            let _same = value.clone().map_tensors(&mut |tensor| {
+            value.each_tensor(&mut |tensor| {
                 parts.push(format!("{:?}", tensor.to_data().bytes()));
-                tensor
             });
             parts
         }

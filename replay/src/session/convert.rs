@@ -188,21 +188,15 @@ impl Recording {
 
 /// Returns the bytes of the tensor in `value` that has this digest.
 fn tensor_with(value: &Value, digest: &Digest) -> Option<Vec<u8>> {
-    match value {
-        Value::Tensor(tensor) => {
+    let mut found = None;
+    value.each_tensor(&mut |tensor| {
+        if found.is_none() {
             let (dtype, shape, data) = tensor_parts(tensor.to_data());
-            let same = Digest::of_tensor(dtype, &shape, data.as_bytes()) == *digest;
-            same.then(|| data.as_bytes().to_vec())
+            let is_same = Digest::of_tensor(dtype, &shape, data.as_bytes()) == *digest;
+            found = is_same.then(|| data.as_bytes().to_vec());
         }
-        Value::Tuple(items) | Value::List(items) => {
-            items.iter().find_map(|item| tensor_with(item, digest))
-        }
-        Value::Map(entries) => {
-            let mut values = entries.iter();
-            values.find_map(|(_, value)| tensor_with(value, digest))
-        }
-        _ => None,
-    }
+    });
+    found
 }
 
 /// Returns the element type, the shape and the data of a tensor as the journal has them; truth values are bytes.

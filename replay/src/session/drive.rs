@@ -311,9 +311,8 @@ fn other_answer(line: &ScriptLine, delivery: &Delivery<Value>) -> Option<Fault> 
 fn is_same(left: &Value, right: &Value) -> bool {
     let bytes = |value: &Value| {
         let mut all = Vec::new();
-        let _same = value.clone().map_tensors(&mut |tensor| {
+        value.each_tensor(&mut |tensor| {
             all.push(tensor_parts(tensor.to_data()).2.as_bytes().to_vec());
-            tensor
         });
         all
     };

@@ -28,7 +28,7 @@ impl Late {
     pub(super) fn bytes(self, value: Option<&Value>) -> u64 {
         let mut bytes = 0;
         if let Some(value) = value {
-            each_tensor(value, &mut |tensor| {
+            value.each_tensor(&mut |tensor| {
                 if self.is_late(tensor) {
                     // An empty tensor is waited for, too.
                     bytes += tensor.bytes().max(1);
@@ -130,7 +130,7 @@ impl Queue {
         let Self { noted, bytes: _ } = std::mem::take(self);
         let mut tensors = Vec::new();
         for value in noted.iter().filter_map(|noted| noted.value.as_ref()) {
-            each_tensor(value, &mut |tensor| tensors.push(tensor.clone()));
+            value.each_tensor(&mut |tensor| tensors.push(tensor.clone()));
         }
         let data = AnyTensor::read(&tensors);
         (noted, data)
@@ -141,7 +141,7 @@ impl Queue {
 pub(super) enum Reads {
     /// Each is read when it is asked for.
     Now,
-    /// They have been read, in the order of [`each_tensor`].
+    /// They have been read, in the order of [`Value::each_tensor`].
     Made(std::vec::IntoIter<TensorData>),
 }
 
@@ -155,20 +155,6 @@ impl Reads {
                 data
             }
         }
-    }
-}
-
-/// Visits the tensors of a value in the order in which a journal has them.
-fn each_tensor(value: &Value, visit: &mut impl FnMut(&AnyTensor)) {
-    match value {
-        Value::Tensor(tensor) => visit(tensor),
-        Value::Tuple(items) | Value::List(items) => {
-            items.iter().for_each(|item| each_tensor(item, visit));
-        }
-        Value::Map(entries) => entries
-            .iter()
-            .for_each(|(_, item)| each_tensor(item, visit)),
-        Value::Unit | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {}
     }
 }
 

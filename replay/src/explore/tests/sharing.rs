@@ -248,7 +248,7 @@ fn what_differs_inside_a_module_is_computed_and_what_comes_before_it_in_there_is
 fn what_is_kept_is_bounded() {
     use interloom_backends::Shared;
     let model = stack();
-    let computed = |bytes: usize| {
+    let computed = |bytes: u64| {
         let shared = Shared::with_bytes(bytes);
         COMPUTED.set(0);
         for _ in 0..2 {
