@@ -26,37 +26,44 @@ pub fn parse_device(name: &str) -> Result<Device, ModelError> {
 ///
 /// Such as `cuda:0, NVIDIA H200, compute capability 9.0, driver 580.159.04`; what cannot be found out is left out.
 pub fn describe_device(name: &str) -> String {
-    match name.split_once(':').unwrap_or((name, "0")) {
-        ("cuda", index) => [name.to_owned()]
-            .into_iter()
-            .chain(about_gpu(index))
-            .collect::<Vec<_>>()
-            .join(", "),
-        _ => name.to_owned(),
-    }
+    let mut described = vec![name.to_owned()];
+    described.extend(about_gpu(name));
+    described.join(SEPARATOR)
 }
 
+/// Returns the device that was [described](describe_device) so, of whatever model and driver it is here.
+///
+/// # Errors
+///
+/// As [`parse_device`].
+pub fn described_device(described: &str) -> Result<Device, ModelError> {
+    parse_device(described.split(SEPARATOR).next().unwrap_or_default())
+}
+
+/// What separates the name of a device from what is said about it; no name has one.
+const SEPARATOR: &str = ", ";
+
 #[cfg(feature = "cuda")]
-fn about_gpu(index: &str) -> Vec<String> {
+fn about_gpu(name: &str) -> Vec<String> {
+    let index = match name.split_once(':').unwrap_or((name, "0")) {
+        ("cuda", index) if parse_device(name).is_ok() => index.parse().ok(),
+        _ => None,
+    };
+    let context = index.and_then(|index| cudarc::driver::CudaContext::new(index).ok());
+    let Some(context) = context else {
+        return Vec::new();
+    };
     let mut about = Vec::new();
-    let context = index
-        .parse()
-        .ok()
-        .filter(|_| parse_device(&format!("cuda:{index}")).is_ok());
-    let context = context.and_then(|index| cudarc::driver::CudaContext::new(index).ok());
-    if let Some(context) = context {
-        about.extend(context.name());
-        let capability = context.compute_capability();
-        about
-            .extend(capability.map(|(major, minor)| format!("compute capability {major}.{minor}")));
-    }
+    about.extend(context.name());
+    let capability = context.compute_capability();
+    about.extend(capability.map(|(major, minor)| format!("compute capability {major}.{minor}")));
     let driver = std::fs::read_to_string("/sys/module/nvidia/version");
     about.extend(driver.map(|version| format!("driver {}", version.trim())));
     about
 }
 
 #[cfg(not(feature = "cuda"))]
-fn about_gpu(_index: &str) -> Vec<String> {
+fn about_gpu(_name: &str) -> Vec<String> {
     Vec::new()
 }
 

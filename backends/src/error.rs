@@ -105,7 +105,7 @@ pub enum ForwardError {
     Lost,
     /// A run that shares with the one before it was not like that one.
     #[error(
-        "a mediator was there for `{site}` that was not there in the run before, although the orders were the same up to it; \
+        "the mediators that are there for `{site}` are not those of the run before, although the orders were the same up to it; \
          mediators that take anything from outside of their run cannot be explored"
     )]
     Unsteady {

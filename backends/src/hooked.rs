@@ -53,7 +53,7 @@ use interloom_engine::Port;
 
 use crate::bind::{Place, visit_place};
 use crate::erase::Erase;
-use crate::run::{self, Passed, is_running, pass, pass_input};
+use crate::run::{self, Call, Passed, is_running, pass, pass_input};
 use crate::shared::Sharable;
 
 /// A module whose input and output are sites.
@@ -93,27 +93,30 @@ impl<M> Hooked<M> {
     #[inline]
     pub fn call<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
         // Apart, so that without a run nothing is moved that plain burn would not move.
-        match is_running() {
-            false => f(&self.inner, input),
-            true => self.call_in_run(input, f),
+        match run::begin_call(&self.place) {
+            Call::Plain => f(&self.inner, input),
+            Call::Hooked => self.pass_through(input, f),
+            Call::Unchecked => {
+                let input = run::check_rows(&self.place, input);
+                self.pass_through(input, f)
+            }
+            Call::Shared => self.share(input, f),
         }
     }
 
-    fn call_in_run<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        match run::begin_call(&self.place) {
-            None => self.pass_through(input, f),
-            Some(Sharable::Compute(begin)) => {
+    #[cold]
+    fn share<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
+        match run::shared_call(&self.place) {
+            Sharable::Compute(begin) => {
+                let input = run::check_rows(&self.place, input);
                 let output = self.pass_through(input, f);
                 run::end_call(&self.place, begin, output)
             }
-            Some(Sharable::Known(passings, output)) => {
-                run::pass_known(&self.place, passings, output)
-            }
+            Sharable::Known(passings, output) => run::pass_known(&self.place, passings, output),
         }
     }
 
     fn pass_through<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        let input = run::check_rows(&self.place, input);
         let output = match pass_input(&self.place, input) {
             Passed::Compute(input) => f(&self.inner, input),
             Passed::Skipped(output) => output,

@@ -27,14 +27,14 @@ mod value;
 
 // The public interface.
 pub use bind::{Bound, Sites};
-pub use device::{describe_device, parse_device};
+pub use device::{describe_device, described_device, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{ForwardError, ModelError};
 pub use hooked::{Forward, Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};
 pub use run::{Ran, Run};
-pub use shared::{Effort, Shared};
+pub use shared::{Effort, Passage, PassedCall, Passing, Shared, Standing};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
 pub use value::Value;
 

@@ -19,7 +19,7 @@ use interloom_engine::{
 use crate::bind::{Place, Sites};
 use crate::erase::Erase;
 use crate::error::ForwardError;
-use crate::shared::{Sharable, Shared, Sharing};
+use crate::shared::{Known, Sharable, Shared, Sharing, Standing};
 use crate::value::Value;
 
 /// A run to be: a name, a bound model's sites, and mediators.
@@ -27,7 +27,7 @@ pub struct Run {
     name: String,
     setup: Setup<Value>,
     sites: Sites,
-    shared: Option<(Shared, u64)>,
+    shared: Option<(Shared, Known)>,
 }
 
 /// What a run leaves behind.
@@ -130,7 +130,16 @@ impl Run {
     /// its modules keep between their calls, such as keys and values of the tokens before, would be missing where they are
     /// not called.
     pub fn share(&mut self, shared: &Shared, turns: u64) {
-        self.shared = Some((shared.clone(), turns));
+        self.shared = Some((shared.clone(), Known::Turns(turns)));
+    }
+
+    /// Does not compute what was over before the mediators do something else than in the last run that shared `shared`.
+    ///
+    /// They make its first `all` exchanges again, and before `certain` of these are over none that is not among them. Then
+    /// somebody may ask for what nobody has asked for: a module in which there is such a site is computed, and so is all
+    /// that comes after another exchange. What [`share`](Self::share) says of model and input holds here, too.
+    pub fn share_exchanges(&mut self, shared: &Shared, all: u64, certain: u64) {
+        self.shared = Some((shared.clone(), Known::Exchanges { all, certain }));
     }
 
     /// Replaces the mediators, those of the model's edits among them, by others.
@@ -199,7 +208,7 @@ impl Run {
             interleaver,
             sharing: self
                 .shared
-                .map(|(shared, turns)| Sharing::begin(&shared, turns)),
+                .map(|(shared, known)| Sharing::begin(&shared, known)),
             last: None,
             broken: None,
         };
@@ -238,6 +247,29 @@ pub(crate) fn is_running() -> bool {
     ACTIVE.with_borrow(Option::is_some)
 }
 
+/// How a hooked module is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Call {
+    /// No run is under way.
+    Plain,
+    /// Its sites are passed.
+    Hooked,
+    /// So they are, and it has to be seen first whether the input has the rows of the invokes.
+    Unchecked,
+    /// The module belongs to a run that shares what it computes.
+    Shared,
+}
+
+/// Returns how a module is called: the one look at the run that every call takes.
+#[inline]
+pub(crate) fn begin_call(place: &Place) -> Call {
+    ACTIVE.with_borrow(|active| match active {
+        None => Call::Plain,
+        Some(active) if active.sharing.is_none() && active.unchecked.is_none() => Call::Hooked,
+        Some(active) => active.special_call(place),
+    })
+}
+
 /// What a hooked module does after its input site.
 pub(crate) enum Passed<I, O> {
     Compute(I),
@@ -245,22 +277,16 @@ pub(crate) enum Passed<I, O> {
 }
 
 /// Refuses an input of the whole model that has not the rows of the invokes, where nothing but shapes tells who has which.
-#[inline]
-pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
-    let unchecked = ACTIVE.with_borrow(|active| active.as_ref()?.unchecked);
-    match unchecked {
-        Some(point) if place.point(Port::Input).1 == point => check_rows_of(place, input),
-        _ => input,
-    }
-}
-
 #[cold]
-fn check_rows_of<I: Erase>(place: &Place, input: I) -> I {
+pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
     let (binding, point) = place.point(Port::Input);
     let declared = ACTIVE.with_borrow_mut(|active| {
-        let active = active.as_mut().filter(|active| active.binding == binding)?;
-        active.unchecked = None;
-        Some(active.interleaver.batch())
+        let active = active.as_mut()?;
+        let is_due = active.binding == binding && active.unchecked == Some(point);
+        is_due.then(|| {
+            active.unchecked = None;
+            active.interleaver.batch()
+        })
     });
     let Some(declared) = declared else {
         return input;
@@ -357,21 +383,20 @@ fn provide_at(point: Point, value: Value) -> Flow<Value> {
     if let Some(sharing) = &mut active.sharing
         && !matches!(flow, Flow::Halt)
     {
-        sharing.leave(active.interleaver.turns());
+        sharing.leave(standing(&active.interleaver));
     }
     active.last = Some(point.at(active.interleaver.passed(point) - 1));
     ACTIVE.set(Some(active));
     flow
 }
 
-/// Returns what is to be done with a call of a module, if the run shares and the module belongs to it.
-#[inline]
-pub(crate) fn begin_call(place: &Place) -> Option<Sharable> {
+/// Returns what is to be done with a call of a module of a run that shares.
+pub(crate) fn shared_call(place: &Place) -> Sharable {
+    let (_, point) = place.point(Port::Input);
     ACTIVE.with_borrow_mut(|active| {
-        let active = active.as_mut()?;
-        let sharing = active.sharing.as_mut()?;
-        let (binding, point) = place.point(Port::Input);
-        (binding == active.binding).then(|| sharing.call(point))
+        let active = active.as_mut().expect("there is a run");
+        let sharing = active.sharing.as_mut().expect("the run shares");
+        sharing.call(point, |point| active.interleaver.is_awaited(point))
     })
 }
 
@@ -405,18 +430,44 @@ pub(crate) fn pass_known<O: Erase>(
                 Flow::Halt => halt(),
             },
         };
+        let is_as_it_was = |active: &mut Option<Active>| {
+            let sharing = active.as_mut().and_then(|active| active.sharing.as_mut());
+            sharing.is_some_and(|sharing| sharing.is_known())
+        };
+        if !ACTIVE.with_borrow_mut(is_as_it_was) {
+            halt_with(|site| ForwardError::Unsteady { site }, point);
+        }
     }
     recover(place, Port::Output, changed.unwrap_or(output))
 }
 
+fn standing(interleaver: &Interleaver<Value>) -> Standing {
+    Standing {
+        turns: interleaver.turns(),
+        exchanges: interleaver.exchanges(),
+    }
+}
+
 impl Active {
+    /// Returns how a module is called in a run that shares, or whose input has not been seen yet.
+    #[cold]
+    fn special_call(&self, place: &Place) -> Call {
+        let (binding, point) = place.point(Port::Input);
+        match (&self.sharing, self.unchecked) {
+            _ if binding != self.binding => Call::Hooked,
+            (Some(_), _) => Call::Shared,
+            (None, Some(unchecked)) if unchecked == point => Call::Unchecked,
+            (None, _) => Call::Hooked,
+        }
+    }
+
     /// Counts the passing of a point, and returns whether somebody waits for it.
     #[inline]
     fn passes(&mut self, point: Point) -> bool {
         let is_awaited = self.interleaver.passes(point);
         if !is_awaited && let Some(sharing) = &mut self.sharing {
             sharing.enter(point, None);
-            sharing.leave(self.interleaver.turns());
+            sharing.leave(standing(&self.interleaver));
         }
         is_awaited
     }

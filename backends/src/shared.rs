@@ -6,11 +6,15 @@
 //! other choice is not computed. Its sites are passed all the same, one by one, with the values that were kept, so that
 //! mediators, caches, counters and observers notice nothing; what comes out are the same bits.
 //!
+//! The same record of a run, a [`Passage`], can be kept with its journal; a fork of that run then computes no module that was
+//! over before its exchange ([`Run::share_exchanges`](crate::Run::share_exchanges)).
+//!
 //! A module that is not a function of its input (one that keeps keys and values between calls, say) must not be left out.
 //! Nothing here can tell, so that a run shares only if it is told to: [`Run::share`](crate::Run::share).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::rc::Rc;
 
 use interloom_engine::Point;
@@ -30,6 +34,13 @@ pub struct Effort {
     pub known: u64,
 }
 
+impl AddAssign for Effort {
+    fn add_assign(&mut self, more: Self) {
+        self.computed += more.computed;
+        self.known += more.known;
+    }
+}
+
 impl Shared {
     /// The bytes of tensors that are kept at most, unless another number is given.
     pub const BYTES: u64 = 256 << 20;
@@ -47,10 +58,72 @@ impl Shared {
         })))
     }
 
+    /// Shares with a run that was recorded.
+    pub fn of(passage: Passage) -> Self {
+        let shared = Self::new();
+        shared.0.borrow_mut().passage = passage;
+        shared
+    }
+
     /// Returns what was computed so far.
     pub fn effort(&self) -> Effort {
         self.0.borrow().effort
     }
+
+    /// Returns what the last run passed and put out.
+    pub fn passage(&self) -> Passage {
+        let mut passage = self.0.borrow().passage.clone();
+        // The model was still at it when the run ended.
+        passage.passings.retain(|passing| passing.had.is_some());
+        passage
+    }
+}
+
+/// How far the mediators of a run are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// How many turns they had.
+    pub turns: u64,
+    /// How many exchanges there were.
+    pub exchanges: u64,
+}
+
+/// What the model of a run passed and put out, up to a budget of bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Passage {
+    /// The sites that were passed, in order.
+    pub passings: Vec<Passing>,
+    /// The calls of hooked modules that are over, by the place of the passing at which they begin.
+    pub calls: BTreeMap<usize, PassedCall>,
+}
+
+/// One passing of a site.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// The site's point.
+    pub point: Point,
+    /// The value as it was before all changes, if somebody was there for it.
+    pub given: Option<Value>,
+    /// How far the mediators were when the site was left; nothing while the model is at it.
+    pub had: Option<Standing>,
+}
+
+/// One call of a hooked module that is over.
+#[derive(Clone, Debug)]
+pub struct PassedCall {
+    /// The place after that of the passing with which it ends.
+    pub end: usize,
+    /// What the model went on with.
+    pub output: Value,
+}
+
+/// How much of a run is known to be as it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Known {
+    /// All up to the first turn after so many.
+    Turns(u64),
+    /// The first exchanges, with others in between once `certain` of them are over.
+    Exchanges { all: u64, certain: u64 },
 }
 
 impl Default for Shared {
@@ -62,30 +135,9 @@ impl Default for Shared {
 /// The passings and the calls of the last run.
 #[derive(Debug, Default)]
 struct Record {
-    passings: Vec<Passing>,
-    /// The calls that are over, by the place of the passing at which they begin.
-    calls: BTreeMap<usize, Call>,
+    passage: Passage,
     budget: u64,
     effort: Effort,
-}
-
-/// One passing of a site.
-#[derive(Debug)]
-struct Passing {
-    point: Point,
-    /// The value as it was before all changes, if somebody was there for it.
-    given: Option<Value>,
-    /// How many turns the mediators had had when the site was left; nothing while the model is at it.
-    turns: Option<u64>,
-}
-
-/// One call of a hooked module that is over.
-#[derive(Debug)]
-struct Call {
-    /// The place after that of the passing with which it ends.
-    end: usize,
-    /// What the model went on with.
-    output: Value,
 }
 
 /// A run that shares: where it stands in the record.
@@ -93,8 +145,10 @@ pub(crate) struct Sharing {
     record: Rc<RefCell<Record>>,
     /// The place of the next passing.
     next: usize,
-    /// How many of the passings are those of the last run.
+    /// How many of the passings are those of the last run, if nobody comes in between.
     known: usize,
+    /// How many of those nobody comes in between of.
+    sure: usize,
     bytes: u64,
     /// Whether there was no more room, so that a passing is missing, and all that follow it.
     is_full: bool,
@@ -109,67 +163,110 @@ pub(crate) enum Sharable {
 }
 
 impl Sharing {
-    /// Begins a run whose first `turns` turns are those of the last one.
-    pub(crate) fn begin(shared: &Shared, turns: u64) -> Self {
+    /// Begins a run of which so much is as in the last one.
+    pub(crate) fn begin(shared: &Shared, known: Known) -> Self {
         let record = shared.0.clone();
         let mut sharing = Self {
             record,
             next: 0,
             known: usize::MAX,
+            sure: usize::MAX,
             bytes: 0,
             is_full: false,
         };
-        let is_shared = |passing: &Passing| passing.turns.is_some_and(|had| had <= turns);
-        let known = sharing.record.borrow().passings.partition_point(is_shared);
+        let passed = |is_known: &dyn Fn(Standing) -> bool| {
+            let record = sharing.record.borrow();
+            let passings = &record.passage.passings;
+            passings.partition_point(|passing| passing.had.is_some_and(is_known))
+        };
+        let (known, sure) = match known {
+            Known::Turns(turns) => {
+                let known = passed(&|had| had.turns <= turns);
+                (known, known)
+            }
+            Known::Exchanges { all, certain } => (
+                passed(&|had| had.exchanges <= all),
+                // Where the last of them is made, somebody may go on at once.
+                passed(&|had| had.exchanges < certain),
+            ),
+        };
         sharing.forget_from(known);
+        sharing.sure = sure;
         sharing
     }
 
     /// Notes that the model comes to a site; `given` is what it brings, if somebody is there for it.
     pub(crate) fn enter(&mut self, point: Point, given: Option<&Value>) {
-        let is_known = |record: &Record| record.passings[self.next].point == point;
+        let is_known = |record: &Record| record.passage.passings[self.next].point == point;
         if self.next < self.known && !is_known(&self.record.borrow()) {
             // The model does not do what it did: it is computed from here on.
             self.forget_from(self.next);
         }
         let record = &mut *self.record.borrow_mut();
+        let passings = &mut record.passage.passings;
         self.is_full |= self.bytes > record.budget;
-        if self.next < self.known || self.is_full {
-            return;
+        if self.next < self.known {
+            let passing = &mut passings[self.next];
+            if let (None, Some(given)) = (&passing.given, given) {
+                self.bytes += given.bytes();
+                passing.given = Some(given.clone());
+            }
+        } else if !self.is_full {
+            self.bytes += given.map_or(0, Value::bytes);
+            passings.push(Passing {
+                point,
+                given: given.cloned(),
+                had: None,
+            });
         }
-        self.bytes += given.map_or(0, Value::bytes);
-        record.passings.push(Passing {
-            point,
-            given: given.cloned(),
-            turns: None,
-        });
     }
 
-    /// Notes that the model leaves the site, after so many turns.
-    pub(crate) fn leave(&mut self, turns: u64) {
-        let mut record = self.record.borrow_mut();
-        if let Some(passing) = record.passings.get_mut(self.next) {
-            passing.turns = Some(turns);
-            self.next += 1;
+    /// Notes that the model leaves the site, and how far the mediators are.
+    pub(crate) fn leave(&mut self, had: Standing) {
+        let before = {
+            let mut record = self.record.borrow_mut();
+            let Some(passing) = record.passage.passings.get_mut(self.next) else {
+                return;
+            };
+            passing.had.replace(had)
+        };
+        if before.is_some_and(|before| before.exchanges != had.exchanges) {
+            // Somebody is there who was not, or the other way round, and may have changed what follows.
+            self.known = self.known.min(self.next);
+            self.forget_from(self.next + 1);
         }
+        self.next += 1;
     }
 
     /// Returns what is to be done with the call that begins at the next passing, which is that of `point`.
-    pub(crate) fn call(&mut self, point: Point) -> Sharable {
+    ///
+    /// Where somebody is there for a value that nobody was there for, it has to be computed.
+    pub(crate) fn call(&mut self, point: Point, is_awaited: impl Fn(Point) -> bool) -> Sharable {
         let record = &mut *self.record.borrow_mut();
-        let begin = self.next;
-        let call = record
-            .calls
-            .get(&begin)
-            .filter(|call| call.end <= self.known && record.passings[begin].point == point);
-        let Some(call) = call else {
+        let (begin, passage) = (self.next, &record.passage);
+        let known = passage.calls.get(&begin).filter(|call| {
+            let passings = || &passage.passings[begin..call.end];
+            let is_quiet = || passings().iter().all(|passing| passing.given.is_none());
+            let is_missing =
+                |passing: &Passing| passing.given.is_none() && is_awaited(passing.point);
+            call.end <= self.known
+                && passings()[0].point == point
+                && (call.end <= self.sure || is_quiet())
+                && !passings().iter().any(is_missing)
+        });
+        let Some(call) = known else {
             record.effort.computed += 1;
             return Sharable::Compute(begin);
         };
-        record.effort.known += record.calls.range(begin..call.end).count() as u64;
-        let passings = record.passings[begin..call.end].iter();
+        record.effort.known += passage.calls.range(begin..call.end).count() as u64;
+        let passings = passage.passings[begin..call.end].iter();
         let passings = passings.map(|passing| (passing.point, passing.given.clone()));
         Sharable::Known(passings.collect(), call.output.clone())
+    }
+
+    /// Returns whether all passings so far are known to be those of the last run.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.next <= self.known
     }
 
     /// Keeps what a call that began at `begin` has put out.
@@ -177,22 +274,20 @@ impl Sharing {
         if self.next > self.known && !self.is_full {
             self.bytes += output.bytes();
             let (end, output) = (self.next, output.clone());
-            let call = Call { end, output };
-            self.record.borrow_mut().calls.insert(begin, call);
+            let call = PassedCall { end, output };
+            self.record.borrow_mut().passage.calls.insert(begin, call);
         }
     }
 
     /// Forgets what was passed at a place and after it.
     fn forget_from(&mut self, place: usize) {
-        let record = &mut *self.record.borrow_mut();
-        record.passings.truncate(place);
-        record.calls.retain(|_, call| call.end <= place);
+        let Passage { passings, calls } = &mut self.record.borrow_mut().passage;
+        passings.truncate(place);
+        calls.retain(|_, call| call.end <= place);
         self.known = self.known.min(place);
-        let given = record
-            .passings
-            .iter()
-            .filter_map(|passing| passing.given.as_ref());
-        let outputs = record.calls.values().map(|call| &call.output);
+        self.sure = self.sure.min(place);
+        let given = passings.iter().filter_map(|passing| passing.given.as_ref());
+        let outputs = calls.values().map(|call| &call.output);
         self.bytes = given.chain(outputs).map(Value::bytes).sum();
     }
 }

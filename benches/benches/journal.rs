@@ -125,6 +125,20 @@ fn tensors(criterion: &mut Criterion) {
             },
         );
     });
+    // What a user gets: a finished journal outlives a loss of power.
+    group.bench_function("full, to a file that is made durable", |bencher| {
+        let keep = |sink: &mut File| keep(sink, &tensors, |at| digest(&tensors[at]));
+        in_new(bencher, || File::create(&path).unwrap(), keep);
+    });
+    group.bench_function("write_all of the same tensors, made durable", |bencher| {
+        let write = |sink: &mut File| {
+            tensors
+                .iter()
+                .for_each(|bytes| sink.write_all(bytes).unwrap());
+            sink.sync_data().unwrap();
+        };
+        in_new(bencher, || File::create(&path).unwrap(), write);
+    });
     group.bench_function("digests alone", |bencher| {
         bencher.iter(|| tensors.iter().map(|bytes| digest(bytes)).max());
     });

@@ -28,6 +28,8 @@ pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;
 mod session;
+#[cfg(test)]
+mod stack;
 
 // The public interface.
 pub use error::{Error, codes};

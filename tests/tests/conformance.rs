@@ -213,6 +213,7 @@ fn is_the_same_wherever_it_is_forked(id: &str) -> Result<(), Failed> {
     let place = tempfile::tempdir()?;
     let from = place.path().join("from.ilj");
     let mut session = Session::open(Mode::Record(from.clone()), head(Policy::Full))?;
+    session.keep_passages(true);
     let Some(results) = folder.run(id, machine, &mut session)? else {
         return Ok(());
     };

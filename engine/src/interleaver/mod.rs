@@ -220,6 +220,11 @@ impl<V: Value> Interleaver<V> {
         self.halt.is_some()
     }
 
+    /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a cache that collects it.
+    pub fn is_awaited(&self, point: Point) -> bool {
+        self.wanted[point.index()] != 0
+    }
+
     /// Returns how often `point` was passed so far.
     pub fn passed(&self, point: Point) -> u32 {
         self.counts[point.index()]

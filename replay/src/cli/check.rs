@@ -53,14 +53,15 @@ fn show(check: &Check) {
     }
     let count = report::count;
     outln!(
-        "{}, {}, {}, {}, {} of {}, {}",
+        "{}, {}, {}, {}, {} of {}, {}, {}",
         count(check.frames, "frame"),
         count(check.runs.len() as u64, "run"),
         count(check.exchanges, "exchange"),
         count(check.paths, "path"),
         count(check.tensors, "tensor"),
         count(check.tensor_bytes, "byte"),
-        count(check.notes, "note")
+        count(check.notes, "note"),
+        count(check.passages, "passage")
     );
     let verdict = if check.problem.is_none() {
         "all of them good"
@@ -108,6 +109,7 @@ fn as_json(check: &Check) -> Value {
         "tensor_bytes": check.tensor_bytes,
         "notes": check.notes,
         "ticks": check.ticks,
+        "passages": check.passages,
         "digest": check.digest.to_string(),
         "runs": check.runs.iter().map(run).collect::<Vec<_>>(),
         "problem": check.problem.as_ref().map(problem),

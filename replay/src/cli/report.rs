@@ -8,6 +8,7 @@ use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use interloom::Conclusion;
 use interloom::divergence::{Class, Divergence, Side};
+use interloom_backends::Effort;
 
 use super::Ending;
 
@@ -103,8 +104,13 @@ pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
             exchanges,
             digest,
             bytes,
+            effort,
         } => {
             outln!("recorded {exchanges} exchanges in {bytes} bytes, digest {digest}");
+            if effort.known > 0 {
+                let Effort { computed, known } = effort;
+                outln!("modules: {computed} calls computed, {known} taken from the journal");
+            }
             Ending::Done
         }
         Conclusion::Verified {

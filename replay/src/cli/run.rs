@@ -44,8 +44,11 @@ pub(super) struct Arguments {
     /// Keep the values of the tensors of every Nth exchange only, the first included.
     #[arg(long, value_name = "N", requires = "journal", conflicts_with = "full", value_parser = every())]
     sample: Option<u64>,
+    /// Keep also what every module put out in a single pass, so that a fork need not compute what came before its exchange.
+    #[arg(long, requires = "full")]
+    passages: bool,
     /// Go along an older journal, recorded with `--full`, up to exchange N, and live from there: the runs before are not
-    /// computed, and the programs may differ after it only.
+    /// computed, nor are modules that were over if it has their --passages; the programs may differ after it only.
     #[arg(long, value_name = "FILE@N", requires = "journal", value_parser = fork)]
     fork: Option<(PathBuf, u64)>,
     /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or `ilsched1:…` as `interloom explore`
@@ -88,6 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     for schedule in &arguments.schedules {
         experiment.schedules.add(schedule);
     }
+    experiment.passages = arguments.passages;
     experiment.schedules.granularity = arguments.granularity.into();
     // Before a model is loaded, let alone run.
     experiment.check()?;
@@ -180,7 +184,14 @@ fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
             exchanges,
             digest,
             bytes,
-        } => json!({ "exchanges": exchanges, "digest": digest.to_string(), "bytes": bytes }),
+            effort,
+        } => json!({
+            "exchanges": exchanges,
+            "digest": digest.to_string(),
+            "bytes": bytes,
+            "modules_computed": effort.computed,
+            "modules_known": effort.known,
+        }),
         _ => serde_json::Value::Null,
     };
     json

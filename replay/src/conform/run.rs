@@ -146,10 +146,16 @@ pub(super) fn run(
     };
     let served = observe(&mut run, around, plan);
     let result = match session {
-        Some(session) => session.run(run, forward).map_err(|error| match error {
-            crate::Error::Forward(error) => Ok(error),
-            other => Err(other),
-        }),
+        Some(session) => {
+            if plan.tokens.is_some() {
+                // A generation keeps keys and values between its steps.
+                session.keep_passages(false);
+            }
+            session.run(run, forward).map_err(|error| match error {
+                crate::Error::Forward(error) => Ok(error),
+                other => Err(other),
+            })
+        }
         None => run.execute(forward).map_err(Ok),
     };
     let served = served.take().served.into_iter().flatten().collect();

@@ -170,7 +170,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             Record::RunStart(start) => return self.start_run(start),
             Record::Exchange(exchange) => return self.observe(exchange),
             Record::RunEnd(end) => return self.end_run(end),
-            Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_) => {}
+            Record::Tensor(_)
+            | Record::Footer(_)
+            | Record::Note(_)
+            | Record::Tick(_)
+            | Record::Passage(_) => {}
         }
         self.divergence()
     }
@@ -234,7 +238,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::Exchange(exchange))) => return Step::Exchange(Box::new(exchange)),
                 Some(Ok(Record::RunEnd(end))) => return Step::End(Box::new(end)),
                 Some(Ok(
-                    Record::Tensor(_) | Record::Footer(_) | Record::Note(_) | Record::Tick(_),
+                    Record::Tensor(_)
+                    | Record::Footer(_)
+                    | Record::Note(_)
+                    | Record::Tick(_)
+                    | Record::Passage(_),
                 )) => {}
                 Some(Err(error)) => {
                     self.error = Some(error);

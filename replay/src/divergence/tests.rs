@@ -25,6 +25,7 @@ fn journal(exchanges: Vec<Exchange>) -> Journal {
     journal.runs.push(Run {
         start: run_start(0),
         exchanges,
+        passage: None,
         end: Some(end),
     });
     journal

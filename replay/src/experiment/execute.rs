@@ -14,9 +14,8 @@ use super::kept::{as_value, leaves, value_leaves};
 use super::plan::{InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
-use super::schedules::Schedules;
 use super::subject::Subject;
-use super::{language, tensors};
+use super::{FileExperiment, language, tensors};
 use crate::environment;
 use crate::error::Error;
 use crate::experiments::Progress;
@@ -119,14 +118,14 @@ impl Prepared {
         digests
     }
 
-    /// Makes every run, up to the one that is named if there is one.
+    /// Makes every run, up to the one that `experiment` names if it does.
     pub(super) fn run(
         &self,
-        schedules: &Schedules,
-        through: Option<&str>,
+        experiment: &FileExperiment,
         session: &mut Session,
         progress: &mut dyn Progress,
     ) -> Result<Vec<RunReport>, Error> {
+        let through = experiment.through.as_deref();
         let last = self.runs.iter().position(|run| Some(&*run.name) == through);
         let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
         progress.begin("running", runs.len() as u64);
@@ -134,7 +133,9 @@ impl Prepared {
         let mut reports = Vec::with_capacity(runs.len());
         for (index, plan) in runs.iter().enumerate() {
             let (mut run, results) = self.stage(plan, &givens)?;
-            schedules.prepare(&mut run)?;
+            experiment.schedules.prepare(&mut run)?;
+            // A generation keeps keys and values between its steps.
+            session.keep_passages(experiment.passages && plan.generate.is_none());
             let ran = session.run(run, || self.output(plan))?;
             reports.push(self.report(index, &results, &ran));
             share(plan, &results, &mut givens);

@@ -99,6 +99,9 @@ pub struct FileExperiment {
     pub set: BTreeMap<String, String>,
     /// In which order the mediators of its runs have their turns.
     pub schedules: Schedules,
+    /// Whether a journal that keeps all tensors keeps also what every module put out in a single pass, so that a fork need not
+    /// compute what was over before ([`Session::keep_passages`]).
+    pub passages: bool,
     /// The last run that is made, if not all are.
     ///
     /// That it fails is then what it shows: the journal is completed, and a replay that fails in the same way is identical.
@@ -120,6 +123,7 @@ impl FileExperiment {
             device: None,
             set: BTreeMap::new(),
             schedules: Schedules::default(),
+            passages: false,
             through: None,
             moved_to: None,
         }
@@ -151,6 +155,7 @@ impl FileExperiment {
             device: optional("device")?,
             set: set_of(experiment)?,
             schedules: Schedules::from_arguments(experiment)?,
+            passages: false,
             through: optional("through")?,
             moved_to: None,
         })
@@ -310,10 +315,7 @@ impl Opened {
         };
         let mut session = Session::open(mode, head)?;
         let through = experiment.through.as_deref();
-        let schedules = &experiment.schedules;
-        let runs = self
-            .prepared
-            .run(schedules, through, &mut session, progress);
+        let runs = self.prepared.run(experiment, &mut session, progress);
         match runs {
             Err(error) if through.is_none() || !matches!(error, Error::Forward(_)) => Err(error),
             runs => Ok((runs, session.finish()?)),

@@ -35,6 +35,8 @@ pub struct Check {
     pub notes: u64,
     /// How many digests there are of runs that go on.
     pub ticks: u64,
+    /// How many passages there are: what the models of runs passed and put out.
+    pub passages: u64,
     /// The digest of the last run that ended.
     pub digest: Digest,
     /// Whether the recording was finished.
@@ -57,7 +59,8 @@ pub struct CheckedRun {
 /// Reads the journal at `path` to its end and checks all of it.
 ///
 /// What is wrong with a journal whose head can be read stands in the [`Check`]. Beyond the checks
-/// of a [`JournalReader`] this looks for the tensors that a journal should have by its policy, if nothing else is wrong and the journal was finished.
+/// of a [`JournalReader`] this looks for the tensors that the exchanges of a journal should have by its policy, if nothing else is
+/// wrong and the journal was finished.
 ///
 /// # Errors
 /// Those of [`JournalReader::open`].
@@ -85,6 +88,7 @@ pub(super) fn check_reader<R: Read>(
         tensor_bytes: 0,
         notes: 0,
         ticks: 0,
+        passages: 0,
         digest: Digest::ZERO,
         is_complete: false,
         problem: None,
@@ -170,6 +174,7 @@ impl Check {
             }
             Record::Note(_) => self.notes += 1,
             Record::Tick(_) => self.ticks += 1,
+            Record::Passage(_) => self.passages += 1,
             Record::Head(_) | Record::Footer(_) => {}
         }
     }
@@ -190,10 +195,10 @@ mod tests {
         let golden = samples::golden();
         let check = check_bytes(&golden);
         assert_eq!(check.problem, None);
-        assert_eq!((check.version, check.is_complete), ((1, 2), true));
+        assert_eq!((check.version, check.is_complete), ((1, 3), true));
         assert_eq!(check.good_bytes, golden.len() as u64);
         assert_eq!((check.exchanges, check.paths, check.notes), (11, 2, 1));
-        assert_eq!(check.ticks, 2);
+        assert_eq!((check.ticks, check.passages), (2, 1));
         assert_eq!((check.tensors, check.tensor_bytes), (11, 88));
         let ends: Vec<_> = check.runs.iter().map(|run| run.end.is_some()).collect();
         assert_eq!(ends, [true, true]);

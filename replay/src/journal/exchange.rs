@@ -77,7 +77,11 @@ fn encode_site(site: Option<SiteRef>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_value(value: &ValueTree, out: &mut Vec<u8>, outside: usize) -> Result<(), String> {
+pub(super) fn encode_value(
+    value: &ValueTree,
+    out: &mut Vec<u8>,
+    outside: usize,
+) -> Result<(), String> {
     let mut start = |items, tag| {
         pack::array(out, items);
         pack::uint(out, tag);
@@ -160,7 +164,7 @@ pub(super) struct Parsed<'a, V> {
 
 /// Reads the payload of an exchange.
 pub(super) fn decode(payload: &[u8]) -> Result<Exchange, Unexpected> {
-    let parsed = parse(payload, |unpacker| value(unpacker, 0))?;
+    let parsed = parse(payload, |unpacker| decode_value(unpacker, 0))?;
     Ok(Exchange {
         run: parsed.run,
         index: parsed.index,
@@ -252,7 +256,10 @@ fn coded<T>(
 }
 
 /// Reads a value that `outside` levels enclose.
-fn value(unpacker: &mut Unpacker<'_>, outside: usize) -> Result<ValueTree, Unexpected> {
+pub(super) fn decode_value(
+    unpacker: &mut Unpacker<'_>,
+    outside: usize,
+) -> Result<ValueTree, Unexpected> {
     Ok(match tag(unpacker)? {
         UNIT => ValueTree::Unit,
         BOOL => ValueTree::Bool(unpacker.truth()?),
@@ -271,17 +278,17 @@ fn value(unpacker: &mut Unpacker<'_>, outside: usize) -> Result<ValueTree, Unexp
         }
         TUPLE => {
             let inside = deeper(outside)?;
-            ValueTree::Tuple(items(unpacker, |unpacker| value(unpacker, inside))?)
+            ValueTree::Tuple(items(unpacker, |unpacker| decode_value(unpacker, inside))?)
         }
         LIST => {
             let inside = deeper(outside)?;
-            ValueTree::List(items(unpacker, |unpacker| value(unpacker, inside))?)
+            ValueTree::List(items(unpacker, |unpacker| decode_value(unpacker, inside))?)
         }
         _ => {
             let inside = deeper(outside)?;
             ValueTree::Map(items(unpacker, |unpacker| {
                 unpacker.array_of(2, "a name and a value")?;
-                Ok((unpacker.text()?.to_owned(), value(unpacker, inside)?))
+                Ok((unpacker.text()?.to_owned(), decode_value(unpacker, inside)?))
             })?)
         }
     })
@@ -331,7 +338,7 @@ fn tag(unpacker: &mut Unpacker<'_>) -> Result<u64, Unexpected> {
     Ok(tag)
 }
 
-fn items<'a, T>(
+pub(super) fn items<'a, T>(
     unpacker: &mut Unpacker<'a>,
     mut item: impl FnMut(&mut Unpacker<'a>) -> Result<T, Unexpected>,
 ) -> Result<Vec<T>, Unexpected> {

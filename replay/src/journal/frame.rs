@@ -22,7 +22,7 @@ pub const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 pub const FORMAT_MAJOR: u16 = 1;
 
 /// The format's minor version: a reader accepts a larger one.
-pub const FORMAT_MINOR: u16 = 2;
+pub const FORMAT_MINOR: u16 = 3;
 
 /// The size of the preamble in bytes.
 pub const PREAMBLE_BYTES: usize = 64;
@@ -42,7 +42,7 @@ pub const EXCHANGE_BYTES_MAX: u32 = 1 << 20;
 /// The largest payload of a path, note or tick in bytes: 64 KiB.
 pub const PATH_BYTES_MAX: u32 = 1 << 16;
 
-/// The largest payload of a head, run start, run end or footer in bytes: 64 MiB.
+/// The largest payload of a head, run start, run end, footer or passage in bytes: 64 MiB.
 pub const HEAD_BYTES_MAX: u32 = 1 << 26;
 
 /// Kinds from here on may be skipped by a reader that does not know them.
@@ -74,11 +74,13 @@ pub enum Kind {
     Note = 0x80,
     /// The digest of a run so far.
     Tick = 0x81,
+    /// What the model of a run passed and put out.
+    Passage = 0x82,
 }
 
 impl Kind {
     /// Every kind of this version of the format.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Head,
         Self::RunStart,
         Self::Path,
@@ -88,6 +90,7 @@ impl Kind {
         Self::Footer,
         Self::Note,
         Self::Tick,
+        Self::Passage,
     ];
 
     /// The kind with this code, if this version of the format has it.
@@ -107,13 +110,16 @@ impl Kind {
             Self::Footer => "footer",
             Self::Note => "note",
             Self::Tick => "tick",
+            Self::Passage => "passage",
         }
     }
 
     /// The largest payload in bytes.
     pub const fn bytes_max(self) -> u32 {
         match self {
-            Self::Head | Self::RunStart | Self::RunEnd | Self::Footer => HEAD_BYTES_MAX,
+            Self::Head | Self::RunStart | Self::RunEnd | Self::Footer | Self::Passage => {
+                HEAD_BYTES_MAX
+            }
             Self::Path | Self::Note | Self::Tick => PATH_BYTES_MAX,
             Self::Exchange => EXCHANGE_BYTES_MAX,
             Self::Tensor => PAYLOAD_BYTES_MAX,
@@ -361,7 +367,7 @@ mod tests {
             assert!(kind.bytes_max() <= PAYLOAD_BYTES_MAX);
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(0x82), None);
+        assert_eq!(Kind::from_code(0x83), None);
     }
 
     fn header() -> FrameHeader {

@@ -8,7 +8,8 @@ use super::digest::Digest;
 use super::error::JournalError;
 use super::read::JournalReader;
 use super::record::{
-    Exchange, Footer, Head, Note, PathLine, Record, RunEnd, RunStart, SiteRef, TensorRecord,
+    Exchange, Footer, Head, Note, Passage, PathLine, Record, RunEnd, RunStart, SiteRef,
+    TensorRecord,
 };
 
 /// A journal, or the beginning of one.
@@ -35,6 +36,8 @@ pub struct Run {
     pub start: RunStart,
     /// Its exchanges, in order.
     pub exchanges: Vec<Exchange>,
+    /// What its model passed and put out, if that was kept.
+    pub passage: Option<Passage>,
     /// How it ended, if the journal goes that far.
     pub end: Option<RunEnd>,
 }
@@ -152,6 +155,7 @@ impl Journal {
             Record::RunStart(start) => self.runs.push(Run {
                 start,
                 exchanges: Vec::new(),
+                passage: None,
                 end: None,
             }),
             Record::Exchange(exchange) => {
@@ -171,6 +175,11 @@ impl Journal {
             Record::Note(note) => self.notes.push(note),
             // It has been checked, and says nothing that is not here.
             Record::Tick(_) => {}
+            Record::Passage(passage) => {
+                if let Some(run) = self.runs.last_mut() {
+                    run.passage = Some(passage);
+                }
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ mod load;
 mod names;
 mod order;
 mod pack;
+mod passage;
 mod places;
 mod policy;
 pub mod provenance;
@@ -87,8 +88,8 @@ pub use races::{RunRaces, races};
 pub use read::{Followed, Frame, FrameInfo, JournalReader, find_tensor};
 pub use record::{
     BarrierLine, Build, Declared, Event, Exchange, ExchangeResult, Experiment, FORMAT_NAME,
-    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, PathLine, Record,
-    RunEnd, RunStart, SiteRef, TensorRecord, Tick,
+    FaultLine, Footer, Head, MediatorLine, ModelIdentity, Note, Origin, Outcome, Passage,
+    PassedCall, Passing, PathLine, Record, RunEnd, RunStart, SiteRef, TensorRecord, Tick,
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};

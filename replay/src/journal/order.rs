@@ -6,7 +6,7 @@
 use super::chain::Chain;
 use super::digest::Digest;
 use super::error::{JournalError, Place};
-use super::record::{Exchange, Footer, PathLine, RunEnd, RunStart, SiteRef, Tick};
+use super::record::{Exchange, Footer, Passage, PathLine, RunEnd, RunStart, SiteRef, Tick};
 
 /// Where a journal stands between two records.
 #[derive(Debug)]
@@ -194,6 +194,15 @@ impl Order {
         }
         self.ticked = self.exchanges;
         Ok(())
+    }
+
+    pub(super) fn passage(&self, passage: &Passage, place: Place<'_>) -> Result<(), JournalError> {
+        let Some(open) = self.open else {
+            let found = format!("the passage of run {}", passage.run);
+            return Err(place.out_of_sequence("the start of a run".to_owned(), found));
+        };
+        let (expected, found) = (u64::from(open.run), u64::from(passage.run));
+        self.expect("passage of run", expected, found, place)
     }
 
     pub(super) fn end_run(&mut self, end: &RunEnd, place: Place<'_>) -> Result<(), JournalError> {

@@ -402,6 +402,7 @@ impl<R: Read> JournalReader<R> {
             Record::RunEnd(end) => self.order.end_run(end, place)?,
             Record::Footer(footer) => self.order.footer_at(footer, place)?,
             Record::Tick(tick) => self.order.tick(tick, place)?,
+            Record::Passage(passage) => self.order.passage(passage, place)?,
             Record::Tensor(_) | Record::Note(_) => {}
         }
         Ok(record)

@@ -38,6 +38,8 @@ pub enum Record {
     Note(Note),
     /// The digest of the open run so far.
     Tick(Tick),
+    /// What the model of a run passed and put out.
+    Passage(Passage),
 }
 
 /// Where, from what and how a journal was recorded.
@@ -411,6 +413,43 @@ pub struct Tick {
     pub exchanges: u64,
     /// What [`RunEnd::digest`] would be if the run ended here.
     pub digest: Digest,
+}
+
+/// What the model of a run passed and put out, so that a fork of the run need not compute it again.
+///
+/// It names its points itself, and is in no digest: a journal with passages has the digest that it has without.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Passage {
+    /// The run's number.
+    pub run: u32,
+    /// The texts of the points that were passed.
+    pub points: Vec<String>,
+    /// The passings, in order.
+    pub passings: Vec<Passing>,
+    /// The calls of hooked modules that were over when the run ended, in the order in which they begin.
+    pub calls: Vec<PassedCall>,
+}
+
+/// One passing of a site.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Passing {
+    /// Which of [`Passage::points`].
+    pub point: u32,
+    /// How many exchanges the run had when the site was left.
+    pub exchanges: u64,
+    /// The value before all changes, if somebody was there for it.
+    pub given: Option<ValueTree>,
+}
+
+/// One call of a hooked module.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PassedCall {
+    /// The place of the passing with which it begins.
+    pub begin: u32,
+    /// The place after that of the passing with which it ends.
+    pub end: u32,
+    /// What the model went on with.
+    pub output: ValueTree,
 }
 
 impl From<SiteRef> for (u32, u32) {

@@ -180,7 +180,7 @@ impl<R: Read> Scan<R> {
                 self.tensors.insert(tensor.digest);
             }
             Record::Footer(_) => self.footer = Some(offset),
-            Record::Head(_) | Record::Note(_) | Record::Tick(_) => {}
+            Record::Head(_) | Record::Note(_) | Record::Tick(_) | Record::Passage(_) => {}
         }
     }
 

@@ -191,13 +191,44 @@ fn value_with_everything() -> ValueTree {
     ])
 }
 
-/// Writes the golden journal of format 1.2: each kind of record, event and value.
+/// What a model passed and put out.
+pub(crate) fn passage(run: u32) -> Passage {
+    let passing = |point, exchanges, given| Passing {
+        point,
+        exchanges,
+        given,
+    };
+    Passage {
+        run,
+        points: vec!["layers.0.input".into(), "layers.0.output".into()],
+        passings: vec![
+            passing(0, 0, None),
+            passing(1, 4, Some(tensor(&[0.0, 0.5]))),
+            passing(0, 8, None),
+        ],
+        calls: vec![PassedCall {
+            begin: 0,
+            end: 2,
+            output: tensor(&[2.0, 0.5]),
+        }],
+    }
+}
+
+/// Writes the golden journal of format 1.3: each kind of record, event and value.
 pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
     write_with_events(writer.ticking(GOLDEN_TICKS), &Event::ALL, true)
 }
 
 /// How many exchanges there are from one tick to the next in the golden journal.
 pub(crate) const GOLDEN_TICKS: u64 = 4;
+
+/// The bytes of the golden journal of format 1.2, which is older than passages.
+pub(crate) fn golden_v1_2() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let writer = JournalWriter::unbuffered(&mut bytes, &head(), 2).unwrap();
+    write_golden(writer).unwrap();
+    bytes
+}
 
 /// The bytes of the golden journal of format 1.1, which is older than ticks.
 pub(crate) fn golden_v1_1() -> Vec<u8> {
@@ -240,6 +271,7 @@ fn write_with_events<S: Sink>(
         }
         writer.exchange(&exchange)?;
     }
+    writer.passage(&passage(0))?;
     writer.end_run(completed())?;
     writer.start_run(&run_start(1))?;
     if all_tensors {

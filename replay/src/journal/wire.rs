@@ -1,7 +1,8 @@
 //! The payloads of frames: how each record is written as bytes, and read back.
 //!
-//! Exchanges (see `exchange`) and paths are msgpack arrays with one encoding only: any other is refused. Head, run start, run end, footer and note are msgpack maps with named fields, so that
-//! later versions can add to them. Tensors are raw little-endian bytes.
+//! Exchanges (see `exchange`), paths and passages (see `passage`) are msgpack arrays with one encoding only: any other is
+//! refused. Head, run start, run end, footer, note and tick are msgpack maps with named fields, so that later versions can add
+//! to them. Tensors are raw little-endian bytes.
 
 use std::io::Cursor;
 
@@ -12,6 +13,7 @@ use super::digest::{DType, Digest};
 use super::exchange;
 use super::frame::Kind;
 use super::pack::{self, Unexpected, Unpacker};
+use super::passage;
 use super::record::{FORMAT_NAME, Head, PathLine, Record, TensorRecord};
 
 /// The largest rank of a tensor whose bytes are kept.
@@ -62,6 +64,7 @@ pub(super) fn decode(kind: Kind, payload: &[u8]) -> Result<Record, String> {
         Kind::Footer => Record::Footer(decode_named(payload)?),
         Kind::Note => Record::Note(decode_named(payload)?),
         Kind::Tick => Record::Tick(decode_named(payload)?),
+        Kind::Passage => Record::Passage(passage::decode(payload)?),
     })
 }
 

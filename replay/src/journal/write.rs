@@ -26,9 +26,10 @@ use super::frame::{
     padding,
 };
 use super::order::Order;
+use super::passage;
 use super::policy::Policy;
 use super::record::{
-    Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, PathLine, RunEnd, RunStart,
+    Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, Passage, PathLine, RunEnd, RunStart,
 };
 use super::resume::State;
 use super::sink::Sink;
@@ -249,6 +250,27 @@ impl<S: Sink> JournalWriter<S> {
             writer.write_tensor(digest, dtype, shape, bytes)?;
             writer.tensors.insert(*digest);
             Ok(true)
+        })
+    }
+
+    /// Writes what the model of the open run passed and put out, after the tensors of it.
+    ///
+    /// A journal that was begun in a format without passages goes on without.
+    ///
+    /// # Errors
+    /// E067 if the run is not open, E061 if the sink refuses, E066 if a value is too deep, E069 if there is too much of it, or
+    /// the first error.
+    pub fn passage(&mut self, passage: &Passage) -> Result<(), JournalError> {
+        self.guarded(|writer| {
+            writer.order.passage(passage, place!(writer))?;
+            if writer.minor < 3 {
+                return Ok(());
+            }
+            let start = writer.begin_frame();
+            passage::encode(passage, &mut writer.buffer)
+                .map_err(|reason| place!(writer).malformed(Kind::Passage.name(), reason))?;
+            writer.seal_frame(Kind::Passage, start)?;
+            writer.spill()
         })
     }
 

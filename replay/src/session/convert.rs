@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{DType as BurnDType, TensorData};
-use interloom_backends::{Sites, Value};
+use interloom_backends::{AnyTensor, Passage, Sites, Value};
 use interloom_engine::{Exchange, Observer, Point, Port, Site};
 
 use super::late::{Late, Noted, NotedName, Queue, Reads};
+use super::passages;
 use super::tape::Tape;
 use crate::journal::{self, DType, Digest, JournalError, Policy, SiteRef, ValueTree};
 
@@ -48,6 +49,18 @@ impl Recorder {
             queue: Queue::default(),
             points,
         })))
+    }
+
+    /// Puts what a model passed and put out on the tape.
+    pub(super) fn passage(&self, passage: &Passage) -> Result<(), JournalError> {
+        let recording = self.0.borrow();
+        let mut tensors = Vec::new();
+        passages::each_tensor(passage, &mut |tensor| tensors.push(tensor.clone()));
+        let mut reads = Reads::Made(AnyTensor::read(&tensors).into_iter());
+        let mut tape = recording.tape.borrow_mut();
+        let write = |value: &Value| recording.value(&mut tape, value, &mut reads);
+        let passage = passages::to_journal(passage, recording.run, &recording.sites, write)?;
+        tape.passage(&passage)
     }
 
     /// Puts what waits in the queue on the tape.

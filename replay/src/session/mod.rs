@@ -35,16 +35,19 @@
 mod convert;
 mod drive;
 mod late;
+mod passages;
 mod recorded;
 mod refusals;
 mod serve;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use interloom_backends::{ForwardError, Ran, Run, Value, parse_device};
+use interloom_backends::{Effort, ForwardError, Ran, Run, Shared, Value, described_device};
 use interloom_engine::{Audit, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
@@ -80,9 +83,11 @@ pub enum Mode {
     Drive(PathBuf),
     /// Goes along a journal up to an exchange and lives on from there, into a new journal.
     ///
-    /// The runs before that of the exchange are served and not computed. In its own run the model computes from the
-    /// beginning, is asked what was asked, and has to give what it gave; live mediators, which have been given the recorded
-    /// answers, take over at the exchange. All that comes after is new. The journal must have kept its tensors.
+    /// The runs before that of the exchange are served and not computed. In its own run the model is asked what was asked, and
+    /// has to give what it gave; live mediators, which have been given the recorded answers, take over at the exchange. Modules
+    /// that were over by then are not computed either if the journal has what they put out
+    /// ([`Session::keep_passages`]); otherwise the model computes from the beginning. All that comes after is new. The journal
+    /// must have kept its tensors.
     Fork {
         /// The journal.
         from: PathBuf,
@@ -127,6 +132,8 @@ pub struct Session {
     head: Head,
     source: Source,
     late: Late,
+    keeps_passages: bool,
+    effort: Effort,
 }
 
 /// Which side of a session's runs a journal stands in for.
@@ -149,6 +156,14 @@ struct Fork {
     is_left: bool,
 }
 
+/// What a run has that goes on from a journal.
+struct Left {
+    /// The caches that its mediators were refused before.
+    refused: Vec<RefusedCache>,
+    /// What need not be computed.
+    shared: Option<Shared>,
+}
+
 /// What a session came to.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -163,6 +178,9 @@ pub enum Conclusion {
         digest: Digest,
         /// How long the file is.
         bytes: u64,
+        /// How many calls of modules were computed and how many known, in the runs that [kept](Session::keep_passages) what
+        /// their modules put out and in the one that left a [forked](Mode::Fork) journal which has that.
+        effort: Effort,
     },
     /// A journal was compared with.
     Verified {
@@ -202,8 +220,8 @@ impl Session {
     /// on a device that `head` names and this machine does not have.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
         // Where the model is, and where mediators make tensors of their own.
-        let name = head.device.split(',').next().unwrap_or_default();
-        let recorded = |path: &PathBuf| Recorded::load(path, parse_device(name)?).map(Box::new);
+        let device = || described_device(&head.device);
+        let recorded = |path: &PathBuf| Recorded::load(path, device()?).map(Box::new);
         let source = match &mode {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
@@ -228,6 +246,8 @@ impl Session {
             head,
             source,
             late: Late::default(),
+            keeps_passages: false,
+            effort: Effort::default(),
         })
     }
 
@@ -238,6 +258,16 @@ impl Session {
     /// process is killed; at the end of a run none waits.
     pub fn read_late(&mut self, bytes: u64) {
         self.late = Late::UpTo(bytes);
+    }
+
+    /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the journal keeps all tensors
+    /// ([`Policy::Full`](crate::journal::Policy::Full)).
+    ///
+    /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The models of these runs
+    /// must be functions of their input: a module that keeps something between its calls (keys and values of the tokens
+    /// before, a random state) must not be left out. Each run keeps up to [`Shared::BYTES`] of tensors, in memory until it ends.
+    pub const fn keep_passages(&mut self, keeps: bool) {
+        self.keeps_passages = keeps;
     }
 
     /// Makes a run, as [`Run::execute`] does, and records or compares every exchange.
@@ -256,6 +286,11 @@ impl Session {
         };
         // The caches that were refused before a fork went on live.
         let mut refused = Vec::new();
+        let keeps = self.keeps_passages && self.head.policy == Policy::Full;
+        let mut shared = keeps.then(Shared::new);
+        if let Some(shared) = &shared {
+            run.share(shared, 0);
+        }
         match &mut self.source {
             Source::Live => {}
             Source::Serve(recorded) => {
@@ -272,7 +307,11 @@ impl Session {
                     fork.check()?;
                     return ran;
                 }
-                Some(past) => refused = fork.leave(past, &mut run, self.head.policy)?,
+                Some(past) => {
+                    let left = fork.leave(past, &mut run, self.head.policy)?;
+                    refused = left.refused;
+                    shared = left.shared.or(shared);
+                }
                 None => {}
             },
             Source::Drive(recorded) => {
@@ -291,6 +330,12 @@ impl Session {
         run.observer(watch);
         let result = run.execute(model);
         recorder.flush()?;
+        if let Some(shared) = shared {
+            self.effort += shared.effort();
+            if keeps {
+                recorder.passage(&shared.passage())?;
+            }
+        }
         tape.borrow_mut().end_run(outcome_of(&result))?;
         Ok(result?)
     }
@@ -319,7 +364,7 @@ impl Session {
         let tape = Rc::into_inner(tape).map(RefCell::into_inner);
         // Each run has given back its recorder when it ended.
         let tape = tape.expect("no run is under way");
-        let mut conclusion = tape.finish(&self.head)?;
+        let mut conclusion = tape.finish(&self.head, self.effort)?;
         if let Conclusion::Verified {
             proof, environment, ..
         } = &mut conclusion
@@ -344,14 +389,13 @@ impl Fork {
         }
     }
 
-    /// Gives the mediators of the run at hand the recorded answers up to the exchange, lets them go on from there, and returns
-    /// the caches that they were refused.
+    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
     fn leave(
         &mut self,
         past: crate::journal::Run,
         run: &mut Run,
         policy: Policy,
-    ) -> Result<Vec<RefusedCache>, Error> {
+    ) -> Result<Left, Error> {
         self.is_left = true;
         let mut before = past.clone();
         before
@@ -379,6 +423,13 @@ impl Fork {
             &sites,
         )?;
         self.check()?;
+        let certain = serve::certain(
+            &self.recorded,
+            &past,
+            before.exchanges.len(),
+            &mediators,
+            &sites,
+        );
         let unfinished = mediators.into_unfinished();
         refused.retain(|cache| cache.is_declared(&unfinished));
         let unfinished = (self.exchange, unfinished);
@@ -390,7 +441,11 @@ impl Fork {
             lines,
             unfinished,
         )?);
-        Ok(refused)
+        let shared = passages::of_run(&self.recorded, &past, &sites);
+        if let Some(shared) = &shared {
+            run.share_exchanges(shared, before.exchanges.len() as u64, certain);
+        }
+        Ok(Left { refused, shared })
     }
 
     /// Refuses to go on once the mediators have parted from the journal.

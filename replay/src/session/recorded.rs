@@ -88,7 +88,12 @@ impl Recorded {
         Value::from_data(data, &self.device).ok()
     }
 
-    fn value(&self, tree: &ValueTree, exchange: u64) -> Result<Value, Error> {
+    /// Returns a value of the journal, with its tensors; `exchange` stands in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotKept`] if the journal has not kept a tensor of it.
+    pub(super) fn value(&self, tree: &ValueTree, exchange: u64) -> Result<Value, Error> {
         let all = |items: &[ValueTree]| -> Result<std::sync::Arc<[Value]>, Error> {
             items
                 .iter()

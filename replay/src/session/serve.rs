@@ -74,6 +74,39 @@ pub(super) fn serve(
     Ok(())
 }
 
+/// Returns how many exchanges of a run are over before a mediator can make one that is not recorded, of the first `count`
+/// that they have been answered.
+///
+/// A mediator that waits for what the recorded one waited for does nothing until then. Another one may go on as soon as its
+/// own last exchange is over, and one that was not recorded at once.
+pub(super) fn certain(
+    recorded: &Recorded,
+    run: &journal::Run,
+    count: usize,
+    mediators: &Rehearsal<Value>,
+    sites: &Sites,
+) -> u64 {
+    let (before, after) = run.exchanges.split_at(count);
+    let certain = |number: u32| {
+        let is_own = |exchange: &&journal::Exchange| exchange.mediator == number;
+        let waits_for = after.iter().find(is_own);
+        let goes_on_so = match (mediators.said(MediatorId(number)), waits_for) {
+            (None, None) => true,
+            (Some(said), Some(exchange)) => is_asked(&said, exchange, recorded, sites),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        match goes_on_so {
+            true => count,
+            false => before
+                .iter()
+                .rposition(|exchange| is_own(&exchange))
+                .map_or(0, |last| last + 1),
+        }
+    };
+    let numbers = 0..mediators.len() as u32;
+    numbers.map(certain).min().unwrap_or(count) as u64
+}
+
 /// How far the model of the recording is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {

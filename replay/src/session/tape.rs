@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use interloom_backends::Effort;
+
 use super::{Conclusion, Proof};
 use crate::divergence::{Comparer, Divergence, EnvironmentReport};
 use crate::journal::{
-    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Policy,
-    Record, RunStart, Sink, find_tensor,
+    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Passage,
+    Policy, Record, RunStart, Sink, find_tensor,
 };
 
 /// The journal of a session, being written or being compared with.
@@ -128,6 +130,14 @@ impl Tape {
         }
     }
 
+    /// Writes what a model passed and put out; nothing is compared with it.
+    pub(super) fn passage(&mut self, passage: &Passage) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => writer.passage(passage),
+            Self::Verify { .. } => Ok(()),
+        }
+    }
+
     pub(super) fn end_run(&mut self, outcome: Outcome) -> Result<(), JournalError> {
         match self {
             Self::Record(writer) => writer.end_run(outcome).map(|_| ()),
@@ -145,7 +155,8 @@ impl Tape {
         }
     }
 
-    pub(super) fn finish(self, head: &Head) -> Result<Conclusion, JournalError> {
+    /// Closes the journal or the comparison; `effort` is what the runs took.
+    pub(super) fn finish(self, head: &Head, effort: Effort) -> Result<Conclusion, JournalError> {
         match self {
             Self::Record(writer) => {
                 let summary = writer.finish()?;
@@ -153,6 +164,7 @@ impl Tape {
                     exchanges: summary.exchanges,
                     digest: summary.digest,
                     bytes: summary.bytes,
+                    effort,
                 })
             }
             Self::Verify {

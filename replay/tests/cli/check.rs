@@ -27,7 +27,7 @@ fn a_good_journal_is_described() {
     journal format 1.1, policy full, finished
     run 0 "forward 0": 10 exchanges, completed, digest b3:be70afa70d60
     run 1 "forward 1": 1 exchange, failed [E010], digest b3:d226d8d2729f
-    31 frames, 2 runs, 11 exchanges, 2 paths, 11 tensors of 88 bytes, 1 note
+    31 frames, 2 runs, 11 exchanges, 2 paths, 11 tensors of 88 bytes, 1 note, 0 passages
     3320 bytes, all of them good
     digest d226d8d2729f2fab2e9861f9afa2c33d93c9c18662688a6c59e2744f04c603f7
     "#);
@@ -50,7 +50,7 @@ fn damage_is_found_with_its_byte() {
     insta::assert_snapshot!(ended.out, @r#"
     journal format 1.1, policy full, not finished
     run 0 "forward 0": 6 exchanges, no end
-    17 frames, 1 run, 6 exchanges, 2 paths, 6 tensors of 48 bytes, 1 note
+    17 frames, 1 run, 6 exchanges, 2 paths, 6 tensors of 48 bytes, 1 note, 0 passages
     1984 bytes, good up to there
     digest 0000000000000000000000000000000000000000000000000000000000000000
     "#);

@@ -268,5 +268,5 @@ fn a_newer_format_is_refused() {
     *start = newer.encode();
     fs::write(place.path("a.ilj"), &bytes).unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E063", 5);
-    insta::assert_snapshot!(message, @"a.ilj has journal format 2.2, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    insta::assert_snapshot!(message, @"a.ilj has journal format 2.3, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
 }

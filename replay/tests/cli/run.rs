@@ -419,6 +419,24 @@ fn a_fork_goes_along_a_journal_and_lives_on() {
     assert!(out.contains("identical") || out.contains("equal"), "{out}");
     place.run(&["replay", "b.ilj"]).with(0);
 
+    // With what every module put out, a fork computes only what comes after.
+    run(&["--journal", "p.ilj", "--full", "--passages"]).with(0);
+    let at = format!("p.ilj@{}", exchanges - 1);
+    let out = run(&["--fork", &at, "--journal", "d.ilj", "--full"])
+        .with(0)
+        .out;
+    assert!(
+        out.contains("modules: 4 calls computed, 3 taken from the journal"),
+        "{out}"
+    );
+    assert_eq!(
+        place.run(&["diff", "a.ilj", "d.ilj"]).with(0).out,
+        place.run(&["diff", "a.ilj", "p.ilj"]).with(0).out
+    );
+    place.run(&["check", "p.ilj"]).with(0);
+    place.run(&["replay", "p.ilj", "--mode", "serve"]).with(0);
+    run(&["--journal", "p.ilj", "--passages"]).with(2);
+
     let usage = run(&["--fork", "a.ilj", "--journal", "c.ilj"]).with(2).err;
     assert!(usage.contains("it is written FILE@N"), "{usage}");
     run(&["--fork", &at]).with(2);

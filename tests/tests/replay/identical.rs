@@ -71,6 +71,7 @@ fn the_journal_has_what_the_conclusion_says() {
         exchanges,
         digest,
         bytes,
+        ..
     } = recording.conclusion
     else {
         panic!("{:?}", recording.conclusion);

@@ -1,155 +1,25 @@
 //! What the runs of an exploration have in common is computed once, and nothing else is different.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::module::{Module, Param};
-use burn::nn::Linear;
-use burn::tensor::{Device, Tensor, TensorData};
-use interloom_backends::{Bound, Effort, Forward, Hooked, Value};
-use interloom_engine::{CacheSpec, Cx, Exchange, Fault};
+use interloom_backends::{Effort, Run, Value};
+use interloom_engine::{CacheSpec, Exchange};
 use proptest::prelude::*;
 
 use super::super::*;
-
-const LAYERS: usize = 12;
-const WIDTH: usize = 4;
-
-thread_local! {
-    /// How many blocks were computed on this thread.
-    static COMPUTED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A residual block, whose layer is a site of its own.
-#[derive(Module, Debug)]
-struct Block {
-    fc: Hooked<Linear>,
-}
-
-impl Forward<Tensor<2>> for Block {
-    type Output = Tensor<2>;
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        COMPUTED.set(COMPUTED.get() + 1);
-        x.clone() + self.fc.forward(x).tanh()
-    }
-}
-
-#[derive(Module, Debug)]
-struct Stack {
-    layers: Vec<Hooked<Block>>,
-}
-
-impl Forward<Tensor<2>> for Stack {
-    type Output = Tensor<2>;
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let mut layers = self.layers.iter();
-        // The last layer is called twice, so that it has iterations.
-        let x = layers
-            .by_ref()
-            .take(LAYERS - 1)
-            .fold(x, |x, layer| layer.forward(x));
-        layers.fold(x, |x, layer| layer.forward(layer.forward(x)))
-    }
-}
-
-fn wave(count: usize, salt: usize) -> Vec<f32> {
-    let value = |index: usize| (index as f32 * 0.731 + salt as f32 * 1.37).sin();
-    (0..count).map(value).collect()
-}
-
-fn tensor(rows: usize, salt: usize) -> Tensor<2> {
-    let data = TensorData::new(wave(rows * WIDTH, salt), [rows, WIDTH]);
-    Tensor::from_data(data, &Device::flex())
-}
-
-fn stack() -> Bound<Hooked<Stack>> {
-    let block = |salt| {
-        let weight = Param::from_tensor(tensor(WIDTH, salt));
-        let fc = Linear { weight, bias: None }.into();
-        Hooked::from(Block { fc })
-    };
-    let layers = (0..LAYERS).map(block).collect();
-    Bound::new(Hooked::from(Stack { layers })).unwrap()
-}
-
-/// What a mediator does at one layer.
-#[derive(Clone, Debug)]
-enum Act {
-    Read(usize, &'static str),
-    Scale(usize, &'static str),
-    Skip(usize),
-    Cache(usize),
-    Put(usize),
-    Get,
-    Loop(usize),
-    Stop(usize),
-}
-
-async fn act(cx: &Cx<Value>, act: &Act) -> Result<(), Fault> {
-    let site = |layer: &usize, part: &str| format!("layers.{layer}{part}");
-    match act {
-        Act::Read(layer, part) => drop(cx.value(&site(layer, part)).await?),
-        Act::Scale(layer, part) => {
-            let value = cx.value(&site(layer, part)).await?;
-            cx.set(&site(layer, part), value * 1.5 + 0.25).await?;
-        }
-        Act::Skip(layer) => {
-            let value = cx.value(&site(layer, ".input")).await?;
-            cx.skip(&site(layer, ""), value * 0.5).await?;
-        }
-        Act::Cache(layer) => {
-            cx.cache(CacheSpec::of([site(layer, ".fc")]).both())
-                .await
-                .map(drop)?;
-        }
-        Act::Put(layer) => {
-            let value = cx.output(&site(layer, "")).await?;
-            cx.put("shared", value).await?;
-        }
-        Act::Get => drop(cx.get("shared").await?),
-        Act::Loop(to) => {
-            let last = LAYERS - 1;
-            let body = move |cx: Cx<Value>, _| async move {
-                let value = cx.output(&format!("layers.{last}.fc")).await?;
-                cx.set_output(&format!("layers.{last}"), value).await
-            };
-            cx.for_each(..*to as u32, body).await?;
-        }
-        Act::Stop(layer) => {
-            cx.output(&site(layer, "")).await?;
-            cx.stop().await?;
-        }
-    }
-    Ok(())
-}
-
-/// A mediator: how many rows it has, if any, and what it does, layer by layer.
-type Plan = (Option<u32>, Vec<Act>);
+use crate::stack::{Act, COMPUTED, Plan, input, invoke, plans, stack};
 
 /// Explores the plans; returns what was found, and every exchange of every run.
 fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>) {
     let model = stack();
     let log = Rc::new(RefCell::new(Vec::new()));
-    let rows: u32 = plans.iter().filter_map(|(rows, _)| *rows).sum();
     let found = exploration.explore(
         |trial| {
             let mut run = Run::new("run", model.sites());
             let all = run.cache(CacheSpec::all());
-            for (number, (rows, acts)) in plans.iter().cloned().enumerate() {
-                let program = |cx: Cx<Value>| async move {
-                    for step in &acts {
-                        // A refusal is an exchange like any other.
-                        let _refused = act(&cx, step).await;
-                    }
-                    Ok(())
-                };
-                let name = format!("m{number}");
-                match rows {
-                    Some(rows) => drop(run.invoke(name, rows, program)),
-                    None => drop(run.mediator(name, program)),
-                }
+            for (number, plan) in plans.iter().enumerate() {
+                invoke(&mut run, number, plan);
             }
             let lines = log.clone();
             run.observer(move |exchange: &Exchange<'_, Value>| {
@@ -173,8 +43,7 @@ fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>
                 ));
             });
             trial.attach(&mut run);
-            let ran = run
-                .execute(|| model.forward(tensor(if rows == 0 { 2 } else { rows as usize }, 77)));
+            let ran = run.execute(|| model.forward(input(plans)));
             let audit = ran.as_ref().map(|ran| ran.audit.to_string());
             log.borrow_mut()
                 .push(format!("{:?}", audit.map_err(|error| error.to_string())));
@@ -255,7 +124,7 @@ fn what_is_kept_is_bounded() {
             let mut run = Run::new("run", model.sites());
             let read = run.mediator("read", |cx| async move { cx.output("layers.2.fc").await });
             run.share(&shared, u64::MAX);
-            run.execute(|| model.forward(tensor(2, 77))).unwrap();
+            run.execute(|| model.forward(input(&[]))).unwrap();
             assert!(read.take().is_some());
         }
         COMPUTED.get()
@@ -271,51 +140,51 @@ fn what_is_kept_is_bounded() {
 }
 
 #[test]
-fn a_mediator_that_is_another_in_the_next_run_is_an_error() {
+fn a_mediator_that_is_another_in_the_next_run_is_an_error_where_the_model_is_not_computed() {
     let model = stack();
-    let shared = interloom_backends::Shared::new();
-    let ran = [1, 2].map(|layer| {
-        let mut run = Run::new("run", model.sites());
-        run.mediator("read", move |cx| async move {
-            cx.output(&format!("layers.{layer}")).await
+    let ran = |first: &'static [&'static str], second: &'static [&'static str]| {
+        let shared = Shared::new();
+        COMPUTED.set(0);
+        let ran = [first, second].map(|sites| {
+            let mut run = Run::new("run", model.sites());
+            run.mediator("read", move |cx| async move {
+                for site in sites {
+                    cx.value(*site).await?;
+                }
+                Ok(())
+            });
+            run.share(&shared, u64::MAX);
+            run.execute(|| model.forward(input(&[]))).map(|ran| ran.end)
         });
-        run.share(&shared, u64::MAX);
-        run.execute(|| model.forward(tensor(2, 77)))
-            .map(|ran| ran.end)
-    });
-    let error = ran[1].as_ref().unwrap_err();
-    assert_eq!(error.code(), "E039");
-    assert!(error.to_string().contains("`layers.2.output`"), "{error}");
-}
-
-fn an_act() -> impl Strategy<Value = Act> {
-    let part = prop::sample::select(vec![".input", ".output", ".fc.input", ".fc.output"]);
-    let layer = 0..LAYERS;
-    prop_oneof![
-        4 => (layer.clone(), part.clone()).prop_map(|(layer, part)| Act::Read(layer, part)),
-        6 => (layer.clone(), part).prop_map(|(layer, part)| Act::Scale(layer, part)),
-        1 => layer.clone().prop_map(Act::Skip),
-        1 => layer.clone().prop_map(Act::Cache),
-        1 => layer.clone().prop_map(Act::Put),
-        1 => Just(Act::Get),
-        1 => (1..4_usize).prop_map(Act::Loop),
-        1 => layer.prop_map(Act::Stop),
-    ]
-}
-
-fn plans() -> impl Strategy<Value = Vec<Plan>> {
-    let acts = prop::collection::vec(an_act(), 1..4).prop_map(|mut acts| {
-        acts.sort_by_key(|act| match act {
-            Act::Read(layer, _) | Act::Scale(layer, _) => *layer,
-            Act::Skip(layer) | Act::Put(layer) | Act::Stop(layer) => *layer,
-            Act::Cache(_) => 0,
-            Act::Get => LAYERS / 2,
-            Act::Loop(_) => LAYERS,
-        });
-        acts
-    });
-    let rows = prop_oneof![2 => Just(None), 1 => Just(Some(1))];
-    prop::collection::vec((rows, acts), 1..4)
+        (
+            ran[1]
+                .clone()
+                .map_err(|error| (error.code(), error.to_string())),
+            COMPUTED.get(),
+        )
+    };
+    // Whoever waits for another site when the run comes there gets its value, and the rest is computed.
+    let (earlier, computed) = ran(&["layers.5.output"], &["layers.2.output"]);
+    assert_eq!(earlier, Ok(interloom_engine::RunEnd::Completed));
+    assert_eq!(computed, 13 + 11, "blocks 0 and 1 are known");
+    for (second, at) in [
+        // Nobody is there who was.
+        (
+            &["layers.2.input", "layers.2.output"][..],
+            "`layers.1.input`",
+        ),
+        // Somebody asks for what nobody asked for, within a module that was not computed.
+        (
+            &["layers.1.input", "layers.1.fc.output"],
+            "`layers.1.fc.output`",
+        ),
+    ] {
+        let (code, message) = ran(&["layers.1.input", "layers.1.output"], second)
+            .0
+            .unwrap_err();
+        assert_eq!(code, "E039");
+        assert!(message.contains(at), "{message}");
+    }
 }
 
 proptest! {

@@ -80,5 +80,15 @@ fn content(record: &Record, names: &Names) -> (&'static str, Value) {
         Record::Footer(footer) => ("footer", plain(serde_json::to_value(footer))),
         Record::Note(note) => ("note", plain(serde_json::to_value(note))),
         Record::Tick(tick) => ("tick", plain(serde_json::to_value(tick))),
+        // Its values are for forks; here they would be most of the file.
+        Record::Passage(passage) => (
+            "passage",
+            json!({
+                "run": passage.run,
+                "points": passage.points.len(),
+                "passings": passage.passings.len(),
+                "calls": passage.calls.len(),
+            }),
+        ),
     }
 }

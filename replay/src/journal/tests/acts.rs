@@ -196,7 +196,7 @@ pub(super) const FORGERY: &[(&str, Act)] = &[
     }),
     ("an unknown kind that may be skipped", |row, original| {
         for at in 2..original.frames.len() {
-            for kind in [0x82, 0xC0, 0xFF] {
+            for kind in [0x83, 0xC0, 0xFF] {
                 row.read(original, &with_kind(original, at, kind));
             }
         }

@@ -167,7 +167,7 @@ fn kinds_that_are_not_known_are_skipped_or_refused() {
     let (whole, _) = samples::read_all(&golden);
     let end = whole[3].0.offset as usize;
     for (kind, code) in [
-        (0x82, None),
+        (0x83, None),
         (0xff, None),
         (0x08, Some("E066")),
         (0x7f, Some("E066")),

@@ -4,13 +4,15 @@ use std::fs;
 
 use super::*;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_2.ilj");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_3.ilj");
+const GOLDEN_V1_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_2.ilj");
 const GOLDEN_V1_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 const GOLDEN_V1_0: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_0.ilj");
 
 #[test]
 fn the_golden_journals_are_written_byte_for_byte() {
     assert!(fs::read(GOLDEN).unwrap() == samples::golden());
+    assert!(fs::read(GOLDEN_V1_2).unwrap() == samples::golden_v1_2());
     assert!(fs::read(GOLDEN_V1_1).unwrap() == samples::golden_v1_1());
     assert!(fs::read(GOLDEN_V1_0).unwrap() == samples::golden_v1_0());
 }
@@ -27,6 +29,7 @@ fn the_golden_journals_read_as_what_was_written() {
     let declared = Some(samples::declared());
     for (path, events, declared) in [
         (GOLDEN, 10, declared.clone()),
+        (GOLDEN_V1_2, 10, declared.clone()),
         (GOLDEN_V1_1, 10, declared),
         (GOLDEN_V1_0, 8, None),
     ] {
@@ -71,7 +74,8 @@ fn the_golden_journals_read_as_what_was_written() {
 #[test]
 fn each_golden_journal_says_its_version() {
     for (path, version) in [
-        (GOLDEN, (1, 2)),
+        (GOLDEN, (1, 3)),
+        (GOLDEN_V1_2, (1, 2)),
         (GOLDEN_V1_1, (1, 1)),
         (GOLDEN_V1_0, (1, 0)),
     ] {
@@ -281,7 +285,7 @@ fn a_journal_without_footer_is_whole_but_not_complete() {
     assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 3);
     assert!(!reader.is_complete());
     assert_eq!(reader.good_bytes(), bytes.len() as u64);
-    assert_eq!(reader.version(), (1, 2));
+    assert_eq!(reader.version(), (1, 3));
 
     let golden = samples::golden();
     let mut reader = JournalReader::new(&golden[..], "test.ilj").unwrap();

@@ -14,7 +14,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md")
 const END: &str = "<!-- end -->\n";
 
 /// The code that says what a journal is, by the name of its file.
-const CODE: [(&str, &str); 8] = [
+const CODE: [(&str, &str); 9] = [
     ("frame.rs", include_str!("../frame.rs")),
     ("wire.rs", include_str!("../wire.rs")),
     ("pack.rs", include_str!("../pack.rs")),
@@ -22,6 +22,7 @@ const CODE: [(&str, &str); 8] = [
     ("order.rs", include_str!("../order.rs")),
     ("chain.rs", include_str!("../chain.rs")),
     ("digest.rs", include_str!("../digest.rs")),
+    ("passage.rs", include_str!("../passage.rs")),
     ("policy.rs", include_str!("../policy.rs")),
 ];
 

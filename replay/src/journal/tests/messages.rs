@@ -44,7 +44,7 @@ fn e063_newer_format() {
     let mut preamble = Preamble::decode(bytes[..PREAMBLE_BYTES].try_into().unwrap()).unwrap();
     preamble.major = 3;
     bytes[..PREAMBLE_BYTES].copy_from_slice(&preamble.encode());
-    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.2, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    assert_snapshot!(message(&bytes), @"E063: test.ilj has journal format 3.3, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
 }
 
 #[test]

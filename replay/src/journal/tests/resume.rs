@@ -27,6 +27,7 @@ fn write_rest<S: Sink>(mut writer: JournalWriter<S>, skip: usize) -> Summary {
             }
             Record::RunEnd(end) => assert_eq!(writer.end_run(end.outcome.clone()).unwrap(), end),
             Record::Note(note) => writer.note(&note.key, &note.value).unwrap(),
+            Record::Passage(passage) => writer.passage(&passage).unwrap(),
             // The writer knows when.
             Record::Tick(_) => {}
             Record::Footer(_) => return writer.finish().unwrap(),
@@ -72,7 +73,8 @@ fn a_finished_journal_is_gone_on_with_in_place_of_its_footer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.ilj");
     for (bytes, version) in [
-        (samples::golden(), (1, 2)),
+        (samples::golden(), (1, 3)),
+        (samples::golden_v1_2(), (1, 2)),
         (samples::golden_v1_1(), (1, 1)),
         (samples::golden_v1_0(), (1, 0)),
     ] {

@@ -68,8 +68,8 @@ impl Original {
             .collect()
     }
 
-    /// Whether these records are the beginning of this journal, apart from paths, notes, ticks and tensors, which may stand
-    /// elsewhere or be missing.
+    /// Whether these records are the beginning of this journal, apart from paths, notes, ticks, passages and tensors, which
+    /// may stand elsewhere or be missing.
     pub(super) fn begins_with(&self, records: &[Record]) -> bool {
         let mut mine = self.records.iter().filter(is_in_place);
         let exact = records
@@ -77,10 +77,8 @@ impl Original {
             .filter(is_in_place)
             .all(|record| mine.next() == Some(record));
         let kept = records.iter().all(|record| match record {
-            Record::Tensor(_) | Record::Note(_) | Record::Path(_) | Record::Tick(_) => {
-                self.records.contains(record)
-            }
-            _ => true,
+            record if is_in_place(&record) => true,
+            record => self.records.contains(record) || matches!(record, Record::Footer(_)),
         });
         exact && kept
     }
@@ -90,7 +88,12 @@ impl Original {
 fn is_in_place(record: &&Record) -> bool {
     !matches!(
         record,
-        Record::Tensor(_) | Record::Note(_) | Record::Path(_) | Record::Tick(_) | Record::Footer(_)
+        Record::Tensor(_)
+            | Record::Note(_)
+            | Record::Path(_)
+            | Record::Tick(_)
+            | Record::Passage(_)
+            | Record::Footer(_)
     )
 }
 
@@ -157,6 +160,7 @@ impl Row {
 fn table() -> Vec<Row> {
     let originals = [
         Original::new(samples::golden()),
+        Original::new(samples::golden_v1_2()),
         Original::new(samples::golden_v1_1()),
         Original::new(samples::golden_v1_0()),
     ];

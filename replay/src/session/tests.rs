@@ -1,0 +1,239 @@
+//! A fork of a run whose passage was kept computes less, and makes the same journal.
+
+use std::path::Path;
+
+use interloom_backends::Run;
+use proptest::prelude::*;
+
+use super::*;
+use crate::environment;
+use crate::journal::{self, Experiment, Journal, check};
+use crate::stack::{Act, COMPUTED, Plan, an_act, input, invoke, plans, stack};
+
+/// What a session showed: how its run and the session ended, its exchanges, and how many blocks were computed.
+#[derive(Debug)]
+struct Shown {
+    ends: (String, String),
+    exchanges: Vec<journal::Exchange>,
+    effort: Effort,
+    blocks: u64,
+}
+
+/// Makes one run of mediators with these plans.
+fn make(mode: Mode, plans: &[Plan], keeps: bool) -> Shown {
+    let path = match &mode {
+        Mode::Record(path) | Mode::Fork { into: path, .. } => path.clone(),
+        other => panic!("{other:?} writes no journal"),
+    };
+    let model = stack();
+    let head = environment::head(Experiment::default(), "cpu", Policy::Full);
+    let mut session = Session::open(mode, head).unwrap();
+    session.keep_passages(keeps);
+    let mut run = Run::new("run", model.sites());
+    for (number, plan) in plans.iter().enumerate() {
+        invoke(&mut run, number, plan);
+    }
+    COMPUTED.set(0);
+    let ran = session.run(run, || model.forward(input(plans)));
+    let ran = ran.map(|ran| ran.output.map(|output| output.to_data().to_string()));
+    let blocks = COMPUTED.get();
+    let conclusion = session.finish().unwrap();
+    let Conclusion::Recorded { digest, effort, .. } = conclusion else {
+        panic!("{conclusion:?}");
+    };
+    let ran = ran.map_err(|error| error.to_string());
+    assert_eq!(check(&path).unwrap().problem, None);
+    let journal = Journal::load(&path).unwrap();
+    Shown {
+        ends: (format!("{ran:?}"), digest.to_string()),
+        exchanges: journal.exchanges().cloned().collect(),
+        effort,
+        blocks,
+    }
+}
+
+/// Records plans with and without passages, and forks both at `exchange`, where mediators with other plans take over.
+fn forked(recorded: &[Plan], exchange: u64, live: &[Plan]) -> [Shown; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let fork = |keeps: bool, name: &str| {
+        let from = folder.path().join(name);
+        make(Mode::Record(from.clone()), recorded, keeps);
+        let into = folder.path().join(format!("into {name}"));
+        make(
+            Mode::Fork {
+                from,
+                exchange,
+                into,
+            },
+            live,
+            keeps,
+        )
+    };
+    let [with, without] = [fork(true, "with"), fork(false, "without")];
+    assert_eq!(with.ends, without.ends);
+    assert_eq!(with.exchanges, without.exchanges);
+    assert_eq!(without.effort, Effort::default());
+    assert!(with.blocks <= without.blocks);
+    [with, without]
+}
+
+fn mediator(acts: &[Act]) -> Plan {
+    (None, acts.to_vec())
+}
+
+#[test]
+fn what_was_over_before_a_fork_is_not_computed() {
+    let (early, late) = (Act::Read(3, ".fc.output"), Act::Read(9, ".output"));
+    let recorded = [mediator(&[
+        early.clone(),
+        late.clone(),
+        Act::Scale(10, ".output"),
+    ])];
+    // VALUE, VALUE, VALUE, SWAP, END: another swap takes over from the fourth on, after block 10.
+    let live = [mediator(&[
+        early,
+        late,
+        Act::Read(10, ".output"),
+        Act::Scale(11, ".output"),
+    ])];
+    let [with, without] = forked(&recorded, 3, &live);
+    assert_eq!(without.blocks, 13);
+    // Block 10 itself, where the mediator goes on, and the two calls of block 11.
+    assert_eq!(with.blocks, 3);
+    // Each block has a layer, and the stack is computed, too; the layer in block 10 is over.
+    let effort = Effort {
+        computed: 1 + 1 + 2 * 2,
+        known: 10 * 2 + 1,
+    };
+    assert_eq!(with.effort, effort);
+}
+
+#[test]
+fn a_mediator_that_waits_for_something_else_is_served_there() {
+    let recorded = [
+        mediator(&[Act::Read(8, ".output")]),
+        mediator(&[Act::Read(2, ".output"), Act::Read(9, ".output")]),
+    ];
+    // The second one goes on at once when its first exchange is over, long before the third.
+    let live = [
+        mediator(&[Act::Read(8, ".output")]),
+        mediator(&[
+            Act::Read(2, ".output"),
+            Act::Read(5, ".fc.output"),
+            Act::Read(6, ".input"),
+        ]),
+    ];
+    let [with, _] = forked(&recorded, 1, &live);
+    let read: Vec<_> = with
+        .exchanges
+        .iter()
+        .filter_map(|exchange| exchange.at)
+        .collect();
+    assert_eq!(read.len(), 6, "{read:?}");
+    // Blocks 0, 1, 3 and 4 with their layers, and the layer of block 2, whose output was read.
+    assert_eq!(with.effort.known, 4 * 2 + 1);
+}
+
+#[test]
+fn a_passage_that_does_not_fit_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let plans = [mediator(&[
+        Act::Read(3, ".output"),
+        Act::Read(9, ".output"),
+    ])];
+    make(Mode::Record(path("a")), &plans, true);
+    let rewritten = |change: &dyn Fn(&mut journal::Passage)| {
+        rewrite(&path("a"), &path("b"), change);
+        let (from, into) = (path("b"), path("c"));
+        make(
+            Mode::Fork {
+                from,
+                exchange: 1,
+                into,
+            },
+            &plans,
+            false,
+        )
+    };
+    assert_eq!(rewritten(&|_| {}).effort.known, 9 * 2);
+    // Of another model: a site that this one does not have.
+    let other = rewritten(&|passage| passage.points[0] = "elsewhere.input".into());
+    assert_eq!((other.effort, other.blocks), (Effort::default(), 13));
+    // In another order: what the model does is not what it did, and it computes from there on.
+    let order = rewritten(&|passage| passage.points.swap(1, 4));
+    assert_eq!(order.blocks, 13);
+    // A tensor that is not there.
+    let lost = rewritten(&|passage| {
+        passage.calls[1].output = journal::ValueTree::Tensor {
+            dtype: journal::DType::F32,
+            shape: vec![2, 4],
+            digest: Digest::ZERO,
+        };
+    });
+    assert_eq!((lost.effort, lost.blocks), (Effort::default(), 13));
+    // What no module puts out there.
+    let strange = rewritten(&|passage| passage.calls[1].output = journal::ValueTree::Unit);
+    assert!(
+        strange
+            .ends
+            .0
+            .contains("the model cannot go on at `layers.0.output`")
+    );
+}
+
+/// Writes a journal again, with another passage.
+fn rewrite(from: &Path, into: &Path, change: &dyn Fn(&mut journal::Passage)) {
+    let mut reader = journal::JournalReader::open(from).unwrap();
+    let head = reader.head().clone();
+    let mut writer = journal::JournalWriter::create(into, &head).unwrap();
+    while let Some((_, record)) = reader.next_record().unwrap() {
+        match record {
+            journal::Record::RunStart(start) => writer.start_run(&start).unwrap(),
+            journal::Record::Path(path) => drop(writer.path(&path.text).unwrap()),
+            journal::Record::Exchange(exchange) => writer.exchange(&exchange).unwrap(),
+            journal::Record::Tensor(tensor) => {
+                let (dtype, shape) = (tensor.dtype, &tensor.shape);
+                writer
+                    .tensor(&tensor.digest, dtype, shape, &tensor.bytes)
+                    .unwrap();
+            }
+            journal::Record::Passage(mut passage) => {
+                change(&mut passage);
+                writer.passage(&passage).unwrap();
+            }
+            journal::Record::RunEnd(end) => drop(writer.end_run(end.outcome).unwrap()),
+            journal::Record::Head(_)
+            | journal::Record::Footer(_)
+            | journal::Record::Note(_)
+            | journal::Record::Tick(_) => {}
+        }
+    }
+    writer.finish().unwrap();
+}
+
+/// Plans, and others that begin alike.
+fn pairs() -> impl Strategy<Value = (Vec<Plan>, Vec<Plan>)> {
+    let tail = (0..4_usize, prop::collection::vec(an_act(), 0..3));
+    let tails = prop::collection::vec(tail, 3);
+    let added = prop::collection::vec((Just(None), prop::collection::vec(an_act(), 1..3)), 0..2);
+    (plans(), tails, added).prop_map(|(plans, tails, added)| {
+        let mut live = plans.clone();
+        for ((_, acts), (same, tail)) in live.iter_mut().zip(tails) {
+            acts.truncate(same);
+            acts.extend(tail);
+        }
+        live.extend(added);
+        (plans, live)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_fork_is_the_same_with_and_without_a_passage((recorded, live) in pairs(), at in 0..24_u64) {
+        forked(&recorded, at, &recorded);
+        forked(&recorded, at, &live);
+    }
+}
