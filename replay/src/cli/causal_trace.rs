@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use interloom::experiments::{CausalTrace, TraceReport};
-use interloom::{Error, Mode};
 
 use super::keep::Keep;
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, replay, report};
+use crate::experiments::{CausalTrace, TraceReport};
+use crate::{Error, Mode};
 
 /// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
 ///

@@ -3,12 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::experiment::FileExperiment;
-use interloom::explore::{
-    Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
-    Shrunken,
-};
 use interloom_engine::Schedule;
 use interloom_engine::explore::{Class, Conclusion, Contended, Party, Progress, Race};
 use serde_json::{Value as Json, json};
@@ -17,6 +11,12 @@ use super::progress::Bars;
 use super::report::{count, outln};
 use super::run::{Folder, Turns, pair};
 use super::{Ending, report};
+use crate::Error;
+use crate::experiment::FileExperiment;
+use crate::explore::{
+    Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
+    Shrunken,
+};
 
 /// Make the runs of an experiment file in every order of their mediators that can make a difference.
 ///

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anstream::eprintln;
 use clap::{Args, ValueEnum};
-use interloom::Error;
-use interloom::divergence::diff_page;
-use interloom::journal::export::{
-    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
-};
-use interloom::journal::{JournalError, JournalReader};
 
 use super::Ending;
 use super::report::{count, outln};
+use crate::Error;
+use crate::divergence::diff_page;
+use crate::journal::export::{
+    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
+};
+use crate::journal::{JournalError, JournalReader};
 
 /// Write a journal, or the tensors in it, in a format that other programs read.
 #[derive(Args)]

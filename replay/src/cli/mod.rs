@@ -1,4 +1,6 @@
-//! The command line: one file for each command.
+//! The command line of the program `interloom`: one file for each command.
+//!
+//! It is no part of the interface. The program is [`main`], and the fuzz targets read arguments as it does.
 
 mod bisect;
 mod causal_trace;
@@ -25,15 +27,16 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use interloom::{Error, codes};
 use interloom_engine::AtFault;
+
+use crate::{Error, codes};
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
 /// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
-pub(crate) struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -92,7 +95,7 @@ enum Ending {
 }
 
 /// Runs the command line of this process.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     log_if_asked();
     let cli = read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ending = match cli.command {
@@ -118,7 +121,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Reads arguments, the first of which is the name of the program.
-pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+///
+/// # Errors
+///
+/// Fails with what is to be shown: what is wrong with them, the help or the version.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(arguments)
 }
 

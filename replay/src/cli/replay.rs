@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
-use interloom::{Conclusion, Error, Mode, experiments};
 use serde_json::json;
 
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, report};
+use crate::{Conclusion, Error, Mode, experiments};
 
 /// Make the runs of a journal again, and compare every exchange.
 ///

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
-use interloom::Conclusion;
-use interloom::divergence::{Class, Divergence, Side};
 
 use super::Ending;
+use crate::divergence::{Class, Divergence, Side};
+use crate::{Conclusion, Error};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -30,7 +30,7 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
     if reason.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    let error = interloom::Error::Output {
+    let error = Error::Output {
         path: "standard output".to_owned(),
         reason: reason.to_string(),
     };
@@ -133,6 +133,6 @@ pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
             }
             Ending::Diverged
         }
-        _ => Ending::Done,
+        Conclusion::Plain => Ending::Done,
     }
 }

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use interloom::experiment::{FileExperiment, FileReport, RunReport};
-use interloom::{Conclusion, Error, Mode};
 use interloom_engine::Granularity;
 use serde_json::json;
 
@@ -12,6 +10,8 @@ use super::keep::{self, every};
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, report};
+use crate::experiment::{FileExperiment, FileReport, RunReport};
+use crate::{Conclusion, Error, Mode};
 
 /// How far to the right the longest name pushes what is said about it, in characters.
 const LABEL_MAX: usize = 44;
@@ -181,7 +181,7 @@ fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
             digest,
             bytes,
         } => json!({ "exchanges": exchanges, "digest": digest.to_string(), "bytes": bytes }),
-        _ => serde_json::Value::Null,
+        Conclusion::Plain | Conclusion::Verified { .. } => serde_json::Value::Null,
     };
     json
 }

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use interloom::divergence::{Divergence, first_difference};
-use interloom::experiment::{FileExperiment, Schedules};
-use interloom::experiments::{Changes, Known, replay_changed};
-use interloom::journal::JournalReader;
-use interloom::{Conclusion, Error, Mode};
 use serde_json::{Value, json};
 
 use super::Arguments;
 use crate::cli::Ending;
 use crate::cli::progress::Bars;
 use crate::cli::report::{self, count, outln};
+use crate::divergence::{Divergence, first_difference};
+use crate::experiment::{FileExperiment, Schedules};
+use crate::experiments::{Changes, Known, replay_changed};
+use crate::journal::JournalReader;
+use crate::{Conclusion, Error, Mode};
 
 /// Where two journals part.
 pub(super) fn run(arguments: &Arguments, second: &Path) -> Result<Ending, Error> {

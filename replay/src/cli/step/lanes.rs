@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use interloom::journal::{Event, Exchange, JournalError, plain};
-
 use super::walk::{Walk, site_of};
+use crate::journal::{Event, Exchange, JournalError, plain};
 
 /// How many exchanges are looked at in each direction: a step takes as long as they take to read.
 const SEEN: u64 = 400;
