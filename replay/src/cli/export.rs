@@ -8,7 +8,7 @@ use anstream::eprintln;
 use clap::{Args, ValueEnum};
 
 use super::Ending;
-use super::report::{count, outln};
+use super::report::{cannot_write, count, outln};
 use crate::Error;
 use crate::divergence::diff_page;
 use crate::journal::export::{
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let finished = exported.and_then(|exported| {
         let renamed = fs::rename(&unfinished, out);
         renamed
-            .map_err(|error| cannot(out, &error))
+            .map_err(|error| cannot_write(out, error))
             .map(|()| exported)
     });
     if finished.is_err() {
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 }
 
 fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
-    let file = File::create(place).map_err(|error| cannot(&arguments.out, &error))?;
+    let file = File::create(place).map_err(|error| cannot_write(&arguments.out, error))?;
     let mut sink = BufWriter::new(file);
     let reader = JournalReader::open(&arguments.journal)?;
     let sink = &mut sink;
@@ -124,11 +124,4 @@ fn unfinished(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
-}
-
-fn cannot(out: &Path, error: &std::io::Error) -> Error {
-    Error::Output {
-        path: out.display().to_string(),
-        reason: error.to_string(),
-    }
 }

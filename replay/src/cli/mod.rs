@@ -11,6 +11,7 @@ mod diff;
 mod explain;
 mod explore;
 mod export;
+mod file;
 mod keep;
 mod progress;
 mod races;

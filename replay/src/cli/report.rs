@@ -30,10 +30,7 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
     if reason.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    let error = Error::Output {
-        path: "standard output".to_owned(),
-        reason: reason.to_string(),
-    };
+    let error = cannot_write(Path::new("standard output"), reason);
     self::error(error.code(), &error.to_string());
     std::process::exit(5);
 }
@@ -42,6 +39,14 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 pub(super) fn error(code: &str, message: &str) {
     eprintln!("{RED}error[{code}]{RED:#}: {message}");
     eprintln!("  `interloom explain {code}` says more");
+}
+
+/// The error of something that cannot be written.
+pub(super) fn cannot_write(path: &Path, reason: impl ToString) -> Error {
+    Error::Output {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 /// A number of things, such as `1 run` and `2 runs`.

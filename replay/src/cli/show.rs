@@ -97,7 +97,13 @@ impl Seen {
                 self.site |= arguments.is_at(&self.names, exchange);
                 self.mediator |= arguments.is_by(&self.names, exchange);
             }
-            _ => {}
+            Record::Head(_)
+            | Record::Path(_)
+            | Record::RunEnd(_)
+            | Record::Tensor(_)
+            | Record::Footer(_)
+            | Record::Note(_)
+            | Record::Tick(_) => {}
         }
     }
 

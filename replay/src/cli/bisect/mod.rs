@@ -10,7 +10,8 @@ use anstream::eprintln;
 use clap::Args;
 
 use super::Ending;
-use super::run::{Turns, pair};
+use super::file::pair;
+use super::run::Turns;
 use crate::Error;
 use crate::divergence::CONTEXT_DEFAULT;
 

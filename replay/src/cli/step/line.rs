@@ -166,7 +166,7 @@ impl Stepper {
             Ok(steps) if self.json => outln!("{}", why::as_json(&mut self.journal, &steps)),
             Ok(steps) => why::show(&mut self.journal, &steps),
             // Most exchanges carry no value: that ends no session.
-            Err(error) if error.code() == "E072" => self.say(&error.to_string()),
+            Err(error @ JournalError::Absent { .. }) => self.say(&error.to_string()),
             Err(error) => return Err(error.into()),
         }
         Ok(())

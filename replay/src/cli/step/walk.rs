@@ -353,7 +353,7 @@ impl Walk {
                 };
             }
             // Most exchanges carry no value.
-            Err(error) if error.code() == "E072" => {
+            Err(JournalError::Absent { .. }) => {
                 self.say("this exchange carries no value".to_owned());
             }
             Err(error) => return Err(error),
