@@ -8,6 +8,7 @@
 //!
 //! This is the only room that names `burn::backend`.
 #![forbid(unsafe_code)]
+#![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
 mod bind;
 mod compute;

@@ -44,6 +44,7 @@
 //!
 //! The behaviour is written down rule by rule in `docs/PROTOCOL.md`; tests that prove a rule name it.
 #![forbid(unsafe_code)]
+#![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
 pub mod array;
 mod audit;

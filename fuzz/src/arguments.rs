@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::cli;
+use interloom::cli;
 
 /// Reads bytes as arguments with zeros between them; nothing is done with them.
 ///

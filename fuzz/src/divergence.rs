@@ -1,8 +1,9 @@
 //! The target for the comparison of two journals.
 
 use std::fs;
+use std::path::Path;
 
-use interloom::divergence::{Comparer, compare_journals};
+use interloom::divergence::{Comparer, Comparison, JournalDiff, compare_journals};
 use interloom::journal::{Journal, JournalReader};
 use tempfile::TempDir;
 
@@ -28,15 +29,7 @@ pub fn divergence(bytes: &[u8]) -> bool {
     fs::write(&paths[0], &first).expect("a file");
     fs::write(&paths[1], &second).expect("a file");
     let [a, b] = &paths;
-    if let (Ok((journal, None)), Ok(itself)) =
-        (Journal::load_prefix(a), compare_journals(a, a, CONTEXT))
-    {
-        assert!(itself.comparison.divergence.is_none() && itself.environment.is_none());
-        assert_eq!(
-            itself.comparison.exchanges,
-            journal.exchanges().count() as u64
-        );
-    }
+    parts_from_itself_nowhere(a);
     let Ok(there) = compare_journals(a, b, CONTEXT) else {
         return false;
     };
@@ -47,28 +40,43 @@ pub fn divergence(bytes: &[u8]) -> bool {
     }
     assert_eq!(found.is_some(), there.aligned.is_some());
     if let Ok(back) = compare_journals(b, a, CONTEXT) {
-        assert_eq!(back.comparison.divergence.is_some(), found.is_some());
-        assert_eq!(back.environment.is_some(), there.environment.is_some());
-        if let (Some(there), Some(back)) = (&there.aligned, &back.aligned) {
-            assert_eq!(
-                (there.equal, there.only_first),
-                (back.equal, back.only_second)
-            );
-        }
+        fit(&there, &back);
     }
-    // The same without files.
-    let name = "fuzz.ilj";
-    let reader = JournalReader::new(&first[..], name).expect("it was read");
-    let mut comparer = Comparer::new(reader.records()).with_context(CONTEXT);
-    for record in JournalReader::new(&second[..], name)
-        .expect("it was read")
-        .records()
-    {
-        let Ok(record) = record else { break };
-        comparer.record(&record);
-    }
-    if let Ok(comparison) = comparer.finish() {
+    if let Some(comparison) = compare_bytes(&first, &second) {
         assert_eq!(comparison.divergence.is_some(), found.is_some());
     }
     true
+}
+
+fn parts_from_itself_nowhere(path: &Path) {
+    let loaded = Journal::load_prefix(path);
+    if let (Ok((journal, None)), Ok(itself)) = (loaded, compare_journals(path, path, CONTEXT)) {
+        assert!(itself.comparison.divergence.is_none() && itself.environment.is_none());
+        let exchanges = journal.exchanges().count() as u64;
+        assert_eq!(itself.comparison.exchanges, exchanges);
+    }
+}
+
+/// Two journals part in both directions or in none, and what one has alone the other has not.
+fn fit(there: &JournalDiff, back: &JournalDiff) {
+    let parts = |diff: &JournalDiff| diff.comparison.divergence.is_some();
+    assert_eq!(parts(back), parts(there));
+    assert_eq!(back.environment.is_some(), there.environment.is_some());
+    if let (Some(there), Some(back)) = (&there.aligned, &back.aligned) {
+        assert_eq!(
+            (there.equal, there.only_first),
+            (back.equal, back.only_second)
+        );
+    }
+}
+
+/// Compares two journals without files, as far as the second can be read.
+fn compare_bytes(first: &[u8], second: &[u8]) -> Option<Comparison> {
+    let read = |bytes| JournalReader::new(bytes, "fuzz.ilj").expect("it was read");
+    let mut comparer = Comparer::new(read(first).records()).with_context(CONTEXT);
+    for record in read(second).records() {
+        let Ok(record) = record else { break };
+        comparer.record(&record);
+    }
+    comparer.finish().ok()
 }

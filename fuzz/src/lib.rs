@@ -37,11 +37,6 @@ mod support;
 #[path = "../../engine/tests/laws/verdict.rs"]
 mod verdict;
 
-// The command line as it is. It says `crate::` of itself, too.
-#[allow(dead_code, reason = "only its arguments are read here")]
-#[path = "../../replay/src/cli/mod.rs"]
-mod cli;
-
 // The public interface.
 pub use arguments::arguments;
 pub use divergence::divergence;

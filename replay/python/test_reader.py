@@ -105,6 +105,7 @@ def test_exports(program):
     command = [program, "export", GOLDEN / "v1_3.ilj", "--format", "npz", "--out", out]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     arrays = numpy.load(out)
+    # One more is within the last value.
     assert len(arrays.files) == len(wanted) + 1
     for name, array in wanted.items():
         assert arrays[name].dtype == array.dtype and (arrays[name] == array).all()

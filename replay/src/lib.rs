@@ -14,7 +14,15 @@
 //! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
+#[doc(hidden)]
+#[expect(
+    clippy::disallowed_macros,
+    clippy::exit,
+    reason = "the command line prints, and ends its process where nobody reads"
+)]
+pub mod cli;
 pub mod company;
 pub mod conform;
 pub mod divergence;

@@ -17,8 +17,10 @@ const MUTATIONS_MAX: usize = 1500;
 /// How many times several mutations of a seed are tried together, unless `INTERLOOM_FUZZ_ROUNDS` says otherwise.
 const ROUNDS: usize = 2000;
 
-/// The targets that write files or run everything several times, and by how much less of them is tried.
+/// The targets that write files or run everything several times.
 const SLOW: [&str; 4] = ["open", "recover", "divergence", "laws"];
+
+/// How many times less is tried of those.
 const SHARE: usize = 10;
 
 fn corpus(target: &str) -> PathBuf {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use interloom::experiments::{CausalTrace, TraceReport};
-use interloom::{Error, Mode};
 
 use super::keep::Keep;
 use super::progress::Bars;
-use super::report::outln;
+use super::report::{cannot_write, outln};
 use super::{Ending, replay, report};
+use crate::experiments::{CausalTrace, TraceReport};
+use crate::{Error, Mode};
 
 /// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
 ///
@@ -106,7 +106,7 @@ fn show(arguments: &Arguments, trace: &TraceReport) {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::write(path, text).map_err(|error| cannot_write(path, &error))
+    std::fs::write(path, text).map_err(|error| cannot_write(path, error))
 }
 
 /// Checks that a file can be written, without leaving a new one or changing an old one.
@@ -121,16 +121,9 @@ fn check_writable(path: &Path) -> Result<(), Error> {
     }
     let mut options = std::fs::OpenOptions::new();
     let opened = options.append(true).create(true).open(path);
-    opened.map_err(|error| cannot_write(path, &error))?;
+    opened.map_err(|error| cannot_write(path, error))?;
     if is_new {
-        std::fs::remove_file(path).map_err(|error| cannot_write(path, &error))?;
+        std::fs::remove_file(path).map_err(|error| cannot_write(path, error))?;
     }
     Ok(())
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
-    Error::Output {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::{Check, CheckedRun, JournalError, check, plain};
 use serde_json::{Value, json};
 
 use super::report::outln;
 use super::{Ending, report};
+use crate::Error;
+use crate::journal::{Check, CheckedRun, JournalError, check, plain};
 
 /// Read a journal to its end, check every byte of it, and say what it holds and what is wrong.
 ///

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::experiments::{AblationReport, HeadAblation, HeadLine};
-use interloom::{Error, Mode};
 use interloom_backends::models::induction::{Induction, VOCABULARY};
 
 use super::keep::Keep;
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, replay, report};
+use crate::experiments::{AblationReport, HeadAblation, HeadLine};
+use crate::{Error, Mode};
 
 /// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
 const BAR_MAX: f64 = 24.0;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compare_journals};
 use serde_json::{Value, json};
 
 use super::Ending;
 use super::report::{self, count, outln};
+use crate::Error;
+use crate::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compare_journals};
 
 /// Compare two journals, and show the first exchange at which they part, with both sides.
 ///

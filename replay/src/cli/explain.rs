@@ -2,12 +2,12 @@
 
 use anstream::eprintln;
 use clap::Args;
-use interloom::codes;
 use interloom_engine::Code;
 use serde_json::{Value, json};
 
 use super::report::outln;
 use super::{Ending, report};
+use crate::codes;
 
 /// Say what an error code means and what to do; without one, list all of them.
 #[derive(Args)]

@@ -3,20 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::experiment::FileExperiment;
-use interloom::explore::{
-    Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
-    Shrunken,
-};
 use interloom_engine::Schedule;
 use interloom_engine::explore::{Class, Conclusion, Contended, Party, Progress, Race};
 use serde_json::{Value as Json, json};
 
+use super::file::File;
 use super::progress::Bars;
 use super::report::{count, outln};
-use super::run::{Folder, Turns, pair};
+use super::run::{Folder, Turns};
 use super::{Ending, report};
+use crate::Error;
+use crate::experiment::FileExperiment;
+use crate::explore::{
+    Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
+    Shrunken,
+};
 
 /// Make the runs of an experiment file in every order of their mediators that can make a difference.
 ///
@@ -27,18 +28,8 @@ use super::{Ending, report};
 /// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The experiment file.
-    #[arg(value_name = "EXPERIMENT")]
-    experiment: PathBuf,
-    /// Another model than the file names.
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
-    /// Another device than the file names: `cpu`, `cuda` or `cuda:N`.
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// Another value for a name in the file's `[set]`; can be given several times.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    file: File,
     /// Make each run of the file at most so many times.
     #[arg(long, value_name = "N", default_value_t = Exploration::RUNS, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
@@ -71,10 +62,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
-    let mut experiment = FileExperiment::open(&arguments.experiment)?;
-    experiment.model.clone_from(&arguments.model);
-    experiment.device.clone_from(&arguments.device);
-    experiment.set = arguments.set.iter().cloned().collect();
+    let experiment = arguments.file.open()?;
     // Before a model is loaded, let alone run.
     experiment.check()?;
     let folder = arguments.out.as_deref().map(Folder::make).transpose()?;

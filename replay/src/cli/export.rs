@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anstream::eprintln;
 use clap::{Args, ValueEnum};
-use interloom::Error;
-use interloom::divergence::diff_page;
-use interloom::journal::export::{
-    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
-};
-use interloom::journal::{JournalError, JournalReader};
 
 use super::Ending;
-use super::report::{count, outln};
+use super::report::{cannot_write, count, outln};
+use crate::Error;
+use crate::divergence::diff_page;
+use crate::journal::export::{
+    Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
+};
+use crate::journal::{JournalError, JournalReader};
 
 /// Write a journal, or the tensors in it, in a format that other programs read.
 #[derive(Args)]
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let finished = exported.and_then(|exported| {
         let renamed = fs::rename(&unfinished, out);
         renamed
-            .map_err(|error| cannot(out, &error))
+            .map_err(|error| cannot_write(out, error))
             .map(|()| exported)
     });
     if finished.is_err() {
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 }
 
 fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
-    let file = File::create(place).map_err(|error| cannot(&arguments.out, &error))?;
+    let file = File::create(place).map_err(|error| cannot_write(&arguments.out, error))?;
     let mut sink = BufWriter::new(file);
     let reader = JournalReader::open(&arguments.journal)?;
     let sink = &mut sink;
@@ -124,11 +124,4 @@ fn unfinished(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
-}
-
-fn cannot(out: &Path, error: &std::io::Error) -> Error {
-    Error::Output {
-        path: out.display().to_string(),
-        reason: error.to_string(),
-    }
 }

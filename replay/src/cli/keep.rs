@@ -1,8 +1,8 @@
 //! What a recording keeps of tensors.
 
+use crate::journal::Policy;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use interloom::journal::Policy;
 
 /// The options of commands that always record.
 #[derive(Args)]

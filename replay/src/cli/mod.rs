@@ -1,4 +1,6 @@
-//! The command line: one file for each command.
+//! The command line of the program `interloom`: one file for each command.
+//!
+//! It is no part of the interface. The program is [`main`], and the fuzz targets read arguments as it does.
 
 mod bisect;
 mod causal_trace;
@@ -9,6 +11,7 @@ mod diff;
 mod explain;
 mod explore;
 mod export;
+mod file;
 mod keep;
 mod progress;
 mod races;
@@ -25,54 +28,39 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use interloom::{Error, codes};
 use interloom_engine::AtFault;
+
+use crate::{Error, codes};
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
 /// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
-pub(crate) struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What each command is for stands with its arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Look into a small trained model: which head does what? Records, and replays in a new process.
     Demo(demo::Arguments),
-    /// Run an experiment file: a model, inputs and programs, written by hand.
     Run(run::Arguments),
-    /// Tell whether the order of the mediators makes a difference in an experiment file.
     Explore(explore::Arguments),
-    /// Make the runs of a journal again, and compare every exchange.
     Replay(replay::Arguments),
-    /// Read a journal to its end, and say what it holds and what is wrong with it.
     Check(check::Arguments),
-    /// Print the exchanges of a journal.
     Show(show::Arguments),
-    /// Show where two journals part.
     Diff(diff::Arguments),
-    /// Find the first exchange at which two journals, builds, devices or orders part.
     Bisect(bisect::Arguments),
-    /// Go through a journal, forwards and back.
     Step(step::Arguments),
-    /// Name what only the order of the mediators decided in a recorded run.
     Races(races::Arguments),
-    /// Follow a value back to where it came from.
     Why(why::Arguments),
-    /// Write a journal, or the tensors in it, for other programs.
     Export(export::Arguments),
-    /// Make a whole journal of the good beginning of one that was cut or damaged.
     Recover(recover::Arguments),
-    /// Find out where in a language model, and at which token, an answer comes from.
     CausalTrace(causal_trace::Arguments),
-    /// Run recorded scenarios of a reference interleaver, and compare what happens.
     Conform(conform::Arguments),
-    /// List the sites of a model, with their TransformerLens names.
     Sites(sites::Arguments),
-    /// Say what an error code means and what to do.
     Explain(explain::Arguments),
 }
 
@@ -92,7 +80,7 @@ enum Ending {
 }
 
 /// Runs the command line of this process.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     log_if_asked();
     let cli = read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ending = match cli.command {
@@ -118,7 +106,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Reads arguments, the first of which is the name of the program.
-pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+///
+/// # Errors
+///
+/// Fails with what is to be shown: what is wrong with them, the help or the version.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(arguments)
 }
 

@@ -1,7 +1,7 @@
 //! Progress bars on standard error, where that is a terminal.
 
+use crate::experiments::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
-use interloom::experiments::Progress;
 use interloom_backends::files::Download;
 
 /// Shows one bar at a time.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::{Journal, races};
 use serde_json::json;
 
 use super::explore::race_as_json;
 use super::report::outln;
 use super::{Ending, report};
+use crate::Error;
+use crate::journal::{Journal, races};
 
 /// Name the pairs of recorded requests that nothing but the order of the mediators puts one before the other.
 ///

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::{Recovery, Target, recover};
 use serde_json::{Value, json};
 
 use super::report::outln;
 use super::{Ending, check, report};
+use crate::Error;
+use crate::journal::{Recovery, Target, recover};
 
 /// Make a whole journal of the good beginning of one that was cut or damaged.
 ///

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
-use interloom::{Conclusion, Error, Mode, experiments};
 use serde_json::json;
 
 use super::progress::Bars;
-use super::report::outln;
+use super::report::{cannot_write, outln};
 use super::{Ending, report};
+use crate::{Conclusion, Error, Mode, experiments};
 
 /// Make the runs of a journal again, and compare every exchange.
 ///
@@ -56,10 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 
 /// Replays a journal in a process of its own, which knows nothing of this one but the file.
 pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
-    let cannot = |error: std::io::Error| Error::Output {
-        path: "a new process".to_owned(),
-        reason: error.to_string(),
-    };
+    let cannot = |error: std::io::Error| cannot_write(Path::new("a new process"), error);
     outln!(
         "replaying it in a new process: interloom replay {}",
         journal.display()

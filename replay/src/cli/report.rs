@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
-use interloom::Conclusion;
-use interloom::divergence::{Class, Divergence, Side};
 use interloom_backends::Effort;
 
 use super::Ending;
+use crate::divergence::{Class, Divergence, Side};
+use crate::{Conclusion, Error};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -31,10 +31,7 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
     if reason.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    let error = interloom::Error::Output {
-        path: "standard output".to_owned(),
-        reason: reason.to_string(),
-    };
+    let error = cannot_write(Path::new("standard output"), reason);
     self::error(error.code(), &error.to_string());
     std::process::exit(5);
 }
@@ -43,6 +40,14 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 pub(super) fn error(code: &str, message: &str) {
     eprintln!("{RED}error[{code}]{RED:#}: {message}");
     eprintln!("  `interloom explain {code}` says more");
+}
+
+/// The error of something that cannot be written.
+pub(super) fn cannot_write(path: &Path, reason: impl ToString) -> Error {
+    Error::Output {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 /// A number of things, such as `1 run` and `2 runs`.
@@ -139,6 +144,6 @@ pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
             }
             Ending::Diverged
         }
-        _ => Ending::Done,
+        Conclusion::Plain => Ending::Done,
     }
 }

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use interloom::experiment::{FileExperiment, FileReport, RunReport};
-use interloom::{Conclusion, Error, Mode};
 use interloom_engine::Granularity;
 use serde_json::json;
 
+use super::file::File;
 use super::keep::{self, every};
 use super::progress::Bars;
-use super::report::outln;
+use super::report::{cannot_write, outln};
 use super::{Ending, report};
+use crate::experiment::{FileReport, RunReport};
+use crate::{Conclusion, Error, Mode};
 
 /// How far to the right the longest name pushes what is said about it, in characters.
 const LABEL_MAX: usize = 44;
@@ -23,18 +24,8 @@ const LABEL_MAX: usize = 44;
 /// written.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The experiment file.
-    #[arg(value_name = "EXPERIMENT")]
-    experiment: PathBuf,
-    /// Another model than the file names.
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
-    /// Another device than the file names: `cpu`, `cuda` or `cuda:N`.
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// Another value for a name in the file's `[set]`; can be given several times.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    file: File,
     /// Where to record every exchange; an older journal there is replaced.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -84,10 +75,7 @@ impl From<Turns> for Granularity {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
-    let mut experiment = FileExperiment::open(&arguments.experiment)?;
-    experiment.model.clone_from(&arguments.model);
-    experiment.device.clone_from(&arguments.device);
-    experiment.set = arguments.set.iter().cloned().collect();
+    let mut experiment = arguments.file.open()?;
     for schedule in &arguments.schedules {
         experiment.schedules.add(schedule);
     }
@@ -117,12 +105,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         false => show(arguments, &results, &conclusion),
     }
     Ok(Ending::Done)
-}
-
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=');
-    let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    pair.ok_or_else(|| "it is written NAME=VALUE".to_owned())
 }
 
 fn fork(text: &str) -> Result<(PathBuf, u64), String> {
@@ -192,7 +174,7 @@ fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
             "modules_computed": effort.computed,
             "modules_known": effort.known,
         }),
-        _ => serde_json::Value::Null,
+        Conclusion::Plain | Conclusion::Verified { .. } => serde_json::Value::Null,
     };
     json
 }
@@ -206,7 +188,7 @@ pub(super) struct Folder<'a> {
 impl<'a> Folder<'a> {
     pub(super) fn make(path: &'a Path) -> Result<Self, Error> {
         let is_new = !path.exists();
-        std::fs::create_dir_all(path).map_err(|error| cannot_write(path, error.to_string()))?;
+        std::fs::create_dir_all(path).map_err(|error| cannot_write(path, error))?;
         Ok(Self { path, is_new })
     }
 
@@ -221,12 +203,5 @@ impl Drop for Folder<'_> {
             // Only if it is empty; what else is there was not put there by this.
             let _stays_if_it_is_used = std::fs::remove_dir(self.path);
         }
-    }
-}
-
-fn cannot_write(path: &Path, reason: String) -> Error {
-    Error::Output {
-        path: path.display().to_string(),
-        reason,
     }
 }

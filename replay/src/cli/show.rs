@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::export::absent_site;
-use interloom::journal::{Exchange, JournalError, JournalReader, Names, Record, is_at};
 
 use super::Ending;
 use super::report::outln;
+use crate::Error;
+use crate::journal::export::absent_site;
+use crate::journal::{Exchange, JournalError, JournalReader, Names, Record, is_at};
 
 /// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became of it, value.
 #[derive(Args)]
@@ -97,7 +97,14 @@ impl Seen {
                 self.site |= arguments.is_at(&self.names, exchange);
                 self.mediator |= arguments.is_by(&self.names, exchange);
             }
-            _ => {}
+            Record::Head(_)
+            | Record::Path(_)
+            | Record::RunEnd(_)
+            | Record::Tensor(_)
+            | Record::Footer(_)
+            | Record::Note(_)
+            | Record::Tick(_)
+            | Record::Passage(_) => {}
         }
     }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use interloom::Error;
-use interloom::experiments::Progress as _;
 use interloom_backends::models::induction::Induction;
 use interloom_backends::models::llama::LanguageModel;
 use interloom_backends::{Sites, parse_device};
@@ -13,6 +11,8 @@ use serde_json::{Value, json};
 use super::Ending;
 use super::progress::Bars;
 use super::report::outln;
+use crate::Error;
+use crate::experiments::Progress as _;
 
 /// List the sites of a model, in the order of its module tree, with their TransformerLens names.
 #[derive(Args)]

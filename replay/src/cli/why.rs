@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::IndexedJournal;
-use interloom::journal::provenance::{Step, provenance, provenance_of};
 use serde_json::{Value, json};
 
 use super::Ending;
 use super::report::outln;
+use crate::Error;
+use crate::journal::IndexedJournal;
+use crate::journal::provenance::{Step, provenance, provenance_of};
 
 /// Follow the last value at a site back to where it came from, through what mediators put in and had read.
 #[derive(Args)]

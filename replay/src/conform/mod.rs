@@ -34,6 +34,7 @@ use crate::session::Session;
 use compare::{Expected, Performed};
 use models::Model;
 use scenario::Scenario;
+use translate::Untranslated;
 
 /// The versions of the reference that scenarios were recorded with: threads, and coroutines.
 pub const REFERENCES: [&str; 2] = ["v050", "v081"];
@@ -185,7 +186,7 @@ impl Folder {
             ))
         })?;
         let is_by_name = |path: &str| model.is_by_name(path);
-        let plans = translate::translate(scenario, &is_by_name).map_err(outside)?;
+        let plans = translate::translate(scenario, &is_by_name)?;
         let around = Surroundings {
             model: model.clone(),
             inputs: self.inputs.clone(),
@@ -249,14 +250,19 @@ enum NotRun {
     Broken(String),
 }
 
-fn outside(what: String) -> NotRun {
-    let rule = Rule {
-        rule: "R91",
-        reason: "programs have no steps for a backward pass",
-    };
-    match what.contains("gradients") {
-        true => NotRun::Outside(rule, what),
-        false => NotRun::Broken(format!("{what} has no counterpart")),
+impl From<Untranslated> for NotRun {
+    fn from(error: Untranslated) -> Self {
+        let rule = Rule {
+            rule: "R91",
+            reason: "programs have no steps for a backward pass",
+        };
+        match error {
+            Untranslated::Gradients => Self::Outside(rule, "a step about gradients".to_owned()),
+            Untranslated::NoCounterpart(what) => Self::Broken(format!("{what} has no counterpart")),
+            Untranslated::ForeignList { list, maker } => Self::Broken(format!(
+                "it uses the list `{list}` where {maker} has made it; mediators share values, which never change, and no lists"
+            )),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use interloom_backends::{ForwardError, Run, Value};
+use interloom_backends::{ForwardError, Ran, Run, Value};
 use interloom_engine::program::{Datum, Machine, Results};
 use interloom_engine::{
     Asked, Audit, Cached, Event, Exchange, Fault, Invoke, Mediator, Note, Outcome, Value as _,
@@ -111,6 +111,57 @@ pub(super) fn run(
     session: Option<&mut Session>,
 ) -> Result<Trace, String> {
     let mut run = Run::new("scenario", around.sites());
+    let x = add_invokes(&mut run, around, plan, make)?;
+    for (name, participants) in &plan.barriers {
+        run.barrier(name, *participants);
+    }
+    if let Some(tokens) = plan.tokens {
+        run.steps(tokens);
+    }
+    let caches = plan.caches.iter();
+    let caches = caches
+        .map(|(name, spec)| (name.clone(), run.cache(spec.clone())))
+        .collect();
+    let model = around.model.clone();
+    // Kept apart: a run that fails after the model has finished returns no output.
+    let outputs = Rc::new(RefCell::new(None));
+    let kept = outputs.clone();
+    let forward = move || {
+        *kept.borrow_mut() = Some(match plan.tokens {
+            Some(tokens) => model.generate(x, tokens),
+            None => vec![model.forward(x)],
+        });
+    };
+    let log = observe(&mut run, around, plan);
+    let result = match session {
+        Some(session) => {
+            if plan.tokens.is_some() {
+                // A generation keeps keys and values between its steps.
+                session.keep_passages(false);
+            }
+            session.run(run, forward)
+        }
+        None => run.execute(forward).map_err(crate::Error::Forward),
+    };
+    let end = End::of(result)?;
+    Ok(Trace {
+        // What is served from a journal ends as it did when it was recorded, without a model.
+        outputs: outputs.take().filter(|_| !end.is_recorded),
+        error: end.error,
+        audit: end.audit,
+        codes: end.codes,
+        served: log.take().served.into_iter().flatten().collect(),
+        caches,
+    })
+}
+
+/// Adds an invoke for each program, and returns their inputs joined.
+fn add_invokes(
+    run: &mut Run,
+    around: &Surroundings,
+    plan: &Plan,
+    make: &Make<'_>,
+) -> Result<Value, String> {
     let mut parts = Vec::new();
     for (index, Block { input, program }) in plan.blocks.iter().enumerate() {
         let mediator = Boxed(make(program, around));
@@ -123,73 +174,43 @@ pub(super) fn run(
         }
         run.add(invoke);
     }
-    for (name, participants) in &plan.barriers {
-        run.barrier(name, *participants);
-    }
-    if let Some(tokens) = plan.tokens {
-        run.steps(tokens);
-    }
-    let caches = plan.caches.iter();
-    let caches = caches
-        .map(|(name, spec)| (name.clone(), run.cache(spec.clone())))
-        .collect();
-    let x = Value::join(parts).map_err(|misfit| format!("the inputs do not join: {misfit}"))?;
-    let model = around.model.clone();
-    // Kept apart: a run that fails after the model has finished returns no output.
-    let outputs = Rc::new(RefCell::new(None));
-    let kept = outputs.clone();
-    let forward = move || {
-        *kept.borrow_mut() = Some(match plan.tokens {
-            Some(tokens) => model.generate(x, tokens),
-            None => vec![model.forward(x)],
-        });
-    };
-    let served = observe(&mut run, around, plan);
-    let result = match session {
-        Some(session) => {
-            if plan.tokens.is_some() {
-                // A generation keeps keys and values between its steps.
-                session.keep_passages(false);
-            }
-            session.run(run, forward).map_err(|error| match error {
-                crate::Error::Forward(error) => Ok(error),
-                other => Err(other),
-            })
+    Value::join(parts).map_err(|misfit| format!("the inputs do not join: {misfit}"))
+}
+
+/// How a run ended.
+#[derive(Default)]
+struct End {
+    error: Option<String>,
+    audit: Option<Audit>,
+    codes: Vec<&'static str>,
+    is_recorded: bool,
+}
+
+impl End {
+    /// The end of a run that was made; an error if it could not be made.
+    fn of(result: Result<Ran<()>, crate::Error>) -> Result<Self, String> {
+        match result {
+            Ok(ran) => Ok(Self {
+                audit: Some(ran.audit),
+                ..Self::default()
+            }),
+            Err(crate::Error::Forward(error)) => Ok(Self {
+                error: Some(error.to_string()),
+                codes: codes(&error),
+                audit: match error {
+                    ForwardError::Run { audit, .. } => Some(audit),
+                    _ => None,
+                },
+                is_recorded: false,
+            }),
+            Err(crate::Error::RecordedFailure { message, .. }) => Ok(Self {
+                error: Some(message),
+                is_recorded: true,
+                ..Self::default()
+            }),
+            Err(other) => Err(other.to_string()),
         }
-        None => run.execute(forward).map_err(Ok),
-    };
-    let served = served.take().served.into_iter().flatten().collect();
-    Ok(match result {
-        Ok(ran) => Trace {
-            outputs: outputs.take(),
-            error: None,
-            audit: Some(ran.audit),
-            codes: Vec::new(),
-            served,
-            caches,
-        },
-        Err(Ok(error)) => Trace {
-            outputs: outputs.take(),
-            error: Some(error.to_string()),
-            codes: codes(&error),
-            audit: match error {
-                ForwardError::Run { audit, .. } => Some(audit),
-                _ => None,
-            },
-            served,
-            caches,
-        },
-        // What is served from a journal ends as it did when it was recorded.
-        Err(Err(crate::Error::RecordedFailure { message, .. })) => Trace {
-            outputs: None,
-            error: Some(message),
-            codes: Vec::new(),
-            audit: None,
-            served,
-            caches,
-        },
-        Err(Err(other)) => return Err(other.to_string()),
-    })
+    }
 }
 
 impl Trace {

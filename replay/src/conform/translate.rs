@@ -32,6 +32,27 @@ pub(crate) struct Block {
     pub(crate) program: Program,
 }
 
+/// Why a scenario has no programs.
+#[derive(Debug)]
+pub(crate) enum Untranslated {
+    /// A step is about gradients.
+    Gradients,
+    /// A step or an expression has no counterpart, and which.
+    NoCounterpart(String),
+    /// A body uses a list that it has not made.
+    ForeignList {
+        list: String,
+        /// Who has made it, in words.
+        maker: &'static str,
+    },
+}
+
+impl From<String> for Untranslated {
+    fn from(what: String) -> Self {
+        Self::NoCounterpart(what)
+    }
+}
+
 /// Makes programs of a scenario; `by_name` says at which paths the input is a tuple of the arguments by place and a map of
 /// those by name.
 ///
@@ -40,67 +61,126 @@ pub(crate) struct Block {
 /// # Errors
 ///
 /// The step or expression that has no counterpart.
-pub(crate) fn translate<'s>(
-    scenario: &'s Scenario,
+pub(crate) fn translate(
+    scenario: &Scenario,
     by_name: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Plan>, String> {
+) -> Result<Vec<Plan>, Untranslated> {
     let mut models = edited(&scenario.edits);
-    let mut earlier = BTreeSet::new();
-    let plan = |run: &'s Run| {
+    let mut earlier = Names::default();
+    let mut plans = Vec::new();
+    for run in &scenario.traces {
         let edits = models.entry(&run.on).or_default();
         if run.clear_edits {
             edits.clear();
         }
-        let edits = edits.iter().copied();
-        let blocks: Vec<&RawBlock> = run
-            .direct
-            .iter()
-            .chain(run.invokes.iter().flatten())
-            .collect();
-        let mut generations = blocks.iter().filter_map(|block| block.generate.as_ref());
-        let tokens = generations.next().map(|generate| generate.max_new_tokens);
-        let mut bodies: Vec<(Option<String>, &'s [RawStep])> = Vec::new();
-        bodies.extend(edits.map(|edit| (None, &edit.steps[..])));
-        bodies.extend(
-            blocks
-                .iter()
-                .map(|block| (block.input.clone(), &block.steps[..])),
-        );
-        let sets: Vec<BTreeSet<&str>> = bodies.iter().map(|(_, steps)| set_by(steps)).collect();
-        let is_set = |name: &str| sets.iter().any(|set| set.contains(name));
-        let mut shared = BTreeSet::new();
-        for ((_, steps), own) in bodies.iter().zip(&sets) {
-            let foreign = used_by(steps)
-                .into_iter()
-                .filter(|name| !own.contains(name) && is_set(name));
-            shared.extend(foreign);
+        let bodies = bodies(run, edits);
+        plans.push(plan(run, &bodies, &earlier, by_name)?);
+        for body in bodies {
+            earlier.variables.extend(body.names.variables);
+            earlier.lists.extend(body.names.lists);
         }
-        let blocks = bodies.into_iter().zip(&sets).map(|((input, steps), own)| {
-            let shared = shared.clone();
-            let translator = Translator {
-                by_name,
-                own,
-                shared,
-                earlier: &earlier,
-                read_at: BTreeMap::new(),
-            };
-            let program = translator.program(steps)?;
-            Ok(Block { input, program })
+    }
+    Ok(plans)
+}
+
+/// What becomes a program.
+struct Body<'s> {
+    input: Option<&'s str>,
+    steps: &'s [RawStep],
+    names: Names<'s>,
+}
+
+/// The names that steps give.
+#[derive(Default)]
+struct Names<'s> {
+    variables: BTreeSet<&'s str>,
+    lists: BTreeSet<&'s str>,
+}
+
+/// The bodies of a run, edits first.
+fn bodies<'s>(run: &'s Run, edits: &[&'s Edit]) -> Vec<Body<'s>> {
+    let edits = edits.iter().map(|edit| (None, &edit.steps[..]));
+    let blocks = blocks(run).map(|block| (block.input.as_deref(), &block.steps[..]));
+    let bodies = edits.chain(blocks).map(|(input, steps)| Body {
+        input,
+        steps,
+        names: Names::set_by(steps),
+    });
+    bodies.collect()
+}
+
+fn blocks(run: &Run) -> impl Iterator<Item = &RawBlock> {
+    run.direct
+        .iter()
+        .chain(run.invokes.iter().flat_map(|invokes| invokes.iter()))
+}
+
+fn plan(
+    run: &Run,
+    bodies: &[Body<'_>],
+    earlier: &Names<'_>,
+    by_name: &dyn Fn(&str) -> bool,
+) -> Result<Plan, Untranslated> {
+    let shared = shared(bodies);
+    let mut programs = Vec::new();
+    for body in bodies {
+        refuse_lists_of_others(body, bodies, earlier)?;
+        let translator = Translator {
+            by_name,
+            own: &body.names.variables,
+            shared: &shared,
+            earlier: &earlier.variables,
+            read_at: BTreeMap::new(),
+        };
+        programs.push(Block {
+            input: body.input.map(str::to_owned),
+            program: translator.program(body.steps)?,
         });
-        let blocks = blocks.collect::<Result<_, String>>()?;
-        earlier.extend(sets.into_iter().flatten());
-        Ok(Plan {
-            blocks,
-            barriers: run.barriers.clone(),
-            tokens,
-            caches: run
-                .pre
-                .iter()
-                .map(cache_of_run)
-                .collect::<Result<_, String>>()?,
-        })
+    }
+    let generate = blocks(run).find_map(|block| block.generate.as_ref());
+    let caches = run.pre.iter().map(cache_of_run);
+    Ok(Plan {
+        blocks: programs,
+        barriers: run.barriers.clone(),
+        caches: caches.collect::<Result<_, String>>()?,
+        tokens: generate.map(|generate| generate.max_new_tokens),
+    })
+}
+
+/// The variables that a body uses which only others set.
+fn shared<'s>(bodies: &[Body<'s>]) -> BTreeSet<&'s str> {
+    let is_set = |name: &str| {
+        let mut bodies = bodies.iter();
+        bodies.any(|body| body.names.variables.contains(name))
     };
-    scenario.traces.iter().map(plan).collect()
+    let foreign = bodies.iter().flat_map(|body| {
+        let used = used_by(body.steps).into_iter();
+        used.filter(|name| !body.names.contain(name) && is_set(name))
+    });
+    foreign.collect()
+}
+
+/// Refuses a body that uses a list which another one, or an earlier run, has made: what is shared is a value, which does not
+/// grow for whoever has it already.
+fn refuse_lists_of_others(
+    body: &Body<'_>,
+    bodies: &[Body<'_>],
+    earlier: &Names<'_>,
+) -> Result<(), Untranslated> {
+    let used = used_by(body.steps).into_iter();
+    for name in used.filter(|name| !body.names.contain(name)) {
+        let is_made = |body: &Body<'_>| body.names.lists.contains(name);
+        let maker = match (bodies.iter().any(is_made), earlier.lists.contains(name)) {
+            (true, _) => "another invoke or edit",
+            (false, true) => "an earlier run",
+            (false, false) => continue,
+        };
+        return Err(Untranslated::ForeignList {
+            list: name.to_owned(),
+            maker,
+        });
+    }
+    Ok(())
 }
 
 /// The edits of each model: a copy begins with those that its original had by then.
@@ -133,7 +213,7 @@ struct Translator<'s> {
     /// The variables that this block sets.
     own: &'s BTreeSet<&'s str>,
     /// The variables that a block uses which another one sets.
-    shared: BTreeSet<&'s str>,
+    shared: &'s BTreeSet<&'s str>,
     /// The variables that earlier runs set.
     earlier: &'s BTreeSet<&'s str>,
     /// Where each variable was read.
@@ -141,11 +221,11 @@ struct Translator<'s> {
 }
 
 impl Translator<'_> {
-    fn program(mut self, steps: &[RawStep]) -> Result<Program, String> {
+    fn program(mut self, steps: &[RawStep]) -> Result<Program, Untranslated> {
         self.steps(steps)
     }
 
-    fn steps(&mut self, steps: &[RawStep]) -> Result<Program, String> {
+    fn steps(&mut self, steps: &[RawStep]) -> Result<Program, Untranslated> {
         let mut program = Program::new();
         for step in steps {
             program = self.step(program, step)?;
@@ -153,7 +233,7 @@ impl Translator<'_> {
         Ok(program)
     }
 
-    fn step(&mut self, program: Program, step: &RawStep) -> Result<Program, String> {
+    fn step(&mut self, program: Program, step: &RawStep) -> Result<Program, Untranslated> {
         Ok(match step {
             RawStep::Read { target, r#as, save } => {
                 self.read_at.insert(r#as.clone(), target.clone());
@@ -179,23 +259,13 @@ impl Translator<'_> {
             RawStep::Stop => program.stop(),
             RawStep::Skip { module, expr } => program.skip(module, self.expr(expr)?),
             RawStep::Barrier { name } => program.barrier(name),
-            RawStep::Iter { iter, var, body } => {
-                let over = match iter {
-                    RawIter::Slice(start, end) => Over::Slice {
-                        start: *start,
-                        end: *end,
-                    },
-                    RawIter::List(list) => list.clone().into(),
-                    RawIter::Int(iteration) => (*iteration).into(),
-                };
-                program.each(over, var, self.steps(body)?)
-            }
+            RawStep::Iter { iter, var, body } => program.each(over(iter), var, self.steps(body)?),
             RawStep::Next { step } => program.next(step.unwrap_or(1)),
             RawStep::IfEq {
                 var: name,
                 value,
                 body,
-            } => program.when(var(name).equals(*value), self.steps(body)?),
+            } => program.when(self.variable(name).equals(*value), self.steps(body)?),
             // What is saved in the reference is the list itself, which goes on growing.
             RawStep::List { r#as } => program.list(r#as).save(r#as),
             RawStep::Append { list, expr } => program.append(list, self.expr(expr)?),
@@ -209,23 +279,25 @@ impl Translator<'_> {
                 modules: modules.clone(),
                 side: side(*include_inputs, *include_output)?,
             }),
-            RawStep::InplaceFill { var: name, value } => {
-                let filled = self.foreign(name).unwrap_or_else(|| var(name));
-                let filled = filled.zeros_like() + *value;
-                let program = self.set(program, name, filled, false);
-                match self.read_at.get(name) {
-                    // Where the model is past the site, nobody but the program sees the filled value.
-                    Some(target) => {
-                        let body = Program::new().write(target, var(name)).steps;
-                        program.then(Action::Try { body, error: None })
-                    }
-                    None => program,
-                }
-            }
+            RawStep::InplaceFill { var: name, value } => self.fill(program, name, *value),
             RawStep::Backward {} | RawStep::SaveParamGrad {} => {
-                return Err("a step about gradients".to_owned());
+                return Err(Untranslated::Gradients);
             }
         })
+    }
+
+    /// A filled copy takes the value's place, also in the model.
+    fn fill(&self, program: Program, name: &str, value: f64) -> Program {
+        let filled = self.variable(name).zeros_like() + value;
+        let program = self.set(program, name, filled, false);
+        match self.read_at.get(name) {
+            // Where the model is past the site, nobody but the program sees the filled value.
+            Some(target) => {
+                let body = Program::new().write(target, var(name)).steps;
+                program.then(Action::Try { body, error: None })
+            }
+            None => program,
+        }
     }
 
     fn set(&self, program: Program, name: &str, value: Expr, save: bool) -> Program {
@@ -239,6 +311,10 @@ impl Translator<'_> {
             true => program.put(name, var(name)),
             false => program,
         }
+    }
+
+    fn variable(&self, name: &str) -> Expr {
+        self.foreign(name).unwrap_or_else(|| var(name))
     }
 
     /// Where a variable that this block does not set is taken from.
@@ -287,10 +363,7 @@ impl Translator<'_> {
         let number = |place: usize| items.get(place).and_then(Value::as_i64).ok_or_else(unknown);
         let of = |place: usize| self.expr(items.get(place).ok_or_else(unknown)?);
         Ok(match text(0)? {
-            "var" => {
-                let name = text(1)?;
-                self.foreign(name).unwrap_or_else(|| var(name))
-            }
+            "var" => self.variable(text(1)?),
             "tensor" => given(text(1)?),
             "read" => self.read(text(1)?),
             "add" => of(1)? + of(2)?,
@@ -307,28 +380,32 @@ impl Translator<'_> {
             "module" => module(text(1)?, of(2)?),
             "argmax_last" => of(1)?.argmax_last(),
             "none" => given(NONE),
-            "inputs" => {
-                let places = items.get(1).and_then(Value::as_array).ok_or_else(unknown)?;
-                let names = items
-                    .get(2)
-                    .and_then(Value::as_object)
-                    .ok_or_else(unknown)?;
-                let places = places
-                    .iter()
-                    .map(|item| self.expr(item))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let named = |(name, item): (&_, &_)| Ok((String::clone(name), self.expr(item)?));
-                let names: Vec<(String, Expr)> =
-                    names.iter().map(named).collect::<Result<_, String>>()?;
-                inputs(
-                    places,
-                    names
-                        .iter()
-                        .map(|(name, item)| (name.as_str(), item.clone())),
-                )
-            }
+            "inputs" => self.arguments(items).ok_or_else(unknown)??,
             _ => return Err(unknown()),
         })
+    }
+
+    /// All arguments of a module: those by place, and a map of those by name; nothing if these are not there.
+    fn arguments(&self, items: &[Value]) -> Option<Result<Expr, String>> {
+        let (places, names) = (items.get(1)?.as_array()?, items.get(2)?.as_object()?);
+        let places: Result<Vec<Expr>, String> = places.iter().map(|item| self.expr(item)).collect();
+        let names = names
+            .iter()
+            .map(|(name, item)| Ok((name.as_str(), self.expr(item)?)));
+        let names: Result<Vec<(&str, Expr)>, String> = names.collect();
+        Some(places.and_then(|places| Ok(inputs(places, names?))))
+    }
+}
+
+/// Iterations of a loop.
+fn over(iter: &RawIter) -> Over {
+    match iter {
+        RawIter::Slice(start, end) => Over::Slice {
+            start: *start,
+            end: *end,
+        },
+        RawIter::List(list) => list.clone().into(),
+        RawIter::Int(iteration) => (*iteration).into(),
     }
 }
 
@@ -375,41 +452,81 @@ fn cache_of_run(step: &RawStep) -> Result<(String, CacheSpec), String> {
     Ok((r#as.clone(), spec))
 }
 
-/// The variables that a block sets.
-fn set_by(steps: &[RawStep]) -> BTreeSet<&str> {
-    let mut set = BTreeSet::new();
-    for step in steps {
-        match step {
-            RawStep::Read { r#as, .. } | RawStep::Let { r#as, .. } => {
-                set.insert(r#as.as_str());
+impl<'s> Names<'s> {
+    fn set_by(steps: &'s [RawStep]) -> Self {
+        let mut names = Self::default();
+        names.add(steps);
+        names
+    }
+
+    fn contain(&self, name: &str) -> bool {
+        self.variables.contains(name) || self.lists.contains(name)
+    }
+
+    fn add(&mut self, steps: &'s [RawStep]) {
+        for step in steps {
+            match step {
+                RawStep::Read { r#as, .. } | RawStep::Let { r#as, .. } => {
+                    self.variables.insert(r#as);
+                }
+                RawStep::List { r#as } => {
+                    self.lists.insert(r#as);
+                }
+                RawStep::Try { body, .. } | RawStep::IfEq { body, .. } => self.add(body),
+                RawStep::Iter { var, body, .. } => {
+                    self.variables.insert(var);
+                    self.add(body);
+                }
+                RawStep::Save { .. }
+                | RawStep::Write { .. }
+                | RawStep::Mark { .. }
+                | RawStep::Raise { .. }
+                | RawStep::Stop
+                | RawStep::Skip { .. }
+                | RawStep::Barrier { .. }
+                | RawStep::Next { .. }
+                | RawStep::Append { .. }
+                | RawStep::Cache { .. }
+                | RawStep::InplaceFill { .. }
+                | RawStep::Backward {}
+                | RawStep::SaveParamGrad {} => {}
             }
-            RawStep::Try { body, .. } | RawStep::IfEq { body, .. } => set.extend(set_by(body)),
-            RawStep::Iter { var, body, .. } => {
-                set.insert(var.as_str());
-                set.extend(set_by(body));
-            }
-            _ => {}
         }
     }
-    set
 }
 
-/// The variables that a block uses.
+/// The variables and lists that a block uses.
 fn used_by(steps: &[RawStep]) -> BTreeSet<&str> {
     let mut used = BTreeSet::new();
     for step in steps {
         match step {
             RawStep::Write { expr, .. }
             | RawStep::Let { expr, .. }
-            | RawStep::Skip { expr, .. }
-            | RawStep::Append { expr, .. } => variables(expr, &mut used),
+            | RawStep::Skip { expr, .. } => variables(expr, &mut used),
+            RawStep::Append { list, expr } => {
+                used.insert(list.as_str());
+                variables(expr, &mut used);
+            }
             RawStep::Save { name } | RawStep::InplaceFill { var: name, .. } => {
                 used.insert(name.as_str());
             }
-            RawStep::Try { body, .. } | RawStep::IfEq { body, .. } | RawStep::Iter { body, .. } => {
+            RawStep::Try { body, .. } | RawStep::Iter { body, .. } => {
                 used.extend(used_by(body));
             }
-            _ => {}
+            RawStep::IfEq { var, body, .. } => {
+                used.insert(var.as_str());
+                used.extend(used_by(body));
+            }
+            RawStep::Read { .. }
+            | RawStep::Mark { .. }
+            | RawStep::Raise { .. }
+            | RawStep::Stop
+            | RawStep::Barrier { .. }
+            | RawStep::Next { .. }
+            | RawStep::List { .. }
+            | RawStep::Cache { .. }
+            | RawStep::Backward {}
+            | RawStep::SaveParamGrad {} => {}
         }
     }
     used

@@ -1,10 +1,14 @@
 //! How the environments of two recordings differ, from their heads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::fields;
 use super::sides::Sides;
 use crate::journal::{Digest, Head, ModelIdentity};
+
+/// How many changed parameters or inputs are named.
+const CHANGES_SHOWN: usize = 4;
 
 /// One thing in which two environments differ.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,16 +31,8 @@ impl EnvironmentDifference {
     pub fn makes_values(&self) -> bool {
         matches!(self.subject, "seeds" | "experiment" | "model" | "inputs")
     }
-}
 
-/// `device: "cpu" recorded, "cuda:0" in this run`.
-impl fmt::Display for EnvironmentDifference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text(&Sides::replay()))
-    }
-}
-
-impl EnvironmentDifference {
+    /// The difference in the words for these two sides.
     pub(super) fn text(&self, sides: &Sides) -> String {
         let mut text = format!(
             "{}: {}",
@@ -52,6 +48,13 @@ impl EnvironmentDifference {
             text.push_str(&format!(" and {more} more"));
         }
         text
+    }
+}
+
+/// `device: "cpu" recorded, "cuda:0" in this run`.
+impl fmt::Display for EnvironmentDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&Sides::replay()))
     }
 }
 
@@ -101,6 +104,7 @@ impl fmt::Display for EnvironmentReport {
     }
 }
 
+/// The differences between two heads.
 pub(super) fn between(recorded: &Head, live: &Head) -> Vec<EnvironmentDifference> {
     let texts = |head: &Head| {
         [
@@ -210,11 +214,8 @@ fn inputs(
     })
 }
 
-const CHANGES_SHOWN: usize = 4;
-
 /// The names whose digests differ or that only one side has, first few and count.
 fn changes(recorded: &[(String, Digest)], live: &[(String, Digest)]) -> (Vec<String>, u64) {
-    use std::collections::BTreeMap;
     let by_name =
         |list: &[(String, Digest)]| -> BTreeMap<String, Digest> { list.iter().cloned().collect() };
     let (recorded_by_name, live_by_name) = (by_name(recorded), by_name(live));

@@ -3,6 +3,9 @@
 use super::{Class, FieldDifference, Line, TensorPair};
 use crate::journal::{Exchange, FaultLine, Names, SiteRef, ValueTree};
 
+/// How many differences within a value are shown.
+const VALUE_DIFFERENCES_SHOWN: usize = 4;
+
 impl Names {
     pub(super) fn line(&self, exchange: &Exchange) -> Line {
         Line {
@@ -34,6 +37,10 @@ pub(super) struct Named<'a> {
 }
 
 impl Named<'_> {
+    fn mediator(&self) -> String {
+        self.names.mediator(self.exchange.mediator)
+    }
+
     fn site(&self, site: Option<SiteRef>) -> String {
         site.map_or_else(|| "none".to_owned(), |site| self.names.site(site))
     }
@@ -65,52 +72,12 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
     } else {
         Class::Value
     };
+    let mut differences = Vec::new();
+    for ((field, recorded), (_, live)) in texts(recorded).into_iter().zip(texts(live)) {
+        add(&mut differences, field, recorded, live);
+    }
     let mut values = ValueDifferences::default();
     values.options(&a.value, &b.value);
-    let mut differences = Vec::new();
-    add(
-        &mut differences,
-        "mediator",
-        recorded.mediator(),
-        live.mediator(),
-    );
-    add(&mut differences, "at", recorded.site(a.at), live.site(b.at));
-    add(
-        &mut differences,
-        "event",
-        a.event.name().into(),
-        b.event.name().into(),
-    );
-    add(
-        &mut differences,
-        "asked",
-        recorded.site(a.asked),
-        live.site(b.asked),
-    );
-    add(
-        &mut differences,
-        "result",
-        a.result.name().into(),
-        b.result.name().into(),
-    );
-    add(
-        &mut differences,
-        "fault",
-        fault_text(&a.fault),
-        fault_text(&b.fault),
-    );
-    add(
-        &mut differences,
-        "index",
-        a.index.to_string(),
-        b.index.to_string(),
-    );
-    add(
-        &mut differences,
-        "run",
-        a.run.to_string(),
-        b.run.to_string(),
-    );
     differences.extend(values.into_fields());
     Some(Found {
         class,
@@ -119,10 +86,19 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
     })
 }
 
-impl Named<'_> {
-    fn mediator(&self) -> String {
-        self.names.mediator(self.exchange.mediator)
-    }
+/// The fields of an exchange but its value, most telling first.
+fn texts(side: Named<'_>) -> [(&'static str, String); 8] {
+    let exchange = side.exchange;
+    [
+        ("mediator", side.mediator()),
+        ("at", side.site(exchange.at)),
+        ("event", exchange.event.name().into()),
+        ("asked", side.site(exchange.asked)),
+        ("result", exchange.result.name().into()),
+        ("fault", fault_text(&exchange.fault)),
+        ("index", exchange.index.to_string()),
+        ("run", exchange.run.to_string()),
+    ]
 }
 
 fn same_schedule(recorded: Named<'_>, live: Named<'_>) -> bool {
@@ -156,6 +132,7 @@ fn same_site(a: Named<'_>, site_a: Option<SiteRef>, b: Named<'_>, site_b: Option
     }
 }
 
+/// Adds a field if its texts differ.
 pub(super) fn add(
     differences: &mut Vec<FieldDifference>,
     field: &str,
@@ -177,8 +154,6 @@ fn fault_text(fault: &Option<FaultLine>) -> String {
         None => "none".to_owned(),
     }
 }
-
-const VALUE_DIFFERENCES_SHOWN: usize = 4;
 
 #[derive(Default)]
 struct ValueDifferences {

@@ -87,45 +87,34 @@ impl Divergence {
         if let (Class::Value, Some(source)) = (self.class, self.source) {
             notes.push(self.source_note(source));
         }
-        let exchanges = |count| if count == 1 { "exchange" } else { "exchanges" };
-        match self.alignment {
-            Some(Alignment::Missing(count)) => {
-                let later = match &self.journals {
-                    Some([a, b]) => {
-                        format!(
-                            "what {b} has here comes {count} {} later in {a}",
-                            exchanges(count)
-                        )
-                    }
-                    None => format!(
-                        "what this run did here was recorded {count} {} later",
-                        exchanges(count)
-                    ),
-                };
-                notes.push(format!(
-                    "{later} -> exchanges were left out, or made in another order"
-                ));
-            }
-            Some(Alignment::Extra(count)) => {
-                let later = match &self.journals {
-                    Some([a, b]) => {
-                        format!(
-                            "what {a} has here comes {count} {} later in {b}",
-                            exchanges(count)
-                        )
-                    }
-                    None => format!(
-                        "what was recorded here came {count} {} later in this run",
-                        exchanges(count)
-                    ),
-                };
-                notes.push(format!(
-                    "{later} -> exchanges were added, or made in another order"
-                ));
-            }
-            None => {}
-        }
+        notes.extend(
+            self.alignment
+                .map(|alignment| self.alignment_note(alignment)),
+        );
         notes
+    }
+
+    fn alignment_note(&self, alignment: Alignment) -> String {
+        let (count, how) = match alignment {
+            Alignment::Missing(count) => (count, "left out"),
+            Alignment::Extra(count) => (count, "added"),
+        };
+        let exchanges = if count == 1 { "exchange" } else { "exchanges" };
+        let later = match (alignment, &self.journals) {
+            (Alignment::Missing(_), Some([a, b])) => {
+                format!("what {b} has here comes {count} {exchanges} later in {a}")
+            }
+            (Alignment::Extra(_), Some([a, b])) => {
+                format!("what {a} has here comes {count} {exchanges} later in {b}")
+            }
+            (Alignment::Missing(_), None) => {
+                format!("what this run did here was recorded {count} {exchanges} later")
+            }
+            (Alignment::Extra(_), None) => {
+                format!("what was recorded here came {count} {exchanges} later in this run")
+            }
+        };
+        format!("{later} -> exchanges were {how}, or made in another order")
     }
 
     fn source_note(&self, source: ValueSource) -> String {

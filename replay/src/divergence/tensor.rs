@@ -93,7 +93,7 @@ impl TensorDifference {
                 self.ulp_max = Some(self.ulp_max.map_or(distance, |max| max.max(distance)));
             }
             (Some(_), Some(_)) => self.not_numbers += 1,
-            _ => {}
+            (None, _) | (_, None) => {}
         }
     }
 }
@@ -114,7 +114,15 @@ fn place(dtype: DType, bytes: &[u8]) -> Option<Place> {
         DType::F32 => (32, 0x7F80_0000),
         DType::F16 => (16, 0x7C00),
         DType::BF16 => (16, 0x7F80),
-        _ => return None,
+        DType::I64
+        | DType::I32
+        | DType::I16
+        | DType::I8
+        | DType::U64
+        | DType::U32
+        | DType::U16
+        | DType::U8
+        | DType::Bool => return None,
     };
     let sign = 1u64 << (width - 1);
     let magnitude = bits & (sign - 1);

@@ -113,6 +113,23 @@ fn what_cannot_be_run_ends_with_1_and_says_why() {
 }
 
 #[test]
+fn a_list_of_another_invoke_is_refused_with_the_reason() {
+    let place = Place::new();
+    let folder = copied(&place, &["iter_two_invokes"]);
+    change(
+        &place,
+        "iter_two_invokes/scenario.json",
+        r#""list": "ys""#,
+        r#""list": "xs""#,
+    );
+    let ended = place.run(&["conform", &folder]).with(1);
+    insta::assert_snapshot!(ended.out, @"
+    iter_two_invokes  cannot be run: it uses the list `xs` where another invoke or edit has made it; mediators share values, which never change, and no lists
+    1 scenarios against v081: 0 same, 0 differ on purpose, 0 not compared, 0 differ, 1 cannot be run
+    ");
+}
+
+#[test]
 fn folders_that_are_none_are_refused() {
     let place = Place::new();
     let message = |arguments: &[&str], code| place.run(arguments).error(code, 1);

@@ -16,8 +16,9 @@ fn help_of_the_program() {
 
 #[test]
 fn help_of_demo() {
-    insta::assert_snapshot!(help(&["demo"]), @"
-    Look into a small trained model: which head does what? Records, and replays in a new process
+    insta::assert_snapshot!(help(&["demo"]), @r"
+    Ablate each head of a trained two-layer transformer, record every exchange, and replay the journal
+    in a new process
 
     Usage: interloom demo [OPTIONS]
 
@@ -38,145 +39,267 @@ fn help_of_run() {
 
 #[test]
 fn help_of_explore() {
-    insta::assert_snapshot!(help(&["explore"]), @"
-    Tell whether the order of the mediators makes a difference in an experiment file
+    insta::assert_snapshot!(help(&["explore"]), @r"
+    Make the runs of an experiment file in every order of their mediators that can make a difference.
+
+    Each run of the file is explored on its own, given what the runs before it have saved. Two runs are
+    alike if they end alike, save the same and have the same output, bit for bit. What only the order
+    decides is said first, with both lines; then whether it makes a difference, and a schedule for each
+    outcome, with which `interloom run --schedule` makes it again.
+
+    Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
 
     Usage: interloom explore [OPTIONS] <EXPERIMENT>
 
     Arguments:
-      <EXPERIMENT>  The experiment file
+      <EXPERIMENT>
+              The experiment file
 
     Options:
-          --model <MODEL>       Another model than the file names
-          --device <DEVICE>     Another device than the file names: `cpu`, `cuda` or `cuda:N`
-          --set <NAME=VALUE>    Another value for a name in the file's `[set]`; can be given several
-                                times
-          --runs <N>            Make each run of the file at most so many times [default: 1000]
-          --seconds <S>         Begin no further run after so many seconds in all; each run of the file
-                                is made once at least
-          --granularity <TURN>  How long a turn of a mediator lasts: until it asks for another site, or
-                                until it has been served once [default: site] [possible values: site,
-                                exchange]
-          --schedules <ORDERS>  Which orders are tried: `all` that can make a difference, or samples:
-                                `random:SEED` with equal chances, `pct:DEPTH` by random priorities
-                                [default: all]
-          --out <DIR>           A folder for a journal of each outcome, `RUN.1.ilj` and so on; older
-                                ones are replaced
-          --shrink              Also make of each difference the smallest experiment that shows it:
-                                fewer mediators, steps, iterations and tokens, and the smallest
-                                schedule. With `--out` it is written there, with a journal of both
-                                orders, and else it is printed
-          --shrink-runs <N>     Make at most so many runs to shrink each difference [default: 5000]
-          --batch-mates         Also run each invoke with rows alone, and say where its values are
-                                others than in the batch
-          --json                Report as JSON
-      -h, --help                Print help
+          --model <MODEL>
+              Another model than the file names
+
+          --device <DEVICE>
+              Another device than the file names: `cpu`, `cuda` or `cuda:N`
+
+          --set <NAME=VALUE>
+              Another value for a name in the file's `[set]`; can be given several times
+
+          --runs <N>
+              Make each run of the file at most so many times
+              
+              [default: 1000]
+
+          --seconds <S>
+              Begin no further run after so many seconds in all; each run of the file is made once at
+              least
+
+          --granularity <TURN>
+              How long a turn of a mediator lasts: until it asks for another site, or until it has been
+              served once
+              
+              [default: site]
+              [possible values: site, exchange]
+
+          --schedules <ORDERS>
+              Which orders are tried: `all` that can make a difference, or samples: `random:SEED` with
+              equal chances, `pct:DEPTH` by random priorities
+              
+              [default: all]
+
+          --out <DIR>
+              A folder for a journal of each outcome, `RUN.1.ilj` and so on; older ones are replaced
+
+          --shrink
+              Also make of each difference the smallest experiment that shows it: fewer mediators,
+              steps, iterations and tokens, and the smallest schedule. With `--out` it is written there,
+              with a journal of both orders, and else it is printed
+
+          --shrink-runs <N>
+              Make at most so many runs to shrink each difference
+              
+              [default: 5000]
+
+          --batch-mates
+              Also run each invoke with rows alone, and say where its values are others than in the
+              batch
+
+          --json
+              Report as JSON
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
 #[test]
 fn help_of_replay() {
-    insta::assert_snapshot!(help(&["replay"]), @"
-    Make the runs of a journal again, and compare every exchange
+    insta::assert_snapshot!(help(&["replay"]), @r"
+    Make the runs of a journal again, and compare every exchange.
+
+    Says `bit-identical` and what that proves, and exits with 0; or shows the first difference and exits
+    with 4.
 
     Usage: interloom replay [OPTIONS] <FILE>
 
     Arguments:
-      <FILE>  The journal
+      <FILE>
+              The journal
 
     Options:
-          --model <MODEL>  Where the model is, if it is not where the recording found it
-          --mode <MODE>    What is live: `verify` runs model and mediators; `serve` gives the mediators
-                           the journal's values and runs no model; `drive` asks the model for what the
-                           journal's mediators asked for, and runs none. The last two need a journal
-                           that was recorded with `--full` [default: verify] [possible values: verify,
-                           serve, drive]
-          --json           Report as JSON
-      -h, --help           Print help
+          --model <MODEL>
+              Where the model is, if it is not where the recording found it
+
+          --mode <MODE>
+              What is live: `verify` runs model and mediators; `serve` gives the mediators the journal's
+              values and runs no model; `drive` asks the model for what the journal's mediators asked
+              for, and runs none. The last two need a journal that was recorded with `--full`
+              
+              [default: verify]
+              [possible values: verify, serve, drive]
+
+          --json
+              Report as JSON
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
 #[test]
 fn help_of_bisect() {
-    insta::assert_snapshot!(help(&["bisect"]), @"
-    Find the first exchange at which two journals, builds, devices or orders part
+    insta::assert_snapshot!(help(&["bisect"]), @r"
+    Find the first exchange at which two journals, builds, devices or orders part.
+
+    Of two journals, A and B: reads both once. Of a journal and `--with`, `--device` or `--schedule`:
+    makes its runs again with another build of this program, on another device or in another order, and
+    compares every exchange. Of an experiment file and two schedules of a run with different outcomes:
+    finds the one change of order, two turns that change places, that flips the result, and says what
+    the two race for.
+
+    Exits with 0 if nothing parts, and with 4 if something does.
 
     Usage: interloom bisect [OPTIONS] <A> [B]
 
     Arguments:
-      <A>  A journal, or an experiment file (`.toml`)
-      [B]  Another journal
+      <A>
+              A journal, or an experiment file (`.toml`)
+
+      [B]
+              Another journal
 
     Options:
-          --with <PROGRAM>             Another build of this program, that makes the runs of the journal
-                                       again
-          --device <DEVICE>            Another device: `cpu`, `cuda` or `cuda:N`
-          --schedule <[RUN=]SCHEDULE>  Another order of the mediators, as `interloom run --schedule`
-                                       takes it; of an experiment file the two to bisect
-          --granularity <TURN>         How long a turn of a mediator lasts: until it asks for another
-                                       site, or until it has been served once [default: site] [possible
-                                       values: site, exchange]
-          --model <MODEL>              Where the model is, if it is not where the recording found it or
-                                       the file names it
-          --set <NAME=VALUE>           Of an experiment file: another value for a name in its `[set]`;
-                                       can be given several times
-          --context <N>                Of two journals: how many exchanges before the first difference
-                                       are shown [default: 4]
-          --json                       Report as JSON
-      -h, --help                       Print help
+          --with <PROGRAM>
+              Another build of this program, that makes the runs of the journal again
+
+          --device <DEVICE>
+              Another device: `cpu`, `cuda` or `cuda:N`
+
+          --schedule <[RUN=]SCHEDULE>
+              Another order of the mediators, as `interloom run --schedule` takes it; of an experiment
+              file the two to bisect
+
+          --granularity <TURN>
+              How long a turn of a mediator lasts: until it asks for another site, or until it has been
+              served once
+              
+              [default: site]
+              [possible values: site, exchange]
+
+          --model <MODEL>
+              Where the model is, if it is not where the recording found it or the file names it
+
+          --set <NAME=VALUE>
+              Of an experiment file: another value for a name in its `[set]`; can be given several times
+
+          --context <N>
+              Of two journals: how many exchanges before the first difference are shown
+              
+              [default: 4]
+
+          --json
+              Report as JSON
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
 #[test]
 fn help_of_step() {
-    insta::assert_snapshot!(help(&["step"]), @"
-    Go through a journal, forwards and back
+    insta::assert_snapshot!(help(&["step"]), @r"
+    Go through a journal, forwards and back: on the screen where there is a terminal, and line by line
+    for scripts.
+
+    On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back
+    [N], goto N, site SITE and mediator NAME (the next one there), show, why, quit. Each prints the
+    exchange at which it arrives. Exits with 2 if a command was not understood.
 
     Usage: interloom step [OPTIONS] <FILE>
 
     Arguments:
-      <FILE>  The journal
+      <FILE>
+              The journal
 
     Options:
-          --at <N>  Begin at this exchange [default: 0]
-          --plain   Read commands line by line, also where there is a terminal
-          --json    Print each exchange as JSON; commands are read line by line
-      -h, --help    Print help
+          --at <N>
+              Begin at this exchange
+              
+              [default: 0]
+
+          --plain
+              Read commands line by line, also where there is a terminal
+
+          --json
+              Print each exchange as JSON; commands are read line by line
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
 #[test]
 fn help_of_causal_trace() {
-    insta::assert_snapshot!(help(&["causal-trace"]), @"
-    Find out where in a language model, and at which token, an answer comes from
+    insta::assert_snapshot!(help(&["causal-trace"]), @r"
+    Patch the residual stream of a clean prompt into a corrupt one, after every block and at every
+    position.
+
+    A number is the share of the logit difference between answer and foil that patching restores: 0 is
+    as after the corrupt prompt, 1 as after the clean one. The runs are recorded and then replayed.
 
     Usage: interloom causal-trace [OPTIONS] --model <MODEL> --clean <TEXT> --corrupt <TEXT> --answer <TEXT> --foil <TEXT>
 
     Options:
-          --model <MODEL>    A GGUF file, a Hugging Face folder, `smollm2-135m` (see
-                             scripts/fetch-smollm2), or `hf:ORG/NAME`
-          --clean <TEXT>     The prompt whose activations are put in
-          --corrupt <TEXT>   The prompt that they are put into, of as many tokens
-          --answer <TEXT>    The answer to the clean prompt: one token, most often with a space in front
-          --foil <TEXT>      The answer to the corrupt prompt: one token
-          --csv <FILE>       Where to write block, position, token and restored share as comma-separated
-                             values
-          --svg <FILE>       Where to write the heat map as SVG
-          --journal <FILE>   Where to write the journal; an older journal there is replaced [default:
-                             causal-trace.ilj]
-          --full             Keep the values of all tensors in the journal, not only their digests
-          --sample <N>       Keep the values of the tensors of every Nth exchange only, the first
-                             included
-          --no-replay        Do not replay the journal at the end
-          --device <DEVICE>  The device: `cpu`, `cuda` or `cuda:N` [default: cpu]
-      -h, --help             Print help
+          --model <MODEL>
+              A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or
+              `hf:ORG/NAME`
+
+          --clean <TEXT>
+              The prompt whose activations are put in
+
+          --corrupt <TEXT>
+              The prompt that they are put into, of as many tokens
+
+          --answer <TEXT>
+              The answer to the clean prompt: one token, most often with a space in front
+
+          --foil <TEXT>
+              The answer to the corrupt prompt: one token
+
+          --csv <FILE>
+              Where to write block, position, token and restored share as comma-separated values
+
+          --svg <FILE>
+              Where to write the heat map as SVG
+
+          --journal <FILE>
+              Where to write the journal; an older journal there is replaced
+              
+              [default: causal-trace.ilj]
+
+          --full
+              Keep the values of all tensors in the journal, not only their digests
+
+          --sample <N>
+              Keep the values of the tensors of every Nth exchange only, the first included
+
+          --no-replay
+              Do not replay the journal at the end
+
+          --device <DEVICE>
+              The device: `cpu`, `cuda` or `cuda:N`
+              
+              [default: cpu]
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
 #[test]
 fn help_of_sites() {
-    insta::assert_snapshot!(help(&["sites"]), @"
-    List the sites of a model, with their TransformerLens names
+    insta::assert_snapshot!(help(&["sites"]), @r"
+    List the sites of a model, in the order of its module tree, with their TransformerLens names
 
     Usage: interloom sites [OPTIONS] --model <MODEL>
 
@@ -190,8 +313,8 @@ fn help_of_sites() {
 
 #[test]
 fn help_of_explain() {
-    insta::assert_snapshot!(help(&["explain"]), @"
-    Say what an error code means and what to do
+    insta::assert_snapshot!(help(&["explain"]), @r"
+    Say what an error code means and what to do; without one, list all of them
 
     Usage: interloom explain [OPTIONS] [CODE]
 

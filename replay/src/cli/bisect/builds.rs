@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use interloom::{Conclusion, Error, Mode, experiments};
 use serde_json::{Value, json};
 
 use super::Arguments;
 use crate::cli::progress::Bars;
 use crate::cli::report::{self, outln};
 use crate::cli::{Ending, replay};
+use crate::{Conclusion, Error, Mode, experiments};
 
 /// How much of what a program says is shown where it is not understood.
 const SAID_MAX: usize = 200;
@@ -53,7 +53,9 @@ pub(super) fn run(arguments: &Arguments, program: &Path) -> Result<Ending, Error
     }
     Ok(match verdict {
         Verdict::Same => Ending::Done,
-        _ => Ending::Diverged,
+        Verdict::SameButNotTheJournal | Verdict::Part(_) | Verdict::PartAfter(_) => {
+            Ending::Diverged
+        }
     })
 }
 

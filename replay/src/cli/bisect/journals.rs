@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use interloom::divergence::{Divergence, first_difference};
-use interloom::experiment::{FileExperiment, Schedules};
-use interloom::experiments::{Changes, Known, replay_changed};
-use interloom::journal::JournalReader;
-use interloom::{Conclusion, Error, Mode};
 use serde_json::{Value, json};
 
 use super::Arguments;
 use crate::cli::Ending;
 use crate::cli::progress::Bars;
 use crate::cli::report::{self, count, outln};
+use crate::divergence::{Divergence, first_difference};
+use crate::experiment::{FileExperiment, Schedules};
+use crate::experiments::{Changes, Known, replay_changed};
+use crate::journal::JournalReader;
+use crate::{Conclusion, Error, Mode};
 
 /// Where two journals part.
 pub(super) fn run(arguments: &Arguments, second: &Path) -> Result<Ending, Error> {
@@ -104,7 +104,7 @@ fn flip_command(first: &Path, second: &Path) -> Result<Option<String>, Error> {
         let reader = JournalReader::open(path)?;
         Ok(match Known::from_head(reader.head()) {
             Ok(Known::File(experiment)) => Some(experiment),
-            _ => None,
+            Ok(Known::HeadAblation(_) | Known::CausalTrace(_)) | Err(_) => None,
         })
     };
     let (Some(a), Some(b)) = (of_file(first)?, of_file(second)?) else {
@@ -113,10 +113,10 @@ fn flip_command(first: &Path, second: &Path) -> Result<Option<String>, Error> {
     if a.text != b.text || a.set != b.set || a.schedules == b.schedules {
         return Ok(None);
     }
-    let granularity = match a.schedules.granularity {
-        granularity if granularity == b.schedules.granularity => granularity,
-        _ => return Ok(None),
-    };
+    let granularity = a.schedules.granularity;
+    if granularity != b.schedules.granularity {
+        return Ok(None);
+    }
     let mut command = format!("interloom bisect {}", a.file);
     let differs = a.schedules.by_run.iter().find_map(|(run, schedule)| {
         let other = b.schedules.by_run.get(run)?;

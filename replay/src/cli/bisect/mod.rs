@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use anstream::eprintln;
 use clap::Args;
-use interloom::Error;
-use interloom::divergence::CONTEXT_DEFAULT;
 
 use super::Ending;
-use super::run::{Turns, pair};
+use super::file::pair;
+use super::run::Turns;
+use crate::Error;
+use crate::divergence::CONTEXT_DEFAULT;
 
 /// Find the first exchange at which two journals, builds, devices or orders part.
 ///

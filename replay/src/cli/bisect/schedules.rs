@@ -1,14 +1,14 @@
 //! Two schedules of a run of an experiment file.
 
-use interloom::Error;
-use interloom::experiment::{FileExperiment, Flip, FlipSide, Turns as TurnsApart};
 use serde_json::{Value, json};
 
 use super::{Arguments, usage};
+use crate::Error;
 use crate::cli::progress::Bars;
 use crate::cli::report::{count, outln};
 use crate::cli::run::Turns;
 use crate::cli::{Ending, explore};
+use crate::experiment::{FileExperiment, Flip, FlipSide, Turns as TurnsApart};
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let (run, schedules) = match both(&arguments.schedules) {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use interloom::journal::{Event, Exchange, JournalError, plain};
-
 use super::walk::{Walk, site_of};
+use crate::journal::{Event, Exchange, JournalError, plain};
 
 /// How many exchanges are looked at in each direction: a step takes as long as they take to read.
 const SEEN: u64 = 400;
@@ -53,30 +52,15 @@ impl Lanes {
             .skip((left - from) as usize)
             .take(width)
             .collect();
-        let lines = walk.journal.runs()[here.run as usize]
-            .start
-            .mediators
-            .iter();
-        let mut names: BTreeMap<u32, String> =
-            (0..).zip(lines.map(|line| line.name.clone())).collect();
-        // Children that started during the run are in no list.
-        let others = seen.iter().map(|exchange| exchange.mediator);
-        for mediator in others {
-            names
-                .entry(mediator)
-                .or_insert_with(|| format!("#{mediator}"));
-        }
-        let mut lanes = Vec::with_capacity(names.len());
-        for (mediator, name) in names {
-            lanes.push(Lane {
-                name: plain(&name),
-                is_current: mediator == here.mediator,
-                state: state(walk, &seen, here, mediator, &cut),
-                strip: window.iter().map(|other| glyph(other, mediator)).collect(),
-            });
-        }
+        let names = names(walk, here, &seen).into_iter();
+        let lanes = names.map(|(mediator, name)| Lane {
+            name: plain(&name),
+            is_current: mediator == here.mediator,
+            state: state(walk, &seen, here, mediator, &cut),
+            strip: window.iter().map(|other| glyph(other, mediator)).collect(),
+        });
         Ok(Self {
-            lanes,
+            lanes: lanes.collect(),
             cursor: (here.index - left) as usize,
         })
     }
@@ -94,6 +78,23 @@ fn bounds(walk: &Walk, here: &Exchange) -> (u64, u64) {
     let next = runs.get(here.run as usize + 1);
     let end = next.map_or(walk.journal.exchanges(), |run| run.first);
     (runs[here.run as usize].first, end)
+}
+
+/// The mediators of the run by number; children that started during the run are in no list, and are called by it.
+fn names(walk: &Walk, here: &Exchange, seen: &[Exchange]) -> BTreeMap<u32, String> {
+    let listed = walk.journal.runs()[here.run as usize]
+        .start
+        .mediators
+        .iter();
+    let mut names: BTreeMap<u32, String> =
+        (0..).zip(listed.map(|line| line.name.clone())).collect();
+    for exchange in seen {
+        let mediator = exchange.mediator;
+        names
+            .entry(mediator)
+            .or_insert_with(|| format!("#{mediator}"));
+    }
+    names
 }
 
 /// What a mediator is doing once the exchange at hand is made: a request that comes later is what it waits for.

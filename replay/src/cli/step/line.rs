@@ -3,13 +3,13 @@
 use std::io::{self, BufRead};
 
 use anstream::eprintln;
-use interloom::Error;
-use interloom::journal::provenance::provenance_of;
-use interloom::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
 use serde_json::json;
 
+use crate::Error;
 use crate::cli::report::{count, outln};
 use crate::cli::{Ending, why};
+use crate::journal::provenance::provenance_of;
+use crate::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
 
 const COMMANDS: &str = "next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit";
 
@@ -166,7 +166,7 @@ impl Stepper {
             Ok(steps) if self.json => outln!("{}", why::as_json(&mut self.journal, &steps)),
             Ok(steps) => why::show(&mut self.journal, &steps),
             // Most exchanges carry no value: that ends no session.
-            Err(error) if error.code() == "E072" => self.say(&error.to_string()),
+            Err(error @ JournalError::Absent { .. }) => self.say(&error.to_string()),
             Err(error) => return Err(error.into()),
         }
         Ok(())

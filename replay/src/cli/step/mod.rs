@@ -12,10 +12,10 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use interloom::Error;
-use interloom::journal::IndexedJournal;
 
 use super::Ending;
+use crate::Error;
+use crate::journal::IndexedJournal;
 
 /// Go through a journal, forwards and back: on the screen where there is a terminal, and line by line for scripts.
 ///

@@ -3,14 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use interloom::Error;
-use interloom::journal::{IndexedJournal, JournalError, Policy, export::KeptTensors};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use super::view;
 use super::walk::{Flow, Walk};
+use crate::Error;
 use crate::cli::Ending;
+use crate::journal::{IndexedJournal, JournalError, Policy, export::KeptTensors};
 
 /// Walks through a journal until the user has seen enough; `problem` is what is wrong after its last exchange.
 pub(super) fn run(
@@ -21,7 +21,7 @@ pub(super) fn run(
 ) -> Result<Ending, Error> {
     let kept = match journal.head().policy {
         Policy::Digest => None,
-        _ => Some(KeptTensors::open(path)?),
+        Policy::Full | Policy::Sampled(_) => Some(KeptTensors::open(path)?),
     };
     let mut walk = Walk::new(&path.display().to_string(), journal, kept, at);
     if let Some(error) = problem {

@@ -1,7 +1,5 @@
 //! What is on the screen after which keys, on a journal of every kind of record.
 
-use interloom::journal::IndexedJournal;
-use interloom::journal::export::KeptTensors;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -9,12 +7,10 @@ use ratatui::layout::Size;
 
 use super::view::draw;
 use super::walk::{Flow, Walk};
+use crate::journal::IndexedJournal;
+use crate::journal::export::KeptTensors;
 
-/// Found from every crate of the workspace: the fuzz targets have this folder, too.
-const GOLDEN: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../replay/tests/golden/v1_1.ilj"
-);
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 
 fn walk() -> Walk {
     let (journal, problem) = IndexedJournal::open(GOLDEN).unwrap();

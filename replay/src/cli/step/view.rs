@@ -1,7 +1,5 @@
 //! What is on the screen: made of a journal, then drawn, so that a picture depends on nothing else.
 
-use interloom::journal::export::Statistics;
-use interloom::journal::{Exchange, JournalError, ValueTree, plain};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect, Size};
 use ratatui::style::{Color, Modifier, Style};
@@ -10,6 +8,8 @@ use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
 use super::lanes::Lanes;
 use super::walk::{Mode, Question, Walk, site_of};
+use crate::journal::export::Statistics;
+use crate::journal::{Exchange, JournalError, ValueTree, plain};
 
 /// How many tensors of a value are shown.
 const TENSORS_SHOWN: usize = 6;

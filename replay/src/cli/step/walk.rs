@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use interloom::journal::export::{KeptTensors, Statistics};
-use interloom::journal::provenance::provenance_of;
-use interloom::journal::{
-    Digest, Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef,
-};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Size;
 
 use super::view::{self, View};
 use crate::cli::why;
+use crate::journal::export::{KeptTensors, Statistics};
+use crate::journal::provenance::provenance_of;
+use crate::journal::{
+    Digest, Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef,
+};
 
 /// A journal on the screen.
 pub(super) struct Walk {
@@ -353,7 +353,7 @@ impl Walk {
                 };
             }
             // Most exchanges carry no value.
-            Err(error) if error.code() == "E072" => {
+            Err(JournalError::Absent { .. }) => {
                 self.say("this exchange carries no value".to_owned());
             }
             Err(error) => return Err(error),
