@@ -16,6 +16,7 @@ mod races;
 mod run;
 mod sample;
 mod show;
+mod shrink;
 mod step;
 mod tiny_llama;
 
