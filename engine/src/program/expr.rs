@@ -120,6 +120,30 @@ impl Expr {
             Self::Map(items) => items.values().for_each(f),
         }
     }
+
+    /// Returns the expressions directly inside this one, in the order in which they are evaluated.
+    pub fn operands_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) | Self::Get(_) => {
+                Vec::new()
+            }
+            Self::Add(left, right)
+            | Self::Sub(left, right)
+            | Self::Mul(left, right)
+            | Self::Div(left, right) => vec![left, right],
+            Self::ZerosLike(of)
+            | Self::Sum(of)
+            | Self::Mean(of)
+            | Self::Clone(of)
+            | Self::ArgmaxLast(of)
+            | Self::Slice { of, .. }
+            | Self::Index { of, .. }
+            | Self::Module { input: of, .. } => vec![of],
+            Self::Patch { of, with, .. } | Self::Replace { of, with, .. } => vec![of, with],
+            Self::Tuple(items) => items.iter_mut().collect(),
+            Self::Map(items) => items.values_mut().collect(),
+        }
+    }
 }
 
 /// Which item of a tuple, a list or a map.

@@ -81,28 +81,10 @@ impl Resolver<'_> {
             Expr::Given(name) => {
                 self.givens.insert(name.clone());
             }
-            Expr::Add(left, right)
-            | Expr::Sub(left, right)
-            | Expr::Mul(left, right)
-            | Expr::Div(left, right) => {
-                self.value(left);
-                self.value(right);
-            }
-            Expr::ZerosLike(of)
-            | Expr::Sum(of)
-            | Expr::Mean(of)
-            | Expr::Clone(of)
-            | Expr::ArgmaxLast(of)
-            | Expr::Slice { of, .. }
-            | Expr::Index { of, .. }
-            | Expr::Module { input: of, .. } => self.value(of),
-            Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => {
-                self.value(of);
-                self.value(with);
-            }
-            Expr::Tuple(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Expr::Map(items) => items.values_mut().for_each(|item| self.value(item)),
             _ => {}
+        }
+        for operand in value.operands_mut() {
+            self.value(operand);
         }
     }
 

@@ -255,10 +255,8 @@ fn value_of(action: &mut Action) -> Option<&mut Expr> {
 /// An operand in place of a value, the number 1 in its place, or the same with a smaller operand.
 fn smaller_value(value: &Expr) -> Vec<Expr> {
     let mut whole = value.clone();
-    let operands: Vec<Expr> = operands(&mut whole)
-        .into_iter()
-        .map(|operand| operand.clone())
-        .collect();
+    let operands = whole.operands_mut().into_iter();
+    let operands: Vec<Expr> = operands.map(|operand| operand.clone()).collect();
     let mut all = operands.clone();
     if let Expr::Patch { spans, with, .. } = value {
         // The whole is changed in place of a part.
@@ -273,7 +271,7 @@ fn smaller_value(value: &Expr) -> Vec<Expr> {
     for (place, operand) in operands.iter().enumerate() {
         for smaller in smaller_value(operand) {
             let mut value = value.clone();
-            *self::operands(&mut value).swap_remove(place) = smaller;
+            *value.operands_mut().swap_remove(place) = smaller;
             all.push(value);
         }
     }
@@ -289,32 +287,10 @@ fn unslice(value: &mut Expr, part: &[Span]) -> bool {
         return true;
     }
     let mut is_any = false;
-    for operand in operands(value) {
+    for operand in value.operands_mut() {
         is_any |= unslice(operand, part);
     }
     is_any
-}
-
-/// The values directly inside one.
-fn operands(value: &mut Expr) -> Vec<&mut Expr> {
-    match value {
-        Expr::Add(left, right)
-        | Expr::Sub(left, right)
-        | Expr::Mul(left, right)
-        | Expr::Div(left, right) => vec![left, right],
-        Expr::ZerosLike(of)
-        | Expr::Sum(of)
-        | Expr::Mean(of)
-        | Expr::Clone(of)
-        | Expr::ArgmaxLast(of)
-        | Expr::Slice { of, .. }
-        | Expr::Index { of, .. }
-        | Expr::Module { input: of, .. } => vec![of],
-        Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => vec![of, with],
-        Expr::Tuple(items) => items.iter_mut().collect(),
-        Expr::Map(items) => items.values_mut().collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Fewer rows, and fewer tokens: of all inputs that are equally long, so that they stay so, and of each.
