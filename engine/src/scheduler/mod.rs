@@ -27,6 +27,7 @@ mod programme;
 mod random;
 mod recorded;
 mod schedule;
+mod watched;
 
 pub(crate) use self::error::CODES;
 pub use self::error::ScheduleError;
@@ -36,6 +37,7 @@ pub(crate) use self::programme::digest;
 pub use self::random::{Shuffle, SplitMix64};
 pub use self::recorded::{Recorded, Recording, recording};
 pub use self::schedule::{Choice, Schedule};
+pub use self::watched::Watched;
 use crate::mediator::MediatorId;
 use crate::site::Site;
 

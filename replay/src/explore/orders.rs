@@ -5,8 +5,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use interloom_engine::scheduler::Programme;
-use interloom_engine::{MediatorId, ScheduleError, Scheduler, Site};
+use interloom_engine::Scheduler;
+use interloom_engine::scheduler::Watched;
 
 /// Which orders of the mediators are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -68,41 +68,16 @@ pub(super) struct Turns {
 
 impl Turns {
     /// Wraps a scheduler; that of the first run counts.
-    pub(super) fn count(&self, inner: Box<dyn Scheduler>) -> Counted {
+    pub(super) fn count(&self, inner: Box<dyn Scheduler>) -> impl Scheduler + 'static {
         let turns = match self.is_counted.replace(true) {
             true => Rc::default(),
             false => self.first.clone(),
         };
-        Counted { inner, turns }
+        Watched::new(inner, move |_, _| turns.set(turns.get().saturating_add(1)))
     }
 
     pub(super) fn first(&self) -> u32 {
         self.first.get()
-    }
-}
-
-/// A scheduler whose turns are counted.
-pub(super) struct Counted {
-    inner: Box<dyn Scheduler>,
-    turns: Rc<Cell<u32>>,
-}
-
-impl Scheduler for Counted {
-    fn choose(&mut self, site: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
-        self.turns.set(self.turns.get().saturating_add(1));
-        self.inner.choose(site, ready)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
-        self.inner.begin(programme)
-    }
-
-    fn end(&mut self) -> Result<(), ScheduleError> {
-        self.inner.end()
     }
 }
 
