@@ -14,7 +14,7 @@ use interloom::conform::{Folder, REFERENCES, Verdict};
 use interloom::experiments::HeadAblation;
 use interloom::journal::{Experiment, Head, Journal, Policy};
 use interloom::{Conclusion, Mode, Session, environment};
-use interloom_backends::{Value, describe_device, parse_device};
+use interloom_backends::{Effort, Value, describe_device, parse_device};
 use interloom_engine::Mediator;
 use interloom_engine::program::Program;
 
@@ -110,6 +110,48 @@ fn every_scenario_is_reproduced_bit_for_bit() {
     }
     println!("{identical} scenarios bit-identical, {} not", parted.len());
     assert!(parted.is_empty(), "{}", parted.join("\n"));
+}
+
+/// A fork takes what modules put out from the journal, to the GPU and back without a changed bit.
+#[test]
+#[ignore = "needs a GPU"]
+fn every_scenario_is_the_same_when_it_is_forked() {
+    let folder = scenarios();
+    let place = tempfile::tempdir().unwrap();
+    let (mut forks, mut effort, mut parted) = (0, Effort::default(), Vec::new());
+    for id in folder.ids() {
+        let make = |mode| {
+            let mut session = Session::open(mode, head(Policy::Full)).unwrap();
+            session.keep_passages(true);
+            folder.run(id, machine, &mut session).unwrap();
+            match session.finish().unwrap() {
+                Conclusion::Recorded {
+                    exchanges,
+                    digest,
+                    effort,
+                    ..
+                } => (exchanges, digest, effort),
+                other => panic!("{other:?}"),
+            }
+        };
+        let from = place.path().join("from.ilj");
+        let (exchanges, digest, _) = make(Mode::Record(from.clone()));
+        let into = place.path().join("into.ilj");
+        let exchange = exchanges / 2;
+        let (_, forked, own) = make(Mode::Fork {
+            from,
+            exchange,
+            into,
+        });
+        forks += 1;
+        effort += own;
+        if forked != digest {
+            parted.push(format!("{id} at {exchange}: {forked}, recorded {digest}"));
+        }
+    }
+    println!("{forks} forks, {effort:?}");
+    assert!(parted.is_empty(), "{}", parted.join("\n"));
+    assert!(effort.known > 0);
 }
 
 /// L3 between processes: the ablation of every head of the induction transformer.
