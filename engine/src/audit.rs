@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::Silent;
 use crate::event::{Event, Origin};
 use crate::transition::State;
 
@@ -187,6 +188,15 @@ impl Account {
         let fired = SERVICES.iter().any(|&event| self.served(event) > 0);
         let asked = self.open.is_some() || self.refused.iter().any(|&count| count > 0);
         asked && !fired
+    }
+
+    /// Returns what the run fails with if the mediator was served nothing and is not optional.
+    pub(crate) fn silence(&self) -> Option<Silent> {
+        let request = self.refusals.first().or(self.open.as_ref());
+        Some(Silent {
+            mediator: self.name.clone(),
+            request: request.filter(|_| self.never_fired())?.clone(),
+        })
     }
 
     pub(crate) fn serve(&mut self, event: Event) {

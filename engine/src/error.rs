@@ -1,5 +1,6 @@
 //! Why a run failed.
 
+use crate::audit::Refusal;
 use crate::code::{AtFault, Code};
 use crate::event::Origin;
 use crate::fault::{self, Fault};
@@ -40,10 +41,10 @@ pub enum RunError {
     },
     /// A mediator asked for something and was served nothing.
     #[error(
-        "{} never fired: no request was served; declare the intervention optional if that is meant",
-        names(.0)
+        "{}; ask for what the model passes, or declare the intervention optional if that is meant",
+        never_fired(.0)
     )]
-    NeverFired(Vec<String>),
+    NeverFired(Vec<Silent>),
     /// Two mediators have one name.
     #[error(
         "two mediators of the run are named `{0}`; reports and journals tell them apart by name, so choose another"
@@ -85,6 +86,15 @@ pub struct Asker {
     pub origin: Origin,
 }
 
+/// A mediator that asked for something and was served nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Silent {
+    /// The mediator's name.
+    pub mediator: String,
+    /// Its first request.
+    pub request: Refusal,
+}
+
 /// A barrier that has not opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meeting {
@@ -122,6 +132,10 @@ impl RunError {
                 .collect(),
             Self::PartialSkip { skipping, .. } | Self::SkipMisfit { skipping, .. } => {
                 skipping.iter_mut().map(|asker| &mut asker.origin).collect()
+            }
+            Self::NeverFired(silent) => {
+                let silent = silent.iter_mut();
+                silent.map(|silent| &mut silent.request.origin).collect()
             }
             Self::BarrierUnmet(meetings) | Self::Circle(meetings) => {
                 let waiting = meetings.iter_mut().flat_map(|meeting| &mut meeting.waiting);
@@ -299,6 +313,25 @@ fn askers(askers: &[Asker]) -> String {
     let asker = |asker: &Asker| format!("`{}`{}", asker.mediator, line_of(&asker.origin));
     let askers: Vec<String> = askers.iter().map(asker).collect();
     askers.join(", ")
+}
+
+/// Names those who were served nothing, with what they asked for first.
+fn never_fired(silent: &[Silent]) -> String {
+    let one = |Silent { mediator, request }: &Silent| {
+        let Refusal {
+            event,
+            site,
+            code,
+            origin,
+        } = request;
+        let end = match code {
+            Some(code) => format!("was refused with {code}"),
+            None => "was still open when the run ended".to_owned(),
+        };
+        let line = line_of(origin);
+        format!("`{mediator}` never fired: its first request, {event} `{site}`{line}, {end}")
+    };
+    silent.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Names those who came to a barrier, with the sites and lines from which they did.

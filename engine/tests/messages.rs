@@ -349,7 +349,7 @@ fn e022_never_fired() {
             trial.whole(name, async |cx| Ok(cx.value("head.output.i2").await.ok()));
         }
     });
-    insta::assert_snapshot!(text(&error), @"`a`, `b` never fired: no request was served; declare the intervention optional if that is meant");
+    insta::assert_snapshot!(text(&error), @"`a` never fired: its first request, VALUE `head.output.i2` (messages.rs:N), was refused with E003; `b` never fired: its first request, VALUE `head.output.i2` (messages.rs:N), was refused with E003; ask for what the model passes, or declare the intervention optional if that is meant");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use interloom::conform::Surroundings;
 use interloom_backends::{Sites, Value};
 use interloom_engine::program::{
-    Action, Condition, Datum, Expr, Item, Operand, Over, Program, ProgramFault, Side, Span, Step,
+    Action, Arithmetic, Condition, Datum, Expr, Item, Operand, Over, Program, ProgramFault, Side,
+    Span, Step,
 };
 use interloom_engine::{CacheSpec, Cx, Fault, Iterations, Mediator};
 
@@ -124,7 +125,7 @@ impl Interpreter {
             Action::Next { by } => cx.next(by),
             Action::Barrier { name } => cx.barrier(&name).await?,
             Action::Put { name, value } => {
-                let value = self.value("a put", cx.clone(), value).await?;
+                let value = self.part("a put", cx.clone(), value).await?;
                 cx.put(&name, value).await?;
             }
             Action::Cache { modules, side, .. } => {
@@ -217,8 +218,17 @@ impl Interpreter {
                     with,
                 } => {
                     let from = whole("`patch`", from).await?;
-                    let with = whole("`patch`", with).await?;
-                    possible("`patch`", from.patch(&ranges(&spans, &from)?, &with))?
+                    let ranges = ranges(&spans, &from)?;
+                    let with = match self.clone().expr(cx.clone(), *with).await? {
+                        Datum::Number(number) => {
+                            let part = possible("`slice`", from.slice(&ranges))?;
+                            let zeros = possible("`zeros_like`", part.zeros_like())?;
+                            possible("`add`", zeros.with_number(Arithmetic::Add, number))?
+                        }
+                        Datum::Value(with) => with,
+                        other => return Err(kind("`patch`", "a value", &other)),
+                    };
+                    possible("`patch`", from.patch(&ranges, &with))?
                 }
                 Expr::Replace {
                     of: from,

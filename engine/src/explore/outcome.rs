@@ -137,9 +137,9 @@ fn add_site(digester: &mut Digester, site: Site) -> &mut Digester {
 /// ```
 /// use interloom_engine::{explore::describe_end, RunEnd, RunError};
 ///
-/// let never = RunError::NeverFired(vec!["b".to_owned(), "a".to_owned()]);
 /// assert_eq!(describe_end(Ok(&RunEnd::Completed)), "completed");
-/// assert_eq!(describe_end(Err(&never)), "failed with E022: a, b");
+/// let twins = RunError::DuplicateName("a".to_owned());
+/// assert_eq!(describe_end(Err(&twins)), "failed with E023");
 /// ```
 pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
     let error = match result {
@@ -159,7 +159,10 @@ pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
             .iter()
             .map(|asker| asker.mediator.clone())
             .collect(),
-        RunError::NeverFired(names) => names.clone(),
+        RunError::NeverFired(silent) => silent
+            .iter()
+            .map(|silent| silent.mediator.clone())
+            .collect(),
         RunError::BarrierUnmet(meetings) | RunError::Circle(meetings) => {
             meetings.iter().map(meeting).collect()
         }

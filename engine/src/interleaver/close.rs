@@ -1,8 +1,8 @@
 //! After the model: verdicts, the result and the audit.
 
 use super::{Halt, Interleaver, Report, RunEnd};
-use crate::audit::Audit;
-use crate::error::{Failure, RunError};
+use crate::audit::{Account, Audit};
+use crate::error::{Failure, RunError, Silent};
 use crate::event::Delivery;
 use crate::lane::{Lane, Phase};
 use crate::mediator::MediatorId;
@@ -105,9 +105,9 @@ impl<V: Value> Interleaver<V> {
 /// A run in which an intervention never fired does not show what the intervention does, and fails.
 fn check_fired(end: RunEnd, audit: &Audit) -> Result<RunEnd, RunError> {
     let silent = audit.never_fired().filter(|account| !account.optional);
-    let names: Vec<String> = silent.map(|account| account.name.clone()).collect();
-    match names.is_empty() {
+    let silent: Vec<Silent> = silent.filter_map(Account::silence).collect();
+    match silent.is_empty() {
         true => Ok(end),
-        false => Err(RunError::NeverFired(names)),
+        false => Err(RunError::NeverFired(silent)),
     }
 }

@@ -33,11 +33,12 @@ pub(super) fn pure<V: Operand>(
             of.slice(&ranges(spans, &of, "`slice`")?)
         }
         Instruction::Patch(spans) => {
-            let (with, of) = (
-                value_of("`patch`", pop(stack))?,
-                value_of("`patch`", pop(stack))?,
-            );
-            of.patch(&ranges(spans, &of, "`patch`")?, &with)
+            let (with, of) = (pop(stack), value_of("`patch`", pop(stack))?);
+            let ranges = ranges(spans, &of, "`patch`")?;
+            match with {
+                Datum::Number(number) => filled(&of, &ranges, number),
+                with => of.patch(&ranges, &value_of("`patch`", with)?),
+            }
         }
         Instruction::Replace(item) => {
             let with = part_of("`replace`", pop(stack))?;
@@ -85,13 +86,20 @@ pub(super) fn value_of<V>(place: &'static str, datum: Datum<V>) -> Result<V, Pro
     }
 }
 
-/// Returns the value that a datum is as a part of another: a number may be one.
-fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
+/// Returns the value that a datum is where it may be a number, if this kind of value has plain numbers: as a part of another, or
+/// on the blackboard.
+pub(super) fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
     let number = match &datum {
         Datum::Number(number) => V::plain_number(*number),
         Datum::Value(_) | Datum::List(_) => None,
     };
     number.map_or_else(|| value_of(place, datum), Ok)
+}
+
+/// Returns the tensor with one number in place of a part.
+fn filled<V: Operand>(of: &V, ranges: &[Range<u64>], number: f64) -> Result<V, Misfit> {
+    let part = of.slice(ranges)?.zeros_like()?;
+    of.patch(ranges, &part.with_number(Arithmetic::Add, number)?)
 }
 
 /// Returns the number that a datum is, or the value of one element in it.

@@ -9,7 +9,7 @@ use super::check::check_limits;
 use super::compile::{Code, Instruction, compile};
 use super::datum::{Datum, Results};
 use super::error::{ProgramError, ProgramFault};
-use super::evaluate::{self, number_of, value_of};
+use super::evaluate::{self, number_of, part_of, value_of};
 use super::operand::{Modules, Operand};
 use super::step::Program;
 use crate::cache::{CacheSpec, Cached};
@@ -276,7 +276,7 @@ impl<V: Operand> Machine<V> {
             Instruction::Barrier(name) => Request::Barrier { name: name.clone() },
             Instruction::Put(name) => Request::Put {
                 name: name.clone(),
-                value: value_of("a put", self.pop())?,
+                value: part_of("a put", self.pop())?,
             },
             Instruction::Get(name) => Request::Get { name: name.clone() },
             _ => return Ok(None),

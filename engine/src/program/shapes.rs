@@ -137,7 +137,7 @@ impl Pass<'_> {
                 self.value("a skip", value)?;
                 self.is_reshaped = true;
             }
-            Action::Put { value, .. } => drop(self.value("a put", value)?),
+            Action::Put { value, .. } => self.part("a put", value)?,
             Action::Append { list, value } => self.append(list, value)?,
             Action::List { variable } => drop(self.variables.insert(variable.clone(), Shape::List)),
             Action::Try { body, .. } => {
@@ -257,9 +257,13 @@ impl Pass<'_> {
             }
             Expr::Patch { of, spans, with } => {
                 let of = self.value("`patch`", of)?;
-                let with = self.value("`patch`", with)?;
                 let part = self.slice("`patch`", of.clone(), spans)?;
-                self.check_fits("`patch`", &part, &with)?;
+                match self.expr(with)? {
+                    // It fills the part.
+                    Shape::Number => {}
+                    list @ Shape::List => return Err(self.kind("`patch`", "a value", &list)),
+                    with => self.check_fits("`patch`", &part, &with)?,
+                }
                 of
             }
             Expr::Index { of, .. } => match self.expr(of)? {

@@ -83,7 +83,13 @@ pub(crate) fn end_of(ran: &Ran, map: &SiteMap) -> End {
         }) => End::SkipMisfit(site(at), askers(skipping)),
         Err(RunError::BarrierUnmet(meetings)) => End::Unmet(waiting(meetings)),
         Err(RunError::Circle(meetings)) => End::Circle(waiting(meetings)),
-        Err(RunError::NeverFired(names)) => End::NeverFired(numbers(names)),
+        Err(RunError::NeverFired(silent)) => {
+            let names: Vec<String> = silent
+                .iter()
+                .map(|silent| silent.mediator.clone())
+                .collect();
+            End::NeverFired(numbers(&names))
+        }
         Err(other) => panic!("{other}"),
     }
 }

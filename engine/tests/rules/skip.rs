@@ -125,10 +125,8 @@ fn r20_inner_sites_of_a_skipped_module_are_not_provided_and_iterations_count_on(
     let ran = trial.run(table(1, 0.0));
     // The first passing that there is has number 0.
     assert_eq!(first.take(), Some(table(1, 5.0)));
-    assert_eq!(
-        *ran.error(),
-        RunError::NeverFired(vec!["second".to_owned()])
-    );
+    assert_eq!(ran.error().code(), "E022");
+    assert!(ran.error().to_string().starts_with("`second` never fired"));
 }
 
 #[test]

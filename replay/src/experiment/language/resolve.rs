@@ -8,7 +8,8 @@ use interloom_engine::program::{Action, Condition, Expr, Program, Step};
 /// Writes the port that is meant where a program names a module: its output, or for a skip its input.
 ///
 /// A name that the model does not have either way is completed too, so that the nearest names are looked for among whole
-/// names; names of hooks have no ports and stay as they are. Returns the names of the given values that the program uses.
+/// names; names of hooks have no ports and stay as they are. A number that is written to a site becomes a value of that number in
+/// every place. Returns the names of the given values that the program uses.
 pub(in crate::experiment) fn resolve(program: &mut Program, map: &SiteMap) -> BTreeSet<String> {
     let mut resolver = Resolver {
         map,
@@ -39,6 +40,11 @@ impl Resolver<'_> {
             }
             Action::Write { site, value, .. } => {
                 self.site(site, "output");
+                if is_number(value) {
+                    // The site's own value says of what shape.
+                    let now = Expr::Read(site.clone());
+                    *value = Expr::ZerosLike(now.into()) + value.clone();
+                }
                 self.value(value);
             }
             Action::Skip { site, value } => {
@@ -96,6 +102,18 @@ impl Resolver<'_> {
         if !is_whole && !last.starts_with("hook_") {
             *name = format!("{path}.{port}{iteration}");
         }
+    }
+}
+
+/// Returns whether this is a number, whatever happens.
+fn is_number(value: &Expr) -> bool {
+    match value {
+        Expr::Number(_) => true,
+        Expr::Add(left, right)
+        | Expr::Sub(left, right)
+        | Expr::Mul(left, right)
+        | Expr::Div(left, right) => is_number(left) && is_number(right),
+        _ => false,
     }
 }
 
