@@ -11,7 +11,7 @@ use super::keep::{self, every};
 use super::progress::Bars;
 use super::report::{cannot_write, outln};
 use super::{Ending, report};
-use crate::experiment::{FileReport, RunReport};
+use crate::experiment::{Estimate, FileReport, RunReport};
 use crate::{Conclusion, Error, Mode};
 
 /// How far to the right the longest name pushes what is said about it, in characters.
@@ -27,13 +27,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     file: File,
     /// Where to record every exchange; an older journal there is replaced.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "kept")]
     journal: Option<PathBuf>,
     /// Keep the values of all tensors in the journal, not only their digests.
-    #[arg(long, requires = "journal")]
+    #[arg(long, requires = "kept")]
     full: bool,
     /// Keep the values of the tensors of every Nth exchange only, the first included.
-    #[arg(long, value_name = "N", requires = "journal", conflicts_with = "full", value_parser = every())]
+    #[arg(long, value_name = "N", requires = "kept", conflicts_with = "full", value_parser = every())]
     sample: Option<u64>,
     /// Keep also what every module put out in a single pass, so that a fork need not compute what came before its exchange.
     #[arg(long, requires = "full")]
@@ -52,6 +52,9 @@ pub(super) struct Arguments {
     /// A folder for `results.json` and `tensors.safetensors`; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Say how many exchanges there will be at most, and how large the journal will be; nothing is run.
+    #[arg(long, group = "kept", conflicts_with = "out")]
+    estimate: bool,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
@@ -83,6 +86,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     experiment.schedules.granularity = arguments.granularity.into();
     // Before a model is loaded, let alone run.
     experiment.check()?;
+    if arguments.estimate {
+        show_estimate(&experiment.estimate(&mut Bars::default())?, arguments);
+        return Ok(Ending::Done);
+    }
     let folder = arguments.out.as_deref().map(Folder::make).transpose()?;
     let mode = match (&arguments.journal, &arguments.fork) {
         (Some(into), Some((from, exchange))) => Mode::Fork {
@@ -105,6 +112,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         false => show(arguments, &results, &conclusion),
     }
     Ok(Ending::Done)
+}
+
+fn show_estimate(estimate: &Estimate, arguments: &Arguments) {
+    let policy = keep::policy(arguments.full, arguments.sample);
+    let bytes = estimate.bytes(policy);
+    if arguments.json {
+        let (exchanges, policy) = (estimate.exchanges, policy.to_string());
+        outln!(
+            "{}",
+            json!({ "exchanges": exchanges, "bytes": bytes, "policy": policy })
+        );
+        return;
+    }
+    let exchanges = report::count(estimate.exchanges, "exchange");
+    match bytes {
+        Some(bytes) => {
+            outln!("at most {exchanges}; a journal with policy {policy} has at most {bytes} bytes")
+        }
+        None => outln!(
+            "at most {exchanges}; how large a journal with policy {policy} is depends on shapes that are not known before the run"
+        ),
+    }
 }
 
 fn fork(text: &str) -> Result<(PathBuf, u64), String> {

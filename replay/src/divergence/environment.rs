@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::fields;
 use super::sides::Sides;
-use crate::journal::{Digest, Head, ModelIdentity};
+use crate::journal::{Argument, Digest, Head, ModelIdentity};
 
 /// How many changed parameters or inputs are named.
 const CHANGES_SHOWN: usize = 4;
@@ -163,10 +163,24 @@ fn experiment_text(head: &Head, other: &Head) -> String {
     let arguments = head.experiment.arguments.iter();
     let differing = arguments.filter(|(name, value)| others.get(*name) != Some(*value));
     let texts: Vec<_> = differing
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| argument_text(name, value, others.get(name)))
         .collect();
     let space = if texts.is_empty() { "" } else { " " };
     format!("{:?}{space}{}", head.experiment.name, texts.join(" "))
+}
+
+/// An argument; of a text of several lines the first line that is another on the other side.
+fn argument_text(name: &str, value: &Argument, other: Option<&Argument>) -> String {
+    let (Argument::Text(text), Some(Argument::Text(other))) = (value, other) else {
+        return format!("{name}={value}");
+    };
+    let same = text.lines().zip(other.lines());
+    let same = same.take_while(|(line, other)| line == other).count();
+    match text.lines().nth(same) {
+        _ if !text.contains('\n') && !other.contains('\n') => format!("{name}={value}"),
+        Some(line) => format!("{name}:{}={:?}", same + 1, line.trim()),
+        None => format!("{name} ends after line {same}"),
+    }
 }
 
 fn models(

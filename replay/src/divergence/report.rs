@@ -84,7 +84,8 @@ impl Divergence {
     /// What follows from the facts, in sentences.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let (Class::Value, Some(source)) = (self.class, self.source) {
+        let is_of_value = matches!(self.class, Class::Value | Class::Environment);
+        if let (true, Some(source)) = (is_of_value, self.source) {
             notes.push(self.source_note(source));
         }
         notes.extend(

@@ -449,15 +449,16 @@ fn a_value_from_another_model_is_of_the_environment() {
     model.parameters[1].1 = Digest::of_bytes("parameter", b"other");
     let divergence = compare(&recorded, &live).divergence.unwrap();
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
-          class: environment (a value differs, and so does what values are made from)
-          - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
-          + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:3956c2eac076  <- this run
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
-            2  BARRIER  read                            (recorded next)
-          value digest: b3:acc346244904 recorded, b3:3956c2eac076 in this run
-          environment: device: "cpu" recorded, "cuda:0" in this run
-          environment: model: "tiny" b3:4eaf7dad414b recorded, "tiny" b3:8581f4346f74 in this run; 1 changed: layers.1.weight
+    error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
+      class: environment (a value differs, and so does what values are made from)
+      - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
+      + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:3956c2eac076  <- this run
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
+        2  BARRIER  read                            (recorded next)
+      value digest: b3:acc346244904 recorded, b3:3956c2eac076 in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
+      environment: device: "cpu" recorded, "cuda:0" in this run
+      environment: model: "tiny" b3:4eaf7dad414b recorded, "tiny" b3:8581f4346f74 in this run; 1 changed: layers.1.weight
     "#);
 }
 

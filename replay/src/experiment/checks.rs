@@ -49,7 +49,7 @@ pub(super) fn check_programs(
 
 /// What passes the sites in a plain pass over a run's batch, and how many rows each input has.
 pub(super) struct KnownShapes {
-    all: Rc<Shapes>,
+    pub(super) all: Rc<Shapes>,
     rows: Vec<u32>,
 }
 

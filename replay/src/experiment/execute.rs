@@ -10,6 +10,7 @@ use interloom_engine::{Invoke, Note, RunEnd};
 
 use super::checks::{answers, check_programs, check_rows, inputs, shapes};
 use super::error::ExperimentError;
+use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
 use super::plan::{InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
@@ -32,6 +33,7 @@ pub(super) struct Prepared {
     answers: Vec<Vec<u32>>,
     /// The values that programs are given: tensors of the file, and what earlier runs saved.
     givens: BTreeMap<String, Value>,
+    estimate: Estimate,
 }
 
 /// What a model puts out.
@@ -54,6 +56,10 @@ struct Row<'a> {
     invoke: Option<String>,
     tokens: &'a [u32],
 }
+
+/// What is said of a run without an output that was not stopped.
+const SERVED: &str = "this run was answered from the journal: what its caches collect, and what is read off the output of the \
+                      model, is not in there";
 
 impl Prepared {
     /// Checks everything that can be known before the first run; `folder` is where tensors are looked for.
@@ -78,6 +84,7 @@ impl Prepared {
         }
         let shapes = shapes(&plan, &inputs, &subject, progress)?;
         check_programs(&plan, &subject, &shapes)?;
+        let estimate = Estimate::of(&plan, subject.sites().map(), &shapes);
         let mut givens = BTreeMap::new();
         for given in &plan.givens {
             let value = tensors::floats(folder, &given.tensor, subject.device());
@@ -94,6 +101,7 @@ impl Prepared {
             inputs,
             answers,
             givens,
+            estimate,
         })
     }
 
@@ -142,6 +150,10 @@ impl Prepared {
             progress.step();
         }
         Ok(reports)
+    }
+
+    pub(super) const fn estimate(&self) -> Estimate {
+        self.estimate
     }
 
     pub(super) const fn subject(&self) -> &Subject {
@@ -226,6 +238,7 @@ impl Prepared {
                 let batch = self.batch(plan);
                 report.rows = self.rows(plan, &self.answers[index], &batch, logits);
             }
+            None if ran.end == RunEnd::Completed => report.warnings.push(SERVED.to_owned()),
             None => {}
         }
         report

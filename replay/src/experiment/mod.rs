@@ -32,6 +32,7 @@
 mod bisect;
 mod checks;
 mod error;
+mod estimate;
 mod execute;
 mod explore;
 mod file;
@@ -68,6 +69,7 @@ use crate::session::{Conclusion, Mode, Session};
 pub use bisect::{Flip, FlipSide, Turns};
 pub(crate) use error::CODES;
 pub use error::ExperimentError;
+pub use estimate::Estimate;
 pub use explore::{FileFindings, MateFindings, RunFindings};
 pub use kept::{Kept, Summary};
 pub use language::to_text;
@@ -196,6 +198,18 @@ impl FileExperiment {
 
     fn plan(&self) -> Result<Plan, ExperimentError> {
         Plan::read(&self.file, &self.text, &self.set)
+    }
+
+    /// Returns how large a journal of the file will be at most; its runs are not made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run), before the first run.
+    pub fn estimate(&self, progress: &mut dyn Progress) -> Result<Estimate, Error> {
+        Ok(self
+            .open_model(Policy::Digest, progress)?
+            .prepared
+            .estimate())
     }
 
     /// Makes the runs of the file.

@@ -177,8 +177,13 @@ pub fn replay_changed(
     let reader = JournalReader::open(journal)?;
     let mut known = Known::from_head(reader.head())?;
     known.change(changes)?;
+    let mode = mode(journal.to_owned());
+    if let (Mode::Serve(_), None) = (&mode, &changes.device) {
+        // Its model computes nothing, so that the device of the recording need not be here.
+        known.set_device("cpu");
+    }
     let policy = reader.head().policy;
-    known.run(mode(journal.to_owned()), policy, progress)
+    known.run(mode, policy, progress)
 }
 
 /// Takes a text argument out of a journal's head.

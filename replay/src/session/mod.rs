@@ -226,7 +226,7 @@ impl Session {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
             Mode::Fork { from, exchange, .. } => Source::Fork(Box::new(Fork {
-                recorded: *recorded(from)?,
+                recorded: *recorded(from)?.up_to(*exchange)?,
                 exchange: *exchange,
                 watch: Rc::new(RefCell::new(Tape::verify(from, &head)?)),
                 is_left: false,

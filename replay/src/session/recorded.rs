@@ -8,7 +8,7 @@ use interloom_engine::{Fault, SiteMap, Target};
 
 use super::refusals::{self, RefusedCache};
 use crate::error::Error;
-use crate::journal::{self, DType, Exchange, FaultLine, Journal, SiteRef, ValueTree};
+use crate::journal::{self, DType, Exchange, FaultLine, Journal, JournalError, SiteRef, ValueTree};
 
 /// A journal whose values are given back to mediators, or to a model.
 pub(super) struct Recorded {
@@ -27,6 +27,20 @@ impl Recorded {
             device,
             taken: 0,
         })
+    }
+
+    /// Refuses an exchange that cannot be gone on from, because the journal ends before it.
+    pub(super) fn up_to(self: Box<Self>, exchange: u64) -> Result<Box<Self>, Error> {
+        let count = self.journal.exchanges().count() as u64;
+        if exchange <= count {
+            return Ok(self);
+        }
+        Err(JournalError::Absent {
+            journal: self.path.display().to_string().into(),
+            what: format!("exchange {exchange}"),
+            has: format!("{count} exchanges"),
+        }
+        .into())
     }
 
     /// Takes the next run; nothing if the journal has no more.

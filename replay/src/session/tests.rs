@@ -57,7 +57,8 @@ fn forked(recorded: &[Plan], exchange: u64, live: &[Plan]) -> [Shown; 2] {
     let folder = tempfile::tempdir().unwrap();
     let fork = |keeps: bool, name: &str| {
         let from = folder.path().join(name);
-        make(Mode::Record(from.clone()), recorded, keeps);
+        let made = make(Mode::Record(from.clone()), recorded, keeps);
+        let exchange = exchange.min(made.exchanges.len() as u64);
         let into = folder.path().join(format!("into {name}"));
         make(
             Mode::Fork {

@@ -437,8 +437,63 @@ fn a_fork_goes_along_a_journal_and_lives_on() {
     place.run(&["replay", "p.ilj", "--mode", "serve"]).with(0);
     run(&["--journal", "p.ilj", "--passages"]).with(2);
 
+    let beyond = format!("a.ilj@{}", exchanges + 1);
+    let message = run(&["--fork", &beyond, "--journal", "c.ilj"]).error("E072", 1);
+    assert!(
+        message.contains("exchange 33") && message.contains("32 exchanges"),
+        "{message}"
+    );
+    // Of a run that is answered from the journal nothing is computed that could be read off.
+    let at = format!("a.ilj@{exchanges}");
+    let out = run(&["--fork", &at, "--journal", "c.ilj"]).with(0).out;
+    assert_eq!(out.matches("answered from the journal").count(), 9, "{out}");
+
     let usage = run(&["--fork", "a.ilj", "--journal", "c.ilj"]).with(2).err;
     assert!(usage.contains("it is written FILE@N"), "{usage}");
     run(&["--fork", &at]).with(2);
     run(&["--fork", "nothing.ilj@1", "--journal", "c.ilj"]).error("E060", 1);
+}
+
+#[test]
+fn a_journal_is_not_larger_than_the_estimate_before_its_first_run() {
+    let place = with_experiments();
+    for name in [
+        "ablation.toml",
+        "patching.toml",
+        "caching.toml",
+        "orders-commute.toml",
+        "orders-matter.toml",
+    ] {
+        for options in [&[][..], &["--full"], &["--sample", "3"]] {
+            let run = |more: &[&str]| {
+                let arguments = [&["run", name, "--json"], options, more].concat();
+                let out = place.run(&arguments).with(0).out;
+                serde_json::from_str::<serde_json::Value>(&out).unwrap()
+            };
+            let estimate = run(&["--estimate"]);
+            let journal = &run(&["--journal", "a.ilj"])["journal"];
+            let number = |of: &serde_json::Value, key: &str| of[key].as_u64().unwrap();
+            assert!(
+                number(journal, "bytes") <= number(&estimate, "bytes"),
+                "{name}: {estimate}"
+            );
+            let counts = [&estimate, journal].map(|of| number(of, "exchanges"));
+            assert_eq!(
+                counts[0], counts[1],
+                "{name}: no loop in it has an open end"
+            );
+        }
+    }
+    let out = place
+        .run(&["run", "ablation.toml", "--estimate"])
+        .with(0)
+        .out;
+    assert_eq!(
+        out,
+        "at most 32 exchanges; a journal with policy digest has at most 74784 bytes\n"
+    );
+    place
+        .run(&["run", "ablation.toml", "--estimate", "--out", "o"])
+        .with(2);
+    place.run(&["run", "ablation.toml", "--full"]).with(2);
 }

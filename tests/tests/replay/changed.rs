@@ -301,6 +301,7 @@ fn another_input_is_named_and_explains_the_value() {
         1  VALUE  watch  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  (recorded next)
         2  VALUE  scale  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  (recorded next)
       value digest: b3:0208f76ca2a2 recorded, b3:33db3b5232f2 in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
       environment: inputs: 1 recorded, 1 in this run; 1 changed: x
     "#);
 }
@@ -332,6 +333,7 @@ fn a_changed_weight_is_named_by_its_path() {
       + 7  VALUE  logits  output.i0           f32[2, 3] b3:746f29090776  <- this run
         8  END    logits  at output.i0        (recorded next)
       value digest: b3:51a9df7a3ed3 recorded, b3:746f29090776 in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
       environment: model: "net" b3:55853d951813 recorded, "net" b3:dddfdc9c814b in this run; 1 changed: down.weight
     "#);
 }
