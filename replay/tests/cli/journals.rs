@@ -6,7 +6,9 @@ use std::fs;
 use burn::tensor::Device;
 use interloom::experiments::HeadAblation;
 use interloom::journal::frame::{PREAMBLE_BYTES, Preamble};
-use interloom::journal::{Argument, Experiment, Journal, Policy};
+use interloom::journal::{
+    Argument, Experiment, Journal, JournalReader, JournalWriter, Policy, Record,
+};
 use interloom::{Conclusion, Mode, Session, environment};
 use interloom_backends::Run;
 use interloom_backends::models::induction::{Induction, Sampler};
@@ -269,4 +271,52 @@ fn a_newer_format_is_refused() {
     fs::write(place.path("a.ilj"), &bytes).unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E063", 5);
     insta::assert_snapshot!(message, @"a.ilj has journal format 2.3, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+}
+
+/// A journal that was recorded on a GPU, as far as its head goes.
+fn of_a_gpu(place: &Place) {
+    let experiment = HeadAblation {
+        sequences: 2,
+        ..HeadAblation::default()
+    };
+    let mode = Mode::Record(place.path("cpu.ilj"));
+    experiment.run(mode, Policy::Full, &mut ()).unwrap();
+    let mut reader = JournalReader::open(place.path("cpu.ilj")).unwrap();
+    let mut head = reader.head().clone();
+    head.device = "cuda, a GPU that is not here".into();
+    let device = head.experiment.arguments.get_mut("device").unwrap();
+    *device = Argument::from("cuda");
+    let mut writer = JournalWriter::create(place.path("gpu.ilj"), &head).unwrap();
+    while let Some((_, record)) = reader.next_record().unwrap() {
+        match record {
+            Record::RunStart(start) => writer.start_run(&start).unwrap(),
+            Record::Path(path) => drop(writer.path(&path.text).unwrap()),
+            Record::Exchange(exchange) => writer.exchange(&exchange).unwrap(),
+            Record::Tensor(tensor) => {
+                let (dtype, shape) = (tensor.dtype, &tensor.shape);
+                let kept = writer.tensor(&tensor.digest, dtype, shape, &tensor.bytes);
+                assert!(kept.unwrap());
+            }
+            Record::RunEnd(end) => drop(writer.end_run(end.outcome).unwrap()),
+            Record::Head(_)
+            | Record::Footer(_)
+            | Record::Note(_)
+            | Record::Tick(_)
+            | Record::Passage(_) => {}
+        }
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_journal_of_a_device_that_is_not_here_is_served_and_not_verified() {
+    let place = Place::new();
+    of_a_gpu(&place);
+    let served = place
+        .run(&["replay", "gpu.ilj", "--mode", "serve"])
+        .with(0)
+        .out;
+    assert!(served.contains("no model ran"), "{served}");
+    let message = place.run(&["replay", "gpu.ilj"]).error("E034", 5);
+    assert!(message.contains("cuda"), "{message}");
 }
