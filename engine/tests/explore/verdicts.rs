@@ -49,6 +49,7 @@ fn what_commutes_needs_one_schedule() {
     });
     insta::assert_snapshot!(verdict.report(), @"
     order-independent: 1 schedule covers all
+      1 schedule run, 1 choice pruned
       1. completed, digest 5fe2efeeb1987d923bb2a7bd50ff47d5, in 1 run: ilsched1:e43f59d86a8c0000:2:e0b12f42
     ");
     assert_eq!((verdict.pruned, verdict.redundant), (1, 0));
@@ -63,6 +64,7 @@ fn what_does_not_commute_has_a_witness_for_each_outcome() {
     });
     insta::assert_snapshot!(verdict.report(), @"
     order-dependent: 2 outcomes of 2 schedules, which cover all
+      2 schedules run, 0 choices pruned
       1. completed, digest 30bb95cda641275d610929240fc3ec37, in 1 run: ilsched1:e43b95a8ca8c0000:2:4f469979
       2. completed, digest 5b5966e4baa6e9b4cfb07a74ed6e220f, in 1 run: ilsched1:e43b95a8ca8c0000:1/2:15d3f750
     ");

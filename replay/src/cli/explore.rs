@@ -139,6 +139,7 @@ fn show_run(found: &FileFindings, run: &RunFindings, turns: Turns) {
         outln!("  {race}");
     }
     outln!("  {}", run.verdict);
+    outln!("  {}", run.verdict.effort());
     let failed = |class: &Class<Outcome>| class.outcome.end.starts_with("failed");
     let classes = &run.verdict.classes;
     if classes.len() > 1 || classes.iter().any(failed) || !run.journals.is_empty() {

@@ -61,10 +61,12 @@ fn ablations_that_commute_are_independent_of_their_order() {
     insta::assert_snapshot!(rest, @"
     apart
       order-independent: 1 schedule covers all
+      1 schedule run, 0 choices pruned
 
     together
       `first` and `second` race at `layers.1.attn.z.output.i0` for the same rows: SWAP (e.toml:37), then VALUE (e.toml:41)
       order-independent: 2 schedules cover all
+      2 schedules run, 0 choices pruned
     ");
 }
 
@@ -76,6 +78,7 @@ fn a_patch_and_a_scale_do_not_commute_and_each_outcome_has_a_witness() {
     insta::assert_snapshot!(without_digests(rest), @r#"
     clean
       order-independent: 1 schedule covers all
+      1 schedule run, 0 choices pruned
       1. completed, digest b3:…, in 1 run
          interloom replay w/clean.1.ilj
          interloom run e.toml --schedule clean=ilsched1:56ccb9a8ca8c0000::5be33535
@@ -83,6 +86,7 @@ fn a_patch_and_a_scale_do_not_commute_and_each_outcome_has_a_witness() {
     both
       `patch` and `scale` race at `layers.0.output.i0` for the same rows: SWAP (e.toml:34), then VALUE (e.toml:38)
       order-dependent: 2 outcomes of 2 schedules, which cover all
+      2 schedules run, 0 choices pruned
       1. completed, digest b3:…, in 1 run
          corrupt  "11" 2.2 %, "30" 2.8 %; difference -0.2530
          interloom replay w/both.1.ilj
@@ -230,6 +234,20 @@ fn an_exploration_that_ends_early_proves_nothing() {
     let found = explored(&place, &["--runs", "1"], 0);
     assert_eq!(found["runs"][1]["conclusion"], "unknown");
     assert_eq!(found["runs"][1]["pending"], 1);
+}
+
+/// What is not tried, because it leads to what others lead to, is counted in both reports.
+#[test]
+fn the_number_of_choices_pruned_is_said() {
+    let rows = "[[run.invoke]]\nname = 'one'\ninput = 'a'\nprogram = 'layers.0 *= 2'\n\
+        [[run.invoke]]\nname = 'two'\ninput = 'a'\nprogram = 'layers.0 += 1'\n";
+    let place = with_text(&format!(
+        "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n[[run]]\nname = 'r'\n{rows}"
+    ));
+    let out = place.run(&["explore", "e.toml"]).with(0).out;
+    let says = "\n  order-independent: 1 schedule covers all\n  1 schedule run, 1 choice pruned\n";
+    assert!(out.contains(says), "{out}");
+    assert_eq!(explored(&place, &[], 0)["runs"][0]["pruned"], 1);
 }
 
 #[test]
