@@ -25,7 +25,8 @@ use crate::explore::{
 /// alike, save the same and have the same output, bit for bit. What only the order decides is said first, with both lines;
 /// then whether it makes a difference, and a schedule for each outcome, with which `interloom run --schedule` makes it again.
 ///
-/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
+/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one, or if a run was not explored
+/// because one before it fails.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -96,10 +97,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         true => outln!("{}", as_json(&found, &shrunken)),
         false => show(&found, &shrunken, arguments),
     }
-    Ok(match found.is_order_dependent() {
-        true => Ending::Failed,
-        false => Ending::Done,
-    })
+    Ok(
+        match found.is_order_dependent() || !found.unexplored.is_empty() {
+            true => Ending::Failed,
+            false => Ending::Done,
+        },
+    )
 }
 
 /// Returns what says whether there is time for another run.
@@ -125,10 +128,12 @@ fn show(found: &FileFindings, shrunken: &[Shrunken], arguments: &Arguments) {
             show_small(small, arguments);
         }
     }
-    if !found.unexplored.is_empty() {
+    // The last one that was explored is the one that fails.
+    if let (Some(failed), [_, ..]) = (found.runs.last(), &*found.unexplored) {
         outln!();
         outln!(
-            "not explored, because a run before them fails in definition order: {}",
+            "not explored, because `{}` before them fails in definition order: {}; whether the order matters there is not known",
+            failed.name,
             found.unexplored.join(", ")
         );
     }
