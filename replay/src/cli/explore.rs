@@ -186,14 +186,15 @@ pub(super) fn run_command(file: &str, run: &str, schedule: &Schedule, turns: Tur
 }
 
 fn show_small(small: &Shrunken, arguments: &Arguments) {
-    let others: Vec<String> = small.outcomes.iter().map(|k| (k + 1).to_string()).collect();
+    let others = small.outcomes.iter();
+    let pairs: Vec<String> = others.map(|other| format!("1 and {}", other + 1)).collect();
     let left = match small.is_smallest {
         true => "nothing more can be taken away",
         false => "which may not be the smallest",
     };
     outln!(
-        "  shrunk, for 1 and {}: {}, from {}; in {}, {left}",
-        others.join(", "),
+        "  shrunk, for {}: {}, from {}; in {}, {left}",
+        pairs.join(", "),
         small.after,
         small.before,
         count(small.runs, "run")
