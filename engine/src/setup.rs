@@ -10,7 +10,7 @@ use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
 use crate::rehearsal::Rehearsal;
-use crate::scheduler::{self, Granularity, InOrder, Programme, Scheduler};
+use crate::scheduler::{Granularity, InOrder, Programme, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
 
@@ -147,8 +147,7 @@ impl<V: Value> Setup<V> {
     /// Lets the scheduler see what the run is made of.
     fn begin_schedule(&mut self) -> Result<(), RunError> {
         let mut scheduler = std::mem::replace(&mut self.scheduler, Box::new(InOrder));
-        let digest = || scheduler::digest(self);
-        scheduler.begin(&Programme::new(&digest))?;
+        scheduler.begin(&Programme::new(self))?;
         self.scheduler = scheduler;
         Ok(())
     }

@@ -603,8 +603,7 @@ fn every_code() -> Vec<&'static str> {
             length: 0,
         },
         ScheduleError::Programme {
-            recorded: 0,
-            this: 1,
+            changes: Vec::new(),
         },
         ScheduleError::Ready {
             choice: 1,

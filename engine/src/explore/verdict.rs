@@ -54,12 +54,21 @@ impl<O> Verdict<O> {
             _ => Conclusion::Unknown,
         }
     }
+
+    /// Says how many schedules were run and how many choices were pruned, for a report.
+    pub fn effort(&self) -> String {
+        format!(
+            "{} run, {} pruned",
+            many(self.runs, "schedule"),
+            many(self.pruned, "choice")
+        )
+    }
 }
 
 impl<O: fmt::Display> Verdict<O> {
-    /// Writes the outcomes out, one line each, with their schedules.
+    /// Writes out what it took, and the outcomes, one line each, with their schedules.
     pub fn report(&self) -> String {
-        let mut report = self.to_string();
+        let mut report = format!("{self}\n  {}", self.effort());
         for (
             number,
             Class {

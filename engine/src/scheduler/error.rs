@@ -1,5 +1,6 @@
 //! Why a schedule cannot be read, or does not belong to a run.
 
+use super::Change;
 use crate::code::{AtFault, Code};
 
 /// What is wrong with a schedule.
@@ -33,14 +34,13 @@ pub enum ScheduleError {
     },
     /// The schedule was made for another programme.
     #[error(
-        "the schedule was made for another programme: its digest is {recorded:016x}, that of this run is {this:016x}; \
-         sites, mediators, rows, barriers or steps have changed, so record it again"
+        "the schedule was made for another programme; what differs: {}; make the run as it was then, or explore it again \
+         for a schedule that fits",
+        joined(changes)
     )]
     Programme {
-        /// The digest in the schedule.
-        recorded: u64,
-        /// The digest of the run.
-        this: u64,
+        /// What differs: one or more.
+        changes: Vec<Change>,
     },
     /// Another number of mediators was ready than when the schedule was made.
     #[error(
@@ -125,6 +125,11 @@ impl ScheduleError {
     }
 }
 
+fn joined(changes: &[Change]) -> String {
+    let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+    changes.join(", ")
+}
+
 /// What `interloom explain` says about schedules.
 pub(crate) const CODES: &[Code] = &[
     Code::new(
@@ -146,9 +151,10 @@ pub(crate) const CODES: &[Code] = &[
         "E122",
         "a schedule belongs to another programme",
         AtFault::Misuse,
-        "A recorded schedule carries a digest of the model's sites, the mediators' names and rows, the barriers, the steps \
-         and the granularity of the run that it was made in. One of these is different in this run, so that its choices \
-         would mean something else. Nothing was started; run the exploration again.",
+        "A recorded schedule carries a short digest of each part of the run that it was made in: the model's sites, the \
+         mediators' names, their rows, the barriers, the steps and the granularity. The message names those that are \
+         different in this run, with what it has, so that the choices would mean something else. Nothing was started. Make \
+         these parts as they were, or run the exploration again.",
     ),
     Code::new(
         "E123",

@@ -56,10 +56,10 @@ impl Scheduler for Recorded {
     }
 
     fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
-        let (recorded, this) = (self.schedule.programme(), programme.digest());
-        match recorded == this {
+        let changes = programme.changes_since(self.schedule.programme());
+        match changes.is_empty() {
             true => Ok(()),
-            false => Err(ScheduleError::Programme { recorded, this }),
+            false => Err(ScheduleError::Programme { changes }),
         }
     }
 

@@ -47,10 +47,11 @@ fn what_commutes_needs_one_schedule() {
         trial.rows("a", 1, async |cx| change(cx, "m0", |x| x + 1.0).await);
         trial.rows("b", 1, async |cx| change(cx, "m0", |x| x * 2.0).await);
     });
-    insta::assert_snapshot!(verdict.report(), @r#"
-order-independent: 1 schedule covers all
-  1. completed, digest 5fe2efeeb1987d923bb2a7bd50ff47d5, in 1 run: ilsched1:18ec6394edc294d1:2:412ee54a
-"#);
+    insta::assert_snapshot!(verdict.report(), @"
+    order-independent: 1 schedule covers all
+      1 schedule run, 1 choice pruned
+      1. completed, digest 5fe2efeeb1987d923bb2a7bd50ff47d5, in 1 run: ilsched1:e43f59d86a8c0000:2:e0b12f42
+    ");
     assert_eq!((verdict.pruned, verdict.redundant), (1, 0));
 }
 
@@ -61,11 +62,12 @@ fn what_does_not_commute_has_a_witness_for_each_outcome() {
         trial.whole("double", async |cx| change(cx, "m0", |x| x * 2.0).await);
         trial.whole("see", async |cx| cx.output("m1").await);
     });
-    insta::assert_snapshot!(verdict.report(), @r#"
-order-dependent: 2 outcomes of 2 schedules, which cover all
-  1. completed, digest 30bb95cda641275d610929240fc3ec37, in 1 run: ilsched1:ba11a02c790d0dc2:2:ed07a4f3
-  2. completed, digest 5b5966e4baa6e9b4cfb07a74ed6e220f, in 1 run: ilsched1:ba11a02c790d0dc2:1/2:8cd769c1
-"#);
+    insta::assert_snapshot!(verdict.report(), @"
+    order-dependent: 2 outcomes of 2 schedules, which cover all
+      2 schedules run, 0 choices pruned
+      1. completed, digest 30bb95cda641275d610929240fc3ec37, in 1 run: ilsched1:e43b95a8ca8c0000:2:4f469979
+      2. completed, digest 5b5966e4baa6e9b4cfb07a74ed6e220f, in 1 run: ilsched1:e43b95a8ca8c0000:1/2:15d3f750
+    ");
 }
 
 /// Sums do not depend on their order, although every single turn does.

@@ -25,7 +25,8 @@ use crate::explore::{
 /// alike, save the same and have the same output, bit for bit. What only the order decides is said first, with both lines;
 /// then whether it makes a difference, and a schedule for each outcome, with which `interloom run --schedule` makes it again.
 ///
-/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
+/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one, or if a run was not explored
+/// because one before it fails.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -96,10 +97,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         true => outln!("{}", as_json(&found, &shrunken)),
         false => show(&found, &shrunken, arguments),
     }
-    Ok(match found.is_order_dependent() {
-        true => Ending::Failed,
-        false => Ending::Done,
-    })
+    Ok(
+        match found.is_order_dependent() || !found.unexplored.is_empty() {
+            true => Ending::Failed,
+            false => Ending::Done,
+        },
+    )
 }
 
 /// Returns what says whether there is time for another run.
@@ -125,10 +128,12 @@ fn show(found: &FileFindings, shrunken: &[Shrunken], arguments: &Arguments) {
             show_small(small, arguments);
         }
     }
-    if !found.unexplored.is_empty() {
+    // The last one that was explored is the one that fails.
+    if let (Some(failed), [_, ..]) = (found.runs.last(), &*found.unexplored) {
         outln!();
         outln!(
-            "not explored, because a run before them fails in definition order: {}",
+            "not explored, because `{}` before them fails in definition order: {}; whether the order matters there is not known",
+            failed.name,
             found.unexplored.join(", ")
         );
     }
@@ -139,6 +144,7 @@ fn show_run(found: &FileFindings, run: &RunFindings, turns: Turns) {
         outln!("  {race}");
     }
     outln!("  {}", run.verdict);
+    outln!("  {}", run.verdict.effort());
     let failed = |class: &Class<Outcome>| class.outcome.end.starts_with("failed");
     let classes = &run.verdict.classes;
     if classes.len() > 1 || classes.iter().any(failed) || !run.journals.is_empty() {
@@ -180,14 +186,15 @@ pub(super) fn run_command(file: &str, run: &str, schedule: &Schedule, turns: Tur
 }
 
 fn show_small(small: &Shrunken, arguments: &Arguments) {
-    let others: Vec<String> = small.outcomes.iter().map(|k| (k + 1).to_string()).collect();
+    let others = small.outcomes.iter();
+    let pairs: Vec<String> = others.map(|other| format!("1 and {}", other + 1)).collect();
     let left = match small.is_smallest {
         true => "nothing more can be taken away",
         false => "which may not be the smallest",
     };
     outln!(
-        "  shrunk, for 1 and {}: {}, from {}; in {}, {left}",
-        others.join(", "),
+        "  shrunk, for {}: {}, from {}; in {}, {left}",
+        pairs.join(", "),
         small.after,
         small.before,
         count(small.runs, "run")

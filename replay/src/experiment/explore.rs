@@ -33,7 +33,7 @@ pub struct FileFindings {
     pub model: String,
     /// What was found of each run, in order.
     pub runs: Vec<RunFindings>,
-    /// The runs that were not explored, because one before them fails in definition order.
+    /// The runs that were not explored, because one before them, the last of [`runs`](Self::runs), fails in definition order.
     pub unexplored: Vec<String>,
 }
 

@@ -39,7 +39,7 @@ fn help_of_run() {
 
 #[test]
 fn help_of_explore() {
-    insta::assert_snapshot!(help(&["explore"]), @r"
+    insta::assert_snapshot!(help(&["explore"]), @"
     Make the runs of an experiment file in every order of their mediators that can make a difference.
 
     Each run of the file is explored on its own, given what the runs before it have saved. Two runs are
@@ -47,7 +47,8 @@ fn help_of_explore() {
     decides is said first, with both lines; then whether it makes a difference, and a schedule for each
     outcome, with which `interloom run --schedule` makes it again.
 
-    Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one.
+    Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one, or if a
+    run was not explored because one before it fails.
 
     Usage: interloom explore [OPTIONS] <EXPERIMENT>
 

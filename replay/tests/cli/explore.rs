@@ -61,10 +61,12 @@ fn ablations_that_commute_are_independent_of_their_order() {
     insta::assert_snapshot!(rest, @"
     apart
       order-independent: 1 schedule covers all
+      1 schedule run, 0 choices pruned
 
     together
       `first` and `second` race at `layers.1.attn.z.output.i0` for the same rows: SWAP (e.toml:37), then VALUE (e.toml:41)
       order-independent: 2 schedules cover all
+      2 schedules run, 0 choices pruned
     ");
 }
 
@@ -76,21 +78,23 @@ fn a_patch_and_a_scale_do_not_commute_and_each_outcome_has_a_witness() {
     insta::assert_snapshot!(without_digests(rest), @r#"
     clean
       order-independent: 1 schedule covers all
+      1 schedule run, 0 choices pruned
       1. completed, digest b3:…, in 1 run
          interloom replay w/clean.1.ilj
-         interloom run e.toml --schedule clean=ilsched1:e2900578def7803d::2d07466c
+         interloom run e.toml --schedule clean=ilsched1:56ccb9a8ca8c0000::5be33535
 
     both
       `patch` and `scale` race at `layers.0.output.i0` for the same rows: SWAP (e.toml:34), then VALUE (e.toml:38)
       order-dependent: 2 outcomes of 2 schedules, which cover all
+      2 schedules run, 0 choices pruned
       1. completed, digest b3:…, in 1 run
          corrupt  "11" 2.2 %, "30" 2.8 %; difference -0.2530
          interloom replay w/both.1.ilj
-         interloom run e.toml --schedule both=ilsched1:31847646a04ba8fc:2:09d0a693
+         interloom run e.toml --schedule both=ilsched1:56c1cda8ca8c0000:2:eccc1608
       2. completed, digest b3:…, in 1 run
          corrupt  "11" 70.1 %, "30" 0.4 %; difference +5.1725
          interloom replay w/both.2.ilj
-         interloom run e.toml --schedule both=ilsched1:31847646a04ba8fc:1/2:0724879d
+         interloom run e.toml --schedule both=ilsched1:56c1cda8ca8c0000:1/2:5ef082dc
     "#);
 
     // Every journal has its schedule in its head, and is made again without the file.
@@ -160,7 +164,18 @@ fn a_stale_schedule_is_refused_with_what_has_changed() {
     // Another mediator.
     let more = with_programs("", &[programs[0], programs[1], ("third", "layers.1 *= 2")]);
     let message = refused(&more, witness, "E122");
-    assert!(message.contains("sites, mediators, rows"), "{message}");
+    let differs = "what differs: mediators (here 3: `double`, `raise`, `third`); ";
+    assert!(message.contains(differs), "{message}");
+    // Another name.
+    let renamed = with_programs("", &[programs[0], ("lift", programs[1].1)]);
+    let message = refused(&renamed, witness, "E122");
+    let differs = "what differs: mediators (here 2: `double`, `lift`); ";
+    assert!(message.contains(differs), "{message}");
+    // More steps, and somebody to meet.
+    let many = with_programs("generate = 3\nbarriers = { b = 2 }", &programs);
+    let message = refused(&many, witness, "E122");
+    let differs = "what differs: barriers (here 1: `b` of 2), steps (here 3, there none); ";
+    assert!(message.contains(differs), "{message}");
     // The same mediators, at other sites.
     let apart = with_programs("", &[programs[0], ("raise", "layers.1 += 1")]);
     let message = refused(&apart, witness, "E125");
@@ -173,7 +188,7 @@ fn a_stale_schedule_is_refused_with_what_has_changed() {
     let message = refused(&longer, witness, "E124");
     assert!(message.contains("`layers.1.output.i0`"), "{message}");
     // A turn of another length.
-    place
+    let message = place
         .run(&[
             "run",
             "e.toml",
@@ -183,6 +198,8 @@ fn a_stale_schedule_is_refused_with_what_has_changed() {
             "exchange",
         ])
         .error("E122", 1);
+    let differs = "what differs: granularity (here exchange, there site); ";
+    assert!(message.contains(differs), "{message}");
     // Damage, and what is none; both before the model is loaded.
     fs::write(
         place.path("e.toml"),
@@ -217,6 +234,20 @@ fn an_exploration_that_ends_early_proves_nothing() {
     let found = explored(&place, &["--runs", "1"], 0);
     assert_eq!(found["runs"][1]["conclusion"], "unknown");
     assert_eq!(found["runs"][1]["pending"], 1);
+}
+
+/// What is not tried, because it leads to what others lead to, is counted in both reports.
+#[test]
+fn the_number_of_choices_pruned_is_said() {
+    let rows = "[[run.invoke]]\nname = 'one'\ninput = 'a'\nprogram = 'layers.0 *= 2'\n\
+        [[run.invoke]]\nname = 'two'\ninput = 'a'\nprogram = 'layers.0 += 1'\n";
+    let place = with_text(&format!(
+        "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n[[run]]\nname = 'r'\n{rows}"
+    ));
+    let out = place.run(&["explore", "e.toml"]).with(0).out;
+    let says = "\n  order-independent: 1 schedule covers all\n  1 schedule run, 1 choice pruned\n";
+    assert!(out.contains(says), "{out}");
+    assert_eq!(explored(&place, &[], 0)["runs"][0]["pruned"], 1);
 }
 
 #[test]
@@ -336,13 +367,14 @@ fn failures_in_every_order_are_one_outcome() {
         text + "[[run]]\nname = 'after'\ninput = 'a'\n",
     )
     .unwrap();
-    let found = explored(&alone, &[], 0);
+    // Nothing is known of it, which is no success.
+    let found = explored(&alone, &[], 1);
+    assert_eq!(found["order_dependent"], false);
     assert_eq!(found["unexplored"][0], "after");
-    let out = alone.run(&["explore", "e.toml"]).with(0).out;
-    assert!(
-        out.ends_with("because a run before them fails in definition order: after\n"),
-        "{out}"
-    );
+    let out = alone.run(&["explore", "e.toml"]).with(1).out;
+    let says = "\n\nnot explored, because `r` before them fails in definition order: after; whether the order matters there is \
+        not known\n";
+    assert!(out.ends_with(says), "{out}");
 }
 
 #[test]

@@ -199,12 +199,17 @@ impl Difference {
         }
     }
 
-    /// Returns whether another difference is one like this.
+    /// Returns whether another difference is one like this, so that what shows it shows this one, too.
     fn is_like(&self, other: &Self) -> bool {
         let same_ends = (&self.first, &self.other) == (&other.first, &other.other);
         // How far mediators came is no part.
         let ends_tell = self.first != self.other || self.parts.is_empty();
         same_ends && (ends_tell || !self.parts.is_disjoint(&other.parts))
+    }
+
+    /// Returns whether another difference is this one: where both end otherwise, nothing else is looked at.
+    fn is_same(&self, other: &Self) -> bool {
+        self.is_like(other) && (self.first != self.other || self.parts == other.parts)
     }
 }
 
@@ -223,7 +228,7 @@ fn differences(run: &RunFindings) -> Vec<(Difference, Vec<usize>)> {
         let new = Difference::between(&first, &other);
         let same = all
             .iter_mut()
-            .find(|(difference, _)| difference.is_like(&new) && difference.parts == new.parts);
+            .find(|(difference, _)| difference.is_same(&new));
         match same {
             Some((_, outcomes)) => outcomes.push(place + 1),
             None => all.push((new, vec![place + 1])),
