@@ -161,13 +161,8 @@ impl Meter<'_> {
 
     fn expr(&mut self, expr: &Expr, depth: u32) -> Result<(), ProgramError> {
         self.count(depth, DEPTH_MAX)?;
-        let mut result = Ok(());
-        expr.each_operand(&mut |operand| {
-            if result.is_ok() {
-                result = self.expr(operand, depth + 1);
-            }
-        });
-        result
+        let mut operands = expr.operands().into_iter();
+        operands.try_for_each(|operand| self.expr(operand, depth + 1))
     }
 
     fn count(&mut self, depth: u32, depth_max: u32) -> Result<(), ProgramError> {
@@ -281,19 +276,31 @@ impl Checker<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Result<(), ProgramError> {
-        let mut result = Ok(());
-        expr.each_operand(&mut |operand| {
-            if result.is_ok() {
-                result = self.expr(operand);
-            }
-        });
-        result?;
+        for operand in expr.operands() {
+            self.expr(operand)?;
+        }
         match expr {
             Expr::Var(name) => self.variable(name),
             Expr::Given(name) => self.given(name),
             Expr::Read(site) => self.site(site),
             Expr::Module { path, .. } => self.module(path),
-            _ => Ok(()),
+            Expr::Number(_)
+            | Expr::Get(_)
+            | Expr::Add(..)
+            | Expr::Sub(..)
+            | Expr::Mul(..)
+            | Expr::Div(..)
+            | Expr::ZerosLike(_)
+            | Expr::Sum(_)
+            | Expr::Mean(_)
+            | Expr::Clone(_)
+            | Expr::ArgmaxLast(_)
+            | Expr::Slice { .. }
+            | Expr::Patch { .. }
+            | Expr::Index { .. }
+            | Expr::Replace { .. }
+            | Expr::Tuple(_)
+            | Expr::Map(_) => Ok(()),
         }
     }
 
@@ -370,26 +377,29 @@ impl Checker<'_> {
 
 /// Adds every variable and caught error that the steps may give a value.
 pub(super) fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
-    for step in steps {
-        match &step.action {
-            Action::Let { variable, .. } | Action::List { variable } => {
+    for Step { action, .. } in steps {
+        match action {
+            Action::Let { variable, .. }
+            | Action::List { variable }
+            | Action::Each { variable, .. } => {
                 set.insert(variable.clone());
             }
-            Action::Try { body, error } => {
-                set.extend(error.clone());
-                may_set(body, set);
-            }
-            Action::If {
-                then, otherwise, ..
-            } => {
-                may_set(then, set);
-                may_set(otherwise, set);
-            }
-            Action::Each { variable, body, .. } => {
-                set.insert(variable.clone());
-                may_set(body, set);
-            }
-            _ => {}
+            Action::Try { error, .. } => set.extend(error.clone()),
+            Action::Save { .. }
+            | Action::Write { .. }
+            | Action::Skip { .. }
+            | Action::Stop
+            | Action::Raise { .. }
+            | Action::If { .. }
+            | Action::Append { .. }
+            | Action::Next { .. }
+            | Action::Barrier { .. }
+            | Action::Put { .. }
+            | Action::Cache { .. }
+            | Action::Mark { .. } => {}
+        }
+        for body in action.bodies() {
+            may_set(body, set);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use interloom_engine::SiteMap;
-use interloom_engine::program::{Action, Condition, Expr, Program, Step};
+use interloom_engine::program::{Action, Expr, Program, Step};
 
 /// Writes the port that is meant where a program names a module: its output, or for a skip its input.
 ///
@@ -32,46 +32,15 @@ impl Resolver<'_> {
 
     fn action(&mut self, action: &mut Action) {
         match action {
-            Action::Let { value, .. }
-            | Action::Append { value, .. }
-            | Action::Put { value, .. } => {
-                self.value(value);
-            }
-            Action::Write { site, value, .. } => {
-                self.site(site, "output");
-                self.value(value);
-            }
-            Action::Skip { site, value } => {
-                self.site(site, "input");
-                self.value(value);
-            }
-            Action::Try { body, .. } | Action::Each { body, .. } => self.steps(body),
-            Action::If {
-                condition,
-                then,
-                otherwise,
-            } => {
-                self.condition(condition);
-                self.steps(then);
-                self.steps(otherwise);
-            }
+            Action::Write { site, .. } => self.site(site, "output"),
+            Action::Skip { site, .. } => self.site(site, "input"),
             _ => {}
         }
-    }
-
-    fn condition(&mut self, condition: &mut Condition) {
-        match condition {
-            Condition::Compare { left, right, .. } => {
-                self.value(left);
-                self.value(right);
-            }
-            Condition::Not(condition) => self.condition(condition),
-            Condition::All(conditions) | Condition::Any(conditions) => {
-                for condition in conditions {
-                    self.condition(condition);
-                }
-            }
-            _ => {}
+        for value in action.values_mut() {
+            self.value(value);
+        }
+        for body in action.bodies_mut() {
+            self.steps(body);
         }
     }
 
@@ -81,28 +50,10 @@ impl Resolver<'_> {
             Expr::Given(name) => {
                 self.givens.insert(name.clone());
             }
-            Expr::Add(left, right)
-            | Expr::Sub(left, right)
-            | Expr::Mul(left, right)
-            | Expr::Div(left, right) => {
-                self.value(left);
-                self.value(right);
-            }
-            Expr::ZerosLike(of)
-            | Expr::Sum(of)
-            | Expr::Mean(of)
-            | Expr::Clone(of)
-            | Expr::ArgmaxLast(of)
-            | Expr::Slice { of, .. }
-            | Expr::Index { of, .. }
-            | Expr::Module { input: of, .. } => self.value(of),
-            Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => {
-                self.value(of);
-                self.value(with);
-            }
-            Expr::Tuple(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Expr::Map(items) => items.values_mut().for_each(|item| self.value(item)),
             _ => {}
+        }
+        for operand in value.operands_mut() {
+            self.value(operand);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use interloom_engine::SiteMap;
 
 use super::super::language::{resolve, to_text};
-use super::super::plan::{Content, Given, Input, Plan, RunPlan, each_action};
+use super::super::plan::{Content, Given, Input, Plan, RunPlan};
 use super::Extent;
 
 /// An experiment without sweeps, whose last run is the one in question.
@@ -59,14 +59,12 @@ impl Draft {
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
             Content::Tensor(_) => 1,
         });
-        let mut steps = 0;
-        for invoke in self.runs.iter().flat_map(|run| &run.invokes) {
-            each_action(&invoke.program.steps, &mut |_| steps += 1);
-        }
+        let invokes = self.runs.iter().flat_map(|run| &run.invokes);
+        let steps = invokes.map(|invoke| invoke.program.actions().count());
         Extent {
             runs: self.runs.len(),
             mediators: self.last().invokes.len(),
-            steps,
+            steps: steps.sum(),
             tokens: tokens.sum(),
         }
     }

@@ -5,7 +5,7 @@ use interloom_engine::explore::without;
 use interloom_engine::program::{Action, Expr, Over, Span, Step};
 
 use super::super::execute::Rows;
-use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan, each_action};
+use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan};
 use super::super::subject::INDUCTION;
 use super::draft::Draft;
 
@@ -95,11 +95,9 @@ fn smaller_run(run: &RunPlan) -> Vec<RunPlan> {
 /// With fewer mediators, barriers need fewer participants.
 fn with_smaller_barriers(whole: &RunPlan, fewer: &RunPlan) -> Option<RunPlan> {
     let comes = |invoke: &InvokePlan, barrier: &str| {
-        let mut comes = false;
-        each_action(&invoke.program.steps, &mut |action| {
-            comes |= matches!(action, Action::Barrier { name } if name == barrier);
-        });
-        comes
+        let is_there =
+            |action: &Action| matches!(action, Action::Barrier { name } if name == barrier);
+        invoke.program.actions().any(is_there)
     };
     let count = |run: &RunPlan, barrier: &str| {
         let invokes = run.invokes.iter();
@@ -226,40 +224,21 @@ fn shorter(over: &Over) -> Vec<Over> {
 
 /// The same step with simpler values.
 fn smaller_values(action: &Action) -> Vec<Vec<Action>> {
-    let mut whole = action.clone();
-    let Some(value) = value_of(&mut whole) else {
-        return Vec::new();
-    };
-    let smaller = smaller_value(value).into_iter();
-    let with = |smaller| {
-        let mut action = action.clone();
-        if let Some(value) = value_of(&mut action) {
-            *value = smaller;
-        }
-        vec![action]
-    };
-    smaller.map(with).collect()
-}
-
-fn value_of(action: &mut Action) -> Option<&mut Expr> {
-    match action {
-        Action::Let { value, .. }
-        | Action::Write { value, .. }
-        | Action::Skip { value, .. }
-        | Action::Append { value, .. }
-        | Action::Put { value, .. } => Some(value),
-        _ => None,
+    let mut all = Vec::new();
+    for (place, value) in action.clone().values_mut().into_iter().enumerate() {
+        let with = |smaller| {
+            let mut action = action.clone();
+            *action.values_mut()[place] = smaller;
+            vec![action]
+        };
+        all.extend(smaller_value(value).into_iter().map(with));
     }
+    all
 }
 
 /// An operand in place of a value, the number 1 in its place, or the same with a smaller operand.
 fn smaller_value(value: &Expr) -> Vec<Expr> {
-    let mut whole = value.clone();
-    let operands: Vec<Expr> = operands(&mut whole)
-        .into_iter()
-        .map(|operand| operand.clone())
-        .collect();
-    let mut all = operands.clone();
+    let mut all: Vec<Expr> = value.operands().into_iter().cloned().collect();
     if let Expr::Patch { spans, with, .. } = value {
         // The whole is changed in place of a part.
         let mut with = Expr::clone(with);
@@ -270,10 +249,10 @@ fn smaller_value(value: &Expr) -> Vec<Expr> {
     if !matches!(value, Expr::Number(_)) {
         all.push(Expr::Number(1.0));
     }
-    for (place, operand) in operands.iter().enumerate() {
+    for (place, operand) in value.operands().into_iter().enumerate() {
         for smaller in smaller_value(operand) {
             let mut value = value.clone();
-            *self::operands(&mut value).swap_remove(place) = smaller;
+            *value.operands_mut()[place] = smaller;
             all.push(value);
         }
     }
@@ -289,32 +268,10 @@ fn unslice(value: &mut Expr, part: &[Span]) -> bool {
         return true;
     }
     let mut is_any = false;
-    for operand in operands(value) {
+    for operand in value.operands_mut() {
         is_any |= unslice(operand, part);
     }
     is_any
-}
-
-/// The values directly inside one.
-fn operands(value: &mut Expr) -> Vec<&mut Expr> {
-    match value {
-        Expr::Add(left, right)
-        | Expr::Sub(left, right)
-        | Expr::Mul(left, right)
-        | Expr::Div(left, right) => vec![left, right],
-        Expr::ZerosLike(of)
-        | Expr::Sum(of)
-        | Expr::Mean(of)
-        | Expr::Clone(of)
-        | Expr::ArgmaxLast(of)
-        | Expr::Slice { of, .. }
-        | Expr::Index { of, .. }
-        | Expr::Module { input: of, .. } => vec![of],
-        Expr::Patch { of, with, .. } | Expr::Replace { of, with, .. } => vec![of, with],
-        Expr::Tuple(items) => items.iter_mut().collect(),
-        Expr::Map(items) => items.values_mut().collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Fewer rows, and fewer tokens: of all inputs that are equally long, so that they stay so, and of each.
