@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::explorer::{Attempt, make};
 use crate::mediator::MediatorId;
-use crate::scheduler::{Programme, Schedule, ScheduleError, Scheduler};
+use crate::scheduler::{Schedule, ScheduleError, Scheduler, watched};
 use crate::site::Site;
 
 /// Two schedules with different outcomes that are as near to one another as was found.
@@ -216,11 +216,11 @@ fn watch<O, E: From<ScheduleError>>(
     scheduler: impl Scheduler + 'static,
     run: &mut impl FnMut(&Attempt) -> Result<O, E>,
 ) -> Result<Made<O>, E> {
-    let turns = Rc::default();
-    let watched = Watched {
-        inner: scheduler,
-        turns: Rc::clone(&turns),
-    };
+    let turns: Rc<RefCell<Vec<Turn>>> = Rc::default();
+    let seen = turns.clone();
+    let watched = watched(scheduler, move |site, mediator| {
+        seen.borrow_mut().push((site, mediator));
+    });
     let (outcome, schedule) = make(watched, run)?;
     let turns = turns.take();
     Ok(Made {
@@ -228,34 +228,6 @@ fn watch<O, E: From<ScheduleError>>(
         outcome,
         turns,
     })
-}
-
-/// A scheduler whose turns are kept.
-struct Watched<S> {
-    inner: S,
-    turns: Rc<RefCell<Vec<Turn>>>,
-}
-
-impl<S: Scheduler> Scheduler for Watched<S> {
-    fn choose(&mut self, site: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
-        let place = self.inner.choose(site, ready)?;
-        if let Some(mediator) = ready.get(place) {
-            self.turns.borrow_mut().push((site, *mediator));
-        }
-        Ok(place)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
-        self.inner.begin(programme)
-    }
-
-    fn end(&mut self) -> Result<(), ScheduleError> {
-        self.inner.end()
-    }
 }
 
 /// Chooses whoever of those that are ready comes first in a list of turns; in definition order where it has none of them.

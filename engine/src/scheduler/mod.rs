@@ -11,7 +11,8 @@
 //! | [`Recorded`] | `ilsched1:…` | a list of choices, the [`Schedule`] of an earlier run |
 //! | [`Explorer`](crate::Explorer) | | every order that can make a difference, run by run |
 //!
-//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose.
+//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose, and
+//! [`watched`] tells of each turn as it comes.
 //!
 //! # How many orders there are
 //!
@@ -27,6 +28,7 @@ mod programme;
 mod random;
 mod recorded;
 mod schedule;
+mod watched;
 
 pub(crate) use self::error::CODES;
 pub use self::error::ScheduleError;
@@ -36,6 +38,7 @@ pub(crate) use self::programme::digest;
 pub use self::random::{Shuffle, SplitMix64};
 pub use self::recorded::{Recorded, Recording, recording};
 pub use self::schedule::{Choice, Schedule};
+pub use self::watched::watched;
 use crate::mediator::MediatorId;
 use crate::site::Site;
 
