@@ -1,7 +1,8 @@
 //! The payloads of frames: how each record is written as bytes, and read back.
 //!
-//! Exchanges (see `exchange`) and paths are msgpack arrays with one encoding only: any other is refused. Head, run start, run end, footer and note are msgpack maps with named fields, so that
-//! later versions can add to them. Tensors are raw little-endian bytes.
+//! Exchanges (see `exchange`) and paths are msgpack arrays with one encoding only: any other is refused. Head, run start,
+//! run end, footer and note are msgpack maps with named fields, so that later versions can add to them. Tensors are raw
+//! little-endian bytes.
 
 use std::io::Cursor;
 
