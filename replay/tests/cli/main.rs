@@ -5,6 +5,7 @@ mod check;
 mod conform;
 mod diff;
 mod endings;
+mod experiment;
 mod explain;
 mod explore;
 mod export;
@@ -16,6 +17,7 @@ mod races;
 mod run;
 mod sample;
 mod show;
+mod shrink;
 mod step;
 mod tiny_llama;
 
