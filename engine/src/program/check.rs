@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{Place, ProgramError};
+use super::error::{Cursor, Place, ProgramError};
 use super::expr::{Condition, Expr};
 use super::shapes::{self, Shapes};
 use super::step::{Action, Program, Step};
@@ -77,10 +77,8 @@ impl Program {
         let known = known.into();
         let mut checker = Checker {
             known,
-            file: self.file.as_deref(),
             set: BTreeSet::new(),
-            line: None,
-            step: 0,
+            cursor: Cursor::of(self),
         };
         checker.steps(&self.steps)?;
         shapes::check(self, &known)
@@ -90,26 +88,21 @@ impl Program {
 /// Checks how deep and how large a program is, going no deeper than the limit.
 pub(super) fn check_limits(program: &Program) -> Result<(), ProgramError> {
     let mut meter = Meter {
-        file: program.file.as_deref(),
-        line: None,
-        step: 0,
+        cursor: Cursor::of(program),
         size: 0,
     };
     meter.steps(&program.steps, 0)
 }
 
 struct Meter<'p> {
-    file: Option<&'p str>,
-    line: Option<u32>,
-    step: u32,
+    cursor: Cursor<'p>,
     size: u32,
 }
 
 impl Meter<'_> {
     fn steps(&mut self, steps: &[Step], bodies: u32) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             self.count(bodies, BODIES_MAX)?;
             match &step.action {
                 Action::Let { value, .. }
@@ -167,7 +160,7 @@ impl Meter<'_> {
 
     fn count(&mut self, depth: u32, depth_max: u32) -> Result<(), ProgramError> {
         self.size += 1;
-        let at = || place(self.file, self.line, self.step);
+        let at = || self.cursor.place();
         if depth > depth_max {
             return Err(ProgramError::TooDeep { at: at() });
         }
@@ -180,18 +173,15 @@ impl Meter<'_> {
 
 struct Checker<'p> {
     known: Known<'p>,
-    file: Option<&'p str>,
     /// The variables and caught errors that may have a value by now.
     set: BTreeSet<String>,
-    line: Option<u32>,
-    step: u32,
+    cursor: Cursor<'p>,
 }
 
 impl Checker<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             self.action(&step.action)?;
         }
         Ok(())
@@ -371,7 +361,7 @@ impl Checker<'_> {
     }
 
     fn place(&self) -> Place {
-        place(self.file, self.line, self.step)
+        self.cursor.place()
     }
 }
 
@@ -401,13 +391,5 @@ pub(super) fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
         for body in action.bodies() {
             may_set(body, set);
         }
-    }
-}
-
-fn place(file: Option<&str>, line: Option<u32>, step: u32) -> Place {
-    Place {
-        file: file.map(str::to_owned),
-        line,
-        step,
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Known, may_set};
-use super::error::{Place, ProgramError, ProgramFault};
+use super::error::{Cursor, ProgramError, ProgramFault};
 use super::expr::{Condition, Expr, Span};
 use super::step::{Action, Program, Step};
 use crate::map::SiteMap;
@@ -65,10 +65,8 @@ impl Shapes {
 pub(super) fn check(program: &Program, known: &Known<'_>) -> Result<(), ProgramError> {
     let mut pass = Pass {
         known,
-        file: program.file.as_deref(),
+        cursor: Cursor::of(program),
         variables: BTreeMap::new(),
-        line: None,
-        step: 0,
         is_moving: false,
         is_reshaped: false,
         tries: 0,
@@ -89,10 +87,8 @@ enum Shape {
 
 struct Pass<'p> {
     known: &'p Known<'p>,
-    file: Option<&'p str>,
+    cursor: Cursor<'p>,
     variables: BTreeMap<String, Shape>,
-    line: Option<u32>,
-    step: u32,
     /// Whether the mediator's own iteration may be another than 0.
     is_moving: bool,
     /// Whether the program may have changed shapes.
@@ -104,8 +100,7 @@ struct Pass<'p> {
 impl Pass<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             let result = self.action(&step.action);
             if self.tries == 0 {
                 result?;
@@ -370,7 +365,7 @@ impl Pass<'_> {
         let lengths = match of {
             Shape::Tensor(lengths) => lengths,
             Shape::Parts => return Err(self.misfit(place, "a tensor", &Shape::Parts)),
-            _ => return Ok(Shape::Unknown),
+            Shape::Unknown | Shape::Number | Shape::List => return Ok(Shape::Unknown),
         };
         if spans.len() > lengths.len() {
             let expected = format!("a tensor of {} dimensions or more", spans.len());
@@ -408,7 +403,7 @@ impl Pass<'_> {
         match expected == *found {
             true => Ok(()),
             false => Err(ProgramError::Shape {
-                at: self.place(),
+                at: self.cursor.place(),
                 site: site.to_owned(),
                 expected,
                 found: found.clone(),
@@ -457,7 +452,9 @@ impl Pass<'_> {
             expected: expected.to_owned(),
             found: match found {
                 Shape::Tensor(shape) => format!("a tensor {shape:?}"),
-                _ => "a value of several parts".to_owned(),
+                Shape::Unknown | Shape::Number | Shape::List | Shape::Parts => {
+                    "a value of several parts".to_owned()
+                }
             },
         };
         self.fault(ProgramFault::Misfit { place, misfit })
@@ -465,16 +462,8 @@ impl Pass<'_> {
 
     fn fault(&self, fault: ProgramFault) -> ProgramError {
         ProgramError::Impossible {
-            at: self.place(),
+            at: self.cursor.place(),
             fault,
-        }
-    }
-
-    fn place(&self) -> Place {
-        Place {
-            file: self.file.map(str::to_owned),
-            line: self.line,
-            step: self.step,
         }
     }
 }
