@@ -6,35 +6,10 @@ use interloom_engine::program::{
     Action, Comparison, Condition, Expr, Item, Over, Program, Side, Span, Step,
 };
 
+use super::binding::{AND, COMPARE, NOT, OR, POSTFIX, PRODUCT, SUM, UNARY};
+use super::expression::FUNCTIONS;
 use super::lexer::{is_path, is_word};
 use super::steps::{is_reserved, is_variable};
-
-/// The names that a call is not a module's.
-const FUNCTIONS: [&str; 13] = [
-    "all",
-    "any",
-    "argmax_last",
-    "caught",
-    "copy",
-    "get",
-    "mean",
-    "module",
-    "patch",
-    "set",
-    "sum",
-    "zeros_like",
-    "append",
-];
-
-// How tightly the outermost operator of a text binds.
-const OR: u8 = 1;
-const AND: u8 = 2;
-const NOT: u8 = 3;
-const COMPARE: u8 = 4;
-const SUM: u8 = 5;
-const PRODUCT: u8 = 6;
-const UNARY: u8 = 7;
-const POSTFIX: u8 = 8;
 
 /// Returns the text of a program, as experiment files have it, which is read as the same steps.
 ///
