@@ -274,55 +274,55 @@ fn unslice(value: &mut Expr, part: &[Span]) -> bool {
     is_any
 }
 
-/// Fewer rows, and fewer tokens: of all inputs that are equally long, so that they stay so, and of each.
+/// Fewer rows, and fewer tokens.
 fn smaller_inputs(draft: &Draft) -> Vec<Draft> {
-    let used = draft.used_inputs();
+    let mut all = fewer_rows(draft);
+    all.extend(fewer_tokens(draft));
+    all
+}
+
+fn fewer_rows(draft: &Draft) -> Vec<Draft> {
     let mut all = Vec::new();
-    let with = |inputs: &[usize], content: &dyn Fn(&Content) -> Content| {
-        let mut draft = draft.clone();
-        for &input in inputs {
-            let old = &draft.inputs[input].content;
-            draft.inputs[input].content = content(old);
-        }
-        draft
-    };
-    for &input in &used {
+    for input in draft.used_inputs() {
         if let Content::Tokens(rows) = &draft.inputs[input].content {
-            let fewer = without(rows)
-                .into_iter()
-                .filter(|rows: &Vec<_>| !rows.is_empty());
-            all.extend(fewer.map(|rows| with(&[input], &|_| Content::Tokens(rows.clone()))));
+            let fewer = without(rows).into_iter().filter(|rows| !rows.is_empty());
+            all.extend(fewer.map(|rows| with_content(draft, input, Content::Tokens(rows))));
         }
     }
-    let lengths: Vec<usize> = used
-        .iter()
-        .map(|&input| length(&draft.inputs[input].content))
-        .collect();
-    let mut done = Vec::new();
-    for &length in &lengths {
-        if done.contains(&length) {
-            continue;
+    all
+}
+
+/// Fewer tokens of all inputs that are equally long, so that they stay so, and of each of them.
+fn fewer_tokens(draft: &Draft) -> Vec<Draft> {
+    let mut by_length: Vec<(usize, Vec<usize>)> = Vec::new();
+    for input in draft.used_inputs() {
+        let length = length(&draft.inputs[input].content);
+        match by_length.iter_mut().find(|(other, _)| *other == length) {
+            Some((_, inputs)) => inputs.push(input),
+            None => by_length.push((length, vec![input])),
         }
-        done.push(length);
-        let alike = used.iter().zip(&lengths);
-        let alike = alike.filter(|(_, other)| **other == length);
-        let alike: Vec<usize> = alike.map(|(input, _)| *input).collect();
+    }
+    let mut all = Vec::new();
+    for (length, inputs) in by_length {
         let places: Vec<usize> = (0..length).collect();
-        for kept in without(&places) {
-            if kept.is_empty() {
-                continue;
-            }
-            all.push(with(&alike, &|content| keep(content, &kept)));
-            if alike.len() > 1 {
-                all.extend(
-                    alike
-                        .iter()
-                        .map(|&input| with(&[input], &|content| keep(content, &kept))),
-                );
+        for kept in without(&places).iter().filter(|kept| !kept.is_empty()) {
+            let shorter = |draft: Draft, &input: &usize| {
+                let content = keep(&draft.inputs[input].content, kept);
+                with_content(&draft, input, content)
+            };
+            all.push(inputs.iter().fold(draft.clone(), shorter));
+            if inputs.len() > 1 {
+                all.extend(inputs.iter().map(|input| shorter(draft.clone(), input)));
             }
         }
     }
     all
+}
+
+fn with_content(draft: &Draft, input: usize, content: Content) -> Draft {
+    let mut draft = draft.clone();
+    draft.inputs[input].content = content;
+    draft
 }
 
 /// How many tokens a row has, or words a prompt.
