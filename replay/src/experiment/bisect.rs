@@ -11,7 +11,6 @@ use interloom_engine::{Attempt, Event, Exchange, Granularity, MediatorId, Origin
 
 use super::error::ExperimentError;
 use super::plan::RunPlan;
-use super::table::nearest;
 use super::{FileExperiment, Opened};
 use crate::error::Error;
 use crate::experiments::Progress;
@@ -113,13 +112,9 @@ impl FileExperiment {
         match (run, &plan.runs[..]) {
             (None, [only]) => Ok(only.name.clone()),
             (Some(name), _) if names().any(|other| other == name) => Ok(name.to_owned()),
-            (Some(name), _) => Err(ExperimentError::UnknownName {
-                at,
-                kind: "run to bisect",
-                name: name.chars().take(64).collect(),
-                nearest: nearest(name, names()),
+            (Some(name), _) => {
+                Err(ExperimentError::unknown(at, "run to bisect", name, names()).into())
             }
-            .into()),
             (None, _) => Err(ExperimentError::Conflict {
                 at,
                 what: "there are several runs, and schedules are of one".to_owned(),

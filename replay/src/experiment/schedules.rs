@@ -9,7 +9,6 @@ use interloom_engine::{Granularity, Schedule};
 use super::FileExperiment;
 use super::error::ExperimentError;
 use super::plan::Plan;
-use super::table::nearest;
 use crate::error::Error;
 use crate::experiments::text;
 use crate::journal::{Argument, Experiment};
@@ -58,13 +57,10 @@ impl Schedules {
         let is_unknown = |run: &&String| names().all(|name| name != *run);
         match self.by_run.keys().find(is_unknown) {
             None => Ok(()),
-            Some(run) => Err(ExperimentError::UnknownName {
-                at: plan.source.spot(0),
-                kind: "run for a schedule",
-                name: run.chars().take(64).collect(),
-                nearest: nearest(run, names()),
+            Some(run) => {
+                let at = plan.source.spot(0);
+                Err(ExperimentError::unknown(at, "run for a schedule", run, names()).into())
             }
-            .into()),
         }
     }
 
