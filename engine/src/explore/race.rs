@@ -279,7 +279,14 @@ impl Detector {
                     self.clock(id).join(&known);
                 }
             }
-            _ => {}
+            Access::Read(_)
+            | Access::Write(_)
+            | Access::Skip
+            | Access::Miss
+            | Access::Arrive(_)
+            | Access::Gather
+            | Access::Leave
+            | Access::Stop => {}
         }
     }
 

@@ -168,26 +168,20 @@ impl Compiler<'_> {
         match action {
             Action::Let { variable, value } => {
                 self.expr(value);
-                let slot = self.slot(variable);
-                self.emit(Instruction::Store(slot));
+                self.on(variable, Instruction::Store);
             }
-            Action::Save { variable } => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::Save(slot));
-            }
+            Action::Save { variable } => self.on(variable, Instruction::Save),
             Action::Write {
                 site,
                 value,
                 reshape,
             } => {
-                self.expr(value);
                 let (target, reshape) = (self.target(site), *reshape);
-                self.emit(Ask::Swap { target, reshape });
+                self.of([value], Ask::Swap { target, reshape });
             }
             Action::Skip { site, value } => {
-                self.expr(value);
                 let target = self.target(site);
-                self.emit(Ask::Skip(target));
+                self.of([value], Ask::Skip(target));
             }
             Action::Stop => self.emit(Instruction::Stop),
             Action::Raise { message } => self.emit(Instruction::Raise(message.clone())),
@@ -197,14 +191,10 @@ impl Compiler<'_> {
                 then,
                 otherwise,
             } => self.choose(condition, then, otherwise),
-            Action::List { variable } => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::List(slot));
-            }
+            Action::List { variable } => self.on(variable, Instruction::List),
             Action::Append { list, value } => {
                 self.expr(value);
-                let slot = self.slot(list);
-                self.emit(Instruction::Append(slot));
+                self.on(list, Instruction::Append);
             }
             Action::Mark { text } => self.emit(Instruction::Mark(text.clone())),
             Action::Each {
@@ -214,10 +204,7 @@ impl Compiler<'_> {
             } => self.each(iterations, variable, body),
             Action::Next { by } => self.emit(Instruction::Next(*by)),
             Action::Barrier { name } => self.emit(Ask::Barrier(name.as_str().into())),
-            Action::Put { name, value } => {
-                self.expr(value);
-                self.emit(Ask::Put(name.as_str().into()));
-            }
+            Action::Put { name, value } => self.of([value], Ask::Put(name.as_str().into())),
             Action::Cache {
                 name,
                 modules,
@@ -286,10 +273,7 @@ impl Compiler<'_> {
                 self.all(conditions, true);
                 self.emit(Push::Not);
             }
-            Condition::IsSet(variable) => {
-                let slot = self.slot(variable);
-                self.emit(Push::IsSet(slot));
-            }
+            Condition::IsSet(variable) => self.on(variable, Push::IsSet),
             Condition::Caught(error) => self.emit(Push::Caught(error.clone())),
         }
     }
@@ -314,10 +298,7 @@ impl Compiler<'_> {
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Number(number) => self.emit(Compute::Number(*number)),
-            Expr::Var(variable) => {
-                let slot = self.slot(variable);
-                self.emit(Push::Load(slot));
-            }
+            Expr::Var(variable) => self.on(variable, Push::Load),
             Expr::Given(name) => self.emit(Push::Given(name.clone())),
             Expr::Read(site) => {
                 let target = self.target(site);
@@ -355,6 +336,7 @@ impl Compiler<'_> {
         self.of([left, right], Compute::Arithmetic(operation));
     }
 
+    /// Emits an instruction after what it needs on the stack.
     fn of<'e>(
         &mut self,
         operands: impl IntoIterator<Item = &'e Expr>,
@@ -364,6 +346,12 @@ impl Compiler<'_> {
             self.expr(operand);
         }
         self.emit(instruction);
+    }
+
+    /// Emits an instruction about a variable.
+    fn on<I: Into<Instruction>>(&mut self, variable: &str, instruction: impl FnOnce(usize) -> I) {
+        let slot = self.slot(variable);
+        self.emit(instruction(slot));
     }
 
     fn target(&self, site: &str) -> Target {

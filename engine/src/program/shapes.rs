@@ -135,26 +135,13 @@ impl Pass<'_> {
             Action::Put { value, .. } => drop(self.value("a put", value)?),
             Action::Append { list, value } => self.append(list, value)?,
             Action::List { variable } => drop(self.variables.insert(variable.clone(), Shape::List)),
-            Action::Try { body, .. } => {
-                self.tries += 1;
-                let ran = self.steps(body);
-                self.tries -= 1;
-                self.forget(body);
-                ran?;
-            }
+            Action::Try { body, .. } => self.attempt(body)?,
             Action::If {
                 condition,
                 then,
                 otherwise,
             } => self.choose(condition, then, otherwise)?,
-            Action::Each { variable, body, .. } => {
-                let was_moving = std::mem::replace(&mut self.is_moving, true);
-                self.forget(body);
-                self.variables.insert(variable.clone(), Shape::Number);
-                self.steps(body)?;
-                self.forget(body);
-                self.is_moving = was_moving;
-            }
+            Action::Each { variable, body, .. } => self.each(variable, body)?,
             Action::Next { .. } => self.is_moving = true,
             Action::Save { .. }
             | Action::Stop
@@ -163,6 +150,26 @@ impl Pass<'_> {
             | Action::Cache { .. }
             | Action::Mark { .. } => {}
         }
+        Ok(())
+    }
+
+    /// How far the body comes is not known.
+    fn attempt(&mut self, body: &[Step]) -> Result<(), ProgramError> {
+        self.tries += 1;
+        let ran = self.steps(body);
+        self.tries -= 1;
+        self.forget(body);
+        ran
+    }
+
+    /// What one iteration leaves, the next one begins with; and there may be none.
+    fn each(&mut self, variable: &str, body: &[Step]) -> Result<(), ProgramError> {
+        let was_moving = std::mem::replace(&mut self.is_moving, true);
+        self.forget(body);
+        self.variables.insert(variable.to_owned(), Shape::Number);
+        self.steps(body)?;
+        self.forget(body);
+        self.is_moving = was_moving;
         Ok(())
     }
 
@@ -257,41 +264,46 @@ impl Pass<'_> {
                 self.check_fits("`patch`", &part, &with)?;
                 of
             }
-            Expr::Index { of, .. } => match self.expr(of)? {
-                tensor @ Shape::Tensor(_) => {
-                    return Err(self.misfit("`index`", "a tuple, list or map", &tensor));
-                }
-                Shape::Number => {
-                    return Err(self.kind("`index`", "a value or a list", &Shape::Number));
-                }
-                Shape::Unknown | Shape::List | Shape::Parts => Shape::Unknown,
-            },
-            Expr::Replace { of, with, .. } => {
-                self.part("`replace`", with)?;
-                match self.value("`replace`", of)? {
-                    tensor @ Shape::Tensor(_) => {
-                        return Err(self.misfit("`replace`", "a tuple, list or map", &tensor));
-                    }
-                    other => other,
-                }
-            }
-            Expr::Tuple(items) => {
-                for item in items {
-                    self.part("`tuple`", item)?;
-                }
-                Shape::Parts
-            }
-            Expr::Map(items) => {
-                for item in items.values() {
-                    self.part("`map`", item)?;
-                }
-                Shape::Parts
-            }
+            Expr::Index { of, .. } => self.index(of)?,
+            Expr::Replace { of, with, .. } => self.replace(of, with)?,
+            Expr::Tuple(items) => self.parts("`tuple`", items)?,
+            Expr::Map(items) => self.parts("`map`", items.values())?,
             Expr::Module { input, .. } => {
                 self.value("a call", input)?;
                 Shape::Unknown
             }
         })
+    }
+
+    fn index(&mut self, of: &Expr) -> Result<Shape, ProgramError> {
+        match self.expr(of)? {
+            tensor @ Shape::Tensor(_) => {
+                Err(self.misfit("`index`", "a tuple, list or map", &tensor))
+            }
+            Shape::Number => Err(self.kind("`index`", "a value or a list", &Shape::Number)),
+            Shape::Unknown | Shape::List | Shape::Parts => Ok(Shape::Unknown),
+        }
+    }
+
+    fn replace(&mut self, of: &Expr, with: &Expr) -> Result<Shape, ProgramError> {
+        self.part("`replace`", with)?;
+        match self.value("`replace`", of)? {
+            tensor @ Shape::Tensor(_) => {
+                Err(self.misfit("`replace`", "a tuple, list or map", &tensor))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn parts<'e>(
+        &mut self,
+        place: &'static str,
+        items: impl IntoIterator<Item = &'e Expr>,
+    ) -> Result<Shape, ProgramError> {
+        for item in items {
+            self.part(place, item)?;
+        }
+        Ok(Shape::Parts)
     }
 
     fn read(&self, name: &str) -> Shape {
