@@ -1,6 +1,6 @@
 //! Steps, and the parser's way along the tokens.
 
-use interloom_engine::program::{Action, BODIES_MAX, Over, Side, Step};
+use interloom_engine::program::{Action, BODIES_MAX, Expr, Over, Side, Step};
 
 use super::SyntaxError;
 use super::lexer::Token;
@@ -201,8 +201,7 @@ impl Parser<'_> {
             "write" => self.write(false)?,
             "skip" => {
                 let site = self.name("the module that is skipped")?;
-                self.expect("=")?;
-                let value = self.value()?;
+                let value = self.assigned()?;
                 Action::Skip { site, value }
             }
             "stop" => Action::Stop,
@@ -225,8 +224,7 @@ impl Parser<'_> {
             }
             "put" => {
                 let name = self.name("a name")?;
-                self.expect("=")?;
-                let value = self.value()?;
+                let value = self.assigned()?;
                 Action::Put { name, value }
             }
             "cache" => self.cache()?,
@@ -240,13 +238,18 @@ impl Parser<'_> {
 
     fn write(&mut self, reshape: bool) -> Result<Action, SyntaxError> {
         let site = self.name("a site")?;
-        self.expect("=")?;
-        let value = self.value()?;
+        let value = self.assigned()?;
         Ok(Action::Write {
             site,
             value,
             reshape,
         })
+    }
+
+    /// Reads `= value`.
+    fn assigned(&mut self) -> Result<Expr, SyntaxError> {
+        self.expect("=")?;
+        self.value()
     }
 
     fn save(&mut self) -> Result<Vec<Action>, SyntaxError> {
