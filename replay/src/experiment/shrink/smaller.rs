@@ -2,7 +2,7 @@
 
 use interloom_backends::models::induction::{POSITIONS, VOCABULARY};
 use interloom_engine::explore::without;
-use interloom_engine::program::{Action, Expr, Over, Span, Step};
+use interloom_engine::program::{Action, Condition, Expr, Over, Span, Step};
 
 use super::super::execute::Rows;
 use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan};
@@ -130,8 +130,6 @@ fn smaller_steps(steps: &[Step]) -> Vec<Vec<Step>> {
 
 /// What can stand in place of a step.
 fn smaller_step(action: &Action) -> Vec<Vec<Action>> {
-    let actions =
-        |steps: &[Step]| -> Vec<Action> { steps.iter().map(|step| step.action.clone()).collect() };
     match action {
         Action::Try { body, error } => {
             let smaller = smaller_steps(body).into_iter();
@@ -147,45 +145,53 @@ fn smaller_step(action: &Action) -> Vec<Vec<Action>> {
             iterations,
             variable,
             body,
-        } => {
-            let each = |iterations, body| {
-                let variable = variable.clone();
-                vec![Action::Each {
-                    iterations,
-                    variable,
-                    body,
-                }]
-            };
-            let shorter = shorter(iterations).into_iter();
-            let shorter = shorter.map(|iterations| each(iterations, body.clone()));
-            let smaller = smaller_steps(body).into_iter();
-            let smaller = smaller.map(|body| each(iterations.clone(), body));
-            let body = std::iter::once(actions(body));
-            body.chain(shorter).chain(smaller).collect()
-        }
+        } => smaller_loop(iterations, variable, body),
         Action::If {
             condition,
             then,
             otherwise,
-        } => {
-            let either = |then, otherwise| {
-                let condition = condition.clone();
-                vec![Action::If {
-                    condition,
-                    then,
-                    otherwise,
-                }]
-            };
-            let thens = smaller_steps(then).into_iter();
-            let thens = thens.map(|then| either(then, otherwise.clone()));
-            let others = smaller_steps(otherwise).into_iter();
-            let others = others.map(|otherwise| either(then.clone(), otherwise));
-            let bodies = [actions(then), actions(otherwise)].into_iter();
-            bodies.chain(thens).chain(others).collect()
-        }
+        } => smaller_choice(condition, then, otherwise),
         Action::Next { by: 2.. } => vec![vec![Action::Next { by: 1 }]],
         _ => smaller_values(action),
     }
+}
+
+/// The body in place of the loop, fewer iterations, and a smaller body.
+fn smaller_loop(iterations: &Over, variable: &str, body: &[Step]) -> Vec<Vec<Action>> {
+    let each = |iterations, body| {
+        vec![Action::Each {
+            iterations,
+            variable: variable.to_owned(),
+            body,
+        }]
+    };
+    let mut all = vec![actions(body)];
+    let shorter = shorter(iterations).into_iter();
+    all.extend(shorter.map(|iterations| each(iterations, body.to_vec())));
+    let smaller = smaller_steps(body).into_iter();
+    all.extend(smaller.map(|body| each(iterations.clone(), body)));
+    all
+}
+
+/// One branch in place of both, and smaller branches.
+fn smaller_choice(condition: &Condition, then: &[Step], otherwise: &[Step]) -> Vec<Vec<Action>> {
+    let either = |then, otherwise| {
+        vec![Action::If {
+            condition: condition.clone(),
+            then,
+            otherwise,
+        }]
+    };
+    let mut all = vec![actions(then), actions(otherwise)];
+    let thens = smaller_steps(then).into_iter();
+    all.extend(thens.map(|then| either(then, otherwise.to_vec())));
+    let others = smaller_steps(otherwise).into_iter();
+    all.extend(others.map(|otherwise| either(then.to_vec(), otherwise)));
+    all
+}
+
+fn actions(steps: &[Step]) -> Vec<Action> {
+    steps.iter().map(|step| step.action.clone()).collect()
 }
 
 /// Fewer iterations.
