@@ -4,6 +4,7 @@
 //! user would do it, so that what comes out is nothing that only the search has seen.
 
 mod draft;
+mod files;
 mod smaller;
 
 use std::cell::RefCell;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use interloom_backends::{Value, parse_device};
 use interloom_engine::explore::{Progress as Made, shrink_programme};
-use interloom_engine::{Granularity, Schedule, ScheduleError};
+use interloom_engine::{Schedule, ScheduleError};
 
 use super::execute::{Prepared, Rows};
 use super::explore::{FileFindings, RunFindings, Tried};
@@ -29,6 +30,7 @@ use crate::explore::{Exploration, Outcome, Trial};
 use crate::journal::{Digest, Policy};
 
 use draft::Draft;
+use files::{cannot_write, with_comment, write};
 use smaller::{on_the_small_model, smaller};
 
 /// An experiment that was made smaller, and shows a difference all the same.
@@ -473,37 +475,5 @@ fn unsteady(wanted: &Outcome) -> ScheduleError {
         turn: 1,
         then: wanted.to_string(),
         now: "another outcome".to_owned(),
-    }
-}
-
-/// Says above the text how the two orders are made.
-fn with_comment(
-    text: &str,
-    path: &Path,
-    run: &str,
-    schedule: &Schedule,
-    granularity: Granularity,
-) -> String {
-    let path = path.display();
-    let turns = match granularity {
-        Granularity::Site => "",
-        Granularity::Exchange => " --granularity exchange",
-    };
-    format!(
-        "# Made by `interloom explore --shrink`: the order of the mediators of `{run}` makes a difference, as shown by\n\
-         #\n\
-         #     interloom explore {path}{turns}\n\
-         #     interloom run {path} --schedule {run}={schedule}{turns}\n\n{text}"
-    )
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    std::fs::write(path, bytes).map_err(|error| cannot_write(path, error.to_string()))
-}
-
-fn cannot_write(path: &Path, reason: String) -> Error {
-    Error::Output {
-        path: path.display().to_string(),
-        reason,
     }
 }
