@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::explorer::{Attempt, make};
 use crate::mediator::MediatorId;
-use crate::scheduler::{Schedule, ScheduleError, Scheduler, Watched};
+use crate::scheduler::{Schedule, ScheduleError, Scheduler, watched};
 use crate::site::Site;
 
 /// Two schedules with different outcomes that are as near to one another as was found.
@@ -217,9 +217,11 @@ fn watch<O, E: From<ScheduleError>>(
     run: &mut impl FnMut(&Attempt) -> Result<O, E>,
 ) -> Result<Made<O>, E> {
     let turns: Rc<RefCell<Vec<Turn>>> = Rc::default();
-    let kept = turns.clone();
-    let keep = move |site, mediator| kept.borrow_mut().push((site, mediator));
-    let (outcome, schedule) = make(Watched::new(scheduler, keep), run)?;
+    let seen = turns.clone();
+    let watched = watched(scheduler, move |site, mediator| {
+        seen.borrow_mut().push((site, mediator));
+    });
+    let (outcome, schedule) = make(watched, run)?;
     let turns = turns.take();
     Ok(Made {
         schedule,

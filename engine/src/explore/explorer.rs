@@ -261,9 +261,7 @@ impl Attempt {
             }
         }
     }
-}
 
-impl Attempt {
     /// Returns how many turns, from the first on, this run has in common with the one before it, whatever they touch.
     ///
     /// None are known if the scheduler was given. What the model does before the next turn need not be computed again.
@@ -312,7 +310,7 @@ impl<V: Value> Observer<V> for Steered {
             Moment::Arrive {
                 mediator, barrier, ..
             } => {
-                let access = course.ground.arrival(barrier);
+                let access = course.ground.arrival(barrier).map(Access::Arrive);
                 course.touch(mediator, access);
                 if course.ground.has_circles && access.is_some() {
                     course.touch(mediator, Some(Access::Gather));

@@ -194,14 +194,20 @@ impl Ground {
             Event::Get => Some(Access::Miss),
             Event::Stop => Some(Access::Stop),
             Event::End if self.has_circles => Some(Access::Leave),
-            _ => None,
+            Event::Value
+            | Event::Swap
+            | Event::Skip
+            | Event::Register
+            | Event::Barrier
+            | Event::End
+            | Event::Exception => None,
         }
     }
 
-    /// Returns what an arrival at a barrier touches.
-    pub(super) fn arrival(&mut self, barrier: &str) -> Option<Access> {
+    /// Returns the number of a barrier at which arrivals touch one another; nothing if nobody waits there.
+    pub(super) fn arrival(&mut self, barrier: &str) -> Option<u32> {
         let is_open = self.open.iter().any(|name| name == barrier);
-        (!is_open).then(|| Access::Arrive(self.intern(barrier)))
+        (!is_open).then(|| self.intern(barrier))
     }
 
     /// Learns what passes the site at hand.

@@ -166,7 +166,11 @@ pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
         RunError::BarrierUnmet(meetings) | RunError::Circle(meetings) => {
             meetings.iter().map(meeting).collect()
         }
-        _ => Vec::new(),
+        RunError::DuplicateName(_)
+        | RunError::BatchTooLarge
+        | RunError::DuplicateBarrier(_)
+        | RunError::UnknownCached { .. }
+        | RunError::Schedule(_) => Vec::new(),
     };
     who.sort_unstable();
     match who.is_empty() {

@@ -25,7 +25,7 @@ use super::footprint::{Access, Ground};
 use crate::event::{Event, Origin};
 use crate::map::SiteMap;
 use crate::mediator::MediatorId;
-use crate::observer::{Exchange, Moment, Observer};
+use crate::observer::{Asked, Exchange, Moment, Observer};
 use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
@@ -249,8 +249,8 @@ impl Detector {
                 origin,
                 ..
             } => {
-                if let Some(access) = self.ground.arrival(barrier) {
-                    self.arrive(mediator, barrier, access, origin);
+                if let Some(number) = self.ground.arrival(barrier) {
+                    self.arrive(mediator, barrier, number, origin);
                 }
             }
         }
@@ -259,8 +259,8 @@ impl Detector {
     fn exchange<V>(&mut self, exchange: &Exchange<'_, V>) {
         let id = exchange.mediator;
         if exchange.event == Event::Barrier {
-            if let Some(Access::Arrive(gate)) = self.barrier_of(exchange) {
-                let gone = self.gates.entry(gate).or_default().gone.clone();
+            if let Some(number) = self.barrier_of(exchange) {
+                let gone = self.gates.entry(number).or_default().gone.clone();
                 self.clock(id).join(&gone);
             }
             return;
@@ -279,24 +279,28 @@ impl Detector {
                     self.clock(id).join(&known);
                 }
             }
-            _ => {}
+            Access::Read(_)
+            | Access::Write(_)
+            | Access::Skip
+            | Access::Miss
+            | Access::Arrive(_)
+            | Access::Gather
+            | Access::Leave
+            | Access::Stop => {}
         }
     }
 
-    fn barrier_of<V>(&mut self, exchange: &Exchange<'_, V>) -> Option<Access> {
+    fn barrier_of<V>(&mut self, exchange: &Exchange<'_, V>) -> Option<u32> {
         match exchange.asked {
-            Some(crate::observer::Asked::Name(name)) => self.ground.arrival(name),
-            _ => None,
+            Some(Asked::Name(name)) => self.ground.arrival(name),
+            Some(Asked::Site(_) | Asked::Unknown(_) | Asked::Iteration(_)) | None => None,
         }
     }
 
-    fn arrive(&mut self, id: MediatorId, barrier: &str, access: Access, origin: &Origin) {
-        let Access::Arrive(number) = access else {
-            return;
-        };
+    fn arrive(&mut self, id: MediatorId, barrier: &str, number: u32, origin: &Origin) {
         let participants = self.participants.get(barrier).copied().unwrap_or(u32::MAX);
         let round = self.gates.entry(number).or_default().round;
-        self.check(id, access, round, Event::Barrier, origin);
+        self.check(id, Access::Arrive(number), round, Event::Barrier, origin);
         let known = self.clock(id).clone();
         let gate = self.gates.entry(number).or_default();
         gate.coming.join(&known);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{Place, ProgramError};
+use super::error::{Cursor, Place, ProgramError};
 use super::expr::{Condition, Expr};
 use super::shapes::{self, Shapes};
 use super::step::{Action, Program, Step};
@@ -77,10 +77,8 @@ impl Program {
         let known = known.into();
         let mut checker = Checker {
             known,
-            file: self.file.as_deref(),
             set: BTreeSet::new(),
-            line: None,
-            step: 0,
+            cursor: Cursor::of(self),
         };
         checker.steps(&self.steps)?;
         shapes::check(self, &known)
@@ -90,26 +88,21 @@ impl Program {
 /// Checks how deep and how large a program is, going no deeper than the limit.
 pub(super) fn check_limits(program: &Program) -> Result<(), ProgramError> {
     let mut meter = Meter {
-        file: program.file.as_deref(),
-        line: None,
-        step: 0,
+        cursor: Cursor::of(program),
         size: 0,
     };
     meter.steps(&program.steps, 0)
 }
 
 struct Meter<'p> {
-    file: Option<&'p str>,
-    line: Option<u32>,
-    step: u32,
+    cursor: Cursor<'p>,
     size: u32,
 }
 
 impl Meter<'_> {
     fn steps(&mut self, steps: &[Step], bodies: u32) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             self.count(bodies, BODIES_MAX)?;
             match &step.action {
                 Action::Let { value, .. }
@@ -161,18 +154,13 @@ impl Meter<'_> {
 
     fn expr(&mut self, expr: &Expr, depth: u32) -> Result<(), ProgramError> {
         self.count(depth, DEPTH_MAX)?;
-        let mut result = Ok(());
-        expr.each_operand(&mut |operand| {
-            if result.is_ok() {
-                result = self.expr(operand, depth + 1);
-            }
-        });
-        result
+        let mut operands = expr.operands().into_iter();
+        operands.try_for_each(|operand| self.expr(operand, depth + 1))
     }
 
     fn count(&mut self, depth: u32, depth_max: u32) -> Result<(), ProgramError> {
         self.size += 1;
-        let at = || place(self.file, self.line, self.step);
+        let at = || self.cursor.place();
         if depth > depth_max {
             return Err(ProgramError::TooDeep { at: at() });
         }
@@ -185,18 +173,15 @@ impl Meter<'_> {
 
 struct Checker<'p> {
     known: Known<'p>,
-    file: Option<&'p str>,
     /// The variables and caught errors that may have a value by now.
     set: BTreeSet<String>,
-    line: Option<u32>,
-    step: u32,
+    cursor: Cursor<'p>,
 }
 
 impl Checker<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             self.action(&step.action)?;
         }
         Ok(())
@@ -281,19 +266,31 @@ impl Checker<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Result<(), ProgramError> {
-        let mut result = Ok(());
-        expr.each_operand(&mut |operand| {
-            if result.is_ok() {
-                result = self.expr(operand);
-            }
-        });
-        result?;
+        for operand in expr.operands() {
+            self.expr(operand)?;
+        }
         match expr {
             Expr::Var(name) => self.variable(name),
             Expr::Given(name) => self.given(name),
             Expr::Read(site) => self.site(site),
             Expr::Module { path, .. } => self.module(path),
-            _ => Ok(()),
+            Expr::Number(_)
+            | Expr::Get(_)
+            | Expr::Add(..)
+            | Expr::Sub(..)
+            | Expr::Mul(..)
+            | Expr::Div(..)
+            | Expr::ZerosLike(_)
+            | Expr::Sum(_)
+            | Expr::Mean(_)
+            | Expr::Clone(_)
+            | Expr::ArgmaxLast(_)
+            | Expr::Slice { .. }
+            | Expr::Patch { .. }
+            | Expr::Index { .. }
+            | Expr::Replace { .. }
+            | Expr::Tuple(_)
+            | Expr::Map(_) => Ok(()),
         }
     }
 
@@ -364,40 +361,35 @@ impl Checker<'_> {
     }
 
     fn place(&self) -> Place {
-        place(self.file, self.line, self.step)
+        self.cursor.place()
     }
 }
 
 /// Adds every variable and caught error that the steps may give a value.
 pub(super) fn may_set(steps: &[Step], set: &mut BTreeSet<String>) {
-    for step in steps {
-        match &step.action {
-            Action::Let { variable, .. } | Action::List { variable } => {
+    for Step { action, .. } in steps {
+        match action {
+            Action::Let { variable, .. }
+            | Action::List { variable }
+            | Action::Each { variable, .. } => {
                 set.insert(variable.clone());
             }
-            Action::Try { body, error } => {
-                set.extend(error.clone());
-                may_set(body, set);
-            }
-            Action::If {
-                then, otherwise, ..
-            } => {
-                may_set(then, set);
-                may_set(otherwise, set);
-            }
-            Action::Each { variable, body, .. } => {
-                set.insert(variable.clone());
-                may_set(body, set);
-            }
-            _ => {}
+            Action::Try { error, .. } => set.extend(error.clone()),
+            Action::Save { .. }
+            | Action::Write { .. }
+            | Action::Skip { .. }
+            | Action::Stop
+            | Action::Raise { .. }
+            | Action::If { .. }
+            | Action::Append { .. }
+            | Action::Next { .. }
+            | Action::Barrier { .. }
+            | Action::Put { .. }
+            | Action::Cache { .. }
+            | Action::Mark { .. } => {}
         }
-    }
-}
-
-fn place(file: Option<&str>, line: Option<u32>, step: u32) -> Place {
-    Place {
-        file: file.map(str::to_owned),
-        line,
-        step,
+        for body in action.bodies() {
+            may_set(body, set);
+        }
     }
 }

@@ -39,34 +39,12 @@ impl Code {
 /// What a machine does at once; values go over its stack.
 #[derive(Clone, Debug)]
 pub(super) enum Instruction {
-    Number(f64),
-    Load(usize),
-    Given(String),
-    Read(Target),
-    Arithmetic(Arithmetic),
-    ZerosLike,
-    Sum,
-    Mean,
-    ArgmaxLast,
-    Slice(Vec<Span>),
-    Patch(Vec<Span>),
-    Index(Item),
-    Replace(Item),
-    Tuple(usize),
-    Map(Vec<String>),
-    Module(String),
-    Compare(Comparison),
-    Not,
-    IsSet(usize),
-    Caught(String),
+    /// Asks for something outside of the program, and waits for the answer.
+    Ask(Ask),
+    /// Puts one datum on the stack.
+    Push(Push),
     Store(usize),
     Save(usize),
-    Get(Arc<str>),
-    Swap {
-        target: Target,
-        reshape: bool,
-    },
-    Skip(Target),
     Stop,
     Raise(String),
     /// Enters a `try` that ends before the given place.
@@ -89,12 +67,69 @@ pub(super) enum Instruction {
     /// Ends the child that runs the body of a loop.
     EndEach,
     Next(u32),
-    Barrier(Arc<str>),
-    Put(Arc<str>),
     Cache {
         name: String,
         spec: CacheSpec,
     },
+}
+
+/// What is asked for: the value that goes with it is on the stack.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Read(Target),
+    Get(Arc<str>),
+    Swap { target: Target, reshape: bool },
+    Skip(Target),
+    Barrier(Arc<str>),
+    Put(Arc<str>),
+}
+
+/// What is put on the stack.
+#[derive(Clone, Debug)]
+pub(super) enum Push {
+    Load(usize),
+    Given(String),
+    Module(String),
+    Compare(Comparison),
+    Not,
+    IsSet(usize),
+    Caught(String),
+    Compute(Compute),
+}
+
+/// What is computed from the stack alone.
+#[derive(Clone, Debug)]
+pub(super) enum Compute {
+    Number(f64),
+    Arithmetic(Arithmetic),
+    ZerosLike,
+    Sum,
+    Mean,
+    ArgmaxLast,
+    Slice(Vec<Span>),
+    Patch(Vec<Span>),
+    Index(Item),
+    Replace(Item),
+    Tuple(usize),
+    Map(Vec<String>),
+}
+
+impl From<Ask> for Instruction {
+    fn from(ask: Ask) -> Self {
+        Self::Ask(ask)
+    }
+}
+
+impl From<Push> for Instruction {
+    fn from(push: Push) -> Self {
+        Self::Push(push)
+    }
+}
+
+impl From<Compute> for Instruction {
+    fn from(compute: Compute) -> Self {
+        Self::Push(Push::Compute(compute))
+    }
 }
 
 /// Compiles a program whose limits have been checked.
@@ -133,26 +168,20 @@ impl Compiler<'_> {
         match action {
             Action::Let { variable, value } => {
                 self.expr(value);
-                let slot = self.slot(variable);
-                self.emit(Instruction::Store(slot));
+                self.on(variable, Instruction::Store);
             }
-            Action::Save { variable } => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::Save(slot));
-            }
+            Action::Save { variable } => self.on(variable, Instruction::Save),
             Action::Write {
                 site,
                 value,
                 reshape,
             } => {
-                self.expr(value);
                 let (target, reshape) = (self.target(site), *reshape);
-                self.emit(Instruction::Swap { target, reshape });
+                self.of([value], Ask::Swap { target, reshape });
             }
             Action::Skip { site, value } => {
-                self.expr(value);
                 let target = self.target(site);
-                self.emit(Instruction::Skip(target));
+                self.of([value], Ask::Skip(target));
             }
             Action::Stop => self.emit(Instruction::Stop),
             Action::Raise { message } => self.emit(Instruction::Raise(message.clone())),
@@ -162,14 +191,10 @@ impl Compiler<'_> {
                 then,
                 otherwise,
             } => self.choose(condition, then, otherwise),
-            Action::List { variable } => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::List(slot));
-            }
+            Action::List { variable } => self.on(variable, Instruction::List),
             Action::Append { list, value } => {
                 self.expr(value);
-                let slot = self.slot(list);
-                self.emit(Instruction::Append(slot));
+                self.on(list, Instruction::Append);
             }
             Action::Mark { text } => self.emit(Instruction::Mark(text.clone())),
             Action::Each {
@@ -178,11 +203,8 @@ impl Compiler<'_> {
                 body,
             } => self.each(iterations, variable, body),
             Action::Next { by } => self.emit(Instruction::Next(*by)),
-            Action::Barrier { name } => self.emit(Instruction::Barrier(name.as_str().into())),
-            Action::Put { name, value } => {
-                self.expr(value);
-                self.emit(Instruction::Put(name.as_str().into()));
-            }
+            Action::Barrier { name } => self.emit(Ask::Barrier(name.as_str().into())),
+            Action::Put { name, value } => self.of([value], Ask::Put(name.as_str().into())),
             Action::Cache {
                 name,
                 modules,
@@ -239,23 +261,20 @@ impl Compiler<'_> {
             Condition::Compare { left, is, right } => {
                 self.expr(left);
                 self.expr(right);
-                self.emit(Instruction::Compare(*is));
+                self.emit(Push::Compare(*is));
             }
             Condition::Not(condition) => {
                 self.condition(condition);
-                self.emit(Instruction::Not);
+                self.emit(Push::Not);
             }
             Condition::All(conditions) => self.all(conditions, false),
             // One holds if it is not so that all do not.
             Condition::Any(conditions) => {
                 self.all(conditions, true);
-                self.emit(Instruction::Not);
+                self.emit(Push::Not);
             }
-            Condition::IsSet(variable) => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::IsSet(slot));
-            }
-            Condition::Caught(error) => self.emit(Instruction::Caught(error.clone())),
+            Condition::IsSet(variable) => self.on(variable, Push::IsSet),
+            Condition::Caught(error) => self.emit(Push::Caught(error.clone())),
         }
     }
 
@@ -265,66 +284,74 @@ impl Compiler<'_> {
         for condition in conditions {
             self.condition(condition);
             if negated {
-                self.emit(Instruction::Not);
+                self.emit(Push::Not);
             }
             exits.push(self.open(Instruction::JumpUnless(0)));
         }
-        self.emit(Instruction::Number(1.0));
+        self.emit(Compute::Number(1.0));
         let over = self.open(Instruction::Jump(0));
         self.close(exits);
-        self.emit(Instruction::Number(0.0));
+        self.emit(Compute::Number(0.0));
         self.close([over]);
     }
 
     fn expr(&mut self, expr: &Expr) {
         match expr {
-            Expr::Number(number) => self.emit(Instruction::Number(*number)),
-            Expr::Var(variable) => {
-                let slot = self.slot(variable);
-                self.emit(Instruction::Load(slot));
-            }
-            Expr::Given(name) => self.emit(Instruction::Given(name.clone())),
+            Expr::Number(number) => self.emit(Compute::Number(*number)),
+            Expr::Var(variable) => self.on(variable, Push::Load),
+            Expr::Given(name) => self.emit(Push::Given(name.clone())),
             Expr::Read(site) => {
                 let target = self.target(site);
-                self.emit(Instruction::Read(target));
+                self.emit(Ask::Read(target));
             }
-            Expr::Get(name) => self.emit(Instruction::Get(name.as_str().into())),
+            Expr::Get(name) => self.emit(Ask::Get(name.as_str().into())),
             Expr::Add(left, right) => self.arithmetic(Arithmetic::Add, left, right),
             Expr::Sub(left, right) => self.arithmetic(Arithmetic::Sub, left, right),
             Expr::Mul(left, right) => self.arithmetic(Arithmetic::Mul, left, right),
             Expr::Div(left, right) => self.arithmetic(Arithmetic::Div, left, right),
             // Values never change, so that one is as good as its copy.
             Expr::Clone(value) => self.expr(value),
-            Expr::ZerosLike(value) => self.of([&**value], Instruction::ZerosLike),
-            Expr::Sum(value) => self.of([&**value], Instruction::Sum),
-            Expr::Mean(value) => self.of([&**value], Instruction::Mean),
-            Expr::ArgmaxLast(value) => self.of([&**value], Instruction::ArgmaxLast),
-            Expr::Slice { of, spans } => self.of([&**of], Instruction::Slice(spans.clone())),
+            Expr::ZerosLike(value) => self.of([&**value], Compute::ZerosLike),
+            Expr::Sum(value) => self.of([&**value], Compute::Sum),
+            Expr::Mean(value) => self.of([&**value], Compute::Mean),
+            Expr::ArgmaxLast(value) => self.of([&**value], Compute::ArgmaxLast),
+            Expr::Slice { of, spans } => self.of([&**of], Compute::Slice(spans.clone())),
             Expr::Patch { of, spans, with } => {
-                self.of([&**of, &**with], Instruction::Patch(spans.clone()));
+                self.of([&**of, &**with], Compute::Patch(spans.clone()));
             }
-            Expr::Index { of, item } => self.of([&**of], Instruction::Index(item.clone())),
+            Expr::Index { of, item } => self.of([&**of], Compute::Index(item.clone())),
             Expr::Replace { of, item, with } => {
-                self.of([&**of, &**with], Instruction::Replace(item.clone()));
+                self.of([&**of, &**with], Compute::Replace(item.clone()));
             }
-            Expr::Tuple(items) => self.of(items, Instruction::Tuple(items.len())),
+            Expr::Tuple(items) => self.of(items, Compute::Tuple(items.len())),
             Expr::Map(items) => {
                 let names = items.keys().cloned().collect();
-                self.of(items.values(), Instruction::Map(names));
+                self.of(items.values(), Compute::Map(names));
             }
-            Expr::Module { path, input } => self.of([&**input], Instruction::Module(path.clone())),
+            Expr::Module { path, input } => self.of([&**input], Push::Module(path.clone())),
         }
     }
 
     fn arithmetic(&mut self, operation: Arithmetic, left: &Expr, right: &Expr) {
-        self.of([left, right], Instruction::Arithmetic(operation));
+        self.of([left, right], Compute::Arithmetic(operation));
     }
 
-    fn of<'e>(&mut self, operands: impl IntoIterator<Item = &'e Expr>, instruction: Instruction) {
+    /// Emits an instruction after what it needs on the stack.
+    fn of<'e>(
+        &mut self,
+        operands: impl IntoIterator<Item = &'e Expr>,
+        instruction: impl Into<Instruction>,
+    ) {
         for operand in operands {
             self.expr(operand);
         }
         self.emit(instruction);
+    }
+
+    /// Emits an instruction about a variable.
+    fn on<I: Into<Instruction>>(&mut self, variable: &str, instruction: impl FnOnce(usize) -> I) {
+        let slot = self.slot(variable);
+        self.emit(instruction(slot));
     }
 
     fn target(&self, site: &str) -> Target {
@@ -345,8 +372,8 @@ impl Compiler<'_> {
         self.code.instructions.len()
     }
 
-    fn emit(&mut self, instruction: Instruction) {
-        self.code.instructions.push(instruction);
+    fn emit(&mut self, instruction: impl Into<Instruction>) {
+        self.code.instructions.push(instruction.into());
         self.code.lines.push(self.line);
     }
 

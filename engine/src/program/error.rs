@@ -2,6 +2,7 @@
 
 use super::check::{BODIES_MAX, DEPTH_MAX, SIZE_MAX};
 use super::expr::Span;
+use super::step::{Program, Step};
 use crate::code::{AtFault, Code};
 use crate::value::Misfit;
 
@@ -136,6 +137,38 @@ pub struct Place {
     pub line: Option<u32>,
     /// The number of the step, from 1, counted through all bodies as they are written.
     pub step: u32,
+}
+
+/// Where a check of a program is: it comes to the steps as they are written.
+pub(super) struct Cursor<'p> {
+    file: Option<&'p str>,
+    line: Option<u32>,
+    step: u32,
+}
+
+impl<'p> Cursor<'p> {
+    /// Begins before the first step.
+    pub(super) fn of(program: &'p Program) -> Self {
+        Self {
+            file: program.file.as_deref(),
+            line: None,
+            step: 0,
+        }
+    }
+
+    /// Goes on to the next step.
+    pub(super) const fn enter(&mut self, step: &Step) {
+        self.step += 1;
+        self.line = step.line;
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place {
+            file: self.file.map(str::to_owned),
+            line: self.line,
+            step: self.step,
+        }
+    }
 }
 
 impl std::fmt::Display for Place {

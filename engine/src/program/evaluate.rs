@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::compile::{Instruction, resolve};
+use super::compile::{Compute, resolve};
 use super::datum::Datum;
 use super::error::ProgramFault;
 use super::expr::{Item, Span};
@@ -12,54 +12,51 @@ use crate::value::Misfit;
 /// How many tensors a tuple or map may have in it: whoever passes it looks at each.
 const LEAVES_MAX: usize = 1 << 16;
 
-/// Computes an instruction that needs the stack only, and returns its result.
-pub(super) fn pure<V: Operand>(
-    instruction: &Instruction,
+/// Computes what needs the stack only, and returns the result.
+pub(super) fn compute<V: Operand>(
+    compute: &Compute,
     stack: &mut Vec<Datum<V>>,
 ) -> Result<Datum<V>, ProgramFault> {
-    let value = match instruction {
-        Instruction::Number(number) => return Ok(Datum::Number(*number)),
-        Instruction::Arithmetic(operation) => {
+    let place = name(compute);
+    let value = match compute {
+        Compute::Number(number) => return Ok(Datum::Number(*number)),
+        Compute::Arithmetic(operation) => {
             let (right, left) = (pop(stack), pop(stack));
-            return arithmetic(*operation, &left, &right);
+            return arithmetic(*operation, place, &left, &right);
         }
-        Instruction::Index(item) => return index(&pop(stack), item),
-        Instruction::ZerosLike => value_of("`zeros_like`", pop(stack))?.zeros_like(),
-        Instruction::Sum => value_of("`sum`", pop(stack))?.sum(),
-        Instruction::Mean => value_of("`mean`", pop(stack))?.mean(),
-        Instruction::ArgmaxLast => value_of("`argmax_last`", pop(stack))?.argmax_last(),
-        Instruction::Slice(spans) => {
-            let of = value_of("`slice`", pop(stack))?;
-            of.slice(&ranges(spans, &of, "`slice`")?)
+        Compute::Index(item) => return index(place, &pop(stack), item),
+        Compute::ZerosLike => value_of(place, pop(stack))?.zeros_like(),
+        Compute::Sum => value_of(place, pop(stack))?.sum(),
+        Compute::Mean => value_of(place, pop(stack))?.mean(),
+        Compute::ArgmaxLast => value_of(place, pop(stack))?.argmax_last(),
+        Compute::Slice(spans) => {
+            let of = value_of(place, pop(stack))?;
+            of.slice(&ranges(spans, &of, place)?)
         }
-        Instruction::Patch(spans) => {
-            let (with, of) = (pop(stack), value_of("`patch`", pop(stack))?);
-            let ranges = ranges(spans, &of, "`patch`")?;
+        Compute::Patch(spans) => {
+            let (with, of) = (pop(stack), value_of(place, pop(stack))?);
+            let ranges = ranges(spans, &of, place)?;
             match with {
                 Datum::Number(number) => filled(&of, &ranges, number),
-                with => of.patch(&ranges, &value_of("`patch`", with)?),
+                with => of.patch(&ranges, &value_of(place, with)?),
             }
         }
-        Instruction::Replace(item) => {
-            let with = part_of("`replace`", pop(stack))?;
-            let of = value_of("`replace`", pop(stack))?;
+        Compute::Replace(item) => {
+            let with = part_of(place, pop(stack))?;
+            let of = value_of(place, pop(stack))?;
             count_leaves([&with, &of])?;
             of.with_item(item, with)
         }
-        Instruction::Tuple(count) => {
-            let items = values("`tuple`", *count, stack)?;
+        Compute::Tuple(count) => {
+            let items = values(place, *count, stack)?;
             V::tuple(items)
         }
-        Instruction::Map(names) => {
-            let items = values("`map`", names.len(), stack)?;
+        Compute::Map(names) => {
+            let items = values(place, names.len(), stack)?;
             V::map(names.iter().cloned().zip(items).collect())
         }
-        control => unreachable!("{control:?} does more than compute"),
     };
-    let misfit = |misfit| ProgramFault::Misfit {
-        place: name(instruction),
-        misfit,
-    };
+    let misfit = |misfit| ProgramFault::Misfit { place, misfit };
     value.map(Datum::Value).map_err(misfit)
 }
 
@@ -122,6 +119,7 @@ pub(super) fn number_of<V: Operand>(datum: Datum<V>) -> Result<f64, ProgramFault
 
 fn arithmetic<V: Operand>(
     operation: Arithmetic,
+    place: &'static str,
     left: &Datum<V>,
     right: &Datum<V>,
 ) -> Result<Datum<V>, ProgramFault> {
@@ -134,32 +132,29 @@ fn arithmetic<V: Operand>(
         (&Datum::Number(left), Datum::Value(right)) => right.after_number(left, operation),
         (list @ Datum::List(_), _) | (_, list) => {
             return Err(ProgramFault::Kind {
-                place: operation.name(),
+                place,
                 expected: "numbers and values",
                 found: list.kind(),
             });
         }
     };
-    let misfit = |misfit| ProgramFault::Misfit {
-        place: operation.name(),
-        misfit,
-    };
+    let misfit = |misfit| ProgramFault::Misfit { place, misfit };
     value.map(Datum::Value).map_err(misfit)
 }
 
-fn index<V: Operand>(of: &Datum<V>, item: &Item) -> Result<Datum<V>, ProgramFault> {
+fn index<V: Operand>(
+    place: &'static str,
+    of: &Datum<V>,
+    item: &Item,
+) -> Result<Datum<V>, ProgramFault> {
     match of {
         Datum::Value(of) => {
-            of.item(item)
-                .map(Datum::Value)
-                .map_err(|misfit| ProgramFault::Misfit {
-                    place: "`index`",
-                    misfit,
-                })
+            let item = of.item(item).map(Datum::Value);
+            item.map_err(|misfit| ProgramFault::Misfit { place, misfit })
         }
         Datum::List(items) => {
             let found = match item {
-                Item::Place(place) => items.get(*place as usize).cloned(),
+                Item::Place(number) => items.get(*number as usize).cloned(),
                 Item::Name(_) => None,
             };
             found.ok_or_else(|| ProgramFault::NoItem {
@@ -168,7 +163,7 @@ fn index<V: Operand>(of: &Datum<V>, item: &Item) -> Result<Datum<V>, ProgramFaul
             })
         }
         Datum::Number(_) => Err(ProgramFault::Kind {
-            place: "`index`",
+            place,
             expected: "a value or a list",
             found: of.kind(),
         }),
@@ -218,17 +213,20 @@ fn ranges<V: Operand>(
     })
 }
 
-fn name(instruction: &Instruction) -> &'static str {
-    match instruction {
-        Instruction::ZerosLike => "`zeros_like`",
-        Instruction::Sum => "`sum`",
-        Instruction::Mean => "`mean`",
-        Instruction::ArgmaxLast => "`argmax_last`",
-        Instruction::Slice(_) => "`slice`",
-        Instruction::Patch(_) => "`patch`",
-        Instruction::Replace(_) => "`replace`",
-        Instruction::Tuple(_) => "`tuple`",
-        Instruction::Map(_) => "`map`",
-        _ => "the step",
+/// Returns what messages call a computation: its name as programs write it.
+const fn name(compute: &Compute) -> &'static str {
+    match compute {
+        Compute::Number(_) => "`number`",
+        Compute::Arithmetic(operation) => operation.name(),
+        Compute::ZerosLike => "`zeros_like`",
+        Compute::Sum => "`sum`",
+        Compute::Mean => "`mean`",
+        Compute::ArgmaxLast => "`argmax_last`",
+        Compute::Slice(_) => "`slice`",
+        Compute::Patch(_) => "`patch`",
+        Compute::Index(_) => "`index`",
+        Compute::Replace(_) => "`replace`",
+        Compute::Tuple(_) => "`tuple`",
+        Compute::Map(_) => "`map`",
     }
 }

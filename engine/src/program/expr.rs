@@ -92,38 +92,10 @@ pub enum Expr {
 limit!(Expr);
 limit!(Condition);
 
-impl Expr {
-    /// Calls `f` with the expressions directly inside this one, in the order in which they are evaluated.
-    pub(super) fn each_operand<'e>(&'e self, f: &mut impl FnMut(&'e Self)) {
-        match self {
-            Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) | Self::Get(_) => {}
-            Self::Add(left, right)
-            | Self::Sub(left, right)
-            | Self::Mul(left, right)
-            | Self::Div(left, right) => {
-                f(left);
-                f(right);
-            }
-            Self::ZerosLike(of)
-            | Self::Sum(of)
-            | Self::Mean(of)
-            | Self::Clone(of)
-            | Self::ArgmaxLast(of)
-            | Self::Slice { of, .. }
-            | Self::Index { of, .. }
-            | Self::Module { input: of, .. } => f(of),
-            Self::Patch { of, with, .. } | Self::Replace { of, with, .. } => {
-                f(of);
-                f(with);
-            }
-            Self::Tuple(items) => items.iter().for_each(f),
-            Self::Map(items) => items.values().for_each(f),
-        }
-    }
-
-    /// Returns the expressions directly inside this one, in the order in which they are evaluated.
-    pub fn operands_mut(&mut self) -> Vec<&mut Self> {
-        match self {
+/// What stands directly inside an expression, borrowed as the expression is.
+macro_rules! operands {
+    ($expr:expr, $iter:ident, $values:ident) => {
+        match $expr {
             Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) | Self::Get(_) => {
                 Vec::new()
             }
@@ -140,9 +112,29 @@ impl Expr {
             | Self::Index { of, .. }
             | Self::Module { input: of, .. } => vec![of],
             Self::Patch { of, with, .. } | Self::Replace { of, with, .. } => vec![of, with],
-            Self::Tuple(items) => items.iter_mut().collect(),
-            Self::Map(items) => items.values_mut().collect(),
+            Self::Tuple(items) => items.$iter().collect(),
+            Self::Map(items) => items.$values().collect(),
         }
+    };
+}
+
+impl Expr {
+    /// Returns the expressions directly inside this one, in the order in which they are evaluated.
+    ///
+    /// ```
+    /// use interloom_engine::program::{read, var};
+    ///
+    /// let sum = read("layers.0.output") + var("h") * 2.0;
+    /// assert_eq!(sum.operands(), [&read("layers.0.output"), &(var("h") * 2.0)]);
+    /// assert!(var("h").operands().is_empty());
+    /// ```
+    pub fn operands(&self) -> Vec<&Self> {
+        operands!(self, iter, values)
+    }
+
+    /// Returns the expressions directly inside this one, in the order in which they are evaluated, to be changed.
+    pub fn operands_mut(&mut self) -> Vec<&mut Self> {
+        operands!(self, iter_mut, values_mut)
     }
 }
 
@@ -272,6 +264,21 @@ pub enum Condition {
     IsSet(String),
     /// A `try` has caught an error under this name.
     Caught(String),
+}
+
+impl Condition {
+    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated, to be
+    /// changed.
+    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Self::Compare { left, right, .. } => vec![left, right],
+            Self::Not(condition) => condition.values_mut(),
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter_mut().flat_map(Self::values_mut).collect()
+            }
+            Self::IsSet(_) | Self::Caught(_) => Vec::new(),
+        }
+    }
 }
 
 /// How two numbers compare; nothing compares with what is not a number, except that it is not equal.

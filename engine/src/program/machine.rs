@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::check::check_limits;
-use super::compile::{Code, Instruction, compile};
+use super::compile::{Ask, Code, Instruction, Push, compile};
 use super::datum::{Datum, Results};
 use super::error::{ProgramError, ProgramFault};
 use super::evaluate::{self, number_of, part_of, value_of};
@@ -209,12 +209,8 @@ impl<V: Operand> Machine<V> {
     }
 
     fn execute(&mut self, instruction: &Instruction) -> Result<After<V>, Fault> {
-        if let Some(request) = self.request(instruction)? {
-            return Ok(After::Ask(request));
-        }
         match instruction {
-            Instruction::Stop => return Ok(After::Stop),
-            Instruction::EndEach => return Ok(After::End),
+            Instruction::Ask(ask) => return Ok(After::Ask(self.request(ask)?)),
             Instruction::Each {
                 iterations,
                 slot,
@@ -227,6 +223,7 @@ impl<V: Operand> Machine<V> {
                 });
                 return Ok(self.turn());
             }
+            Instruction::EndEach => return Ok(After::End),
             Instruction::Next(by) => {
                 self.iteration = self.iteration.saturating_add(*by);
                 return Ok(After::Next(*by));
@@ -236,6 +233,7 @@ impl<V: Operand> Machine<V> {
                 self.outside.results.declare_cache(name, cached.clone());
                 return Ok(After::Cache(spec.clone(), cached));
             }
+            Instruction::Stop => return Ok(After::Stop),
             Instruction::Raise(message) => return Err(Fault::raise(message)),
             Instruction::Mark(text) => self.outside.results.mark(text),
             Instruction::Try { end, error } => self.enter_try(*end, error.as_deref()),
@@ -246,6 +244,10 @@ impl<V: Operand> Machine<V> {
                     self.next = *end;
                 }
             }
+            Instruction::Push(push) => {
+                let datum = self.evaluate(push)?;
+                self.stack.push(datum);
+            }
             Instruction::Store(slot) => {
                 let datum = self.pop();
                 self.store(*slot, datum);
@@ -253,34 +255,32 @@ impl<V: Operand> Machine<V> {
             Instruction::Save(slot) => self.save(*slot)?,
             Instruction::List(slot) => self.store(*slot, Datum::List(Rc::new(Vec::new()))),
             Instruction::Append(slot) => self.append(*slot)?,
-            other => self.evaluate(other)?,
         }
         Ok(After::Go)
     }
 
-    /// Returns the request that an instruction makes, if it makes one.
-    fn request(&mut self, instruction: &Instruction) -> Result<Option<Request<V>>, Fault> {
-        Ok(Some(match instruction {
-            Instruction::Read(target) => Request::Value {
+    /// Returns the request, with its value off the stack.
+    fn request(&mut self, ask: &Ask) -> Result<Request<V>, Fault> {
+        Ok(match ask {
+            Ask::Read(target) => Request::Value {
                 target: target.clone(),
             },
-            Instruction::Swap { target, reshape } => Request::Swap {
+            Ask::Swap { target, reshape } => Request::Swap {
                 target: target.clone(),
                 value: value_of("a write", self.pop())?,
                 reshape: *reshape,
             },
-            Instruction::Skip(target) => Request::Skip {
+            Ask::Skip(target) => Request::Skip {
                 target: target.clone(),
                 value: value_of("a skip", self.pop())?,
             },
-            Instruction::Barrier(name) => Request::Barrier { name: name.clone() },
-            Instruction::Put(name) => Request::Put {
+            Ask::Barrier(name) => Request::Barrier { name: name.clone() },
+            Ask::Put(name) => Request::Put {
                 name: name.clone(),
                 value: part_of("a put", self.pop())?,
             },
-            Instruction::Get(name) => Request::Get { name: name.clone() },
-            _ => return Ok(None),
-        }))
+            Ask::Get(name) => Request::Get { name: name.clone() },
+        })
     }
 
     /// An error that an earlier pass caught under the name is not that of this one.
@@ -295,31 +295,29 @@ impl<V: Operand> Machine<V> {
         });
     }
 
-    /// Runs an instruction that only moves data on the stack.
-    fn evaluate(&mut self, instruction: &Instruction) -> Result<(), Fault> {
-        let datum = match instruction {
-            Instruction::Load(slot) => self.load(*slot)?,
-            Instruction::Given(name) => {
+    /// Returns the datum that is to lie on the stack, with those that it is made of off it.
+    fn evaluate(&mut self, push: &Push) -> Result<Datum<V>, Fault> {
+        Ok(match push {
+            Push::Load(slot) => self.load(*slot)?,
+            Push::Given(name) => {
                 let value = self.outside.givens.get(name).cloned();
                 Datum::Value(value.ok_or_else(|| ProgramFault::NotGiven(name.clone()))?)
             }
-            Instruction::Module(path) => {
+            Push::Module(path) => {
                 let input = value_of("a call", self.pop())?;
                 let modules = self.outside.modules.as_ref();
                 let modules = modules.ok_or_else(|| ProgramFault::NoModules(path.clone()))?;
                 Datum::Value(modules.call(path, input)?)
             }
-            Instruction::Compare(is) => {
+            Push::Compare(is) => {
                 let (right, left) = (number_of(self.pop())?, number_of(self.pop())?);
                 truth(is.holds(left, right))
             }
-            Instruction::Not => truth(!self.pop_truth()),
-            Instruction::IsSet(slot) => truth(self.scope.borrow().variables[*slot].is_some()),
-            Instruction::Caught(error) => truth(self.scope.borrow().caught.contains(error)),
-            pure => evaluate::pure(pure, &mut self.stack)?,
-        };
-        self.stack.push(datum);
-        Ok(())
+            Push::Not => truth(!self.pop_truth()),
+            Push::IsSet(slot) => truth(self.scope.borrow().variables[*slot].is_some()),
+            Push::Caught(error) => truth(self.scope.borrow().caught.contains(error)),
+            Push::Compute(compute) => evaluate::compute(compute, &mut self.stack)?,
+        })
     }
 
     fn load(&self, slot: usize) -> Result<Datum<V>, ProgramFault> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Known, may_set};
-use super::error::{Place, ProgramError, ProgramFault};
+use super::error::{Cursor, ProgramError, ProgramFault};
 use super::expr::{Condition, Expr, Span};
 use super::step::{Action, Program, Step};
 use crate::map::SiteMap;
@@ -65,10 +65,8 @@ impl Shapes {
 pub(super) fn check(program: &Program, known: &Known<'_>) -> Result<(), ProgramError> {
     let mut pass = Pass {
         known,
-        file: program.file.as_deref(),
+        cursor: Cursor::of(program),
         variables: BTreeMap::new(),
-        line: None,
-        step: 0,
         is_moving: false,
         is_reshaped: false,
         tries: 0,
@@ -89,10 +87,8 @@ enum Shape {
 
 struct Pass<'p> {
     known: &'p Known<'p>,
-    file: Option<&'p str>,
+    cursor: Cursor<'p>,
     variables: BTreeMap<String, Shape>,
-    line: Option<u32>,
-    step: u32,
     /// Whether the mediator's own iteration may be another than 0.
     is_moving: bool,
     /// Whether the program may have changed shapes.
@@ -104,8 +100,7 @@ struct Pass<'p> {
 impl Pass<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), ProgramError> {
         for step in steps {
-            self.step += 1;
-            self.line = step.line;
+            self.cursor.enter(step);
             let result = self.action(&step.action);
             if self.tries == 0 {
                 result?;
@@ -140,26 +135,13 @@ impl Pass<'_> {
             Action::Put { value, .. } => self.part("a put", value)?,
             Action::Append { list, value } => self.append(list, value)?,
             Action::List { variable } => drop(self.variables.insert(variable.clone(), Shape::List)),
-            Action::Try { body, .. } => {
-                self.tries += 1;
-                let ran = self.steps(body);
-                self.tries -= 1;
-                self.forget(body);
-                ran?;
-            }
+            Action::Try { body, .. } => self.attempt(body)?,
             Action::If {
                 condition,
                 then,
                 otherwise,
             } => self.choose(condition, then, otherwise)?,
-            Action::Each { variable, body, .. } => {
-                let was_moving = std::mem::replace(&mut self.is_moving, true);
-                self.forget(body);
-                self.variables.insert(variable.clone(), Shape::Number);
-                self.steps(body)?;
-                self.forget(body);
-                self.is_moving = was_moving;
-            }
+            Action::Each { variable, body, .. } => self.each(variable, body)?,
             Action::Next { .. } => self.is_moving = true,
             Action::Save { .. }
             | Action::Stop
@@ -168,6 +150,26 @@ impl Pass<'_> {
             | Action::Cache { .. }
             | Action::Mark { .. } => {}
         }
+        Ok(())
+    }
+
+    /// How far the body comes is not known.
+    fn attempt(&mut self, body: &[Step]) -> Result<(), ProgramError> {
+        self.tries += 1;
+        let ran = self.steps(body);
+        self.tries -= 1;
+        self.forget(body);
+        ran
+    }
+
+    /// What one iteration leaves, the next one begins with; and there may be none.
+    fn each(&mut self, variable: &str, body: &[Step]) -> Result<(), ProgramError> {
+        let was_moving = std::mem::replace(&mut self.is_moving, true);
+        self.forget(body);
+        self.variables.insert(variable.to_owned(), Shape::Number);
+        self.steps(body)?;
+        self.forget(body);
+        self.is_moving = was_moving;
         Ok(())
     }
 
@@ -266,41 +268,46 @@ impl Pass<'_> {
                 }
                 of
             }
-            Expr::Index { of, .. } => match self.expr(of)? {
-                tensor @ Shape::Tensor(_) => {
-                    return Err(self.misfit("`index`", "a tuple, list or map", &tensor));
-                }
-                Shape::Number => {
-                    return Err(self.kind("`index`", "a value or a list", &Shape::Number));
-                }
-                Shape::Unknown | Shape::List | Shape::Parts => Shape::Unknown,
-            },
-            Expr::Replace { of, with, .. } => {
-                self.part("`replace`", with)?;
-                match self.value("`replace`", of)? {
-                    tensor @ Shape::Tensor(_) => {
-                        return Err(self.misfit("`replace`", "a tuple, list or map", &tensor));
-                    }
-                    other => other,
-                }
-            }
-            Expr::Tuple(items) => {
-                for item in items {
-                    self.part("`tuple`", item)?;
-                }
-                Shape::Parts
-            }
-            Expr::Map(items) => {
-                for item in items.values() {
-                    self.part("`map`", item)?;
-                }
-                Shape::Parts
-            }
+            Expr::Index { of, .. } => self.index(of)?,
+            Expr::Replace { of, with, .. } => self.replace(of, with)?,
+            Expr::Tuple(items) => self.parts("`tuple`", items)?,
+            Expr::Map(items) => self.parts("`map`", items.values())?,
             Expr::Module { input, .. } => {
                 self.value("a call", input)?;
                 Shape::Unknown
             }
         })
+    }
+
+    fn index(&mut self, of: &Expr) -> Result<Shape, ProgramError> {
+        match self.expr(of)? {
+            tensor @ Shape::Tensor(_) => {
+                Err(self.misfit("`index`", "a tuple, list or map", &tensor))
+            }
+            Shape::Number => Err(self.kind("`index`", "a value or a list", &Shape::Number)),
+            Shape::Unknown | Shape::List | Shape::Parts => Ok(Shape::Unknown),
+        }
+    }
+
+    fn replace(&mut self, of: &Expr, with: &Expr) -> Result<Shape, ProgramError> {
+        self.part("`replace`", with)?;
+        match self.value("`replace`", of)? {
+            tensor @ Shape::Tensor(_) => {
+                Err(self.misfit("`replace`", "a tuple, list or map", &tensor))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn parts<'e>(
+        &mut self,
+        place: &'static str,
+        items: impl IntoIterator<Item = &'e Expr>,
+    ) -> Result<Shape, ProgramError> {
+        for item in items {
+            self.part(place, item)?;
+        }
+        Ok(Shape::Parts)
     }
 
     fn read(&self, name: &str) -> Shape {
@@ -374,7 +381,7 @@ impl Pass<'_> {
         let lengths = match of {
             Shape::Tensor(lengths) => lengths,
             Shape::Parts => return Err(self.misfit(place, "a tensor", &Shape::Parts)),
-            _ => return Ok(Shape::Unknown),
+            Shape::Unknown | Shape::Number | Shape::List => return Ok(Shape::Unknown),
         };
         if spans.len() > lengths.len() {
             let expected = format!("a tensor of {} dimensions or more", spans.len());
@@ -412,7 +419,7 @@ impl Pass<'_> {
         match expected == *found {
             true => Ok(()),
             false => Err(ProgramError::Shape {
-                at: self.place(),
+                at: self.cursor.place(),
                 site: site.to_owned(),
                 expected,
                 found: found.clone(),
@@ -461,7 +468,9 @@ impl Pass<'_> {
             expected: expected.to_owned(),
             found: match found {
                 Shape::Tensor(shape) => format!("a tensor {shape:?}"),
-                _ => "a value of several parts".to_owned(),
+                Shape::Unknown | Shape::Number | Shape::List | Shape::Parts => {
+                    "a value of several parts".to_owned()
+                }
             },
         };
         self.fault(ProgramFault::Misfit { place, misfit })
@@ -469,16 +478,8 @@ impl Pass<'_> {
 
     fn fault(&self, fault: ProgramFault) -> ProgramError {
         ProgramError::Impossible {
-            at: self.place(),
+            at: self.cursor.place(),
             fault,
-        }
-    }
-
-    fn place(&self) -> Place {
-        Place {
-            file: self.file.map(str::to_owned),
-            line: self.line,
-            step: self.step,
         }
     }
 }

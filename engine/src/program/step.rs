@@ -41,6 +41,34 @@ pub struct Program {
     pub(super) next_line: Option<u32>,
 }
 
+impl Program {
+    /// Iterates over what the steps do, in the order in which they are written: what stands in the bodies of a step follows
+    /// it.
+    ///
+    /// ```
+    /// use interloom_engine::program::{Action, Program};
+    ///
+    /// let body = Program::new().read("layers.0.output", "h").save("h");
+    /// let program = Program::new().each(2.., "i", body).save("i");
+    /// let saves = program.actions().filter(|action| matches!(action, Action::Save { .. }));
+    /// assert_eq!((program.actions().count(), saves.count()), (4, 2));
+    /// ```
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        let mut rest = vec![self.steps.iter()];
+        std::iter::from_fn(move || {
+            loop {
+                let Some(step) = rest.last_mut()?.next() else {
+                    rest.pop();
+                    continue;
+                };
+                let bodies = step.action.bodies().into_iter().rev();
+                rest.extend(bodies.map(<[Step]>::iter));
+                return Some(&step.action);
+            }
+        })
+    }
+}
+
 /// One step of a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
@@ -179,6 +207,66 @@ pub enum Action {
         /// The note.
         text: String,
     },
+}
+
+/// The bodies of a step, borrowed as the step is.
+macro_rules! bodies {
+    ($action:expr) => {
+        match $action {
+            Self::Try { body, .. } | Self::Each { body, .. } => vec![body],
+            Self::If {
+                then, otherwise, ..
+            } => vec![then, otherwise],
+            Self::Let { .. }
+            | Self::Save { .. }
+            | Self::Write { .. }
+            | Self::Skip { .. }
+            | Self::Stop
+            | Self::Raise { .. }
+            | Self::List { .. }
+            | Self::Append { .. }
+            | Self::Next { .. }
+            | Self::Barrier { .. }
+            | Self::Put { .. }
+            | Self::Cache { .. }
+            | Self::Mark { .. } => Vec::new(),
+        }
+    };
+}
+
+impl Action {
+    /// Returns the lists of steps directly inside this one: none for most, two for an `if`.
+    pub fn bodies(&self) -> Vec<&[Step]> {
+        bodies!(self)
+    }
+
+    /// Returns the lists of steps directly inside this one, to be changed.
+    pub fn bodies_mut(&mut self) -> Vec<&mut [Step]> {
+        bodies!(self)
+    }
+
+    /// Returns the values that this step has itself, and those of its condition, in the order in which they are evaluated,
+    /// to be changed; those of its bodies are not among them.
+    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Self::Let { value, .. }
+            | Self::Write { value, .. }
+            | Self::Skip { value, .. }
+            | Self::Append { value, .. }
+            | Self::Put { value, .. } => vec![value],
+            Self::If { condition, .. } => condition.values_mut(),
+            Self::Save { .. }
+            | Self::Stop
+            | Self::Raise { .. }
+            | Self::Try { .. }
+            | Self::List { .. }
+            | Self::Each { .. }
+            | Self::Next { .. }
+            | Self::Barrier { .. }
+            | Self::Cache { .. }
+            | Self::Mark { .. } => Vec::new(),
+        }
+    }
 }
 
 /// The iterations of a loop, as data; see [`Iterations`].

@@ -11,7 +11,8 @@
 //! | [`Recorded`] | `ilsched1:…` | a list of choices, the [`Schedule`] of an earlier run |
 //! | [`Explorer`](crate::Explorer) | | every order that can make a difference, run by run |
 //!
-//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose.
+//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose, and
+//! [`watched`] tells of each turn as it comes.
 //!
 //! # How many orders there are
 //!
@@ -36,7 +37,7 @@ pub use self::programme::{Change, Part, Programme};
 pub use self::random::{Shuffle, SplitMix64};
 pub use self::recorded::{Recorded, Recording, recording};
 pub use self::schedule::{Choice, Schedule};
-pub use self::watched::Watched;
+pub use self::watched::watched;
 use crate::mediator::MediatorId;
 use crate::site::Site;
 

@@ -1,29 +1,42 @@
-//! A scheduler whose choices are seen by somebody else.
+//! Looking on while another scheduler chooses.
 
 use super::{Programme, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;
 use crate::site::Site;
 
-/// Chooses as another scheduler does, and tells who had the turn at which site.
-#[derive(Clone, Debug)]
-pub struct Watched<S, F> {
+/// Wraps a scheduler, and tells `watch` of each turn: at which site it is, and whose.
+///
+/// The order stays that of `inner`, and so does the description. A choice of nobody is no turn; the interleaver refuses it.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use interloom_engine::scheduler::{InOrder, Scheduler as _, watched};
+/// use interloom_engine::{MediatorId, PathId, Point, Port};
+///
+/// let turns = Rc::new(Cell::new(0));
+/// let seen = turns.clone();
+/// let mut scheduler = watched(InOrder, move |_, _| seen.set(seen.get() + 1));
+/// let site = Point::new(PathId(0), Port::Output).at(0);
+/// assert_eq!(scheduler.choose(site, &[MediatorId(0), MediatorId(1)]), Ok(0));
+/// assert_eq!((turns.get(), scheduler.describe()), (1, "in-order".to_owned()));
+/// ```
+pub fn watched<S: Scheduler, W: FnMut(Site, MediatorId)>(
     inner: S,
-    see: F,
+    watch: W,
+) -> impl Scheduler + use<S, W> {
+    Watched { inner, watch }
 }
 
-impl<S: Scheduler, F: FnMut(Site, MediatorId)> Watched<S, F> {
-    /// Lets `see` have each choice of `inner`.
-    pub const fn new(inner: S, see: F) -> Self {
-        Self { inner, see }
-    }
+struct Watched<S, W> {
+    inner: S,
+    watch: W,
 }
 
-impl<S: Scheduler, F: FnMut(Site, MediatorId)> Scheduler for Watched<S, F> {
+impl<S: Scheduler, W: FnMut(Site, MediatorId)> Scheduler for Watched<S, W> {
     fn choose(&mut self, site: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError> {
         let place = self.inner.choose(site, ready)?;
-        // A place that is not there is the interleaver's to refuse.
-        if let Some(mediator) = ready.get(place) {
-            (self.see)(site, *mediator);
+        if let Some(&mediator) = ready.get(place) {
+            (self.watch)(site, mediator);
         }
         Ok(place)
     }

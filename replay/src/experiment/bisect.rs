@@ -10,14 +10,11 @@ use interloom_engine::scheduler::{Recorded, scheduler};
 use interloom_engine::{Attempt, Event, Exchange, Granularity, MediatorId, Origin, Schedule, Site};
 
 use super::error::ExperimentError;
-use super::execute::share;
-use super::explore::show;
 use super::plan::RunPlan;
-use super::table::nearest;
 use super::{FileExperiment, Opened};
 use crate::error::Error;
 use crate::experiments::Progress;
-use crate::explore::{Outcome, end_of_failure};
+use crate::explore::Outcome;
 use crate::journal::Policy;
 
 /// Two schedules of one run with different outcomes, as near to one another as was found.
@@ -115,13 +112,9 @@ impl FileExperiment {
         match (run, &plan.runs[..]) {
             (None, [only]) => Ok(only.name.clone()),
             (Some(name), _) if names().any(|other| other == name) => Ok(name.to_owned()),
-            (Some(name), _) => Err(ExperimentError::UnknownName {
-                at,
-                kind: "run to bisect",
-                name: name.chars().take(64).collect(),
-                nearest: nearest(name, names()),
+            (Some(name), _) => {
+                Err(ExperimentError::unknown(at, "run to bisect", name, names()).into())
             }
-            .into()),
             (None, _) => Err(ExperimentError::Conflict {
                 at,
                 what: "there are several runs, and schedules are of one".to_owned(),
@@ -142,9 +135,7 @@ impl Opened {
         let runs = prepared.runs().iter();
         let index = runs.take_while(|plan| plan.name != run).count();
         for plan in &prepared.runs()[..index] {
-            let (run, results) = prepared.stage(plan, givens)?;
-            run.execute(|| prepared.output(plan))?;
-            share(plan, &results, givens);
+            prepared.pass(plan, givens)?;
         }
         Ok(index)
     }
@@ -166,21 +157,15 @@ impl Bench<'_> {
     }
 
     fn make(&self, attempt: &Attempt) -> Result<Outcome, Error> {
-        let (prepared, plan) = (&self.opened.prepared, self.plan());
-        let (mut run, results) = prepared.stage(plan, self.givens)?;
+        let prepared = &self.opened.prepared;
+        let (mut run, results) = prepared.stage(self.plan(), self.givens)?;
         run.setup_mut().granularity(self.granularity);
         attempt.attach(run.setup_mut());
-        let ran = run.execute(|| prepared.output(plan));
-        let report = match &ran {
-            Ok(ran) => prepared.report(self.index, &results, ran),
-            Err(error) => prepared.report_of_failure(self.index, &results, end_of_failure(error)),
-        };
-        let outcome = Outcome::of(&ran, |output, shown| show(&report, output, shown))?;
+        let tried = prepared.shown_by(self.index, run, results)?;
         let mut shown = self.shown.borrow_mut();
-        shown
-            .entry(outcome.clone())
-            .or_insert_with(|| report.lines());
-        Ok(outcome)
+        let of_outcome = shown.entry(tried.outcome.clone());
+        of_outcome.or_insert_with(|| tried.report.lines());
+        Ok(tried.outcome)
     }
 
     fn side(&self, made: Made<Outcome>) -> FlipSide {

@@ -3,6 +3,10 @@
 use interloom_engine::{AtFault, Code};
 
 use super::source::Spot;
+use super::table::nearest;
+
+/// How much of a name is shown that nothing has, in characters: it may be anything.
+const NAME_SHOWN_MAX: usize = 64;
 
 /// What is wrong with an experiment file, found before anything is run.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -58,7 +62,7 @@ pub enum ExperimentError {
         /// What is there.
         found: String,
     },
-    /// A name of an input that the file does not have.
+    /// A name of something that the file does not have.
     #[error("{at}: there is no {kind} `{name}`; {}", nearest_or_none(.kind, .nearest))]
     UnknownName {
         /// Where.
@@ -101,6 +105,21 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
+    /// Says that there is nothing of a name, and which of the `names` are most like it.
+    pub(super) fn unknown<'n>(
+        at: Spot,
+        kind: &'static str,
+        name: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
+        Self::UnknownName {
+            at,
+            kind,
+            name: name.chars().take(NAME_SHOWN_MAX).collect(),
+            nearest: nearest(name, names),
+        }
+    }
+
     /// Returns the error's stable code.
     pub const fn code(&self) -> &'static str {
         match self {

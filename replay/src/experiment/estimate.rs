@@ -126,8 +126,7 @@ impl Counting<'_> {
             Expr::Get(_) => 1,
             _ => 0,
         };
-        let mut value = value.clone();
-        let inside = value.operands_mut().into_iter();
+        let inside = value.operands().into_iter();
         inside.map(|operand| self.value(operand)).sum::<u64>() + own
     }
 

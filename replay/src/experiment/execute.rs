@@ -207,6 +207,18 @@ impl Prepared {
         Ok((run, results))
     }
 
+    /// Makes a run in definition order, for what it saves: that is given to the runs after it.
+    pub(super) fn pass(
+        &self,
+        plan: &RunPlan,
+        givens: &mut BTreeMap<String, Value>,
+    ) -> Result<(), Error> {
+        let (run, results) = self.stage(plan, givens)?;
+        run.execute(|| self.output(plan))?;
+        share(plan, &results, givens);
+        Ok(())
+    }
+
     /// Calls the model on the batch of a run.
     pub(super) fn output(&self, plan: &RunPlan) -> Output {
         let batch = self.batch(plan);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use interloom_backends::{ForwardError, Ran, Value};
+use interloom_backends::{ForwardError, Ran, Run, Value};
 use interloom_engine::explore::{Conclusion, Progress as Made, Race, Verdict};
 use interloom_engine::program::Results;
 
@@ -168,11 +168,7 @@ impl FileExperiment {
     ) -> Result<Vec<PathBuf>, Error> {
         let mut journals = Vec::new();
         for (number, class) in run.verdict.classes.iter().enumerate() {
-            let mut schedules = Schedules {
-                granularity: exploration.turns(),
-                ..Schedules::default()
-            };
-            schedules.add(&format!("{}={}", run.name, class.witness));
+            let schedules = Schedules::of(&run.name, &class.witness, exploration.turns());
             let path = folder.join(format!("{}.{}.ilj", run.name, number + 1));
             self.record(opened, &run.name, schedules, &path)?;
             journals.push(path);
@@ -192,7 +188,7 @@ pub(super) struct Explored {
 /// One run of an exploration.
 pub(super) struct Tried {
     pub(super) outcome: Outcome,
-    report: RunReport,
+    pub(super) report: RunReport,
     ran: Result<Ran<Output>, ForwardError>,
     results: Vec<Results<Value>>,
 }
@@ -239,10 +235,19 @@ impl Prepared {
         givens: &BTreeMap<String, Value>,
         trial: &Trial<'_>,
     ) -> Result<Tried, Error> {
-        let plan = &self.runs()[index];
-        let (mut run, results) = self.stage(plan, givens)?;
+        let (mut run, results) = self.stage(&self.runs()[index], givens)?;
         trial.attach(&mut run);
-        let ran = run.execute(|| self.output(plan));
+        self.shown_by(index, run, results)
+    }
+
+    /// Makes a run that has its order, and keeps what it shows.
+    pub(super) fn shown_by(
+        &self,
+        index: usize,
+        run: Run,
+        results: Vec<Results<Value>>,
+    ) -> Result<Tried, Error> {
+        let ran = run.execute(|| self.output(&self.runs()[index]));
         let report = match &ran {
             Ok(ran) => self.report(index, &results, ran),
             Err(error) => self.report_of_failure(index, &results, end_of_failure(error)),
@@ -344,7 +349,7 @@ impl Opened {
 }
 
 /// Adds to an outcome what a report shows, in full: what was saved, and the model's output.
-pub(super) fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
+fn show(report: &RunReport, output: Option<&Output>, shown: &mut Shown) {
     for invoke in &report.invokes {
         shown.text("invoke", &invoke.name);
         for (name, kept) in &invoke.kept {

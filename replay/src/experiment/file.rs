@@ -10,7 +10,7 @@ use super::language;
 use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan};
 use super::source::{Located, Source};
 use super::sweep::{Budget, Sweep, sweeps};
-use super::table::{Table, nearest};
+use super::table::Table;
 
 /// How many runs a file may have, and how many invokes a run, with those that sweeps make.
 pub(super) const RUNS_MAX: usize = 4096;
@@ -336,12 +336,7 @@ impl Runs<'_> {
         name: &str,
         names: impl IntoIterator<Item = &'n str>,
     ) -> ExperimentError {
-        ExperimentError::UnknownName {
-            at: self.source.spot(at),
-            kind,
-            name: name.chars().take(64).collect(),
-            nearest: nearest(name, names),
-        }
+        ExperimentError::unknown(self.source.spot(at), kind, name, names)
     }
 
     fn too_many(&self, at: usize, what: &str) -> ExperimentError {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use interloom_engine::program::{Action, Program, Step};
+use interloom_engine::program::{Action, Program};
 
 use super::source::Source;
 
@@ -95,14 +95,13 @@ impl RunPlan {
 
     /// Returns whether no program of the run shares it with one that may change shapes.
     pub(super) fn is_shaped_as_plain(&self) -> bool {
-        let mut changes = false;
-        for invoke in &self.invokes {
-            each_action(&invoke.program.steps, &mut |action| {
-                let reshapes = matches!(action, Action::Write { reshape: true, .. });
-                changes |= reshapes || matches!(action, Action::Skip { .. });
-            });
-        }
-        self.invokes.len() < 2 || !changes
+        let changes = |action| {
+            let reshapes = matches!(action, &Action::Write { reshape: true, .. });
+            reshapes || matches!(action, Action::Skip { .. })
+        };
+        let invokes = &self.invokes;
+        let mut actions = invokes.iter().flat_map(|invoke| invoke.program.actions());
+        invokes.len() < 2 || !actions.any(changes)
     }
 
     /// Returns the names under which later programs are given what this run saves, each with its invoke and the name there.
@@ -129,39 +128,19 @@ impl RunPlan {
 impl InvokePlan {
     /// Returns the names of what the program saves.
     pub(super) fn saves(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        each_action(&self.program.steps, &mut |action| {
-            if let Action::Save { variable } = action {
-                names.insert(variable.clone());
-            }
-        });
-        names
+        let name = |action: &Action| match action {
+            Action::Save { variable } => Some(variable.clone()),
+            _ => None,
+        };
+        self.program.actions().filter_map(name).collect()
     }
 
     /// Returns the names of the program's caches.
     pub(super) fn caches(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        each_action(&self.program.steps, &mut |action| {
-            if let Action::Cache { name, .. } = action {
-                names.insert(name.clone());
-            }
-        });
-        names
-    }
-}
-
-pub(super) fn each_action<'s>(steps: &'s [Step], f: &mut impl FnMut(&'s Action)) {
-    for step in steps {
-        f(&step.action);
-        match &step.action {
-            Action::Try { body, .. } | Action::Each { body, .. } => each_action(body, f),
-            Action::If {
-                then, otherwise, ..
-            } => {
-                each_action(then, f);
-                each_action(otherwise, f);
-            }
-            _ => {}
-        }
+        let name = |action: &Action| match action {
+            Action::Cache { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        self.program.actions().filter_map(name).collect()
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
+use burn::tensor::{DType, TensorData};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
 
 use super::kept::{Kept, number_to_json};
@@ -98,7 +101,7 @@ impl FileReport {
     }
 
     /// Returns every tensor that was saved, by its name: run, invoke and its own name with slashes between them.
-    pub fn tensors(&self) -> Vec<(String, &burn::tensor::TensorData)> {
+    pub fn tensors(&self) -> Vec<(String, &TensorData)> {
         let mut tensors = Vec::new();
         for run in &self.runs {
             for invoke in &run.invokes {
@@ -124,11 +127,7 @@ impl FileReport {
             serde_json::to_string_pretty(&self.to_json()).map_err(|error| error.to_string())?;
         std::fs::write(folder.join("results.json"), json + "\n").map_err(text)?;
         let tensors = self.tensors();
-        let views = tensors
-            .iter()
-            .map(|(name, data)| Ok((name, view(name, data)?)));
-        let views: Vec<_> = views.collect::<Result<_, String>>()?;
-        let bytes = safetensors::serialize(views, None).map_err(|error| error.to_string())?;
+        let bytes = to_safetensors(tensors.iter().map(|(name, data)| (name.as_str(), *data)))?;
         std::fs::write(folder.join("tensors.safetensors"), bytes).map_err(text)
     }
 }
@@ -286,14 +285,18 @@ fn choices(choices: &[Choice]) -> Json {
     Json::Array(choices.iter().map(choice).collect())
 }
 
-/// Looks at a tensor as safetensors does.
-pub(super) fn view<'d>(
-    name: &str,
-    data: &'d burn::tensor::TensorData,
-) -> Result<safetensors::tensor::TensorView<'d>, String> {
-    use burn::tensor::DType;
-    use safetensors::Dtype;
+/// Writes tensors in the format of safetensors, or says what does not go into it.
+pub(super) fn to_safetensors<'d>(
+    tensors: impl IntoIterator<Item = (&'d str, &'d TensorData)>,
+) -> Result<Vec<u8>, String> {
+    let tensors = tensors.into_iter();
+    let views = tensors.map(|(name, data)| Ok((name, view(name, data)?)));
+    let views = views.collect::<Result<Vec<_>, String>>()?;
+    safetensors::serialize(views, None).map_err(|error| error.to_string())
+}
 
+/// Looks at a tensor as safetensors does.
+fn view<'d>(name: &str, data: &'d TensorData) -> Result<TensorView<'d>, String> {
     let dtype = match data.dtype() {
         DType::F64 => Dtype::F64,
         DType::F32 => Dtype::F32,
@@ -314,6 +317,6 @@ pub(super) fn view<'d>(
             ));
         }
     };
-    let view = safetensors::tensor::TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+    let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
     view.map_err(|error| format!("`{name}`: {error}"))
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use interloom_backends::Run;
-use interloom_engine::Granularity;
 use interloom_engine::scheduler::scheduler;
+use interloom_engine::{Granularity, Schedule};
 
 use super::FileExperiment;
 use super::error::ExperimentError;
 use super::plan::Plan;
-use super::table::nearest;
 use crate::error::Error;
 use crate::experiments::text;
 use crate::journal::{Argument, Experiment};
@@ -30,6 +29,15 @@ pub struct Schedules {
 }
 
 impl Schedules {
+    /// Has one run in a recorded order, and all others in definition order.
+    pub(super) fn of(run: &str, schedule: &Schedule, granularity: Granularity) -> Self {
+        Self {
+            by_run: BTreeMap::from([(run.to_owned(), schedule.to_string())]),
+            granularity,
+            ..Self::default()
+        }
+    }
+
     /// Adds `SCHEDULE` for all runs, or `RUN=SCHEDULE` for one of them.
     pub fn add(&mut self, text: &str) {
         match text.split_once('=') {
@@ -46,19 +54,13 @@ impl Schedules {
             scheduler(text)?;
         }
         let names = || plan.runs.iter().map(|run| run.name.as_str());
-        match self
-            .by_run
-            .keys()
-            .find(|&run| names().all(|name| name != run))
-        {
+        let is_unknown = |run: &&String| names().all(|name| name != *run);
+        match self.by_run.keys().find(is_unknown) {
             None => Ok(()),
-            Some(run) => Err(ExperimentError::UnknownName {
-                at: plan.source.spot(0),
-                kind: "run for a schedule",
-                name: run.chars().take(64).collect(),
-                nearest: nearest(run, names()),
+            Some(run) => {
+                let at = plan.source.spot(0);
+                Err(ExperimentError::unknown(at, "run for a schedule", run, names()).into())
             }
-            .into()),
         }
     }
 

@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use super::error::ExperimentError;
 use super::file::RUNS_MAX;
 use super::source::{Located, Source};
-use super::table::{Table, nearest};
+use super::table::Table;
 
 /// How long all names, inputs and programs of a file may be together, with what sweeps make of them, in bytes.
 const FILLED_BYTES_MAX: usize = 8 << 20;
@@ -75,12 +75,11 @@ impl Sweep {
         let is_set = |other: &&String| set.iter().any(|(name, _)| name == *other);
         match others.keys().find(|other| !is_set(other)) {
             None => Ok(Self(set)),
-            Some(other) => Err(ExperimentError::UnknownName {
-                at: source.spot(file.at("set")),
-                kind: "value in [set]",
-                name: other.clone(),
-                nearest: nearest(other, set.iter().map(|(name, _)| name.as_str())),
-            }),
+            Some(other) => {
+                let at = source.spot(file.at("set"));
+                let names = set.iter().map(|(name, _)| name.as_str());
+                Err(ExperimentError::unknown(at, "value in [set]", other, names))
+            }
         }
     }
 

@@ -51,10 +51,7 @@ use std::cell::RefCell;
 
 use interloom_backends::{Effort, Run, Shared};
 use interloom_engine::explore::{Progress, Race, Races, Shrunk, Verdict, shrink_schedule};
-use interloom_engine::scheduler::{Pct, Shuffle};
-use interloom_engine::{
-    Attempt, Explorer, Granularity, InOrder, RunError, Schedule, ScheduleError,
-};
+use interloom_engine::{Attempt, Explorer, Granularity, RunError, Schedule, ScheduleError};
 
 use crate::error::Error;
 use crate::experiment::FileExperiment;
@@ -66,8 +63,6 @@ pub use orders::Orders;
 pub use outcome::{Outcome, Shown};
 
 pub(crate) use outcome::{end_of_failure, took_place};
-
-use orders::Turns;
 
 /// Explores each run of an experiment file, in at most `budget` runs of each; see [`FileExperiment::explore`] for more.
 ///
@@ -203,7 +198,6 @@ impl Exploration {
         goes_on: impl FnMut(&Progress) -> bool,
     ) -> Result<Findings, Error> {
         let watch = RefCell::new(Watch::Waiting);
-        let turns = Turns::default();
         let shared = Shared::new();
         let run = |attempt: &Attempt| {
             run(&Trial {
@@ -216,21 +210,8 @@ impl Exploration {
         let explorer = Explorer::new().budget(self.runs);
         let verdict = match self.orders {
             Orders::All => explorer.explore_while(run, goes_on)?,
-            Orders::Random { seed } => {
-                let scheduler = |number| match number {
-                    0 => turns.count(Box::new(InOrder)),
-                    number => turns.count(Box::new(Shuffle::new(seed.wrapping_add(number - 1)))),
-                };
-                explorer.sample_while(scheduler, run, goes_on)?
-            }
-            Orders::Pct { depth } => {
-                let scheduler = |number| match number {
-                    0 => turns.count(Box::new(InOrder)),
-                    // As long as the first run was.
-                    number => turns.count(Box::new(Pct::new(depth, turns.first(), number))),
-                };
-                explorer.sample_while(scheduler, run, goes_on)?
-            }
+            Orders::Random { seed } => explorer.sample_while(orders::random(seed), run, goes_on)?,
+            Orders::Pct { depth } => explorer.sample_while(orders::pct(depth), run, goes_on)?,
         };
         let races = match watch.into_inner() {
             Watch::Waiting => Vec::new(),

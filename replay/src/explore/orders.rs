@@ -5,8 +5,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use interloom_engine::Scheduler;
-use interloom_engine::scheduler::Watched;
+use interloom_engine::scheduler::{Pct, Shuffle, watched};
+use interloom_engine::{InOrder, Scheduler};
 
 /// Which orders of the mediators are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Orders {
         seed: u64,
     },
     /// Definition order, and then orders by random priorities that change now and then
-    /// ([`Pct`](interloom_engine::scheduler::Pct)).
+    /// ([`Pct`]).
     Pct {
         /// How many ordering constraints a difference may need, to be found with a known chance.
         depth: u32,
@@ -59,25 +59,25 @@ impl FromStr for Orders {
     }
 }
 
-/// How many turns the first run had.
-#[derive(Default)]
-pub(super) struct Turns {
-    first: Rc<Cell<u32>>,
-    is_counted: Cell<bool>,
+/// Makes the scheduler of each run by its number, from 0: definition order, and then shuffles by the seeds from `seed` on.
+pub(super) fn random(seed: u64) -> impl FnMut(u64) -> Box<dyn Scheduler> {
+    move |number| match number {
+        0 => Box::new(InOrder),
+        number => Box::new(Shuffle::new(seed.wrapping_add(number - 1))),
+    }
 }
 
-impl Turns {
-    /// Wraps a scheduler; that of the first run counts.
-    pub(super) fn count(&self, inner: Box<dyn Scheduler>) -> impl Scheduler + 'static {
-        let turns = match self.is_counted.replace(true) {
-            true => Rc::default(),
-            false => self.first.clone(),
-        };
-        Watched::new(inner, move |_, _| turns.set(turns.get().saturating_add(1)))
-    }
-
-    pub(super) fn first(&self) -> u32 {
-        self.first.get()
+/// Makes the scheduler of each run by its number, from 0: definition order, and then priorities that change somewhere in as
+/// many turns as the first run had.
+pub(super) fn pct(depth: u32) -> impl FnMut(u64) -> Box<dyn Scheduler> {
+    let turns = Rc::new(Cell::new(0_u32));
+    move |number| match number {
+        0 => {
+            let turns = turns.clone();
+            let count = move |_, _| turns.set(turns.get().saturating_add(1));
+            Box::new(watched(InOrder, count))
+        }
+        number => Box::new(Pct::new(depth, turns.get(), number)),
     }
 }
 

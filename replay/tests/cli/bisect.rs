@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, pair};
 use crate::{GOLDEN, Place};
 
 /// Two mediators at one site that do not commute, between two others that commute with all.
@@ -65,13 +65,11 @@ fn schedules(place: &Place) -> [String; 2] {
 
 #[test]
 fn journals_part_where_they_differ_first() {
-    let place = Place::new();
-    Sample::default().write(&place.path("a.ilj"));
     let other = Sample {
         computed: [6.0, 8.000_001],
         ..Sample::default()
     };
-    other.write(&place.path("b.ilj"));
+    let place = pair(&Sample::default(), &other);
     let same = place.run(&["bisect", "a.ilj", "a.ilj"]).with(0);
     assert_eq!(same.out, "8 exchanges equal; nothing parts\n");
     let out = place.run(&["bisect", "a.ilj", "b.ilj"]).with(4).out;

@@ -8,15 +8,7 @@ use interloom::journal::{
 };
 
 use crate::Place;
-use crate::sample::Sample;
-
-/// Two journals.
-fn pair(first: &Sample, second: &Sample) -> Place {
-    let place = Place::new();
-    first.write(&place.path("a.ilj"));
-    second.write(&place.path("b.ilj"));
-    place
-}
+use crate::sample::{Sample, pair};
 
 #[test]
 fn equal_journals_are_equal_whatever_their_heads() {

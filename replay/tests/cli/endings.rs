@@ -5,7 +5,7 @@ use std::fs;
 use interloom::journal::Policy;
 use serde_json::Value;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, pair};
 use crate::{Ended, GOLDEN, Place, program};
 
 const EXPERIMENT: &str = r#"
@@ -30,13 +30,11 @@ program = 'layers.0 += 1'
 
 /// A folder with a good journal, others of it that are damaged or of other kinds, and experiments.
 fn place() -> Place {
-    let place = Place::new();
-    Sample::default().write(&place.path("a.ilj"));
     let other = Sample {
         computed: [6.0, 9.0],
         ..Sample::default()
     };
-    other.write(&place.path("b.ilj"));
+    let place = pair(&Sample::default(), &other);
     let bytes = fs::read(place.path("a.ilj")).unwrap();
     fs::write(place.path("cut.ilj"), &bytes[..bytes.len() - 5]).unwrap();
     let digests = Sample {
@@ -237,52 +235,48 @@ fn a_path_that_is_none_is_an_error_with_a_code_that_names_it() {
         "recover FILE",
         "run o.toml --fork FILE@3 --journal new.ilj",
     ];
-    let kinds = [
+    let no_journals = [
         ("none.ilj", "E060", 1),
         ("folder.ilj", "E061", 5),
         ("empty.ilj", "E062", 1),
         ("text.ilj", "E062", 1),
     ];
-    for line in journals {
-        for (file, code, exit) in kinds {
-            let line = line.replace("FILE", file);
-            let ended = run(&place, &line);
-            assert_eq!(ended.code, Some(exit), "{line}: {}", ended.err);
-            assert!(
-                ended.err.starts_with(&format!("error[{code}]: ")),
-                "{line}: {}",
-                ended.err
-            );
-            assert!(ended.err.contains(file), "{line}: {}", ended.err);
-        }
-    }
-    for line in [
+    let experiments = [
         "run FILE",
         "explore FILE",
         "bisect FILE --schedule=in-order --schedule=shuffle:1",
-    ] {
-        for (file, code) in [
-            ("none.toml", "E110"),
-            ("folder.toml", "E110"),
-            ("empty.toml", "E113"),
-        ] {
-            let line = line.replace("FILE", file);
-            let ended = run(&place, &line);
-            assert_eq!(ended.code, Some(1), "{line}: {}", ended.err);
-            assert!(
-                ended.err.starts_with(&format!("error[{code}]: ")),
-                "{line}: {}",
-                ended.err
-            );
-            assert!(ended.err.contains(file), "{line}: {}", ended.err);
-        }
-    }
+    ];
+    let no_experiments = [
+        ("none.toml", "E110", 1),
+        ("folder.toml", "E110", 1),
+        ("empty.toml", "E113", 1),
+    ];
+    are_refused(&place, &journals, &no_journals);
+    are_refused(&place, &experiments, &no_experiments);
     assert!(
         !place
             .files()
             .iter()
             .any(|file| file == "out" || file == "new.ilj")
     );
+}
+
+/// Checks that each command ends with the code and the exit code of the file that is put in the place of `FILE`, and names
+/// that file.
+fn are_refused(place: &Place, commands: &[&str], files: &[(&str, &str, i32)]) {
+    for command in commands {
+        for (file, code, exit) in files {
+            let line = command.replace("FILE", file);
+            let ended = run(place, &line);
+            assert_eq!(ended.code, Some(*exit), "{line}: {}", ended.err);
+            assert!(
+                ended.err.starts_with(&format!("error[{code}]: ")),
+                "{line}: {}",
+                ended.err
+            );
+            assert!(ended.err.contains(file), "{line}: {}", ended.err);
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use interloom::journal::{Argument, Journal};
 use serde_json::Value as Json;
 
 use crate::Place;
+use crate::experiment::{with_programs, with_text};
 
 const COMMUTE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -21,23 +22,7 @@ fn with_file(shipped: &str) -> Place {
     with_text(&fs::read_to_string(shipped).unwrap())
 }
 
-pub(crate) fn with_text(text: &str) -> Place {
-    let place = Place::new();
-    fs::write(place.path("e.toml"), text).unwrap();
-    place
-}
-
-/// A run of the induction model on three tokens, by programs of these names.
-pub(crate) fn with_programs(more: &str, programs: &[(&str, &str)]) -> Place {
-    let mut text = format!(
-        "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n[[run]]\nname = 'r'\ninput = 'a'\n{more}\n"
-    );
-    for (name, program) in programs {
-        text += &format!("[[run.invoke]]\nname = '{name}'\nprogram = '''\n{program}\n'''\n");
-    }
-    with_text(&text)
-}
-
+/// Explores `e.toml`, and returns what is reported as JSON.
 pub(crate) fn explored(place: &Place, arguments: &[&str], code: i32) -> Json {
     let all = [&["explore", "e.toml", "--json"], arguments].concat();
     serde_json::from_str(&place.run(&all).with(code).out).unwrap()

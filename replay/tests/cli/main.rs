@@ -5,6 +5,7 @@ mod check;
 mod conform;
 mod diff;
 mod endings;
+mod experiment;
 mod explain;
 mod explore;
 mod export;

@@ -4,15 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, pair};
 use crate::{GOLDEN, Place};
-
-fn pair(second: &Sample) -> Place {
-    let place = Place::new();
-    Sample::default().write(&place.path("a.ilj"));
-    second.write(&place.path("b.ilj"));
-    place
-}
 
 /// Exports and gives the page with its JSON.
 fn page(place: &Place, more: &[&str]) -> (String, Value) {
@@ -76,10 +69,13 @@ fn a_journal_is_one_file_that_says_the_same_wherever_it_lies() {
 
 #[test]
 fn two_journals_are_aligned_and_the_divergence_is_marked() {
-    let place = pair(&Sample {
-        reads_again: true,
-        ..Sample::default()
-    });
+    let place = pair(
+        &Sample::default(),
+        &Sample {
+            reads_again: true,
+            ..Sample::default()
+        },
+    );
     let (_, data) = page(&place, &["--diff", "b.ilj"]);
     assert_eq!(
         rows(&data),
@@ -105,10 +101,13 @@ fn two_journals_are_aligned_and_the_divergence_is_marked() {
 
 #[test]
 fn rows_around_the_divergence_are_shown_first() {
-    let place = pair(&Sample {
-        computed: [6.0, 9.0],
-        ..Sample::default()
-    });
+    let place = pair(
+        &Sample::default(),
+        &Sample {
+            computed: [6.0, 9.0],
+            ..Sample::default()
+        },
+    );
     let (_, data) = page(&place, &["--diff", "b.ilj", "--limit", "2"]);
     assert_eq!(rows(&data), ["equal 4 4", "other 5 5"]);
     assert_eq!(data["divergence"], 1);
@@ -121,10 +120,13 @@ fn rows_around_the_divergence_are_shown_first() {
 
 #[test]
 fn equal_journals_have_a_page_too() {
-    let place = pair(&Sample {
-        device: "cuda:0",
-        ..Sample::default()
-    });
+    let place = pair(
+        &Sample::default(),
+        &Sample {
+            device: "cuda:0",
+            ..Sample::default()
+        },
+    );
     let (page_text, data) = page(&place, &["--diff", "b.ilj"]);
     assert_eq!(data["is_equal"], true);
     assert_eq!(data["divergence"], Value::Null);
@@ -134,7 +136,7 @@ fn equal_journals_have_a_page_too() {
 
 #[test]
 fn pages_that_cannot_be_made_leave_nothing_behind() {
-    let place = pair(&Sample::default());
+    let place = pair(&Sample::default(), &Sample::default());
     let run = |more: &[&str]| {
         let all = [&["export", "a.ilj", "--out", "out"], more].concat();
         place.run(&all)

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value as Json;
 
+use crate::experiment::with_programs;
 use crate::{GOLDEN, Place};
 
 /// A name, what else the run has, and its mediators with their programs.
@@ -77,18 +78,6 @@ const CASES: [Case; 8] = [
     ),
 ];
 
-fn with_case(more: &str, programs: &[(&str, &str)]) -> Place {
-    let mut text = format!(
-        "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n[[run]]\nname = 'r'\ninput = 'a'\n{more}\n"
-    );
-    for (name, program) in programs {
-        text += &format!("[[run.invoke]]\nname = '{name}'\nprogram = \"\"\"\n{program}\n\"\"\"\n");
-    }
-    let place = Place::new();
-    fs::write(place.path("e.toml"), text).unwrap();
-    place
-}
-
 fn json(place: &Place, arguments: &[&str]) -> Json {
     let ended = place.run(arguments);
     serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{arguments:?}: {}", ended.err))
@@ -99,7 +88,7 @@ fn a_journal_has_the_races_that_an_exploration_reports() {
     let mut all = String::new();
     for (name, more, programs) in CASES {
         for granularity in ["site", "exchange"] {
-            let place = with_case(more, programs);
+            let place = with_programs(more, programs);
             let explore = ["explore", "e.toml", "--runs", "1", "--json", "--out", "w"];
             let explored = json(
                 &place,
@@ -111,7 +100,7 @@ fn a_journal_has_the_races_that_an_exploration_reports() {
                 "{name} {granularity}"
             );
         }
-        let place = with_case(more, programs);
+        let place = with_programs(more, programs);
         // A run that fails has its races all the same.
         place.run(&["explore", "e.toml", "--runs", "1", "--out", "w"]);
         let out = place.run(&["races", "w/r.1.ilj"]).with(0).out;

@@ -6,6 +6,7 @@ use interloom::experiment::FileExperiment;
 use interloom::journal::Journal;
 use serde_json::Value as Json;
 
+use crate::experiment::with_text;
 use crate::{Ended, Place, tiny_llama, without_folder};
 
 /// A folder with the experiments that come with the program.
@@ -20,13 +21,6 @@ fn with_experiments() -> Place {
         )
         .unwrap();
     }
-    place
-}
-
-/// A folder with one experiment, `e.toml`.
-fn with(text: &str) -> Place {
-    let place = Place::new();
-    fs::write(place.path("e.toml"), text).unwrap();
     place
 }
 
@@ -237,7 +231,7 @@ fn language_experiments_say_something_about_smollm2() {
 /// Where a program fails, the message says at which line of which file.
 #[test]
 fn a_program_that_fails_is_shown_with_its_line() {
-    let place = with(
+    let place = with_text(
         "model = 'induction'\n\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n\n[[run]]\nname = 'late'\ninput = 'a'\n\
          program = '''\n    h = layers.1\n    # too late\n    g = layers.0\n'''\n",
     );
@@ -268,7 +262,7 @@ fn what_is_wrong_with_a_file_is_said_before_the_model_is_loaded() {
         ),
     ];
     for (text, code) in cases {
-        let place = with(text);
+        let place = with_text(text);
         let out = ["run", "e.toml", "--out", "results", "--journal", "e.ilj"];
         let message = place.run(&out).error(code, 1);
         assert!(message.starts_with("e.toml:"), "{message}");
@@ -279,7 +273,7 @@ fn what_is_wrong_with_a_file_is_said_before_the_model_is_loaded() {
 #[test]
 fn a_site_or_a_model_that_there_is_not_leaves_nothing_behind() {
     let text = "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1]\n[[run]]\nname = 'r'\ninput = 'a'\nprogram = 'h = layers.9'";
-    let place = with(text);
+    let place = with_text(text);
     let all = ["run", "e.toml", "--out", "results", "--journal", "e.ilj"];
     let message = place.run(&all).error("E104", 1);
     insta::assert_snapshot!(message, @"e.toml:8: the model has no site `layers.9.output`; nearest: `layers.0.output`, `layers.1.output`, `layers.0.input`");
@@ -297,7 +291,7 @@ fn a_site_or_a_model_that_there_is_not_leaves_nothing_behind() {
 
 #[test]
 fn files_that_are_no_experiment_are_refused() {
-    let place = with("");
+    let place = with_text("");
     fs::write(place.path("bytes.toml"), [0xFFu8, 0, 1]).unwrap();
     fs::write(place.path("long.toml"), vec![b' '; (1 << 20) + 1]).unwrap();
     for file in ["bytes.toml", "long.toml", "nothing.toml", "."] {
@@ -330,7 +324,7 @@ fn results_that_cannot_be_written_are_noticed_before_the_work() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let place = with("");
+    let place = with_text("");
     for more in [
         &[][..],
         &["e.toml", "--full"],
@@ -358,7 +352,7 @@ fn a_tensor_that_has_changed_is_noticed() {
         let view = safetensors::tensor::TensorView::new(safetensors::Dtype::I64, vec![3], &bytes);
         safetensors::serialize([("t", view.unwrap())], None).unwrap()
     };
-    let place = with(
+    let place = with_text(
         "model = 'induction'\n[[input]]\nname = 'a'\ntensor = 't.safetensors#t'\n[[run]]\nname = 'r'\ninput = 'a'\nprogram = 'save h = embed.output'",
     );
     fs::write(place.path("t.safetensors"), tensor([1, 2, 3])).unwrap();
@@ -391,7 +385,7 @@ fn the_documents_examples_are_experiments() {
     let first = &blocks(&readme, "toml")[0];
     FileExperiment::new("README.md", first).check().unwrap();
     for text in &experiments {
-        with(text).run(&["run", "e.toml"]).with(0);
+        with_text(text).run(&["run", "e.toml"]).with(0);
     }
     let programs = blocks(&page, "program");
     assert_eq!(programs.len(), 2);

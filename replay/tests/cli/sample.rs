@@ -7,6 +7,8 @@ use interloom::journal::{
     MediatorLine, Outcome, Policy, RunStart, SiteRef, ValueTree,
 };
 
+use crate::Place;
+
 /// What can be different about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
@@ -29,6 +31,14 @@ impl Default for Sample {
             device: "cpu",
         }
     }
+}
+
+/// A folder with two journals, `a.ilj` and `b.ilj`.
+pub(crate) fn pair(first: &Sample, second: &Sample) -> Place {
+    let place = Place::new();
+    first.write(&place.path("a.ilj"));
+    second.write(&place.path("b.ilj"));
+    place
 }
 
 const ATTENTION: &str = "layers.0.attn.output";

@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::Value as Json;
 
 use crate::Place;
-use crate::explore::{explored, with_programs, with_text};
+use crate::experiment::{with_programs, with_text};
+use crate::explore::explored;
 
 /// Six mediators of which two matter, with loops, reads, a run before them and tokens that do not.
 fn of_six() -> Place {

@@ -9,19 +9,28 @@ use std::collections::BTreeMap;
 use interloom_engine::program::{Comparison, Condition, DEPTH_MAX, Expr};
 
 use super::SyntaxError;
+use super::binding::{AND, COMPARE, NOT, OR, PRODUCT, SUM};
 use super::lexer::Token;
 use super::steps::{Parser, is_reserved};
 
+/// The names whose call is a function of the language, and not of a module.
+pub(super) const FUNCTIONS: [&str; 12] = [
+    "all",
+    "any",
+    "argmax_last",
+    "caught",
+    "copy",
+    "get",
+    "mean",
+    "module",
+    "patch",
+    "set",
+    "sum",
+    "zeros_like",
+];
+
 /// How many parentheses, calls and signs may stand inside one another.
 const NESTING_MAX: u32 = 64;
-
-// How tightly operators bind.
-const OR: u8 = 1;
-const AND: u8 = 2;
-const NOT: u8 = 3;
-const COMPARE: u8 = 4;
-const SUM: u8 = 5;
-const PRODUCT: u8 = 6;
 
 /// What was read: a value or a condition, and how high its tree is.
 struct Node {
@@ -57,7 +66,7 @@ impl Parser<'_> {
         condition_of(at, node)
     }
 
-    /// Reads operators that bind at least as tightly as `tightest`.
+    /// Reads operators that bind at least as tightly as `loosest`.
     fn binary(&mut self, loosest: u8) -> Result<Node, SyntaxError> {
         self.nested(|parser| {
             let start = parser.at();

@@ -5,6 +5,7 @@
 //! model's sites make clear, such as `layers.3.attn` for `layers.3.attn.output`.
 
 mod assignment;
+mod binding;
 mod brackets;
 mod expression;
 mod lexer;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use interloom_engine::SiteMap;
-use interloom_engine::program::{Action, Condition, Expr, Program, Step};
+use interloom_engine::program::{Action, Expr, Program, Step};
 
 /// Writes the port that is meant where a program names a module: its output, or for a skip its input.
 ///
@@ -33,11 +33,6 @@ impl Resolver<'_> {
 
     fn action(&mut self, action: &mut Action) {
         match action {
-            Action::Let { value, .. }
-            | Action::Append { value, .. }
-            | Action::Put { value, .. } => {
-                self.value(value);
-            }
             Action::Write { site, value, .. } => {
                 self.site(site, "output");
                 if is_number(value) {
@@ -45,39 +40,15 @@ impl Resolver<'_> {
                     let now = Expr::Read(site.clone());
                     *value = Expr::ZerosLike(now.into()) + value.clone();
                 }
-                self.value(value);
             }
-            Action::Skip { site, value } => {
-                self.site(site, "input");
-                self.value(value);
-            }
-            Action::Try { body, .. } | Action::Each { body, .. } => self.steps(body),
-            Action::If {
-                condition,
-                then,
-                otherwise,
-            } => {
-                self.condition(condition);
-                self.steps(then);
-                self.steps(otherwise);
-            }
+            Action::Skip { site, .. } => self.site(site, "input"),
             _ => {}
         }
-    }
-
-    fn condition(&mut self, condition: &mut Condition) {
-        match condition {
-            Condition::Compare { left, right, .. } => {
-                self.value(left);
-                self.value(right);
-            }
-            Condition::Not(condition) => self.condition(condition),
-            Condition::All(conditions) | Condition::Any(conditions) => {
-                for condition in conditions {
-                    self.condition(condition);
-                }
-            }
-            _ => {}
+        for value in action.values_mut() {
+            self.value(value);
+        }
+        for body in action.bodies_mut() {
+            self.steps(body);
         }
     }
 

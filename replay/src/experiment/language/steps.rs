@@ -1,6 +1,6 @@
 //! Steps, and the parser's way along the tokens.
 
-use interloom_engine::program::{Action, BODIES_MAX, Over, Side, Step};
+use interloom_engine::program::{Action, BODIES_MAX, Expr, Over, Side, Step};
 
 use super::SyntaxError;
 use super::lexer::Token;
@@ -159,19 +159,29 @@ impl Parser<'_> {
     }
 
     fn body(&mut self) -> Result<Vec<Step>, SyntaxError> {
-        let at = self.at();
+        self.inside(|parser| {
+            parser.expect("{")?;
+            let steps = parser.steps()?;
+            match parser.take("}") {
+                true => Ok(steps),
+                false => Err(parser.unexpected("a step, or the `}` of this body")),
+            }
+        })
+    }
+
+    /// Reads what is inside one body more.
+    fn inside<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, SyntaxError>,
+    ) -> Result<T, SyntaxError> {
         if self.bodies == BODIES_MAX {
             let expected = format!("at most {BODIES_MAX} bodies inside one another");
-            return Err(SyntaxError::new(at, &expected, "more".to_owned()));
+            return Err(SyntaxError::new(self.at(), &expected, "more".to_owned()));
         }
-        self.expect("{")?;
         self.bodies += 1;
-        let steps = self.steps()?;
+        let result = read(self);
         self.bodies -= 1;
-        match self.take("}") {
-            true => Ok(steps),
-            false => Err(self.unexpected("a step, or the `}` of this body")),
-        }
+        result
     }
 
     /// Reads one line: a step, or several that it stands for.
@@ -191,8 +201,7 @@ impl Parser<'_> {
             "write" => self.write(false)?,
             "skip" => {
                 let site = self.name("the module that is skipped")?;
-                self.expect("=")?;
-                let value = self.value()?;
+                let value = self.assigned()?;
                 Action::Skip { site, value }
             }
             "stop" => Action::Stop,
@@ -215,8 +224,7 @@ impl Parser<'_> {
             }
             "put" => {
                 let name = self.name("a name")?;
-                self.expect("=")?;
-                let value = self.value()?;
+                let value = self.assigned()?;
                 Action::Put { name, value }
             }
             "cache" => self.cache()?,
@@ -230,13 +238,18 @@ impl Parser<'_> {
 
     fn write(&mut self, reshape: bool) -> Result<Action, SyntaxError> {
         let site = self.name("a site")?;
-        self.expect("=")?;
-        let value = self.value()?;
+        let value = self.assigned()?;
         Ok(Action::Write {
             site,
             value,
             reshape,
         })
+    }
+
+    /// Reads `= value`.
+    fn assigned(&mut self) -> Result<Expr, SyntaxError> {
+        self.expect("=")?;
+        self.value()
     }
 
     fn save(&mut self) -> Result<Vec<Action>, SyntaxError> {
@@ -276,30 +289,28 @@ impl Parser<'_> {
     fn choice(&mut self) -> Result<Action, SyntaxError> {
         let condition = self.condition()?;
         let then = self.body()?;
-        let mut otherwise = Vec::new();
-        if self.take_after_lines("else") {
-            let at = self.at();
-            otherwise = match self.take_word("if") {
-                // The steps after `else if` are inside of another `if`, and count so.
-                true if self.bodies == BODIES_MAX => {
-                    let expected = format!("at most {BODIES_MAX} bodies inside one another");
-                    return Err(SyntaxError::new(at, &expected, "more".to_owned()));
-                }
-                true => {
-                    self.bodies += 1;
-                    let line = Some((self.line)(at));
-                    let action = self.choice()?;
-                    self.bodies -= 1;
-                    vec![Step { action, line }]
-                }
-                false => self.body()?,
-            };
-        }
+        let otherwise = match self.take_after_lines("else") {
+            true => self.otherwise()?,
+            false => Vec::new(),
+        };
         Ok(Action::If {
             condition,
             then,
             otherwise,
         })
+    }
+
+    /// Reads what stands after `else`: a body, or another `if`, whose steps are inside of it and count so.
+    fn otherwise(&mut self) -> Result<Vec<Step>, SyntaxError> {
+        if !matches!(self.peek(), Token::Word(word) if word == "if") {
+            return self.body();
+        }
+        let line = Some((self.line)(self.at()));
+        let action = self.inside(|parser| {
+            parser.advance();
+            parser.choice()
+        })?;
+        Ok(vec![Step { action, line }])
     }
 
     /// Takes a word that may stand on a later line; if it is not there, the lines are left as they are.

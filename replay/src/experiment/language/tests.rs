@@ -24,16 +24,8 @@ fn steps(text: &str) -> Program {
 pub(super) fn forget_lines(steps: &mut [Step]) {
     for step in steps {
         step.line = None;
-        match &mut step.action {
-            Action::Try { body, .. } | Action::Each { body, .. } => forget_lines(body),
-            Action::If {
-                then, otherwise, ..
-            } => {
-                forget_lines(then);
-                forget_lines(otherwise);
-            }
-            _ => {}
-        }
+        let bodies = step.action.bodies_mut();
+        bodies.into_iter().for_each(forget_lines);
     }
 }
 

@@ -1,44 +1,21 @@
 //! Programs as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use interloom_engine::program::{
     Action, Comparison, Condition, Expr, Item, Over, Program, Side, Span, Step,
 };
 
+use super::binding::{AND, COMPARE, NOT, OR, POSTFIX, PRODUCT, SUM, UNARY};
+use super::expression::FUNCTIONS;
 use super::lexer::{is_path, is_word};
 use super::steps::{is_reserved, is_variable};
 
-/// The names that a call is not a module's.
-const FUNCTIONS: [&str; 13] = [
-    "all",
-    "any",
-    "argmax_last",
-    "caught",
-    "copy",
-    "get",
-    "mean",
-    "module",
-    "patch",
-    "set",
-    "sum",
-    "zeros_like",
-    "append",
-];
-
-// How tightly the outermost operator of a text binds.
-const OR: u8 = 1;
-const AND: u8 = 2;
-const NOT: u8 = 3;
-const COMPARE: u8 = 4;
-const SUM: u8 = 5;
-const PRODUCT: u8 = 6;
-const UNARY: u8 = 7;
-const POSTFIX: u8 = 8;
-
 /// Returns the text of a program, as experiment files have it, which is read as the same steps.
 ///
-/// There is none if a variable has a name that is not one word, or is a word of the language.
+/// There is none if a variable has a name that is not one word, or is a word of the language, or if the language has no
+/// word for a step or an expression.
 ///
 /// ```
 /// use interloom::experiment::to_text;
@@ -156,8 +133,8 @@ impl Writer {
                 variable,
                 body,
             } => {
-                let variable = self.variable(variable);
-                let _ = write!(self.text, "for {variable} in {} ", over(iterations));
+                let (variable, over) = (self.variable(variable), self.over(iterations));
+                let _ = write!(self.text, "for {variable} in {over} ");
                 self.body(body);
             }
             _ => self.is_writable = false,
@@ -244,21 +221,8 @@ impl Writer {
                 format!("patch({of}, [{}], {with})", write_item(item))
             }
             Expr::Tuple(items) => self.tuple(items),
-            Expr::Map(items) => {
-                let items = items.iter();
-                let items =
-                    items.map(|(key, item)| format!("{}: {}", name(key), self.value(item, OR)));
-                format!("{{{}}}", items.collect::<Vec<_>>().join(", "))
-            }
-            Expr::Module { path, input } => {
-                let input = self.value(input, OR);
-                let is_called = is_path(path)
-                    || (is_word(path) && !is_reserved(path) && !FUNCTIONS.contains(&path.as_str()));
-                match is_called {
-                    true => format!("{path}({input})"),
-                    false => format!("module({}, {input})", quoted(path)),
-                }
-            }
+            Expr::Map(items) => self.map(items),
+            Expr::Module { path, input } => self.module(path, input),
             _ => {
                 self.is_writable = false;
                 String::new()
@@ -278,6 +242,40 @@ impl Writer {
         match &texts[..] {
             [one] => format!("({one},)"),
             _ => format!("({})", texts.join(", ")),
+        }
+    }
+
+    fn map(&mut self, items: &BTreeMap<String, Expr>) -> String {
+        let item =
+            |(key, item): (&String, &Expr)| format!("{}: {}", name(key), self.value(item, OR));
+        let texts: Vec<String> = items.iter().map(item).collect();
+        format!("{{{}}}", texts.join(", "))
+    }
+
+    /// Writes a call, in the long form if the path would be read as something else.
+    fn module(&mut self, path: &str, input: &Expr) -> String {
+        let input = self.value(input, OR);
+        let is_free = is_word(path) && !is_reserved(path) && !FUNCTIONS.contains(&path);
+        match is_path(path) || is_free {
+            true => format!("{path}({input})"),
+            false => format!("module({}, {input})", quoted(path)),
+        }
+    }
+
+    /// Writes the iterations of a loop.
+    fn over(&mut self, iterations: &Over) -> String {
+        let text = |place: Option<u32>| place.map_or(String::new(), |place| place.to_string());
+        match iterations {
+            Over::Slice { start, end } => format!("{}..{}", text(*start), text(*end)),
+            Over::List(list) => {
+                let list: Vec<String> = list.iter().map(u32::to_string).collect();
+                format!("[{}]", list.join(", "))
+            }
+            Over::One(iteration) => iteration.to_string(),
+            _ => {
+                self.is_writable = false;
+                String::new()
+            }
         }
     }
 
@@ -376,19 +374,6 @@ fn write_item(item: &Item) -> String {
     match item {
         Item::Place(place) => place.to_string(),
         Item::Name(name) => quoted(name),
-    }
-}
-
-fn over(iterations: &Over) -> String {
-    let text = |place: Option<u32>| place.map_or(String::new(), |place| place.to_string());
-    match iterations {
-        Over::Slice { start, end } => format!("{}..{}", text(*start), text(*end)),
-        Over::List(list) => {
-            let list: Vec<String> = list.iter().map(u32::to_string).collect();
-            format!("[{}]", list.join(", "))
-        }
-        Over::One(iteration) => iteration.to_string(),
-        _ => "..".to_owned(),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use interloom_engine::SiteMap;
+use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
 use super::super::language::{resolve, to_text};
-use super::super::plan::{Content, Given, Input, Plan, RunPlan, each_action};
+use super::super::plan::{Content, Given, Input, Plan, RunPlan};
 use super::Extent;
 
 /// An experiment without sweeps, whose last run is the one in question.
@@ -59,14 +60,12 @@ impl Draft {
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
             Content::Tensor(_) => 1,
         });
-        let mut steps = 0;
-        for invoke in self.runs.iter().flat_map(|run| &run.invokes) {
-            each_action(&invoke.program.steps, &mut |_| steps += 1);
-        }
+        let invokes = self.runs.iter().flat_map(|run| &run.invokes);
+        let steps = invokes.map(|invoke| invoke.program.actions().count());
         Extent {
             runs: self.runs.len(),
             mediators: self.last().invokes.len(),
-            steps,
+            steps: steps.sum(),
             tokens: tokens.sum(),
         }
     }
@@ -172,21 +171,9 @@ fn program(text: &str) -> String {
     format!("'''\n{lines}'''")
 }
 
-/// Writes a text as TOML has it.
+/// Writes a text as TOML has it, in one line, so that it can also be a key.
 fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            other if other.is_control() => quoted += &format!("\\u{:04X}", u32::from(other)),
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
+    TomlStringBuilder::new(text).as_basic().to_toml_value()
 }
 
 #[cfg(test)]

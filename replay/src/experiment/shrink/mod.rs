@@ -4,6 +4,7 @@
 //! user would do it, so that what comes out is nothing that only the search has seen.
 
 mod draft;
+mod files;
 mod smaller;
 
 use std::cell::RefCell;
@@ -14,12 +15,12 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use interloom_backends::{Value, parse_device};
 use interloom_engine::explore::{Progress as Made, shrink_programme};
-use interloom_engine::{Granularity, Schedule, ScheduleError};
+use interloom_engine::{Schedule, ScheduleError};
 
-use super::execute::{Prepared, share};
+use super::execute::{Prepared, Rows};
 use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
-use super::report::view;
+use super::report::to_safetensors;
 use super::schedules::Schedules;
 use super::subject::{INDUCTION, Subject};
 use super::{FileExperiment, Opened};
@@ -29,6 +30,7 @@ use crate::explore::{Exploration, Outcome, Trial};
 use crate::journal::{Digest, Policy};
 
 use draft::Draft;
+use files::{cannot_write, with_comment, write};
 use smaller::{on_the_small_model, smaller};
 
 /// An experiment that was made smaller, and shows a difference all the same.
@@ -267,7 +269,7 @@ impl Search<'_> {
         shrink_programme(draft, smaller, |draft| Ok(self.shows(draft))).map(Some)
     }
 
-    fn rows(&self, draft: &Draft) -> Result<Vec<super::execute::Rows>, Error> {
+    fn rows(&self, draft: &Draft) -> Result<Vec<Rows>, Error> {
         let prepared = self.prepare(draft);
         let prepared = prepared.expect("it has just been run");
         Ok(prepared.into_inputs())
@@ -322,9 +324,7 @@ impl Search<'_> {
         let (_, earlier) = prepared.runs().split_last()?;
         for plan in earlier {
             self.runs += 1;
-            let (run, results) = prepared.stage(plan, &givens).ok()?;
-            run.execute(|| prepared.output(plan)).ok()?;
-            share(plan, &results, &mut givens);
+            prepared.pass(plan, &mut givens).ok()?;
         }
         Some(givens)
     }
@@ -364,24 +364,13 @@ impl Search<'_> {
         };
         let granularity = self.exploration.turns();
         experiment.text = with_comment(&text, &path, &run, &schedule, granularity);
-        let mut journals = Vec::new();
-        if let Some(folder) = folder {
-            write(&path, experiment.text.as_bytes())?;
-            // Again, because its lines are others now.
-            let opened = experiment.open_on(self.subject.clone(), Policy::Digest, &mut ())?;
-            for (number, schedule) in [None, Some(&schedule)].into_iter().enumerate() {
-                let mut schedules = Schedules {
-                    granularity,
-                    ..Schedules::default()
-                };
-                if let Some(schedule) = schedule {
-                    schedules.add(&format!("{run}={schedule}"));
-                }
-                let journal = folder.join(format!("{stem}.{}.ilj", number + 1));
-                experiment.record(&opened, &run, schedules, &journal)?;
-                journals.push(journal);
+        let journals = match folder {
+            Some(folder) => {
+                write(&path, experiment.text.as_bytes())?;
+                self.record(&experiment, &run, &schedule, folder, &stem)?
             }
-        }
+            None => Vec::new(),
+        };
         Ok(Some(Shrunken {
             run,
             outcomes,
@@ -395,6 +384,32 @@ impl Search<'_> {
             journals,
             experiment,
         }))
+    }
+
+    /// Records the run in both orders, as `STEM.1.ilj` and `STEM.2.ilj` in the folder.
+    fn record(
+        &self,
+        experiment: &FileExperiment,
+        run: &str,
+        schedule: &Schedule,
+        folder: &Path,
+        stem: &str,
+    ) -> Result<Vec<PathBuf>, Error> {
+        // The lines of the text may have changed since it was opened.
+        let opened = experiment.open_on(self.subject.clone(), Policy::Digest, &mut ())?;
+        let granularity = self.exploration.turns();
+        let in_order = Schedules {
+            granularity,
+            ..Schedules::default()
+        };
+        let orders = [in_order, Schedules::of(run, schedule, granularity)];
+        let mut journals = Vec::new();
+        for (number, schedules) in orders.into_iter().enumerate() {
+            let journal = folder.join(format!("{stem}.{}.ilj", number + 1));
+            experiment.record(&opened, run, schedules, &journal)?;
+            journals.push(journal);
+        }
+        Ok(journals)
     }
 
     /// Explores an experiment, and returns the outcomes that differ as they should, with the smallest schedule for the other.
@@ -449,11 +464,7 @@ impl Search<'_> {
         }
         let file = format!("{stem}.safetensors");
         let path = folder.join(&file);
-        let views = tensors.iter();
-        let views = views.map(|(name, data)| Ok((name.as_str(), view(name, data)?)));
-        let bytes = views.collect::<Result<Vec<_>, String>>().and_then(|views| {
-            safetensors::serialize(views, None).map_err(|error| error.to_string())
-        });
+        let bytes = to_safetensors(tensors.iter().map(|(name, data)| (name.as_str(), data)));
         let bytes = bytes.map_err(|reason| cannot_write(&path, reason))?;
         write(&path, &bytes)?;
         let mut draft = draft.clone();
@@ -469,37 +480,5 @@ fn unsteady(wanted: &Outcome) -> ScheduleError {
         turn: 1,
         then: wanted.to_string(),
         now: "another outcome".to_owned(),
-    }
-}
-
-/// Says above the text how the two orders are made.
-fn with_comment(
-    text: &str,
-    path: &Path,
-    run: &str,
-    schedule: &Schedule,
-    granularity: Granularity,
-) -> String {
-    let path = path.display();
-    let turns = match granularity {
-        Granularity::Site => "",
-        Granularity::Exchange => " --granularity exchange",
-    };
-    format!(
-        "# Made by `interloom explore --shrink`: the order of the mediators of `{run}` makes a difference, as shown by\n\
-         #\n\
-         #     interloom explore {path}{turns}\n\
-         #     interloom run {path} --schedule {run}={schedule}{turns}\n\n{text}"
-    )
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    std::fs::write(path, bytes).map_err(|error| cannot_write(path, error.to_string()))
-}
-
-fn cannot_write(path: &Path, reason: String) -> Error {
-    Error::Output {
-        path: path.display().to_string(),
-        reason,
     }
 }

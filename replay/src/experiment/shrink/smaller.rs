@@ -2,10 +2,10 @@
 
 use interloom_backends::models::induction::{POSITIONS, VOCABULARY};
 use interloom_engine::explore::without;
-use interloom_engine::program::{Action, Expr, Over, Span, Step};
+use interloom_engine::program::{Action, Condition, Expr, Over, Span, Step};
 
 use super::super::execute::Rows;
-use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan, each_action};
+use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan};
 use super::super::subject::INDUCTION;
 use super::draft::Draft;
 
@@ -95,11 +95,9 @@ fn smaller_run(run: &RunPlan) -> Vec<RunPlan> {
 /// With fewer mediators, barriers need fewer participants.
 fn with_smaller_barriers(whole: &RunPlan, fewer: &RunPlan) -> Option<RunPlan> {
     let comes = |invoke: &InvokePlan, barrier: &str| {
-        let mut comes = false;
-        each_action(&invoke.program.steps, &mut |action| {
-            comes |= matches!(action, Action::Barrier { name } if name == barrier);
-        });
-        comes
+        let is_there =
+            |action: &Action| matches!(action, Action::Barrier { name } if name == barrier);
+        invoke.program.actions().any(is_there)
     };
     let count = |run: &RunPlan, barrier: &str| {
         let invokes = run.invokes.iter();
@@ -132,8 +130,6 @@ fn smaller_steps(steps: &[Step]) -> Vec<Vec<Step>> {
 
 /// What can stand in place of a step.
 fn smaller_step(action: &Action) -> Vec<Vec<Action>> {
-    let actions =
-        |steps: &[Step]| -> Vec<Action> { steps.iter().map(|step| step.action.clone()).collect() };
     match action {
         Action::Try { body, error } => {
             let smaller = smaller_steps(body).into_iter();
@@ -149,45 +145,53 @@ fn smaller_step(action: &Action) -> Vec<Vec<Action>> {
             iterations,
             variable,
             body,
-        } => {
-            let each = |iterations, body| {
-                let variable = variable.clone();
-                vec![Action::Each {
-                    iterations,
-                    variable,
-                    body,
-                }]
-            };
-            let shorter = shorter(iterations).into_iter();
-            let shorter = shorter.map(|iterations| each(iterations, body.clone()));
-            let smaller = smaller_steps(body).into_iter();
-            let smaller = smaller.map(|body| each(iterations.clone(), body));
-            let body = std::iter::once(actions(body));
-            body.chain(shorter).chain(smaller).collect()
-        }
+        } => smaller_loop(iterations, variable, body),
         Action::If {
             condition,
             then,
             otherwise,
-        } => {
-            let either = |then, otherwise| {
-                let condition = condition.clone();
-                vec![Action::If {
-                    condition,
-                    then,
-                    otherwise,
-                }]
-            };
-            let thens = smaller_steps(then).into_iter();
-            let thens = thens.map(|then| either(then, otherwise.clone()));
-            let others = smaller_steps(otherwise).into_iter();
-            let others = others.map(|otherwise| either(then.clone(), otherwise));
-            let bodies = [actions(then), actions(otherwise)].into_iter();
-            bodies.chain(thens).chain(others).collect()
-        }
+        } => smaller_choice(condition, then, otherwise),
         Action::Next { by: 2.. } => vec![vec![Action::Next { by: 1 }]],
         _ => smaller_values(action),
     }
+}
+
+/// The body in place of the loop, fewer iterations, and a smaller body.
+fn smaller_loop(iterations: &Over, variable: &str, body: &[Step]) -> Vec<Vec<Action>> {
+    let each = |iterations, body| {
+        vec![Action::Each {
+            iterations,
+            variable: variable.to_owned(),
+            body,
+        }]
+    };
+    let mut all = vec![actions(body)];
+    let shorter = shorter(iterations).into_iter();
+    all.extend(shorter.map(|iterations| each(iterations, body.to_vec())));
+    let smaller = smaller_steps(body).into_iter();
+    all.extend(smaller.map(|body| each(iterations.clone(), body)));
+    all
+}
+
+/// One branch in place of both, and smaller branches.
+fn smaller_choice(condition: &Condition, then: &[Step], otherwise: &[Step]) -> Vec<Vec<Action>> {
+    let either = |then, otherwise| {
+        vec![Action::If {
+            condition: condition.clone(),
+            then,
+            otherwise,
+        }]
+    };
+    let mut all = vec![actions(then), actions(otherwise)];
+    let thens = smaller_steps(then).into_iter();
+    all.extend(thens.map(|then| either(then, otherwise.to_vec())));
+    let others = smaller_steps(otherwise).into_iter();
+    all.extend(others.map(|otherwise| either(then.to_vec(), otherwise)));
+    all
+}
+
+fn actions(steps: &[Step]) -> Vec<Action> {
+    steps.iter().map(|step| step.action.clone()).collect()
 }
 
 /// Fewer iterations.
@@ -226,38 +230,21 @@ fn shorter(over: &Over) -> Vec<Over> {
 
 /// The same step with simpler values.
 fn smaller_values(action: &Action) -> Vec<Vec<Action>> {
-    let mut whole = action.clone();
-    let Some(value) = value_of(&mut whole) else {
-        return Vec::new();
-    };
-    let smaller = smaller_value(value).into_iter();
-    let with = |smaller| {
-        let mut action = action.clone();
-        if let Some(value) = value_of(&mut action) {
-            *value = smaller;
-        }
-        vec![action]
-    };
-    smaller.map(with).collect()
-}
-
-fn value_of(action: &mut Action) -> Option<&mut Expr> {
-    match action {
-        Action::Let { value, .. }
-        | Action::Write { value, .. }
-        | Action::Skip { value, .. }
-        | Action::Append { value, .. }
-        | Action::Put { value, .. } => Some(value),
-        _ => None,
+    let mut all = Vec::new();
+    for (place, value) in action.clone().values_mut().into_iter().enumerate() {
+        let with = |smaller| {
+            let mut action = action.clone();
+            *action.values_mut()[place] = smaller;
+            vec![action]
+        };
+        all.extend(smaller_value(value).into_iter().map(with));
     }
+    all
 }
 
 /// An operand in place of a value, the number 1 in its place, or the same with a smaller operand.
 fn smaller_value(value: &Expr) -> Vec<Expr> {
-    let mut whole = value.clone();
-    let operands = whole.operands_mut().into_iter();
-    let operands: Vec<Expr> = operands.map(|operand| operand.clone()).collect();
-    let mut all = operands.clone();
+    let mut all: Vec<Expr> = value.operands().into_iter().cloned().collect();
     if let Expr::Patch { spans, with, .. } = value {
         // The whole is changed in place of a part.
         let mut with = Expr::clone(with);
@@ -268,10 +255,10 @@ fn smaller_value(value: &Expr) -> Vec<Expr> {
     if !matches!(value, Expr::Number(_)) {
         all.push(Expr::Number(1.0));
     }
-    for (place, operand) in operands.iter().enumerate() {
+    for (place, operand) in value.operands().into_iter().enumerate() {
         for smaller in smaller_value(operand) {
             let mut value = value.clone();
-            *value.operands_mut().swap_remove(place) = smaller;
+            *value.operands_mut()[place] = smaller;
             all.push(value);
         }
     }
@@ -293,55 +280,55 @@ fn unslice(value: &mut Expr, part: &[Span]) -> bool {
     is_any
 }
 
-/// Fewer rows, and fewer tokens: of all inputs that are equally long, so that they stay so, and of each.
+/// Fewer rows, and fewer tokens.
 fn smaller_inputs(draft: &Draft) -> Vec<Draft> {
-    let used = draft.used_inputs();
+    let mut all = fewer_rows(draft);
+    all.extend(fewer_tokens(draft));
+    all
+}
+
+fn fewer_rows(draft: &Draft) -> Vec<Draft> {
     let mut all = Vec::new();
-    let with = |inputs: &[usize], content: &dyn Fn(&Content) -> Content| {
-        let mut draft = draft.clone();
-        for &input in inputs {
-            let old = &draft.inputs[input].content;
-            draft.inputs[input].content = content(old);
-        }
-        draft
-    };
-    for &input in &used {
+    for input in draft.used_inputs() {
         if let Content::Tokens(rows) = &draft.inputs[input].content {
-            let fewer = without(rows)
-                .into_iter()
-                .filter(|rows: &Vec<_>| !rows.is_empty());
-            all.extend(fewer.map(|rows| with(&[input], &|_| Content::Tokens(rows.clone()))));
+            let fewer = without(rows).into_iter().filter(|rows| !rows.is_empty());
+            all.extend(fewer.map(|rows| with_content(draft, input, Content::Tokens(rows))));
         }
     }
-    let lengths: Vec<usize> = used
-        .iter()
-        .map(|&input| length(&draft.inputs[input].content))
-        .collect();
-    let mut done = Vec::new();
-    for &length in &lengths {
-        if done.contains(&length) {
-            continue;
+    all
+}
+
+/// Fewer tokens of all inputs that are equally long, so that they stay so, and of each of them.
+fn fewer_tokens(draft: &Draft) -> Vec<Draft> {
+    let mut by_length: Vec<(usize, Vec<usize>)> = Vec::new();
+    for input in draft.used_inputs() {
+        let length = length(&draft.inputs[input].content);
+        match by_length.iter_mut().find(|(other, _)| *other == length) {
+            Some((_, inputs)) => inputs.push(input),
+            None => by_length.push((length, vec![input])),
         }
-        done.push(length);
-        let alike = used.iter().zip(&lengths);
-        let alike = alike.filter(|(_, other)| **other == length);
-        let alike: Vec<usize> = alike.map(|(input, _)| *input).collect();
+    }
+    let mut all = Vec::new();
+    for (length, inputs) in by_length {
         let places: Vec<usize> = (0..length).collect();
-        for kept in without(&places) {
-            if kept.is_empty() {
-                continue;
-            }
-            all.push(with(&alike, &|content| keep(content, &kept)));
-            if alike.len() > 1 {
-                all.extend(
-                    alike
-                        .iter()
-                        .map(|&input| with(&[input], &|content| keep(content, &kept))),
-                );
+        for kept in without(&places).iter().filter(|kept| !kept.is_empty()) {
+            let shorter = |draft: Draft, &input: &usize| {
+                let content = keep(&draft.inputs[input].content, kept);
+                with_content(&draft, input, content)
+            };
+            all.push(inputs.iter().fold(draft.clone(), shorter));
+            if inputs.len() > 1 {
+                all.extend(inputs.iter().map(|input| shorter(draft.clone(), input)));
             }
         }
     }
     all
+}
+
+fn with_content(draft: &Draft, input: usize, content: Content) -> Draft {
+    let mut draft = draft.clone();
+    draft.inputs[input].content = content;
+    draft
 }
 
 /// How many tokens a row has, or words a prompt.
