@@ -14,7 +14,7 @@ use crate::divergence::diff_page;
 use crate::journal::export::{
     Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
 };
-use crate::journal::{JournalError, JournalReader};
+use crate::journal::{JournalReader, check_is_another};
 
 /// Write a journal, or the tensors in it, in a format that other programs read.
 #[derive(Args)]
@@ -68,15 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         .flatten()
     {
         drop(JournalReader::open(journal)?);
-        if let (Ok(from), Ok(to)) = (fs::canonicalize(journal), fs::canonicalize(out))
-            && from == to
-        {
-            let error = JournalError::WouldOverwrite {
-                journal: out.display().to_string().into(),
-                reason: "it is the journal itself".to_owned(),
-            };
-            return Err(error.into());
-        }
+        check_is_another(journal, out, "it is the journal itself")?;
     }
     let unfinished = unfinished(out);
     let exported = write(arguments, &unfinished);

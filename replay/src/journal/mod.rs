@@ -62,6 +62,7 @@ mod read;
 mod record;
 mod recover;
 mod resume;
+mod same_file;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sink;
@@ -93,6 +94,7 @@ pub use record::{
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};
+pub(crate) use same_file::check_is_another;
 pub use sink::Sink;
 pub use skim::Skim;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};

@@ -1,6 +1,6 @@
 //! Making a whole journal of what is left of one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::error::{JournalError, OPEN};
 use super::read::JournalReader;
 use super::record::Outcome;
 use super::resume::{Loss, OpenRun, Scan};
+use super::same_file::check_is_another;
 use super::write::JournalWriter;
 
 /// Where a recovered journal goes.
@@ -120,12 +121,7 @@ fn shortened(text: &str) -> String {
 
 fn copy_prefix(from: &Path, to: &Path, bytes: u64) -> Result<(), JournalError> {
     let journal: Arc<str> = to.display().to_string().into();
-    if same_file(from, to) {
-        return Err(JournalError::WouldOverwrite {
-            journal,
-            reason: "it is the journal that is to be recovered".to_owned(),
-        });
-    }
+    check_is_another(from, to, "it is the journal that is to be recovered")?;
     let source = File::open(from);
     let name: Arc<str> = from.display().to_string().into();
     let source = source.map_err(|error| JournalError::io(&name, OPEN, &error))?;
@@ -137,10 +133,6 @@ fn copy_prefix(from: &Path, to: &Path, bytes: u64) -> Result<(), JournalError> {
     }
     let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile");
     Err(JournalError::io(&name, "read", &error))
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
