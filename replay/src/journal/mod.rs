@@ -70,6 +70,7 @@ mod skim;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod value;
 mod wire;
 mod write;
@@ -97,6 +98,7 @@ pub use resume::{Loss, OpenRun, Resumed};
 pub(crate) use same_file::check_is_another;
 pub use sink::Sink;
 pub use skim::Skim;
+pub(crate) use unfinished::Unfinished;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
 pub use write::{JournalWriter, Summary};
