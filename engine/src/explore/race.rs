@@ -231,6 +231,8 @@ struct Detector {
     board: BTreeMap<u32, Clock>,
     gates: BTreeMap<u32, Gate>,
     races: Vec<Race>,
+    /// Where among them those of each site are.
+    of_site: BTreeMap<String, Vec<usize>>,
 }
 
 impl Detector {
@@ -341,7 +343,7 @@ impl Detector {
             });
         }
         found.into_iter().for_each(|race| self.add(race));
-        self.seen.push(Seen {
+        self.see(Seen {
             mediator: id,
             time,
             access,
@@ -351,16 +353,32 @@ impl Detector {
         });
     }
 
+    /// Notes what a mediator has done here: of what it does again and again the last time, which is the one that others have
+    /// not heard of if they have not heard of any.
+    fn see(&mut self, seen: Seen) {
+        let is_same = |other: &&mut Seen| {
+            other.mediator == seen.mediator
+                && other.access == seen.access
+                && other.round == seen.round
+                && other.event == seen.event
+                && other.origin == seen.origin
+        };
+        match self.seen.iter_mut().find(is_same) {
+            Some(before) => before.time = seen.time,
+            None => self.seen.push(seen),
+        }
+    }
+
     /// Keeps a race, unless one of the same mediators for the same thing is there.
     fn add(&mut self, race: Race) {
         let pair = |race: &Race| {
             let (a, b) = (race.first.mediator.clone(), race.second.mediator.clone());
             if a < b { (a, b) } else { (b, a) }
         };
-        let is_same = |other: &Race| {
-            other.site == race.site && other.over == race.over && pair(other) == pair(&race)
-        };
-        if !self.races.iter().any(is_same) {
+        let is_same = |other: &Race| other.over == race.over && pair(other) == pair(&race);
+        let of_site = self.of_site.entry(race.site.clone()).or_default();
+        if !of_site.iter().any(|&place| is_same(&self.races[place])) {
+            of_site.push(self.races.len());
             self.races.push(race);
         }
     }

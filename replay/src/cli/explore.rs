@@ -18,6 +18,7 @@ use crate::explore::{
     Exploration, Extent, FileFindings, MateFindings, Mismatch, Orders, Outcome, RunFindings,
     Shrunken,
 };
+use crate::journal::plain;
 
 /// Make the runs of an experiment file in every order of their mediators that can make a difference.
 ///
@@ -141,7 +142,7 @@ fn show(found: &FileFindings, shrunken: &[Shrunken], arguments: &Arguments) {
 
 fn show_run(found: &FileFindings, run: &RunFindings, turns: Turns) {
     for race in &run.races {
-        outln!("  {race}");
+        outln!("  {}", plain(&race.to_string()));
     }
     outln!("  {}", run.verdict);
     outln!("  {}", run.verdict.effort());

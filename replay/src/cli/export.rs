@@ -1,8 +1,8 @@
 //! `interloom export`: a journal for other programs.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anstream::eprintln;
 use clap::{Args, ValueEnum};
@@ -14,7 +14,7 @@ use crate::divergence::diff_page;
 use crate::journal::export::{
     Exported, PAGE_EXCHANGES_DEFAULT, Selection, json_lines, mcap, npz, page, safetensors, trace,
 };
-use crate::journal::{JournalError, JournalReader};
+use crate::journal::{JournalReader, Unfinished, check_is_another};
 
 /// Write a journal, or the tensors in it, in a format that other programs read.
 #[derive(Args)]
@@ -68,39 +68,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         .flatten()
     {
         drop(JournalReader::open(journal)?);
-        if let (Ok(from), Ok(to)) = (fs::canonicalize(journal), fs::canonicalize(out))
-            && from == to
-        {
-            let error = JournalError::WouldOverwrite {
-                journal: out.display().to_string().into(),
-                reason: "it is the journal itself".to_owned(),
-            };
-            return Err(error.into());
-        }
+        check_is_another(journal, out, "it is the journal itself")?;
     }
-    let unfinished = unfinished(out);
-    let exported = write(arguments, &unfinished);
-    let finished = exported.and_then(|exported| {
-        let renamed = fs::rename(&unfinished, out);
-        renamed
-            .map_err(|error| cannot_write(out, error))
-            .map(|()| exported)
-    });
-    if finished.is_err() {
-        // Nothing half-written stays; if it never was there, that is as good.
-        fs::remove_file(&unfinished).ok();
-    }
+    let cannot = |error| cannot_write(out, error);
+    let unfinished = Unfinished::beside(out).map_err(cannot)?;
+    let exported = write(arguments, unfinished.file())?;
+    unfinished.put().map_err(cannot)?;
     let thing = match arguments.format {
         Format::Jsonl => "frame",
         Format::Trace | Format::Mcap | Format::Html => "exchange",
         Format::Npz | Format::Safetensors => "tensor",
     };
-    outln!("{} in {}", count(finished?.items, thing), out.display());
+    outln!("{} in {}", count(exported.items, thing), out.display());
     Ok(Ending::Done)
 }
 
-fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
-    let file = File::create(place).map_err(|error| cannot_write(&arguments.out, error))?;
+fn write(arguments: &Arguments, file: &File) -> Result<Exported, Error> {
     let mut sink = BufWriter::new(file);
     let reader = JournalReader::open(&arguments.journal)?;
     let sink = &mut sink;
@@ -117,11 +100,4 @@ fn write(arguments: &Arguments, place: &Path) -> Result<Exported, Error> {
         }
         Format::Html => page(reader, selection, arguments.limit, sink, &name),
     }?)
-}
-
-/// The name under which a file is written until it is whole.
-fn unfinished(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".part");
-    PathBuf::from(name)
 }

@@ -9,7 +9,7 @@ use super::explore::race_as_json;
 use super::report::outln;
 use super::{Ending, report};
 use crate::Error;
-use crate::journal::{Journal, races};
+use crate::journal::{Journal, plain, races};
 
 /// Name the pairs of recorded requests that nothing but the order of the mediators puts one before the other.
 ///
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
             outln!("  nothing races");
         }
         for race in &run.races {
-            outln!("  {race}");
+            outln!("  {}", plain(&race.to_string()));
         }
     }
     Ok(Ending::Done)

@@ -10,6 +10,7 @@ use interloom_backends::Effort;
 
 use super::Ending;
 use crate::divergence::{Class, Divergence, Side};
+use crate::journal::plain;
 use crate::{Conclusion, Error};
 
 const BOLD: Style = Style::new().bold();
@@ -56,8 +57,9 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{plural}")
 }
 
-/// Shows a heading.
+/// Shows a heading, which may be a name.
 pub(super) fn heading(text: &str) {
+    let text = plain(text);
     outln!("{BOLD}{text}{BOLD:#}");
 }
 

@@ -332,7 +332,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     /// The runs part where one of them has no exchange: it has something else, or nothing.
     fn part_from(&mut self, recorded: Step, live_side: Side, live: Option<&Exchange>) {
         let mut index = live.map_or(self.compared, |live| live.index);
-        let mut kept = None;
+        let (mut kept, mut started) = (None, None);
         let recorded_side = match recorded {
             Step::Exchange(exchange) => {
                 index = exchange.index;
@@ -340,7 +340,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 kept = Some(exchange);
                 Side::Exchange(Box::new(line))
             }
-            Step::Start(start) => ends::start_side(&start),
+            Step::Start(start) => {
+                let side = ends::start_side(&start);
+                started = Some(start);
+                side
+            }
             Step::End(end) => ends::end_side(&end),
             Step::Nothing => Side::Nothing,
         };
@@ -350,8 +354,16 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             (recorded_side, live_side),
             Vec::new(),
         );
+        // What follows is of the run that starts, and what came before of the one that ended.
+        let following = started.map(|start| {
+            self.recorded_names.start_run(&start);
+            self.following()
+        });
         if let Some(parted) = &mut self.found {
             parted.recorded = kept;
+            if let Some(following) = following {
+                parted.divergence.following = following;
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub fn diff_page<W: Write>(
         "names": names,
         "facts": facts(&diff, &sides[0]),
         "left_out": left_out(from, shown.len(), rows.len()),
-        "report": report(&diff, &names),
+        "report": report(&diff, place, &names),
         "is_equal": divergence.is_none(),
         "divergence": place.map(|place| place - from).filter(|place| *place < items.len()),
         "runs": runs(&sides),
@@ -141,13 +141,22 @@ fn left_out(from: usize, shown: usize, rows: usize) -> Option<String> {
     })
 }
 
-fn report(diff: &JournalDiff, names: &[String; 2]) -> Value {
+/// What is said of the comparison; `place` is the row of the divergence, where there is one to mark.
+fn report(diff: &JournalDiff, place: Option<usize>, names: &[String; 2]) -> Value {
     if let Some(divergence) = &diff.comparison.divergence {
         let class = divergence.class.name();
-        let summary = format!(
+        let mut summary = format!(
             "The first divergence is at exchange {} ({class}).",
             divergence.index
         );
+        if place.is_none() {
+            let [first, second] = names;
+            summary.push_str(&format!(
+                " No row is marked, for they part between exchanges: {first} {}, {second} {}.",
+                has(&divergence.recorded),
+                has(&divergence.live)
+            ));
+        }
         return json!({ "summary": summary, "text": divergence.to_string() });
     }
     let environment = diff.environment.iter();
@@ -166,6 +175,16 @@ fn report(diff: &JournalDiff, names: &[String; 2]) -> Value {
     };
     let summary = format!("All {} exchanges are equal.", diff.comparison.exchanges);
     json!({ "summary": summary, "text": text })
+}
+
+/// What a journal has where two part and neither has an exchange.
+fn has(side: &Side) -> String {
+    match side {
+        Side::Exchange(line) => format!("has exchange {}", line.index),
+        Side::RunStart { name, .. } => format!("begins run {name:?}"),
+        Side::RunEnd { outcome, .. } => format!("ends the run ({outcome:?})"),
+        Side::Nothing => "has nothing more".to_owned(),
+    }
 }
 
 /// The runs that are shown, by their names in the first journal where it has them.

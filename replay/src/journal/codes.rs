@@ -75,7 +75,8 @@ pub(crate) const CODES: &[Code] = &[
         "E070",
         "a file would be overwritten",
         AtFault::Misuse,
-        "A journal replaces an older journal, but no other file. Choose another name, or move the file away.",
+        "A journal replaces an older journal, but no other file, and not the one that is read meanwhile, whatever name it is \
+         given: a link leads to the same file. Choose another name, or move the file away.",
     ),
     Code::new(
         "E071",

@@ -1,7 +1,7 @@
 //! The file of a new journal, which replaces nothing but an old journal, and has one writer at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,20 +11,38 @@ use super::frame::MAGIC;
 /// Opens `path` for a new journal: a new file, or one that may be replaced.
 pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, JournalError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match options.clone().create_new(true).open(path) {
+    match options.read(true).write(true).create_new(true).open(path) {
         Ok(file) => {
             lock(&file, journal)?;
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check_not_special(path, journal)?;
-            let file = options.open(path);
-            let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
-            reuse(file, journal)
+            let mut file = open_to_replace(path, journal)?;
+            let emptied = file.set_len(0).and_then(|()| file.rewind());
+            emptied.map_err(|error| JournalError::io(journal, "empty", &error))?;
+            Ok(file)
         }
         Err(error) => Err(JournalError::io(journal, "create", &error)),
     }
+}
+
+/// Opens a file that may be replaced, which is an older journal or empty anyway, and leaves it as it is.
+pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, JournalError> {
+    check_not_special(path, journal)?;
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+    let mut start = Vec::new();
+    let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut start);
+    read.map_err(|error| JournalError::io(journal, "read", &error))?;
+    if !start.is_empty() && start != MAGIC {
+        return Err(JournalError::WouldOverwrite {
+            journal: journal.clone(),
+            reason: "it exists and is not an Interloom journal".to_owned(),
+        });
+    }
+    // Before anything is changed: somebody may be writing.
+    lock(&file, journal)?;
+    Ok(file)
 }
 
 /// Keeps other writers away until the file is closed; readers may come.
@@ -54,24 +72,4 @@ fn check_not_special(path: &Path, journal: &Arc<str>) -> Result<(), JournalError
         journal: journal.clone(),
         reason: "it is not a regular file".to_owned(),
     })
-}
-
-/// Empties a file that is there, if it is a journal (or empty anyway).
-fn reuse(mut file: File, journal: &Arc<str>) -> Result<File, JournalError> {
-    let mut start = Vec::new();
-    let read = Read::by_ref(&mut file)
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut start);
-    read.map_err(|error| JournalError::io(journal, "read", &error))?;
-    if !start.is_empty() && start != MAGIC {
-        return Err(JournalError::WouldOverwrite {
-            journal: journal.clone(),
-            reason: "it exists and is not an Interloom journal".to_owned(),
-        });
-    }
-    // Before anything is changed: somebody may be writing.
-    lock(&file, journal)?;
-    let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
-    emptied.map_err(|error| JournalError::io(journal, "empty", &error))?;
-    Ok(file)
 }

@@ -62,6 +62,7 @@ mod read;
 mod record;
 mod recover;
 mod resume;
+mod same_file;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sink;
@@ -69,6 +70,7 @@ mod skim;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod value;
 mod wire;
 mod write;
@@ -93,8 +95,10 @@ pub use record::{
 };
 pub use recover::{Recovery, Target, recover};
 pub use resume::{Loss, OpenRun, Resumed};
+pub(crate) use same_file::check_is_another;
 pub use sink::Sink;
 pub use skim::Skim;
+pub(crate) use unfinished::Unfinished;
 pub use value::{VALUE_DEPTH_MAX, ValueTree};
 pub use wire::{TENSOR_FIXED_BYTES, TENSOR_RANK_MAX};
 pub use write::{JournalWriter, Summary};

@@ -194,17 +194,33 @@ pub(crate) fn value_json(tree: &ValueTree) -> Value {
     }
 }
 
-/// A name or message, which may hold anything, as part of one line: control characters are escaped.
+/// A name or message, which may hold anything, as part of one line: characters are escaped that would control the terminal,
+/// break the line, or change the direction of what stands beside them.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {
             plain.extend(character.escape_debug());
+        } else if is_separator(character) || is_of_direction(character) {
+            plain.extend(character.escape_unicode());
         } else {
             plain.push(character);
         }
     }
     plain
+}
+
+/// Whether a character begins a new line or paragraph without being a control character.
+fn is_separator(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// Whether a character is there only to say in which direction others are written (Unicode's `Bidi_Control`).
+fn is_of_direction(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -245,6 +261,24 @@ mod tests {
         let root = SiteRef { path: 2, ..site };
         assert!(names().is_site(root, "output") && names().is_site(root, ""));
         assert!(!names().is_site(SiteRef { path: 9, ..site }, "output"));
+    }
+
+    #[test]
+    fn a_name_neither_controls_the_terminal_nor_turns_its_line_around() {
+        let cases = [
+            ("a\u{1b}[31mb\r\n", r"a\u{1b}[31mb\r\n"),
+            ("\u{202e}abc\u{2066}", r"\u{202e}abc\u{2066}"),
+            ("\u{200f}\u{61c}\u{9b}", r"\u{200f}\u{61c}\u{9b}"),
+            ("a\u{2028}b", r"a\u{2028}b"),
+            // Nor is anything else changed.
+            (
+                "\"e\u{301}\" \\ שלום 👩\u{200d}🔬",
+                "\"e\u{301}\" \\ שלום 👩\u{200d}🔬",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(plain(text), expected);
+        }
     }
 
     #[test]

@@ -294,3 +294,43 @@ impl Mediator<Passing> for Absent {
         Step::End
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::samples;
+
+    /// A journal in which two mediators ask for one site in turn, so often and in so many iterations.
+    fn journal(times: u64, iterations: u32) -> Journal {
+        let mut journal = Journal::with_head(samples::head());
+        journal.paths = vec!["layers.0.output".to_owned()];
+        let exchanges = (0..times).map(|index| {
+            let iteration = (index * u64::from(iterations) / times) as u32;
+            let site = Some(SiteRef { path: 0, iteration });
+            Exchange {
+                mediator: (index % 2) as u32,
+                asked: site,
+                at: site,
+                ..samples::exchange(0, index, Event::Swap)
+            }
+        });
+        journal.runs.push(Run {
+            start: samples::run_start(0),
+            exchanges: exchanges.collect(),
+            passage: None,
+            end: None,
+        });
+        journal
+    }
+
+    #[test]
+    fn what_is_done_over_and_over_races_once_at_each_site() {
+        // Were each compared with all before it, this would take hours.
+        for (times, iterations) in [(200_000, 1), (200_000, 20_000)] {
+            let found = races(&journal(times, iterations));
+            assert_eq!(found[0].races.len(), iterations as usize);
+        }
+        let [few, many] = [4, 400].map(|times| races(&journal(times, 1)));
+        assert_eq!(few, many);
+    }
+}

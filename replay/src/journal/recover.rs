@@ -1,21 +1,23 @@
 //! Making a whole journal of what is left of one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::create::{lock, open_to_write};
+use super::create::{lock, open_to_replace};
 use super::error::{JournalError, OPEN};
 use super::read::JournalReader;
 use super::record::Outcome;
 use super::resume::{Loss, OpenRun, Scan};
+use super::same_file::check_is_another;
+use super::unfinished::Unfinished;
 use super::write::JournalWriter;
 
 /// Where a recovered journal goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target<'a> {
-    /// To another file; the damaged one stays as it is. An older journal there is replaced.
+    /// To another file; the damaged one stays as it is. An older journal there is replaced when the new one is whole.
     Copy(&'a Path),
     /// To its own place: what cannot be read is cut off.
     InPlace,
@@ -55,7 +57,7 @@ const INTERRUPTED: &str = "interrupted: the recording does not go further";
 ///
 /// # Errors
 /// E060 to E065 if not even the head can be read, E070 if the target is another file than a
-/// journal, or the damaged journal itself, E073 if somebody else writes the target, and E061 if the
+/// journal, or the damaged journal itself (whatever it is called there), E073 if somebody else writes the target, and E061 if the
 /// system refuses.
 pub fn recover(path: impl AsRef<Path>, target: Target<'_>) -> Result<Recovery, JournalError> {
     let path = path.as_ref();
@@ -76,27 +78,29 @@ pub fn recover(path: impl AsRef<Path>, target: Target<'_>) -> Result<Recovery, J
             error,
         }),
     };
-    let place = match target {
-        Target::Copy(to) => {
-            copy_prefix(path, to, good_bytes)?;
-            to
-        }
+    // What is left is a good beginning; a finished journal needs nothing more.
+    let close = |place: &Path, journal: &Arc<str>| match complete {
+        true => Ok(()),
+        false => close(place, journal, &recovery),
+    };
+    match target {
+        Target::Copy(to) => copy(path, to, good_bytes, close)?,
         Target::InPlace => {
             if !recovery.is_lossless() {
                 cut(path, good_bytes)?;
             }
-            path
+            close(path, &name_of(path))?;
         }
-    };
-    // What is left is a good beginning; a finished journal needs nothing more.
-    if !complete {
-        close(place, &recovery)?;
     }
     Ok(recovery)
 }
 
-fn close(path: &Path, recovery: &Recovery) -> Result<(), JournalError> {
-    let mut resumed = JournalWriter::resume(path)?;
+fn name_of(path: &Path) -> Arc<str> {
+    path.display().to_string().into()
+}
+
+fn close(path: &Path, journal: &Arc<str>, recovery: &Recovery) -> Result<(), JournalError> {
+    let mut resumed = JournalWriter::resume_as(path, journal)?;
     if let Some(loss) = &recovery.lost {
         let text = format!(
             "{} bytes from byte {} on were lost: {}",
@@ -118,20 +122,41 @@ fn shortened(text: &str) -> String {
     text.chars().take(4096).collect()
 }
 
-fn copy_prefix(from: &Path, to: &Path, bytes: u64) -> Result<(), JournalError> {
-    let journal: Arc<str> = to.display().to_string().into();
-    if same_file(from, to) {
-        return Err(JournalError::WouldOverwrite {
-            journal,
-            reason: "it is the journal that is to be recovered".to_owned(),
-        });
-    }
+/// Copies the beginning of a journal and closes the copy, which is in its place only when it is whole.
+fn copy(
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+    close: impl FnOnce(&Path, &Arc<str>) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    let journal = name_of(to);
+    check_is_another(from, to, "it is the journal that is to be recovered")?;
+    // Nobody else writes it until it is replaced.
+    let _older = match to.try_exists() {
+        Ok(false) => None,
+        _ => Some(open_to_replace(to, &journal)?),
+    };
+    let failed = |doing| {
+        let journal = journal.clone();
+        move |error| JournalError::io(&journal, doing, &error)
+    };
+    let copy = Unfinished::beside(to).map_err(failed("create"))?;
+    copy_prefix(from, copy.file(), &journal, bytes)?;
+    close(copy.path(), &journal)?;
+    copy.put().map_err(failed("write"))
+}
+
+fn copy_prefix(
+    from: &Path,
+    mut to: &File,
+    journal: &Arc<str>,
+    bytes: u64,
+) -> Result<(), JournalError> {
     let source = File::open(from);
-    let name: Arc<str> = from.display().to_string().into();
+    let name = name_of(from);
     let source = source.map_err(|error| JournalError::io(&name, OPEN, &error))?;
-    let mut target = open_to_write(to, &journal)?;
-    let copied = io::copy(&mut BufReader::new(source).take(bytes), &mut target);
-    let copied = copied.map_err(|error| JournalError::io(&journal, "write to", &error))?;
+    let copied = io::copy(&mut BufReader::new(source).take(bytes), &mut to);
+    let copied = copied.map_err(|error| JournalError::io(journal, "write to", &error))?;
     if copied == bytes {
         return Ok(());
     }
@@ -139,12 +164,8 @@ fn copy_prefix(from: &Path, to: &Path, bytes: u64) -> Result<(), JournalError> {
     Err(JournalError::io(&name, "read", &error))
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
-}
-
 fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
-    let journal: Arc<str> = path.display().to_string().into();
+    let journal = name_of(path);
     let file = OpenOptions::new().write(true).open(path);
     let failed = |error| JournalError::io(&journal, "cut", &error);
     let file = file.map_err(failed)?;
@@ -153,7 +174,7 @@ fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
 }
 
 fn file_length(path: &Path) -> Result<u64, JournalError> {
-    let journal: Arc<str> = path.display().to_string().into();
+    let journal = name_of(path);
     let end = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0)));
     end.map_err(|error| JournalError::io(&journal, "examine", &error))
 }

@@ -64,11 +64,16 @@ impl JournalWriter<File> {
     /// else or newer, E065 if not even its head is whole, and E064 or E066 to E069 if it is damaged
     /// before its end; E073 if somebody else writes it. A journal that is refused is left as it is.
     pub fn resume(path: impl AsRef<Path>) -> Result<Resumed, JournalError> {
-        let journal: Arc<str> = path.as_ref().display().to_string().into();
+        let path = path.as_ref();
+        Self::resume_as(path, &path.display().to_string().into())
+    }
+
+    /// As [`resume`](Self::resume); `journal` is what errors call it.
+    pub(super) fn resume_as(path: &Path, journal: &Arc<str>) -> Result<Resumed, JournalError> {
         let file = OpenOptions::new().read(true).write(true).open(path);
-        let mut file = file.map_err(|error| JournalError::io(&journal, OPEN, &error))?;
-        lock(&file, &journal)?;
-        let reader = JournalReader::new(BufReader::new(&file), &journal)?;
+        let mut file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+        lock(&file, journal)?;
+        let reader = JournalReader::new(BufReader::new(&file), journal)?;
         let state = Scan::of(reader).into_state()?;
         let doing = |doing| {
             let journal = journal.clone();

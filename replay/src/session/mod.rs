@@ -54,6 +54,7 @@ use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
     BarrierLine, Declared, Digest, Head, JournalError, MediatorLine, Outcome, Policy, RunStart,
+    check_is_another,
 };
 
 use convert::Recorder;
@@ -216,9 +217,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if the journal cannot be created or opened; [`Error::Model`] if a journal is to stand in for something
+    /// [`Error::Journal`] if the journal cannot be created or opened, or a fork would replace the one that it goes along (E070);
+    /// [`Error::Model`] if a journal is to stand in for something
     /// on a device that `head` names and this machine does not have.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
+        if let Mode::Fork { from, into, .. } = &mode {
+            check_is_another(from, into, "it is the journal that is forked")?;
+        }
         // Where the model is, and where mediators make tensors of their own.
         let device = || described_device(&head.device);
         let recorded = |path: &PathBuf| Recorded::load(path, device()?).map(Box::new);

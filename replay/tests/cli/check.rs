@@ -172,3 +172,20 @@ fn a_recording_keeps_as_many_tensors_as_it_was_asked_to() {
     place.run(&["demo", "--sample", "0"]).with(2);
     place.run(&["demo", "--sample", "2", "--full"]).with(2);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_journal_is_not_recovered_or_exported_onto_itself_by_another_name() {
+    let (place, _) = golden();
+    let before = fs::read(place.path("a.ilj")).unwrap();
+    fs::hard_link(place.path("a.ilj"), place.path("hard.ilj")).unwrap();
+    std::os::unix::fs::symlink("a.ilj", place.path("soft.ilj")).unwrap();
+    for name in ["hard.ilj", "soft.ilj"] {
+        let recover = ["recover", "a.ilj", "--out", name];
+        place.run(&recover).error("E070", 1);
+        let export = ["export", "a.ilj", "--format", "jsonl", "--out", name];
+        place.run(&export).error("E070", 1);
+        assert!(fs::read(place.path("a.ilj")).unwrap() == before, "{name}");
+    }
+    assert_eq!(place.files(), ["a.ilj", "hard.ilj", "soft.ilj"]);
+}

@@ -222,3 +222,26 @@ fn what_is_missing_or_too_much_at_the_end_is_told_where_it_would_be() {
       help: interloom step a.ilj --at 2
     "#);
 }
+
+#[test]
+fn a_run_that_one_has_more_is_shown_by_its_own_names() {
+    let short = Sample {
+        is_short: true,
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &short);
+    let out = place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out;
+    insta::assert_snapshot!(out, @r#"
+    error[E080]: a.ilj and b.ilj part at exchange 2 (run "clean")
+      class: protocol (something else was done, or the answer was another one)
+        0  VALUE  read   layers.0.attn.output.i0     f32[2] b3:acc346244904
+        1  END    read   at layers.0.attn.output.i0
+      - 2  run "patched" starts, with ["read", "patch"]  <- a.ilj
+      + 2  nothing more  <- b.ilj
+        2  VALUE  patch  layers.0.attn.output.i0     f32[2] b3:3956c2eac076  (next in a.ilj)
+        3  SWAP   patch  layers.0.attn.output.i0     f32[2] b3:acc346244904  (next in a.ilj)
+      aligned by run, mediator, event, site and iteration: 2 equal, 0 other, 6 in a.ilj only, 0 in b.ilj only
+    "#);
+    let out = place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out;
+    assert!(out.contains("- 2  nothing more  <- b.ilj"), "{out}");
+}

@@ -154,3 +154,15 @@ fn pages_that_cannot_be_made_leave_nothing_behind() {
         .error("E070", 1);
     assert_eq!(place.files(), ["a.ilj", "b.ilj"]);
 }
+
+#[test]
+fn a_page_says_where_journals_part_that_part_between_exchanges() {
+    let short = Sample {
+        is_short: true,
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &short);
+    let (_, data) = page(&place, &["--diff", "b.ilj"]);
+    assert_eq!(data["divergence"], Value::Null);
+    insta::assert_snapshot!(data["report"]["summary"].as_str().unwrap(), @r#"The first divergence is at exchange 2 (protocol). No row is marked, for they part between exchanges: a.ilj begins run "patched", b.ilj has nothing more."#);
+}

@@ -247,3 +247,32 @@ fn what_is_no_journal_has_no_races() {
     place.run(&["races", "cut"]).error("E065", 1);
     place.run(&["races"]).with(2);
 }
+
+#[test]
+fn names_do_not_control_the_terminal() {
+    use interloom::journal::{Experiment, Head, JournalWriter, MediatorLine, Outcome, RunStart};
+
+    let place = Place::new();
+    let head = Head::new(Experiment::default());
+    let mut writer = JournalWriter::create(place.path("a.ilj"), &head).unwrap();
+    let name = "\u{1b}[31mred\u{202e}";
+    writer
+        .start_run(&RunStart {
+            run: 0,
+            name: name.to_owned(),
+            mediators: vec![MediatorLine {
+                name: name.to_owned(),
+                rows: None,
+                optional: false,
+            }],
+            scheduler: String::new(),
+            declared: None,
+        })
+        .unwrap();
+    writer.end_run(Outcome::default()).unwrap();
+    writer.finish().unwrap();
+    let out = place.run(&["races", "a.ilj"]).with(0).out;
+    assert_eq!(out, "\\u{1b}[31mred\\u{202e}\n  nothing races\n");
+    let out = place.run(&["check", "a.ilj"]).with(0).out;
+    assert!(out.contains(r"\u{1b}[31mred\u{202e}"), "{out}");
+}

@@ -491,3 +491,32 @@ fn a_journal_is_not_larger_than_the_estimate_before_its_first_run() {
         .with(2);
     place.run(&["run", "ablation.toml", "--full"]).with(2);
 }
+
+#[test]
+fn a_fork_does_not_replace_the_journal_that_it_goes_along() {
+    let place = with_experiments();
+    let run = |arguments: &[&str]| place.run(&[&["run", "ablation.toml"], arguments].concat());
+    run(&["--journal", "a.ilj", "--full"]).with(0);
+    let before = std::fs::read(place.path("a.ilj")).unwrap();
+    #[cfg(unix)]
+    {
+        std::fs::hard_link(place.path("a.ilj"), place.path("hard.ilj")).unwrap();
+        std::os::unix::fs::symlink("a.ilj", place.path("soft.ilj")).unwrap();
+    }
+    let names: &[&str] = match cfg!(unix) {
+        true => &["a.ilj", "./a.ilj", "hard.ilj", "soft.ilj"],
+        false => &["a.ilj", "./a.ilj"],
+    };
+    for name in names {
+        let fork = &["--fork", "a.ilj@7", "--journal", name, "--full"];
+        let message = run(fork).error("E070", 1);
+        let expected = format!(
+            "will not overwrite {name}: it is the journal that is forked; move it away or record to another path"
+        );
+        assert_eq!(message, expected);
+        assert!(
+            std::fs::read(place.path("a.ilj")).unwrap() == before,
+            "{name}"
+        );
+    }
+}

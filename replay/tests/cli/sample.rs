@@ -16,6 +16,8 @@ pub(crate) struct Sample {
     pub(crate) computed: [f32; 2],
     /// Whether `read` reads once more at the end.
     pub(crate) reads_again: bool,
+    /// Whether there is no second run.
+    pub(crate) is_short: bool,
     /// What is kept of tensors.
     pub(crate) policy: Policy,
     /// The device in the head.
@@ -27,6 +29,7 @@ impl Default for Sample {
         Self {
             computed: [6.0, 8.0],
             reads_again: false,
+            is_short: false,
             policy: Policy::Full,
             device: "cpu",
         }
@@ -63,6 +66,10 @@ impl Sample {
             (0, Event::End, ATTENTION, None),
         ];
         write_run(&mut writer, "clean", &["read"], &first);
+        if self.is_short {
+            writer.finish().unwrap();
+            return;
+        }
         let mut second: Vec<Line<'_>> = vec![
             (1, Event::Value, ATTENTION, Some(corrupt)),
             (1, Event::Swap, ATTENTION, Some(clean)),

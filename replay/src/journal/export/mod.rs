@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::error::JournalError;
 use super::index::is_at;
-use super::names::Names;
+use super::names::{Names, plain};
 use super::record::{Exchange, Head};
 
 pub use arrays::{npz, safetensors};
@@ -80,7 +80,7 @@ pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
         .paths()
         .iter()
         .take(SHOWN)
-        .cloned()
+        .map(|path| plain(path))
         .collect::<Vec<_>>();
     if names.paths().len() > SHOWN {
         has.push(format!("{} more", names.paths().len() - SHOWN));
