@@ -6,7 +6,7 @@
 //! scenario nor which steps are there, and a wrong value, a mark, a save, a request too many or too few stays a difference.
 //! A difference that no rule accounts for is a defect of one side.
 //!
-//! What remains wide: errors are compared by kind, and by site where one is out of order or never provided, but not by
+//! What remains wide: errors are compared by kind, and by the site that a message about order names, but not by
 //! wording; and where two rules account for an aspect only together, how many requests each of them adds is not looked at.
 //! R63 (a run in which a mediator was served nothing fails) is never compared: the reference has no such rule, and all
 //! invokes of scenarios are declared optional.
