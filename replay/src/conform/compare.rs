@@ -1,11 +1,11 @@
 //! A run beside what the reference was recorded doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use interloom_backends::Value;
-use interloom_engine::Event;
 use interloom_engine::program::{Datum, Results};
+use interloom_engine::{Event, Fault, FaultKind, RunError};
 use serde_json::Value as Json;
 
 use super::run::{Served, Trace};
@@ -17,6 +17,12 @@ const TOLERANCE: f64 = 1e-5;
 /// The same on a GPU, whose tensor cores may round the factors of a product to the 10 bits of TF32: a relative error of up to 2⁻¹⁰
 /// for each of a few layers.
 const TOLERANCE_OF_GPUS: f64 = 1e-2;
+
+/// More runs than any scenario has.
+const RUNS_MAX: usize = 1000;
+
+/// The message of the error that stands for a STOP where the reference lets one be caught.
+pub(super) const STOP_AS_ERROR: &str = "a stop that travels as an exception";
 
 /// What the reference was recorded doing.
 pub(super) struct Expected {
@@ -32,6 +38,10 @@ pub(super) struct Expected {
 pub(super) struct Performed {
     pub(super) traces: Vec<Trace>,
     pub(super) results: Results<Value>,
+    /// What each cache collected: the sites, by path and iteration, and their values.
+    pub(super) caches: BTreeMap<String, Vec<(String, Value)>>,
+    /// The class of the error with which the reference ended instead, where a rule says so.
+    pub(super) ended_with: Option<&'static str>,
 }
 
 /// Something in which a run can differ from the recording.
@@ -71,17 +81,6 @@ impl Aspect {
     }
 }
 
-/// How what was found stands to what was recorded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Relation {
-    /// It is a part of it, in the same order.
-    Less,
-    /// It is that and more.
-    More,
-    /// Neither.
-    Other,
-}
-
 /// One aspect in which a run differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
@@ -89,7 +88,6 @@ pub struct Difference {
     pub aspect: Aspect,
     /// What was found, and what was recorded.
     pub detail: String,
-    pub(super) relation: Relation,
 }
 
 impl fmt::Display for Difference {
@@ -123,7 +121,7 @@ impl Performed {
 
     fn status(&self) -> &'static str {
         let is_fine = |trace: &Trace| trace.error.is_none();
-        if self.traces.iter().all(is_fine) {
+        if self.ended_with.is_none() && self.traces.iter().all(is_fine) {
             "ok"
         } else {
             "error"
@@ -142,20 +140,47 @@ fn status(own: &Performed, expected: &Expected) -> Option<Difference> {
             error.unwrap_or("no error"),
             class.unwrap_or("no error")
         ),
-        relation: Relation::Other,
     })
 }
 
-/// Compares the kinds of errors, if there is one on both sides.
+/// Compares the kinds of errors and the sites that they are about, if there is one on both sides.
 fn error(own: &Performed, expected: &Expected) -> Option<Difference> {
-    let class = expected.json["error"]["class"].as_str()?;
+    let error = &expected.json["error"];
+    let class = error["class"].as_str()?;
     let codes: Vec<&str> = own.codes().collect();
-    let is_kin = codes.is_empty() || codes.iter().any(|code| kin(code).contains(&class));
+    let cause = own.traces.iter().find_map(|trace| trace.cause.as_ref());
+    let is_kin = match (own.ended_with, cause) {
+        (Some(ended_with), _) => class == ended_with,
+        (None, Some(RunError::Mediators(failures))) => {
+            let mut failures = failures.iter();
+            failures.any(|failure| is_like(&failure.fault, error))
+        }
+        (None, _) => codes.is_empty() || codes.iter().any(|code| kin(code).contains(&class)),
+    };
     (!is_kin).then(|| Difference {
         aspect: Aspect::Error,
         detail: format!("found {codes:?}, recorded {class}"),
-        relation: Relation::Other,
     })
+}
+
+/// Returns whether an error is of the recorded kind, and about the site that its message names, if it names one.
+fn is_like(fault: &Fault, recorded: &Json) -> bool {
+    let class = recorded["class"].as_str().unwrap_or_default();
+    let message = recorded["message"].as_str().unwrap_or_default();
+    match fault.kind() {
+        FaultKind::Raised(own) if own == STOP_AS_ERROR => class == "EarlyStopException",
+        FaultKind::OutOfOrder { asked, .. } | FaultKind::NotProvided { asked, .. } => {
+            let is_there = message.contains(asked) || !names_a_site(message);
+            kin(fault.code()).contains(&class) && is_there
+        }
+        _ => kin(fault.code()).contains(&class),
+    }
+}
+
+/// Returns whether a message has something like `layers.0.output.i0` in it.
+fn names_a_site(message: &str) -> bool {
+    let mut rests = message.split(".i").skip(1);
+    rests.any(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()))
 }
 
 /// The reference's classes for an error of ours; it words some of them differently in each version (R10).
@@ -206,7 +231,6 @@ fn saved(own: &Performed, expected: &Expected) -> Option<Difference> {
                 "`{name}` is {}, which is not what was recorded",
                 shown(datum)
             ),
-            relation: Relation::Other,
         });
     }
     let recorded: Vec<&str> = recorded.into_keys().collect();
@@ -232,13 +256,16 @@ fn caught(own: &Performed, expected: &Expected) -> Option<Difference> {
     let none = serde_json::Map::new();
     let recorded = expected.json["caught"].as_object().unwrap_or(&none);
     for (name, fault) in &found {
-        let class = recorded.get(name).and_then(|error| error["class"].as_str());
-        if class.is_some_and(|class| !kin(fault.code()).contains(&class)) {
-            return Some(Difference {
-                aspect: Aspect::Caught,
-                detail: format!("`{name}` is {} ({fault}), recorded {class:?}", fault.code()),
-                relation: Relation::Other,
-            });
+        let recorded = recorded.get(name);
+        if recorded.is_some_and(|recorded| !is_like(fault, recorded)) {
+            return Some(other(
+                Aspect::Caught,
+                format!(
+                    "`{name}` is {} ({fault}), recorded {}",
+                    fault.code(),
+                    recorded.map_or(&Json::Null, |recorded| &recorded["class"])
+                ),
+            ));
         }
     }
     let found: Vec<&String> = found.keys().collect();
@@ -248,64 +275,55 @@ fn caught(own: &Performed, expected: &Expected) -> Option<Difference> {
 
 /// Compares the outputs of the runs that came to their end.
 fn outputs(own: &Performed, expected: &Expected) -> Option<Difference> {
-    let is_recorded = |index: usize| expected.json["outputs"].get(index.to_string()).is_some();
-    let mut relation = None;
-    for (index, trace) in own.traces.iter().enumerate() {
-        let recorded = &expected.json["outputs"][index.to_string()];
-        let recorded = recorded.as_array().map_or(&[][..], Vec::as_slice);
-        let difference = match (&trace.outputs, is_recorded(index)) {
-            (None, false) => continue,
-            (None, true) => (
-                Relation::Less,
-                "the model did not come to its end".to_owned(),
-            ),
-            (Some(_), false) => (Relation::More, "the model came to its end".to_owned()),
-            (Some(found), true) => {
+    let recorded = expected.json["outputs"].as_object();
+    let last = recorded.and_then(|runs| runs.keys().filter_map(|key| key.parse().ok()).max());
+    let count = last.map_or(0, |last: usize| last.saturating_add(1));
+    (0..own.traces.len().max(count.min(RUNS_MAX))).find_map(|index| {
+        let found = own
+            .traces
+            .get(index)
+            .and_then(|trace| trace.outputs.as_ref());
+        let recorded = recorded.and_then(|runs| runs.get(&index.to_string()));
+        let what = match (found, recorded) {
+            (None, None) => return None,
+            (None, Some(_)) => "the model did not come to its end".to_owned(),
+            (Some(_), None) => "the model came to its end".to_owned(),
+            (Some(found), Some(recorded)) => {
+                let recorded = recorded.as_array().map_or(&[][..], Vec::as_slice);
                 let is_same =
                     |(own, other): (&Value, &Json)| is_value(own, other, &expected.tensors);
                 if found.len() == recorded.len() && found.iter().zip(recorded).all(is_same) {
-                    continue;
+                    return None;
                 }
-                (
-                    Relation::Other,
-                    format!("{found:?} is not what was recorded"),
-                )
+                format!("{found:?} is not what was recorded")
             }
         };
-        let is_first = relation.is_none();
-        let (kind, text) = difference;
-        let (merged, detail) = relation.unwrap_or((kind, format!("run {index}: {text}")));
-        let merged = if is_first || merged == kind {
-            merged
-        } else {
-            Relation::Other
-        };
-        relation = Some((merged, detail));
-    }
-    relation.map(|(relation, detail)| Difference {
-        aspect: Aspect::Outputs,
-        detail,
-        relation,
+        Some(other(Aspect::Outputs, format!("run {index}: {what}")))
     })
 }
 
-/// Compares caches by module and iteration; the reference notes the model itself as an empty path or not at all.
+/// Compares caches by module and iteration.
+///
+/// The reference notes the model itself as an empty path or not at all, and no operations.
 fn caches(own: &Performed, expected: &Expected) -> Option<Difference> {
-    let whole = own.traces.iter().flat_map(|trace| &trace.caches);
-    let whole: BTreeMap<&String, _> = whole.map(|(name, cache)| (name, cache)).collect();
     for (name, modules) in expected.json["caches"].as_object()? {
-        let cache = own.results.cache(name);
-        let cache = cache.or_else(|| whole.get(name).map(|cache| (*cache).clone()));
-        let Some(cache) = cache else {
+        let Some(cache) = own.caches.get(name) else {
             return Some(other(Aspect::Caches, format!("there is no cache `{name}`")));
         };
-        for (path, entries) in modules.as_object().into_iter().flatten() {
-            let (inputs, outputs) = (cache.inputs(path), cache.outputs(path));
-            let entries = entries.as_array().map_or(&[][..], Vec::as_slice);
+        let own_paths = cache.iter().filter_map(|(site, _)| path_of(site));
+        let recorded = modules.as_object().into_iter().flatten();
+        let paths: BTreeSet<&str> = recorded
+            .map(|(path, _)| &path[..])
+            .chain(own_paths)
+            .collect();
+        for path in paths.into_iter().filter(|path| !path.is_empty()) {
+            let (inputs, outputs) = (side(cache, path, "input"), side(cache, path, "output"));
+            let entries = modules[path].as_array().map_or(&[][..], Vec::as_slice);
             for (iteration, entry) in entries.iter().enumerate() {
                 let input = first_argument(&entry["inputs"]);
-                let is_same = is_entry(outputs.get(iteration), &entry["output"], &expected.tensors)
-                    && is_entry(inputs.get(iteration), input, &expected.tensors);
+                let own = |values: &[&Value]| values.get(iteration).copied().cloned();
+                let is_same = is_entry(own(&outputs).as_ref(), &entry["output"], &expected.tensors)
+                    && is_entry(own(&inputs).as_ref(), input, &expected.tensors);
                 if !is_same {
                     let what = format!("`{name}` differs at `{path}`, iteration {iteration}");
                     return Some(other(Aspect::Caches, what));
@@ -322,6 +340,23 @@ fn caches(own: &Performed, expected: &Expected) -> Option<Difference> {
         }
     }
     None
+}
+
+/// The module of a site such as `layers.0.output.i1`; none for the model itself and for operations.
+fn path_of(site: &str) -> Option<&str> {
+    let (point, _) = site.rsplit_once(".i")?;
+    let (path, _) = point.rsplit_once('.')?;
+    (!path.contains(".source.")).then_some(path)
+}
+
+/// What was collected at a module's inputs or outputs, by iteration.
+fn side<'c>(cache: &'c [(String, Value)], path: &str, port: &str) -> Vec<&'c Value> {
+    let start = format!("{path}.{port}.i");
+    let at = cache.iter().filter(|(site, _)| {
+        let rest = site.strip_prefix(&start);
+        rest.is_some_and(|rest| rest.parse::<u32>().is_ok())
+    });
+    at.map(|(_, value)| value).collect()
 }
 
 fn is_entry(own: Option<&Value>, expected: &Json, tensors: &Tensors) -> bool {
@@ -422,11 +457,7 @@ fn is_close(shape: &[usize], data: &[f64], other: &Plain, tolerance: f64) -> boo
 }
 
 fn other(aspect: Aspect, detail: String) -> Difference {
-    Difference {
-        aspect,
-        detail,
-        relation: Relation::Other,
-    }
+    Difference { aspect, detail }
 }
 
 /// Compares two lists, and says where they part.
@@ -449,24 +480,7 @@ fn lists<T: PartialEq + PartialEq<U> + fmt::Debug, U: fmt::Debug>(
             at(found.get(place).map(|item| format!("{item:?}"))),
             at(recorded.get(place).map(|item| format!("{item:?}")))
         ),
-        relation: match (is_part(found, recorded), is_whole(found, recorded)) {
-            (true, _) => Relation::Less,
-            (_, true) => Relation::More,
-            _ => Relation::Other,
-        },
     })
-}
-
-/// Returns whether all that was found was recorded, in this order.
-fn is_part<T: PartialEq<U>, U>(found: &[T], recorded: &[U]) -> bool {
-    let mut recorded = recorded.iter();
-    found.iter().all(|own| recorded.any(|other| own == other))
-}
-
-/// Returns whether all that was recorded was found, in this order.
-fn is_whole<T: PartialEq<U>, U>(found: &[T], recorded: &[U]) -> bool {
-    let mut found = found.iter();
-    recorded.iter().all(|other| found.any(|own| own == other))
 }
 
 fn texts(list: &Json) -> Vec<String> {

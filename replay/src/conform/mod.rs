@@ -7,8 +7,11 @@
 
 mod compare;
 mod error;
+mod guise;
 mod log;
 mod models;
+mod purposes;
+mod recast;
 mod rules;
 mod run;
 mod scenario;
@@ -21,8 +24,8 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use interloom_backends::Value;
-use interloom_engine::Mediator;
 use interloom_engine::program::{Program, Results};
+use interloom_engine::{Cached, Mediator, Site};
 
 pub use compare::{Aspect, Difference};
 pub(crate) use error::CODES;
@@ -32,9 +35,11 @@ pub use run::Surroundings;
 
 use crate::session::Session;
 use compare::{Expected, Performed};
+use guise::Guises;
 use models::Model;
+use recast::Recast;
 use scenario::Scenario;
-use translate::Untranslated;
+use translate::{Plan, Untranslated};
 
 /// The versions of the reference that scenarios were recorded with: threads, and coroutines.
 pub const REFERENCES: [&str; 2] = ["v050", "v081"];
@@ -128,11 +133,7 @@ impl Folder {
             Ok(compared) => compared,
             Err(reason) => return Verdict::Broken(reason),
         };
-        let own = match self.perform(
-            &scenario,
-            &|program, around| Box::new(machine(program, around)),
-            None,
-        ) {
+        let own = match self.perform(&scenario, &machine, None) {
             Ok(own) => own,
             Err(NotRun::Outside(rule, what)) => return Verdict::NotCompared { rule, what },
             Err(NotRun::Broken(reason)) => return Verdict::Broken(reason),
@@ -146,6 +147,7 @@ impl Folder {
             own: &own,
             expected: &expected,
             differences: &differences,
+            redo: &|recast| self.perform_again(recast),
         };
         match rules::explain(&case) {
             Some(rules) => Verdict::OnPurpose { rules, differences },
@@ -166,6 +168,9 @@ impl Folder {
         session: &mut Session,
     ) -> Result<Option<Results<Value>>, String> {
         let scenario = self.scenario(id)?;
+        let make = |plan: &Plan, index: usize, around: &Surroundings| {
+            make(&plan.blocks[index].program, around)
+        };
         match self.perform(&scenario, &make, Some(session)) {
             Ok(own) => Ok(Some(own.results)),
             Err(NotRun::Outside(..)) => Ok(None),
@@ -208,8 +213,33 @@ impl Folder {
                 break;
             }
         }
-        let results = around.results;
-        Ok(Performed { traces, results })
+        let caches = collected(scenario, &traces, &around);
+        Ok(Performed {
+            traces,
+            results: around.results,
+            caches,
+            ended_with: None,
+        })
+    }
+
+    /// Makes the runs of a scenario that was recast; nothing if it cannot be run.
+    fn perform_again(&self, recast: &Recast) -> Option<Performed> {
+        let guises = Guises::new(&recast.manners);
+        let make = |plan: &Plan, index: usize, around: &Surroundings| {
+            guises.put_on(machine(plan, index, around), plan, index)
+        };
+        let mut again = self.perform(&recast.scenario, &make, None).ok()?;
+        let model = self.models.get(recast.scenario.model.as_str())?;
+        let named = |site: &Site| model.sites().map().site_name(*site);
+        for (all, missed) in guises.missed() {
+            let all: Vec<String> = all.iter().map(named).collect();
+            let missed: Vec<String> = missed.iter().map(named).collect();
+            for cache in again.caches.values_mut() {
+                let is_it = cache.iter().map(|(site, _)| site).eq(&all);
+                cache.retain(|(site, _)| !is_it || !missed.contains(site));
+            }
+        }
+        Some(again)
     }
 
     fn scenario(&self, id: &str) -> Result<Scenario, String> {
@@ -266,10 +296,32 @@ impl From<Untranslated> for NotRun {
     }
 }
 
-fn machine(program: &Program, around: &Surroundings) -> interloom_engine::program::Machine<Value> {
-    around
-        .machine(program)
-        .expect("the limits were checked before the run")
+fn machine(plan: &Plan, index: usize, around: &Surroundings) -> Box<dyn Mediator<Value>> {
+    let machine = around.machine(&plan.blocks[index].program);
+    Box::new(machine.expect("the limits were checked before the run"))
+}
+
+/// What the caches of a scenario collected, by site.
+fn collected(
+    scenario: &Scenario,
+    traces: &[run::Trace],
+    around: &Surroundings,
+) -> BTreeMap<String, Vec<(String, Value)>> {
+    let whole = traces.iter().flat_map(|trace| trace.caches.iter().cloned());
+    let of_blocks = scenario.cache_names().into_iter();
+    let of_blocks = of_blocks.filter_map(|name| {
+        let cache = around.results.cache(&name)?;
+        Some((name, cache))
+    });
+    let entries = |cache: &Cached<Value>| {
+        let sites = cache.sites().into_iter();
+        let entry = |site: Site| Some((around.sites().map().site_name(site), cache.at(site)?));
+        sites.filter_map(entry).collect()
+    };
+    let caches = whole.chain(of_blocks);
+    caches
+        .map(|(name, cache)| (name, entries(&cache)))
+        .collect()
 }
 
 fn text(path: &Path) -> Result<String, String> {

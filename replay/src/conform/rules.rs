@@ -1,10 +1,23 @@
 //! Where Interloom differs from the reference on purpose.
 //!
-//! Each rule looks at what happened, not at the name of a scenario, and says which aspects it accounts for. A difference
-//! that no rule accounts for is a defect of one side.
+//! Each rule says in which aspects it makes a difference, and recasts the scenario into one with which Interloom does what
+//! the reference did. The recast is run: the rule accounts for a difference if that leaves nothing of it, and makes none
+//! that was not there, in all the aspects that the rule is about. So it is what happened that decides, not the name of a
+//! scenario nor which steps are there, and a wrong value, a mark, a save, a request too many or too few stays a difference.
+//! A difference that no rule accounts for is a defect of one side.
+//!
+//! What remains wide: errors are compared by kind, and by the site that a message about order names, but not by
+//! wording; and where two rules account for an aspect only together, how many requests each of them adds is not looked at.
+//! R63 (a run in which a mediator was served nothing fails) is never compared: the reference has no such rule, and all
+//! invokes of scenarios are declared optional.
 
-use super::compare::{Aspect, Difference, Expected, Performed, Relation};
-use super::scenario::{RawBlock, RawIter, RawStep, Scenario};
+use interloom_engine::Event;
+
+use super::compare::{self, Aspect, Difference, Expected, Performed};
+use super::purposes::{ALL, PURPOSES};
+use super::recast::Recast;
+use super::run::Served;
+use super::scenario::Scenario;
 
 /// A rule of the behaviour, and why the recording differs from it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,298 +34,136 @@ pub(super) struct Case<'c> {
     pub(super) own: &'c Performed,
     pub(super) expected: &'c Expected,
     pub(super) differences: &'c [Difference],
+    /// Runs a recast, if it can be run.
+    pub(super) redo: &'c dyn Fn(&Recast) -> Option<Performed>,
 }
 
 /// Returns the rules that account for all differences together, or nothing.
+///
+/// Each aspect is accounted for by one rule or by two that both have to do with it.
 pub(super) fn explain(case: &Case<'_>) -> Option<Vec<Rule>> {
-    let mut rules = Vec::new();
+    let candidates: Vec<&Purpose> = PURPOSES
+        .iter()
+        .filter(|purpose| purpose.versions.contains(&case.expected.version))
+        .filter(|purpose| case.differs_in(purpose.aspects))
+        .filter(|purpose| (purpose.applies)(case))
+        .collect();
+    let singles = candidates.iter().map(|&purpose| vec![purpose]);
+    let pairs = candidates.iter().enumerate().flat_map(|(index, &one)| {
+        let others = candidates[index + 1..].iter();
+        others.map(move |&other| vec![one, other])
+    });
     let mut open: Vec<Aspect> = case.differences.iter().map(|found| found.aspect).collect();
-    for Purpose {
-        rule,
-        reason,
-        applies,
-        aspects,
-    } in PURPOSES
-    {
-        if open.iter().any(|aspect| aspects.contains(aspect)) && applies(case) {
-            open.retain(|aspect| !aspects.contains(aspect));
-            rules.push(Rule { rule, reason });
+    let mut rules = Vec::new();
+    for together in singles.chain(pairs) {
+        let is_about = |aspect: &Aspect| together.iter().all(|one| one.aspects.contains(aspect));
+        if !open.iter().any(is_about) {
+            continue;
+        }
+        let closed = case.closed_by(&together);
+        if open.iter().any(|aspect| closed.contains(aspect)) {
+            open.retain(|aspect| !closed.contains(aspect));
+            for Purpose { rule, reason, .. } in together {
+                let rule = Rule { rule, reason };
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+            }
         }
     }
     open.is_empty().then_some(rules)
 }
 
 /// A difference on purpose.
-struct Purpose {
-    rule: &'static str,
-    reason: &'static str,
-    applies: fn(&Case<'_>) -> bool,
-    aspects: &'static [Aspect],
+pub(super) struct Purpose {
+    pub(super) rule: &'static str,
+    pub(super) reason: &'static str,
+    /// The versions of the reference that it is from.
+    pub(super) versions: &'static [&'static str],
+    /// In what it makes a difference.
+    pub(super) aspects: &'static [Aspect],
+    /// How the requests that are served here stand to those of the reference.
+    pub(super) own: Own,
+    /// Whether what happened is of the kind that the rule is about.
+    pub(super) applies: fn(&Case<'_>) -> bool,
+    /// Makes the scenario one with which Interloom does what the reference did.
+    pub(super) recast: fn(&Case<'_>, &mut Recast),
 }
 
-const ALL: &[Aspect] = &[
-    Aspect::Status,
-    Aspect::Error,
-    Aspect::Saved,
-    Aspect::Marks,
-    Aspect::Caught,
-    Aspect::Outputs,
-    Aspect::Caches,
-    Aspect::Order,
-];
-
-/// What a run shows beside its status and its errors.
-const SHOWN: &[Aspect] = &[
-    Aspect::Saved,
-    Aspect::Marks,
-    Aspect::Outputs,
-    Aspect::Caches,
-    Aspect::Order,
-];
-
-const PURPOSES: &[Purpose] = &[
-    Purpose {
-        rule: "R5",
-        reason: "a run ends, whatever its mediators do; the reference hangs",
-        applies: |case| case.expected.json["status"] == "hang",
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R33",
-        reason: "next(n) advances the mediator's own iteration; this version of the reference has no such method",
-        applies: |case| case.has_failed_with("has no attribute 'next'"),
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R70",
-        reason: "a run may have a cache of its own, outside every invoke; this version of the reference refuses it",
-        applies: |case| case.has_failed_with("`tracer.cache()` outside of interleaving"),
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R70",
-        reason: "the iterations of a cached module become a list; this version of the reference trips over its own list",
-        applies: |case| case.has_failed_with("'list' object has no attribute"),
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R70",
-        reason: "a cache collects also while a child mediator is active; this version of the reference misses what is passed then",
-        applies: |case| {
-            let is_cache = |step: &RawStep| matches!(step, RawStep::Cache { .. });
-            let is_loop = |step: &RawStep| matches!(step, RawStep::Iter { .. });
-            case.has_step(is_cache) && case.has_step(is_loop)
-        },
-        aspects: &[Aspect::Caches],
-    },
-    Purpose {
-        rule: "R71",
-        reason: "a cache may be declared as long as its modules are still to come; this version of the reference refuses one \
-                 after any request",
-        applies: |case| {
-            case.has_failed_with("must be declared before reading or modifying")
-                && case.own.codes().next().is_none()
-        },
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R34",
-        reason: "an error that leaves an iteration fails the invoke; the reference lets a `try` around the loop catch it",
-        applies: |case| {
-            case.own.codes().next().is_some()
-                && case.has_step(|step| match step {
-                    RawStep::Try { body, .. } => {
-                        any(body, |step| matches!(step, RawStep::Iter { .. }))
-                    }
-                    _ => false,
-                })
-        },
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R60",
-        reason: "a STOP ends the run and cannot be caught; in the reference it travels as an exception",
-        applies: |case| {
-            case.has_step(|step| match step {
-                RawStep::Try { body, .. } => any(body, |step| matches!(step, RawStep::Stop)),
-                _ => false,
-            })
-        },
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R71",
-        reason: "a cache that is declared after its module was passed is refused; this version of the reference collects less",
-        applies: |case| case.is_ours("E017") && case.expected.json["status"] == "ok",
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R43",
-        reason: "a barrier that too few come to fails the run; this version of the reference leaves them waiting",
-        applies: |case| {
-            (case.is_ours("E025") || case.is_ours("E026")) && case.expected.json["status"] == "ok"
-        },
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R50",
-        reason: "tensors without dimensions pass whole; the reference looks for their rows and fails",
-        applies: |case| case.has_failed_with("tuple index out of range"),
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R11",
-        reason: "a request that is never provided is refused and can be caught; this version of the reference changes a \
-                 dictionary while it goes through it",
-        applies: |case| case.has_failed_with("dictionary changed size during iteration"),
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R20",
-        reason: "a skipped module is not computed, also if nothing is put out instead; this version of the reference takes \
-                 that for no skip",
-        applies: |case| case.has_none() && case.expected.json["status"] == "ok",
-        aspects: ALL,
-    },
-    Purpose {
-        rule: "R73",
-        reason: "an edit sees the whole batch; this version of the reference gives it the rows of the first invoke",
-        applies: |case| !case.scenario.edits.is_empty() && case.has_several_invokes(),
-        aspects: &[Aspect::Saved, Aspect::Outputs, Aspect::Caches],
-    },
-    Purpose {
-        rule: "R32",
-        reason: "an empty slice runs nothing; this version of the reference runs it once",
-        applies: |case| {
-            case.has_step(|step| match step {
-                RawStep::Iter {
-                    iter: RawIter::Slice(start, Some(end)),
-                    ..
-                } => start.unwrap_or(0) >= *end,
-                _ => false,
-            })
-        },
-        aspects: &[Aspect::Saved, Aspect::Marks, Aspect::Order],
-    },
-    Purpose {
-        rule: "R12",
-        reason: "a loop whose iterations do not come any more ends, and what follows it is run; the reference ends the block",
-        applies: |case| {
-            case.own
-                .traces
-                .iter()
-                .any(super::run::Trace::has_ended_loop)
-                && case.stand(Relation::More, SHOWN)
-        },
-        aspects: SHOWN,
-    },
-    Purpose {
-        rule: "R10",
-        reason: "who catches a refusal goes on and is served later sites; the reference ends the block after the error",
-        applies: |case| !case.own.results.caught().is_empty() && case.stand(Relation::More, SHOWN),
-        aspects: SHOWN,
-    },
-    Purpose {
-        rule: "R1",
-        reason: "after a STOP before the model starts it does not run at all; this version of the reference runs it",
-        applies: |case| {
-            let is_stopped =
-                |trace: &super::run::Trace| trace.outputs.is_none() && trace.error.is_none();
-            case.own.traces.iter().any(is_stopped) && case.stand(Relation::Less, &[Aspect::Outputs])
-        },
-        aspects: &[Aspect::Outputs],
-    },
-    Purpose {
-        rule: "R50",
-        reason: "values never change; what the reference edits in place is a SWAP of a filled copy here",
-        applies: |case| {
-            let is_in_place = |step: &RawStep| matches!(step, RawStep::InplaceFill { .. });
-            case.has_step(is_in_place) && case.stand(Relation::More, &[Aspect::Order])
-        },
-        aspects: &[Aspect::Order],
-    },
-    Purpose {
-        rule: "R3",
-        reason: "a write to an input is one SWAP; the reference reads the other arguments first",
-        applies: |case| {
-            case.has_step(is_write_to_input) && case.stand(Relation::Less, &[Aspect::Order])
-        },
-        aspects: &[Aspect::Order],
-    },
-    Purpose {
-        rule: "R51",
-        reason: "a swap of another shape is refused at the swap; the reference lets the model fail on it",
-        applies: |case| case.is_ours("E004") && case.stand(Relation::Less, SHOWN),
-        aspects: SHOWN,
-    },
-    Purpose {
-        rule: "R62",
-        reason: "a failure halts the model where it happens; the reference lets the model finish and raises afterwards",
-        applies: |case| {
-            case.expected.json["status"] == "error"
-                && case.own.codes().next().is_some()
-                && case.stand(Relation::Less, SHOWN)
-        },
-        aspects: SHOWN,
-    },
-];
+/// How the requests that are served here stand to those of a recast.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Own {
+    /// They are the same.
+    Same,
+    /// They are these and more, of this event only if there is one.
+    More(Option<Event>),
+    /// They are a part of these, and what is missing is of this event only if there is one.
+    Less(Option<Event>),
+    /// Neither.
+    Other,
+}
 
 impl Case<'_> {
-    fn has_failed_with(&self, message: &str) -> bool {
-        let found = self.expected.json["error"]["message"].as_str();
-        found.is_some_and(|found| found.contains(message))
-    }
-
-    fn is_ours(&self, code: &str) -> bool {
-        self.own.codes().any(|own| own == code)
-    }
-
-    /// Returns whether every difference in one of `aspects` stands in this relation to the recording.
-    fn stand(&self, relation: Relation, aspects: &[Aspect]) -> bool {
+    fn differs_in(&self, aspects: &[Aspect]) -> bool {
         let mut differences = self.differences.iter();
-        differences.all(|found| !aspects.contains(&found.aspect) || found.relation == relation)
+        differences.any(|found| aspects.contains(&found.aspect))
     }
 
-    fn has_several_invokes(&self) -> bool {
-        let runs = &self.scenario.traces;
-        runs.iter().any(|run| {
-            run.invokes
-                .as_ref()
-                .is_some_and(|invokes| invokes.len() > 1)
-        })
-    }
-
-    fn has_step(&self, is_it: fn(&RawStep) -> bool) -> bool {
-        let runs = self.scenario.traces.iter();
-        let blocks = runs.flat_map(|run| run.direct.iter().chain(run.invokes.iter().flatten()));
-        let mut bodies = blocks.map(|RawBlock { steps, .. }| &steps[..]);
-        let mut edits = self.scenario.edits.iter().map(|edit| &edit.steps[..]);
-        bodies.any(|steps| any(steps, is_it)) || edits.any(|steps| any(steps, is_it))
-    }
-
-    fn has_none(&self) -> bool {
-        self.has_step(|step| match step {
-            RawStep::Skip { expr, .. } => expr[0] == "none",
-            _ => false,
-        })
+    /// Returns the aspects in which these rules together leave no difference; none if they make one.
+    fn closed_by(&self, together: &[&Purpose]) -> Vec<Aspect> {
+        let mut recast = Recast::of(self.scenario);
+        for purpose in together {
+            (purpose.recast)(self, &mut recast);
+        }
+        let Some(mut again) = (self.redo)(&recast) else {
+            return Vec::new();
+        };
+        again.ended_with = recast.ends_with;
+        for touch in &recast.touches {
+            touch(self.own, &mut again);
+        }
+        if let [one] = together
+            && !one.own.holds(&served(self.own), &served(&again))
+        {
+            return Vec::new();
+        }
+        let left = compare::compare(&again, self.expected);
+        let is_left = |aspect: &Aspect| left.iter().any(|found| found.aspect == *aspect);
+        let aspects = ALL.iter().copied();
+        let aspects =
+            aspects.filter(|aspect| together.iter().all(|one| one.aspects.contains(aspect)));
+        let (left, closed): (Vec<_>, Vec<_>) = aspects.partition(is_left);
+        match left.iter().all(|aspect| self.differs_in(&[*aspect])) {
+            true => closed,
+            false => Vec::new(),
+        }
     }
 }
 
-fn is_write_to_input(step: &RawStep) -> bool {
-    match step {
-        RawStep::Write { target, .. } => target.ends_with("input") || target.ends_with("inputs"),
-        _ => false,
+impl Own {
+    fn holds(self, own: &[&Served], again: &[&Served]) -> bool {
+        match self {
+            Self::Same => own == again,
+            Self::More(event) => is_beside(again, own, event),
+            Self::Less(event) => is_beside(own, again, event),
+            Self::Other => true,
+        }
     }
 }
 
-fn any(steps: &[RawStep], is_it: fn(&RawStep) -> bool) -> bool {
-    steps.iter().any(|step| {
-        is_it(step)
-            || match step {
-                RawStep::Try { body, .. }
-                | RawStep::Iter { body, .. }
-                | RawStep::IfEq { body, .. } => any(body, is_it),
-                _ => false,
-            }
-    })
+fn served(performed: &Performed) -> Vec<&Served> {
+    let runs = performed.traces.iter();
+    runs.flat_map(|run| &run.served).collect()
+}
+
+/// Returns whether `all` is `part` in the same order with others between, all of them of `event` if there is one.
+fn is_beside(part: &[&Served], all: &[&Served], event: Option<Event>) -> bool {
+    let mut part = part.iter().peekable();
+    let beside = all
+        .iter()
+        .filter(|served| part.next_if_eq(served).is_none());
+    let is_allowed = beside.fold(true, |is_allowed, (_, found, _)| {
+        is_allowed && event.is_none_or(|event| event == *found)
+    });
+    is_allowed && part.next().is_none()
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use interloom_backends::{ForwardError, Ran, Run, Value};
 use interloom_engine::program::{Datum, Machine, Results};
 use interloom_engine::{
-    Asked, Audit, Cached, Event, Exchange, Fault, Invoke, Mediator, Note, Outcome, Value as _,
+    Asked, Cached, Event, Exchange, Fault, Invoke, Mediator, Outcome, RunError, Value as _,
 };
 
 use super::models::Model;
@@ -29,7 +29,8 @@ pub(super) struct Trace {
     pub(super) outputs: Option<Vec<Value>>,
     /// Why the run failed.
     pub(super) error: Option<String>,
-    pub(super) audit: Option<Audit>,
+    /// The same, if it was the run itself that failed.
+    pub(super) cause: Option<RunError>,
     /// The codes of everything that failed.
     pub(super) codes: Vec<&'static str>,
     /// The requests that were served, in order.
@@ -41,9 +42,8 @@ pub(super) struct Trace {
 /// A served request: which mediator, the event, and the site, or the barrier's name.
 pub(super) type Served = (u32, Event, String);
 
-/// Makes a mediator of a program.
-pub(super) type Make<'m> =
-    dyn Fn(&interloom_engine::program::Program, &Surroundings) -> Box<dyn Mediator<Value>> + 'm;
+/// Makes a mediator of the program at this place of a plan.
+pub(super) type Make<'m> = dyn Fn(&Plan, usize, &Surroundings) -> Box<dyn Mediator<Value>> + 'm;
 
 impl Surroundings {
     /// Makes the machine that steps through a program.
@@ -148,7 +148,7 @@ pub(super) fn run(
         // What is served from a journal ends as it did when it was recorded, without a model.
         outputs: outputs.take().filter(|_| !end.is_recorded),
         error: end.error,
-        audit: end.audit,
+        cause: end.cause,
         codes: end.codes,
         served: log.take().served.into_iter().flatten().collect(),
         caches,
@@ -163,13 +163,19 @@ fn add_invokes(
     make: &Make<'_>,
 ) -> Result<Value, String> {
     let mut parts = Vec::new();
-    for (index, Block { input, program }) in plan.blocks.iter().enumerate() {
-        let mediator = Boxed(make(program, around));
+    for (index, block) in plan.blocks.iter().enumerate() {
+        let Block {
+            input, is_whole, ..
+        } = block;
+        let mediator = Boxed(make(plan, index, around));
         let mut invoke = Invoke::new(format!("m{index}"), mediator).optional();
         if let Some(input) = input {
             let value = around.input(input);
             let value = value.ok_or_else(|| format!("there is no input `{input}`"))?;
-            invoke = invoke.rows(rows(value)?);
+            let rows = rows(value)?;
+            if !is_whole {
+                invoke = invoke.rows(rows);
+            }
             parts.push(value.clone());
         }
         run.add(invoke);
@@ -181,7 +187,7 @@ fn add_invokes(
 #[derive(Default)]
 struct End {
     error: Option<String>,
-    audit: Option<Audit>,
+    cause: Option<RunError>,
     codes: Vec<&'static str>,
     is_recorded: bool,
 }
@@ -190,15 +196,12 @@ impl End {
     /// The end of a run that was made; an error if it could not be made.
     fn of(result: Result<Ran<()>, crate::Error>) -> Result<Self, String> {
         match result {
-            Ok(ran) => Ok(Self {
-                audit: Some(ran.audit),
-                ..Self::default()
-            }),
+            Ok(_) => Ok(Self::default()),
             Err(crate::Error::Forward(error)) => Ok(Self {
                 error: Some(error.to_string()),
                 codes: codes(&error),
-                audit: match error {
-                    ForwardError::Run { audit, .. } => Some(audit),
+                cause: match error {
+                    ForwardError::Run { error, .. } => Some(*error),
                     _ => None,
                 },
                 is_recorded: false,
@@ -210,15 +213,6 @@ impl End {
             }),
             Err(other) => Err(other.to_string()),
         }
-    }
-}
-
-impl Trace {
-    /// Returns whether a loop ended because an iteration did not come.
-    pub(super) fn has_ended_loop(&self) -> bool {
-        let accounts = self.audit.iter().flat_map(|audit| &audit.mediators);
-        let mut notes = accounts.flat_map(|account| &account.notes);
-        notes.any(|note| matches!(note, Note::LoopEnded { .. }))
     }
 }
 

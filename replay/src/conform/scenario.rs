@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// One recorded scenario; its name is that of its folder.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Scenario {
     /// The model's name.
     pub(crate) model: String,
@@ -17,8 +17,34 @@ pub(crate) struct Scenario {
     pub(crate) traces: Vec<Run>,
 }
 
+impl Scenario {
+    /// The names of the caches of its blocks.
+    pub(crate) fn cache_names(&self) -> Vec<String> {
+        let edits = self.edits.iter().map(|edit| &edit.steps);
+        let runs = self.traces.iter();
+        let blocks = runs.flat_map(|run| run.direct.iter().chain(run.invokes.iter().flatten()));
+        let mut names = Vec::new();
+        for steps in edits.chain(blocks.map(|block| &block.steps)) {
+            add_caches(steps, &mut names);
+        }
+        names
+    }
+}
+
+fn add_caches(steps: &[RawStep], names: &mut Vec<String>) {
+    for step in steps {
+        match step {
+            RawStep::Cache { r#as, .. } => names.push(r#as.clone()),
+            RawStep::Try { body, .. } | RawStep::Iter { body, .. } | RawStep::IfEq { body, .. } => {
+                add_caches(body, names)
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A mediator that belongs to a model.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Edit {
     /// The edited model: a copy, or the model itself if it is edited in place.
     pub(crate) name: String,
@@ -29,7 +55,7 @@ pub(crate) struct Edit {
 }
 
 /// A run as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Run {
     /// The model: `base`, or an edited one.
     pub(crate) on: String,
@@ -49,7 +75,7 @@ pub(crate) struct Run {
 }
 
 /// An invoke as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct RawBlock {
     /// The name of its input; none for an invoke without rows.
     pub(crate) input: Option<String>,
@@ -57,17 +83,20 @@ pub(crate) struct RawBlock {
     pub(crate) generate: Option<Generate>,
     /// What it does.
     pub(crate) steps: Vec<RawStep>,
+    /// Whether it sees the whole batch beside edits, though it has rows of its own; never written.
+    #[serde(skip)]
+    pub(crate) sees_all: bool,
 }
 
 /// How tokens are generated: greedily, one after another.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Generate {
     /// How many.
     pub(crate) max_new_tokens: u32,
 }
 
 /// A step as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum RawStep {
     Read {
@@ -151,7 +180,7 @@ const fn yes() -> bool {
 }
 
 /// Iterations as they are written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RawIter {
     Slice(Option<u32>, Option<u32>),

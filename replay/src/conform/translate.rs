@@ -28,6 +28,10 @@ pub(crate) struct Plan {
 pub(crate) struct Block {
     /// The name of the input; none for a block without rows.
     pub(crate) input: Option<String>,
+    /// Whether it belongs to the model.
+    pub(crate) is_edit: bool,
+    /// Whether it sees the whole batch, though it has an input.
+    pub(crate) is_whole: bool,
     /// What the block does.
     pub(crate) program: Program,
 }
@@ -86,6 +90,8 @@ pub(crate) fn translate(
 /// What becomes a program.
 struct Body<'s> {
     input: Option<&'s str>,
+    is_edit: bool,
+    sees_all: bool,
     steps: &'s [RawStep],
     names: Names<'s>,
 }
@@ -99,14 +105,21 @@ struct Names<'s> {
 
 /// The bodies of a run, edits first.
 fn bodies<'s>(run: &'s Run, edits: &[&'s Edit]) -> Vec<Body<'s>> {
-    let edits = edits.iter().map(|edit| (None, &edit.steps[..]));
-    let blocks = blocks(run).map(|block| (block.input.as_deref(), &block.steps[..]));
-    let bodies = edits.chain(blocks).map(|(input, steps)| Body {
-        input,
-        steps,
-        names: Names::set_by(steps),
+    let edits = edits.iter().map(|edit| Body {
+        input: None,
+        is_edit: true,
+        sees_all: true,
+        steps: &edit.steps,
+        names: Names::set_by(&edit.steps),
     });
-    bodies.collect()
+    let blocks = blocks(run).map(|block| Body {
+        input: block.input.as_deref(),
+        is_edit: false,
+        sees_all: block.sees_all,
+        steps: &block.steps,
+        names: Names::set_by(&block.steps),
+    });
+    edits.chain(blocks).collect()
 }
 
 fn blocks(run: &Run) -> impl Iterator<Item = &RawBlock> {
@@ -134,6 +147,8 @@ fn plan(
         };
         programs.push(Block {
             input: body.input.map(str::to_owned),
+            is_edit: body.is_edit,
+            is_whole: body.sees_all && bodies.iter().any(|body| body.is_edit),
             program: translator.program(body.steps)?,
         });
     }
