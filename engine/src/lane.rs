@@ -165,6 +165,11 @@ impl<V> Lane<V> {
         matches!(&self.phase, Phase::Waiting(waiting) if waiting.site == site)
     }
 
+    /// Returns whether a child acts in the place of the mediator.
+    pub(crate) fn is_delegating(&self) -> bool {
+        !self.parents.is_empty()
+    }
+
     /// Puts a child in the place of the running mediator, and starts it.
     pub(crate) fn delegate(&mut self, mut parent: Parent<V>) {
         assert_legal(self.state(), Trigger::Register, State::Delegating);

@@ -41,6 +41,8 @@ pub(crate) enum Bug {
     ForgottenNext,
     /// A site that has just been passed is waited for.
     LateRefusal,
+    /// A child comes too late for the site at hand.
+    LateRegistration,
     /// The END of a child is not seen.
     DroppedEnd,
     /// The model goes on after a STOP.

@@ -107,7 +107,10 @@ impl<V: Value> Interleaver<V> {
         let late = u32::from(planted::has(Bug::LateRefusal));
         let is_ahead = self.counts[site.point.index()] <= site.iteration.saturating_add(late)
             && !self.is_closing;
-        (is_ahead || at == Some(site)).then_some(site)
+        let is_late =
+            planted::has(Bug::LateRegistration) && self.lanes[id.0 as usize].is_delegating();
+        let is_at_hand = at == Some(site) && !is_late;
+        (is_ahead || is_at_hand).then_some(site)
     }
 
     /// Returns the site that a request of a known target waits for.
@@ -183,7 +186,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Retires a mediator that is done; if it is a child, its parent goes on at the same site.
     fn end(&mut self, id: MediatorId, at: Option<Site>) -> Option<Step<V>> {
-        let is_child = !self.lane(id).parents.is_empty();
+        let is_child = self.lane(id).is_delegating();
         if !is_child {
             self.lane(id).on(Trigger::End, Phase::Ended);
         }

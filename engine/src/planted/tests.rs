@@ -239,6 +239,7 @@ planted! {
     a_parent_in_the_wrong_iteration: WrongIteration, Reference, (1, 2);
     a_forgotten_next: ForgottenNext, Reference, (1, 2);
     a_late_refusal: LateRefusal, Reference, (1, 2);
+    a_late_registration: LateRegistration, Reference, (1, 2);
     an_end_that_is_not_seen: DroppedEnd, Reference, (1, 1);
     an_ignored_stop: IgnoredStop, Reference, (1, 1);
     a_hasty_stop: HastyStop, Reference, (2, 3);
