@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         return Ok(Ending::Done);
     };
     if !arguments.json {
-        report::error(problem.code(), &problem.to_string());
+        report::problem(problem);
     }
     Ok(Ending::Failed)
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Ending;
 use super::report::{self, count, outln};
+use super::{Ending, check};
 use crate::Error;
 use crate::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compare_journals};
 
 /// Compare two journals, and show the first exchange at which they part, with both sides.
 ///
-/// Exits with 0 if all exchanges are equal, and with 4 if not. How the heads differ is said too, and changes nothing.
+/// Exits with 0 if all exchanges are equal, with 4 if not, and with 1 if they are as far as both can be read. How the heads differ is said too, and changes nothing.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The first journal.
@@ -36,9 +36,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     } else {
         show(&diff, arguments);
     }
+    diff.problems.iter().for_each(report::problem);
     Ok(match diff.comparison.divergence {
         Some(_) => Ending::Diverged,
-        None => Ending::Done,
+        None if diff.problems.is_empty() => Ending::Done,
+        None => Ending::Failed,
     })
 }
 
@@ -46,7 +48,12 @@ fn show(diff: &JournalDiff, arguments: &Arguments) {
     match &diff.comparison.divergence {
         Some(divergence) => outln!("{divergence}"),
         None => {
-            outln!("{} equal", count(diff.comparison.exchanges, "exchange"));
+            let so_far = match diff.problems.is_empty() {
+                true => "",
+                false => ", as far as both can be read",
+            };
+            let equal = count(diff.comparison.exchanges, "exchange");
+            outln!("{equal} equal{so_far}");
             let differences = diff
                 .environment
                 .iter()
@@ -112,11 +119,12 @@ fn as_json(diff: &JournalDiff, arguments: &Arguments) -> Value {
     });
     let divergence = diff.comparison.divergence.as_ref();
     json!({
-        "equal": divergence.is_none(),
+        "equal": divergence.is_none() && diff.problems.is_empty(),
         "exchanges": diff.comparison.exchanges,
         "divergence": divergence.map(|divergence| divergence.to_json()),
         "aligned": aligned,
         "help": next(diff, arguments),
+        "problems": diff.problems.iter().map(check::problem).collect::<Vec<_>>(),
         "environment": diff.environment.as_ref().map(|environment| environment.to_json()),
     })
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anstream::eprintln;
 use clap::{Args, ValueEnum};
 
-use super::Ending;
 use super::report::{cannot_write, count, outln};
+use super::{Ending, report};
 use crate::Error;
 use crate::divergence::diff_page;
 use crate::journal::export::{
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         Format::Npz | Format::Safetensors => "tensor",
     };
     outln!("{} in {}", count(exported.items, thing), out.display());
-    Ok(Ending::Done)
+    report::of_good_beginning(Ok(Ending::Done), exported.torn)
 }
 
 fn write(arguments: &Arguments, file: &File) -> Result<Exported, Error> {

@@ -130,7 +130,10 @@ impl Ending {
 /// Shows an error, and returns the exit code that goes with it.
 fn fail(error: &Error) -> ExitCode {
     let code = error.code();
-    report::error(code, &error.to_string());
+    match error {
+        Error::Journal(problem) => report::problem(problem),
+        error => report::error(code, &error.to_string()),
+    }
     let at_fault = codes()
         .into_iter()
         .find(|known| known.code == code)

@@ -25,15 +25,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
-    let journal = Journal::load(&arguments.journal)?;
-    let found = races(&journal);
+    let (journal, problem) = Journal::load_prefix(&arguments.journal)?;
+    match problem {
+        Some(error) if !error.is_torn() => Err(error.into()),
+        torn => report::of_good_beginning(Ok(show(arguments, &journal)), torn),
+    }
+}
+
+fn show(arguments: &Arguments, journal: &Journal) -> Ending {
+    let found = races(journal);
     if arguments.json {
         let runs = found.iter().map(|run| {
             let races = run.races.iter().map(race_as_json);
             json!({ "run": run.run, "name": run.name, "races": races.collect::<Vec<_>>() })
         });
         outln!("{}", json!(runs.collect::<Vec<_>>()));
-        return Ok(Ending::Done);
+        return Ending::Done;
     }
     for run in &found {
         report::heading(&run.name);
@@ -44,5 +51,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
             outln!("  {}", plain(&race.to_string()));
         }
     }
-    Ok(Ending::Done)
+    Ending::Done
 }

@@ -10,7 +10,7 @@ use interloom_backends::Effort;
 
 use super::Ending;
 use crate::divergence::{Class, Divergence, Side};
-use crate::journal::plain;
+use crate::journal::{JournalError, plain};
 use crate::{Conclusion, Error};
 
 const BOLD: Style = Style::new().bold();
@@ -41,6 +41,30 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 pub(super) fn error(code: &str, message: &str) {
     eprintln!("{RED}error[{code}]{RED:#}: {message}");
     eprintln!("  `interloom explain {code}` says more");
+}
+
+/// Shows what is wrong with a journal, and what can be done with one that ends early.
+pub(super) fn problem(problem: &JournalError) {
+    error(problem.code(), &problem.to_string());
+    if let JournalError::Torn { frames: 1.., .. } = problem {
+        eprintln!("  `interloom recover` makes a whole journal of what is good");
+    }
+}
+
+/// How a command ends that has done what a journal's good beginning allows: `torn` says that there was more.
+pub(super) fn of_good_beginning(
+    done: Result<Ending, Error>,
+    torn: Option<JournalError>,
+) -> Result<Ending, Error> {
+    match (done, torn) {
+        (done, None) => done,
+        (Ok(_), Some(torn)) => Err(torn.into()),
+        (Err(failed), Some(torn)) => {
+            // What is missing may be in what is lost.
+            error(failed.code(), &failed.to_string());
+            Err(torn.into())
+        }
+    }
 }
 
 /// The error of something that cannot be written.
@@ -113,7 +137,8 @@ pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
             bytes,
             effort,
         } => {
-            outln!("recorded {exchanges} exchanges in {bytes} bytes, digest {digest}");
+            let exchanges = count(*exchanges, "exchange");
+            outln!("recorded {exchanges} in {bytes} bytes, digest {digest}");
             if effort.known > 0 {
                 let Effort { computed, known } = effort;
                 outln!("modules: {computed} calls computed, {known} taken from the journal");
@@ -134,15 +159,15 @@ pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
             if let Some(environment) = environment {
                 outln!("{environment}");
             }
+            let equal = count(*exchanges, "exchange");
             if conclusion.is_identical() {
-                outln!("{GREEN}bit-identical{GREEN:#}, {exchanges} exchanges, digest {digest}");
+                outln!("{GREEN}bit-identical{GREEN:#}, {equal}, digest {digest}");
                 outln!("proves {proof}");
                 return Ending::Done;
             }
             if divergence.is_none() {
-                outln!(
-                    "{exchanges} exchanges are equal, but what they are made from is not: this is no proof"
-                );
+                let are = if *exchanges == 1 { "is" } else { "are" };
+                outln!("{equal} {are} equal, but what they are made from is not: this is no proof");
             }
             Ending::Diverged
         }

@@ -39,7 +39,8 @@ pub(super) struct Arguments {
     #[arg(long, requires = "full")]
     passages: bool,
     /// Go along an older journal, recorded with `--full`, up to exchange N, and live from there: the runs before are not
-    /// computed, nor are modules that were over if it has their --passages; the programs may differ after it only.
+    /// computed, nor are modules that were over if it has their --passages; the programs may differ after it only. Needs
+    /// `--journal`, where the new one is recorded.
     #[arg(long, value_name = "FILE@N", requires = "journal", value_parser = fork)]
     fork: Option<(PathBuf, u64)>,
     /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or `ilsched1:…` as `interloom explore`

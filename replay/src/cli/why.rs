@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Ending;
 use super::report::outln;
+use super::{Ending, report};
 use crate::Error;
 use crate::journal::IndexedJournal;
 use crate::journal::provenance::{Step, provenance, provenance_of};
@@ -33,18 +33,22 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
-    if let Some(error) = problem {
-        return Err(error.into());
+    match problem {
+        Some(error) if !error.is_torn() => Err(error.into()),
+        torn => report::of_good_beginning(follow(arguments, &mut journal), torn),
     }
+}
+
+fn follow(arguments: &Arguments, journal: &mut IndexedJournal) -> Result<Ending, Error> {
     let steps = match (arguments.exchange, &arguments.site) {
-        (Some(exchange), _) => provenance_of(&mut journal, exchange)?,
-        (None, Some(site)) => provenance(&mut journal, site, arguments.run)?,
+        (Some(exchange), _) => provenance_of(journal, exchange)?,
+        (None, Some(site)) => provenance(journal, site, arguments.run)?,
         (None, None) => unreachable!("one of the two is required"),
     };
     if arguments.json {
-        outln!("{}", as_json(&mut journal, &steps));
+        outln!("{}", as_json(journal, &steps));
     } else {
-        show(&mut journal, &steps);
+        show(journal, &steps);
     }
     Ok(Ending::Done)
 }

@@ -183,20 +183,31 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     ///
     /// # Errors
     /// The recording could not be read as far as the live side went, and is equal up to there.
-    pub fn finish(mut self) -> Result<Comparison, JournalError> {
+    pub fn finish(self) -> Result<Comparison, JournalError> {
+        match self.conclude() {
+            (comparison, Some(error)) if comparison.divergence.is_none() => Err(error),
+            (comparison, _) => Ok(comparison),
+        }
+    }
+
+    /// As [`finish`](Self::finish); what keeps the recording from being read is given beside what was found.
+    pub(super) fn conclude(mut self) -> (Comparison, Option<JournalError>) {
         if self.found.is_none() && self.error.is_none() {
             match self.next_step() {
                 Step::Nothing => {}
                 step => self.part_from(step, Side::Nothing, None),
             }
         }
-        match (self.found, self.error) {
-            (None, Some(error)) => Err(error),
-            (found, _) => Ok(Comparison {
-                exchanges: self.compared,
-                divergence: found.map(|parted| parted.divergence),
-            }),
-        }
+        self.so_far()
+    }
+
+    /// What was found, if it is not known what else happens.
+    pub(super) fn so_far(self) -> (Comparison, Option<JournalError>) {
+        let comparison = Comparison {
+            exchanges: self.compared,
+            divergence: self.found.map(|parted| parted.divergence),
+        };
+        (comparison, self.error)
     }
 
     /// The divergence, if there is one yet.

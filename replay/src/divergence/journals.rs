@@ -16,6 +16,8 @@ pub struct JournalDiff {
     pub aligned: Option<Aligned>,
     /// How their heads differ.
     pub environment: Option<EnvironmentReport>,
+    /// What keeps either from being read to its end: all of this is said of the good beginnings.
+    pub problems: Vec<JournalError>,
 }
 
 /// The exchanges of two journals, aligned: two belong together if run, mediator, event, site and
@@ -47,23 +49,30 @@ pub struct AlignedPair {
 
 /// Compares the journals at two paths; `context` exchanges before a difference are kept.
 ///
+/// A journal that ends early is compared as far as it goes: that it does is no difference, but one of the
+/// [`problems`](JournalDiff::problems).
+///
 /// # Errors
-/// Those of [`JournalReader`], if a journal cannot be read as far as the two are equal.
+/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the two are equal.
 pub fn compare_journals(
     first: &Path,
     second: &Path,
     context: usize,
 ) -> Result<JournalDiff, JournalError> {
-    let comparison = first_difference(first, second, context)?;
-    let aligned = match &comparison.divergence {
-        Some(_) => Some(align(first, second)?),
-        None => None,
+    let (comparison, problems) = compare(first, second, context)?;
+    let (aligned, problems) = match &comparison.divergence {
+        Some(_) => {
+            let (aligned, problems) = align(first, second)?;
+            (Some(aligned), problems)
+        }
+        None => (None, problems),
     };
     let (first, second) = (JournalReader::open(first)?, JournalReader::open(second)?);
     Ok(JournalDiff {
         comparison,
         aligned,
         environment: EnvironmentReport::between(first.head(), second.head()),
+        problems,
     })
 }
 
@@ -72,18 +81,36 @@ pub fn compare_journals(
 /// Each is read once, in constant memory, and no further than is needed to see how they go on after the difference.
 ///
 /// # Errors
-/// As [`compare_journals`].
+/// Those of [`JournalReader`], if a journal cannot be read as far as the two are equal.
 pub fn first_difference(
     first: &Path,
     second: &Path,
     context: usize,
 ) -> Result<Comparison, JournalError> {
+    match compare(first, second, context)? {
+        (
+            Comparison {
+                divergence: None, ..
+            },
+            mut problems,
+        ) if !problems.is_empty() => Err(problems.remove(0)),
+        (comparison, _) => Ok(comparison),
+    }
+}
+
+/// Compares two journals as far as they go, and gives what was met that keeps one from being read to its end.
+fn compare(
+    first: &Path,
+    second: &Path,
+    context: usize,
+) -> Result<(Comparison, Vec<JournalError>), JournalError> {
     let names = [first, second].map(|path| plain(&path.display().to_string()));
     let mut comparer = Comparer::new(JournalReader::open(first)?.records())
         .with_context(context)
         .with_journals(&names[0], &names[1]);
     // How far it is seen to after the difference.
     let mut after = LOOK_AHEAD;
+    let mut torn = None;
     for record in JournalReader::open(second)?.records() {
         match record {
             Ok(record) => {
@@ -97,13 +124,24 @@ pub fn first_difference(
             }
             // What was found before stands.
             Err(_) if comparer.divergence().is_some() => break,
+            Err(error) if error.is_torn() => torn = Some(error),
             Err(error) => return Err(error),
         }
     }
     if let Some(divergence) = comparer.divergence_mut() {
         compare_tensors(divergence, first, second);
     }
-    comparer.finish()
+    let (comparison, problem) = match &torn {
+        // What the first one has after that, the second one may have had too.
+        Some(_) => comparer.so_far(),
+        None => comparer.conclude(),
+    };
+    let problems: Vec<_> = problem.into_iter().chain(torn).collect();
+    let damage = problems.iter().find(|problem| !problem.is_torn());
+    match damage.filter(|_| comparison.divergence.is_none()) {
+        Some(damage) => Err(damage.clone()),
+        None => Ok((comparison, problems)),
+    }
 }
 
 /// Compares the elements of the first tensors that differ, where both journals have them.
@@ -124,23 +162,24 @@ fn compare_tensors(divergence: &mut Divergence, first: &Path, second: &Path) {
 /// Half of a BLAKE3 digest: 32 bytes an exchange are enough to align millions.
 type Short = [u8; 16];
 
-/// Aligns two journals, as far as each can be read.
-fn align(first: &Path, second: &Path) -> Result<Aligned, JournalError> {
+/// Aligns two journals, as far as each can be read, and gives what keeps them from being read further.
+fn align(first: &Path, second: &Path) -> Result<(Aligned, Vec<JournalError>), JournalError> {
     let mut aligned = Aligned::default();
-    let exchanges = match_exchanges(first, second, |names, exchange, partner| match partner {
-        None => aligned.only_second += 1,
-        Some(partner) if partner.is_equal => aligned.equal += 1,
-        Some(partner) => {
-            aligned.other += 1;
-            aligned.first_other.get_or_insert_with(|| AlignedPair {
-                first: partner.index,
-                second: exchange.index,
-                text: names.text(exchange),
-            });
-        }
-    })?;
+    let (exchanges, problems) =
+        match_exchanges(first, second, |names, exchange, partner| match partner {
+            None => aligned.only_second += 1,
+            Some(partner) if partner.is_equal => aligned.equal += 1,
+            Some(partner) => {
+                aligned.other += 1;
+                aligned.first_other.get_or_insert_with(|| AlignedPair {
+                    first: partner.index,
+                    second: exchange.index,
+                    text: names.text(exchange),
+                });
+            }
+        })?;
     aligned.only_first = exchanges - aligned.equal - aligned.other;
-    Ok(aligned)
+    Ok((aligned, problems))
 }
 
 /// The exchange of the first journal that belongs to one of the second.
@@ -150,15 +189,16 @@ struct Partner {
     is_equal: bool,
 }
 
-/// Shows each exchange of the second journal with its partner, and gives how many exchanges the first one has.
+/// Shows each exchange of the second journal with its partner, and gives how many exchanges the first one has, and what keeps
+/// the two from being read further.
 fn match_exchanges(
     first: &Path,
     second: &Path,
     mut see: impl FnMut(&Names, &Exchange, Option<Partner>),
-) -> Result<u64, JournalError> {
+) -> Result<(u64, Vec<JournalError>), JournalError> {
     let mut places: BTreeMap<Short, Vec<(u64, Short)>> = BTreeMap::new();
     let mut exchanges = 0;
-    each_exchange(first, |names, exchange| {
+    let of_first = each_exchange(first, |names, exchange| {
         exchanges += 1;
         let entry = (exchange.index, content(exchange));
         places
@@ -167,7 +207,7 @@ fn match_exchanges(
             .push(entry);
     })?;
     let mut taken: BTreeMap<Short, usize> = BTreeMap::new();
-    each_exchange(second, |names, exchange| {
+    let of_second = each_exchange(second, |names, exchange| {
         let place = place(names, exchange);
         let count = taken.entry(place).or_default();
         let entry = places.get(&place).and_then(|entries| entries.get(*count));
@@ -178,7 +218,7 @@ fn match_exchanges(
         });
         see(names, exchange, partner);
     })?;
-    Ok(exchanges)
+    Ok((exchanges, of_first.into_iter().chain(of_second).collect()))
 }
 
 /// One exchange or two that belong together, by their indices in the two journals.
@@ -195,7 +235,7 @@ pub(super) enum Row {
 pub(super) fn rows(first: &Path, second: &Path) -> Result<Vec<Row>, JournalError> {
     let mut partners = BTreeMap::new();
     let mut alone = Vec::new();
-    let exchanges = match_exchanges(first, second, |_, exchange, partner| match partner {
+    let (exchanges, _) = match_exchanges(first, second, |_, exchange, partner| match partner {
         Some(partner) => drop(partners.insert(partner.index, (exchange.index, partner.is_equal))),
         None => alone.push(exchange.index),
     })?;
@@ -218,16 +258,20 @@ pub(super) fn rows(first: &Path, second: &Path) -> Result<Vec<Row>, JournalError
     Ok(rows)
 }
 
-fn each_exchange(path: &Path, mut see: impl FnMut(&Names, &Exchange)) -> Result<(), JournalError> {
+/// Shows each exchange that can be read, and gives what keeps the others from it.
+fn each_exchange(
+    path: &Path,
+    mut see: impl FnMut(&Names, &Exchange),
+) -> Result<Option<JournalError>, JournalError> {
     let mut names = Names::default();
     for record in JournalReader::open(path)?.records() {
         match record {
             Ok(Record::Exchange(exchange)) => see(&names, &exchange),
             Ok(record) => names.see(&record),
-            Err(_) => break,
+            Err(error) => return Ok(Some(error)),
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Where an exchange belongs: run, mediator, event, site and iteration.

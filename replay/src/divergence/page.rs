@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::journals::{Row, rows};
 use super::{CONTEXT_DEFAULT, Divergence, JournalDiff, Side, compare_journals};
-use crate::journal::JournalError;
 use crate::journal::export::{Exported, PageItems, file_name, write_page};
+use crate::journal::{JournalError, plain};
 
 /// Writes two journals as one HTML page: their exchanges beside each other, aligned as [`compare_journals`] does, the first
 /// divergence marked and reported.
@@ -49,7 +49,7 @@ pub fn diff_page<W: Write>(
         "facts": facts(&diff, &sides[0]),
         "left_out": left_out(from, shown.len(), rows.len()),
         "report": report(&diff, place, &names),
-        "is_equal": divergence.is_none(),
+        "is_equal": divergence.is_none() && diff.problems.is_empty(),
         "divergence": place.map(|place| place - from).filter(|place| *place < items.len()),
         "runs": runs(&sides),
         "items": items,
@@ -58,6 +58,7 @@ pub fn diff_page<W: Write>(
     write_page(sink, name, &title, &data)?;
     Ok(Exported {
         items: items.len() as u64,
+        torn: diff.problems.into_iter().find(JournalError::is_torn),
     })
 }
 
@@ -168,12 +169,20 @@ fn report(diff: &JournalDiff, place: Option<usize>, names: &[String; 2]) -> Valu
                 difference.subject, difference.recorded, names[0], difference.live, names[1]
             )
         });
-    let lines: Vec<_> = lines.collect();
+    let problems = diff
+        .problems
+        .iter()
+        .map(|problem| plain(&problem.to_string()));
+    let lines: Vec<_> = problems.chain(lines).collect();
     let text = match lines.is_empty() {
         true => "The heads are equal too.".to_owned(),
         false => lines.join("\n"),
     };
-    let summary = format!("All {} exchanges are equal.", diff.comparison.exchanges);
+    let exchanges = diff.comparison.exchanges;
+    let summary = match diff.problems.is_empty() {
+        true => format!("All {exchanges} exchanges are equal."),
+        false => format!("All {exchanges} exchanges are equal that both can be read for."),
+    };
     json!({ "summary": summary, "text": text })
 }
 

@@ -43,7 +43,7 @@ pub(crate) const CODES: &[Code] = &[
         "a journal that ends early",
         AtFault::Journal,
         "The file was cut, or the program that recorded it ended before it was done. Everything up to the last good frame \
-         can be used.",
+         can be used: the tools that read journals go so far, and `interloom recover` makes a whole journal of it.",
     ),
     Code::new(
         "E066",

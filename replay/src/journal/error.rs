@@ -215,6 +215,11 @@ impl JournalError {
         }
     }
 
+    /// Whether a journal ends early, so that all that is there of it is good.
+    pub const fn is_torn(&self) -> bool {
+        matches!(self, Self::Torn { .. })
+    }
+
     pub(super) fn io(journal: &Arc<str>, doing: &'static str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound && doing == OPEN {
             return Self::NotFound {

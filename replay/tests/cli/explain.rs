@@ -214,7 +214,8 @@ fn help_of_step() {
 
     On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back
     [N], goto N, site SITE and mediator NAME (the next one there), show, why, quit. Each prints the
-    exchange at which it arrives. Exits with 2 if a command was not understood.
+    exchange at which it arrives; `show` also the figures of the tensors that are kept, which JSON
+    always has. Exits with 2 if a command was not understood.
 
     Usage: interloom step [OPTIONS] <FILE>
 

@@ -50,7 +50,7 @@ fn the_demo_shows_eight_heads_and_proves_them() {
     let proof = crate::proof(exchanges, digest);
     assert!(out.ends_with(&proof), "{out}");
     assert!(
-        out.contains(&format!("recorded {exchanges} exchanges in ")),
+        out.contains(&format!("recorded {} in ", crate::exchanges(exchanges))),
         "{out}"
     );
     assert_eq!(place.files(), ["demo.ilj"]);
@@ -255,6 +255,11 @@ fn a_journal_that_was_cut_is_reported_with_what_is_left() {
     fs::write(place.path("a.ilj"), &bytes[..bytes.len() * 2 / 3]).unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E065", 1);
     assert!(message.starts_with("a.ilj ends early: "), "{message}");
+    let err = place.run(&["replay", "a.ilj"]).err;
+    assert!(err.contains("`interloom recover`"), "{err}");
+    // What is recovered can be replayed, as far as it goes.
+    place.run(&["recover", "a.ilj"]).with(3);
+    place.run(&["replay", "a.recovered.ilj"]).with(4);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn proven(place: &Place, arguments: &[&str]) -> String {
     let journal = Journal::load(place.path("r.ilj")).unwrap();
     let (exchanges, digest) = (journal.exchanges().count(), journal.digest());
     assert!(
-        out.contains(&format!("recorded {exchanges} exchanges in ")),
+        out.contains(&format!("recorded {} in ", crate::exchanges(exchanges))),
         "{out}"
     );
     let proof = crate::proof(exchanges, digest);

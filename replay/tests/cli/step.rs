@@ -46,6 +46,7 @@ fn a_journal_is_gone_through_in_both_directions() {
          0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
          2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
          2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
+            f32[2] b3:3956c2eac076  2 elements, 0 NaN, 0 infinite  min 3  max 4  mean 3.5  norm 5
     ");
 }
 
@@ -133,4 +134,47 @@ fn journals_that_are_none_or_are_cut_are_errors() {
     let ended = step(&place, "a.ilj", "next\n").with(1);
     assert_eq!(ended.out.lines().count(), 3, "{}", ended.out);
     ended.error("E065", 1);
+}
+
+#[test]
+fn the_figures_of_tensors_are_shown_where_they_are_kept() {
+    let place = sample();
+    let out = step(&place, "a.ilj", "goto 5\nshow\ngoto 7\nshow\n")
+        .with(0)
+        .out;
+    insta::assert_snapshot!(out, @"
+    8 exchanges in 2 runs
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
+         5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
+            f32[2] b3:63d355adf510  2 elements, 0 NaN, 0 infinite  min 6  max 8  mean 7  norm 10
+         7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+         7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+    ");
+    let out = step_with(&place, &["a.ilj", "--json", "--at", "5"], "goto 7\n")
+        .with(0)
+        .out;
+    let lines: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let digest = lines[1]["value"]["tensor"]["digest"].as_str().unwrap();
+    let figures = &lines[1]["figures"][digest];
+    assert_eq!(
+        (&figures["min"], &figures["max"]),
+        (&json!(6.0), &json!(8.0))
+    );
+    assert_eq!(
+        (&figures["mean"], &figures["norm"]),
+        (&json!(7.0), &json!(10.0))
+    );
+    assert_eq!(lines[2].get("figures"), None);
+
+    let digests = Sample {
+        policy: interloom::journal::Policy::Digest,
+        ..Sample::default()
+    };
+    digests.write(&place.path("b.ilj"));
+    let out = step(&place, "b.ilj", "show\n").with(0).out;
+    assert!(out.ends_with("  only its digest was kept\n"), "{out}");
 }

@@ -5,6 +5,8 @@ use std::io::{self, BufRead};
 use anstream::eprintln;
 use serde_json::json;
 
+use super::figures::{self, Figures};
+use super::view::TENSORS_SHOWN;
 use crate::Error;
 use crate::cli::report::{count, outln};
 use crate::cli::{Ending, why};
@@ -29,18 +31,29 @@ enum Command {
 /// A journal and the exchange at hand.
 struct Stepper {
     journal: IndexedJournal,
+    figures: Figures,
     at: u64,
     json: bool,
 }
 
 /// Obeys what standard input says, from the exchange `at` on; prints JSON if that is asked for.
-pub(super) fn run(journal: IndexedJournal, at: u64, json: bool) -> Result<Ending, Error> {
+pub(super) fn run(
+    journal: IndexedJournal,
+    figures: Figures,
+    at: u64,
+    json: bool,
+) -> Result<Ending, Error> {
     let (exchanges, runs) = (journal.exchanges(), journal.runs().len() as u64);
     match json {
         true => outln!("{}", json!({ "exchanges": exchanges, "runs": runs })),
         false => outln!("{} in {}", count(exchanges, "exchange"), count(runs, "run")),
     }
-    let mut stepper = Stepper { journal, at, json };
+    let mut stepper = Stepper {
+        journal,
+        figures,
+        at,
+        json,
+    };
     stepper.show()?;
     let mut ending = Ending::Done;
     for line in io::stdin().lock().lines() {
@@ -117,7 +130,10 @@ impl Stepper {
             Command::Mediator(name) => self.seek(&format!("of {name:?}"), |names, exchange| {
                 names.mediator(exchange.mediator) == name
             }),
-            Command::Show => self.show(),
+            Command::Show => {
+                self.show()?;
+                self.show_figures()
+            }
             Command::Why => self.why(),
             Command::Quit => Ok(()),
         }
@@ -154,9 +170,36 @@ impl Stepper {
         if self.journal.exchanges() > 0 {
             let exchange = self.journal.exchange(self.at)?;
             match self.json {
-                true => outln!("{}", self.journal.names(&exchange).json(&exchange)),
+                true => {
+                    let mut json = self.journal.names(&exchange).json(&exchange);
+                    if let Some(value) = &exchange.value {
+                        json["figures"] = self.figures.json(value)?;
+                    }
+                    outln!("{json}");
+                }
                 false => outln!("{}", self.journal.text(&exchange)),
             }
+        }
+        Ok(())
+    }
+
+    /// Shows the figures of the first tensors of the exchange at hand; JSON has them already.
+    fn show_figures(&mut self) -> Result<(), Error> {
+        if self.json || self.journal.exchanges() == 0 {
+            return Ok(());
+        }
+        let exchange = self.journal.exchange(self.at)?;
+        let tensors = exchange.value.as_ref().map(figures::tensors);
+        let tensors = tensors.unwrap_or_default();
+        for (kind, digest) in tensors.iter().take(TENSORS_SHOWN) {
+            let figures = match self.figures.of(digest)? {
+                Some(figures) => figures::lines(&figures).join("  "),
+                None => "only its digest was kept".to_owned(),
+            };
+            outln!("        {kind} {}  {figures}", digest.short());
+        }
+        if tensors.len() > TENSORS_SHOWN {
+            outln!("        and {} more", tensors.len() - TENSORS_SHOWN);
         }
         Ok(())
     }

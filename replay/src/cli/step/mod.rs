@@ -1,5 +1,6 @@
 //! `interloom step`: go through a journal, forwards and back.
 
+mod figures;
 mod lanes;
 mod line;
 mod screen;
@@ -12,6 +13,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args;
+use figures::Figures;
 
 use super::Ending;
 use crate::Error;
@@ -20,7 +22,8 @@ use crate::journal::IndexedJournal;
 /// Go through a journal, forwards and back: on the screen where there is a terminal, and line by line for scripts.
 ///
 /// On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back [N], goto N, site SITE
-/// and mediator NAME (the next one there), show, why, quit. Each prints the exchange at which it arrives. Exits with 2 if a
+/// and mediator NAME (the next one there), show, why, quit. Each prints the exchange at which it arrives; `show` also the figures of
+/// the tensors that are kept, which JSON always has. Exits with 2 if a
 /// command was not understood.
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -45,9 +48,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         journal.exchange(arguments.at)?;
     }
     let is_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
+    let (path, at) = (&arguments.journal, arguments.at);
+    let figures = Figures::open(path, &journal)?;
     let ending = match arguments.plain || arguments.json || !is_terminal() {
-        true => line::run(journal, arguments.at, arguments.json)?,
-        false => screen::run(&arguments.journal, journal, arguments.at, problem.as_ref())?,
+        true => line::run(journal, figures, at, arguments.json)?,
+        false => screen::run(path, journal, figures, at, problem.as_ref())?,
     };
     match problem {
         Some(error) => Err(error.into()),

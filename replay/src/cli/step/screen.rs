@@ -6,24 +6,22 @@ use std::path::Path;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
+use super::figures::Figures;
 use super::view;
 use super::walk::{Flow, Walk};
 use crate::Error;
 use crate::cli::Ending;
-use crate::journal::{IndexedJournal, JournalError, Policy, export::KeptTensors};
+use crate::journal::{IndexedJournal, JournalError};
 
 /// Walks through a journal until the user has seen enough; `problem` is what is wrong after its last exchange.
 pub(super) fn run(
     path: &Path,
     journal: IndexedJournal,
+    figures: Figures,
     at: u64,
     problem: Option<&JournalError>,
 ) -> Result<Ending, Error> {
-    let kept = match journal.head().policy {
-        Policy::Digest => None,
-        Policy::Full | Policy::Sampled(_) => Some(KeptTensors::open(path)?),
-    };
-    let mut walk = Walk::new(&path.display().to_string(), journal, kept, at);
+    let mut walk = Walk::new(&path.display().to_string(), journal, figures, at);
     if let Some(error) = problem {
         walk.say(format!("{error} ({})", error.code()));
     }

@@ -5,6 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Size;
 
+use super::figures::Figures;
 use super::view::draw;
 use super::walk::{Flow, Walk};
 use crate::journal::IndexedJournal;
@@ -15,8 +16,8 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj
 fn walk() -> Walk {
     let (journal, problem) = IndexedJournal::open(GOLDEN).unwrap();
     assert_eq!(problem, None);
-    let kept = KeptTensors::open(GOLDEN).unwrap();
-    Walk::new("v1_1.ilj", journal, Some(kept), 0)
+    let figures = Figures::new(Some(KeptTensors::open(GOLDEN).unwrap()));
+    Walk::new("v1_1.ilj", journal, figures, 0)
 }
 
 /// Presses keys, `⏎` for Enter, and gives what is then on the screen.

@@ -6,13 +6,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
+use super::figures;
 use super::lanes::Lanes;
 use super::walk::{Mode, Question, Walk, site_of};
-use crate::journal::export::Statistics;
 use crate::journal::{Exchange, JournalError, ValueTree, plain};
 
 /// How many tensors of a value are shown.
-const TENSORS_SHOWN: usize = 6;
+pub(super) const TENSORS_SHOWN: usize = 6;
 /// How tall the lanes are at most, with their frame.
 const LANES_HEIGHT: u16 = 10;
 /// How wide a mediator's name is at most.
@@ -230,14 +230,15 @@ fn tensors(
     value: &ValueTree,
     details: &mut Vec<(&'static str, String)>,
 ) -> Result<(), JournalError> {
-    let mut found = Vec::new();
-    value.for_each_tensor(&mut |dtype, shape, digest| {
-        found.push((format!("{dtype}{shape:?}"), *digest));
-    });
+    let found = figures::tensors(value);
     for (kind, digest) in found.iter().take(TENSORS_SHOWN) {
         details.push(("tensor", format!("{kind} {}", digest.short())));
-        match walk.figures(digest)? {
-            Some(figures) => details.extend(figures_of(&figures).map(|text| ("", text))),
+        match walk.figures.of(digest)? {
+            Some(figures) => {
+                let lines = figures::lines(&figures);
+                let lines = lines.into_iter().chain(figures::histogram(&figures));
+                details.extend(lines.map(|text| ("", text)));
+            }
             None => details.push(("", "only its digest was kept".to_owned())),
         }
     }
@@ -245,45 +246,6 @@ fn tensors(
         details.push(("", format!("and {} more", found.len() - TENSORS_SHOWN)));
     }
     Ok(())
-}
-
-/// What a tensor's figures say, in lines.
-fn figures_of(figures: &Statistics) -> impl Iterator<Item = String> {
-    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let Statistics {
-        elements,
-        not_finite,
-        nan,
-        finite,
-    } = figures;
-    let counts = format!(
-        "{elements} elements, {nan} NaN, {} infinite",
-        not_finite - nan
-    );
-    let numbers = finite.iter().flat_map(|finite| {
-        let most = finite.histogram.iter().max().copied().unwrap_or(0).max(1);
-        let bar = |count: &u64| BARS[(count * 8).div_ceil(most) as usize];
-        let [min, max, mean, norm] = [finite.min, finite.max, finite.mean, finite.norm].map(number);
-        [
-            format!("min {min}  max {max}"),
-            format!("mean {mean}  norm {norm}"),
-            format!("[{}]", finite.histogram.iter().map(bar).collect::<String>()),
-        ]
-    });
-    std::iter::once(counts).chain(numbers.collect::<Vec<_>>())
-}
-
-/// A number in at most a dozen characters.
-fn number(number: f64) -> String {
-    match number.abs() {
-        0.0 => "0".to_owned(),
-        size if (1e-4..1e7).contains(&size) => {
-            let text = format!("{number:.6}");
-            let text = text.trim_end_matches('0').trim_end_matches('.');
-            text.to_owned()
-        }
-        _ => format!("{number:.4e}"),
-    }
 }
 
 fn draw_list(frame: &mut Frame<'_>, view: &View, area: Rect) {

@@ -1,25 +1,19 @@
 //! Where a user is in a journal, and what a key does.
 
-use std::collections::BTreeMap;
-
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Size;
 
+use super::figures::Figures;
 use super::view::{self, View};
 use crate::cli::why;
-use crate::journal::export::{KeptTensors, Statistics};
 use crate::journal::provenance::provenance_of;
-use crate::journal::{
-    Digest, Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef,
-};
+use crate::journal::{Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef};
 
 /// A journal on the screen.
 pub(super) struct Walk {
     pub(super) name: String,
     pub(super) journal: IndexedJournal,
-    kept: Option<KeptTensors>,
-    /// The figures of tensors that were shown.
-    figures: BTreeMap<Digest, Option<Statistics>>,
+    pub(super) figures: Figures,
     /// The exchange at hand.
     pub(super) at: u64,
     pub(super) mode: Mode,
@@ -81,17 +75,11 @@ const HELP: &[(&str, &str)] = &[
 ];
 
 impl Walk {
-    pub(super) fn new(
-        name: &str,
-        journal: IndexedJournal,
-        kept: Option<KeptTensors>,
-        at: u64,
-    ) -> Self {
+    pub(super) fn new(name: &str, journal: IndexedJournal, figures: Figures, at: u64) -> Self {
         Self {
             name: name.to_owned(),
             journal,
-            kept,
-            figures: BTreeMap::new(),
+            figures,
             at,
             mode: Mode::Walking,
             message: None,
@@ -109,19 +97,6 @@ impl Walk {
     pub(super) fn view(&mut self, size: Size) -> Result<View, JournalError> {
         self.page = u64::from(view::list_height(size)).max(1);
         View::of(self, size)
-    }
-
-    /// The figures of a tensor, if the journal keeps it.
-    pub(super) fn figures(&mut self, digest: &Digest) -> Result<Option<Statistics>, JournalError> {
-        if let Some(known) = self.figures.get(digest) {
-            return Ok(known.clone());
-        }
-        let figures = match &mut self.kept {
-            Some(kept) => kept.statistics(digest)?,
-            None => None,
-        };
-        self.figures.insert(*digest, figures.clone());
-        Ok(figures)
     }
 
     /// Does what a key says.

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 
 use serde_json::{Map, json};
 
-use super::{Exported, Out, Selection, no_tensors};
+use super::{Exported, Out, Selection, next_record, no_tensors};
 use crate::journal::digest::{DType, Digest};
 use crate::journal::error::JournalError;
 use crate::journal::index::Frames;
@@ -20,6 +20,7 @@ struct Arrays<R> {
     journal: String,
     head: Head,
     arrays: Vec<Array>,
+    torn: Option<JournalError>,
 }
 
 /// One tensor.
@@ -108,9 +109,10 @@ pub fn npz<R: Read + Seek, W: Write>(
 }
 
 impl<R> Arrays<R> {
-    fn exported(&self) -> Exported {
+    fn exported(self) -> Exported {
         Exported {
             items: self.arrays.len() as u64,
+            torn: self.torn,
         }
     }
 }
@@ -130,7 +132,8 @@ fn gather<R: Read + Seek>(
     let mut names = Names::default();
     let mut wanted = Vec::new();
     let mut kept: BTreeMap<Digest, u64> = BTreeMap::new();
-    while let Some((info, record)) = reader.next_record()? {
+    let mut torn = None;
+    while let Some((info, record)) = next_record(&mut reader, &mut torn)? {
         names.see(&record);
         match &record {
             Record::Tensor(tensor) => {
@@ -149,6 +152,7 @@ fn gather<R: Read + Seek>(
         journal,
         head,
         arrays: Vec::new(),
+        torn,
     };
     let mut used = BTreeSet::new();
     let named_any = !wanted.is_empty();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::{Exported, Out, Selection};
+use super::{Exported, Out, Selection, next_record};
 use crate::journal::error::JournalError;
 use crate::journal::names::Names;
 use crate::journal::read::{FrameInfo, JournalReader};
@@ -16,10 +16,10 @@ use crate::journal::record::Record;
 /// digest, type and shape, not the elements. `name` is what errors call the output.
 ///
 /// # Errors
-/// Those of [`JournalReader`], E061 if the output cannot be written, and E072 if a selected site is
+/// Those of [`JournalReader`] but E065 after the head, which [`Exported::torn`] has, E061 if the output cannot be written, and E072 if a selected site is
 /// not in the journal.
 pub fn json_lines<R: Read, W: Write>(
-    reader: JournalReader<R>,
+    mut reader: JournalReader<R>,
     mut selection: Selection,
     sink: &mut W,
     name: &str,
@@ -28,8 +28,7 @@ pub fn json_lines<R: Read, W: Write>(
     let mut names = Names::default();
     let mut exported = Exported::default();
     let journal = reader.name().to_owned();
-    for item in reader {
-        let (info, record) = item?;
+    while let Some((info, record)) = next_record(&mut reader, &mut exported.torn)? {
         names.see(&record);
         if let Record::Exchange(exchange) = &record
             && !selection.takes(&names, exchange)

@@ -11,7 +11,7 @@ use ::mcap::{Attachment, McapError, WriteOptions, Writer};
 use serde::Serialize;
 
 use super::arrays::npy_header;
-use super::{Exported, Selection};
+use super::{Exported, Selection, next_record};
 use crate::journal::digest::Digest;
 use crate::journal::error::JournalError;
 use crate::journal::index::Frames;
@@ -44,7 +44,7 @@ pub fn mcap<R: Read + Seek, W: Write>(
     out.head(reader.head())?;
     let (mut names, mut tensors) = (Names::default(), Tensors::default());
     let mut start = None;
-    while let Some((info, record)) = reader.next_record()? {
+    while let Some((info, record)) = next_record(&mut reader, &mut out.exported.torn)? {
         names.see(&record);
         match record {
             Record::Tensor(tensor) => {

@@ -8,13 +8,14 @@ mod page;
 mod statistics;
 mod trace;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::error::JournalError;
 use super::index::is_at;
 use super::names::{Names, plain};
-use super::record::{Exchange, Head};
+use super::read::{FrameInfo, JournalReader};
+use super::record::{Exchange, Head, Record};
 
 pub use arrays::{npz, safetensors};
 pub use kept::KeptTensors;
@@ -26,10 +27,12 @@ pub use statistics::{Finite, Statistics};
 pub use trace::trace;
 
 /// How much was exported.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Exported {
     /// How many frames, exchanges or tensors.
     pub items: u64,
+    /// That the journal ends early (E065), if it does: what is there of it was exported.
+    pub torn: Option<JournalError>,
 }
 
 /// Which exchanges are exported: those at any of these sites, or all if there is none.
@@ -100,6 +103,20 @@ fn no_tensors(journal: &str, head: &Head) -> JournalError {
         journal: journal.into(),
         what: "tensor of these exchanges".to_owned(),
         has: format!("the policy {}", head.policy),
+    }
+}
+
+/// Reads the next record; a journal that ends early ends there, and `torn` says so.
+fn next_record<R: Read>(
+    reader: &mut JournalReader<R>,
+    torn: &mut Option<JournalError>,
+) -> Result<Option<(FrameInfo, Record)>, JournalError> {
+    match reader.next_record() {
+        Err(error) if error.is_torn() => {
+            *torn = Some(error);
+            Ok(None)
+        }
+        read => read,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::statistics::Statistics;
-use super::{Exported, Out, Selection};
+use super::{Exported, Out, Selection, next_record};
 use crate::journal::digest::Digest;
 use crate::journal::error::JournalError;
 use crate::journal::index::Frames;
@@ -53,7 +53,8 @@ pub fn page<R: Read + Seek, W: Write>(
     let mut names = Names::default();
     let mut tensors = PageTensors::default();
     let mut shown = Shown::new(limit);
-    while let Some((info, record)) = reader.next_record()? {
+    let mut torn = None;
+    while let Some((info, record)) = next_record(&mut reader, &mut torn)? {
         names.see(&record);
         match &record {
             Record::RunStart(start) => shown.start_run(start),
@@ -84,6 +85,7 @@ pub fn page<R: Read + Seek, W: Write>(
     write_page(sink, name, &title, &data)?;
     Ok(Exported {
         items: shown.items.len() as u64,
+        torn,
     })
 }
 

@@ -55,7 +55,7 @@ impl Statistics {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let finite = self.finite.as_ref();
         json!({
             "elements": self.elements,

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::{Exported, Out, Selection};
+use super::{Exported, Out, Selection, next_record};
 use crate::journal::error::JournalError;
 use crate::journal::names::Names;
 use crate::journal::read::JournalReader;
@@ -19,7 +19,7 @@ use crate::journal::record::{Exchange, Record, RunStart};
 /// # Errors
 /// As [`json_lines`](super::json_lines()).
 pub fn trace<R: Read, W: Write>(
-    reader: JournalReader<R>,
+    mut reader: JournalReader<R>,
     mut selection: Selection,
     sink: &mut W,
     name: &str,
@@ -30,8 +30,7 @@ pub fn trace<R: Read, W: Write>(
     out.put(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
     let mut separator = "\n";
     let journal = reader.name().to_owned();
-    for item in reader.records() {
-        let record = item?;
+    while let Some((_, record)) = next_record(&mut reader, &mut exported.torn)? {
         names.see(&record);
         let events = match &record {
             Record::RunStart(start) => lanes(start),
