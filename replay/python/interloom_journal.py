@@ -1,7 +1,6 @@
-"""Reads Interloom journals (`docs/FORMAT.md`, format 1.x) without Interloom.
+"""Reads Interloom journals (`docs/FORMAT.md`, format 1.x) without Interloom; needs msgpack and numpy.
 
-Needs msgpack and numpy. With the package blake3, digests are checked too; without it, checksums and
-numbers are.
+With the package blake3 digests are checked too; without it, checksums and numbers are.
 
     for record in Journal("run.ilj"):
         if record.kind == "exchange":
@@ -21,9 +20,9 @@ except ImportError:
     blake3 = None
 
 MAGIC = b"\x89ILJ\r\n\x1a\n"
-MAJOR = 1
-KINDS = {1: "head", 2: "run start", 3: "path", 4: "exchange", 5: "tensor", 6: "run end", 7: "footer", 0x80: "note", 0x81: "tick"}
-LONGEST = {1: 1 << 26, 2: 1 << 26, 3: 1 << 16, 4: 1 << 20, 5: 1 << 30, 6: 1 << 26, 7: 1 << 26, 0x80: 1 << 16, 0x81: 1 << 16}
+# Each kind with its longest payload, as a power of two.
+KINDS = {1: ("head", 26), 2: ("run start", 26), 3: ("path", 16), 4: ("exchange", 20), 5: ("tensor", 30), 6: ("run end", 26),
+         7: ("footer", 26), 0x80: ("note", 16), 0x81: ("tick", 16), 0x82: ("passage", 26)}  # fmt: skip
 EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET"]
 TYPES = ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool"]
 # NumPy has no bfloat16: such tensors come as their bits.
@@ -33,8 +32,8 @@ NUMPY = ["<f8", "<f4", "<f2", "<u2", "<i8", "<i4", "<i2", "i1", "<u8", "<u4", "<
 class JournalError(Exception):
     """A journal that is damaged, or none; `offset` is the byte where the first bad frame starts."""
 
-    def __init__(self, message, offset):
-        super().__init__(f"{message}, at byte {offset}")
+    def __init__(self, message, offset=None):
+        super().__init__(message if offset is None else f"{message}, at byte {offset}")
         self.offset = offset
 
 
@@ -50,193 +49,169 @@ class Journal:
     """Iterates over the records of a journal; keeps `head`, `paths` and `tensors` (by digest)."""
 
     def __init__(self, path):
-        self._file = open(path, "rb")
+        self._file, self._offset, self._sequence, self._complete = open(path, "rb"), 64, 0, False
         self.paths, self.tensors, self.runs, self.exchanges = [], {}, 0, 0
-        self._open, self._complete, self._chain, self._hash = None, False, bytes(32), None
+        self._open, self._chain, self._hash, self._passages = None, bytes(32), None, None
         try:
-            self._start()
-        except JournalError:
+            self._preamble(self._file.read(64))
+            _, kind, payload = next(self._frames(), None) or fail("the head is missing", 64, Torn)
+            self.head = fields(payload, "format", "version", "policy", "experiment") if kind == 1 else {}
+            expect("a head of", "interloom-journal", self.head.get("format"), 64)
+            if blake3:
+                expect("the head's digest", self._sync, blake3(payload).digest()[:16], 64)
+        except Exception as error:
             self._file.close()
-            raise
+            raise error if isinstance(error, JournalError) else JournalError(f"a malformed head ({error})", 64) from error
 
     def __iter__(self):
         with self._file:
             for offset, kind, payload in self._frames():
-                if kind in KINDS:
-                    take = getattr(self, "_" + KINDS[kind].replace(" ", "_"))
-                    try:
-                        record = take(payload, offset)
-                    except (ValueError, TypeError, LookupError, struct.error) as error:
-                        raise JournalError(f"a malformed {KINDS[kind]} ({error})", offset) from error
-                    record.kind, record.offset = KINDS[kind], offset
-                    yield record
+                if kind not in KINDS:
+                    continue
+                name = KINDS[kind][0]
+                try:
+                    record = getattr(self, "_" + name.replace(" ", "_"))(payload)
+                except Exception as error:  # msgpack and numpy raise many kinds
+                    raise JournalError(f"a malformed {name} ({error})", offset) from error
+                record.kind, record.offset = name, offset
+                yield record
 
-    def _start(self):
-        self._preamble()
-        first = next(self._frames(), None)
-        if first is None:
-            raise Torn("the head is missing", 64)
-        if first[1] != 1:
-            raise JournalError("the first frame is not the head", 64)
-        self.head = self._map(first[2], ["format", "version", "policy", "experiment"], 64)
-        if self.head["format"] != "interloom-journal":
-            raise JournalError("the head names another format", 64)
-        if blake3 and blake3(first[2]).digest()[:16] != self._sync:
-            raise JournalError("the head is not the one that the sync marker names", 64)
-
-    def _preamble(self):
-        start = self._file.read(64)
-        if start[:8] != MAGIC:
-            raise JournalError("not an Interloom journal", 0)
+    def _preamble(self, start):
+        expect("an Interloom journal, which starts with", MAGIC, start[:8], 0)
         if len(start) < 64:
-            raise Torn("the preamble is cut", 0)
-        if zlib.crc32(start[:60]) != struct.unpack("<I", start[60:])[0]:
-            raise JournalError("the preamble is damaged", 0)
-        self.version = struct.unpack("<HH", start[8:12])
-        if self.version[0] != MAJOR:
-            raise JournalError(f"format {self.version[0]}.{self.version[1]} is not 1.x", 0)
-        self._sync, self._offset, self._sequence = start[12:28], 64, 0
+            fail("the preamble is cut", 0, Torn)
+        expect("the preamble's checksum", struct.unpack("<I", start[60:])[0], zlib.crc32(start[:60]), 0)
+        self.version, self._sync = struct.unpack("<HH", start[8:12]), start[12:28]
+        expect("the format's major version", 1, self.version[0], 0)
 
     def _frames(self):
         """Yields offset, kind and payload of each frame from here on, checked."""
-        while True:
-            offset, header = self._offset, self._file.read(24)
-            if header and self._complete:
-                raise JournalError("bytes follow the footer", offset)
-            if not header:
-                if self._open is not None:
-                    raise Torn(f"run {self._open[0]} has no end", offset)
-                return
+        while header := self._file.read(24):
+            offset = self._offset
+            expect("bytes after the footer", False, self._complete, offset)
             if len(header) < 24 or header == bytes(24):
-                raise Torn("a header is cut", offset)
-            if zlib.crc32(header[:20], zlib.crc32(self._sync)) != struct.unpack("<I", header[20:])[0]:
-                raise JournalError("a header is damaged, or of another journal", offset)
+                fail("a header is cut", offset, Torn)
+            crc = zlib.crc32(header[:20], zlib.crc32(self._sync))
+            expect("a header's checksum", struct.unpack("<I", header[20:])[0], crc, offset)
             kind, reserved, length, sequence, crc = struct.unpack("<B3sIQI", header[:20])
-            if sequence != self._sequence or reserved != bytes(3):
-                raise JournalError(f"expected frame {self._sequence}, found {sequence}", offset)
-            if length > LONGEST.get(kind, 1 << 30) or (kind not in KINDS and kind < 0x80):
-                raise JournalError(f"a frame of kind {kind} and {length} bytes", offset)
+            expect("a frame's number", (self._sequence, bytes(3)), (sequence, reserved), offset)
+            if length > 1 << KINDS.get(kind, ("", 30))[1] or (kind not in KINDS and kind < 0x80):
+                fail(f"a frame of kind {kind} and {length} bytes", offset)
             padded = -(-length // 8) * 8
             body = self._file.read(padded)
-            if len(body) >= length and zlib.crc32(body[:length]) != crc:
-                raise JournalError("a payload is damaged", offset)
+            if len(body) >= length:
+                expect("a payload's checksum", crc, zlib.crc32(body[:length]), offset)
             if len(body) < padded:
-                raise Torn("a payload is cut", offset)
-            if any(body[length:]):
-                raise JournalError("the padding is not zero", offset)
+                fail("a payload is cut", offset, Torn)
+            expect("zeros after a payload", bytes(padded - length), body[length:], offset)
             self._offset, self._sequence = offset + 24 + padded, sequence + 1
             yield offset, kind, body[:length]
+        if self._open is not None:
+            fail(f"run {self._open[0]} has no end", self._offset, Torn)
 
-    def _map(self, payload, keys, offset):
-        record = self._unpack(payload, offset)
-        if not isinstance(record, dict) or any(key not in record for key in keys):
-            raise JournalError(f"a record without {keys}", offset)
-        return record
+    def _head(self, payload):
+        fail("another head")
 
-    def _unpack(self, payload, offset):
-        try:
-            return msgpack.unpackb(payload, strict_map_key=False, max_array_len=len(payload), max_map_len=len(payload))
-        except Exception as error:  # msgpack raises many kinds
-            raise JournalError(f"a record that is not msgpack ({error})", offset) from error
-
-    def _expect(self, what, expected, found, offset):
-        if expected != found:
-            raise JournalError(f"expected {what} {expected}, found {found}", offset)
-
-    def _run_start(self, payload, offset):
-        start = self._map(payload, ["run", "name", "mediators", "scheduler"], offset)
-        self._expect("run", self.runs, start["run"] if self._open is None else None, offset)
+    def _run_start(self, payload):
+        # Format 1.0 has no `declared`.
+        start = {"declared": None, **fields(payload, "run", "name", "mediators", "scheduler")}
+        expect("run", (self.runs, None), (start["run"], self._open))
         self._open, self._mediators = (self.runs, self.exchanges), [line["name"] for line in start["mediators"]]
-        self.runs += 1
-        # Since 1.1; nothing is known of barriers and steps in a journal of 1.0.
-        return SimpleNamespace(**{"declared": None, **start})
+        self.runs, self._passages = self.runs + 1, None
+        return SimpleNamespace(**start)
 
-    def _path(self, payload, offset):
-        number, text = self._unpack(payload, offset)
-        self._expect("path", len(self.paths), number, offset)
+    def _path(self, payload):
+        number, text = unpack(payload)
+        expect("path", len(self.paths), number)
         self.paths.append(text)
-        self._digest(payload)
+        self._digest().update(payload)
         return SimpleNamespace(id=number, text=text)
 
-    def _exchange(self, payload, offset):
-        run, index, mediator, event, asked, at, result, value, fault, origin = self._unpack(payload, offset)
-        self._expect("an exchange of run", self._open[0] if self._open else None, run, offset)
-        self._expect("exchange", self.exchanges, index, offset)
+    def _exchange(self, payload):
+        run, index, mediator, event, asked, at, result, value, fault, origin = unpack(payload)
+        expect("exchange", (self._open and self._open[0], self.exchanges), (run, index))
         self.exchanges += 1
-        self._digest(payload)
+        self._digest().update(payload)
         name = self._mediators[mediator] if mediator < len(self._mediators) else f"#{mediator}"
-        site = self._site(asked, offset) or self._site(at, offset)
-        return SimpleNamespace(
-            run=run, index=index, mediator=name, event=EVENTS[event], site=site, asked=self._site(asked, offset),
-            at=self._site(at, offset), served=result == 0, value=None if value is None else self._value(value),
-            fault=fault, origin=origin,
-        )  # fmt: skip
-
-    def _site(self, site, offset):
-        if site is None:
-            return None
-        if site[0] >= len(self.paths):
-            raise JournalError(f"expected a path below {len(self.paths)}, found {site[0]}", offset)
-        return f"{self.paths[site[0]]}.i{site[1]}"
+        asked, at = [site and f"{self.paths[site[0]]}.i{site[1]}" for site in (asked, at)]
+        value = value if value is None else self._value(value)
+        return SimpleNamespace(run=run, index=index, mediator=name, event=EVENTS[event], site=asked or at, asked=asked, at=at,
+                               served=result == 0, value=value, fault=fault, origin=origin)  # fmt: skip
 
     def _value(self, value):
         tag, *rest = value
         if tag == 5:
             return Tensor(dtype=TYPES[rest[0]], shape=tuple(rest[1]), digest=rest[2])
         if tag in (6, 7):
-            items = [self._value(item) for item in rest[0]]
-            return tuple(items) if tag == 6 else items
-        if tag == 8:
-            return [(key, self._value(item)) for key, item in rest[0]]
-        return rest[0] if rest else None
+            return (tuple if tag == 6 else list)(map(self._value, rest[0]))
+        return [(key, self._value(item)) for key, item in rest[0]] if tag == 8 else rest[0] if rest else None
 
-    def _tensor(self, payload, offset):
+    def _tensor(self, payload):
         digest, code, rank = payload[:32], payload[32], payload[33]
-        shape = struct.unpack_from(f"<{rank}Q", payload, 40)
-        elements = payload[40 + 8 * rank :]
-        prefix = struct.pack(f"<BQ{rank}Q", code, rank, *shape)
-        if blake3 and blake3(prefix + elements).digest() != digest:
-            raise JournalError("a tensor does not have its digest", offset)
-        array = numpy.frombuffer(elements, dtype=NUMPY[code]).reshape(shape)
-        self.tensors[digest] = array
-        return SimpleNamespace(digest=digest, dtype=TYPES[code], array=array)
+        shape, elements = struct.unpack_from(f"<{rank}Q", payload, 40), payload[40 + 8 * rank :]
+        if blake3:
+            expect("a tensor", digest, blake3(struct.pack(f"<BQ{rank}Q", code, rank, *shape) + elements).digest())
+        self.tensors[digest] = numpy.frombuffer(elements, dtype=NUMPY[code]).reshape(shape)
+        return SimpleNamespace(digest=digest, dtype=TYPES[code], array=self.tensors[digest])
 
-    def _run_end(self, payload, offset):
-        end = self._map(payload, ["run", "exchanges", "outcome", "digest"], offset)
-        self._expect("the end of run", self._open and self._open[0], end["run"], offset)
-        self._expect("as many exchanges as", self.exchanges - self._open[1], end["exchanges"], offset)
-        if blake3 and self._pending().digest() != end["digest"]:
-            raise JournalError("a run does not have its digest", offset)
+    def _passage(self, payload):
+        run, points, passings, calls = unpack(payload)
+        expect("a passage of run", self._open and self._open[0], run)
+        self._passages = self._passages or new_hash(bytes(32))
+        self._passages.update(payload)
+        passings = [(points[point], exchanges, value and self._value(value)) for point, exchanges, value in passings]
+        return SimpleNamespace(run=run, passings=passings, calls=[(begin, end, self._value(put)) for begin, end, put in calls])
+
+    def _tick(self, payload):
+        tick = fields(payload, "exchanges", "digest")
+        found = (self._open is not None, self.exchanges, self._digest().digest() or tick["digest"])
+        expect("a tick", (True, tick["exchanges"], tick["digest"]), found)
+        return SimpleNamespace(**tick)
+
+    def _run_end(self, payload):
+        end = {"passages": None, **fields(payload, "run", "exchanges", "outcome", "digest")}
+        found = (self._open[0], self.exchanges - self._open[1], self._digest().digest() or end["digest"])
+        expect("the end of run", (end["run"], end["exchanges"], end["digest"]), found)
+        if end["passages"] is not None:
+            expect("the passages' digest", end["passages"], (self._passages or new_hash()).digest() or end["passages"])
         self._open, self._chain, self._hash = None, end["digest"], None
         return SimpleNamespace(**end)
 
-    def _footer(self, payload, offset):
-        footer = self._map(payload, ["frames", "exchanges", "digest"], offset)
-        found = (self._sequence - 1, self.exchanges, self._chain)
-        self._expect("a footer with", found, tuple(footer[key] for key in ("frames", "exchanges", "digest")), offset)
+    def _footer(self, payload):
+        footer = fields(payload, "frames", "exchanges", "digest")
+        expect("a footer", (self._sequence - 1, self.exchanges, self._chain), (footer["frames"], footer["exchanges"], footer["digest"]))
+        expect("the end of the open run", None, self._open)
         self._complete = True
         return SimpleNamespace(**footer)
 
-    def _note(self, payload, offset):
-        return SimpleNamespace(**self._map(payload, ["key", "value"], offset))
+    def _note(self, payload):
+        return SimpleNamespace(**fields(payload, "key", "value"))
 
-    def _tick(self, payload, offset):
-        tick = self._map(payload, ["exchanges", "digest"], offset)
-        self._expect("a tick in a run", True, self._open is not None, offset)
-        self._expect("a tick after exchange", self.exchanges, tick["exchanges"], offset)
-        if blake3 and self._pending().digest() != tick["digest"]:
-            raise JournalError("a run does not have the digest of its tick", offset)
-        return SimpleNamespace(**tick)
-
-    def _head(self, payload, offset):
-        raise JournalError("another head", offset)
-
-    def _pending(self):
+    def _digest(self):
         """The digest of the run so far: over that of the run before, then paths and exchanges."""
-        if self._hash is None:
-            self._hash = blake3(self._chain)
+        self._hash = self._hash or new_hash(self._chain)
         return self._hash
 
-    def _digest(self, payload):
-        if blake3:
-            self._pending().update(payload)
+
+def new_hash(start=b""):
+    """A hash that starts so; one that takes all and gives nothing without the package."""
+    return blake3(start) if blake3 else SimpleNamespace(update=lambda _: None, digest=lambda: None)
+
+
+def unpack(payload):
+    return msgpack.unpackb(payload, strict_map_key=False, max_array_len=len(payload), max_map_len=len(payload))
+
+
+def fields(payload, *keys):
+    record = unpack(payload)
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    return fail(f"a record without {missing}") if missing else record
+
+
+def expect(what, expected, found, offset=None):
+    if expected != found:
+        fail(f"expected {what} {expected}, found {found}", offset)
+
+
+def fail(message, offset=None, kind=JournalError):
+    raise kind(message, offset)

@@ -61,6 +61,16 @@ def test_values(name, version, events):
         assert declared["steps"] == 4 and declared["barriers"][1] == {"name": "meet", "participants": 2}
     ticks = [record.exchanges for record in records if record.kind == "tick"]
     assert ticks == ([4, 8] if version >= (1, 2) else [])
+    passages = [record for record in records if record.kind == "passage"]
+    assert len(passages) == (version >= (1, 3))
+    for passage in passages:
+        assert [point for point, _, _ in passage.passings] == ["layers.0.input", "layers.0.output", "layers.0.input"]
+        assert [exchanges for _, exchanges, _ in passage.passings] == [0, 4, 8]
+        (begin, end, output), given = passage.calls[0], passage.passings[1][2]
+        assert (begin, end, output.shape) == (0, 2, (2,)) and (journal.tensors[given.digest] == [0, 0.5]).all()
+    ends = [record.passages for record in records if record.kind == "run end"]
+    assert [end is not None for end in ends] == [version >= (1, 4), False]
+    assert journal.head.get("quirks") == (["refused-caches", "words-1"] if version >= (1, 4) else None)
     assert records[-1].kind == "footer" and records[-1].exchanges == events + 1
 
 
@@ -96,13 +106,13 @@ def framed(data, kind, payload):
 
 
 def test_exports(program):
-    journal = Journal(GOLDEN / "v1_3.ilj")
+    journal = Journal(GOLDEN / "v1_4.ilj")
     wanted = {}
     for record in journal:
         if record.kind == "exchange" and isinstance(record.value, Tensor):
             wanted[f"{record.site}#{record.index}"] = journal.tensors[record.value.digest]
     out = SCRATCH / "out.npz"
-    command = [program, "export", GOLDEN / "v1_3.ilj", "--format", "npz", "--out", out]
+    command = [program, "export", GOLDEN / "v1_4.ilj", "--format", "npz", "--out", out]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     arrays = numpy.load(out)
     # One more is within the last value.
@@ -115,7 +125,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--interloom")
     program = parser.parse_args().interloom
-    for name, version, events in [("v1_0.ilj", (1, 0), 8), ("v1_1.ilj", (1, 1), 10), ("v1_2.ilj", (1, 2), 10), ("v1_3.ilj", (1, 3), 10)]:
+    for name, version, events in [("v1_0.ilj", (1, 0), 8), ("v1_1.ilj", (1, 1), 10), ("v1_2.ilj", (1, 2), 10), ("v1_3.ilj", (1, 3), 10), ("v1_4.ilj", (1, 4), 10)]:
         test_values(name, version, events)
         test_damage(name)
     if program:

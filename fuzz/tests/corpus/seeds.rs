@@ -36,7 +36,7 @@ pub(crate) fn all() -> [(&'static str, Vec<Seed>); 18] {
 }
 
 /// A journal with every kind of record.
-const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_3.ilj");
+const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_4.ilj");
 
 const GOLDEN_V1_0: &[u8] = include_bytes!("../../../replay/tests/golden/v1_0.ilj");
 

@@ -7,7 +7,7 @@ use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
 use super::{Alignment, Class, Divergence, FieldDifference, Line, Side, ValueSource};
 use crate::journal::{
-    Event, Exchange, ExchangeResult, Head, JournalError, Names, Record, RunEnd, RunStart,
+    Event, Exchange, ExchangeResult, Head, JournalError, Names, Quirk, Record, RunEnd, RunStart,
 };
 
 /// How many exchanges before a divergence are kept, unless told otherwise.
@@ -48,6 +48,16 @@ pub struct Comparer<I> {
 struct Heads {
     recorded: Option<Box<Head>>,
     live: Option<Box<Head>>,
+}
+
+impl Heads {
+    /// Whether the recorded and the live side are in the words of [`Quirk::Words`]; of this version if they do not say.
+    fn words(&self) -> [bool; 2] {
+        [&self.recorded, &self.live].map(|head| {
+            head.as_ref()
+                .is_none_or(|head| head.quirks.has(Quirk::Words))
+        })
+    }
 }
 
 /// The next thing that the recording has.
@@ -278,7 +288,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     }
 
     fn compare_ends(&mut self, recorded: &RunEnd, live: &RunEnd) {
-        let differences = ends::between_ends(recorded, live);
+        let [recorded_words, live_words] = self.heads.words();
+        let differences = ends::between_ends(recorded, live, recorded_words == live_words);
         if !differences.is_empty() {
             let sides = (ends::end_side(recorded), ends::end_side(live));
             self.part(Class::Protocol, self.compared, sides, differences);
@@ -489,6 +500,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Named {
             exchange,
             names: &self.recorded_names,
+            words: self.heads.words()[0],
         }
     }
 
@@ -496,6 +508,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Named {
             exchange,
             names: &self.live_names,
+            words: self.heads.words()[1],
         }
     }
 }

@@ -117,6 +117,7 @@ pub(super) fn between(recorded: &Head, live: &Head) -> Vec<EnvironmentDifference
             ("processor", head.cpu_features.join(" ")),
             ("arithmetic", head.arithmetic.clone()),
             ("schedule", head.schedule.clone()),
+            ("quirks", head.quirks.to_string()),
         ]
     };
     let mut differences = Vec::new();

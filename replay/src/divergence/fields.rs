@@ -1,7 +1,7 @@
 //! Which fields of two exchanges differ, and where in their values.
 
 use super::{Class, FieldDifference, Line, TensorPair};
-use crate::journal::{Exchange, FaultLine, Names, SiteRef, ValueTree};
+use crate::journal::{Exchange, Names, SiteRef, ValueTree};
 
 /// How many differences within a value are shown.
 const VALUE_DIFFERENCES_SHOWN: usize = 4;
@@ -34,6 +34,8 @@ pub(super) struct Found {
 pub(super) struct Named<'a> {
     pub(super) exchange: &'a Exchange,
     pub(super) names: &'a Names,
+    /// Whether faults are in the words of [`Quirk::Words`].
+    pub(super) words: bool,
 }
 
 impl Named<'_> {
@@ -43,6 +45,17 @@ impl Named<'_> {
 
     fn site(&self, site: Option<SiteRef>) -> String {
         site.map_or_else(|| "none".to_owned(), |site| self.names.site(site))
+    }
+
+    /// The fault as far as it can be compared with that of `other`: without its words, if these changed in between.
+    fn fault(&self, other: Self) -> Option<(&str, &str)> {
+        let fault = self.exchange.fault.as_ref()?;
+        let message = if self.words == other.words {
+            &*fault.message
+        } else {
+            ""
+        };
+        Some((&fault.code, message))
     }
 }
 
@@ -73,7 +86,9 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
         Class::Value
     };
     let mut differences = Vec::new();
-    for ((field, recorded), (_, live)) in texts(recorded).into_iter().zip(texts(live)) {
+    for ((field, recorded), (_, live)) in
+        texts(recorded, live).into_iter().zip(texts(live, recorded))
+    {
         add(&mut differences, field, recorded, live);
     }
     let mut values = ValueDifferences::default();
@@ -87,7 +102,7 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
 }
 
 /// The fields of an exchange but its value, most telling first.
-fn texts(side: Named<'_>) -> [(&'static str, String); 8] {
+fn texts(side: Named<'_>, other: Named<'_>) -> [(&'static str, String); 8] {
     let exchange = side.exchange;
     [
         ("mediator", side.mediator()),
@@ -95,7 +110,7 @@ fn texts(side: Named<'_>) -> [(&'static str, String); 8] {
         ("event", exchange.event.name().into()),
         ("asked", side.site(exchange.asked)),
         ("result", exchange.result.name().into()),
-        ("fault", fault_text(&exchange.fault)),
+        ("fault", fault_text(side.fault(other))),
         ("index", exchange.index.to_string()),
         ("run", exchange.run.to_string()),
     ]
@@ -110,7 +125,7 @@ fn same_protocol(recorded: Named<'_>, live: Named<'_>) -> bool {
     let (a, b) = (recorded.exchange, live.exchange);
     a.event == b.event
         && a.result == b.result
-        && a.fault == b.fault
+        && recorded.fault(live) == live.fault(recorded)
         && same_site(recorded, a.asked, live, b.asked)
 }
 
@@ -148,9 +163,10 @@ pub(super) fn add(
     }
 }
 
-fn fault_text(fault: &Option<FaultLine>) -> String {
+fn fault_text(fault: Option<(&str, &str)>) -> String {
     match fault {
-        Some(fault) => format!("{}: {}", fault.code, fault.message),
+        Some((code, "")) => code.to_owned(),
+        Some((code, message)) => format!("{code}: {message}"),
         None => "none".to_owned(),
     }
 }

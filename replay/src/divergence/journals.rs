@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::compare::LOOK_AHEAD;
 use super::{Class, Comparer, Comparison, Divergence, EnvironmentReport};
-use crate::journal::{Exchange, JournalError, JournalReader, Names, Record, find_tensor, plain};
+use crate::journal::{
+    Exchange, JournalError, JournalReader, Names, Quirk, Record, find_tensor, plain,
+};
 
 /// What a comparison of two journals came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,11 +198,17 @@ fn match_exchanges(
     second: &Path,
     mut see: impl FnMut(&Names, &Exchange, Option<Partner>),
 ) -> Result<(u64, Vec<JournalError>), JournalError> {
+    let words = [first, second].map(|path| {
+        let head = JournalReader::open(path)?;
+        Ok(head.head().quirks.has(Quirk::Words))
+    });
+    let [first_words, second_words] = words;
+    let worded = first_words? == second_words?;
     let mut places: BTreeMap<Short, Vec<(u64, Short)>> = BTreeMap::new();
     let mut exchanges = 0;
     let of_first = each_exchange(first, |names, exchange| {
         exchanges += 1;
-        let entry = (exchange.index, content(exchange));
+        let entry = (exchange.index, content(exchange, worded));
         places
             .entry(place(names, exchange))
             .or_default()
@@ -214,7 +222,7 @@ fn match_exchanges(
         *count += 1;
         let partner = entry.map(|(index, recorded)| Partner {
             index: *index,
-            is_equal: *recorded == content(exchange),
+            is_equal: *recorded == content(exchange, worded),
         });
         see(names, exchange, partner);
     })?;
@@ -286,11 +294,11 @@ fn place(names: &Names, exchange: &Exchange) -> Short {
     ))
 }
 
-/// What it carries: answer, value and fault.
-fn content(exchange: &Exchange) -> Short {
+/// What it carries: answer, value and fault, which is compared by its code if the two journals are not `worded` alike.
+fn content(exchange: &Exchange, worded: bool) -> Short {
     let value = exchange.value.as_ref().map(crate::journal::value_json);
     let fault = exchange.fault.as_ref();
-    let fault = fault.map(|fault| (&fault.code, &fault.message));
+    let fault = fault.map(|fault| (&fault.code, worded.then_some(&fault.message)));
     let result = exchange.result.code();
     short(&format!("{result} {value:?} {fault:?}"))
 }

@@ -5,8 +5,8 @@ use insta::assert_snapshot;
 use super::*;
 use crate::journal::samples::{self, exchange, run_start, tensor, tensor_exchange};
 use crate::journal::{
-    Exchange, Head, Journal, JournalError, JournalReader, MediatorLine, Record, Run, RunEnd,
-    RunStart,
+    Exchange, FaultLine, Head, Journal, JournalError, JournalReader, MediatorLine, Quirks, Record,
+    Run, RunEnd, RunStart,
 };
 
 const ATTN: u32 = 0;
@@ -21,6 +21,7 @@ fn journal(exchanges: Vec<Exchange>) -> Journal {
         exchanges: exchanges.len() as u64,
         outcome: samples::completed(),
         digest: Digest::ZERO,
+        passages: None,
     };
     journal.runs.push(Run {
         start: run_start(0),
@@ -83,6 +84,46 @@ fn equal_runs_do_not_diverge_and_origins_do_not_count() {
         divergence: None,
     };
     assert_eq!(comparison, expected);
+}
+
+#[test]
+fn failures_in_older_words_are_compared_by_their_codes() {
+    let failed = |code: &str, message: &str| {
+        let mut journal = journal(exchanges());
+        journal.runs[0].exchanges[5].fault = Some(FaultLine {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        });
+        let end = journal.runs[0].end.as_mut().unwrap();
+        (end.outcome.text, end.outcome.code) = (message.to_owned(), Some(code.to_owned()));
+        journal
+    };
+    let older = |code, message| {
+        let mut journal = failed(code, message);
+        journal.head.quirks = Quirks::default();
+        journal
+    };
+    let now = failed("E022", "nobody asked");
+    let divergence = compare(&failed("E022", "not asked"), &now).divergence;
+    assert_eq!(divergence.unwrap().index, 5);
+    for (recorded, live) in [
+        (&older("E022", "not asked"), &now),
+        (&now, &older("E022", "not asked")),
+    ] {
+        assert_eq!(compare(recorded, live).divergence, None);
+    }
+    let divergence = compare(&older("E010", "not asked"), &now).divergence;
+    let divergence = divergence.unwrap();
+    assert_eq!(divergence.index, 5);
+    assert_eq!(divergence.differences[0].recorded, "E010");
+
+    // The end of a run that failed, and of one that did not.
+    let mut ended = older("E010", "not asked");
+    ended.runs[0].exchanges[5].fault = now.runs[0].exchanges[5].fault.clone();
+    let divergence = compare(&ended, &now).divergence.unwrap();
+    let fields = divergence.differences.iter();
+    let fields: Vec<_> = fields.map(|difference| &*difference.field).collect();
+    assert_eq!(fields, ["code"]);
 }
 
 #[test]

@@ -195,7 +195,7 @@ mod tests {
         let golden = samples::golden();
         let check = check_bytes(&golden);
         assert_eq!(check.problem, None);
-        assert_eq!((check.version, check.is_complete), ((1, 3), true));
+        assert_eq!((check.version, check.is_complete), ((1, 4), true));
         assert_eq!(check.good_bytes, golden.len() as u64);
         assert_eq!((check.exchanges, check.paths, check.notes), (11, 2, 1));
         assert_eq!((check.ticks, check.passages), (2, 1));

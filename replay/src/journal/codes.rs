@@ -101,4 +101,12 @@ pub(crate) const CODES: &[Code] = &[
          `interloom recover --in-place` works on it. Wait until it is done, or record to another path. Reading a journal \
          while it is written is fine. Nothing was changed.",
     ),
+    Code::new(
+        "E074",
+        "a journal of a newer behaviour",
+        AtFault::Environment,
+        "The head of the journal names a behaviour that came with a newer version of Interloom. This version can read the \
+         journal, and would do something else when it replays it or goes on with it. Use the version that recorded. \
+         docs/FORMAT.md lists the behaviours under `Quirks`.",
+    ),
 ];

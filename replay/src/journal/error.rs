@@ -53,6 +53,19 @@ pub enum JournalError {
         /// The newest version that can be read.
         supported: (u16, u16),
     },
+    /// The journal was recorded by an Interloom that behaves otherwise.
+    #[error(
+        "{journal} was recorded by Interloom {version}, which behaves in a way that this version does not know ({unknown}), so \
+         that a replay would prove nothing; replay it with that version (`show`, `check` and `diff` read it here too)"
+    )]
+    NewerBehaviour {
+        /// The file.
+        journal: Arc<str>,
+        /// The version that recorded.
+        version: String,
+        /// The names of the behaviours.
+        unknown: String,
+    },
     /// A check failed: these bytes are not what was written.
     #[error(
         "{journal} is damaged in frame {frame} at byte {offset}: {check}; \
@@ -202,6 +215,7 @@ impl JournalError {
             Self::Io { .. } => "E061",
             Self::NotAJournal { .. } => "E062",
             Self::NewerFormat { .. } => "E063",
+            Self::NewerBehaviour { .. } => "E074",
             Self::Corrupt { .. } => "E064",
             Self::Torn { .. } => "E065",
             Self::Malformed { .. } => "E066",

@@ -22,7 +22,7 @@ pub const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 pub const FORMAT_MAJOR: u16 = 1;
 
 /// The format's minor version: a reader accepts a larger one.
-pub const FORMAT_MINOR: u16 = 3;
+pub const FORMAT_MINOR: u16 = 4;
 
 /// The size of the preamble in bytes.
 pub const PREAMBLE_BYTES: usize = 64;

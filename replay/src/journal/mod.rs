@@ -57,6 +57,7 @@ mod passage;
 mod places;
 mod policy;
 pub mod provenance;
+mod quirks;
 mod races;
 mod read;
 mod record;
@@ -86,6 +87,7 @@ pub use load::{Journal, Run};
 pub(crate) use names::value_json;
 pub use names::{Names, plain};
 pub use policy::Policy;
+pub use quirks::{Quirk, Quirks};
 pub use races::{RunRaces, races};
 pub use read::{Followed, Frame, FrameInfo, JournalReader, find_tensor};
 pub use record::{

@@ -18,6 +18,8 @@ pub(super) struct Order {
     ticked: u64,
     open: Option<OpenRun>,
     chain: Chain,
+    /// Over the passages of the open run, if it has any.
+    passages: Option<Chain>,
     digest: Digest,
     footer: bool,
 }
@@ -57,6 +59,7 @@ impl Order {
             ticked: 0,
             open: None,
             chain: Chain::new(&Digest::ZERO),
+            passages: None,
             digest: Digest::ZERO,
             footer: false,
         }
@@ -196,13 +199,30 @@ impl Order {
         Ok(())
     }
 
-    pub(super) fn passage(&self, passage: &Passage, place: Place<'_>) -> Result<(), JournalError> {
+    pub(super) fn check_passage(
+        &self,
+        passage: &Passage,
+        place: Place<'_>,
+    ) -> Result<(), JournalError> {
         let Some(open) = self.open else {
             let found = format!("the passage of run {}", passage.run);
             return Err(place.out_of_sequence("the start of a run".to_owned(), found));
         };
         let (expected, found) = (u64::from(open.run), u64::from(passage.run));
         self.expect("passage of run", expected, found, place)
+    }
+
+    /// Takes in a passage that was checked.
+    pub(super) fn add_passage(&mut self, payload: &[u8]) {
+        let passages = self
+            .passages
+            .get_or_insert_with(|| Chain::new(&Digest::ZERO));
+        passages.add(payload);
+    }
+
+    /// The digest of the passages of the open run, if it has any yet.
+    pub(super) fn passages_so_far(&self) -> Option<Digest> {
+        self.passages.as_ref().map(Chain::digest)
     }
 
     pub(super) fn end_run(&mut self, end: &RunEnd, place: Place<'_>) -> Result<(), JournalError> {
@@ -219,6 +239,18 @@ impl Order {
         if digest != end.digest {
             return Err(place.digest(format!("run {}", end.run), end.digest, digest));
         }
+        if let Some(expected) = end.passages {
+            // Format 1.3 has passages and no digest of them.
+            let found = self.passages_so_far().unwrap_or(Digest::ZERO);
+            if found != expected {
+                return Err(place.digest(
+                    format!("the passages of run {}", end.run),
+                    expected,
+                    found,
+                ));
+            }
+        }
+        self.passages = None;
         self.digest = digest;
         self.chain = Chain::new(&digest);
         self.ticked = self.exchanges;

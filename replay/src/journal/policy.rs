@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::frame::{FRAME_HEADER_BYTES, PREAMBLE_BYTES};
+use super::quirks::Quirks;
 use super::record::{Build, Experiment, Head, ModelIdentity};
 use super::wire::TENSOR_FIXED_BYTES;
 
@@ -109,6 +110,8 @@ pub(super) struct HeadFields {
     model: Option<ModelIdentity>,
     inputs: Vec<(String, Digest)>,
     schedule: String,
+    #[serde(default, skip_serializing_if = "Quirks::is_empty")]
+    quirks: Quirks,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -139,6 +142,7 @@ impl From<Head> for HeadFields {
             model: head.model,
             inputs: head.inputs,
             schedule: head.schedule,
+            quirks: head.quirks,
         }
     }
 }
@@ -163,6 +167,7 @@ impl From<HeadFields> for Head {
             model: fields.model,
             inputs: fields.inputs,
             schedule: fields.schedule,
+            quirks: fields.quirks,
         }
     }
 }

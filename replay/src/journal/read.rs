@@ -160,6 +160,22 @@ impl<R: Read> JournalReader<R> {
         &self.head
     }
 
+    /// Refuses a journal of a newer behaviour, which can be read and not replayed.
+    ///
+    /// # Errors
+    /// E074 if the head names [quirks](super::Quirks) that this version does not have.
+    pub fn check_behaviour(&self) -> Result<(), JournalError> {
+        let unknown = self.head.quirks.unknown();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(JournalError::NewerBehaviour {
+            journal: self.journal.clone(),
+            version: self.head.version.clone(),
+            unknown: unknown.join(", "),
+        })
+    }
+
     /// The journal's format, as major and minor version.
     pub fn version(&self) -> (u16, u16) {
         (self.preamble.major, self.preamble.minor)
@@ -402,7 +418,10 @@ impl<R: Read> JournalReader<R> {
             Record::RunEnd(end) => self.order.end_run(end, place)?,
             Record::Footer(footer) => self.order.footer_at(footer, place)?,
             Record::Tick(tick) => self.order.tick(tick, place)?,
-            Record::Passage(passage) => self.order.passage(passage, place)?,
+            Record::Passage(passage) => {
+                self.order.check_passage(passage, place)?;
+                self.order.add_passage(payload);
+            }
             Record::Tensor(_) | Record::Note(_) => {}
         }
         Ok(record)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::argument::Argument;
 use super::digest::{DType, Digest};
 use super::policy::{HeadFields, Policy};
+use super::quirks::Quirks;
 use super::value::ValueTree;
 
 /// The format's name, as [`Head::format`] has it.
@@ -72,6 +73,8 @@ pub struct Head {
     pub inputs: Vec<(String, Digest)>,
     /// The schedule, as text that a scheduler can be made from.
     pub schedule: String,
+    /// How Interloom behaved when it recorded; empty in journals of format 1.3 and before.
+    pub quirks: Quirks,
 }
 
 impl Head {
@@ -90,6 +93,7 @@ impl Head {
             model: None,
             inputs: Vec::new(),
             schedule: String::new(),
+            quirks: Quirks::current(),
         }
     }
 }
@@ -373,6 +377,10 @@ pub struct RunEnd {
     /// The digest of the journal's exchanges up to here: BLAKE3 over the previous run's digest
     /// ([`Digest::ZERO`] for the first) and the payloads of all path and exchange frames since.
     pub digest: Digest,
+    /// The digest of the run's passages, if it has any: BLAKE3 over [`Digest::ZERO`] and their payloads. `None` in journals of
+    /// format 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passages: Option<Digest>,
 }
 
 /// How a run ended.

@@ -52,6 +52,7 @@ pub(crate) fn head() -> Head {
         }),
         inputs: vec![("prompt".into(), Digest::of_bytes("input", b"prompt"))],
         schedule: "in order".into(),
+        quirks: Quirks::current(),
     }
 }
 
@@ -214,13 +215,29 @@ pub(crate) fn passage(run: u32) -> Passage {
     }
 }
 
-/// Writes the golden journal of format 1.3: each kind of record, event and value.
+/// Writes the golden journal of format 1.4: each kind of record, event and value.
 pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
     write_with_events(writer.ticking(GOLDEN_TICKS), &Event::ALL, true)
 }
 
 /// How many exchanges there are from one tick to the next in the golden journal.
 pub(crate) const GOLDEN_TICKS: u64 = 4;
+
+/// The head of golden journals that are older than quirks.
+pub(crate) fn head_v1_3() -> Head {
+    Head {
+        quirks: Quirks::default(),
+        ..head()
+    }
+}
+
+/// The bytes of the golden journal of format 1.3, which is older than quirks.
+pub(crate) fn golden_v1_3() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let writer = JournalWriter::unbuffered(&mut bytes, &head(), 3).unwrap();
+    write_golden(writer).unwrap();
+    bytes
+}
 
 /// The bytes of the golden journal of format 1.2, which is older than passages.
 pub(crate) fn golden_v1_2() -> Vec<u8> {

@@ -28,6 +28,7 @@ use super::frame::{
 use super::order::Order;
 use super::passage;
 use super::policy::Policy;
+use super::quirks::Quirks;
 use super::record::{
     Exchange, FORMAT_NAME, Footer, Head, Note, Outcome, Passage, PathLine, RunEnd, RunStart,
 };
@@ -262,14 +263,15 @@ impl<S: Sink> JournalWriter<S> {
     /// the first error.
     pub fn passage(&mut self, passage: &Passage) -> Result<(), JournalError> {
         self.guarded(|writer| {
-            writer.order.passage(passage, place!(writer))?;
+            writer.order.check_passage(passage, place!(writer))?;
             if writer.minor < 3 {
                 return Ok(());
             }
             let start = writer.begin_frame();
             passage::encode(passage, &mut writer.buffer)
                 .map_err(|reason| place!(writer).malformed(Kind::Passage.name(), reason))?;
-            writer.seal_frame(Kind::Passage, start)?;
+            let payload = writer.seal_frame(Kind::Passage, start)?;
+            writer.order.add_passage(&writer.buffer[payload]);
             writer.spill()
         })
     }
@@ -298,6 +300,9 @@ impl<S: Sink> JournalWriter<S> {
                 exchanges,
                 outcome,
                 digest,
+                passages: (writer.minor >= 4)
+                    .then(|| writer.order.passages_so_far())
+                    .flatten(),
             };
             writer.order.end_run(&end, place!(writer))?;
             writer.write_named(Kind::RunEnd, &end)?;
@@ -399,7 +404,16 @@ impl<S: Sink> JournalWriter<S> {
             )));
         }
         let mut payload = Vec::new();
-        wire::encode_named(head, &mut payload).map_err(malformed)?;
+        if self.minor < 4 && !head.quirks.is_empty() {
+            // Formats before 1.4 do not have this key.
+            let head = Head {
+                quirks: Quirks::default(),
+                ..head.clone()
+            };
+            wire::encode_named(&head, &mut payload).map_err(malformed)?;
+        } else {
+            wire::encode_named(head, &mut payload).map_err(malformed)?;
+        }
         let preamble = Preamble {
             minor: self.minor,
             ..Preamble::for_head(&payload)

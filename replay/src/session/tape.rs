@@ -36,6 +36,7 @@ impl Tape {
 
     pub(super) fn verify(path: &Path, head: &Head) -> Result<Self, JournalError> {
         let reader: JournalReader<BufReader<File>> = JournalReader::open(path)?;
+        reader.check_behaviour()?;
         let recorded = Box::new(reader.head().clone());
         let records: Recorded = Box::new(reader.records());
         let mut comparer = Box::new(Comparer::new(records));

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use interloom::experiments::HeadAblation;
 use interloom::journal::frame::{PREAMBLE_BYTES, Preamble};
 use interloom::journal::{
-    Argument, Experiment, Journal, JournalReader, JournalWriter, Policy, Record,
+    Argument, Experiment, Head, Journal, JournalReader, JournalWriter, Policy, Record,
 };
 use interloom::{Conclusion, Mode, Session, environment};
 use interloom_backends::Run;
@@ -275,23 +275,63 @@ fn a_newer_format_is_refused() {
     *start = newer.encode();
     fs::write(place.path("a.ilj"), &bytes).unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E063", 5);
-    insta::assert_snapshot!(message, @"a.ilj has journal format 2.3, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+    insta::assert_snapshot!(message, @"a.ilj has journal format 2.4, and this version of Interloom reads up to 1.x; upgrade Interloom to read it");
+}
+
+#[test]
+fn a_newer_behaviour_is_read_and_not_replayed() {
+    let place = Place::new();
+    recorded_with(&place, "a.ilj", |head| {
+        head.version = "0.9.0".into();
+        head.quirks = ["refused-caches", "words-1", "words-2"]
+            .into_iter()
+            .collect();
+    });
+    let before = fs::read(place.path("a.ilj")).unwrap();
+    for mode in ["verify", "serve", "drive"] {
+        let message = place
+            .run(&["replay", "a.ilj", "--mode", mode])
+            .error("E074", 5);
+        assert!(
+            message.contains("Interloom 0.9.0") && message.contains("(words-2)"),
+            "{message}"
+        );
+    }
+    let error = JournalWriter::resume(place.path("a.ilj")).unwrap_err();
+    assert_eq!(error.code(), "E074");
+    assert!(fs::read(place.path("a.ilj")).unwrap() == before);
+    for command in [
+        &["check", "a.ilj"][..],
+        &["show", "a.ilj"],
+        &["why", "a.ilj", "--exchange", "0"],
+    ] {
+        place.run(command).with(0);
+    }
+    let diff = place.run(&["diff", "own.ilj", "a.ilj"]).with(0);
+    assert!(diff.out.contains("quirks: "), "{}", diff.out);
 }
 
 /// A journal that was recorded on a GPU, as far as its head goes.
 fn of_a_gpu(place: &Place) {
+    recorded_with(place, "gpu.ilj", |head| {
+        head.device = "cuda, a GPU that is not here".into();
+        let device = head.experiment.arguments.get_mut("device").unwrap();
+        *device = Argument::from("cuda");
+    });
+}
+
+/// A journal that has all tensors, at `own.ilj`, and the same with another head.
+fn recorded_with(place: &Place, name: &str, change: impl FnOnce(&mut Head)) {
     let experiment = HeadAblation {
         sequences: 2,
         ..HeadAblation::default()
     };
-    let mode = Mode::Record(place.path("cpu.ilj"));
+    let mode = Mode::Record(place.path("own.ilj"));
     experiment.run(mode, Policy::Full, &mut ()).unwrap();
-    let mut reader = JournalReader::open(place.path("cpu.ilj")).unwrap();
+    let mut reader = JournalReader::open(place.path("own.ilj")).unwrap();
     let mut head = reader.head().clone();
-    head.device = "cuda, a GPU that is not here".into();
-    let device = head.experiment.arguments.get_mut("device").unwrap();
-    *device = Argument::from("cuda");
-    let mut writer = JournalWriter::create(place.path("gpu.ilj"), &head).unwrap();
+    change(&mut head);
+    let mut writer = JournalWriter::create(place.path(name), &head).unwrap();
     while let Some((_, record)) = reader.next_record().unwrap() {
         match record {
             Record::RunStart(start) => writer.start_run(&start).unwrap(),

@@ -159,6 +159,26 @@ pub(super) const FORGERY: &[(&str, Act)] = &[
             }
         }
     }),
+    ("a passage altered, CRCs made right", |row, original| {
+        let is_covered =
+            |record: &Record| matches!(record, Record::RunEnd(end) if end.passages.is_some());
+        if !original.records.iter().any(is_covered) {
+            // Format 1.3 has no digest of passages.
+            return;
+        }
+        for (at, record) in original.records.iter().enumerate() {
+            if let Record::Passage(passage) = record {
+                for altered in altered_passages(passage) {
+                    let mut payload = Vec::new();
+                    super::super::passage::encode(&altered, &mut payload).unwrap();
+                    let frame = framed(&original.bytes, Kind::Passage as u8, at as u64, &payload);
+                    let mut frames = original.frames.clone();
+                    frames[at + 1] = frame;
+                    row.read(original, &frames.concat());
+                }
+            }
+        }
+    }),
     ("a wrong length, CRCs made right", |row, original| {
         let seed = original.seed();
         for at in 1..original.frames.len() {
@@ -471,6 +491,27 @@ fn alterations(exchange: &Exchange) -> Vec<Exchange> {
                 line: 1,
             });
         }),
+    ]
+}
+
+/// The same passage with one thing that is another.
+fn altered_passages(passage: &Passage) -> Vec<Passage> {
+    let altered = |change: fn(&mut Passage)| {
+        let mut altered = passage.clone();
+        change(&mut altered);
+        altered
+    };
+    vec![
+        altered(|passage| passage.run ^= 1),
+        altered(|passage| passage.points[1].push('x')),
+        altered(|passage| passage.points.push("layers.9.output".into())),
+        altered(|passage| passage.passings[0].point ^= 1),
+        altered(|passage| passage.passings[1].exchanges -= 1),
+        altered(|passage| passage.passings[1].given = None),
+        altered(|passage| drop(passage.passings.pop())),
+        altered(|passage| passage.calls[0].end -= 1),
+        altered(|passage| passage.calls[0].output = ValueTree::Int(42)),
+        altered(|passage| passage.calls.clear()),
     ]
 }
 

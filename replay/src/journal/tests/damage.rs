@@ -157,7 +157,12 @@ fn renumbered_frames_are_noticed() {
         let mut repeated = frames.clone();
         repeated.insert(at + 1, frames[at + 1].clone());
         let (_, error) = samples::read_all(&renumber(repeated));
-        assert_eq!(error.unwrap().code(), "E067", "repeated {at}");
+        let code = match record {
+            // It may stand anywhere in its run, whose end has the digest of all of them.
+            Record::Passage(_) => "E068",
+            _ => "E067",
+        };
+        assert_eq!(error.unwrap().code(), code, "repeated {at}");
     }
 }
 

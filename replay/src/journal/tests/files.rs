@@ -4,7 +4,8 @@ use std::fs;
 
 use super::*;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_3.ilj");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_4.ilj");
+const GOLDEN_V1_3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_3.ilj");
 const GOLDEN_V1_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_2.ilj");
 const GOLDEN_V1_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_1.ilj");
 const GOLDEN_V1_0: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_0.ilj");
@@ -12,6 +13,7 @@ const GOLDEN_V1_0: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1_
 #[test]
 fn the_golden_journals_are_written_byte_for_byte() {
     assert!(fs::read(GOLDEN).unwrap() == samples::golden());
+    assert!(fs::read(GOLDEN_V1_3).unwrap() == samples::golden_v1_3());
     assert!(fs::read(GOLDEN_V1_2).unwrap() == samples::golden_v1_2());
     assert!(fs::read(GOLDEN_V1_1).unwrap() == samples::golden_v1_1());
     assert!(fs::read(GOLDEN_V1_0).unwrap() == samples::golden_v1_0());
@@ -29,12 +31,17 @@ fn the_golden_journals_read_as_what_was_written() {
     let declared = Some(samples::declared());
     for (path, events, declared) in [
         (GOLDEN, 10, declared.clone()),
+        (GOLDEN_V1_3, 10, declared.clone()),
         (GOLDEN_V1_2, 10, declared.clone()),
         (GOLDEN_V1_1, 10, declared),
         (GOLDEN_V1_0, 8, None),
     ] {
         let journal = Journal::load(path).unwrap();
-        assert_eq!(journal.head, samples::head());
+        let head = match path {
+            GOLDEN => samples::head(),
+            _ => samples::head_v1_3(),
+        };
+        assert_eq!(journal.head, head);
         assert_eq!(
             journal.paths,
             ["layers.0.attn.output", "layers.0.mlp.output"]
@@ -74,7 +81,8 @@ fn the_golden_journals_read_as_what_was_written() {
 #[test]
 fn each_golden_journal_says_its_version() {
     for (path, version) in [
-        (GOLDEN, (1, 3)),
+        (GOLDEN, (1, 4)),
+        (GOLDEN_V1_3, (1, 3)),
         (GOLDEN_V1_2, (1, 2)),
         (GOLDEN_V1_1, (1, 1)),
         (GOLDEN_V1_0, (1, 0)),
@@ -285,7 +293,7 @@ fn a_journal_without_footer_is_whole_but_not_complete() {
     assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 3);
     assert!(!reader.is_complete());
     assert_eq!(reader.good_bytes(), bytes.len() as u64);
-    assert_eq!(reader.version(), (1, 3));
+    assert_eq!(reader.version(), (1, 4));
 
     let golden = samples::golden();
     let mut reader = JournalReader::new(&golden[..], "test.ilj").unwrap();

@@ -14,7 +14,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md")
 const END: &str = "<!-- end -->\n";
 
 /// The code that says what a journal is, by the name of its file.
-const CODE: [(&str, &str); 9] = [
+const CODE: [(&str, &str); 11] = [
     ("frame.rs", include_str!("../frame.rs")),
     ("wire.rs", include_str!("../wire.rs")),
     ("pack.rs", include_str!("../pack.rs")),
@@ -24,6 +24,12 @@ const CODE: [(&str, &str); 9] = [
     ("digest.rs", include_str!("../digest.rs")),
     ("passage.rs", include_str!("../passage.rs")),
     ("policy.rs", include_str!("../policy.rs")),
+    ("quirks.rs", include_str!("../quirks.rs")),
+    // The words of the quirk `words-1`.
+    (
+        "engine/src/fault.rs",
+        include_str!("../../../../engine/src/fault.rs"),
+    ),
 ];
 
 fn document() -> String {
@@ -40,7 +46,7 @@ fn kinds() -> String {
         "| kind | record | payload | longest payload |\n|---:|---|---|---:|\n".to_owned();
     for kind in Kind::ALL {
         let payload = match kind {
-            Kind::Path | Kind::Exchange => "msgpack array, canonical",
+            Kind::Path | Kind::Exchange | Kind::Passage => "msgpack array, canonical",
             Kind::Tensor => "raw",
             _ => "msgpack map",
         };

@@ -160,6 +160,7 @@ impl Row {
 fn table() -> Vec<Row> {
     let originals = [
         Original::new(samples::golden()),
+        Original::new(samples::golden_v1_3()),
         Original::new(samples::golden_v1_2()),
         Original::new(samples::golden_v1_1()),
         Original::new(samples::golden_v1_0()),
