@@ -6,19 +6,35 @@
 use std::fmt;
 
 /// Appends an array's start.
+#[inline]
 pub(super) fn array(out: &mut Vec<u8>, length: usize) {
     match length {
         0..16 => out.push(0x90 | length as u8),
-        16..0x1_0000 => with_u16(out, 0xdc, length as u16),
+        _ => long_array(out, length),
+    }
+}
+
+fn long_array(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..0x1_0000 => with_u16(out, 0xdc, length as u16),
         _ => with_u32(out, 0xdd, length as u32),
     }
 }
 
 /// Appends a number that is not negative.
+///
+/// Most numbers of an exchange are small: these are appended where the call is, which makes a sixth of what an exchange costs.
+#[inline]
 pub(super) fn uint(out: &mut Vec<u8>, number: u64) {
     match number {
         0..0x80 => out.push(number as u8),
-        0x80..0x100 => out.extend_from_slice(&[0xcc, number as u8]),
+        _ => long_uint(out, number),
+    }
+}
+
+fn long_uint(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..0x100 => out.extend_from_slice(&[0xcc, number as u8]),
         0x100..0x1_0000 => with_u16(out, 0xcd, number as u16),
         0x1_0000..0x1_0000_0000 => with_u32(out, 0xce, number as u32),
         _ => with_u64(out, 0xcf, number),
