@@ -84,6 +84,17 @@ pub enum Moment<'a, V> {
         /// What it is told.
         fault: &'a Fault,
     },
+    /// A cache collects a value; no exchange.
+    Cached {
+        /// Whose cache it is; nobody's is the run's.
+        owner: Option<MediatorId>,
+        /// Which of its caches, from 0; those of its children count. Of the run's, which of those.
+        number: u32,
+        /// The site.
+        site: Site,
+        /// The value: the rows of the owner.
+        value: &'a V,
+    },
     /// The mediators are done with a site.
     Leave {
         /// The site.

@@ -137,8 +137,8 @@ impl<V: Value> Setup<V> {
         self.barriers.sort();
         let caches = self.resolve_caches()?;
         let mut interleaver = Interleaver::new(self, groups);
-        for (points, is_listed, into) in caches {
-            interleaver.add_cache(None, points, is_listed, into);
+        for (number, (points, is_listed, into)) in (0..).zip(caches) {
+            interleaver.add_cache((None, number), points, is_listed, into);
         }
         interleaver.start();
         Ok(interleaver)

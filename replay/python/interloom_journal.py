@@ -169,7 +169,7 @@ class Journal:
         return SimpleNamespace(**tick)
 
     def _run_end(self, payload):
-        end = {"passages": None, **fields(payload, "run", "exchanges", "outcome", "digest")}
+        end = {"passages": None, "cached": None, **fields(payload, "run", "exchanges", "outcome", "digest")}
         found = (self._open[0], self.exchanges - self._open[1], self._digest().digest() or end["digest"])
         expect("the end of run", (end["run"], end["exchanges"], end["digest"]), found)
         if end["passages"] is not None:

@@ -70,6 +70,10 @@ def test_values(name, version, events):
         assert (begin, end, output.shape) == (0, 2, (2,)) and (journal.tensors[given.digest] == [0, 0.5]).all()
     ends = [record.passages for record in records if record.kind == "run end"]
     assert [end is not None for end in ends] == [version >= (1, 4), False]
+    cached = [record.cached for record in records if record.kind == "run end"]
+    assert cached[1] is None and [line[2] for line in cached[0] or []] == (
+        ["layers.0.mlp.output", "layers.0.attn.output"] if version >= (1, 4) else []
+    )
     assert journal.head.get("quirks") == (["refused-caches", "words-1"] if version >= (1, 4) else None)
     assert records[-1].kind == "footer" and records[-1].exchanges == events + 1
 

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | schedule | another mediator or another site came next |
 //! | protocol | the same mediator did something else, or got another answer |
-//! | value | the same exchange carried another value |
+//! | value | the same exchange carried another value, or a cache collected one |
 //! | environment | a value differs, and so do the model, inputs, seeds or arguments that it comes from |
 
 mod compare;
@@ -101,7 +101,7 @@ pub enum Class {
     Schedule,
     /// The same mediator did something else, or got another answer.
     Protocol,
-    /// The same exchange carried another value.
+    /// The same exchange carried another value, or a cache collected one.
     Value,
     /// A value differs, and the heads differ in what values are made from.
     Environment,

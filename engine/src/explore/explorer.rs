@@ -316,7 +316,7 @@ impl<V: Value> Observer<V> for Steered {
                     course.touch(mediator, Some(Access::Gather));
                 }
             }
-            Moment::CacheRefused { .. } => {}
+            Moment::CacheRefused { .. } | Moment::Cached { .. } => {}
             Moment::Leave { failed, .. } => course.leave(failed),
         }
     }

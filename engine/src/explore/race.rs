@@ -243,7 +243,7 @@ impl Detector {
                 self.site = Some(site);
                 self.seen.clear();
             }
-            Moment::CacheRefused { .. } => {}
+            Moment::CacheRefused { .. } | Moment::Cached { .. } => {}
             Moment::Leave { .. } => self.site = None,
             Moment::Arrive {
                 mediator,

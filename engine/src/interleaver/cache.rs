@@ -16,6 +16,8 @@ use crate::value::Value;
 pub(super) struct Collector<V> {
     /// Whose rows are collected; `None` is everything.
     owner: Option<MediatorId>,
+    /// Which of the owner's caches.
+    number: u32,
     /// In order.
     points: Vec<Point>,
     /// Whether a point that is not passed is missed.
@@ -40,7 +42,7 @@ impl<V: Value> Interleaver<V> {
         self.lane(id).caches += 1;
         let delivery = match self.points_to_come(&spec, at) {
             Ok(points) => {
-                self.add_cache(Some(id), points, spec.is_listed(), into);
+                self.add_cache((Some(id), number), points, spec.is_listed(), into);
                 Delivery::Done
             }
             Err(fault) => {
@@ -60,7 +62,7 @@ impl<V: Value> Interleaver<V> {
 
     pub(crate) fn add_cache(
         &mut self,
-        owner: Option<MediatorId>,
+        (owner, number): (Option<MediatorId>, u32),
         points: Vec<Point>,
         is_listed: bool,
         into: Cached<V>,
@@ -70,6 +72,7 @@ impl<V: Value> Interleaver<V> {
         }
         self.caches.push(Collector {
             owner,
+            number,
             points,
             is_listed,
             into,
@@ -77,16 +80,25 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Lets the caches see a site with all its changes made.
-    pub(super) fn collect(&self, site: Site, value: &V) {
-        for cache in &self.caches {
-            if cache.points.binary_search(&site.point).is_ok() {
-                let rows = cache.owner.and_then(|owner| self.shared_rows(owner));
-                let own = match rows {
-                    None => value.clone(),
-                    Some(rows) => value.rows(rows, self.batch, self.map.layout(site.point)),
-                };
-                cache.into.insert(site, own);
+    pub(super) fn collect(&mut self, site: Site, value: &V) {
+        for at in 0..self.caches.len() {
+            let cache = &self.caches[at];
+            if cache.points.binary_search(&site.point).is_err() {
+                continue;
             }
+            let (owner, number) = (cache.owner, cache.number);
+            let rows = owner.and_then(|owner| self.shared_rows(owner));
+            let own = match rows {
+                None => value.clone(),
+                Some(rows) => value.rows(rows, self.batch, self.map.layout(site.point)),
+            };
+            self.moment(&Moment::Cached {
+                owner,
+                number,
+                site,
+                value: &own,
+            });
+            self.caches[at].into.insert(site, own);
         }
     }
 

@@ -289,10 +289,16 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
 
     fn compare_ends(&mut self, recorded: &RunEnd, live: &RunEnd) {
         let [recorded_words, live_words] = self.heads.words();
-        let differences = ends::between_ends(recorded, live, recorded_words == live_words);
+        let mut differences = ends::between_ends(recorded, live, recorded_words == live_words);
+        let class = if differences.is_empty() {
+            Class::Value
+        } else {
+            Class::Protocol
+        };
+        differences.extend(ends::between_caches(recorded, live, &self.recorded_names));
         if !differences.is_empty() {
             let sides = (ends::end_side(recorded), ends::end_side(live));
-            self.part(Class::Protocol, self.compared, sides, differences);
+            self.part(class, self.compared, sides, differences);
         }
     }
 
@@ -341,13 +347,6 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         divergence.alignment = alignment;
         divergence.source = source;
         divergence.tensors = found.tensors;
-        let explained = divergence
-            .environment
-            .iter()
-            .any(EnvironmentDifference::makes_values);
-        if found.class == Class::Value && explained {
-            divergence.class = Class::Environment;
-        }
         parted.recorded = Some(recorded);
     }
 
@@ -407,8 +406,13 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             .context
             .iter()
             .map(|exchange| self.recorded_names.line(exchange));
+        let environment = self.environment();
+        let explained = environment.iter().any(EnvironmentDifference::makes_values);
         let divergence = Divergence {
-            class,
+            class: match class {
+                Class::Value if explained => Class::Environment,
+                class => class,
+            },
             index,
             run: self.run.clone(),
             mediator,
@@ -422,7 +426,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             source: None,
             tensors: None,
             tensor: None,
-            environment: self.environment(),
+            environment,
             journals: self.journals.clone(),
         };
         self.found = Some(Parted {

@@ -1,7 +1,9 @@
 //! How the starts and the ends of two runs differ.
 
+use std::collections::BTreeMap;
+
 use super::{FieldDifference, Side, fields};
-use crate::journal::{BarrierLine, Declared, RunEnd, RunStart};
+use crate::journal::{BarrierLine, CachedLine, Declared, Names, RunEnd, RunStart};
 
 /// The fields in which two starts differ: name, mediators, number, and what both are known to declare.
 pub(super) fn between_starts(recorded: &RunStart, live: &RunStart) -> Vec<FieldDifference> {
@@ -41,6 +43,48 @@ pub(super) fn between_ends(recorded: &RunEnd, live: &RunEnd, worded: bool) -> Ve
     let code = |end: &RunEnd| end.outcome.code.clone().unwrap_or("none".to_owned());
     fields::add(&mut differences, "code", code(recorded), code(live));
     differences
+}
+
+/// How many points of caches are shown.
+const CACHED_SHOWN: usize = 4;
+
+/// The points at which caches collected something else, if both sides kept that.
+pub(super) fn between_caches(
+    recorded: &RunEnd,
+    live: &RunEnd,
+    names: &Names,
+) -> Vec<FieldDifference> {
+    let (Some(recorded), Some(live)) = (&recorded.cached, &live.cached) else {
+        return Vec::new();
+    };
+    let mut places: BTreeMap<_, [Option<&CachedLine>; 2]> = BTreeMap::new();
+    for (side, lines) in [recorded, live].into_iter().enumerate() {
+        for line in lines {
+            places.entry(place(line)).or_default()[side] = Some(line);
+        }
+    }
+    let differing = places.into_iter().filter(|(_, [a, b])| a != b);
+    let text = |line: Option<&CachedLine>| match line {
+        None => "nothing".to_owned(),
+        Some(line) if line.values == 1 => format!("1 value {}", line.digest.short()),
+        Some(line) => format!("{} values {}", line.values, line.digest.short()),
+    };
+    let fields = differing.map(
+        |((owner, number, point), [recorded, live])| FieldDifference {
+            field: match owner {
+                Some(owner) => format!("cache {number} of {} at {point}", names.mediator(owner)),
+                None => format!("cache {number} of the run at {point}"),
+            },
+            recorded: text(recorded),
+            live: text(live),
+        },
+    );
+    fields.take(CACHED_SHOWN).collect()
+}
+
+/// Whose cache, which of its own, and where.
+fn place(line: &CachedLine) -> (Option<u32>, u32, &str) {
+    (line.owner, line.number, &line.point)
 }
 
 /// A start as a side of a divergence.

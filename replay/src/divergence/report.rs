@@ -18,7 +18,7 @@ impl fmt::Display for Divergence {
             f,
             "\n  class: {} ({})",
             self.class.name(),
-            meaning(self.class)
+            meaning(self.class, &self.recorded)
         )?;
         self.write_exchanges(f, &sides)?;
         for difference in &self.differences {
@@ -136,8 +136,11 @@ impl Divergence {
     }
 }
 
-fn meaning(class: Class) -> &'static str {
+fn meaning(class: Class, recorded: &Side) -> &'static str {
     match class {
+        Class::Value if matches!(recorded, Side::RunEnd { .. }) => {
+            "a cache collected another value"
+        }
         Class::Schedule => "another mediator or another site came next",
         Class::Protocol => "something else was done, or the answer was another one",
         Class::Value => "the same exchange carried another value",

@@ -5,8 +5,8 @@ use insta::assert_snapshot;
 use super::*;
 use crate::journal::samples::{self, exchange, run_start, tensor, tensor_exchange};
 use crate::journal::{
-    Exchange, FaultLine, Head, Journal, JournalError, JournalReader, MediatorLine, Quirks, Record,
-    Run, RunEnd, RunStart,
+    CachedLine, Exchange, FaultLine, Head, Journal, JournalError, JournalReader, MediatorLine,
+    Quirks, Record, Run, RunEnd, RunStart,
 };
 
 const ATTN: u32 = 0;
@@ -22,6 +22,7 @@ fn journal(exchanges: Vec<Exchange>) -> Journal {
         outcome: samples::completed(),
         digest: Digest::ZERO,
         passages: None,
+        cached: None,
     };
     journal.runs.push(Run {
         start: run_start(0),
@@ -124,6 +125,66 @@ fn failures_in_older_words_are_compared_by_their_codes() {
     let fields = divergence.differences.iter();
     let fields: Vec<_> = fields.map(|difference| &*difference.field).collect();
     assert_eq!(fields, ["code"]);
+}
+
+#[test]
+fn what_caches_collected_is_compared_where_both_sides_have_it() {
+    let with = |cached| {
+        let mut journal = journal(exchanges());
+        journal.runs[0].end.as_mut().unwrap().cached = cached;
+        journal
+    };
+    let lines = samples::cached();
+    let [recorded, unknown] = [Some(lines.clone()), None].map(with);
+    let others = [
+        (Vec::new(), 2),
+        (lines[1..].to_vec(), 1),
+        (
+            vec![
+                lines[0].clone(),
+                CachedLine {
+                    values: 3,
+                    ..lines[1].clone()
+                },
+            ],
+            1,
+        ),
+        (
+            vec![
+                lines[0].clone(),
+                CachedLine {
+                    number: 1,
+                    ..lines[1].clone()
+                },
+            ],
+            2,
+        ),
+    ];
+    for (other, count) in others {
+        let other = with(Some(other));
+        for (a, b) in [(&recorded, &other), (&other, &recorded)] {
+            let divergence = compare(a, b).divergence.unwrap();
+            assert_eq!(divergence.class, Class::Value);
+            assert_eq!(divergence.differences.len(), count);
+        }
+        assert_eq!(compare(&unknown, &other).divergence, None);
+    }
+    assert_eq!(compare(&recorded, &recorded).divergence, None);
+    let divergence = compare(&recorded, &with(Some(Vec::new())))
+        .divergence
+        .unwrap();
+    assert_snapshot!(divergence, @r#"
+    error[E080]: replay diverged at exchange 7 (run "forward 0")
+      class: value (a cache collected another value)
+        3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        5  END    read
+        6  END    steer
+      - 7  the run ends: "completed"  <- recorded
+      + 7  the run ends: "completed"  <- this run
+      cache 0 of the run at layers.0.mlp.output: 1 value b3:e93bcd053dc4 recorded, nothing in this run
+      cache 0 of steer at layers.0.attn.output: 2 values b3:baf870e7e700 recorded, nothing in this run
+    "#);
 }
 
 #[test]

@@ -36,6 +36,7 @@
 
 mod argument;
 mod blocks;
+mod cached;
 mod chain;
 mod check;
 mod codes;
@@ -77,6 +78,7 @@ mod wire;
 mod write;
 
 pub use argument::Argument;
+pub use cached::CachedLine;
 pub use check::{Check, CheckedRun, check};
 pub(crate) use codes::CODES;
 pub use digest::{DType, Digest};

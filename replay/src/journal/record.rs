@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::argument::Argument;
+use super::cached::CachedLine;
 use super::digest::{DType, Digest};
 use super::policy::{HeadFields, Policy};
 use super::quirks::Quirks;
@@ -381,6 +382,10 @@ pub struct RunEnd {
     /// format 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Digest>,
+    /// What the run's caches collected, sorted; `None` if that was not kept, as in journals of format 1.3 and of runs whose
+    /// model or mediators a journal stood in for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Vec<CachedLine>>,
 }
 
 /// How a run ended.

@@ -215,6 +215,21 @@ pub(crate) fn passage(run: u32) -> Passage {
     }
 }
 
+/// What two caches collected.
+pub(crate) fn cached() -> Vec<CachedLine> {
+    let line = |owner, point: &str, values| CachedLine {
+        owner,
+        number: 0,
+        point: point.to_owned(),
+        values,
+        digest: Digest::of_bytes("cached", point.as_bytes()),
+    };
+    vec![
+        line(None, "layers.0.mlp.output", 1),
+        line(Some(1), "layers.0.attn.output", 2),
+    ]
+}
+
 /// Writes the golden journal of format 1.4: each kind of record, event and value.
 pub(crate) fn write_golden<S: Sink>(writer: JournalWriter<S>) -> Result<Summary, JournalError> {
     write_with_events(writer.ticking(GOLDEN_TICKS), &Event::ALL, true)
@@ -289,7 +304,7 @@ fn write_with_events<S: Sink>(
         writer.exchange(&exchange)?;
     }
     writer.passage(&passage(0))?;
-    writer.end_run(completed())?;
+    writer.end_run_with(completed(), Some(cached()))?;
     writer.start_run(&run_start(1))?;
     if all_tensors {
         let elements = bytes(&[1.0, 2.0]);

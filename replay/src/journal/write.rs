@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::cached::CachedLine;
 use super::create::open_to_write;
 use super::digest::{DType, Digest};
 use super::error::{JournalError, Place};
@@ -34,6 +35,7 @@ use super::record::{
 };
 use super::resume::State;
 use super::sink::Sink;
+use super::value::ValueTree;
 use super::wire;
 
 /// Writes a journal.
@@ -293,16 +295,47 @@ impl<S: Sink> JournalWriter<S> {
     /// # Errors
     /// E067 if no run is open, E061 if the sink refuses, or the first error.
     pub fn end_run(&mut self, outcome: Outcome) -> Result<RunEnd, JournalError> {
+        self.end_run_with(outcome, None)
+    }
+
+    /// What a cache of the open run collected at a point, each value with its iteration, as
+    /// [`end_run_with`](Self::end_run_with) takes it. `cache` is whose it is and which of its own.
+    ///
+    /// # Errors
+    /// E066 if a value is too deep, or the first error.
+    pub fn cached(
+        &mut self,
+        cache: (Option<u32>, u32),
+        point: String,
+        values: &[(u32, ValueTree)],
+    ) -> Result<CachedLine, JournalError> {
         self.guarded(|writer| {
+            CachedLine::new(cache, point, values)
+                .map_err(|reason| place!(writer).malformed(Kind::RunEnd.name(), reason))
+        })
+    }
+
+    /// As [`end_run`](Self::end_run), with what the run's caches collected.
+    ///
+    /// A journal that was begun in a format without them goes on without.
+    ///
+    /// # Errors
+    /// Those of [`end_run`](Self::end_run), and E069 if there are too many caches.
+    pub fn end_run_with(
+        &mut self,
+        outcome: Outcome,
+        cached: Option<Vec<CachedLine>>,
+    ) -> Result<RunEnd, JournalError> {
+        self.guarded(|writer| {
+            let has_more = writer.minor >= 4;
             let (exchanges, digest) = writer.order.run_so_far();
             let end = RunEnd {
                 run: writer.order.open_run().unwrap_or(writer.order.runs()),
                 exchanges,
                 outcome,
                 digest,
-                passages: (writer.minor >= 4)
-                    .then(|| writer.order.passages_so_far())
-                    .flatten(),
+                passages: writer.order.passages_so_far().filter(|_| has_more),
+                cached: cached.filter(|_| has_more),
             };
             writer.order.end_run(&end, place!(writer))?;
             writer.write_named(Kind::RunEnd, &end)?;

@@ -163,26 +163,7 @@ impl Recording {
         value: &Value,
         reads: &mut Reads,
     ) -> Result<ValueTree, JournalError> {
-        let mut all = |items: &[Value]| -> Result<Vec<ValueTree>, JournalError> {
-            let items = items.iter();
-            items.map(|item| self.value(tape, item, reads)).collect()
-        };
-        Ok(match value {
-            Value::Unit => ValueTree::Unit,
-            Value::Bool(value) => ValueTree::Bool(*value),
-            Value::Int(value) => ValueTree::Int(*value),
-            Value::Float(value) => ValueTree::Float(*value),
-            Value::Text(value) => ValueTree::Text(value.to_string()),
-            Value::Tensor(tensor) => self.tensor(tape, reads.of(tensor))?,
-            Value::Tuple(items) => ValueTree::Tuple(all(items)?),
-            Value::List(items) => ValueTree::List(all(items)?),
-            Value::Map(entries) => {
-                let entries = entries.iter();
-                let trees = entries
-                    .map(|(key, value)| Ok((key.to_string(), self.value(tape, value, reads)?)));
-                ValueTree::Map(trees.collect::<Result<_, JournalError>>()?)
-            }
-        })
+        tree(value, &mut |tensor| self.tensor(tape, reads.of(tensor)))
     }
 
     fn tensor(&self, tape: &mut Tape, data: TensorData) -> Result<ValueTree, JournalError> {
@@ -197,6 +178,35 @@ impl Recording {
             digest,
         })
     }
+}
+
+/// Returns a value as the journal has it; `tensor` says what it has of a tensor.
+pub(super) fn tree<E>(
+    value: &Value,
+    tensor: &mut impl FnMut(&AnyTensor) -> Result<ValueTree, E>,
+) -> Result<ValueTree, E> {
+    Ok(match value {
+        Value::Unit => ValueTree::Unit,
+        Value::Bool(value) => ValueTree::Bool(*value),
+        Value::Int(value) => ValueTree::Int(*value),
+        Value::Float(value) => ValueTree::Float(*value),
+        Value::Text(value) => ValueTree::Text(value.to_string()),
+        Value::Tensor(whole) => tensor(whole)?,
+        Value::Tuple(items) => ValueTree::Tuple(trees(items, tensor)?),
+        Value::List(items) => ValueTree::List(trees(items, tensor)?),
+        Value::Map(entries) => {
+            let entries = entries.iter();
+            let trees = entries.map(|(key, value)| Ok((key.to_string(), tree(value, tensor)?)));
+            ValueTree::Map(trees.collect::<Result<_, E>>()?)
+        }
+    })
+}
+
+fn trees<E>(
+    items: &[Value],
+    tensor: &mut impl FnMut(&AnyTensor) -> Result<ValueTree, E>,
+) -> Result<Vec<ValueTree>, E> {
+    items.iter().map(|item| tree(item, tensor)).collect()
 }
 
 /// Returns the bytes of the tensor in `value` that has this digest.

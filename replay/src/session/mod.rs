@@ -32,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cached;
 mod convert;
 mod drive;
 mod late;
@@ -57,6 +58,7 @@ use crate::journal::{
     check_is_another,
 };
 
+use cached::Collected;
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
 use late::Late;
@@ -328,11 +330,14 @@ impl Session {
         }
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
+        let names = sites.clone();
         let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
         run.observer(recorder.clone());
         refusals::note(&refused, tape, number);
         let watch = refusals::Watch::new(tape.clone(), recorder.clone(), number, &refused);
         run.observer(watch);
+        let collected = Collected::default();
+        run.observer(collected.clone());
         let result = run.execute(model);
         recorder.flush()?;
         if let Some(shared) = shared {
@@ -341,7 +346,15 @@ impl Session {
                 recorder.passage(&shared.passage())?;
             }
         }
-        tape.borrow_mut().end_run(outcome_of(&result))?;
+        let mut tape = tape.borrow_mut();
+        // What is driven has no mediators whose caches there could be.
+        let cached = match self.source {
+            Source::Drive(_) => None,
+            Source::Live | Source::Serve(_) | Source::Fork(_) => {
+                Some(collected.lines(&mut tape, &names)?)
+            }
+        };
+        tape.end_run(outcome_of(&result), cached)?;
         Ok(result?)
     }
 
@@ -504,7 +517,7 @@ fn serve_run<Y>(
         return Ok(ended(RunEnd::Completed));
     };
     for tape in tapes {
-        tape.borrow_mut().end_run(end.outcome.clone())?;
+        tape.borrow_mut().end_run(end.outcome.clone(), None)?;
     }
     match &end.outcome.code {
         Some(code) => Err(Error::RecordedFailure {
@@ -520,7 +533,7 @@ fn serve_run<Y>(
 fn extra_run<Y>(run: &Run, tape: &Rc<RefCell<Tape>>) -> Result<Ran<Y>, Error> {
     tape.borrow_mut().start_run(start_of(run)?)?;
     let outcome = Outcome::default();
-    tape.borrow_mut().end_run(outcome)?;
+    tape.borrow_mut().end_run(outcome, None)?;
     Ok(ended(RunEnd::Completed))
 }
 

@@ -9,8 +9,8 @@ use interloom_backends::Effort;
 use super::{Conclusion, Proof};
 use crate::divergence::{Comparer, Divergence, EnvironmentReport};
 use crate::journal::{
-    DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome, Passage,
-    Policy, Record, RunStart, Sink, find_tensor,
+    CachedLine, DType, Digest, Exchange, Head, JournalError, JournalReader, JournalWriter, Outcome,
+    Passage, Policy, Record, RunStart, Sink, ValueTree, find_tensor,
 };
 
 /// The journal of a session, being written or being compared with.
@@ -139,11 +139,29 @@ impl Tape {
         }
     }
 
-    pub(super) fn end_run(&mut self, outcome: Outcome) -> Result<(), JournalError> {
+    /// Returns what a cache of the run collected at a point, as the end of the run has it.
+    pub(super) fn cached(
+        &mut self,
+        cache: (Option<u32>, u32),
+        point: String,
+        values: &[(u32, ValueTree)],
+    ) -> Result<CachedLine, JournalError> {
         match self {
-            Self::Record(writer) => writer.end_run(outcome).map(|_| ()),
+            Self::Record(writer) => writer.cached(cache, point, values),
+            Self::Verify { live, .. } => live.cached(cache, point, values),
+        }
+    }
+
+    /// Ends the run, with what its caches collected if model and mediators were live.
+    pub(super) fn end_run(
+        &mut self,
+        outcome: Outcome,
+        cached: Option<Vec<CachedLine>>,
+    ) -> Result<(), JournalError> {
+        match self {
+            Self::Record(writer) => writer.end_run_with(outcome, cached).map(|_| ()),
             Self::Verify { live, comparer, .. } => {
-                comparer.end_run(&live.end_run(outcome)?);
+                comparer.end_run(&live.end_run_with(outcome, cached)?);
                 Ok(())
             }
         }

@@ -59,6 +59,42 @@ fn a_changed_intervention_is_the_mediators_own_arithmetic() {
 }
 
 #[test]
+fn what_only_a_cache_saw_is_compared_too() {
+    let caches = Plan {
+        caches: true,
+        ..Plan::default()
+    };
+    let recording = Recording::of(&caches);
+    assert!(recording.verify(&caches).is_identical());
+    let with_weight = |path| Plan {
+        weight: Some((path, 3, 0.25)),
+        ..caches.clone()
+    };
+    let (divergence, _) = differs(&caches, &with_weight("down.weight"));
+    let divergence = divergence.expect("the cache of the run has another value");
+    assert_eq!(divergence.class, Class::Environment, "the model is another");
+    assert_eq!(divergence.differences.len(), 1);
+    assert_eq!(
+        divergence.differences[0].field,
+        "cache 0 of the run at down.output"
+    );
+    let (divergence, _) = differs(&caches, &with_weight("split.gain"));
+    insta::assert_snapshot!(divergence.expect("both caches have other values"), @r#"
+    error[E080]: replay diverged at exchange 4 (run "run 0")
+      class: environment (a value differs, and so does what values are made from)
+        0  END    collect
+        1  VALUE  scale    act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
+        2  SWAP   scale    act.output.i0     f32[2, 8] b3:e11913fd27b1
+        3  END    scale    at act.output.i0
+      - 4  the run ends: "completed"  <- recorded
+      + 4  the run ends: "completed"  <- this run
+      cache 0 of the run at down.output: 1 value b3:c38c635ab531 recorded, 1 value b3:eff29f8419e3 in this run
+      cache 0 of collect at split.output: 1 value b3:9a7f3678d9b7 recorded, 1 value b3:e4cb39d2f901 in this run
+      environment: model: "net" b3:55853d951813 recorded, "net" b3:ef61e102f5c3 in this run; 1 changed: split.gain
+    "#);
+}
+
+#[test]
 fn another_site_is_another_schedule() {
     let plan = Plan {
         site: "up",

@@ -1,7 +1,7 @@
 //! A journal in the place of the model, or of the mediators: what is live is judged, and nothing else.
 
 use interloom::divergence::{Class, Divergence};
-use interloom::journal::{Exchange, Journal, Policy};
+use interloom::journal::{CachedLine, Exchange, Journal, Policy};
 use interloom::{Conclusion, Error, Mode, Proof};
 
 use crate::Recording;
@@ -34,6 +34,47 @@ fn replay(mode: Makes, live: &Plan) -> Result<Proof, Box<Divergence>> {
 fn what_is_equal_is_proved_for_the_live_side() {
     assert_eq!(replay(SERVE, &full()), Ok(Proof::Mediators));
     assert_eq!(replay(DRIVE, &full()), Ok(Proof::Model));
+}
+
+#[test]
+fn caches_are_compared_where_both_sides_are_live() {
+    let caches = Plan {
+        caches: true,
+        ..full()
+    };
+    let recording = Recording::of(&caches);
+    let cached = |path: &std::path::Path| {
+        let runs = Journal::load(path).unwrap().runs;
+        let lines = |run: interloom::journal::Run| run.end.unwrap().cached;
+        runs.into_iter().map(lines).collect::<Vec<_>>()
+    };
+    let recorded = cached(&recording.path());
+    let places = |lines: &Option<Vec<CachedLine>>| {
+        let lines = lines.as_ref().unwrap().iter();
+        let places = lines.map(|line| (line.owner, line.number, line.point.clone(), line.values));
+        places.collect::<Vec<_>>()
+    };
+    let of_run = (None, 0, "down.output".to_owned(), 1);
+    let expected = [of_run, (Some(0), 0, "split.output".to_owned(), 1)];
+    assert_eq!(recorded.len(), 2);
+    assert_eq!(places(&recorded[0]), expected);
+    for mode in [SERVE, DRIVE] {
+        let conclusion = make(mode(recording.path()), &caches).unwrap();
+        assert!(
+            conclusion.is_identical(),
+            "a journal has no activations for caches"
+        );
+    }
+
+    // The run that a fork leaves is live, and collects as it did; those before it are answered from the journal.
+    let into = recording.path().with_file_name("fork.ilj");
+    let fork = Mode::Fork {
+        from: recording.path(),
+        exchange: 5,
+        into: into.clone(),
+    };
+    make(fork, &caches).unwrap();
+    assert_eq!(cached(&into), [None, recorded[1].clone()]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use interloom::journal::{DType, Digest, Experiment, Policy};
 use interloom::{Conclusion, Error, Mode, Session, environment};
 use interloom_backends::{Bound, Forward, Hooked, Run};
-use interloom_engine::{MediatorId, ScheduleError, Scheduler, Site};
+use interloom_engine::{CacheSpec, MediatorId, ScheduleError, Scheduler, Site};
 
 /// Rows of the batch, and width of the input.
 pub(crate) const INPUT: [usize; 2] = [2, 4];
@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) weight: Option<Change>,
     /// Whether there is a mediator that goes through a table, and in which order.
     pub(crate) table: Option<Table>,
+    /// Whether what comes after `act` is collected by caches alone: `split` by that of a mediator, `down` by that of the run.
+    pub(crate) caches: bool,
     /// How many arrivals the barrier `meet` has, if there is one.
     pub(crate) barrier: Option<u32>,
     /// How many steps the runs declare.
@@ -95,6 +97,7 @@ impl Default for Plan {
             input: 0.0,
             weight: None,
             table: None,
+            caches: false,
             barrier: None,
             steps: None,
             runs: 2,
@@ -139,6 +142,14 @@ impl Plan {
         }
         if let Some(steps) = self.steps {
             run.steps(steps);
+        }
+        if self.caches {
+            run.cache(CacheSpec::of(["down"]));
+            run.mediator("collect", |cx| async move {
+                cx.cache(CacheSpec::of(["split"])).await
+            });
+            self.scaling(&mut run);
+            return run;
         }
         if self.turned {
             self.scaling(&mut run);

@@ -25,7 +25,10 @@ fn write_rest<S: Sink>(mut writer: JournalWriter<S>, skip: usize) -> Summary {
                 } = tensor;
                 assert!(writer.tensor(&digest, dtype, &shape, &bytes).unwrap());
             }
-            Record::RunEnd(end) => assert_eq!(writer.end_run(end.outcome.clone()).unwrap(), end),
+            Record::RunEnd(end) => {
+                let (outcome, cached) = (end.outcome.clone(), end.cached.clone());
+                assert_eq!(writer.end_run_with(outcome, cached).unwrap(), end);
+            }
             Record::Note(note) => writer.note(&note.key, &note.value).unwrap(),
             Record::Passage(passage) => writer.passage(&passage).unwrap(),
             // The writer knows when.
