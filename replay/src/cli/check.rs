@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::report::outln;
 use super::{Ending, report};
 use crate::Error;
-use crate::journal::{Check, CheckedRun, JournalError, check, plain};
+use crate::journal::{CachedLine, Check, CheckedRun, JournalError, check, plain};
 
 /// Read a journal to its end, check every byte of it, and say what it holds and what is wrong.
 ///
@@ -82,7 +82,31 @@ fn run_line(number: usize, run: &CheckedRun) -> String {
     let code = code.unwrap_or_default();
     let text = plain(&end.outcome.text);
     let digest = end.digest.short();
-    format!("run {number} {name}: {exchanges}, {text}{code}, digest {digest}")
+    let caches = cached_text(end.cached.as_deref().unwrap_or_default());
+    format!("run {number} {name}: {exchanges}, {caches}{text}{code}, digest {digest}")
+}
+
+/// What caches collected, if they did.
+fn cached_text(lines: &[CachedLine]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let values = lines.iter().map(|line| line.values).sum();
+    let (values, points) = (
+        report::count(values, "value"),
+        report::count(lines.len() as u64, "point"),
+    );
+    format!("{values} cached at {points}, ")
+}
+
+fn cached(line: &CachedLine) -> Value {
+    json!({
+        "mediator": line.owner,
+        "cache": line.number,
+        "point": line.point,
+        "values": line.values,
+        "digest": line.digest.to_string(),
+    })
 }
 
 fn as_json(check: &Check) -> Value {
@@ -94,6 +118,7 @@ fn as_json(check: &Check) -> Value {
             "outcome": end.map(|end| &end.outcome.text),
             "code": end.map(|end| &end.outcome.code),
             "digest": end.map(|end| end.digest.to_string()),
+            "cached": end.and_then(|end| end.cached.as_ref()).map(|lines| lines.iter().map(cached).collect::<Vec<_>>()),
         })
     };
     json!({

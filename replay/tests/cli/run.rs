@@ -108,6 +108,30 @@ fn caching_writes_what_was_asked_for() {
     watched/watched/stream.layers.0.output.i0
     watched/watched/stream.layers.1.output.i0
     ");
+    // The journal has the digests of the same, though nobody asked for a value.
+    let check = place.run(&["check", "r.ilj"]).with(0).out;
+    assert!(
+        check.contains("run 0 \"watched\": 1 exchange, 6 values cached at 6 points, completed"),
+        "{check}"
+    );
+    let check = place.run(&["check", "r.ilj", "--json"]).with(0).out;
+    let check: Json = serde_json::from_str(&check).unwrap();
+    let cached = check["runs"][0]["cached"].as_array().unwrap();
+    let points: Vec<_> = cached
+        .iter()
+        .map(|line| line["point"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        points,
+        [
+            "embed.output",
+            "layers.0.output",
+            "layers.1.output",
+            "layers.0.attn.pattern.output",
+            "layers.1.attn.pattern.output",
+            "layers.1.attn.input"
+        ]
+    );
     let pattern = tensors.tensor(names[1]).unwrap();
     assert_eq!(pattern.shape(), [1, 4, 16, 16]);
     let results = fs::read_to_string(place.path("results/results.json")).unwrap();
