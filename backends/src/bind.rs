@@ -136,6 +136,15 @@ impl<M> Deref for Bound<M> {
 }
 
 impl Sites {
+    /// Makes the sites of a model that is not here, for runs that are rehearsed and never executed.
+    pub fn without_model(map: SiteMap) -> Self {
+        Self {
+            map: Arc::new(map),
+            binding: NEXT_BINDING.fetch_add(1, Ordering::Relaxed),
+            edits: Vec::new(),
+        }
+    }
+
     /// Returns the map of sites.
     pub const fn map(&self) -> &Arc<SiteMap> {
         &self.map

@@ -97,6 +97,15 @@ pub struct Passage {
     pub calls: BTreeMap<usize, PassedCall>,
 }
 
+impl Passage {
+    /// Iterates over the values that are kept: those that were given at sites, then what calls put out, each in order.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        let given = self.passings.iter();
+        let given = given.filter_map(|passing| passing.given.as_ref());
+        given.chain(self.calls.values().map(|call| &call.output))
+    }
+}
+
 /// One passing of a site.
 #[derive(Clone, Debug)]
 pub struct Passing {
@@ -281,13 +290,11 @@ impl Sharing {
 
     /// Forgets what was passed at a place and after it.
     fn forget_from(&mut self, place: usize) {
-        let Passage { passings, calls } = &mut self.record.borrow_mut().passage;
-        passings.truncate(place);
-        calls.retain(|_, call| call.end <= place);
+        let passage = &mut self.record.borrow_mut().passage;
+        passage.passings.truncate(place);
+        passage.calls.retain(|_, call| call.end <= place);
         self.known = self.known.min(place);
         self.sure = self.sure.min(place);
-        let given = passings.iter().filter_map(|passing| passing.given.as_ref());
-        let outputs = calls.values().map(|call| &call.output);
-        self.bytes = given.chain(outputs).map(Value::bytes).sum();
+        self.bytes = passage.values().map(Value::bytes).sum();
     }
 }

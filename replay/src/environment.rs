@@ -1,9 +1,10 @@
 //! All that a run depends on besides its programme: gathered here, and nowhere else.
 
 use burn::module::Module;
-use interloom_backends::{describe_device, visit_parameters};
+use interloom_backends::{Sites, describe_device, visit_parameters};
+use interloom_engine::{Port, SiteMap};
 
-use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy};
+use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
 use crate::session::tensor_parts;
 
 /// What the arithmetic of a run may depend on, under the only policy that there is so far: one thread, no fusion, no
@@ -37,6 +38,37 @@ pub fn model_identity<M: Module>(name: &str, model: &M) -> ModelIdentity {
         digest: digest_of_all(&parameters),
         parameters,
     }
+}
+
+/// Returns the sites of a model by name, as they stand in the head of a journal whose mediators can be served without the model.
+pub fn site_table(map: &SiteMap) -> SiteTable {
+    let mut paths: Vec<(String, Vec<String>)> = Vec::new();
+    for point in map.points() {
+        let (path, port) = (map.path_name(point.path), point.port.name().to_owned());
+        match paths.last_mut().filter(|(last, _)| last == path) {
+            Some((_, ports)) => ports.push(port),
+            None => paths.push((path.to_owned(), vec![port])),
+        }
+    }
+    let aliases = map.aliases();
+    let aliases = aliases.map(|(alias, point)| (alias.to_owned(), map.point_name(point)));
+    SiteTable {
+        paths,
+        aliases: aliases.collect(),
+    }
+}
+
+/// Returns the sites that a journal's head has; nothing if they are not those of a model.
+pub(crate) fn sites_of(table: &SiteTable) -> Option<Sites> {
+    let mut map = SiteMap::new();
+    for (path, ports) in &table.paths {
+        let ports = ports.iter().map(|port| Port::from_name(port));
+        map.add(path, &ports.collect::<Option<Vec<_>>>()?);
+    }
+    for (alias, point) in &table.aliases {
+        map.alias(alias, map.point(point)?);
+    }
+    Some(Sites::without_model(map))
 }
 
 /// Returns the digest of a list of tokens.

@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let experiment = CausalTrace {
         model: arguments.model.clone(),
         moved_to: None,
+        served_by: None,
         clean: arguments.clean.clone(),
         corrupt: arguments.corrupt.clone(),
         answer: arguments.answer.clone(),

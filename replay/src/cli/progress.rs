@@ -27,6 +27,11 @@ impl Progress for Bars {
         }
     }
 
+    fn remark(&mut self, text: &str) {
+        self.finish();
+        anstream::eprintln!("note: {text}");
+    }
+
     fn download(&mut self, download: Download<'_>) {
         if self.file != download.file {
             self.finish();

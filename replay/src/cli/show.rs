@@ -8,9 +8,11 @@ use super::Ending;
 use super::report::outln;
 use crate::Error;
 use crate::journal::export::absent_site;
-use crate::journal::{Exchange, JournalError, JournalReader, Names, Record, is_at};
+use crate::journal::{Evidence, Exchange, JournalError, JournalReader, Names, Record, is_at};
 
 /// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became of it, value.
+///
+/// The last line says what it proves that the journal could be read.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
@@ -42,17 +44,32 @@ struct Seen {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let mut seen = Seen::default();
-    for record in JournalReader::open(&arguments.journal)?.records() {
-        let record = record?;
+    let mut evidence = Evidence::default();
+    let mut reader = JournalReader::open(&arguments.journal)?;
+    let torn = loop {
+        let (info, record) = match reader.next_record() {
+            Ok(Some(next)) => next,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
         seen.see(&record, arguments);
+        evidence.see(&info, &record);
         if let Record::Exchange(exchange) = &record
             && arguments.takes(&seen.names, exchange)
         {
             show(&seen.names, exchange, arguments.json);
         }
+    };
+    evidence.end(&reader);
+    if torn.is_none() {
+        seen.check(arguments)?;
     }
-    seen.check(arguments)?;
-    Ok(Ending::Done)
+    if arguments.json {
+        outln!("{}", evidence.to_json());
+    } else {
+        outln!("proves {evidence}");
+    }
+    torn.map_or(Ok(Ending::Done), |error| Err(error.into()))
 }
 
 fn show(names: &Names, exchange: &Exchange, json: bool) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use interloom_engine::program::{Known, Shapes};
+use interloom_engine::program::{Expr, Known, Shapes, Step};
 
 use super::error::ExperimentError;
 use super::execute::Rows;
@@ -62,6 +62,10 @@ pub(super) fn shapes(
     subject: &Subject,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Option<KnownShapes>>, Error> {
+    if !subject.is_here() {
+        // They were checked when they were recorded.
+        return Ok(Vec::new());
+    }
     let count: Vec<u32> = inputs.iter().map(|rows| rows.tokens.len() as u32).collect();
     let mut passes: BTreeMap<(usize, usize, u32), Rc<Shapes>> = BTreeMap::new();
     let mut shapes = Vec::with_capacity(plan.runs.len());
@@ -96,6 +100,21 @@ pub(super) fn shapes(
     Ok(shapes)
 }
 
+/// Returns whether a program calls modules of the model itself, so that not even served it can do without it.
+pub(super) fn calls_modules(plan: &Plan) -> bool {
+    fn is_call(value: &mut Expr) -> bool {
+        matches!(value, Expr::Module { .. }) || value.operands_mut().into_iter().any(is_call)
+    }
+    fn any(steps: &mut [Step]) -> bool {
+        steps.iter_mut().any(|step| {
+            let action = &mut step.action;
+            action.values_mut().into_iter().any(is_call) || action.bodies_mut().into_iter().any(any)
+        })
+    }
+    let mut invokes = plan.runs.iter().flat_map(|run| &run.invokes);
+    invokes.any(|invoke| any(&mut invoke.program.steps.clone()))
+}
+
 /// Returns the rows of each input.
 pub(super) fn inputs(
     plan: &Plan,
@@ -104,7 +123,11 @@ pub(super) fn inputs(
 ) -> Result<Vec<Rows>, ExperimentError> {
     let rows = |input: &Input| {
         let at = || plan.source.spot(input.at);
+        let recorded = subject.recorded_rows(&input.name);
         let tokens = match &input.content {
+            Content::Prompt(_) | Content::Tensor(_) if recorded.is_some() => {
+                recorded.unwrap_or_default()
+            }
             Content::Tokens(rows) => rows.clone(),
             Content::Prompt(prompt) => {
                 let tokens = subject.encode(prompt);
@@ -124,13 +147,13 @@ pub(super) fn inputs(
     plan.inputs.iter().map(rows).collect()
 }
 
-/// Returns the tokens of a run's answers.
+/// Returns the tokens of a run's answers; none if the model is not here, because they are read off its output.
 pub(super) fn answers(
     plan: &Plan,
     run: &RunPlan,
     subject: &Subject,
 ) -> Result<Vec<u32>, ExperimentError> {
-    let answers = run.report.answers.iter();
+    let answers = run.report.answers.iter().filter(|_| subject.is_here());
     let token = |(text, at): &(String, usize)| {
         subject
             .single(text)

@@ -12,7 +12,7 @@ use super::checks::{answers, check_programs, check_rows, inputs, shapes};
 use super::error::ExperimentError;
 use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
-use super::plan::{InvokePlan, Plan, RunPlan};
+use super::plan::{Content, InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -20,7 +20,7 @@ use super::{FileExperiment, language, tensors};
 use crate::environment;
 use crate::error::Error;
 use crate::experiments::Progress;
-use crate::journal::Digest;
+use crate::journal::{Digest, Tokens};
 use crate::session::{Session, tensor_parts};
 
 /// An experiment whose programs, inputs and tensors have been checked against its model.
@@ -29,6 +29,8 @@ pub(super) struct Prepared {
     runs: Vec<RunPlan>,
     /// The rows of each input, with their labels.
     inputs: Vec<Rows>,
+    /// Those rows that do not stand in the file.
+    tokens: Tokens,
     /// The tokens of each run's answers.
     answers: Vec<Vec<u32>>,
     /// The values that programs are given: tensors of the file, and what earlier runs saved.
@@ -95,8 +97,12 @@ impl Prepared {
             })?;
             givens.insert(given.name.clone(), value);
         }
+        let made = plan.inputs.iter().zip(&inputs);
+        let made = made.filter(|(input, _)| !matches!(input.content, Content::Tokens(_)));
+        let tokens = made.map(|(_, rows)| (rows.name.clone(), rows.tokens.clone()));
         Ok(Self {
             subject,
+            tokens: tokens.collect(),
             runs: plan.runs,
             inputs,
             answers,
@@ -124,6 +130,11 @@ impl Prepared {
             }
         }
         digests
+    }
+
+    /// Returns the tokens that cannot be had again without the model, or a file beside the experiment's.
+    pub(super) const fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Makes every run, up to the one that `experiment` names if it does.

@@ -62,7 +62,7 @@ use interloom_backends::parse_device;
 
 use crate::environment;
 use crate::error::Error;
-use crate::experiments::{Progress, text};
+use crate::experiments::{NO_SITES, Progress, text};
 use crate::journal::{Argument, Experiment, Head, Policy};
 use crate::session::{Conclusion, Mode, Session};
 
@@ -79,6 +79,7 @@ pub use schedules::Schedules;
 pub use shrink::{Extent, Shrunken};
 pub use source::Spot;
 
+use checks::calls_modules;
 use execute::Prepared;
 use plan::Plan;
 use subject::Subject;
@@ -110,6 +111,8 @@ pub struct FileExperiment {
     pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
+    /// The head of the journal that serves the runs, if it stands in for the model too; this is not recorded.
+    pub served_by: Option<Box<Head>>,
 }
 
 impl FileExperiment {
@@ -128,6 +131,7 @@ impl FileExperiment {
             passages: false,
             through: None,
             moved_to: None,
+            served_by: None,
         }
     }
 
@@ -160,6 +164,7 @@ impl FileExperiment {
             passages: false,
             through: optional("through")?,
             moved_to: None,
+            served_by: None,
         })
     }
 
@@ -260,6 +265,9 @@ impl FileExperiment {
             true => Error::at(plan.source.spot(at), error),
             false => error,
         };
+        if let Some(subject) = self.absent_model(&plan, progress)? {
+            return self.open_on(subject, policy, progress);
+        }
         let device = parse_device(device_name)
             .map_err(|error| of_file(self.device.is_none(), plan.device_at, error.into()))?;
         progress.begin("loading the model", 1);
@@ -269,6 +277,26 @@ impl FileExperiment {
             .map_err(|error| of_file(is_of_file, plan.model_at, error))?;
         progress.step();
         self.open_on(subject, policy, progress)
+    }
+
+    /// Returns the model as the journal that serves it knows it, if that is enough.
+    fn absent_model(
+        &self,
+        plan: &Plan,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<Subject>, Error> {
+        let Some(head) = &self.served_by else {
+            return Ok(None);
+        };
+        if calls_modules(plan) {
+            progress.remark("a program calls modules of the model, which is loaded for that");
+            return Ok(None);
+        }
+        let subject = Subject::absent(head)?;
+        if subject.is_none() {
+            progress.remark(NO_SITES);
+        }
+        Ok(subject)
     }
 
     /// Checks the whole file against its model.
@@ -285,9 +313,12 @@ impl FileExperiment {
         let prepared = Prepared::new(plan, subject.clone(), &self.folder(), progress)?;
         let mut head = environment::head(self.describe(), &device, policy);
         progress.begin("digesting the model", 1);
-        head.model = Some(subject.identity(&model));
+        let recorded = || self.served_by.as_ref()?.model.clone();
+        head.model = subject.identity(&model).or_else(recorded);
         progress.step();
         head.inputs = prepared.digests();
+        head.sites = Some(subject.site_table());
+        head.tokens = prepared.tokens().clone();
         Ok(Opened {
             prepared,
             head,

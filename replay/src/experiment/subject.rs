@@ -6,22 +6,34 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::files::Download;
 use interloom_backends::models::induction::{Induction, POSITIONS, VOCABULARY};
 use interloom_backends::models::llama::LanguageModel;
-use interloom_backends::{Bound, Hooked, Sites, Value};
+use interloom_backends::{Bound, Hooked, Sites, Value, parse_device};
 use interloom_engine::Fault;
 use interloom_engine::program::Modules;
 
 use crate::environment;
 use crate::error::Error;
-use crate::journal::ModelIdentity;
+use crate::journal::{Head, ModelIdentity, SiteTable, Tokens};
 
 /// The name of the model that is part of the program.
 pub(super) const INDUCTION: &str = "induction";
+
+/// What helps where a model is not here.
+const NAME_MODEL: &str = "name the model with `--model`";
 
 /// A model, shared with the programs that call its modules.
 #[derive(Clone)]
 pub(super) enum Subject {
     Induction(Rc<Bound<Hooked<Induction>>>, Device),
     Language(Rc<LanguageModel>),
+    /// One that is not here, for runs that a journal serves.
+    Absent(Rc<Absent>),
+}
+
+/// What a journal's head has of a model.
+pub(super) struct Absent {
+    sites: Sites,
+    tokens: Tokens,
+    device: Device,
 }
 
 impl Subject {
@@ -38,22 +50,58 @@ impl Subject {
         Ok(Self::Language(Rc::new(model)))
     }
 
+    /// Returns the model as a journal's head knows it; nothing if that does not have its sites.
+    pub(super) fn absent(head: &Head) -> Result<Option<Self>, Error> {
+        let sites = head.sites.as_ref().and_then(environment::sites_of);
+        let Some(sites) = sites else {
+            return Ok(None);
+        };
+        Ok(Some(Self::Absent(Rc::new(Absent {
+            sites,
+            tokens: head.tokens.clone(),
+            // Nothing is computed but what the programs compute with recorded values.
+            device: parse_device("cpu")?,
+        }))))
+    }
+
+    /// Returns whether the model can be called.
+    pub(super) const fn is_here(&self) -> bool {
+        !matches!(self, Self::Absent(_))
+    }
+
+    /// Returns the rows of tokens that a journal's head has under this name, if the model is not here.
+    pub(super) fn recorded_rows(&self, name: &str) -> Option<Vec<Vec<u32>>> {
+        match self {
+            Self::Absent(absent) => absent.tokens.get(name).cloned(),
+            Self::Induction(..) | Self::Language(_) => None,
+        }
+    }
+
+    /// Returns the sites by name, for a journal's head.
+    pub(super) fn site_table(&self) -> SiteTable {
+        environment::site_table(self.sites().map())
+    }
+
     pub(super) fn sites(&self) -> &Sites {
         match self {
+            Self::Absent(absent) => &absent.sites,
             Self::Induction(model, _) => model.sites(),
             Self::Language(model) => model.sites(),
         }
     }
 
-    pub(super) fn identity(&self, name: &str) -> ModelIdentity {
+    /// Returns the digests of the parameters; nothing of a model that is not here.
+    pub(super) fn identity(&self, name: &str) -> Option<ModelIdentity> {
         match self {
-            Self::Induction(model, _) => environment::model_identity(name, &***model),
-            Self::Language(model) => environment::model_identity(name, &**model.model()),
+            Self::Induction(model, _) => Some(environment::model_identity(name, &***model)),
+            Self::Language(model) => Some(environment::model_identity(name, &**model.model())),
+            Self::Absent(_) => None,
         }
     }
 
     pub(super) fn device(&self) -> &Device {
         match self {
+            Self::Absent(absent) => &absent.device,
             Self::Induction(_, device) => device,
             Self::Language(model) => model.device(),
         }
@@ -66,6 +114,7 @@ impl Subject {
                 Err("the induction model has no tokenizer; give it `tokens`".to_owned())
             }
             Self::Language(model) => model.encode(prompt).map_err(|error| error.to_string()),
+            Self::Absent(_) => Err(format!("the journal has no tokens of it; {NAME_MODEL}")),
         }
     }
 
@@ -85,6 +134,7 @@ impl Subject {
                 .tokenizer()
                 .single(text)
                 .map_err(|error| error.to_string()),
+            Self::Absent(_) => Err(format!("the journal has no tokenizer; {NAME_MODEL}")),
         }
     }
 
@@ -93,6 +143,8 @@ impl Subject {
         match self {
             Self::Language(model) => model.check(rows, new).map_err(|error| error.to_string()),
             Self::Induction(..) => check_induction(rows, new),
+            // They were when they were recorded.
+            Self::Absent(_) => Ok(()),
         }
     }
 
@@ -101,6 +153,7 @@ impl Subject {
         match self {
             Self::Language(model) => model.logits(rows),
             Self::Induction(model, device) => model.forward(tokens(rows, device)),
+            Self::Absent(_) => unreachable!("a run that is served calls no model"),
         }
     }
 
@@ -118,13 +171,14 @@ impl Subject {
                 }
                 all.split_off(row.len())
             }
+            Self::Absent(_) => unreachable!("a run that is served calls no model"),
         }
     }
 
     /// Returns how a token reads.
     pub(super) fn token_text(&self, token: u32) -> String {
         match self {
-            Self::Induction(..) => token.to_string(),
+            Self::Induction(..) | Self::Absent(_) => token.to_string(),
             Self::Language(model) => model.tokenizer().token_text(token),
         }
     }
@@ -132,7 +186,7 @@ impl Subject {
     /// Returns how tokens read one after another.
     pub(super) fn text(&self, tokens: &[u32]) -> String {
         match self {
-            Self::Induction(..) => {
+            Self::Induction(..) | Self::Absent(_) => {
                 let texts: Vec<String> = tokens.iter().map(u32::to_string).collect();
                 texts.join(" ")
             }
@@ -153,6 +207,9 @@ impl Modules<Value> for Subject {
                 Modules::call(model, path, input)
             }
             Self::Language(model) => Modules::call(&**model, path, input),
+            Self::Absent(_) => Err(Fault::raise(format!(
+                "the module `{path}` cannot be called, because the model is not here; {NAME_MODEL}"
+            ))),
         }
     }
 }

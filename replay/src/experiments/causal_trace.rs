@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use interloom_backends::models::llama::LanguageModel;
-use interloom_backends::{Run, Value, parse_device};
+use interloom_backends::{Run, Sites, Value, parse_device};
 use interloom_engine::{Cx, Fault, Saved};
 
-use super::{HeatMap, Progress, text};
+use super::{HeatMap, NO_SITES, Progress, text};
 use crate::environment;
 use crate::error::Error;
-use crate::journal::{Argument, Experiment, Policy};
+use crate::journal::{Argument, Experiment, Head, Policy, Tokens};
 use crate::session::{Conclusion, Mode, Session};
 
 /// How many positions are patched in one batch.
@@ -38,6 +38,8 @@ pub struct CausalTrace {
     pub foil: String,
     /// The device, as [`parse_device`] reads it.
     pub device: String,
+    /// The head of the journal that serves the runs, if it stands in for the model too; this is not recorded.
+    pub served_by: Option<Box<Head>>,
 }
 
 /// What patching shows.
@@ -120,6 +122,7 @@ impl CausalTrace {
             answer: text("answer")?,
             foil: text("foil")?,
             device: text("device")?,
+            served_by: None,
         })
     }
 
@@ -153,16 +156,21 @@ impl CausalTrace {
         policy: Policy,
         progress: &mut dyn Progress,
     ) -> Result<(TraceReport, Conclusion), Error> {
-        let device = parse_device(&self.device)?;
-        progress.begin("loading the model", 1);
-        let place = self.moved_to.as_ref().unwrap_or(&self.model);
-        let lm = LanguageModel::load_with(place, &device, &mut |part| progress.download(part))?;
-        progress.step();
-        let prompts = self.prompts(&lm)?;
+        let (subject, prompts, model) = match self.absent_model(progress) {
+            Some((sites, prompts, head)) => (Subject::Absent(sites), prompts, head.model.clone()),
+            None => {
+                let lm = self.load(progress)?;
+                let prompts = self.prompts(&lm)?;
+                progress.begin("digesting the model", 1);
+                let model = environment::model_identity(&self.model, &**lm.model());
+                progress.step();
+                (Subject::Here(Box::new(lm)), prompts, Some(model))
+            }
+        };
         let mut head = environment::head(self.describe(), &self.device, policy);
-        progress.begin("digesting the model", 1);
-        head.model = Some(environment::model_identity(&self.model, &**lm.model()));
-        progress.step();
+        head.model = model;
+        head.sites = Some(environment::site_table(subject.sites().map()));
+        head.tokens = prompts.as_tokens();
         head.inputs = vec![
             (
                 "clean".to_owned(),
@@ -175,12 +183,32 @@ impl CausalTrace {
         ];
         let session = Session::open(mode, head)?;
         Trace {
-            lm,
+            subject,
             prompts,
             session,
             progress,
         }
         .finish()
+    }
+
+    fn load(&self, progress: &mut dyn Progress) -> Result<LanguageModel, Error> {
+        let device = parse_device(&self.device)?;
+        progress.begin("loading the model", 1);
+        let place = self.moved_to.as_ref().unwrap_or(&self.model);
+        let lm = LanguageModel::load_with(place, &device, &mut |part| progress.download(part))?;
+        progress.step();
+        Ok(lm)
+    }
+
+    /// Returns what the journal that serves the runs has of the model, if that is enough.
+    fn absent_model(&self, progress: &mut dyn Progress) -> Option<(Sites, Prompts, &Head)> {
+        let head = self.served_by.as_deref()?;
+        let sites = head.sites.as_ref().and_then(environment::sites_of);
+        let found = sites.zip(Prompts::of_tokens(&head.tokens));
+        if found.is_none() {
+            progress.remark(NO_SITES);
+        }
+        found.map(|(sites, prompts)| (sites, prompts, head))
     }
 
     fn prompts(&self, lm: &LanguageModel) -> Result<Prompts, Error> {
@@ -211,9 +239,68 @@ struct Prompts {
     foil: u32,
 }
 
+impl Prompts {
+    fn as_tokens(&self) -> Tokens {
+        let rows = [
+            ("clean", self.clean.clone()),
+            ("corrupt", self.corrupt.clone()),
+            ("answer", vec![self.answer]),
+            ("foil", vec![self.foil]),
+        ];
+        Tokens::from(rows.map(|(name, row)| (name.to_owned(), vec![row])))
+    }
+
+    fn of_tokens(tokens: &Tokens) -> Option<Self> {
+        let row = |name| Some(tokens.get(name)?.first()?.clone());
+        let token = |name| row(name)?.first().copied();
+        let (clean, corrupt) = (row("clean")?, row("corrupt")?);
+        (clean.len() == corrupt.len()).then_some(Self {
+            answer: token("answer")?,
+            foil: token("foil")?,
+            clean,
+            corrupt,
+        })
+    }
+}
+
+/// The model, or what a journal that stands in for it knows.
+enum Subject {
+    Here(Box<LanguageModel>),
+    Absent(Sites),
+}
+
+impl Subject {
+    const fn sites(&self) -> &Sites {
+        match self {
+            Self::Here(lm) => lm.sites(),
+            Self::Absent(sites) => sites,
+        }
+    }
+
+    fn blocks(&self) -> usize {
+        let map = self.sites().map();
+        let is_block = |block: &usize| map.path(&format!("layers.{block}")).is_some();
+        (0..).take_while(is_block).count()
+    }
+
+    fn logits(&self, prompts: &[&[u32]]) -> Tensor<3> {
+        match self {
+            Self::Here(lm) => lm.logits(prompts),
+            Self::Absent(_) => unreachable!("a run that is served calls no model"),
+        }
+    }
+
+    fn token_texts(&self, tokens: &[u32]) -> Vec<String> {
+        match self {
+            Self::Here(lm) => token_texts(lm, tokens),
+            Self::Absent(_) => tokens.iter().map(u32::to_string).collect(),
+        }
+    }
+}
+
 /// The experiment under way.
 struct Trace<'a> {
-    lm: LanguageModel,
+    subject: Subject,
     prompts: Prompts,
     session: Session,
     progress: &'a mut dyn Progress,
@@ -221,7 +308,7 @@ struct Trace<'a> {
 
 impl Trace<'_> {
     fn finish(mut self) -> Result<(TraceReport, Conclusion), Error> {
-        let (blocks, positions) = (self.lm.config().layers, self.prompts.clean.len());
+        let (blocks, positions) = (self.subject.blocks(), self.prompts.clean.len());
         let batches = blocks * positions.div_ceil(BATCH_MAX);
         self.progress.begin("patching", (2 + batches) as u64);
 
@@ -231,16 +318,13 @@ impl Trace<'_> {
             return Err(Error::NothingToRestore { difference: clean });
         }
         let mut restored = Vec::with_capacity(blocks * positions);
-        let width = self.lm.config().hidden_size;
-        // Where a journal stands in for the mediators, or they part from it, there is nothing to patch in, and nobody does.
-        let device = self.lm.device().clone();
-        let nothing = || Tensor::zeros([1, positions, width], &device);
         let mut residuals = residuals.into_iter();
         for block in 0..blocks {
-            let residual = residuals.next().unwrap_or_else(nothing);
+            // Where a journal stands in for the mediators, or they part from it, there is nothing to patch in, and nobody does.
+            let residual = residuals.next();
             for start in (0..positions).step_by(BATCH_MAX) {
                 let range = start..(start + BATCH_MAX).min(positions);
-                let patched = self.patched(block, range.clone(), &residual)?;
+                let patched = self.patched(block, range.clone(), residual.as_ref())?;
                 let shares = range.zip(patched).map(|(position, difference)| Restored {
                     block,
                     position,
@@ -253,7 +337,7 @@ impl Trace<'_> {
         let report = TraceReport {
             clean,
             corrupt,
-            tokens: token_texts(&self.lm, &self.prompts.clean),
+            tokens: self.subject.token_texts(&self.prompts.clean),
             differing: pairs.map(|(clean, corrupt)| clean != corrupt).collect(),
             restored,
         };
@@ -262,7 +346,7 @@ impl Trace<'_> {
 
     /// Runs the clean prompt, and keeps the residual stream after each block.
     fn clean(&mut self, blocks: usize) -> Result<(f64, Vec<Tensor<3>>), Error> {
-        let mut run = Run::new("clean", self.lm.sites());
+        let mut run = Run::new("clean", self.subject.sites());
         let residuals = run.mediator("residual stream", move |cx| async move {
             let mut residuals: Vec<Tensor<3>> = Vec::with_capacity(blocks);
             for block in 0..blocks {
@@ -278,7 +362,7 @@ impl Trace<'_> {
 
     /// Runs the corrupt prompt.
     fn corrupt(&mut self) -> Result<f64, Error> {
-        let mut run = Run::new("corrupt", self.lm.sites());
+        let mut run = Run::new("corrupt", self.subject.sites());
         let (answer, foil) = (self.prompts.answer, self.prompts.foil);
         let difference = run.mediator("logits", move |cx| logit_difference(cx, answer, foil));
         self.make(run, &[&self.prompts.corrupt.clone()])?;
@@ -290,19 +374,19 @@ impl Trace<'_> {
         &mut self,
         block: usize,
         positions: std::ops::Range<usize>,
-        residual: &Tensor<3>,
+        residual: Option<&Tensor<3>>,
     ) -> Result<Vec<f64>, Error> {
-        let mut run = Run::new(format!("block {block}"), self.lm.sites());
+        let mut run = Run::new(format!("block {block}"), self.subject.sites());
         let (answer, foil) = (self.prompts.answer, self.prompts.foil);
         let invoke = |position: usize| {
-            let residual = residual.clone();
+            let residual = residual.cloned();
             run.invoke(
                 format!("patch position {position}"),
                 1,
                 move |cx| async move {
                     let path = format!("layers.{block}");
                     let corrupt: Tensor<3> = cx.output(&path).await?.tensor()?;
-                    cx.set_output(&path, patch(corrupt, &residual, position))
+                    cx.set_output(&path, patch(corrupt, residual, position))
                         .await?;
                     logit_difference(cx, answer, foil).await
                 },
@@ -315,17 +399,20 @@ impl Trace<'_> {
     }
 
     fn make(&mut self, run: Run, prompts: &[&[u32]]) -> Result<(), Error> {
-        self.session.run(run, || self.lm.logits(prompts))?;
+        self.session.run(run, || self.subject.logits(prompts))?;
         self.progress.step();
         Ok(())
     }
 }
 
 /// Puts one position of the clean residual stream into the corrupt one, both `[1, position, width]`.
-fn patch(corrupt: Tensor<3>, clean: &Tensor<3>, position: usize) -> Tensor<3> {
+fn patch(corrupt: Tensor<3>, clean: Option<Tensor<3>>, position: usize) -> Tensor<3> {
+    let Some(clean) = clean else {
+        return corrupt;
+    };
     let [_, _, width] = corrupt.dims();
     let range = [0..1, position..position + 1, 0..width];
-    let clean = clean.clone().slice(range.clone());
+    let clean = clean.slice(range.clone());
     corrupt.slice_assign(range, clean)
 }
 
@@ -395,6 +482,7 @@ mod tests {
             answer: "c".to_owned(),
             foil: "d".to_owned(),
             device: "cpu".to_owned(),
+            served_by: None,
         };
         let described = trace.describe();
         assert_eq!(CausalTrace::from_arguments(&described).unwrap(), trace);

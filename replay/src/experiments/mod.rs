@@ -25,6 +25,9 @@ pub trait Progress {
     /// One step is done.
     fn step(&mut self);
 
+    /// Something is done otherwise than was to be expected.
+    fn remark(&mut self, _: &str) {}
+
     /// Some of a file has been downloaded.
     fn download(&mut self, _: Download<'_>) {}
 }
@@ -35,6 +38,10 @@ impl Progress for () {
 
     fn step(&mut self) {}
 }
+
+/// Why a served experiment loads its model.
+pub(crate) const NO_SITES: &str = "the journal does not have its model's sites (it is of format 1.3 or before), for which the \
+                                   model is loaded; nothing is computed with it";
 
 /// An experiment that can be made from its name and its arguments.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +127,17 @@ impl Known {
         }
     }
 
+    /// Lets the journal with this head stand in for the model, where it serves the mediators.
+    fn serve(&mut self, head: &Head) {
+        let head = Some(Box::new(head.clone()));
+        match self {
+            // Its model is part of the program.
+            Self::HeadAblation(_) => {}
+            Self::CausalTrace(experiment) => experiment.served_by = head,
+            Self::File(experiment) => experiment.served_by = head,
+        }
+    }
+
     /// Says where the model is now; another one is noticed by its digest.
     pub fn set_model(&mut self, place: &str) {
         match self {
@@ -178,9 +196,14 @@ pub fn replay_changed(
     let mut known = Known::from_head(reader.head())?;
     known.change(changes)?;
     let mode = mode(journal.to_owned());
-    if let (Mode::Serve(_), None) = (&mode, &changes.device) {
-        // Its model computes nothing, so that the device of the recording need not be here.
-        known.set_device("cpu");
+    if let Mode::Serve(_) = mode {
+        if changes.device.is_none() {
+            // Its model computes nothing, so that the device of the recording need not be here.
+            known.set_device("cpu");
+        }
+        if changes.model.is_none() {
+            known.serve(reader.head());
+        }
     }
     let policy = reader.head().policy;
     known.run(mode, policy, progress)

@@ -9,6 +9,7 @@ use super::digest::Digest;
 use super::frame::{FRAME_HEADER_BYTES, PREAMBLE_BYTES};
 use super::quirks::Quirks;
 use super::record::{Build, Experiment, Head, ModelIdentity};
+use super::sites::{SiteTable, Tokens};
 use super::wire::TENSOR_FIXED_BYTES;
 
 /// What a journal keeps of tensors.
@@ -112,6 +113,10 @@ pub(super) struct HeadFields {
     schedule: String,
     #[serde(default, skip_serializing_if = "Quirks::is_empty")]
     quirks: Quirks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sites: Option<SiteTable>,
+    #[serde(default, skip_serializing_if = "Tokens::is_empty")]
+    tokens: Tokens,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -143,6 +148,8 @@ impl From<Head> for HeadFields {
             inputs: head.inputs,
             schedule: head.schedule,
             quirks: head.quirks,
+            sites: head.sites,
+            tokens: head.tokens,
         }
     }
 }
@@ -168,6 +175,8 @@ impl From<HeadFields> for Head {
             inputs: fields.inputs,
             schedule: fields.schedule,
             quirks: fields.quirks,
+            sites: fields.sites,
+            tokens: fields.tokens,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::cached::CachedLine;
 use super::digest::{DType, Digest};
 use super::policy::{HeadFields, Policy};
 use super::quirks::Quirks;
+use super::sites::{SiteTable, Tokens};
 use super::value::ValueTree;
 
 /// The format's name, as [`Head::format`] has it.
@@ -76,6 +77,10 @@ pub struct Head {
     pub schedule: String,
     /// How Interloom behaved when it recorded; empty in journals of format 1.3 and before.
     pub quirks: Quirks,
+    /// The model's sites, so that mediators can be served without it; none in journals of format 1.3 and before.
+    pub sites: Option<SiteTable>,
+    /// The tokens that the experiment's texts were turned into.
+    pub tokens: Tokens,
 }
 
 impl Head {
@@ -95,6 +100,8 @@ impl Head {
             inputs: Vec::new(),
             schedule: String::new(),
             quirks: Quirks::current(),
+            sites: None,
+            tokens: Tokens::new(),
         }
     }
 }

@@ -53,6 +53,20 @@ pub(crate) fn head() -> Head {
         inputs: vec![("prompt".into(), Digest::of_bytes("input", b"prompt"))],
         schedule: "in order".into(),
         quirks: Quirks::current(),
+        sites: Some(SiteTable {
+            paths: vec![
+                (String::new(), vec!["output".into()]),
+                (
+                    "layers.0.attn".into(),
+                    vec!["input".into(), "output".into()],
+                ),
+            ],
+            aliases: vec![(
+                "blocks.0.hook_attn_out".into(),
+                "layers.0.attn.output".into(),
+            )],
+        }),
+        tokens: Tokens::from([("prompt".into(), vec![vec![464, 412]])]),
     }
 }
 
@@ -242,6 +256,8 @@ pub(crate) const GOLDEN_TICKS: u64 = 4;
 pub(crate) fn head_v1_3() -> Head {
     Head {
         quirks: Quirks::default(),
+        sites: None,
+        tokens: Tokens::new(),
         ..head()
     }
 }

@@ -35,6 +35,7 @@ use super::record::{
 };
 use super::resume::State;
 use super::sink::Sink;
+use super::sites::Tokens;
 use super::value::ValueTree;
 use super::wire;
 
@@ -437,10 +438,12 @@ impl<S: Sink> JournalWriter<S> {
             )));
         }
         let mut payload = Vec::new();
-        if self.minor < 4 && !head.quirks.is_empty() {
-            // Formats before 1.4 do not have this key.
+        if self.minor < 4 {
+            // Formats before 1.4 do not have these keys.
             let head = Head {
                 quirks: Quirks::default(),
+                sites: None,
+                tokens: Tokens::new(),
                 ..head.clone()
             };
             wire::encode_named(&head, &mut payload).map_err(malformed)?;

@@ -55,7 +55,9 @@ impl Recorder {
     pub(super) fn passage(&self, passage: &Passage) -> Result<(), JournalError> {
         let recording = self.0.borrow();
         let mut tensors = Vec::new();
-        passages::each_tensor(passage, &mut |tensor| tensors.push(tensor.clone()));
+        for value in passage.values() {
+            value.each_tensor(&mut |tensor| tensors.push(tensor.clone()));
+        }
         let mut reads = Reads::Made(AnyTensor::read(&tensors).into_iter());
         let mut tape = recording.tape.borrow_mut();
         let write = |value: &Value| recording.value(&mut tape, value, &mut reads);

@@ -35,6 +35,7 @@
 mod cached;
 mod convert;
 mod drive;
+mod fork;
 mod late;
 mod passages;
 mod recorded;
@@ -49,7 +50,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use interloom_backends::{Effort, ForwardError, Ran, Run, Shared, Value, described_device};
-use interloom_engine::{Audit, RunEnd, Setup};
+use interloom_engine::{RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
@@ -61,9 +62,9 @@ use crate::journal::{
 use cached::Collected;
 use convert::Recorder;
 pub(crate) use convert::tensor_parts;
+use fork::Fork;
 use late::Late;
 use recorded::Recorded;
-use refusals::RefusedCache;
 use tape::Tape;
 
 /// What a session does with its exchanges.
@@ -150,23 +151,6 @@ enum Source {
     Fork(Box<Fork>),
 }
 
-/// A journal that is left at an exchange.
-struct Fork {
-    recorded: Recorded,
-    exchange: u64,
-    /// Compares what is served with the journal.
-    watch: Rc<RefCell<Tape>>,
-    is_left: bool,
-}
-
-/// What a run has that goes on from a journal.
-struct Left {
-    /// The caches that its mediators were refused before.
-    refused: Vec<RefusedCache>,
-    /// What need not be computed.
-    shared: Option<Shared>,
-}
-
 /// What a session came to.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -232,12 +216,10 @@ impl Session {
         let source = match &mode {
             Mode::Serve(path) => Source::Serve(recorded(path)?),
             Mode::Drive(path) => Source::Drive(recorded(path)?),
-            Mode::Fork { from, exchange, .. } => Source::Fork(Box::new(Fork {
-                recorded: *recorded(from)?.up_to(*exchange)?,
-                exchange: *exchange,
-                watch: Rc::new(RefCell::new(Tape::verify(from, &head)?)),
-                is_left: false,
-            })),
+            Mode::Fork { from, exchange, .. } => {
+                let watch = Tape::verify(from, &head)?;
+                Source::Fork(Box::new(Fork::new(*recorded(from)?, *exchange, watch)?))
+            }
             Mode::Plain | Mode::Record(_) | Mode::Verify(_) => Source::Live,
         };
         let tape = match mode {
@@ -303,16 +285,13 @@ impl Session {
             Source::Serve(recorded) => {
                 let tapes = [tape.clone()];
                 return match recorded.next_run() {
-                    Some(past) => serve_run(recorded, &past, run, &tapes, self.head.policy),
-                    None => extra_run(&run, tape),
+                    Some(past) => serve::run(recorded, &past, run, &tapes, self.head.policy),
+                    None => serve::extra_run(&run, tape),
                 };
             }
             Source::Fork(fork) => match fork.next_run() {
-                Some(past) if past.ends_before(fork.exchange) => {
-                    let tapes = [fork.watch.clone(), tape.clone()];
-                    let ran = serve_run(&fork.recorded, &past, run, &tapes, self.head.policy);
-                    fork.check()?;
-                    return ran;
+                Some(past) if fork.is_after(&past) => {
+                    return fork.serve(&past, run, tape, self.head.policy);
                 }
                 Some(past) => {
                     let left = fork.leave(past, &mut run, self.head.policy)?;
@@ -396,169 +375,6 @@ impl Session {
         }
         Ok(conclusion)
     }
-}
-
-impl Fork {
-    /// Takes the next run of the journal, unless it has been left.
-    fn next_run(&mut self) -> Option<crate::journal::Run> {
-        match self.is_left {
-            true => None,
-            false => self.recorded.next_run(),
-        }
-    }
-
-    /// Gives the mediators of the run at hand the recorded answers up to the exchange, and lets them go on from there.
-    fn leave(
-        &mut self,
-        past: crate::journal::Run,
-        run: &mut Run,
-        policy: Policy,
-    ) -> Result<Left, Error> {
-        self.is_left = true;
-        let mut before = past.clone();
-        before
-            .exchanges
-            .retain(|exchange| exchange.index < self.exchange);
-        before.end = None;
-        let start = start_of(run)?;
-        // Mediators may be added after those that were recorded.
-        let mut known = start.clone();
-        known.mediators.truncate(past.start.mediators.len());
-        let number = self.watch.borrow_mut().start_run(known)?;
-        self.check()?;
-        let sites = run.sites().clone();
-        let mut mediators = run.rehearse_apart()?;
-        let mut refused = self.recorded.refused_caches(&past);
-        refusals::refuse(&refused, &mut mediators);
-        let late = Late::default();
-        let recorder = Recorder::new(self.watch.clone(), sites.clone(), number, policy, late);
-        serve::serve(
-            &self.recorded,
-            &before,
-            &mut mediators,
-            &mut [recorder],
-            &self.watch,
-            &sites,
-        )?;
-        self.check()?;
-        let certain = serve::certain(
-            &self.recorded,
-            &past,
-            before.exchanges.len(),
-            &mediators,
-            &sites,
-        );
-        let unfinished = mediators.into_unfinished();
-        refused.retain(|cache| cache.is_declared(&unfinished));
-        let unfinished = (self.exchange, unfinished);
-        let lines = &start.mediators;
-        run.recast(drive::fork(
-            &self.recorded,
-            &past,
-            &sites,
-            lines,
-            unfinished,
-        )?);
-        let shared = passages::of_run(&self.recorded, &past, &sites);
-        if let Some(shared) = &shared {
-            run.share_exchanges(shared, before.exchanges.len() as u64, certain);
-        }
-        Ok(Left { refused, shared })
-    }
-
-    /// Refuses to go on once the mediators have parted from the journal.
-    fn check(&self) -> Result<(), Error> {
-        match self.watch.borrow().divergence() {
-            Some(divergence) => Err(Error::ForkParted {
-                exchange: self.exchange,
-                divergence: Box::new(divergence.clone()),
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-impl crate::journal::Run {
-    fn ends_before(&self, exchange: u64) -> bool {
-        let last = self.exchanges.last();
-        self.end.is_some() && last.is_none_or(|last| last.index < exchange)
-    }
-}
-
-/// Answers the mediators of a run from the journal; the first of the tapes compares.
-fn serve_run<Y>(
-    recorded: &Recorded,
-    past: &crate::journal::Run,
-    run: Run,
-    tapes: &[Rc<RefCell<Tape>>],
-    policy: Policy,
-) -> Result<Ran<Y>, Error> {
-    let start = start_of(&run)?;
-    let sites = run.sites().clone();
-    let mut recorders = Vec::with_capacity(tapes.len());
-    let refused = recorded.refused_caches(past);
-    for tape in tapes {
-        let number = tape.borrow_mut().start_run(start.clone())?;
-        refusals::note(&refused, tape, number);
-        let (tape, sites) = (tape.clone(), sites.clone());
-        recorders.push(Recorder::new(tape, sites, number, policy, Late::default()));
-    }
-    let mut mediators = run.rehearse()?;
-    refusals::refuse(&refused, &mut mediators);
-    serve::serve(
-        recorded,
-        past,
-        &mut mediators,
-        &mut recorders,
-        &tapes[0],
-        &sites,
-    )?;
-    let Some(end) = &past.end else {
-        return Ok(ended(RunEnd::Completed));
-    };
-    for tape in tapes {
-        tape.borrow_mut().end_run(end.outcome.clone(), None)?;
-    }
-    match &end.outcome.code {
-        Some(code) => Err(Error::RecordedFailure {
-            run: past.start.name.clone(),
-            code: code.clone(),
-            message: end.outcome.text.clone(),
-        }),
-        None => Ok(ended(stopped(past).unwrap_or(RunEnd::Completed))),
-    }
-}
-
-/// Notes a run that the journal does not have, so that there is nothing to answer it with.
-fn extra_run<Y>(run: &Run, tape: &Rc<RefCell<Tape>>) -> Result<Ran<Y>, Error> {
-    tape.borrow_mut().start_run(start_of(run)?)?;
-    let outcome = Outcome::default();
-    tape.borrow_mut().end_run(outcome, None)?;
-    Ok(ended(RunEnd::Completed))
-}
-
-fn ended<Y>(end: RunEnd) -> Ran<Y> {
-    let audit = Audit {
-        mediators: Vec::new(),
-        notes: Vec::new(),
-    };
-    Ran {
-        output: None,
-        end,
-        audit,
-    }
-}
-
-/// Returns who stopped a recorded run.
-fn stopped(past: &crate::journal::Run) -> Option<RunEnd> {
-    let is_stop =
-        |exchange: &&crate::journal::Exchange| exchange.event == crate::journal::Event::Stop;
-    let stop = past.exchanges.iter().find(is_stop)?;
-    let by = past.start.mediators.get(stop.mediator as usize)?;
-    Some(RunEnd::Stopped {
-        by: by.name.clone(),
-        at: None,
-    })
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would be an accident.

@@ -9,7 +9,8 @@ use interloom_backends::{self as backends, Shared, Sites, Standing};
 use super::recorded::Recorded;
 use crate::journal::{self, ValueTree};
 
-/// Makes the journal's passage of what a model did; `write` keeps a value's tensors, which come in order.
+/// Makes the journal's passage of what a model did; `write` keeps a value's tensors, which come in
+/// the order of [`Passage::values`](backends::Passage::values).
 pub(super) fn to_journal<E>(
     passage: &backends::Passage,
     run: u32,
@@ -39,21 +40,6 @@ pub(super) fn to_journal<E>(
         passings,
         calls,
     })
-}
-
-/// Visits the tensors of a passage in the order in which [`to_journal`] writes them.
-pub(super) fn each_tensor(
-    passage: &backends::Passage,
-    visit: &mut impl FnMut(&backends::AnyTensor),
-) {
-    let given = passage
-        .passings
-        .iter()
-        .filter_map(|passing| passing.given.as_ref());
-    let outputs = passage.calls.values().map(|call| &call.output);
-    given
-        .chain(outputs)
-        .for_each(|value| value.each_tensor(visit));
 }
 
 /// Makes the passage again that a journal has of a run; nothing if it has none, not all of its tensors,

@@ -30,7 +30,7 @@ impl Recorded {
     }
 
     /// Refuses an exchange that cannot be gone on from, because the journal ends before it.
-    pub(super) fn up_to(self: Box<Self>, exchange: u64) -> Result<Box<Self>, Error> {
+    pub(super) fn up_to(self, exchange: u64) -> Result<Self, Error> {
         let count = self.journal.exchanges().count() as u64;
         if exchange <= count {
             return Ok(self);

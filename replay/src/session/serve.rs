@@ -3,16 +3,94 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use interloom_backends::{Sites, Value};
+use interloom_backends::{Ran, Run, Sites, Value};
 use interloom_engine::{
-    Answer, Asked, Event, Exchange, Fault, MediatorId, Observer, Outcome, Rehearsal, Said, Site,
+    Answer, Asked, Audit, Event, Exchange, Fault, MediatorId, Observer, Outcome, Rehearsal, RunEnd,
+    Said, Site,
 };
 
 use super::convert::Recorder;
+use super::late::Late;
 use super::recorded::{Recorded, fault};
 use super::tape::Tape;
+use super::{refusals, start_of};
 use crate::error::Error;
-use crate::journal::{self, ExchangeResult, SiteRef};
+use crate::journal::{self, ExchangeResult, Policy, SiteRef};
+
+/// Makes a run whose mediators are answered from the journal; the first of the tapes compares.
+pub(super) fn run<Y>(
+    recorded: &Recorded,
+    past: &journal::Run,
+    run: Run,
+    tapes: &[Rc<RefCell<Tape>>],
+    policy: Policy,
+) -> Result<Ran<Y>, Error> {
+    let start = start_of(&run)?;
+    let sites = run.sites().clone();
+    let mut recorders = Vec::with_capacity(tapes.len());
+    let refused = recorded.refused_caches(past);
+    for tape in tapes {
+        let number = tape.borrow_mut().start_run(start.clone())?;
+        refusals::note(&refused, tape, number);
+        let (tape, sites) = (tape.clone(), sites.clone());
+        recorders.push(Recorder::new(tape, sites, number, policy, Late::default()));
+    }
+    let mut mediators = run.rehearse()?;
+    refusals::refuse(&refused, &mut mediators);
+    serve(
+        recorded,
+        past,
+        &mut mediators,
+        &mut recorders,
+        &tapes[0],
+        &sites,
+    )?;
+    let Some(end) = &past.end else {
+        return Ok(ended(RunEnd::Completed));
+    };
+    for tape in tapes {
+        tape.borrow_mut().end_run(end.outcome.clone(), None)?;
+    }
+    match &end.outcome.code {
+        Some(code) => Err(Error::RecordedFailure {
+            run: past.start.name.clone(),
+            code: code.clone(),
+            message: end.outcome.text.clone(),
+        }),
+        None => Ok(ended(stopped(past).unwrap_or(RunEnd::Completed))),
+    }
+}
+
+/// Notes a run that the journal does not have, so that there is nothing to answer it with.
+pub(super) fn extra_run<Y>(run: &Run, tape: &Rc<RefCell<Tape>>) -> Result<Ran<Y>, Error> {
+    tape.borrow_mut().start_run(start_of(run)?)?;
+    let outcome = journal::Outcome::default();
+    tape.borrow_mut().end_run(outcome, None)?;
+    Ok(ended(RunEnd::Completed))
+}
+
+fn ended<Y>(end: RunEnd) -> Ran<Y> {
+    let audit = Audit {
+        mediators: Vec::new(),
+        notes: Vec::new(),
+    };
+    Ran {
+        output: None,
+        end,
+        audit,
+    }
+}
+
+/// Returns who stopped a recorded run.
+fn stopped(past: &journal::Run) -> Option<RunEnd> {
+    let is_stop = |exchange: &&journal::Exchange| exchange.event == journal::Event::Stop;
+    let stop = past.exchanges.iter().find(is_stop)?;
+    let by = past.start.mediators.get(stop.mediator as usize)?;
+    Some(RunEnd::Stopped {
+        by: by.name.clone(),
+        at: None,
+    })
+}
 
 /// Answers the mediators of a run with what its recording has, and compares what they ask for.
 ///

@@ -16,6 +16,7 @@ mod pipes;
 mod races;
 mod run;
 mod sample;
+mod served;
 mod show;
 mod shrink;
 mod step;

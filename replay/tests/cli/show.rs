@@ -15,20 +15,21 @@ fn sample() -> Place {
 fn every_exchange_is_a_line() {
     let out = sample().run(&["show", "a.ilj"]).with(0).out;
     insta::assert_snapshot!(out, @"
-    0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
-    1  run 0  END        read  at layers.0.attn.output.i0  served
-    2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
-    3  run 1  SWAP       patch  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
-    4  run 1  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
-    5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
-    6  run 1  VALUE      read  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
-    7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+         0  run 0  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         1  run 0  END        read  at layers.0.attn.output.i0  served
+         2  run 1  VALUE      patch  layers.0.attn.output.i0  served  f32[2] b3:3956c2eac076
+         3  run 1  SWAP       patch  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         4  run 1  VALUE      read  layers.0.attn.output.i0  served  f32[2] b3:acc346244904
+         5  run 1  SWAP       patch  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
+         6  run 1  VALUE      read  layers.1.mlp.output.i0  served  f32[2] b3:63d355adf510
+         7  run 1  EXCEPTION  read  at layers.1.mlp.output.i0  failed: E001: it failed
+    proves that the journal is whole: 19 frames by CRCs and numbers, 8 of 8 exchanges by the digests of 2 runs up to frame 17, and its end by the footer; none of L1 to L4, because neither model nor mediators ran
     ");
     let place = Place::new();
     fs::copy(GOLDEN, place.path("a.ilj")).unwrap();
     let out = place.run(&["show", "a.ilj"]).with(0).out;
-    assert_eq!(out.lines().count(), 11);
-    let refused = out.lines().last().unwrap();
+    assert_eq!(out.lines().count(), 12);
+    let refused = out.lines().nth_back(1).unwrap();
     insta::assert_snapshot!(refused, @r#"    10  run 1  SWAP       steer  layers.0.mlp.output.i2 at layers.0.attn.output.i70000  refused: E010: out of order  ((), true, -7, -0.0, "é", f32[2] b3:acc346244904, [], {"k": 9223372036854775807})"#);
 }
 
@@ -37,7 +38,9 @@ fn exchanges_are_chosen_by_run_site_and_mediator() {
     let place = sample();
     let count = |arguments: &[&str]| {
         let all = [&["show", "a.ilj"], arguments].concat();
-        place.run(&all).with(0).out.lines().count()
+        let out = place.run(&all).with(0).out;
+        assert!(out.lines().last().unwrap().starts_with("proves that "));
+        out.lines().count() - 1
     };
     assert_eq!(count(&[]), 8);
     assert_eq!(count(&["--run", "0"]), 2);
@@ -74,7 +77,8 @@ fn an_exchange_is_json_too() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
+    insta::assert_snapshot!(lines[3], @r#"{"digested_exchanges":8,"exchanges":8,"frames":19,"last_digest_frame":17,"level":null,"proves":"that the journal is whole: 19 frames by CRCs and numbers, 8 of 8 exchanges by the digests of 2 runs up to frame 17, and its end by the footer; none of L1 to L4, because neither model nor mediators ran","runs":2,"ticks":0,"whole":true}"#);
     assert_eq!(lines[0]["event"], "SWAP");
     assert_eq!(lines[0]["asked"], "layers.1.mlp.output.i0");
     assert_eq!(lines[0]["value"]["tensor"]["shape"][0], 2);

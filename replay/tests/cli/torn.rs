@@ -40,7 +40,14 @@ fn a_torn_tail_keeps_nobody_from_what_is_good() {
         place.run(&arguments).with(0).out
     };
     let show = run(&place, "show b.ilj").with(1).out;
-    assert!(whole("show a.ilj").starts_with(&show) && show.lines().count() > 3);
+    let (lines, proof) = show.trim_end().rsplit_once('\n').unwrap();
+    assert!(whole("show a.ilj").starts_with(lines) && lines.lines().count() > 2);
+    let proves = "proves that the journal is good so far: ";
+    let nothing = "and nothing says that it ends here; none of L1 to L4, ";
+    assert!(
+        proof.starts_with(proves) && proof.contains(nothing),
+        "{proof}"
+    );
     assert_eq!(
         run(&place, "why b.ilj --exchange 3").with(1).out,
         whole("why a.ilj --exchange 3")

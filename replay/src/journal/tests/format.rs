@@ -14,7 +14,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md")
 const END: &str = "<!-- end -->\n";
 
 /// The code that says what a journal is, by the name of its file.
-const CODE: [(&str, &str); 11] = [
+const CODE: [(&str, &str); 12] = [
     ("frame.rs", include_str!("../frame.rs")),
     ("wire.rs", include_str!("../wire.rs")),
     ("pack.rs", include_str!("../pack.rs")),
@@ -25,6 +25,7 @@ const CODE: [(&str, &str); 11] = [
     ("passage.rs", include_str!("../passage.rs")),
     ("policy.rs", include_str!("../policy.rs")),
     ("quirks.rs", include_str!("../quirks.rs")),
+    ("sites.rs", include_str!("../sites.rs")),
     // The words of the quirk `words-1`.
     (
         "engine/src/fault.rs",
