@@ -8,15 +8,15 @@
 //! be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
-use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{
-    Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId, Observer,
-    Point, Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
+    Asker, Audit, CacheSpec, Cached, Cx, Fault, Flow, Interleaver, Invoke, Mediator, MediatorId,
+    Observer, Point, Port, Rehearsal, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::bind::{Place, Sites};
+use crate::caught::catch;
 use crate::erase::Erase;
 use crate::error::ForwardError;
 use crate::shared::{Known, Sharable, Shared, Sharing, Standing};
@@ -219,28 +219,6 @@ impl Run {
     }
 }
 
-impl Sites {
-    /// Returns the shapes of the tensors that pass the sites in a pass of `batch` rows, with which programs are checked.
-    ///
-    /// The model runs once, with its edits and no other mediator; every activation is held until it has finished.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Run::execute`].
-    pub fn shapes<Y>(&self, batch: u32, model: impl FnOnce() -> Y) -> Result<Shapes, ForwardError> {
-        let mut run = Run::new("shapes", self);
-        let cached = run.cache(CacheSpec::all().both());
-        run.execute(model)?;
-        let mut shapes = Shapes::new(batch);
-        for site in cached.sites() {
-            if let Some(shape) = cached.at(site).and_then(|value| Operand::shape(&value)) {
-                shapes.add(site, shape);
-            }
-        }
-        Ok(shapes)
-    }
-}
-
 /// Returns whether there is a run on this thread, of whichever model.
 #[inline]
 pub(crate) fn is_running() -> bool {
@@ -294,7 +272,7 @@ pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
     let input = input.erase();
     if input.has_rows(declared) == Some(false) {
         let input = input.to_string();
-        halt_with(|_| ForwardError::Rows { declared, input }, point);
+        halt_with(point, |_, _| ForwardError::Rows { declared, input });
     }
     recover(place, Port::Input, input)
 }
@@ -424,7 +402,7 @@ pub(crate) fn pass_known<O: Erase>(
         };
         changed = match (ACTIVE.with_borrow_mut(is_awaited), given) {
             (false, _) => None,
-            (true, None) => halt_with(|site| ForwardError::Unsteady { site }, point),
+            (true, None) => halt_with(point, |site, _| ForwardError::Unsteady { site }),
             (true, Some(value)) => match provide_at(point, value) {
                 Flow::Continue(value) | Flow::Skip(value) => Some(value),
                 Flow::Halt => halt(),
@@ -435,7 +413,7 @@ pub(crate) fn pass_known<O: Erase>(
             sharing.is_some_and(|sharing| sharing.is_known())
         };
         if !ACTIVE.with_borrow_mut(is_as_it_was) {
-            halt_with(|site| ForwardError::Unsteady { site }, point);
+            halt_with(point, |site, _| ForwardError::Unsteady { site });
         }
     }
     recover(place, Port::Output, changed.unwrap_or(output))
@@ -477,16 +455,21 @@ impl Active {
 fn recover<T: Erase>(place: &Place, port: Port, value: Value) -> T {
     T::recover(value).unwrap_or_else(|misfit| {
         let (_, point) = place.point(port);
-        halt_with(|site| ForwardError::Unusable { site, misfit }, point)
+        halt_with(point, |site, by| ForwardError::Unusable {
+            site,
+            misfit,
+            by,
+        })
     })
 }
 
-/// Unwinds the model with an error about a point.
-fn halt_with(error: impl FnOnce(String) -> ForwardError, point: Point) -> ! {
+/// Unwinds the model with an error about a point, and whoever put something else there.
+fn halt_with(point: Point, error: impl FnOnce(String, Option<Box<Asker>>) -> ForwardError) -> ! {
     ACTIVE.with_borrow_mut(|active| {
         let active = active.as_mut().expect("put back by `provide`");
         let site = active.interleaver.map().point_name(point);
-        active.broken = Some(error(site));
+        let by = active.interleaver.last_change().map(Box::new);
+        active.broken = Some(error(site, by));
     });
     halt()
 }
@@ -498,7 +481,7 @@ fn halt() -> ! {
 fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
     ACTIVE.set(Some(active));
     // Nothing of the model is looked at after a panic but what the caller holds anyway.
-    let result = catch_unwind(AssertUnwindSafe(model));
+    let result = catch(model);
     match (result, ACTIVE.take()) {
         (Ok(output), Some(active)) => conclude(active, Some(output)),
         (Err(payload), Some(active)) if payload.is::<Halted>() => conclude(active, None),
@@ -529,13 +512,15 @@ fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, ForwardError
 
 /// A panic within `provide` (of an observer, say) has dropped the run, and its last site is not known.
 fn panicked(active: Option<Active>, payload: &(dyn std::any::Any + Send)) -> ForwardError {
-    let after = active.and_then(|active| {
+    let (after, changed) = active.map_or((None, None), |active| {
         let map = active.interleaver.map().clone();
+        let changed = active.interleaver.last_change().map(Box::new);
         active.interleaver.cancel();
-        active.last.map(|site| map.site_name(site))
+        (active.last.map(|site| map.site_name(site)), changed)
     });
     ForwardError::ModelPanicked {
         message: interloom_engine::panic_message(payload),
         after,
+        changed,
     }
 }

@@ -8,15 +8,16 @@ use interloom_backends::{Ran, Run, Value};
 use interloom_engine::program::{Machine, Modules as _, Results};
 use interloom_engine::{Invoke, Note, RunEnd};
 
-use super::checks::{answers, check_programs, check_rows, inputs, shapes};
+use super::checks::{answers, check_loss, check_names, check_programs, check_rows, givens, inputs};
 use super::error::ExperimentError;
 use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
+use super::outlook::outlooks;
 use super::plan::{InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
-use super::{FileExperiment, language, tensors};
+use super::{FileExperiment, Purpose, language};
 use crate::environment;
 use crate::error::Error;
 use crate::experiments::Progress;
@@ -67,6 +68,7 @@ impl Prepared {
         mut plan: Plan,
         subject: Subject,
         folder: &Path,
+        purpose: Purpose,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
         for run in &mut plan.runs {
@@ -75,26 +77,23 @@ impl Prepared {
             }
         }
         // First what can be said without the model.
-        check_programs(&plan, &subject, &[])?;
+        check_names(&plan, &subject)?;
         let inputs = inputs(&plan, &subject, folder)?;
         let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
         let answers = answers.collect::<Result<_, ExperimentError>>()?;
         for run in &plan.runs {
             check_rows(&plan, run, &inputs, &subject)?;
         }
-        let shapes = shapes(&plan, &inputs, &subject, progress)?;
-        check_programs(&plan, &subject, &shapes)?;
-        let estimate = Estimate::of(&plan, subject.sites().map(), &shapes);
-        let mut givens = BTreeMap::new();
-        for given in &plan.givens {
-            let value = tensors::floats(folder, &given.tensor, subject.device());
-            let value = value.map_err(|reason| ExperimentError::Tensor {
-                at: plan.source.spot(given.at),
-                tensor: given.tensor.clone(),
-                reason,
-            })?;
-            givens.insert(given.name.clone(), value);
+        let givens = givens(&plan, &subject, folder)?;
+        let outlooks = outlooks(&plan, &inputs, &subject, progress)?;
+        if purpose == Purpose::Run {
+            for run in &plan.runs {
+                check_loss(&plan, run, &inputs)?;
+            }
+            check_programs(&plan, &subject, &outlooks, &givens, progress)?;
         }
+        let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
+        drop(outlooks);
         Ok(Self {
             subject,
             runs: plan.runs,
@@ -331,7 +330,7 @@ impl Prepared {
         }
         let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         let losses = match asked.loss_from {
-            Some(from) if logits.dims()[1] == tokens[0].len() => {
+            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
                 losses(logits, &tokens, from as usize)
             }
             _ => vec![None; tokens.len()],

@@ -155,6 +155,16 @@ impl Modules<Value> for Subject {
             Self::Language(model) => Modules::call(&**model, path, input),
         }
     }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        match self {
+            Self::Induction(model, _) => {
+                let model: &Induction = model;
+                Modules::<Value>::shape(model, path, input)
+            }
+            Self::Language(model) => Modules::<Value>::shape(&**model, path, input),
+        }
+    }
 }
 
 fn check_induction(rows: &[&[u32]], new: usize) -> Result<(), String> {

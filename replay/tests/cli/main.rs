@@ -14,6 +14,7 @@ mod language_model;
 mod page;
 mod pipes;
 mod races;
+mod refusals;
 mod run;
 mod sample;
 mod show;
