@@ -51,6 +51,21 @@ pub(super) struct Rows {
     pub(super) tokens: Vec<Vec<u32>>,
 }
 
+impl Rows {
+    /// Returns what a row is called.
+    fn label(&self, place: usize) -> String {
+        self.label_of(&self.name, place)
+    }
+
+    /// Returns what a row is called whose owner has this name.
+    fn label_of(&self, name: &str, place: usize) -> String {
+        match self.tokens.len() {
+            1 => name.to_owned(),
+            _ => format!("{name}.{place}"),
+        }
+    }
+}
+
 /// A row of a batch.
 struct Row<'a> {
     input: String,
@@ -301,13 +316,9 @@ impl Prepared {
         for (input, invoke) in whole.chain(own) {
             let rows = &self.inputs[input];
             for (place, tokens) in rows.tokens.iter().enumerate() {
-                let label = |name: &str| match rows.tokens.len() {
-                    1 => name.to_owned(),
-                    _ => format!("{name}.{place}"),
-                };
                 batch.push(Row {
-                    input: label(&rows.name),
-                    invoke: invoke.map(label),
+                    input: rows.label(place),
+                    invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
                     tokens,
                 });
             }
@@ -348,25 +359,45 @@ impl Prepared {
 
     fn lenses(&self, plan: &RunPlan, results: &[Results<Value>]) -> Vec<Lens> {
         let count = plan.report.top.max(1);
+        let batch = self.batch(plan);
         let mut lenses = Vec::new();
         for (name, _) in &plan.report.lens {
             for (invoke, results) in plan.invokes.iter().zip(results) {
                 let Some(saved) = results.get(name) else {
                     continue;
                 };
-                let tops = lens(&saved);
-                let tops = tops.iter().map(|logits| logits.top(count, &self.subject));
+                let items = lens(&saved);
                 let name = match plan.invokes.len() {
                     1 => name.clone(),
                     _ => format!("{}.{name}", invoke.name),
                 };
-                lenses.push(Lens {
-                    name,
-                    tops: tops.collect(),
-                });
+                let rows = items.iter().map(Vec::len).max().unwrap_or(0);
+                for row in 0..rows {
+                    let tops = items.iter().filter_map(|rows| rows.get(row));
+                    let tops = tops.map(|logits| logits.top(count, &self.subject));
+                    lenses.push(Lens {
+                        name: name.clone(),
+                        row: (rows > 1).then(|| self.row_name(invoke, &batch, rows, row)),
+                        tops: tops.collect(),
+                    });
+                }
             }
         }
         lenses
+    }
+
+    /// Returns what a row of something saved is called: as its input is, if there are as many as the program sees.
+    fn row_name(&self, invoke: &InvokePlan, batch: &[Row<'_>], rows: usize, row: usize) -> String {
+        let own = match invoke.input {
+            Some(input) => {
+                let own = &self.inputs[input];
+                let count = own.tokens.len();
+                (count == rows).then(|| own.label(row))
+            }
+            None if batch.len() == rows => Some(batch[row].input.clone()),
+            None => None,
+        };
+        own.unwrap_or_else(|| format!("row {row}"))
     }
 
     fn invoke(&self, invoke: &InvokePlan, results: &Results<Value>) -> InvokeReport {

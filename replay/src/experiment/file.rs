@@ -222,7 +222,7 @@ impl Runs<'_> {
 
     fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {
         let text = table.needed_text("name")?;
-        table.as_name("name", sweep.fill(&text, &self.budget)?.text())
+        table.as_swept_name("name", sweep.fill(&text, &self.budget)?.text())
     }
 
     fn batch(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Vec<usize>, ExperimentError> {

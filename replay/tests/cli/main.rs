@@ -15,6 +15,7 @@ mod page;
 mod pipes;
 mod races;
 mod refusals;
+mod results;
 mod run;
 mod sample;
 mod show;
