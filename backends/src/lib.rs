@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
+mod active;
 mod bind;
 mod caught;
 mod compute;
