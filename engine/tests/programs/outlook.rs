@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use interloom_engine::program::{
-    Effects, Form, Known, ModelShapes, Program, Shapes, given, map, module, read, tuple, var,
+    Comparison, Effects, Form, Known, ModelShapes, Over, Program, Shapes, given, map, module, read,
+    tuple, var,
 };
 use interloom_engine::{Port, Site, SiteMap};
 
@@ -166,4 +167,44 @@ fn a_skip_of_a_rank_too_many_is_of_the_whole_batch() {
     let (map, shapes) = model();
     let known = Known::of(&map).shapes(&shapes, Some(2)).model(&Widths);
     odd.check(known.effects(Effects::of(&odd))).unwrap();
+}
+
+/// A site that is longer in every iteration, as in a generation.
+#[test]
+fn the_first_round_of_a_loop_is_known_and_others_are_not() {
+    let mut map = SiteMap::new();
+    map.add("cell", &[Port::Output]);
+    let point = map.point("cell.output").unwrap();
+    let mut shapes = Shapes::new(1);
+    for iteration in 0..2 {
+        shapes.pass(point.at(iteration));
+        shapes.add(point.at(iteration), vec![1, 3 + u64::from(iteration)]);
+    }
+    let known = Known::of(&map).shapes(&shapes, None).order(&shapes);
+    let check = |body: Program, over: Over| {
+        let program = Program::new().each(over, "i", body);
+        let known = known.effects(Effects::of(&program)).steps(Some(9));
+        let doubts = program.doubts(known).len();
+        program
+            .check(known)
+            .map(|()| doubts)
+            .map_err(|error| error.code())
+    };
+    let cut = |width| Program::new().write("cell.output", read("cell.output").columns(0, width));
+    assert_eq!(check(cut(2), Over::ALL), Err("E109"));
+    assert_eq!(check(cut(3), Over::ALL), Ok(0));
+    assert_eq!(check(cut(5), Over::ALL), Err("E108"));
+    // Nothing is known of the ninth iteration, which may never come.
+    assert_eq!(check(cut(2), Over::One(8)), Ok(0));
+    // In a branch it may be another round, also for what was read before.
+    let late = |inner: Program| {
+        let program = Program::new().read("cell.output", "h");
+        program.when(var("i").is(Comparison::Greater, 3.0), inner)
+    };
+    let wide = Program::new().set("x", var("h").columns(0, 6));
+    assert_eq!(check(late(wide.clone()), Over::ALL), Ok(0));
+    assert_eq!(check(late(cut(6)), Over::ALL), Ok(0));
+    // After it, it is the first again.
+    let after = late(wide).write("cell.output", var("h").columns(0, 1));
+    assert_eq!(check(after, Over::ALL), Err("E109"));
 }

@@ -72,6 +72,18 @@ fn a_call_with_a_shape_that_the_module_does_not_take_is_refused() {
         .with(0);
 }
 
+/// The shapes of the first step, though those after it have one position more, or only one.
+#[test]
+fn a_shape_is_refused_in_a_loop_over_tokens_too() {
+    let text = format!("{START}input = 'a'\ngenerate = 3\nprogram = '''\nfor i in .. {{\n");
+    let place = with_text(&format!(
+        "{text}layers.0 = layers.0[.., .., 0..5]\n}}\n'''\n"
+    ));
+    insta::assert_snapshot!(fails(&place, "E109"), @"e.toml:17, mediator `r`: the replacement for `layers.0.output` is a tensor [1, 5, 5], but the site has a tensor [1, 5, 64] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
+    let last = with_text(&format!("{text}layers.0[.., -1] *= 2\n}}\n'''\n"));
+    last.run(&["run", "e.toml"]).with(0);
+}
+
 #[test]
 fn sites_out_of_order_are_refused_where_no_run_can_leave_them_out() {
     let late = one("h = layers.1\n# too late\ng = layers.0");

@@ -203,15 +203,33 @@ impl<'p> Pass<'p> {
         Ok(())
     }
 
-    /// Goes through steps that may not be done.
+    /// Goes through steps that may not be done; in a loop, in some of its rounds only.
     fn branch(&mut self, body: &[Step]) -> Result<(), ProgramError> {
         let before = (self.iteration, self.is_doubtful);
         self.is_doubtful = true;
-        let ran = self.steps(body);
+        let ran = match self.loops {
+            0 => self.steps(body),
+            _ => self.in_some_round(body),
+        };
         if self.iteration != before.0 {
             (self.iteration, self.is_moving) = (None, true);
         }
         self.is_doubtful = before.1 || stops(body);
+        ran
+    }
+
+    /// Goes through steps without what is known of the first round, and knows it again afterwards.
+    fn in_some_round(&mut self, body: &[Step]) -> Result<(), ProgramError> {
+        let first = self.variables.clone();
+        let variables = self.variables.values_mut();
+        variables
+            .filter(|shape| !matches!(shape, Shape::Number | Shape::List))
+            .for_each(|shape| *shape = Shape::Unknown);
+        let ran = self.steps(body);
+        let mut set = BTreeSet::new();
+        may_set(body, &mut set);
+        let kept = first.into_iter().filter(|(name, _)| !set.contains(name));
+        self.variables.extend(kept);
         ran
     }
 

@@ -161,15 +161,17 @@ impl Pass<'_> {
         self.form_of(point, iteration)
     }
 
-    /// Returns what the mediator reads at a point, in any of the iterations that may be meant.
+    /// Returns what the mediator reads at a point: in a loop, in its first round if every run comes to the step in that, and
+    /// else in any of the iterations that may be meant.
     fn form_of(&self, point: Point, iteration: Option<u32>) -> Option<Form> {
         let (shapes, rows) = self.known.shapes?;
         let map = self.known.map;
+        let is_first = !self.is_moving || !self.is_doubtful;
+        let iteration = iteration.or(self.iteration.filter(|_| is_first));
         match iteration {
             _ if self.is_reshaped => None,
             Some(iteration) => shapes.form(map, point.at(iteration), rows),
-            None if self.is_moving => shapes.form_of_point(map, point.at(0), rows),
-            None => shapes.form(map, point.at(self.iteration?), rows),
+            None => shapes.form_of_point(map, point.at(0), rows),
         }
     }
 }
