@@ -1,6 +1,6 @@
 //! What can go wrong with models and runs.
 
-use interloom_engine::{AtFault, Audit, Code, Misfit, RunError};
+use interloom_engine::{Asker, AtFault, Audit, Code, Misfit, Origin, RunError};
 
 /// A model that cannot be bound or used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -67,12 +67,14 @@ pub enum ForwardError {
         audit: Audit,
     },
     /// A value that a mediator put in cannot be used by the model.
-    #[error("the model cannot go on at `{site}` with what a mediator put there: {misfit}")]
+    #[error("the model cannot go on at `{site}` with what {} put there: {misfit}{}", whoever(.by), as_before(.by))]
     Unusable {
         /// The point.
         site: String,
         /// Both types.
         misfit: Misfit,
+        /// Who put it there: the last mediator that changed what passes in a way that shapes may change; nothing in a record.
+        by: Option<Box<Asker>>,
     },
     /// The rows of the invokes are not those of the model's input.
     #[error(
@@ -86,12 +88,14 @@ pub enum ForwardError {
         input: String,
     },
     /// The model itself panicked.
-    #[error("the model panicked{}: {message}", at_site(.after))]
+    #[error("the model panicked{}: {message}{}", at_site(.after), suspect(.changed))]
     ModelPanicked {
         /// The panic's message.
         message: String,
         /// The last site that a mediator was served at.
         after: Option<String>,
+        /// Who last changed what passes in a way that shapes may change, or else what passes at all; nothing in a record.
+        changed: Option<Box<Asker>>,
     },
     /// The program is built so that it cannot unwind.
     #[error(
@@ -125,6 +129,20 @@ impl From<RunError> for ForwardError {
 }
 
 impl ForwardError {
+    /// Returns the error as records have it, without the places of requests in the user's source: a line that has moved is no
+    /// other error.
+    pub fn without_origins(&self) -> Self {
+        let mut error = self.clone();
+        match &mut error {
+            Self::Run { error, .. } => **error = error.without_origins(),
+            Self::Unusable { by: asker, .. } | Self::ModelPanicked { changed: asker, .. } => {
+                *asker = None;
+            }
+            _ => {}
+        }
+        error
+    }
+
     /// Returns the error's stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -186,14 +204,16 @@ pub(crate) const CODES: &[Code] = &[
         "E035",
         "the model cannot use a replaced value",
         AtFault::Mediator,
-        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there.",
+        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there. The \
+         message names the mediator, and the line of its request.",
     ),
     Code::new(
         "E036",
         "the model panicked",
         AtFault::Model,
         "The model's own code panicked, most often because shapes do not go together: look at what a mediator swapped in \
-         before, and at the model's input. The mediators were cancelled; the model can be run again.",
+         before, and at the model's input. The message names the last mediator that may have changed a shape, with its line. The \
+         mediators were cancelled; the model can be run again.",
     ),
     Code::new(
         "E037",
@@ -222,5 +242,38 @@ fn at_site(site: &Option<String>) -> String {
     match site {
         Some(site) => format!(" after `{site}`"),
         None => String::new(),
+    }
+}
+
+fn whoever(by: &Option<Box<Asker>>) -> String {
+    match by {
+        Some(asker) => format!("mediator `{}`{}", asker.mediator, line_of(&asker.origin)),
+        None => "a mediator".to_owned(),
+    }
+}
+
+fn as_before(by: &Option<Box<Asker>>) -> &'static str {
+    match by {
+        Some(_) => "; put in what the model passes there",
+        None => "",
+    }
+}
+
+fn suspect(changed: &Option<Box<Asker>>) -> String {
+    let Some(asker) = changed else {
+        return String::new();
+    };
+    let at = asker.at.as_deref().unwrap_or("no site");
+    format!(
+        "; before that, mediator `{}` changed what passes at `{at}`{}: look at its shape",
+        asker.mediator,
+        line_of(&asker.origin)
+    )
+}
+
+fn line_of(origin: &Origin) -> String {
+    match origin {
+        Origin::Unknown => String::new(),
+        origin => format!(" ({origin})"),
     }
 }

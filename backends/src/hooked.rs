@@ -51,9 +51,9 @@ use burn::nn;
 use burn::tensor::{Device, Int, Tensor};
 use interloom_engine::Port;
 
+use crate::active::{self, Call, Passed, is_running, pass, pass_input};
 use crate::bind::{Place, visit_place};
 use crate::erase::Erase;
-use crate::run::{self, Call, Passed, is_running, pass, pass_input};
 use crate::shared::Sharable;
 
 /// A module whose input and output are sites.
@@ -93,11 +93,11 @@ impl<M> Hooked<M> {
     #[inline]
     pub fn call<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
         // Apart, so that without a run nothing is moved that plain burn would not move.
-        match run::begin_call(&self.place) {
+        match active::begin_call(&self.place) {
             Call::Plain => f(&self.inner, input),
             Call::Hooked => self.pass_through(input, f),
             Call::Unchecked => {
-                let input = run::check_rows(&self.place, input);
+                let input = active::check_rows(&self.place, input);
                 self.pass_through(input, f)
             }
             Call::Shared => self.share(input, f),
@@ -106,13 +106,13 @@ impl<M> Hooked<M> {
 
     #[cold]
     fn share<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        match run::shared_call(&self.place) {
+        match active::shared_call(&self.place) {
             Sharable::Compute(begin) => {
-                let input = run::check_rows(&self.place, input);
+                let input = active::check_rows(&self.place, input);
                 let output = self.pass_through(input, f);
-                run::end_call(&self.place, begin, output)
+                active::end_call(&self.place, begin, output)
             }
-            Sharable::Known(passings, output) => run::pass_known(&self.place, passings, output),
+            Sharable::Known(passings, output) => active::pass_known(&self.place, passings, output),
         }
     }
 

@@ -10,7 +10,9 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
+mod active;
 mod bind;
+mod caught;
 mod compute;
 mod device;
 mod edit;
@@ -20,6 +22,7 @@ pub mod files;
 mod hooked;
 pub mod models;
 mod operand;
+mod outlook;
 mod parameters;
 mod run;
 mod shared;
@@ -28,6 +31,7 @@ mod value;
 
 // The public interface.
 pub use bind::{Bound, Sites};
+pub use caught::panics_are_caught;
 pub use device::{describe_device, described_device, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use interloom_engine::Misfit;
-use interloom_engine::program::{Arithmetic, Item, Operand};
+use interloom_engine::program::{Arithmetic, Form, Item, Operand};
 
 use crate::tensor::AnyTensor;
 use crate::value::Value;
@@ -13,6 +13,26 @@ impl Operand for Value {
         match self {
             Self::Tensor(tensor) => Some(tensor.shape().iter().map(|&n| n as u64).collect()),
             _ => None,
+        }
+    }
+
+    fn form(&self) -> Form {
+        let forms = |items: &[Self]| items.iter().map(Operand::form).collect();
+        match self {
+            Self::Tensor(_) => Operand::shape(self).map_or(Form::Other, Form::Tensor),
+            Self::Tuple(items) => Form::Tuple(forms(items)),
+            Self::List(items) => Form::List(forms(items)),
+            Self::Map(entries) => {
+                let entries = entries.iter();
+                Form::Map(
+                    entries
+                        .map(|(name, item)| (name.to_string(), item.form()))
+                        .collect(),
+                )
+            }
+            Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => {
+                Form::Other
+            }
         }
     }
 

@@ -22,6 +22,8 @@ mod llama_reference;
 mod naive;
 #[path = "all/operands.rs"]
 mod operands;
+#[path = "all/outlook.rs"]
+mod outlook;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]

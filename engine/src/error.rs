@@ -2,7 +2,7 @@
 
 use crate::audit::Refusal;
 use crate::code::{AtFault, Code};
-use crate::event::Origin;
+use crate::event::{Event, Origin};
 use crate::fault::{self, Fault};
 use crate::program;
 use crate::scheduler::{self, ScheduleError};
@@ -17,9 +17,10 @@ pub enum RunError {
     Mediators(Vec<Failure>),
     /// Some invokes skip a module and others do not.
     #[error(
-        "`{site}` is skipped by {} but not by {}; invokes that share a batch skip a module together or not at all",
+        "`{site}` is skipped by {} but not by {}{}; invokes that share a batch skip a module together or not at all",
         askers(.skipping),
-        names(.others)
+        names(.others),
+        pending(.waiting)
     )]
     PartialSkip {
         /// The module's input.
@@ -28,6 +29,8 @@ pub enum RunError {
         skipping: Vec<Asker>,
         /// Who does not.
         others: Vec<String>,
+        /// What those ask for instead, as far as they still ask for something.
+        waiting: Vec<Pending>,
     },
     /// The replacements of several invokes cannot be joined to one output.
     #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}; let them differ in rows only", askers(.skipping))]
@@ -86,6 +89,19 @@ pub struct Asker {
     pub origin: Origin,
 }
 
+/// A mediator whose request for a site is open.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pending {
+    /// The mediator's name.
+    pub mediator: String,
+    /// What it asks for.
+    pub event: Event,
+    /// The site.
+    pub site: String,
+    /// Where in the user's source the request stands.
+    pub origin: Origin,
+}
+
 /// A mediator that asked for something and was served nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Silent {
@@ -123,8 +139,13 @@ pub struct Failure {
 
 impl RunError {
     /// Returns the error without the places of requests in the user's source: a line that has moved is no other error.
+    ///
+    /// What a mediator asks for that did not skip is left out, too: older records do not have it.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
+        if let Self::PartialSkip { waiting, .. } = &mut error {
+            waiting.clear();
+        }
         let origins: Vec<&mut Origin> = match &mut error {
             Self::Mediators(failures) => failures
                 .iter_mut()
@@ -313,6 +334,21 @@ fn askers(askers: &[Asker]) -> String {
     let asker = |asker: &Asker| format!("`{}`{}", asker.mediator, line_of(&asker.origin));
     let askers: Vec<String> = askers.iter().map(asker).collect();
     askers.join(", ")
+}
+
+/// Says what those ask for who do not skip.
+fn pending(waiting: &[Pending]) -> String {
+    let one = |pending: &Pending| {
+        let Pending {
+            mediator,
+            event,
+            site,
+            origin,
+        } = pending;
+        let line = line_of(origin);
+        format!("; `{mediator}` waits for {event} `{site}`{line}")
+    };
+    waiting.iter().map(one).collect()
 }
 
 /// Names those who were served nothing, with what they asked for first.

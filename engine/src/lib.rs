@@ -105,7 +105,7 @@ pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
 pub use digest::{Digest, Digester};
-pub use error::{Asker, Failure, Meeting, RunError, Silent, codes};
+pub use error::{Asker, Failure, Meeting, Pending, RunError, Silent, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
 pub use fault::{Fault, FaultKind};

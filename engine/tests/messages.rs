@@ -179,6 +179,16 @@ fn e008_foreign_await() {
 }
 
 #[test]
+fn e008_foreign_await_at_a_site() {
+    let error = alone(async |cx: Cx<Array>| {
+        cx.output("embed").await?;
+        pending::<()>().await;
+        Ok(())
+    });
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.output.i0` (messages.rs:N): the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, for nothing else could be replayed; do the waiting before the run, and hand in the result");
+}
+
+#[test]
 fn e009_second_request() {
     let error = alone(async |cx: Cx<Array>| {
         let mut first = Box::pin(cx.input("embed"));
@@ -328,7 +338,7 @@ fn e020_partial_skip() {
         trial.rows("a", 1, async |cx| cx.skip("embed", table(1, 0.0)).await);
         trial.rows("b", 1, async |cx| cx.output("embed").await);
     });
-    insta::assert_snapshot!(text(&error), @"`embed.input.i0` is skipped by `a` (messages.rs:N) but not by `b`; invokes that share a batch skip a module together or not at all");
+    insta::assert_snapshot!(text(&error), @"`embed.input.i0` is skipped by `a` (messages.rs:N) but not by `b`; `b` waits for VALUE `embed.output.i0` (messages.rs:N); invokes that share a batch skip a module together or not at all");
 }
 
 #[test]
@@ -529,6 +539,7 @@ fn every_code() -> Vec<&'static str> {
             site: String::new(),
             skipping: Vec::new(),
             others: Vec::new(),
+            waiting: Vec::new(),
         },
         RunError::SkipMisfit {
             site: String::new(),
@@ -550,6 +561,7 @@ fn every_code() -> Vec<&'static str> {
         file: None,
         line: None,
         step: 1,
+        mediator: None,
     };
     let (name, nearest) = (String::new(), Vec::<String>::new());
     let programs = [
@@ -582,13 +594,19 @@ fn every_code() -> Vec<&'static str> {
         },
         ProgramError::Impossible {
             at: at(),
-            fault: ProgramFault::Unset(name.clone()),
+            fault: Box::new(ProgramFault::Unset(name.clone())),
         },
         ProgramError::Shape {
             at: at(),
-            site: name,
-            expected: vec![1],
-            found: vec![2],
+            site: name.clone(),
+            expected: name.clone(),
+            found: name.clone(),
+        },
+        ProgramError::Order {
+            at: at(),
+            asked: name.clone(),
+            reached: name,
+            since: Box::new(at()),
         },
     ];
     let schedules = [

@@ -5,6 +5,61 @@ use interloom_engine::Fault;
 
 use crate::value::Value;
 
+/// What a module takes, and what it makes of that.
+#[derive(Clone, Copy)]
+pub(super) struct Callable {
+    /// Whether it takes tokens, `[batch, position]`, rather than the residual stream.
+    pub(super) tokens: bool,
+    /// Whether it makes logits rather than the residual stream.
+    pub(super) logits: bool,
+}
+
+/// What the modules of a model have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) width: usize,
+    pub(super) vocabulary: usize,
+    pub(super) positions: usize,
+}
+
+impl Callable {
+    /// Returns the shape of what the module at `path` makes of a tensor of this shape.
+    pub(super) fn shape(self, path: &str, input: &[u64], sizes: Sizes) -> Result<Vec<u64>, Fault> {
+        let Sizes {
+            width,
+            vocabulary,
+            positions,
+        } = sizes;
+        let has_room =
+            |batch: u64, length: u64| batch > 0 && (1..=positions as u64).contains(&length);
+        let (batch, length) = match (self.tokens, input) {
+            (true, &[batch, length]) if has_room(batch, length) => (batch, length),
+            (false, &[batch, length, inner])
+                if has_room(batch, length) && inner == width as u64 =>
+            {
+                (batch, length)
+            }
+            _ => {
+                let expected = match self.tokens {
+                    true => these_tokens(vocabulary, positions),
+                    false => this_stream(width, positions),
+                };
+                return Err(unlike(path, &expected, &format!("a tensor {input:?}")));
+            }
+        };
+        let last = if self.logits { vocabulary } else { width };
+        Ok(vec![batch, length, last as u64])
+    }
+}
+
+fn this_stream(width: usize, positions: usize) -> String {
+    format!("floats of [batch, 1 to {positions} positions, {width}]")
+}
+
+fn these_tokens(vocabulary: usize, positions: usize) -> String {
+    format!("tokens below {vocabulary} of [batch, 1 to {positions} positions]")
+}
+
 /// Takes `[batch, position, width]` out of a value.
 pub(super) fn stream(
     path: &str,
@@ -12,7 +67,7 @@ pub(super) fn stream(
     width: usize,
     positions: usize,
 ) -> Result<Tensor<3>, Fault> {
-    let expected = format!("floats of [batch, 1 to {positions} positions, {width}]");
+    let expected = this_stream(width, positions);
     let found = input.to_string();
     let fits = |tensor: &Tensor<3>| {
         let [batch, length, inner] = tensor.dims();
@@ -29,7 +84,7 @@ pub(super) fn tokens(
     vocabulary: usize,
     positions: usize,
 ) -> Result<Tensor<2, Int>, Fault> {
-    let expected = format!("tokens below {vocabulary} of [batch, 1 to {positions} positions]");
+    let expected = these_tokens(vocabulary, positions);
     let found = input.to_string();
     let fits = |tensor: &Tensor<2, Int>| {
         let [batch, length] = tensor.dims();

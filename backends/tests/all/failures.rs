@@ -30,13 +30,19 @@ fn a_replacement_that_the_model_cannot_take_is_e035() {
     for result in [reshaped, skipped, whole] {
         let error = result.map(|_| ()).unwrap_err();
         assert_eq!(error.code(), "E035");
-        messages.push(error.to_string());
+        messages.push(unlined(&error));
+        // A record has no lines, and nobody's name.
+        let recorded = error.without_origins().to_string();
+        assert!(
+            recorded.contains("with what a mediator put there: "),
+            "{recorded}"
+        );
         assert_untouched(&model);
     }
-    insta::assert_snapshot!(messages.join("\n"), @r"
-    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found f32[2, 5, 1]
-    the model cannot go on at `up.output` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found (f32[2, 5], f32[2, 5])
-    the model cannot go on at `input` with what a mediator put there: expected a tensor of 2 dimensions and kind float, found i32[2, 4]
+    insta::assert_snapshot!(messages.join("\n"), @"
+    the model cannot go on at `up.output` with what mediator `m` (failures.rs:N) put there: expected a tensor of 2 dimensions and kind float, found f32[2, 5, 1]; put in what the model passes there
+    the model cannot go on at `up.output` with what mediator `m` (failures.rs:N) put there: expected a tensor of 2 dimensions and kind float, found (f32[2, 5], f32[2, 5]); put in what the model passes there
+    the model cannot go on at `input` with what mediator `m` (failures.rs:N) put there: expected a tensor of 2 dimensions and kind float, found i32[2, 4]; put in what the model passes there
     ");
 }
 
@@ -48,12 +54,54 @@ fn a_panic_of_the_model_is_e036_with_the_last_site() {
     });
     let error = result.map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "E036");
-    let message = error.to_string();
+    let message = unlined(&error);
     assert!(
         message.starts_with("the model panicked after `up.output.i0`: "),
         "{message}"
     );
+    let cause = message.rsplit("; ").next().unwrap();
+    insta::assert_snapshot!(cause, @"before that, mediator `m` changed what passes at `up.output.i0` (failures.rs:N): look at its shape");
+    assert!(error.without_origins().to_string().len() < message.len() - cause.len());
     assert_untouched(&model);
+}
+
+/// Whoever may have changed a shape is named, whatever was swapped after that, and else the last swap.
+#[test]
+fn e036_names_who_may_have_changed_a_shape() {
+    let model = Mlp::bound(1);
+    let cause = |reshapes: bool| {
+        let mut run = Run::new("panic", model.sites());
+        run.mediator("first", async move |cx| {
+            let up = cx.output("up").await?;
+            match reshapes {
+                true => cx.reshape("up.output", up).await,
+                false => cx.set_output("up", up).await,
+            }
+        });
+        run.mediator("second", async |cx| {
+            let act = cx.output("act").await?;
+            cx.set_output("act", act).await
+        });
+        let error = run.execute(|| {
+            model.forward(x());
+            panic!("out of paper")
+        });
+        unlined(&error.map(|_: Ran<()>| ()).unwrap_err())
+    };
+    insta::assert_snapshot!(cause(true), @"the model panicked after `act.output.i0`: out of paper; before that, mediator `first` changed what passes at `up.output.i0` (failures.rs:N): look at its shape");
+    insta::assert_snapshot!(cause(false), @"the model panicked after `act.output.i0`: out of paper; before that, mediator `second` changed what passes at `act.output.i0` (failures.rs:N): look at its shape");
+}
+
+/// The message without the numbers of lines, which change with this file.
+fn unlined(error: &ForwardError) -> String {
+    let text = error.to_string();
+    let mut parts = text.split(concat!(file!(), ":"));
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str("failures.rs:N");
+        plain.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    }
+    plain
 }
 
 #[test]

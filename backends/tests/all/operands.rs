@@ -205,7 +205,7 @@ fn programs_are_checked_with_the_shapes_of_a_plain_pass() {
     let steer = |width: i64| Program::new().write("output", read("output").columns(0, width) * 2.0);
     steer(3).check(known).unwrap();
     let error = steer(2).check(known).unwrap_err();
-    insta::assert_snapshot!(error, @"step 1: the replacement for `output` has the shape [1, 2], but the site has [1, 3] for this mediator; a swap keeps the shape, a mediator that owns the whole batch may ask for a reshaping write");
+    insta::assert_snapshot!(error, @"step 1: the replacement for `output` is a tensor [1, 2], but the site has a tensor [1, 3] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
 }
 
 #[test]

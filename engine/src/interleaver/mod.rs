@@ -26,7 +26,7 @@ use self::cache::Collector;
 pub(crate) use self::refuse::REFUSALS_PER_VISIT_MAX;
 pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
 use crate::audit::{Account, Audit};
-use crate::error::RunError;
+use crate::error::{Asker, RunError};
 use crate::event::{Delivery, Origin};
 use crate::lane::{Lane, Phase};
 use crate::map::SiteMap;
@@ -101,9 +101,25 @@ pub struct Interleaver<V> {
     caches: Vec<Collector<V>>,
     /// How many steps the run declares.
     steps: Option<u32>,
+    changes: Changes,
     halt: Option<Halt>,
     /// Whether the model has finished, so that no site will be passed any more.
     is_closing: bool,
+}
+
+/// What mediators have changed last of what passes, for whoever looks for the cause of a failure.
+#[derive(Default)]
+struct Changes {
+    /// The last swap that keeps the shape.
+    swap: Option<Change>,
+    /// The last reshaping swap or skip.
+    shape: Option<Change>,
+}
+
+struct Change {
+    id: MediatorId,
+    at: Site,
+    origin: Origin,
 }
 
 /// Why the model must not go on.
@@ -161,6 +177,7 @@ impl<V: Value> Interleaver<V> {
             blackboard: BTreeMap::new(),
             caches: Vec::new(),
             steps: setup.steps,
+            changes: Changes::default(),
             halt: None,
             is_closing: false,
         }
@@ -238,6 +255,20 @@ impl<V: Value> Interleaver<V> {
     /// Returns the rows of the batch, as the invokes declare them; 0 if none has rows of its own.
     pub const fn batch(&self) -> u32 {
         self.batch
+    }
+
+    /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap or a skip; or else who last
+    /// swapped anything.
+    ///
+    /// A model that cannot go on most likely cannot because of this.
+    pub fn last_change(&self) -> Option<Asker> {
+        let Changes { swap, shape } = &self.changes;
+        let Change { id, at, origin } = shape.as_ref().or(swap.as_ref())?;
+        Some(Asker {
+            mediator: self.lanes[id.0 as usize].account.name.clone(),
+            at: Some(self.map.site_name(*at)),
+            origin: origin.clone(),
+        })
     }
 
     /// Returns how many turns the mediators had so far: how often the scheduler chose one.

@@ -1,7 +1,7 @@
 //! At a site: reads, swaps and skips.
 
 use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
-use super::{Interleaver, Skip, Visit};
+use super::{Change, Interleaver, Skip, Visit};
 use crate::event::{Delivery, Event, Origin, Request};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
@@ -43,8 +43,16 @@ impl<V: Value> Interleaver<V> {
         let event = request.event();
         let at = Some(visit.site);
         let asked = Asked::Site(visit.site);
+        let reshapes = match &request {
+            Request::Swap { reshape, .. } => Some(*reshape),
+            Request::Skip { .. } => Some(true),
+            _ => None,
+        };
         match self.perform(id, request, origin, visit) {
             Ok(value) => {
+                if let Some(reshapes) = reshapes {
+                    self.note_change(id, visit.site, origin, reshapes);
+                }
                 self.lane(id).account.serve(event);
                 self.observe(
                     id,
@@ -67,6 +75,15 @@ impl<V: Value> Interleaver<V> {
                 self.refused(id, event, asked, at, &fault, origin);
                 Delivery::Refused(fault)
             }
+        }
+    }
+
+    fn note_change(&mut self, id: MediatorId, at: Site, origin: &Origin, reshapes: bool) {
+        let origin = origin.clone();
+        let change = Some(Change { id, at, origin });
+        match reshapes {
+            true => self.changes.shape = change,
+            false => self.changes.swap = change,
         }
     }
 

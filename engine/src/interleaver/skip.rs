@@ -1,8 +1,9 @@
 //! Modules that are not computed.
 
 use super::{Interleaver, Skip};
-use crate::error::{Asker, RunError};
+use crate::error::{Asker, Pending, RunError};
 use crate::fault::{Fault, FaultKind};
+use crate::lane::Phase;
 use crate::mediator::{Group, MediatorId};
 use crate::planted::{self, Bug};
 use crate::site::{Point, Port, Site};
@@ -29,7 +30,8 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn join_skips(&self, site: Site, skips: Vec<Skip<V>>) -> Result<V, RunError> {
         let name = |id: MediatorId| self.lanes[id.0 as usize].account.name.clone();
         let is_absent = |owner: &MediatorId| skips.iter().all(|skip| skip.id != *owner);
-        let others: Vec<String> = self.owners().filter(is_absent).map(name).collect();
+        let absent: Vec<MediatorId> = self.owners().filter(is_absent).collect();
+        let others: Vec<String> = absent.iter().copied().map(name).collect();
         let site = self.map.site_name(site);
         let skipping = |skip: &Skip<V>| Asker {
             mediator: name(skip.id),
@@ -42,6 +44,10 @@ impl<V: Value> Interleaver<V> {
                 site,
                 skipping,
                 others,
+                waiting: absent
+                    .into_iter()
+                    .filter_map(|id| self.pending(id))
+                    .collect(),
             });
         }
         let is_whole = |skip: &Skip<V>| self.shared_rows(skip.id).is_none();
@@ -60,6 +66,20 @@ impl<V: Value> Interleaver<V> {
             skipping,
             misfit,
         })
+    }
+
+    /// Returns what a mediator waits for, if it waits for a site.
+    fn pending(&self, id: MediatorId) -> Option<Pending> {
+        let lane = &self.lanes[id.0 as usize];
+        match &lane.phase {
+            Phase::Waiting(waiting) => Some(Pending {
+                mediator: lane.account.name.clone(),
+                event: waiting.request.event(),
+                site: self.map.site_name(waiting.site),
+                origin: waiting.origin.clone(),
+            }),
+            _ => None,
+        }
     }
 
     /// Iterates over the mediators that own rows of the batch.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::error::{Cursor, Place, ProgramError};
 use super::expr::{Condition, Expr};
-use super::shapes::{self, Shapes};
+use super::known::Known;
+use super::pass;
 use super::step::{Action, Program, Step};
-use crate::map::{SiteMap, nearest_of};
+use crate::map::nearest_of;
 
 /// How many `try`, `if` and loops may stand inside one another.
 pub const BODIES_MAX: u32 = 8;
@@ -17,78 +18,49 @@ pub const DEPTH_MAX: u32 = 32;
 /// How many steps and expressions a program may have together.
 pub const SIZE_MAX: u32 = 1 << 16;
 
-/// What is known of the run that a program is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Known<'k> {
-    pub(super) map: &'k SiteMap,
-    givens: Option<&'k [&'k str]>,
-    barriers: Option<&'k [&'k str]>,
-    /// The shapes of whole tensors, and the mediator's rows.
-    pub(super) shapes: Option<(&'k Shapes, Option<u32>)>,
-}
-
-impl<'k> Known<'k> {
-    /// Knows the model's sites, and nothing about given values and barriers.
-    pub const fn of(map: &'k SiteMap) -> Self {
-        Self {
-            map,
-            givens: None,
-            barriers: None,
-            shapes: None,
-        }
-    }
-
-    /// Knows the names of all values that the machine will be given.
-    pub const fn givens(mut self, names: &'k [&'k str]) -> Self {
-        self.givens = Some(names);
-        self
-    }
-
-    /// Knows the shapes at the model's sites, for a mediator with `rows` rows, or one that sees the whole batch.
-    ///
-    /// They have to hold in the run: leave them out if another mediator swaps or skips with another shape.
-    pub const fn shapes(mut self, shapes: &'k Shapes, rows: Option<u32>) -> Self {
-        self.shapes = Some((shapes, rows));
-        self
-    }
-
-    /// Knows the names of all barriers of the run.
-    pub const fn barriers(mut self, names: &'k [&'k str]) -> Self {
-        self.barriers = Some(names);
-        self
-    }
-}
-
-impl<'k> From<&'k SiteMap> for Known<'k> {
-    fn from(map: &'k SiteMap) -> Self {
-        Self::of(map)
-    }
-}
-
 impl Program {
     /// Checks what can be known before the run: the limits, the names of sites, modules and given values, that no variable
-    /// is used which cannot have a value by then, and that kinds and shapes go together where they are known.
+    /// is used which cannot have a value by then, and that kinds, shapes and the order of the sites go together where they
+    /// are known.
+    ///
+    /// A step whose kinds, shapes or order are wrong is refused only if no run can come to a good end without it; one that a
+    /// branch, a loop or a stop may leave out is one of the [`doubts`](Self::doubts).
     ///
     /// # Errors
     ///
-    /// What is wrong first, in the order of the steps; limits come before all else.
+    /// What is wrong first, in the order of the steps; limits come before all else, and names before shapes.
     pub fn check<'k>(&self, known: impl Into<Known<'k>>) -> Result<(), ProgramError> {
-        check_limits(self)?;
         let known = known.into();
+        limits(self, known.name)?;
         let mut checker = Checker {
             known,
             set: BTreeSet::new(),
-            cursor: Cursor::of(self),
+            cursor: Cursor::of(self, known.name),
         };
         checker.steps(&self.steps)?;
-        shapes::check(self, &known)
+        pass::check(self, &known)
+    }
+
+    /// Returns what cannot work if a run comes to it, and may be left out by a branch, a loop or a stop.
+    ///
+    /// Of a program that [`check`](Self::check) refuses, those before what is refused.
+    pub fn doubts<'k>(&self, known: impl Into<Known<'k>>) -> Vec<ProgramError> {
+        let known = known.into();
+        match limits(self, known.name) {
+            Ok(()) => pass::doubts(self, &known),
+            Err(_) => Vec::new(),
+        }
     }
 }
 
 /// Checks how deep and how large a program is, going no deeper than the limit.
 pub(super) fn check_limits(program: &Program) -> Result<(), ProgramError> {
+    limits(program, None)
+}
+
+fn limits(program: &Program, name: Option<&str>) -> Result<(), ProgramError> {
     let mut meter = Meter {
-        cursor: Cursor::of(program),
+        cursor: Cursor::of(program, name),
         size: 0,
     };
     meter.steps(&program.steps, 0)

@@ -82,22 +82,37 @@ pub enum ProgramError {
         /// Where in the program.
         at: Place,
         /// Why.
-        fault: ProgramFault,
+        fault: Box<ProgramFault>,
     },
     /// A write of another shape than the site has.
     #[error(
-        "{at}: the replacement for `{site}` has the shape {found:?}, but the site has {expected:?} for this mediator; a swap \
-         keeps the shape, a mediator that owns the whole batch may ask for a reshaping write"
+        "{at}: the replacement for `{site}` is {found}, but the site has {expected} for this mediator; a swap keeps \
+         structure and shape, a mediator that owns the whole batch may ask for a reshaping write"
     )]
     Shape {
         /// Where in the program.
         at: Place,
         /// The site as it is written.
         site: String,
-        /// The shape of the mediator's rows there.
-        expected: Vec<u64>,
-        /// The shape of the replacement.
-        found: Vec<u64>,
+        /// What the mediator's rows there are, such as `a tensor [1, 7, 64]`.
+        expected: String,
+        /// What the replacement is.
+        found: String,
+    },
+    /// A request for a site that the model has passed by then.
+    #[error(
+        "{at}: `{asked}` is asked for after `{reached}` ({since}), but the model passes it before; ask for it first, and \
+         keep the value if it is needed later"
+    )]
+    Order {
+        /// Where in the program.
+        at: Place,
+        /// The site that is asked for too late.
+        asked: String,
+        /// A later site, which the program has asked for before.
+        reached: String,
+        /// Where it has.
+        since: Box<Place>,
     },
     /// The model has no such module.
     #[error("{at}: the model has no module `{name}` to call; {}", or_nearest("it has none at all", .nearest))]
@@ -124,6 +139,7 @@ impl ProgramError {
             Self::UnknownModule { .. } => "E102",
             Self::Impossible { .. } => "E108",
             Self::Shape { .. } => "E109",
+            Self::Order { .. } => "E119",
         }
     }
 }
@@ -132,11 +148,13 @@ impl ProgramError {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {
     /// The program's file.
-    pub file: Option<String>,
+    pub file: Option<Box<str>>,
     /// The step's line in it.
     pub line: Option<u32>,
     /// The number of the step, from 1, counted through all bodies as they are written.
     pub step: u32,
+    /// The mediator whose program it is, where that has a name.
+    pub mediator: Option<Box<str>>,
 }
 
 /// Where a check of a program is: it comes to the steps as they are written.
@@ -144,15 +162,17 @@ pub(super) struct Cursor<'p> {
     file: Option<&'p str>,
     line: Option<u32>,
     step: u32,
+    mediator: Option<&'p str>,
 }
 
 impl<'p> Cursor<'p> {
-    /// Begins before the first step.
-    pub(super) fn of(program: &'p Program) -> Self {
+    /// Begins before the first step of the program of a mediator.
+    pub(super) fn of(program: &'p Program, mediator: Option<&'p str>) -> Self {
         Self {
             file: program.file.as_deref(),
             line: None,
             step: 0,
+            mediator,
         }
     }
 
@@ -164,9 +184,10 @@ impl<'p> Cursor<'p> {
 
     pub(super) fn place(&self) -> Place {
         Place {
-            file: self.file.map(str::to_owned),
+            file: self.file.map(Box::from),
             line: self.line,
             step: self.step,
+            mediator: self.mediator.map(Box::from),
         }
     }
 }
@@ -178,6 +199,10 @@ impl std::fmt::Display for Place {
             (None, Some(line)) => write!(f, "line {line}"),
             (Some(file), None) => write!(f, "{file}, step {}", self.step),
             (None, None) => write!(f, "step {}", self.step),
+        }?;
+        match &self.mediator {
+            Some(mediator) => write!(f, ", mediator `{mediator}`"),
+            None => Ok(()),
         }
     }
 }
@@ -232,6 +257,27 @@ pub enum ProgramFault {
         item: String,
         /// How long the list is.
         length: usize,
+    },
+    /// A module called on what it does not take.
+    #[error("{reason}; give it what it takes, or call another module")]
+    Call {
+        /// What it takes, and what it was given.
+        reason: String,
+    },
+    /// A replacement with which the model cannot go on.
+    #[error(
+        "skipping `{site}` with {found} in place of {expected} is not possible, because the model cannot go on: {reason}; put \
+         out what the module does"
+    )]
+    Skip {
+        /// The module's input.
+        site: String,
+        /// What the module puts out, for this mediator.
+        expected: String,
+        /// What the replacement is.
+        found: String,
+        /// Why the model cannot go on.
+        reason: String,
     },
     /// A tuple or map of too many parts.
     #[error("the tuple or map would have more than {limit} tensors in it; save them one by one")]
@@ -303,17 +349,27 @@ pub(crate) const CODES: &[Code] = &[
         "E108",
         "a program has a step that cannot work",
         AtFault::Misuse,
-        "Whichever way the run goes, this step fails: a number or a list stands where a value is needed, shapes do not go \
-         together, or a span lies outside its tensor. It was found from the shapes that the model's sites had in a pass without \
-         mediators. Inside a `try` such a step is let through, for that would catch it.",
+        "Whichever way the run goes, it fails here at the latest: a number or a list stands where a value is needed, shapes \
+         do not go together, a span lies outside its tensor, a module is called on what it does not take, or one is skipped \
+         with what the model cannot go on with. It was found from the shapes that the model's sites had in a pass without \
+         mediators. A step inside a `try` is let through, for that would catch it; of one that a branch, a loop or a stop may \
+         leave out there is a warning only.",
     ),
     Code::new(
         "E109",
         "a program writes another shape than the site has",
         AtFault::Misuse,
-        "A swap keeps the shape of the mediator's rows. The message has both shapes, as they follow from a pass without \
-         mediators. Slice or patch the value, or ask for a reshaping write if the mediator owns the whole batch and the model \
+        "A swap keeps structure and shape of the mediator's rows: a tuple does not go where a tensor is, nor a tensor of \
+         another shape. The message has both, as they follow from a pass without mediators. Slice or patch the value, or ask for a reshaping write if the mediator owns the whole batch and the model \
          can take the other shape.",
+    ),
+    Code::new(
+        "E119",
+        "a program asks for sites in another order than the model passes them",
+        AtFault::Misuse,
+        "The model passes its sites in one order, and a value that was passed is gone. When the later of the two sites has been \
+         served, the earlier one would be refused with E002, so that the run would fail. Ask for the earlier one first, and keep \
+         its value in a variable. A `try` around the request lets it through, for that would catch the refusal.",
     ),
 ];
 

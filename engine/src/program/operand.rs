@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::expr::Item;
+use super::form::Form;
 use crate::array::Array;
 use crate::fault::Fault;
 use crate::value::{Misfit, Value};
@@ -15,6 +16,11 @@ use crate::value::{Misfit, Value};
 pub trait Operand: Value {
     /// Returns the length of each dimension of a tensor; nothing for tuples, maps and whatever else is none.
     fn shape(&self) -> Option<Vec<u64>>;
+
+    /// Returns the structure of this value, with the shapes of its tensors.
+    fn form(&self) -> Form {
+        self.shape().map_or(Form::Other, Form::Tensor)
+    }
 
     /// Combines two tensors, element by element.
     ///
@@ -169,6 +175,17 @@ pub trait Modules<V> {
     ///
     /// A fault if there is no such module, or it cannot take this value.
     fn call(&self, path: &str, input: V) -> Result<V, Fault>;
+
+    /// Returns the shape of what [`call`](Self::call) makes of a tensor of this shape; `None` if that is not known before it
+    /// is computed.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the module can take no tensor of this shape.
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        let _ = (path, input);
+        None
+    }
 }
 
 impl<V, F: Fn(&str, V) -> Result<V, Fault>> Modules<V> for F {

@@ -22,6 +22,7 @@ mod steps;
 mod agreement;
 mod batches;
 mod caches;
+mod checks;
 mod combined;
 mod data;
 mod loops;

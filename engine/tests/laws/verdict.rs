@@ -77,6 +77,7 @@ pub(crate) fn end_of(ran: &Ran, map: &SiteMap) -> End {
             site: at,
             skipping,
             others,
+            ..
         }) => End::PartialSkip(site(at), askers(skipping), numbers(others)),
         Err(RunError::SkipMisfit {
             site: at, skipping, ..

@@ -9,6 +9,7 @@ mod generate;
 mod limits;
 mod looping;
 mod nest;
+mod outlook;
 mod round_trips;
 mod running;
 mod shapes;

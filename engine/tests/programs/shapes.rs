@@ -44,7 +44,7 @@ fn a_write_of_another_shape_is_refused_with_both() {
             .line(4)
     };
     let sliced = h().write("layers.0.output", var("h").columns(0, 1));
-    insta::assert_snapshot!(refused(&sliced), @"E109 a.toml:4: the replacement for `layers.0.output` has the shape [1, 1], but the site has [1, 2] for this mediator; a swap keeps the shape, a mediator that owns the whole batch may ask for a reshaping write");
+    insta::assert_snapshot!(refused(&sliced), @"E109 a.toml:4: the replacement for `layers.0.output` is a tensor [1, 1], but the site has a tensor [1, 2] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
     check(&h().write("layers.0.output", var("h") + var("h").columns(0, 1))).unwrap();
     // Where somebody may have changed the shapes, or what a module returns, nothing is known.
     check(
@@ -76,7 +76,7 @@ fn kinds_that_do_not_go_together_are_refused() {
     let item = Program::new().set("x", read("embed.output").index(0));
     insta::assert_snapshot!(refused(&item), @"E108 step 1: `index` is not possible: expected a tuple, list or map, found a tensor [1, 2]");
     let pair = Program::new().set("x", tuple([read("embed.output")]).sum());
-    insta::assert_snapshot!(refused(&pair), @"E108 step 1: `sum` is not possible: expected a tensor, found a value of several parts");
+    insta::assert_snapshot!(refused(&pair), @"E108 step 1: `sum` is not possible: expected a tensor, found a tuple (a tensor [1, 2])");
     let condition = Program::new().when(read("embed.output").equals(1.0), Program::new());
     insta::assert_snapshot!(refused(&condition), @"E108 step 1: a comparison takes numbers and values of one element, not a value of several");
 }

@@ -175,6 +175,7 @@ fn partial_skip(ran: &Ran) -> (Vec<&str>, Vec<&str>) {
         site,
         skipping,
         others,
+        ..
     } = ran.error()
     else {
         panic!("{:?}", ran.error());

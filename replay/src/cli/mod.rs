@@ -82,6 +82,7 @@ enum Ending {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     log_if_asked();
+    hush_panics_that_are_errors();
     let cli = read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ending = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments),
@@ -142,6 +143,16 @@ fn fail(error: &Error) -> ExitCode {
         Some(AtFault::Environment) => ExitCode::from(5),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Shows no panic of a model that ends as an error: that says what happened, and where.
+fn hush_panics_that_are_errors() {
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !interloom_backends::panics_are_caught() {
+            shown(panic);
+        }
+    }));
 }
 
 /// Writes spans and events to standard error if `INTERLOOM_LOG` says which, such as `interloom=trace`.

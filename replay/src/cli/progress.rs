@@ -1,5 +1,6 @@
 //! Progress bars on standard error, where that is a terminal.
 
+use super::report;
 use crate::experiments::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use interloom_backends::files::Download;
@@ -45,6 +46,11 @@ impl Progress for Bars {
         if let Some(bar) = &self.bar {
             bar.set_position(download.received);
         }
+    }
+
+    fn warn(&mut self, warning: &str) {
+        self.finish();
+        report::warning(warning);
     }
 }
 

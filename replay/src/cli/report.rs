@@ -15,6 +15,7 @@ use crate::{Conclusion, Error};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
 /// Writes a line to standard output, as `println!` does, but without a panic where nobody reads it.
@@ -41,6 +42,11 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 pub(super) fn error(code: &str, message: &str) {
     eprintln!("{RED}error[{code}]{RED:#}: {message}");
     eprintln!("  `interloom explain {code}` says more");
+}
+
+/// Shows what may go wrong.
+pub(super) fn warning(message: &str) {
+    eprintln!("{YELLOW}warning{YELLOW:#}: {message}");
 }
 
 /// Shows what is wrong with a journal, and what can be done with one that ends early.

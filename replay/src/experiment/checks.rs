@@ -1,28 +1,61 @@
 //! What is checked of an experiment against its model before the first run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::rc::Rc;
 
-use interloom_engine::program::{Expr, Known, Shapes, Step};
+use interloom_backends::Value;
+use interloom_engine::program::{Expr, Form, Known, Operand as _, Step};
 
 use super::error::ExperimentError;
 use super::execute::Rows;
-use super::plan::{Content, Input, Plan, RunPlan};
+use super::outlook::Outlook;
+use super::plan::{Content, Given, Input, InvokePlan, Plan, RunPlan};
 use super::subject::Subject;
 use super::tensors;
+
+/// How many warnings there are before the first run.
+const WARNINGS_MAX: usize = 16;
 use crate::error::Error;
 use crate::experiments::Progress;
 
-/// How many tokens the batch of a run may have, of all rows together, to be checked with the shapes of a plain pass: every
-/// activation of that pass is held at once.
-const SHAPED_TOKENS_MAX: usize = 256;
+/// Checks the names in every program: those of sites, modules and barriers, and of the values that it is given by then.
+pub(super) fn check_names(plan: &Plan, subject: &Subject) -> Result<(), Error> {
+    each_program(plan, subject, |_, invoke, known| {
+        Ok(invoke.program.check(known)?)
+    })
+}
 
-/// Checks every program, with the names that it is given by then and, where they are known, the shapes at its run's sites.
+/// Checks every program with what is known of its run, and warns of what it may come to.
 pub(super) fn check_programs(
     plan: &Plan,
     subject: &Subject,
-    shapes: &[Option<KnownShapes>],
+    outlooks: &[Outlook<'_>],
+    givens: &BTreeMap<String, Value>,
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
+    let forms = givens.iter();
+    let forms: BTreeMap<String, Form> = forms
+        .map(|(name, value)| (name.clone(), value.form()))
+        .collect();
+    // A sweep may have one mistake in many programs.
+    let mut warned = BTreeSet::new();
+    each_program(plan, subject, |index, invoke, known| {
+        let known = outlooks[index].of(invoke, known.given_forms(&forms));
+        invoke.program.check(known)?;
+        for doubt in invoke.program.doubts(known) {
+            let doubt = format!("{doubt}; this fails the run if it comes to the step");
+            if warned.len() < WARNINGS_MAX && warned.insert(doubt.clone()) {
+                progress.warn(&doubt);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn each_program(
+    plan: &Plan,
+    subject: &Subject,
+    mut check: impl FnMut(usize, &InvokePlan, Known<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let map = subject.sites().map();
     let mut given: Vec<String> = plan.givens.iter().map(|given| given.name.clone()).collect();
@@ -35,69 +68,12 @@ pub(super) fn check_programs(
     for (index, run) in plan.runs.iter().enumerate() {
         let names = &given[..known_by[index]];
         let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
-        let shapes = shapes.get(index).and_then(Option::as_ref);
         for invoke in &run.invokes {
-            let mut known = Known::of(map).givens(names).barriers(&barriers);
-            if let Some(shapes) = shapes {
-                known = known.shapes(&shapes.all, invoke.input.map(|input| shapes.rows[input]));
-            }
-            invoke.program.check(known)?;
+            let known = Known::of(map).givens(names).barriers(&barriers);
+            check(index, invoke, known.named(&invoke.name))?;
         }
     }
     Ok(())
-}
-
-/// What passes the sites in a plain pass over a run's batch, and how many rows each input has.
-pub(super) struct KnownShapes {
-    pub(super) all: Rc<Shapes>,
-    rows: Vec<u32>,
-}
-
-/// Returns the shapes at the sites of each run that is checked with them.
-///
-/// Runs of batches of one size share a pass of the model.
-pub(super) fn shapes(
-    plan: &Plan,
-    inputs: &[Rows],
-    subject: &Subject,
-    progress: &mut dyn Progress,
-) -> Result<Vec<Option<KnownShapes>>, Error> {
-    if !subject.is_here() {
-        // They were checked when they were recorded.
-        return Ok(Vec::new());
-    }
-    let count: Vec<u32> = inputs.iter().map(|rows| rows.tokens.len() as u32).collect();
-    let mut passes: BTreeMap<(usize, usize, u32), Rc<Shapes>> = BTreeMap::new();
-    let mut shapes = Vec::with_capacity(plan.runs.len());
-    progress.begin("checking shapes", plan.runs.len() as u64);
-    for run in &plan.runs {
-        progress.step();
-        let batch = run.rows();
-        let batch = batch.iter().flat_map(|&input| &inputs[input].tokens);
-        let batch: Vec<&[u32]> = batch.map(Vec::as_slice).collect();
-        // The second step of a generation shows what differs from step to step.
-        let steps = run.generate.unwrap_or(0).min(2);
-        let size = (batch.len(), batch[0].len(), steps);
-        if !run.is_shaped_as_plain() || size.0 * size.1 > SHAPED_TOKENS_MAX {
-            shapes.push(None);
-            continue;
-        }
-        let all = match passes.get(&size) {
-            Some(shapes) => shapes.clone(),
-            None => {
-                let pass = || match steps {
-                    0 => drop(subject.logits(&batch)),
-                    steps => drop(subject.generate(batch[0], steps)),
-                };
-                let found = Rc::new(subject.sites().shapes(size.0 as u32, pass)?);
-                passes.insert(size, found.clone());
-                found
-            }
-        };
-        let rows = count.clone();
-        shapes.push(Some(KnownShapes { all, rows }));
-    }
-    Ok(shapes)
 }
 
 /// Returns whether a program calls modules of the model itself, so that not even served it can do without it.
@@ -147,6 +123,24 @@ pub(super) fn inputs(
     plan.inputs.iter().map(rows).collect()
 }
 
+/// Returns the tensors that programs are given.
+pub(super) fn givens(
+    plan: &Plan,
+    subject: &Subject,
+    folder: &Path,
+) -> Result<BTreeMap<String, Value>, ExperimentError> {
+    let value = |given: &Given| {
+        let value = tensors::floats(folder, &given.tensor, subject.device());
+        let value = value.map_err(|reason| ExperimentError::Tensor {
+            at: plan.source.spot(given.at),
+            tensor: given.tensor.clone(),
+            reason,
+        })?;
+        Ok((given.name.clone(), value))
+    };
+    plan.givens.iter().map(value).collect()
+}
+
 /// Returns the tokens of a run's answers; none if the model is not here, because they are read off its output.
 pub(super) fn answers(
     plan: &Plan,
@@ -188,5 +182,39 @@ pub(super) fn check_rows(
     reason.map_err(|reason| ExperimentError::Input {
         at: plan.source.spot(run.at),
         reason,
+    })
+}
+
+/// Checks that there is a position from which on the loss of a run is shown.
+pub(super) fn check_loss(
+    plan: &Plan,
+    run: &RunPlan,
+    inputs: &[Rows],
+) -> Result<(), ExperimentError> {
+    // A generation has no logits, and what a file asks of all runs is not asked of it.
+    let (Some((from, at)), None) = (run.report.loss_from, run.generate) else {
+        return Ok(());
+    };
+    let rows = run.rows();
+    let mut lengths = rows.iter().flat_map(|&input| &inputs[input].tokens);
+    let length = lengths.next().map_or(0, Vec::len);
+    if (from as usize) + 1 < length {
+        return Ok(());
+    }
+    let expected = match length.checked_sub(2) {
+        Some(last) => format!(
+            "a position that has a next token: from 0 to {last}, because the rows of the run `{}` have {length} tokens",
+            run.name
+        ),
+        None => format!(
+            "left out, because the rows of the run `{}` have {length} token, so that no position has a next one",
+            run.name
+        ),
+    };
+    Err(ExperimentError::Value {
+        at: plan.source.spot(at),
+        key: "loss_from".to_owned(),
+        expected,
+        found: from.to_string(),
     })
 }

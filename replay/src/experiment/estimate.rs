@@ -1,9 +1,9 @@
 //! How large a journal of an experiment will be at most, before its first run.
 
-use interloom_engine::program::{Action, Condition, Expr, Over, Program, Step};
+use interloom_engine::program::{Action, Condition, Expr, Over, Program, Shapes, Step};
 use interloom_engine::{Port, Site, SiteMap};
 
-use super::checks::KnownShapes;
+use super::outlook::Outlook;
 use super::plan::{Plan, RunPlan};
 use crate::journal::Policy;
 
@@ -31,16 +31,16 @@ impl Estimate {
         Some(policy.estimated_bytes(self.exchanges, tensor_bytes))
     }
 
-    pub(super) fn of(plan: &Plan, map: &SiteMap, shapes: &[Option<KnownShapes>]) -> Self {
+    pub(super) fn of(plan: &Plan, map: &SiteMap, outlooks: &[Outlook<'_>]) -> Self {
         let mut estimate = Self {
             exchanges: 0,
             tensor_bytes: Some(0),
         };
-        for (run, shapes) in plan.runs.iter().zip(shapes) {
+        for (run, outlook) in plan.runs.iter().zip(outlooks) {
             let mut count = Counting {
                 run,
                 map,
-                shapes: shapes.as_ref(),
+                shapes: outlook.shapes(),
                 tensor_bytes: estimate.tensor_bytes,
             };
             for invoke in &run.invokes {
@@ -56,7 +56,7 @@ impl Estimate {
 struct Counting<'p> {
     run: &'p RunPlan,
     map: &'p SiteMap,
-    shapes: Option<&'p KnownShapes>,
+    shapes: Option<&'p Shapes>,
     tensor_bytes: Option<u64>,
 }
 
@@ -154,7 +154,7 @@ impl Counting<'_> {
                 point,
                 iteration: 0,
             };
-            shapes.all.of(self.map, site, None)
+            shapes.of(self.map, site, None)
         });
         let bytes = shape.map(|shape| shape.iter().product::<u64>().saturating_mul(4));
         self.tensor_bytes = self

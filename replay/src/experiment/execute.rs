@@ -8,15 +8,16 @@ use interloom_backends::{Ran, Run, Value};
 use interloom_engine::program::{Machine, Modules as _, Results};
 use interloom_engine::{Invoke, Note, RunEnd};
 
-use super::checks::{answers, check_programs, check_rows, inputs, shapes};
+use super::checks::{answers, check_loss, check_names, check_programs, check_rows, givens, inputs};
 use super::error::ExperimentError;
 use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
+use super::outlook::outlooks;
 use super::plan::{Content, InvokePlan, Plan, RunPlan};
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
-use super::{FileExperiment, language, tensors};
+use super::{FileExperiment, Purpose, language};
 use crate::environment;
 use crate::error::Error;
 use crate::experiments::Progress;
@@ -52,6 +53,21 @@ pub(super) struct Rows {
     pub(super) tokens: Vec<Vec<u32>>,
 }
 
+impl Rows {
+    /// Returns what a row is called.
+    fn label(&self, place: usize) -> String {
+        self.label_of(&self.name, place)
+    }
+
+    /// Returns what a row is called whose owner has this name.
+    fn label_of(&self, name: &str, place: usize) -> String {
+        match self.tokens.len() {
+            1 => name.to_owned(),
+            _ => format!("{name}.{place}"),
+        }
+    }
+}
+
 /// A row of a batch.
 struct Row<'a> {
     input: String,
@@ -69,6 +85,7 @@ impl Prepared {
         mut plan: Plan,
         subject: Subject,
         folder: &Path,
+        purpose: Purpose,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
         for run in &mut plan.runs {
@@ -77,26 +94,25 @@ impl Prepared {
             }
         }
         // First what can be said without the model.
-        check_programs(&plan, &subject, &[])?;
+        check_names(&plan, &subject)?;
         let inputs = inputs(&plan, &subject, folder)?;
         let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
         let answers = answers.collect::<Result<_, ExperimentError>>()?;
         for run in &plan.runs {
             check_rows(&plan, run, &inputs, &subject)?;
         }
-        let shapes = shapes(&plan, &inputs, &subject, progress)?;
-        check_programs(&plan, &subject, &shapes)?;
-        let estimate = Estimate::of(&plan, subject.sites().map(), &shapes);
-        let mut givens = BTreeMap::new();
-        for given in &plan.givens {
-            let value = tensors::floats(folder, &given.tensor, subject.device());
-            let value = value.map_err(|reason| ExperimentError::Tensor {
-                at: plan.source.spot(given.at),
-                tensor: given.tensor.clone(),
-                reason,
-            })?;
-            givens.insert(given.name.clone(), value);
+        let givens = givens(&plan, &subject, folder)?;
+        let outlooks = outlooks(&plan, &inputs, &subject, progress)?;
+        if purpose == Purpose::Run {
+            for run in &plan.runs {
+                check_loss(&plan, run, &inputs)?;
+            }
+            if subject.is_here() {
+                check_programs(&plan, &subject, &outlooks, &givens, progress)?;
+            }
         }
+        let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
+        drop(outlooks);
         let made = plan.inputs.iter().zip(&inputs);
         let made = made.filter(|(input, _)| !matches!(input.content, Content::Tokens(_)));
         let tokens = made.map(|(_, rows)| (rows.name.clone(), rows.tokens.clone()));
@@ -313,13 +329,9 @@ impl Prepared {
         for (input, invoke) in whole.chain(own) {
             let rows = &self.inputs[input];
             for (place, tokens) in rows.tokens.iter().enumerate() {
-                let label = |name: &str| match rows.tokens.len() {
-                    1 => name.to_owned(),
-                    _ => format!("{name}.{place}"),
-                };
                 batch.push(Row {
-                    input: label(&rows.name),
-                    invoke: invoke.map(label),
+                    input: rows.label(place),
+                    invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
                     tokens,
                 });
             }
@@ -342,7 +354,7 @@ impl Prepared {
         }
         let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         let losses = match asked.loss_from {
-            Some(from) if logits.dims()[1] == tokens[0].len() => {
+            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
                 losses(logits, &tokens, from as usize)
             }
             _ => vec![None; tokens.len()],
@@ -360,25 +372,45 @@ impl Prepared {
 
     fn lenses(&self, plan: &RunPlan, results: &[Results<Value>]) -> Vec<Lens> {
         let count = plan.report.top.max(1);
+        let batch = self.batch(plan);
         let mut lenses = Vec::new();
         for (name, _) in &plan.report.lens {
             for (invoke, results) in plan.invokes.iter().zip(results) {
                 let Some(saved) = results.get(name) else {
                     continue;
                 };
-                let tops = lens(&saved);
-                let tops = tops.iter().map(|logits| logits.top(count, &self.subject));
+                let items = lens(&saved);
                 let name = match plan.invokes.len() {
                     1 => name.clone(),
                     _ => format!("{}.{name}", invoke.name),
                 };
-                lenses.push(Lens {
-                    name,
-                    tops: tops.collect(),
-                });
+                let rows = items.iter().map(Vec::len).max().unwrap_or(0);
+                for row in 0..rows {
+                    let tops = items.iter().filter_map(|rows| rows.get(row));
+                    let tops = tops.map(|logits| logits.top(count, &self.subject));
+                    lenses.push(Lens {
+                        name: name.clone(),
+                        row: (rows > 1).then(|| self.row_name(invoke, &batch, rows, row)),
+                        tops: tops.collect(),
+                    });
+                }
             }
         }
         lenses
+    }
+
+    /// Returns what a row of something saved is called: as its input is, if there are as many as the program sees.
+    fn row_name(&self, invoke: &InvokePlan, batch: &[Row<'_>], rows: usize, row: usize) -> String {
+        let own = match invoke.input {
+            Some(input) => {
+                let own = &self.inputs[input];
+                let count = own.tokens.len();
+                (count == rows).then(|| own.label(row))
+            }
+            None if batch.len() == rows => Some(batch[row].input.clone()),
+            None => None,
+        };
+        own.unwrap_or_else(|| format!("row {row}"))
     }
 
     fn invoke(&self, invoke: &InvokePlan, results: &Results<Value>) -> InvokeReport {

@@ -138,7 +138,9 @@ fn read_report(table: &Table<'_>) -> Result<ReportPlan, ExperimentError> {
     Ok(ReportPlan {
         top: table.count("top", 1..101)?.unwrap_or(0),
         answers: texts("answers")?,
-        loss_from: table.count("loss_from", 0..u32::MAX)?,
+        loss_from: table
+            .count("loss_from", 0..u32::MAX)?
+            .map(|from| (from, table.at("loss_from"))),
         lens: texts("lens")?,
     })
 }
@@ -220,7 +222,7 @@ impl Runs<'_> {
 
     fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {
         let text = table.needed_text("name")?;
-        table.as_name("name", sweep.fill(&text, &self.budget)?.text())
+        table.as_swept_name("name", sweep.fill(&text, &self.budget)?.text())
     }
 
     fn batch(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Vec<usize>, ExperimentError> {

@@ -38,6 +38,7 @@ mod explore;
 mod file;
 mod kept;
 mod language;
+mod outlook;
 mod plan;
 mod readout;
 mod report;
@@ -246,7 +247,7 @@ impl FileExperiment {
         policy: Policy,
         progress: &mut dyn Progress,
     ) -> Result<Conclusion, Error> {
-        let opened = self.open_model(policy, progress)?;
+        let opened = self.open_model_for(Purpose::Replay, policy, progress)?;
         let (runs, conclusion) = opened.run(self, mode, progress)?;
         match runs {
             Err(error) if self.through.is_none() => Err(error),
@@ -256,6 +257,15 @@ impl FileExperiment {
 
     /// Loads the model, and checks the whole file against it.
     fn open_model(&self, policy: Policy, progress: &mut dyn Progress) -> Result<Opened, Error> {
+        self.open_model_for(Purpose::Run, policy, progress)
+    }
+
+    fn open_model_for(
+        &self,
+        purpose: Purpose,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<Opened, Error> {
         let plan = self.plan()?;
         self.schedules.check(&plan)?;
         let model = self.model.as_ref().unwrap_or(&plan.model);
@@ -266,7 +276,7 @@ impl FileExperiment {
             false => error,
         };
         if let Some(subject) = self.absent_model(&plan, progress)? {
-            return self.open_on(subject, policy, progress);
+            return self.open_on(subject, purpose, policy, progress);
         }
         let device = parse_device(device_name)
             .map_err(|error| of_file(self.device.is_none(), plan.device_at, error.into()))?;
@@ -276,7 +286,7 @@ impl FileExperiment {
         let subject = Subject::load(place, &device, &mut |part| progress.download(part))
             .map_err(|error| of_file(is_of_file, plan.model_at, error))?;
         progress.step();
-        self.open_on(subject, policy, progress)
+        self.open_on(subject, purpose, policy, progress)
     }
 
     /// Returns the model as the journal that serves it knows it, if that is enough.
@@ -303,6 +313,7 @@ impl FileExperiment {
     fn open_on(
         &self,
         subject: Subject,
+        purpose: Purpose,
         policy: Policy,
         progress: &mut dyn Progress,
     ) -> Result<Opened, Error> {
@@ -310,7 +321,7 @@ impl FileExperiment {
         let about = plan.about.clone();
         let model = self.model.as_ref().unwrap_or(&plan.model).clone();
         let device = self.device.as_ref().unwrap_or(&plan.device).clone();
-        let prepared = Prepared::new(plan, subject.clone(), &self.folder(), progress)?;
+        let prepared = Prepared::new(plan, subject.clone(), &self.folder(), purpose, progress)?;
         let mut head = environment::head(self.describe(), &device, policy);
         progress.begin("digesting the model", 1);
         let recorded = || self.served_by.as_ref()?.model.clone();
@@ -333,6 +344,15 @@ impl FileExperiment {
         let folder = Path::new(&self.file).parent();
         folder.unwrap_or(Path::new("")).to_owned()
     }
+}
+
+/// What the runs of an experiment are made for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// For what they show, so that one that must fail is not begun.
+    Run,
+    /// To compare them with what was recorded, failures too.
+    Replay,
 }
 
 /// An experiment with its model.

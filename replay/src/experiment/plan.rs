@@ -76,7 +76,7 @@ pub(super) struct InvokePlan {
 pub(super) struct ReportPlan {
     pub(super) top: u32,
     pub(super) answers: Vec<(String, usize)>,
-    pub(super) loss_from: Option<u32>,
+    pub(super) loss_from: Option<(u32, usize)>,
     pub(super) lens: Vec<(String, usize)>,
 }
 
@@ -91,17 +91,6 @@ impl RunPlan {
                 .collect(),
             false => self.batch.clone(),
         }
-    }
-
-    /// Returns whether no program of the run shares it with one that may change shapes.
-    pub(super) fn is_shaped_as_plain(&self) -> bool {
-        let changes = |action| {
-            let reshapes = matches!(action, &Action::Write { reshape: true, .. });
-            reshapes || matches!(action, Action::Skip { .. })
-        };
-        let invokes = &self.invokes;
-        let mut actions = invokes.iter().flat_map(|invoke| invoke.program.actions());
-        invokes.len() < 2 || !actions.any(changes)
     }
 
     /// Returns the names under which later programs are given what this run saves, each with its invoke and the name there.

@@ -93,8 +93,8 @@ pub(super) fn losses(logits: &Tensor<3>, rows: &[&[u32]], from: usize) -> Vec<Op
     rows.iter().enumerate().map(loss).collect()
 }
 
-/// Returns the logits in what a program has saved: the last place of dimension 1 of each tensor, and its first row.
-pub(super) fn lens(saved: &Datum<Value>) -> Vec<Logits> {
+/// Returns the logits in what a program has saved: of each tensor, for each of its rows the last place of dimension 1.
+pub(super) fn lens(saved: &Datum<Value>) -> Vec<Vec<Logits>> {
     match saved {
         Datum::Number(_) => Vec::new(),
         Datum::Value(value) => lens_of(value),
@@ -102,7 +102,7 @@ pub(super) fn lens(saved: &Datum<Value>) -> Vec<Logits> {
     }
 }
 
-fn lens_of(value: &Value) -> Vec<Logits> {
+fn lens_of(value: &Value) -> Vec<Vec<Logits>> {
     match value {
         Value::Tensor(tensor) => {
             let data = tensor.to_data();
@@ -110,15 +110,12 @@ fn lens_of(value: &Value) -> Vec<Logits> {
             let Some(&tokens) = shape.last().filter(|_| !shape.contains(&0)) else {
                 return Vec::new();
             };
-            // The last position of the first row, whatever is between it and the tokens.
-            let row = shape[1.min(shape.len() - 1)..shape.len() - 1]
+            // The last position of each row, whatever is between it and the tokens.
+            let places = shape[1.min(shape.len() - 1)..shape.len() - 1]
                 .iter()
                 .product::<usize>();
-            split(&data, tokens)
-                .into_iter()
-                .nth(row - 1)
-                .into_iter()
-                .collect()
+            let all = split(&data, tokens).into_iter();
+            vec![all.skip(places - 1).step_by(places).collect()]
         }
         Value::Tuple(items) | Value::List(items) => items.iter().flat_map(lens_of).collect(),
         _ => Vec::new(),
@@ -160,12 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lens_reads_the_last_position_of_the_first_row() {
+    fn a_lens_reads_the_last_position_of_every_row() {
         let value = Value::from(logits(&[0., 1., 2., 3., 4., 5., 6., 7.], [2, 2, 2]));
         let read = lens(&Datum::List(
             vec![Datum::Value(value), Datum::Number(1.0)].into(),
         ));
         assert_eq!(read.len(), 1);
-        assert_eq!(read[0].0, [2.0, 3.0]);
+        let rows: Vec<&[f64]> = read[0].iter().map(|row| &*row.0).collect();
+        assert_eq!(rows, [[2.0, 3.0], [6.0, 7.0]]);
     }
 }

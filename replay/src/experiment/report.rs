@@ -80,11 +80,13 @@ pub struct Generated {
     pub text: String,
 }
 
-/// What is read off saved logits: the likely tokens of each.
+/// What is read off saved logits for one row: the likely tokens of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lens {
     /// The name of what was saved.
     pub name: String,
+    /// The row, if there are several: by its input or invoke, or its number.
+    pub row: Option<String>,
     /// The most likely tokens of each of the logits.
     pub tops: Vec<Vec<Choice>>,
 }
@@ -144,6 +146,7 @@ impl RunReport {
             })),
             "lenses": self.lenses.iter().map(|lens| json!({
                 "name": lens.name,
+                "row": lens.row,
                 "tops": lens.tops.iter().map(|top| choices(top)).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "warnings": self.warnings,
@@ -251,9 +254,11 @@ impl RowReport {
 
 impl Lens {
     fn lines(&self) -> Vec<(String, String)> {
+        let of_row = self.row.as_ref().map(|row| format!(" of {row}"));
+        let of_row = of_row.unwrap_or_default();
         let label = |place: usize| match self.tops.len() {
-            1 => self.name.clone(),
-            _ => format!("{}.{place}", self.name),
+            1 => format!("{}{of_row}", self.name),
+            _ => format!("{}.{place}{of_row}", self.name),
         };
         let tops = self.tops.iter().enumerate();
         tops.map(|(place, top)| (label(place), Choices(top).to_string()))

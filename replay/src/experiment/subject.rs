@@ -212,6 +212,17 @@ impl Modules<Value> for Subject {
             ))),
         }
     }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        match self {
+            Self::Induction(model, _) => {
+                let model: &Induction = model;
+                Modules::<Value>::shape(model, path, input)
+            }
+            Self::Language(model) => Modules::<Value>::shape(&**model, path, input),
+            Self::Absent(_) => None,
+        }
+    }
 }
 
 fn check_induction(rows: &[&[u32]], new: usize) -> Result<(), String> {

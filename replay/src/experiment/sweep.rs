@@ -161,11 +161,12 @@ fn values<'t>(
     items.iter().map(text).collect()
 }
 
-/// Returns a number or a text as it stands in a program.
+/// Returns a number or a text as it stands in a program, which has no sign before what is positive and no `_` in numbers.
 fn text_of(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    let written = |number: &str| number.trim_start_matches('+').replace('_', "");
     match value.get_ref() {
-        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
-        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(written(number.as_str())),
+        DeValue::Float(number) => Some(written(number.as_str())),
         DeValue::String(text) => Some(text.to_string()),
         _ => None,
     }
@@ -173,7 +174,7 @@ fn text_of(value: &Spanned<DeValue<'_>>) -> Option<String> {
 
 fn range_of(text: &str) -> Option<Vec<String>> {
     let (start, end) = text.split_once("..")?;
-    let (start, end): (u32, u32) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
+    let (start, end): (i64, i64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
     // One more than the limit is enough to be refused.
     let range = (start..end).take(RUNS_MAX + 1);
     Some(range.map(|value| value.to_string()).collect())

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ExperimentError;
-use super::language::{NAME_BYTES_MAX, is_word};
+use super::language::{NAME_BYTES_MAX, is_swept_word, is_word};
 use super::source::{Located, Source};
 
 /// How many names an error names as nearest.
@@ -82,16 +82,28 @@ impl<'t> Table<'t> {
     }
 
     /// Returns a text as a name.
-    pub(super) fn as_name(&self, key: &str, text: &str) -> Result<String, ExperimentError> {
+    fn as_name(&self, key: &str, text: &str) -> Result<String, ExperimentError> {
         const EXPECTED: &str =
             "one word of at most 256 letters, digits and `_` that does not begin with a digit";
         match is_word(text) {
             true => Ok(text.to_owned()),
-            false => {
-                let found: String = text.chars().take(64).collect();
-                Err(self.wrong(key, EXPECTED, format!("{found:?}"), self.at(key)))
-            }
+            false => Err(self.no_name(key, text, EXPECTED)),
         }
+    }
+
+    /// Returns a text as the name of something that may be swept over: a word with numbers of any kind in it.
+    pub(super) fn as_swept_name(&self, key: &str, text: &str) -> Result<String, ExperimentError> {
+        const EXPECTED: &str = "one word of at most 256 letters, digits and `_` that does not begin with a digit; `.`, `-` and `+` stand before a digit \
+             only";
+        match is_swept_word(text) {
+            true => Ok(text.to_owned()),
+            false => Err(self.no_name(key, text, EXPECTED)),
+        }
+    }
+
+    fn no_name(&self, key: &str, text: &str, expected: &str) -> ExperimentError {
+        let found: String = text.chars().take(64).collect();
+        self.wrong(key, expected, format!("{found:?}"), self.at(key))
     }
 
     pub(super) fn needed_name(&self, key: &str) -> Result<String, ExperimentError> {

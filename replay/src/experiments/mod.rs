@@ -30,6 +30,9 @@ pub trait Progress {
 
     /// Some of a file has been downloaded.
     fn download(&mut self, _: Download<'_>) {}
+
+    /// Something may go wrong that was found before it was begun.
+    fn warn(&mut self, _: &str) {}
 }
 
 /// Nobody.

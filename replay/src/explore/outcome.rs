@@ -73,7 +73,7 @@ impl fmt::Display for Outcome {
 pub(crate) fn end_of_failure(error: &ForwardError) -> String {
     match error {
         ForwardError::Run { error, .. } => describe_end(Err(error)),
-        other => format!("failed with {}: {other}", other.code()),
+        other => format!("failed with {}: {}", other.code(), other.without_origins()),
     }
 }
 
@@ -264,6 +264,7 @@ mod tests {
         let panicked = ForwardError::ModelPanicked {
             message: "shapes".to_owned(),
             after: None,
+            changed: None,
         };
         let panicked = Outcome::of::<()>(&Err(panicked), |_, _| {}).unwrap();
         assert_eq!(panicked.end, "failed with E036: the model panicked: shapes");

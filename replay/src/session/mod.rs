@@ -439,11 +439,8 @@ fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
             code: None,
         },
         Err(error) => Outcome {
-            text: match error {
-                // The exchanges have the lines, and these do not count when runs are compared.
-                ForwardError::Run { error, .. } => error.without_origins().to_string(),
-                other => other.to_string(),
-            },
+            // The exchanges have the lines, and these do not count when runs are compared.
+            text: error.without_origins().to_string(),
             code: Some(error.code().to_owned()),
         },
     }

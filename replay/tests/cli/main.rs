@@ -14,6 +14,8 @@ mod language_model;
 mod page;
 mod pipes;
 mod races;
+mod refusals;
+mod results;
 mod run;
 mod sample;
 mod served;

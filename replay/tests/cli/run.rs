@@ -252,23 +252,6 @@ fn language_experiments_say_something_about_smollm2() {
     assert!(generated("hating ").contains("a waste of money"), "{out}");
 }
 
-/// Where a program fails, the message says at which line of which file.
-#[test]
-fn a_program_that_fails_is_shown_with_its_line() {
-    let place = with_text(
-        "model = 'induction'\n\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n\n[[run]]\nname = 'late'\ninput = 'a'\n\
-         program = '''\n    h = layers.1\n    # too late\n    g = layers.0\n'''\n",
-    );
-    let message = place.run(&["run", "e.toml"]).error("E002", 1);
-    insta::assert_snapshot!(message, @"mediator `late` failed at `layers.1.output.i0` (e.toml:13): `layers.0.output.i0` was already passed when it was asked for, with the model at `layers.1.output.i0`; ask for it before you ask for a later site, or keep the value when it passes");
-    // It is recorded, and its replay fails in the same way.
-    place
-        .run(&["run", "e.toml", "--journal", "e.ilj"])
-        .error("E002", 1);
-    let replayed = place.run(&["replay", "e.ilj"]).error("E002", 1);
-    assert_eq!(replayed, message);
-}
-
 #[test]
 fn what_is_wrong_with_a_file_is_said_before_the_model_is_loaded() {
     let cases = [
@@ -300,7 +283,7 @@ fn a_site_or_a_model_that_there_is_not_leaves_nothing_behind() {
     let place = with_text(text);
     let all = ["run", "e.toml", "--out", "results", "--journal", "e.ilj"];
     let message = place.run(&all).error("E104", 1);
-    insta::assert_snapshot!(message, @"e.toml:8: the model has no site `layers.9.output`; nearest: `layers.0.output`, `layers.1.output`, `layers.0.input`");
+    insta::assert_snapshot!(message, @"e.toml:8, mediator `r`: the model has no site `layers.9.output`; nearest: `layers.0.output`, `layers.1.output`, `layers.0.input`");
     place
         .run(&[&all[..], &["--model", "nowhere"]].concat())
         .error("E040", 1);

@@ -3,7 +3,7 @@
 use interloom_engine::Fault;
 use interloom_engine::program::Modules;
 
-use super::super::call::{in_layer, not_callable, stream, tokens};
+use super::super::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 use super::{Induction, LAYERS, POSITIONS, VOCABULARY, WIDTH};
 use crate::erase::Erase;
 use crate::hooked::Forward;
@@ -25,12 +25,29 @@ impl Modules<Value> for Induction {
         match in_layer(path, LAYERS) {
             Some((layer, "")) => Ok(self.layers[layer].forward(as_stream(input)?).erase()),
             Some((layer, "attn")) => Ok(self.layers[layer].attn.forward(as_stream(input)?).erase()),
-            _ => Err(not_callable(
-                path,
-                "`embed`, `layers.N`, `layers.N.attn` and `unembed`",
-            )),
+            _ => Err(unknown(path)),
         }
     }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        let (tokens, logits) = match path {
+            "" => (true, true),
+            "embed" => (true, false),
+            "unembed" => (false, true),
+            _ if matches!(in_layer(path, LAYERS), Some((_, "" | "attn"))) => (false, false),
+            _ => return Some(Err(unknown(path))),
+        };
+        let sizes = Sizes {
+            width: WIDTH,
+            vocabulary: VOCABULARY,
+            positions: POSITIONS,
+        };
+        Some(Callable { tokens, logits }.shape(path, input, sizes))
+    }
+}
+
+fn unknown(path: &str) -> Fault {
+    not_callable(path, "`embed`, `layers.N`, `layers.N.attn` and `unembed`")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use interloom_engine::Fault;
 use interloom_engine::program::Modules;
 
-use super::super::call::{in_layer, not_callable, stream, tokens};
+use super::super::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 use super::attention::KvCache;
 use super::language::LanguageModel;
 use super::load::positions;
@@ -54,6 +54,24 @@ impl Modules<Value> for LanguageModel {
             _ => return Err(unknown(path)),
         };
         Ok(output.erase())
+    }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        let in_layer = in_layer(path, self.model().len());
+        let (tokens, logits) = match (path, in_layer) {
+            ("", _) => (true, true),
+            ("embed", _) => (true, false),
+            ("unembed", _) => (false, true),
+            ("norm", _) | (_, Some((_, "" | "attn" | "ln1" | "ln2" | "mlp"))) => (false, false),
+            _ => return Some(Err(unknown(path))),
+        };
+        let config = self.config();
+        let sizes = Sizes {
+            width: config.hidden_size,
+            vocabulary: config.vocab_size,
+            positions: positions(config),
+        };
+        Some(Callable { tokens, logits }.shape(path, input, sizes))
     }
 }
 

@@ -45,7 +45,10 @@ impl Parser<'_> {
     fn target(&mut self) -> Result<Target, SyntaxError> {
         let token = self.peek().clone();
         let target = match token {
-            Token::Path(site) | Token::Text(site) => Target::Site(site),
+            Token::Path(site) | Token::Text(site) => {
+                self.check_name(&site)?;
+                Target::Site(site)
+            }
             Token::Word(site) if site == "input" || site == "output" => Target::Site(site),
             Token::Word(_) => return self.word("a variable").map(Target::Variable),
             _ => return Err(self.unexpected("a step")),

@@ -50,6 +50,7 @@ impl Parser<'_> {
         self.expect("[")?;
         self.skip_lines();
         if let Token::Text(name) = self.peek().clone() {
+            self.check_name(&name)?;
             self.advance();
             self.skip_lines();
             self.expect("]")?;

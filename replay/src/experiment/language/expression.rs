@@ -179,6 +179,7 @@ impl Parser<'_> {
                 leaf(Expr::Number(number))
             }
             Token::Text(site) => {
+                self.check_name(&site)?;
                 self.advance();
                 leaf(Expr::Read(site))
             }

@@ -5,6 +5,7 @@ use interloom_engine::program::{
 };
 use proptest::prelude::*;
 
+use super::lexer::QUOTED_BYTES_MAX;
 use super::tests::{forget_lines, parsed};
 use super::*;
 
@@ -150,6 +151,42 @@ fn action() -> impl Strategy<Value = Action> {
             }),
         ]
     })
+}
+
+/// A message is as long as it likes; a name that nobody would read is not written.
+#[test]
+fn what_is_too_long_to_be_read_is_not_written() {
+    let long = "ä".repeat(QUOTED_BYTES_MAX / 2);
+    let messages = |program: Program| program.mark(&long.repeat(3)).raise(&long.repeat(3));
+    let mut written = messages(Program::new().write(&long, 1.0).barrier(&long));
+    let text = to_text(&written).expect("short names");
+    let mut read = parsed(&text).unwrap();
+    forget_lines(&mut read.steps);
+    forget_lines(&mut written.steps);
+    assert_eq!(read, written);
+    let longer = format!("{long}a");
+    let item = interloom_engine::program::var("h").index(longer.as_str());
+    for program in [
+        Program::new().write(&longer, 1.0),
+        Program::new().barrier(&longer),
+        Program::new().set("x", interloom_engine::program::get(&longer)),
+        Program::new().set("x", item),
+        Program::new().cache("c", [longer.as_str()], Side::Both),
+    ] {
+        assert_eq!(to_text(&program), None);
+    }
+    for text in [
+        format!("'{longer}' = 1"),
+        format!("h = '{longer}'"),
+        format!("barrier '{longer}'"),
+        format!("h = t['{longer}']"),
+    ] {
+        let error = parsed(&text).unwrap_err();
+        assert_eq!(error.expected, "at most 4096 bytes", "{text:.40}");
+    }
+    // What is shown of a text is short.
+    let shown = parsed(&format!("h = 1 '{longer}'")).unwrap_err().found;
+    assert!(shown.len() < 300, "{shown}");
 }
 
 proptest! {

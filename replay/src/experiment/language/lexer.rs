@@ -7,8 +7,11 @@ use super::SyntaxError;
 /// How long a name may be, in bytes.
 pub(in crate::experiment) const NAME_BYTES_MAX: usize = 256;
 
-/// How long a text in quotes may be, in bytes; it may be a name, and is then compared with others.
-const TEXT_BYTES_MAX: usize = 4096;
+/// How long a name in quotes may be, in bytes: it is compared with others. Other texts are as long as the file.
+pub(super) const QUOTED_BYTES_MAX: usize = 4096;
+
+/// How much of a text a message shows, in characters.
+const TEXT_SHOWN_MAX: usize = 64;
 
 /// The longest symbols first, so that `..` is not two.
 const SYMBOLS: [&str; 26] = [
@@ -39,7 +42,11 @@ impl fmt::Display for Token {
         match self {
             Self::Number(number, _) => write!(f, "the number {number}"),
             Self::Word(name) | Self::Path(name) => write!(f, "`{name}`"),
-            Self::Text(text) => write!(f, "the text {text:?}"),
+            Self::Text(text) => {
+                let shown: String = text.chars().take(TEXT_SHOWN_MAX).collect();
+                let more = if shown.len() < text.len() { "…" } else { "" };
+                write!(f, "the text {shown:?}{more}")
+            }
             Self::Symbol(symbol) => write!(f, "`{symbol}`"),
             Self::Line => f.write_str("the end of the line"),
             Self::End => f.write_str("the end of the program"),
@@ -68,6 +75,21 @@ pub(in crate::experiment) fn is_word(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(is_of_word)
+}
+
+/// Returns whether a name is one word, in which numbers may have a point and signs: what sweeps make of their values.
+///
+/// A point or a sign stands before a digit, so that no such name begins or ends with one, and none has two points in a row:
+/// it can be a part of a path in a program, and of the name of a file.
+pub(in crate::experiment) fn is_swept_word(name: &str) -> bool {
+    let is_part = |(at, part): (usize, char)| {
+        let is_mark = matches!(part, '.' | '-' | '+');
+        is_of_word(part)
+            || is_mark && name[at + 1..].starts_with(|next: char| next.is_ascii_digit())
+    };
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.char_indices().all(is_part)
 }
 
 /// Returns whether a name is words and numbers with dots between them.
@@ -201,7 +223,6 @@ impl<'t> Lexer<'t> {
                 },
                 end if end == quote => {
                     self.at += at + 1;
-                    check_length(start, text.len(), TEXT_BYTES_MAX)?;
                     return Ok(Token::Text(text));
                 }
                 other => other,
@@ -219,7 +240,7 @@ impl<'t> Lexer<'t> {
     }
 }
 
-fn check_length(at: usize, length: usize, limit: usize) -> Result<(), SyntaxError> {
+pub(super) fn check_length(at: usize, length: usize, limit: usize) -> Result<(), SyntaxError> {
     match length > limit {
         false => Ok(()),
         true => {
@@ -269,6 +290,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_swept_names_have_points_and_signs() {
+        for name in ["a", "scale_-0.5", "k_1e-3", "k_1.5e+3", "x_2.h_3", "a-1"] {
+            assert_eq!(is_swept_word(name), name != "x_2.h_3", "{name:?}");
+        }
+        for name in [
+            "", "-1", "0.5", ".5", "a.", "a-", "a..5", "a--1", "a.b", "a/1", "a b", "é",
+        ] {
+            assert!(!is_swept_word(name), "{name:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_token_is_shown() {
         let message = |text: &str| {
             let error = tokens(text).unwrap_err();
@@ -280,7 +313,6 @@ mod tests {
         insta::assert_snapshot!(message("h = 3x"), @"byte 4: expected a number such as 3 or 0.5e-3, found `3` and then 'x'");
         let long = "a".repeat(257);
         insta::assert_snapshot!(message(&long), @"byte 0: expected at most 256 bytes, found 257 of them");
-        insta::assert_snapshot!(message(&format!("'{}'", "a".repeat(4097))), @"byte 0: expected at most 4096 bytes, found 4097 of them");
         assert!(!is_word(&long) && !is_path(&format!("{long}.a")));
         insta::assert_snapshot!(message("h ? x"), @"byte 2: expected a step or an expression, found the character '?'");
         insta::assert_snapshot!(message("mark \"abc"), @r#"byte 5: expected a closing " on the same line, found none"#);

@@ -22,7 +22,7 @@ use interloom_engine::program::Program;
 
 use super::source::Located;
 
-pub(super) use lexer::{NAME_BYTES_MAX, is_word};
+pub(super) use lexer::{NAME_BYTES_MAX, is_swept_word, is_word};
 pub(super) use resolve::resolve;
 pub use write::to_text;
 

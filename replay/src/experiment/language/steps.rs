@@ -3,7 +3,7 @@
 use interloom_engine::program::{Action, BODIES_MAX, Expr, Over, Side, Step};
 
 use super::SyntaxError;
-use super::lexer::Token;
+use super::lexer::{QUOTED_BYTES_MAX, Token, check_length};
 
 /// The words that are no variables.
 const RESERVED: [&str; 22] = [
@@ -118,11 +118,17 @@ impl Parser<'_> {
     pub(super) fn name(&mut self, what: &str) -> Result<String, SyntaxError> {
         match self.peek().clone() {
             Token::Word(name) | Token::Path(name) | Token::Text(name) => {
+                self.check_name(&name)?;
                 self.advance();
                 Ok(name)
             }
             _ => Err(self.unexpected(what)),
         }
+    }
+
+    /// Checks that the text at hand is short enough to be a name.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), SyntaxError> {
+        check_length(self.at(), name.len(), QUOTED_BYTES_MAX)
     }
 
     pub(super) fn text(&mut self, what: &str) -> Result<String, SyntaxError> {

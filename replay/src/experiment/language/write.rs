@@ -9,13 +9,13 @@ use interloom_engine::program::{
 
 use super::binding::{AND, COMPARE, NOT, OR, POSTFIX, PRODUCT, SUM, UNARY};
 use super::expression::FUNCTIONS;
-use super::lexer::{is_path, is_word};
+use super::lexer::{QUOTED_BYTES_MAX, is_path, is_word};
 use super::steps::{is_reserved, is_variable};
 
 /// Returns the text of a program, as experiment files have it, which is read as the same steps.
 ///
-/// There is none if a variable has a name that is not one word, or is a word of the language, or if the language has no
-/// word for a step or an expression.
+/// There is none if a variable has a name that is not one word, or is a word of the language, if a name is longer than the
+/// language has them, or if it has no word for a step or an expression.
 ///
 /// ```
 /// use interloom::experiment::to_text;
@@ -68,15 +68,15 @@ impl Writer {
             } => {
                 let target = match is_site(site) {
                     true => site.clone(),
-                    false => quoted(site),
+                    false => self.quoted_name(site),
                 };
                 match reshape {
-                    true => format!("reshape {} = {}", name(site), self.value(value, OR)),
+                    true => format!("reshape {} = {}", self.name(site), self.value(value, OR)),
                     false => self.assignment(&target, &Expr::Read(site.clone()), value),
                 }
             }
             Action::Skip { site, value } => {
-                format!("skip {} = {}", name(site), self.value(value, OR))
+                format!("skip {} = {}", self.name(site), self.value(value, OR))
             }
             Action::Stop => "stop".to_owned(),
             Action::Raise { message } => format!("raise {}", quoted(message)),
@@ -86,9 +86,9 @@ impl Writer {
                 format!("append({list}, {})", self.value(value, OR))
             }
             Action::Next { by } => format!("next {by}"),
-            Action::Barrier { name: barrier } => format!("barrier {}", name(barrier)),
+            Action::Barrier { name: barrier } => format!("barrier {}", self.name(barrier)),
             Action::Put { name: key, value } => {
-                format!("put {} = {}", name(key), self.value(value, OR))
+                format!("put {} = {}", self.name(key), self.value(value, OR))
             }
             Action::Cache {
                 name: key,
@@ -96,8 +96,8 @@ impl Writer {
                 side,
             } => format!(
                 "cache {} = {}",
-                name(key),
-                cached(modules.as_deref(), *side)
+                self.name(key),
+                self.cached(modules.as_deref(), *side)
             ),
             Action::Mark { text } => format!("mark {}", quoted(text)),
             with_body => return self.with_body(with_body),
@@ -150,7 +150,7 @@ impl Writer {
                 self.change(&target, &Expr::Slice { of, spans }, with)
             }
             Expr::Replace { of, item, with } if **of == *now => {
-                let target = format!("{target}[{}]", write_item(item));
+                let target = format!("{target}[{}]", self.item(item));
                 let (of, item) = (of.clone(), item.clone());
                 self.change(&target, &Expr::Index { of, item }, with)
             }
@@ -193,10 +193,10 @@ impl Writer {
         let text = match value {
             Expr::Number(number) => return write_number(*number),
             Expr::Var(name) => self.variable(name),
-            Expr::Given(key) => format!("${}", name(key)),
+            Expr::Given(key) => format!("${}", self.name(key)),
             Expr::Read(site) if is_site(site) => site.clone(),
-            Expr::Read(site) => quoted(site),
-            Expr::Get(key) => format!("get({})", name(key)),
+            Expr::Read(site) => self.quoted_name(site),
+            Expr::Get(key) => format!("get({})", self.name(key)),
             Expr::Add(left, right) => return self.operation(left, "+", right, SUM),
             Expr::Sub(left, right) => return self.operation(left, "-", right, SUM),
             Expr::Mul(left, right) => return self.operation(left, "*", right, PRODUCT),
@@ -210,7 +210,7 @@ impl Writer {
                 format!("{}[{}]", self.value(of, POSTFIX), write_spans(spans))
             }
             Expr::Index { of, item } => {
-                format!("{}[{}]", self.value(of, POSTFIX), write_item(item))
+                format!("{}[{}]", self.value(of, POSTFIX), self.item(item))
             }
             Expr::Patch { of, spans, with } => {
                 let (of, with) = (self.value(of, OR), self.value(with, OR));
@@ -218,7 +218,7 @@ impl Writer {
             }
             Expr::Replace { of, item, with } => {
                 let (of, with) = (self.value(of, OR), self.value(with, OR));
-                format!("patch({of}, [{}], {with})", write_item(item))
+                format!("patch({of}, [{}], {with})", self.item(item))
             }
             Expr::Tuple(items) => self.tuple(items),
             Expr::Map(items) => self.map(items),
@@ -247,7 +247,7 @@ impl Writer {
 
     fn map(&mut self, items: &BTreeMap<String, Expr>) -> String {
         let item =
-            |(key, item): (&String, &Expr)| format!("{}: {}", name(key), self.value(item, OR));
+            |(key, item): (&String, &Expr)| format!("{}: {}", self.name(key), self.value(item, OR));
         let texts: Vec<String> = items.iter().map(item).collect();
         format!("{{{}}}", texts.join(", "))
     }
@@ -258,7 +258,7 @@ impl Writer {
         let is_free = is_word(path) && !is_reserved(path) && !FUNCTIONS.contains(&path);
         match is_path(path) || is_free {
             true => format!("{path}({input})"),
-            false => format!("module({}, {input})", quoted(path)),
+            false => format!("module({}, {input})", self.quoted_name(path)),
         }
     }
 
@@ -322,17 +322,48 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Writes a name of any form.
+    fn name(&mut self, name: &str) -> String {
+        match is_word(name) || is_path(name) {
+            true => name.to_owned(),
+            false => self.quoted_name(name),
+        }
+    }
+
+    /// Writes a name in quotes, which has a limit that other texts do not have.
+    fn quoted_name(&mut self, name: &str) -> String {
+        self.is_writable &= name.len() <= QUOTED_BYTES_MAX;
+        quoted(name)
+    }
+
+    fn item(&mut self, item: &Item) -> String {
+        match item {
+            Item::Place(place) => place.to_string(),
+            Item::Name(name) => self.quoted_name(name),
+        }
+    }
+
+    fn cached(&mut self, modules: Option<&[String]>, side: Side) -> String {
+        let side = match side {
+            Side::Inputs => "inputs",
+            Side::Outputs => "outputs",
+            Side::Both => "both",
+        };
+        let modules = match modules {
+            None => "..".to_owned(),
+            Some(modules) => {
+                let modules: Vec<String> = modules.iter().map(|module| self.name(module)).collect();
+                modules.join(", ")
+            }
+        };
+        format!("{side}({modules})")
+    }
+}
+
 /// Returns whether a site can stand without quotes.
 fn is_site(name: &str) -> bool {
     is_path(name) || name == "input" || name == "output"
-}
-
-/// Writes a name of any form.
-fn name(name: &str) -> String {
-    match is_word(name) || is_path(name) {
-        true => name.to_owned(),
-        false => quoted(name),
-    }
 }
 
 fn quoted(text: &str) -> String {
@@ -368,29 +399,6 @@ fn write_number(number: f64) -> (String, u8) {
 fn write_spans(spans: &[Span]) -> String {
     let spans: Vec<String> = spans.iter().map(Span::to_string).collect();
     spans.join(", ")
-}
-
-fn write_item(item: &Item) -> String {
-    match item {
-        Item::Place(place) => place.to_string(),
-        Item::Name(name) => quoted(name),
-    }
-}
-
-fn cached(modules: Option<&[String]>, side: Side) -> String {
-    let side = match side {
-        Side::Inputs => "inputs",
-        Side::Outputs => "outputs",
-        Side::Both => "both",
-    };
-    let modules = match modules {
-        None => "..".to_owned(),
-        Some(modules) => {
-            let modules: Vec<String> = modules.iter().map(|module| name(module)).collect();
-            modules.join(", ")
-        }
-    };
-    format!("{side}({modules})")
 }
 
 const fn comparison(is: Comparison) -> &'static str {

@@ -149,7 +149,7 @@ fn report(run: &RunPlan) -> String {
     if !report.answers.is_empty() {
         lines += &format!("answers = {}\n", texts(&report.answers));
     }
-    if let (true, Some(from)) = (has_logits, report.loss_from) {
+    if let (true, Some((from, _))) = (has_logits, report.loss_from) {
         lines += &format!("loss_from = {from}\n");
     }
     if !report.lens.is_empty() {

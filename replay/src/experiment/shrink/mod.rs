@@ -23,7 +23,7 @@ use super::plan::{Content, Plan};
 use super::report::to_safetensors;
 use super::schedules::Schedules;
 use super::subject::{INDUCTION, Subject};
-use super::{FileExperiment, Opened};
+use super::{FileExperiment, Opened, Purpose};
 use crate::error::Error;
 use crate::experiments::Progress;
 use crate::explore::{Exploration, Outcome, Trial};
@@ -279,7 +279,14 @@ impl Search<'_> {
     fn prepare(&self, draft: &Draft) -> Option<Prepared> {
         let text = draft.to_text()?;
         let plan = Plan::read("small.toml", &text, &BTreeMap::new()).ok()?;
-        Prepared::new(plan, self.subject.clone(), &self.folder, &mut ()).ok()
+        Prepared::new(
+            plan,
+            self.subject.clone(),
+            &self.folder,
+            Purpose::Run,
+            &mut (),
+        )
+        .ok()
     }
 
     /// Returns whether the last run of a draft shows the difference.
@@ -358,7 +365,8 @@ impl Search<'_> {
         let path = folder.unwrap_or(&self.folder).join(&file);
         let text = draft.to_text().expect("it has been written before");
         let mut experiment = FileExperiment::new(&path.display().to_string(), &text);
-        let opened = experiment.open_on(self.subject.clone(), Policy::Digest, &mut ())?;
+        let opened =
+            experiment.open_on(self.subject.clone(), Purpose::Run, Policy::Digest, &mut ())?;
         let Some((first, other, schedule)) = self.smallest_schedule(&opened)? else {
             return Ok(None);
         };
@@ -396,7 +404,8 @@ impl Search<'_> {
         stem: &str,
     ) -> Result<Vec<PathBuf>, Error> {
         // The lines of the text may have changed since it was opened.
-        let opened = experiment.open_on(self.subject.clone(), Policy::Digest, &mut ())?;
+        let opened =
+            experiment.open_on(self.subject.clone(), Purpose::Run, Policy::Digest, &mut ())?;
         let granularity = self.exploration.turns();
         let in_order = Schedules {
             granularity,

@@ -1,0 +1,177 @@
+//! What a program asks of the model's sites: in which order, and with which replacements.
+
+use super::Pass;
+use super::shape::Shape;
+use crate::program::error::{Place, ProgramError, ProgramFault};
+use crate::program::expr::Expr;
+use crate::program::form::Form;
+use crate::site::{Point, Port, Site};
+
+/// A site that was passed when the program comes to the step at hand.
+pub(super) struct Reached {
+    /// Its place in the order of the pass.
+    place: u32,
+    site: Site,
+    /// Where it was asked for.
+    at: Place,
+}
+
+impl Pass<'_> {
+    /// Asks for a site, in its place among the others that the model passes.
+    pub(super) fn ask(&mut self, name: &str) -> Result<(), ProgramError> {
+        let site = self.site(name);
+        let order = self.known.order.map(|(order, _)| order);
+        let place = order
+            .zip(site)
+            .and_then(|(order, site)| order.place(site).zip(Some(site)));
+        let Some((place, site)) = place else {
+            self.is_doubtful |= self.loops > 0;
+            return Ok(());
+        };
+        if let Some(reached) = self.reached.as_ref().filter(|_| self.tries == 0)
+            && place < reached.place
+            && self.is_steady(site, reached.site)
+        {
+            let map = self.known.map;
+            return Err(ProgramError::Order {
+                at: self.cursor.place(),
+                asked: map.site_name(site),
+                reached: map.site_name(reached.site),
+                since: Box::new(reached.at.clone()),
+            });
+        }
+        // A loop ends without a word if what it asks for is never passed.
+        self.is_doubtful |= self.loops > 0 && !self.is_calm();
+        let is_certain = self.tries == 0 && !self.is_doubtful;
+        let is_later = |reached: &Reached| reached.place < place;
+        if is_certain && self.reached.as_ref().is_none_or(is_later) {
+            let at = Place {
+                // It is the same as that of the later request.
+                mediator: None,
+                ..self.cursor.place()
+            };
+            self.reached = Some(Reached { place, site, at });
+        }
+        Ok(())
+    }
+
+    /// Returns whether every run passes these two in the known order, or passes the earlier one never.
+    fn is_steady(&self, asked: Site, reached: Site) -> bool {
+        let is_computed = self.known.effects.is_some_and(|effects| effects.skips == 0);
+        // If a module is skipped that calls it, the next call is the first.
+        let is_single = self.known.order.is_some_and(|(order, is_whole)| {
+            is_whole && order.is_single(asked) && order.is_single(reached)
+        });
+        match self.loops {
+            0 => is_computed || is_single,
+            _ => self.is_calm(),
+        }
+    }
+
+    /// Returns whether the model certainly passes its sites, as long as nobody fails.
+    fn is_calm(&self) -> bool {
+        let effects = self.known.effects;
+        effects.is_some_and(|effects| effects.skips == 0 && !effects.stops)
+    }
+
+    pub(super) fn write(
+        &mut self,
+        site: &str,
+        value: &Expr,
+        reshape: bool,
+    ) -> Result<(), ProgramError> {
+        let found = self.value("a write", value)?;
+        self.ask(site)?;
+        if reshape {
+            self.is_reshaped = true;
+            return Ok(());
+        }
+        match self.form_at(site) {
+            Some(expected) if found.is_unlike(&expected) => Err(ProgramError::Shape {
+                at: self.cursor.place(),
+                site: site.to_owned(),
+                expected: expected.to_string(),
+                found: found.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks a skip: what it puts in place of the module's output may have another shape, if the model can go on with that.
+    pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
+        let found = self.value("a skip", value)?;
+        self.ask(site)?;
+        let output = self.known.map.site(site).map(|(point, iteration)| {
+            let output = Point::new(point.path, Port::Output);
+            (output, iteration)
+        });
+        let expected = output.and_then(|(output, iteration)| self.form_of(output, iteration));
+        let Some(expected) = expected else {
+            self.is_reshaped = true;
+            return Ok(());
+        };
+        if !matches!(found, Shape::Unknown) && !found.is_unlike(&expected) {
+            return Ok(());
+        }
+        self.is_reshaped = true;
+        match self.no_output(site, &found, &expected) {
+            None => Ok(()),
+            Some(reason) => Err(self.fault(ProgramFault::Skip {
+                site: site.to_owned(),
+                expected: expected.to_string(),
+                found: found.to_string(),
+                reason,
+            })),
+        }
+    }
+
+    /// Returns why the model cannot go on with another form in place of a module's output, if nobody can mend it.
+    fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
+        let effects = self.known.effects?;
+        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put it right.
+        if effects.skips != 1 || effects.stops || effects.reshapes {
+            return None;
+        }
+        let (shapes, rows) = self.known.shapes?;
+        match (found, expected) {
+            (Shape::Unknown, _) => None,
+            (Shape::Tensor(shape), Form::Tensor(_)) => {
+                let mut whole = shape.clone();
+                if let (Some(rows), Some(first)) = (rows, whole.first_mut())
+                    && *first == u64::from(rows)
+                {
+                    *first = shapes.batch().into();
+                }
+                let model = self.known.model?;
+                model.0.skip(self.site(site)?, &whole)
+            }
+            _ => Some("it is of another structure".to_owned()),
+        }
+    }
+
+    /// Returns the site that a name means; in a loop, in its first round.
+    fn site(&self, name: &str) -> Option<Site> {
+        let (point, iteration) = self.known.map.site(name)?;
+        Some(point.at(iteration.or(self.iteration)?))
+    }
+
+    /// Returns what the mediator reads at a site.
+    pub(super) fn form_at(&self, name: &str) -> Option<Form> {
+        let (point, iteration) = self.known.map.site(name)?;
+        self.form_of(point, iteration)
+    }
+
+    /// Returns what the mediator reads at a point: in a loop, in its first round if every run comes to the step in that, and
+    /// else in any of the iterations that may be meant.
+    fn form_of(&self, point: Point, iteration: Option<u32>) -> Option<Form> {
+        let (shapes, rows) = self.known.shapes?;
+        let map = self.known.map;
+        let is_first = !self.is_moving || !self.is_doubtful;
+        let iteration = iteration.or(self.iteration.filter(|_| is_first));
+        match iteration {
+            _ if self.is_reshaped => None,
+            Some(iteration) => shapes.form(map, point.at(iteration), rows),
+            None => shapes.form_of_point(map, point.at(0), rows),
+        }
+    }
+}
