@@ -233,8 +233,10 @@ pub enum ProgramFault {
         /// How long the list is.
         length: usize,
     },
-    /// A tuple or map of too many parts.
-    #[error("the tuple or map would have more than {limit} tensors in it; save them one by one")]
+    /// A tuple, list or map of too many parts.
+    #[error(
+        "the tuple, list or map would have more than {limit} tensors in it; save them one by one"
+    )]
     TooManyLeaves {
         /// The limit.
         limit: usize,

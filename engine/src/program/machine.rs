@@ -9,7 +9,7 @@ use super::check::check_limits;
 use super::compile::{Ask, Code, Instruction, Push, compile};
 use super::datum::{Datum, Results};
 use super::error::{ProgramError, ProgramFault};
-use super::evaluate::{self, number_of, part_of, value_of};
+use super::evaluate::{self, check_nested, items_of, number_of, part_of, value_of};
 use super::operand::{Modules, Operand};
 use super::step::Program;
 use crate::cache::{CacheSpec, Cached};
@@ -333,24 +333,34 @@ impl<V: Operand> Machine<V> {
     }
 
     fn save(&self, slot: usize) -> Result<(), ProgramFault> {
-        let datum = self.load(slot)?;
-        self.scope.borrow_mut().growing[slot] = matches!(datum, Datum::List(_));
+        let mut datum = self.load(slot)?;
+        let items = items_of(&datum);
+        let is_list = items.is_some();
+        if let Some(items) = items {
+            datum = Datum::List(items);
+            self.store(slot, datum.clone());
+        }
+        self.scope.borrow_mut().growing[slot] = is_list;
         self.outside.results.save(&self.code.variables[slot], datum);
         Ok(())
     }
 
     fn append(&mut self, slot: usize) -> Result<(), ProgramFault> {
-        let item = match self.pop() {
-            list @ Datum::List(_) => return Err(kind("a list", "numbers and values", &list)),
-            item => item,
-        };
+        let item = self.pop();
         let mut scope = self.scope.borrow_mut();
         let name = &self.code.variables[slot];
-        match &mut scope.variables[slot] {
-            Some(Datum::List(items)) => Rc::make_mut(items).push(item.clone()),
-            Some(other) => return Err(kind("an append", "a list", other)),
-            None => return Err(ProgramFault::Unset(name.clone())),
-        }
+        let Some(variable) = &mut scope.variables[slot] else {
+            return Err(ProgramFault::Unset(name.clone()));
+        };
+        // A list that was got is one of its own from here on.
+        let Some(mut items) = items_of(variable) else {
+            return Err(kind("an append", "a list", variable));
+        };
+        check_nested(&items, &item)?;
+        // It is copied only if somebody else holds it.
+        *variable = Datum::Number(0.0);
+        Rc::make_mut(&mut items).push(item.clone());
+        *variable = Datum::List(items);
         if scope.growing[slot] {
             self.outside.results.extend(name, item);
         }

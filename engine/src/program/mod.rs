@@ -70,6 +70,6 @@ pub(crate) use error::CODES;
 pub use error::{Place, ProgramError, ProgramFault};
 pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use machine::Machine;
-pub use operand::{Arithmetic, Modules, Operand};
+pub use operand::{Arithmetic, Items, Modules, Operand};
 pub use shapes::Shapes;
 pub use step::{Action, Over, Program, Side, Step};

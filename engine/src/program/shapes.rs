@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Known, may_set};
 use super::error::{Cursor, ProgramError, ProgramFault};
-use super::expr::{Condition, Expr, Span};
+use super::expr::{Condition, Expr, Item, Span};
 use super::step::{Action, Program, Step};
 use crate::map::SiteMap;
 use crate::site::Site;
@@ -132,7 +132,7 @@ impl Pass<'_> {
                 self.value("a skip", value)?;
                 self.is_reshaped = true;
             }
-            Action::Put { value, .. } => self.part("a put", value)?,
+            Action::Put { value, .. } => self.part(value)?,
             Action::Append { list, value } => self.append(list, value)?,
             Action::List { variable } => drop(self.variables.insert(variable.clone(), Shape::List)),
             Action::Try { body, .. } => self.attempt(body)?,
@@ -230,12 +230,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Checks a part of a tuple or a map: whether it may be a number is the library's to say.
-    fn part(&mut self, place: &'static str, expr: &Expr) -> Result<(), ProgramError> {
-        match self.expr(expr)? {
-            Shape::List => Err(self.kind(place, "a value", &Shape::List)),
-            _ => Ok(()),
-        }
+    /// Checks a part of a tuple or a map: whether it may be a number or a list is the library's to say.
+    fn part(&mut self, expr: &Expr) -> Result<(), ProgramError> {
+        self.expr(expr).map(drop)
     }
 
     fn expr(&mut self, expr: &Expr) -> Result<Shape, ProgramError> {
@@ -257,6 +254,7 @@ impl Pass<'_> {
                 let of = self.value("`slice`", of)?;
                 self.slice("`slice`", of, spans)?
             }
+            Expr::Clip { of, spans } => self.clip(of, spans)?,
             Expr::Patch { of, spans, with } => {
                 let of = self.value("`patch`", of)?;
                 let part = self.slice("`patch`", of.clone(), spans)?;
@@ -268,10 +266,10 @@ impl Pass<'_> {
                 }
                 of
             }
-            Expr::Index { of, .. } => self.index(of)?,
+            Expr::Index { of, item } => self.index(of, item)?,
             Expr::Replace { of, with, .. } => self.replace(of, with)?,
-            Expr::Tuple(items) => self.parts("`tuple`", items)?,
-            Expr::Map(items) => self.parts("`map`", items.values())?,
+            Expr::Tuple(items) => self.parts(items)?,
+            Expr::Map(items) => self.parts(items.values())?,
             Expr::Module { input, .. } => {
                 self.value("a call", input)?;
                 Shape::Unknown
@@ -279,18 +277,48 @@ impl Pass<'_> {
         })
     }
 
-    fn index(&mut self, of: &Expr) -> Result<Shape, ProgramError> {
-        match self.expr(of)? {
-            tensor @ Shape::Tensor(_) => {
-                Err(self.misfit("`index`", "a tuple, list or map", &tensor))
+    fn index(&mut self, of: &Expr, item: &Item) -> Result<Shape, ProgramError> {
+        match (self.expr(of)?, item) {
+            (Shape::Tensor(lengths), Item::Place(place)) => match &lengths[..] {
+                [length, rest @ ..] if u64::from(*place) < *length => Ok(match rest {
+                    // How a tensor of one element is shaped is the library's to say.
+                    [] => Shape::Unknown,
+                    rest => Shape::Tensor(rest.to_vec()),
+                }),
+                _ => {
+                    let expected = format!("a tensor with a place {place} in dimension 0");
+                    Err(self.misfit("`index`", &expected, &Shape::Tensor(lengths)))
+                }
+            },
+            (tensor @ Shape::Tensor(_), Item::Name(_)) => {
+                Err(self.misfit("`index`", "a map", &tensor))
             }
-            Shape::Number => Err(self.kind("`index`", "a value or a list", &Shape::Number)),
-            Shape::Unknown | Shape::List | Shape::Parts => Ok(Shape::Unknown),
+            (Shape::Number, _) => Err(self.kind("`index`", "a value or a list", &Shape::Number)),
+            (Shape::Unknown | Shape::List | Shape::Parts, _) => Ok(Shape::Unknown),
+        }
+    }
+
+    fn clip(&mut self, of: &Expr, spans: &[Span]) -> Result<Shape, ProgramError> {
+        match self.expr(of)? {
+            Shape::Tensor(mut lengths) if spans.len() <= lengths.len() => {
+                for (length, span) in lengths.iter_mut().zip(spans) {
+                    let range = span.clip(*length);
+                    *length = range.end - range.start;
+                }
+                Ok(Shape::Tensor(lengths))
+            }
+            tensor @ Shape::Tensor(_) => {
+                let expected = format!("a tensor of {} dimensions or more", spans.len());
+                Err(self.misfit("`clip`", &expected, &tensor))
+            }
+            Shape::Number => Err(self.kind("`clip`", "a value or a list", &Shape::Number)),
+            Shape::List => Ok(Shape::List),
+            Shape::Unknown | Shape::Parts => Ok(Shape::Unknown),
         }
     }
 
     fn replace(&mut self, of: &Expr, with: &Expr) -> Result<Shape, ProgramError> {
-        self.part("`replace`", with)?;
+        self.part(with)?;
         match self.value("`replace`", of)? {
             tensor @ Shape::Tensor(_) => {
                 Err(self.misfit("`replace`", "a tuple, list or map", &tensor))
@@ -301,11 +329,10 @@ impl Pass<'_> {
 
     fn parts<'e>(
         &mut self,
-        place: &'static str,
         items: impl IntoIterator<Item = &'e Expr>,
     ) -> Result<Shape, ProgramError> {
         for item in items {
-            self.part(place, item)?;
+            self.part(item)?;
         }
         Ok(Shape::Parts)
     }
@@ -402,11 +429,9 @@ impl Pass<'_> {
     }
 
     fn append(&mut self, list: &str, value: &Expr) -> Result<(), ProgramError> {
-        let shape = self.expr(value)?;
-        if shape == Shape::List {
-            return Err(self.kind("a list", "numbers and values", &shape));
-        }
+        self.expr(value)?;
         match self.variables.get(list).cloned() {
+            // What was got may be a list.
             None | Some(Shape::Unknown | Shape::List) => Ok(()),
             Some(other) => Err(self.kind("an append", "a list", &other)),
         }

@@ -12,3 +12,4 @@ mod nest;
 mod round_trips;
 mod running;
 mod shapes;
+mod structure;
