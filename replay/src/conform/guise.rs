@@ -1,8 +1,9 @@
 //! Mediators that behave as those of the reference do where it differs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use interloom_backends::Value;
 use interloom_engine::{Cached, Delivery, Fault, FaultKind, Mediator, Origin, Request, Site, Step};
@@ -30,19 +31,28 @@ pub(super) enum Manner {
     NeedsDimensions,
     /// A cache collects nothing while a child is active.
     CachesBetweenChildren,
+    /// A mediator keeps the first value that it sees of a name of another.
+    KeepsWhatItSaw,
+    /// Others see the names of an iteration once its parent asks for something.
+    SharesBetweenChildren,
 }
 
 /// The guises of all mediators of a scenario.
 pub(super) struct Guises {
     manners: Vec<Manner>,
     states: RefCell<Vec<Rc<State>>>,
+    /// What is on the blackboard of the run.
+    board: RefCell<Rc<Board>>,
 }
+
+type Board = RefCell<BTreeMap<Arc<str>, Value>>;
 
 impl Guises {
     pub(super) fn new(manners: &[Manner]) -> Self {
         Self {
             manners: manners.to_vec(),
             states: RefCell::default(),
+            board: RefCell::default(),
         }
     }
 
@@ -53,6 +63,10 @@ impl Guises {
         plan: &Plan,
         index: usize,
     ) -> Box<dyn Mediator<Value>> {
+        if index == 0 {
+            // Each run has its own.
+            self.board.replace(Rc::default());
+        }
         self.manners.iter().fold(mediator, |inner, &manner| {
             let is_worn = match manner {
                 Manner::LosesSwapsOfEdits => plan.blocks[index].is_edit && is_shared(plan),
@@ -62,7 +76,7 @@ impl Guises {
             if !is_worn {
                 return inner;
             }
-            let state = Rc::new(State::new(manner));
+            let state = Rc::new(State::new(manner, self.board.borrow().clone()));
             self.states.borrow_mut().push(state.clone());
             Box::new(Guise {
                 inner,
@@ -99,6 +113,11 @@ struct State {
     /// The error of a child.
     fault: RefCell<Option<Fault>>,
     caches: RefCell<Vec<Watched>>,
+    board: Rc<Board>,
+    /// What the mediator has seen of the blackboard.
+    seen: Board,
+    /// What its children have put there that nobody has seen.
+    kept: RefCell<VecDeque<(Arc<str>, Value)>>,
 }
 
 /// A cache, and what passed while a child was active.
@@ -110,13 +129,33 @@ struct Watched {
 }
 
 impl State {
-    fn new(manner: Manner) -> Self {
+    fn new(manner: Manner, board: Rc<Board>) -> Self {
         Self {
             manner,
             is_over: Cell::new(false),
             is_marked: Cell::new(false),
             fault: RefCell::default(),
             caches: RefCell::default(),
+            board,
+            seen: RefCell::default(),
+            kept: RefCell::default(),
+        }
+    }
+
+    /// Sees what is on the blackboard by now.
+    fn look(&self) {
+        let mut seen = self.seen.borrow_mut();
+        for (name, value) in self.board.borrow().iter() {
+            seen.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
+    /// What it holds for a name: of a list, it sees how that has grown.
+    fn held(&self, name: &str) -> Option<Value> {
+        let now = self.board.borrow().get(name).cloned();
+        match now {
+            Some(list @ Value::List(_)) => Some(list),
+            _ => self.seen.borrow().get(name).cloned(),
         }
     }
 
@@ -162,7 +201,11 @@ impl Mediator<Value> for Guise {
                     state,
                     is_child,
                 } = *guise;
-                say(inner.resume(delivery), &state, is_child)
+                let step = answered(inner.resume(delivery), &state, is_child);
+                match is_child {
+                    true => say(step, &state, true),
+                    false => shown(step, &state),
+                }
             }
             Heard::Say(step) => step,
         }
@@ -205,6 +248,10 @@ impl Guise {
             (Manner::NeedsDimensions, Delivery::Value(value)) if lacks_dimensions(&value) => {
                 return Heard::Say(fail(Fault::raise("tuple index out of range")));
             }
+            (Manner::KeepsWhatItSaw, delivery) => {
+                state.look();
+                delivery
+            }
             (Manner::CachesBetweenChildren, delivery) => {
                 if !self.is_child {
                     state.is_child_over();
@@ -214,6 +261,72 @@ impl Guise {
             (_, delivery) => delivery,
         };
         Heard::Tell(self, delivery)
+    }
+}
+
+/// Answers what the mediator is to be told without anybody hearing it.
+fn answered(mut step: Step<Value>, state: &State, is_child: bool) -> Step<Value> {
+    loop {
+        let (rest, delivery) = match (state.manner, step) {
+            (
+                Manner::KeepsWhatItSaw,
+                Step::Ask {
+                    request: Request::Get { name },
+                    origin,
+                    rest,
+                },
+            ) => match state.held(&name) {
+                Some(value) => (rest, Delivery::Value(value)),
+                None => {
+                    return Step::Ask {
+                        request: Request::Get { name },
+                        origin,
+                        rest,
+                    };
+                }
+            },
+            (
+                Manner::SharesBetweenChildren,
+                Step::Ask {
+                    request: Request::Put { name, value },
+                    rest,
+                    ..
+                },
+            ) if is_child && !matches!(value, Value::List(_)) => {
+                state.kept.borrow_mut().push_back((name, value));
+                (rest, Delivery::Done)
+            }
+            (_, step) => return step,
+        };
+        step = rest.resume(delivery);
+    }
+}
+
+/// What is heard of a parent's step, after what its children have kept.
+fn shown(step: Step<Value>, state: &Rc<State>) -> Step<Value> {
+    let kept = state.kept.borrow_mut().pop_front();
+    match kept {
+        Some((name, value)) => Step::Ask {
+            request: Request::Put { name, value },
+            origin: Origin::Unknown,
+            rest: Box::new(Delayed {
+                step,
+                state: state.clone(),
+            }),
+        },
+        None => say(step, state, false),
+    }
+}
+
+/// A step that comes after what the children have kept.
+struct Delayed {
+    step: Step<Value>,
+    state: Rc<State>,
+}
+
+impl Mediator<Value> for Delayed {
+    fn resume(self: Box<Self>, _: Delivery<Value>) -> Step<Value> {
+        shown(self.step, &self.state)
     }
 }
 
@@ -316,6 +429,10 @@ fn ask(request: Request<Value>, state: &State, wear: &Wear<'_>) -> Request<Value
         ) => {
             state.is_marked.set(true);
             Request::Value { target }
+        }
+        (Manner::KeepsWhatItSaw, Request::Put { name, value }) => {
+            state.board.borrow_mut().insert(name.clone(), value.clone());
+            Request::Put { name, value }
         }
         (Manner::LosesSwapsOfEdits, Request::Swap { target, .. }) => {
             state.is_marked.set(true);
