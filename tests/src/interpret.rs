@@ -315,12 +315,17 @@ impl Interpreter {
         let Some(mut items) = items(variable) else {
             return Err(kind("an append", "a list", variable));
         };
-        items.push(item.clone());
-        *variable = Datum::List(Rc::new(items));
-        if scope.growing.contains(name)
-            && let Some(Datum::List(items)) = self.saved.borrow_mut().get_mut(name)
-        {
-            Rc::make_mut(items).push(item);
+        items.push(item);
+        let grown = Datum::List(Rc::new(items));
+        let before = std::mem::replace(variable, grown.clone());
+        // Somebody else may have saved by that name since.
+        let is_own = |saved: &Datum<Value>| match (saved, &before) {
+            (Datum::List(saved), Datum::List(before)) => Rc::ptr_eq(saved, before),
+            _ => false,
+        };
+        let mut saved = self.saved.borrow_mut();
+        if scope.growing.contains(name) && saved.get(name).is_some_and(is_own) {
+            saved.insert(name.to_owned(), grown);
         }
         Ok(())
     }

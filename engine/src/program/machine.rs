@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::check::check_limits;
 use super::compile::{Ask, Code, Instruction, Push, compile};
-use super::datum::{Datum, Results};
+use super::datum::{Datum, Results, Ticket};
 use super::error::{ProgramError, ProgramFault};
 use super::evaluate::{self, check_nested, items_of, number_of, part_of, value_of};
 use super::operand::{Modules, Operand};
@@ -60,7 +60,7 @@ struct Handler {
 struct Scope<V> {
     variables: Vec<Option<Datum<V>>>,
     /// Which of them are lists that are saved, and go on growing.
-    growing: Vec<bool>,
+    growing: Vec<Option<Ticket>>,
     /// The names of the errors that were caught.
     caught: BTreeSet<String>,
 }
@@ -97,7 +97,7 @@ impl<V: Operand> Machine<V> {
         let code = compile(program, map);
         let scope = Scope {
             variables: vec![None; code.variables.len()],
-            growing: vec![false; code.variables.len()],
+            growing: vec![None; code.variables.len()],
             caught: BTreeSet::new(),
         };
         Ok(Self {
@@ -329,7 +329,7 @@ impl<V: Operand> Machine<V> {
     fn store(&self, slot: usize, datum: Datum<V>) {
         let mut scope = self.scope.borrow_mut();
         scope.variables[slot] = Some(datum);
-        scope.growing[slot] = false;
+        scope.growing[slot] = None;
     }
 
     fn save(&self, slot: usize) -> Result<(), ProgramFault> {
@@ -340,8 +340,8 @@ impl<V: Operand> Machine<V> {
             datum = Datum::List(items);
             self.store(slot, datum.clone());
         }
-        self.scope.borrow_mut().growing[slot] = is_list;
-        self.outside.results.save(&self.code.variables[slot], datum);
+        let ticket = self.outside.results.save(&self.code.variables[slot], datum);
+        self.scope.borrow_mut().growing[slot] = is_list.then_some(ticket);
         Ok(())
     }
 
@@ -361,8 +361,8 @@ impl<V: Operand> Machine<V> {
         *variable = Datum::Number(0.0);
         Rc::make_mut(&mut items).push(item.clone());
         *variable = Datum::List(items);
-        if scope.growing[slot] {
-            self.outside.results.extend(name, item);
+        if let Some(ticket) = scope.growing[slot] {
+            self.outside.results.extend(name, ticket, item);
         }
         Ok(())
     }

@@ -165,6 +165,31 @@ fn a_saved_list_goes_on_growing_until_its_name_is_given_away() {
 }
 
 #[test]
+fn a_saved_list_does_not_grow_in_another_that_is_saved_by_its_name() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    let first = Program::new()
+        .list("xs")
+        .save("xs")
+        .read("layers.1.output", "h")
+        .append("xs", 1.0);
+    let second = Program::new()
+        .read("layers.0.output", "h")
+        .list("xs")
+        .append("xs", 2.0)
+        .save("xs")
+        .append("xs", 3.0);
+    let results = Results::new();
+    for (name, program) in [("first", first), ("second", second)] {
+        let machine = Machine::<Array>::new(&program, &model.map).unwrap();
+        trial.invoke(Invoke::new(name, machine.share_results(results.clone())).rows(1));
+    }
+    assert!(trial.run(table(2, 1.0)).report.result.is_ok());
+    let list = vec![Datum::Number(2.0), Datum::Number(3.0)];
+    assert_eq!(results.get("xs"), Some(Datum::List(list.into())));
+}
+
+#[test]
 fn lists_stand_in_lists_and_are_clipped() {
     let program = Program::new()
         .list("xs")
