@@ -267,7 +267,9 @@ pub(super) const PURPOSES: &[Purpose] = &[
         own: Own::Other,
         applies: |case| {
             let is_loop = |step: &RawStep| matches!(step, RawStep::Iter { .. });
-            case.has_failed_with("NameError", "") && case.has_company() && case.has_step(&is_loop)
+            let mut classes = ["NameError", "UnboundLocalError"].into_iter();
+            let has_failed = classes.any(|class| case.has_failed_with(class, ""));
+            has_failed && case.has_company() && case.has_step(&is_loop)
         },
         recast: |_, recast| recast.manners.push(Manner::SharesBetweenChildren),
     },

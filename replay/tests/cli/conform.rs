@@ -123,7 +123,7 @@ fn an_append_to_a_list_in_two_places_is_refused_with_the_reason() {
     change(&place, file, "\"cell.output\"", "\"xs\"");
     let ended = place.run(&["conform", &folder]).with(1);
     insta::assert_snapshot!(ended.out, @r"
-    iter_two_invokes  cannot be run: an append to the list `xs`, which is in two places, has no counterpart
+    iter_two_invokes  cannot be run: an append to `xs`, which may be a list that is in two places, has no counterpart
     1 scenarios against v081: 0 same, 0 differ on purpose, 0 not compared, 0 differ, 1 cannot be run
     ");
 }

@@ -15,6 +15,10 @@ pub(super) struct Company {
     pub(super) earlier: BTreeSet<String>,
     /// Those of all these names that stand for lists.
     pub(super) lists: BTreeSet<String>,
+    /// The names of others that may be second ones of a list.
+    pub(super) seconds: BTreeSet<String>,
+    /// The lists that another body makes more than once.
+    pub(super) remade: BTreeSet<String>,
     /// The names of the body's own that others use.
     pub(super) wanted: BTreeSet<String>,
     /// The names of earlier runs that this body puts on the blackboard before all else.
@@ -55,6 +59,7 @@ impl Company {
             all[index].is_draft = false;
         }
         check_lists(bodies, &all)?;
+        check_appended(bodies, &uses, earlier)?;
         // What several set one after another is in one place, and so is a list that grows.
         let used = uses
             .iter()
@@ -88,6 +93,8 @@ impl Company {
             lists,
             others: others.variables.into_iter().chain(others.lists).collect(),
             earlier: earlier.variables.union(&earlier.lists).cloned().collect(),
+            seconds: others.seconds.union(&earlier.seconds).cloned().collect(),
+            remade: others.remade,
             wanted: BTreeSet::new(),
             seeds: BTreeSet::new(),
             is_draft: true,
@@ -114,4 +121,17 @@ fn check_lists(bodies: &[Body<'_>], all: &[Company]) -> Result<(), Untranslated>
         }
     }
     Ok(())
+}
+
+/// Refuses to append to a list of an earlier run by a name that somebody gives another value.
+fn check_appended(bodies: &[Body<'_>], uses: &[Uses], earlier: &Names) -> Result<(), Untranslated> {
+    let is_made = |list: &&String| bodies.iter().any(|body| body.names.contain(list));
+    let mut appended = uses.iter().flat_map(|uses| &uses.appended);
+    match appended.find(|list| earlier.contain(list) && is_made(list)) {
+        Some(list) => {
+            let what = "which an earlier run has made, and another body makes again,";
+            Err(format!("an append to the list `{list}`, {what}").into())
+        }
+        None => Ok(()),
+    }
 }

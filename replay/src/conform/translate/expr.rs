@@ -31,17 +31,11 @@ impl Translator<'_> {
         let unknown = || format!("the expression {expr}");
         let items = expr.as_array().ok_or_else(unknown)?;
         let text = |place: usize| items.get(place).and_then(Value::as_str).ok_or_else(unknown);
-        let mut of = |place: usize| self.expr(items.get(place).ok_or_else(unknown)?);
+        let mut of = |place: usize| self.operand(items.get(place).ok_or_else(unknown)?);
         Ok(match text(0)? {
             "var" => self.variable(text(1)?),
             "tensor" => given(text(1)?),
-            "read" => {
-                let value = self.read(text(1)?);
-                match self.is_in_steps {
-                    true => self.keep(value),
-                    false => value,
-                }
-            }
+            "read" => self.read(text(1)?),
             "add" => of(1)? + of(2)?,
             "sub" => of(1)? - of(2)?,
             "mul" => of(1)? * of(2)?,
@@ -61,13 +55,23 @@ impl Translator<'_> {
         })
     }
 
+    /// Returns a part of an expression, which comes before what comes after it also if that is found out by steps.
+    fn operand(&mut self, expr: &Value) -> Result<Expr, String> {
+        let value = self.expr(expr)?;
+        Ok(match self.is_in_steps {
+            true => self.keep(value),
+            false => value,
+        })
+    }
+
     /// All arguments of a module: those by place, and a map of those by name; nothing if these are not there.
     fn arguments(&mut self, items: &[Value]) -> Option<Result<Expr, String>> {
         let (places, names) = (items.get(1)?.as_array()?, items.get(2)?.as_object()?);
-        let places: Result<Vec<Expr>, String> = places.iter().map(|item| self.expr(item)).collect();
+        let places: Result<Vec<Expr>, String> =
+            places.iter().map(|item| self.operand(item)).collect();
         let names = names
             .iter()
-            .map(|(name, item)| Ok((name.as_str(), self.expr(item)?)));
+            .map(|(name, item)| Ok((name.as_str(), self.operand(item)?)));
         let names: Result<Vec<(&str, Expr)>, String> = names.collect();
         Some(places.and_then(|places| Ok(inputs(places, names?))))
     }

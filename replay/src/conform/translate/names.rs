@@ -11,6 +11,10 @@ use crate::conform::scenario::RawStep;
 pub(super) struct Names {
     pub(super) variables: BTreeSet<String>,
     pub(super) lists: BTreeSet<String>,
+    /// Those of the variables that may be second names of a list.
+    pub(super) seconds: BTreeSet<String>,
+    /// Those of the lists that are made more than once.
+    pub(super) remade: BTreeSet<String>,
     /// Those of both that are saved.
     pub(super) saved: BTreeSet<String>,
 }
@@ -29,6 +33,8 @@ impl Names {
     pub(super) fn extend(&mut self, other: Self) {
         self.variables.extend(other.variables);
         self.lists.extend(other.lists);
+        self.seconds.extend(other.seconds);
+        self.remade.extend(other.remade);
         self.saved.extend(other.saved);
     }
 
@@ -40,9 +46,16 @@ impl Names {
                     if *save {
                         self.saved.insert(r#as.clone());
                     }
+                    if let RawStep::Let { expr, .. } = step
+                        && let Some("var" | "index") = expr[0].as_str()
+                    {
+                        self.seconds.insert(r#as.clone());
+                    }
                 }
                 RawStep::List { r#as } => {
-                    self.lists.insert(r#as.clone());
+                    if !self.lists.insert(r#as.clone()) {
+                        self.remade.insert(r#as.clone());
+                    }
                     self.saved.insert(r#as.clone());
                 }
                 RawStep::Save { name } => {
@@ -52,6 +65,7 @@ impl Names {
                 RawStep::Iter { var, body, .. } => {
                     self.variables.insert(var.clone());
                     self.add(body);
+                    self.remade.extend(Self::set_by(body).lists);
                 }
                 RawStep::Write { .. }
                 | RawStep::Mark { .. }
@@ -154,7 +168,12 @@ impl Scope {
             match self.bound.get(name) {
                 Some(own) if own.kind == bound.kind => bound.is_certain &= own.is_certain,
                 Some(own) => {
-                    bound.kind = Kind::Variable;
+                    let kinds = [&own.kind, &bound.kind];
+                    let is_shared = |kind: &&Kind| matches!(kind, Kind::Alias(_) | Kind::Item);
+                    bound.kind = match kinds.iter().any(is_shared) {
+                        true => Kind::Item,
+                        false => Kind::Variable,
+                    };
                     bound.is_certain &= own.is_certain;
                 }
                 None => bound.is_certain = false,

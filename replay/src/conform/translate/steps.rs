@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use interloom_engine::program::{Action, Expr, Over, Program, get, given, is_set, read, var};
+use interloom_engine::program::{
+    Action, BODIES_MAX, Expr, Over, Program, get, given, is_set, read, var,
+};
 use serde_json::Value;
 
 use super::company::{Company, Uses};
@@ -17,6 +19,7 @@ const CALL: &str = "the call";
 const FIRST: &str = "the first argument";
 const ITEM: &str = "the item";
 const LIST: &str = "the list";
+const KEPT: &str = "kept ";
 
 /// Passes the steps of a body, in order, and makes a program of them.
 pub(super) struct Translator<'s> {
@@ -30,9 +33,11 @@ pub(super) struct Translator<'s> {
     read_at: BTreeMap<String, String>,
     /// Steps that come before those of the step at hand.
     before: Program,
-    /// Whether what is read is kept first, for something after it is found out by steps.
+    /// Whether the parts of an expression are kept first, for something in it is found out by steps.
     pub(super) is_in_steps: bool,
     temporaries: usize,
+    /// How many loops the step at hand is in.
+    loops: u32,
 }
 
 impl<'s> Translator<'s> {
@@ -46,6 +51,7 @@ impl<'s> Translator<'s> {
             before: Program::new(),
             is_in_steps: false,
             temporaries: 0,
+            loops: 0,
         }
     }
 
@@ -133,9 +139,6 @@ impl<'s> Translator<'s> {
         let kind = self.kind(expr);
         let value = self.value(expr)?;
         if let Kind::Alias(list) = &kind {
-            if save && !self.is_private(list) {
-                return Err(second_name(name, list));
-            }
             // It stands for this list already.
             if list == name {
                 let program = Program::new().set(name, value);
@@ -168,10 +171,7 @@ impl<'s> Translator<'s> {
     /// A body may save what another one, or an earlier run, has set.
     fn save(&mut self, name: &str) -> Result<Program, Untranslated> {
         let is_list = self.list_of(name).is_some();
-        if let Some(list) = self.list_of(name).filter(|list| list != name) {
-            if !self.is_private(&list) {
-                return Err(second_name(name, &list));
-            }
+        if self.list_of(name).is_some_and(|list| list != name) {
             self.scope.save(name);
         }
         let value = self.variable(name);
@@ -206,6 +206,11 @@ impl<'s> Translator<'s> {
         variable: &str,
         body: &[RawStep],
     ) -> Result<Program, Untranslated> {
+        // Each level is passed twice, and no program may have more.
+        if self.loops == BODIES_MAX {
+            return Err(format!("a loop in {BODIES_MAX} others").into());
+        }
+        self.loops += 1;
         let entry = self.scope.clone();
         // What one iteration leaves, the next one begins with.
         self.scope.bind(variable, Kind::Variable);
@@ -215,6 +220,7 @@ impl<'s> Translator<'s> {
         let mut inner = self.share(Program::new(), variable);
         inner.steps.extend(self.steps(body)?.steps);
         self.join(&entry);
+        self.loops -= 1;
         Ok(Program::new().each(over(iter), variable, inner))
     }
 
@@ -259,42 +265,79 @@ impl<'s> Translator<'s> {
     fn append(&mut self, name: &str, expr: &Value) -> Result<Program, Untranslated> {
         let list = self.list_of(name).unwrap_or_else(|| name.to_owned());
         let bound = self.scope.get(&list).cloned();
-        let is_item = bound.as_ref().is_some_and(|bound| bound.kind == Kind::Item);
-        if is_item || self.scope.is_held(&list) {
-            return Err(format!("an append to the list `{name}`, which is in two places,").into());
+        if self.may_be_in_two_places(name, &list) {
+            let what = "which may be a list that is in two places,";
+            return Err(format!("an append to `{name}`, {what}").into());
         }
         let is_wanted = self.company.wanted.contains(&list);
         let program = match bound {
             _ if is_wanted => self.append_to_shared(&list, expr)?,
-            Some(Bound { is_certain, .. }) if is_certain || !self.company.has(&list) => {
-                Program::new().append(&list, self.value(expr)?)
+            Some(bound) if bound.is_certain || !self.company.has(&list) => {
+                self.append_to_own(&list, expr, bound.is_certain)?
             }
             Some(_) if !self.company.is_draft => {
-                let what = "which may be the body's own or another's,";
-                return Err(format!("an append to the list `{name}`, {what}").into());
+                let what = "which may be the body's own list or another's,";
+                return Err(format!("an append to `{name}`, {what}").into());
             }
-            None if !self.company.has(&list) => Program::new().append(&list, self.value(expr)?),
+            None if !self.company.has(&list) => self.append_to_own(&list, expr, false)?,
             _ => self.append_to_shared(&list, expr)?,
         };
         self.hold_item(expr);
         Ok(self.renew_aliases(program, &list))
     }
 
+    /// Returns whether a list may be an item of something, or have names that are not known to be its own.
+    fn may_be_in_two_places(&self, name: &str, list: &str) -> bool {
+        let is_open = |bound: &Bound| matches!(bound.kind, Kind::Alias(_)) && !bound.is_certain;
+        let is_second = match self.scope.get(list) {
+            Some(bound) => bound.kind == Kind::Item,
+            None => self.company.seconds.contains(list),
+        };
+        is_second || self.scope.is_held(list) || self.scope.get(name).is_some_and(is_open)
+    }
+
+    fn append_to_own(
+        &mut self,
+        list: &str,
+        expr: &Value,
+        is_certain: bool,
+    ) -> Result<Program, Untranslated> {
+        if !is_certain && reads(expr) {
+            self.look_up(var(list));
+        }
+        Ok(Program::new().append(list, self.value(expr)?))
+    }
+
     /// All who share a list see it grow.
     fn append_to_shared(&mut self, list: &str, expr: &Value) -> Result<Program, Untranslated> {
         self.foreign(list);
         self.uses.appended.insert(list.to_owned());
-        let value = self.value(expr)?;
         let program = Program::new();
         let program = match reads(expr) {
-            // It has to be there before anything is read, and others may append to it meanwhile.
+            true if self.company.remade.contains(list) => {
+                let what = "which may be made again meanwhile,";
+                return Err(
+                    format!("an append of what is read to the list `{list}`, {what}").into(),
+                );
+            }
             true => {
-                let program = program.set(LIST, get(list)).set(ITEM, value);
+                self.look_up(get(list));
+                // Others may append to it before the item is there.
+                let program = program.set(ITEM, self.value(expr)?);
                 program.set(list, get(list)).append(list, var(ITEM))
             }
-            false => program.set(list, get(list)).append(list, value),
+            false => {
+                let value = self.value(expr)?;
+                program.set(list, get(list)).append(list, value)
+            }
         };
         Ok(program.put(list, var(list)).save(list))
+    }
+
+    /// A list has to be there before anything is read that is to be appended.
+    fn look_up(&mut self, list: Expr) {
+        let before = std::mem::take(&mut self.before);
+        self.before = before.set(LIST, list);
     }
 
     /// A list grows under all its names.
@@ -340,11 +383,6 @@ impl<'s> Translator<'s> {
             Some(Kind::Variable | Kind::Item) => None,
             None => self.company.lists.contains(name).then(|| name.to_owned()),
         }
-    }
-
-    /// Returns whether only this body uses a list.
-    fn is_private(&self, list: &str) -> bool {
-        self.scope.get(list).is_some() && !self.company.wanted.contains(list)
     }
 
     /// Notes the lists that become items of something.
@@ -414,8 +452,13 @@ impl<'s> Translator<'s> {
         is_earlier.then(|| given(&saved_name(name)))
     }
 
-    /// Keeps a value before the step at hand.
+    /// Keeps a value before the step at hand, unless it is kept already.
     pub(super) fn keep(&mut self, value: Expr) -> Expr {
+        match &value {
+            Expr::Number(_) => return value,
+            Expr::Var(name) if name.starts_with(KEPT) => return value,
+            _ => {}
+        }
         let kept = self.temporary();
         let before = std::mem::take(&mut self.before);
         self.before = before.set(&kept, value);
@@ -424,12 +467,8 @@ impl<'s> Translator<'s> {
 
     fn temporary(&mut self) -> String {
         self.temporaries += 1;
-        format!("kept {}", self.temporaries)
+        format!("{KEPT}{}", self.temporaries)
     }
-}
-
-fn second_name(name: &str, list: &str) -> Untranslated {
-    format!("saving `{name}`, a second name of the shared list `{list}`,").into()
 }
 
 /// Iterations of a loop.

@@ -213,8 +213,17 @@ fn what_would_need_one_list_in_two_places_is_refused() {
     let held = append("l", &serde_json::json!(["var", "k"]));
     let one = 1.0.into();
     let save = serde_json::json!({ "op": "save", "name": "l" });
+    let read = append("l", &serde_json::json!(["read", "embed.output"]));
+    let again =
+        serde_json::json!({ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": [list("l")] });
+    let nested = (0..9).fold(serde_json::json!([]), |body, _| {
+        serde_json::json!([{ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": body }])
+    });
+    let nested = nested.as_array().unwrap().clone();
     let cases = [
         (vec![list("l"), item, append("r", &one)], vec![]),
+        (vec![again], vec![read]),
+        (nested, vec![]),
         (vec![list("l"), list("k"), held, append("k", &one)], vec![]),
         (vec![list("l")], vec![append("l", &one), list("l"), save]),
     ];
@@ -232,8 +241,10 @@ fn what_would_need_one_list_in_two_places_is_refused() {
         }
     });
     insta::assert_snapshot!(messages.join("\n"), @r"
-    an append to the list `r`, which is in two places,
-    an append to the list `k`, which is in two places,
+    an append to `r`, which may be a list that is in two places,
+    an append of what is read to the list `l`, which may be made again meanwhile,
+    a loop in 8 others
+    an append to `k`, which may be a list that is in two places,
     the list `l`, which several bodies make and others use,
     ");
 }
