@@ -1,5 +1,7 @@
 //! Mediators that behave as those of the reference do where it differs.
 
+mod sharing;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -9,6 +11,7 @@ use interloom_backends::Value;
 use interloom_engine::{Cached, Delivery, Fault, FaultKind, Mediator, Origin, Request, Site, Step};
 
 use super::translate::Plan;
+use sharing::{answered, shown};
 
 /// One way in which the reference's mediators behave otherwise.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +36,7 @@ pub(super) enum Manner {
     CachesBetweenChildren,
     /// A mediator keeps the first value that it sees of a name of another.
     KeepsWhatItSaw,
-    /// Others see the names of an iteration once its parent asks for something.
+    /// Others see the names of an iteration once its parent goes on, and an iteration sees those that its parent saw.
     SharesBetweenChildren,
 }
 
@@ -142,23 +145,6 @@ impl State {
         }
     }
 
-    /// Sees what is on the blackboard by now.
-    fn look(&self) {
-        let mut seen = self.seen.borrow_mut();
-        for (name, value) in self.board.borrow().iter() {
-            seen.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-    }
-
-    /// What it holds for a name: of a list, it sees how that has grown.
-    fn held(&self, name: &str) -> Option<Value> {
-        let now = self.board.borrow().get(name).cloned();
-        match now {
-            Some(list @ Value::List(_)) => Some(list),
-            _ => self.seen.borrow().get(name).cloned(),
-        }
-    }
-
     fn end(&self) -> Step<Value> {
         self.is_over.set(true);
         Step::End
@@ -252,6 +238,12 @@ impl Guise {
                 state.look();
                 delivery
             }
+            (Manner::SharesBetweenChildren, delivery) => {
+                if !self.is_child {
+                    state.look();
+                }
+                delivery
+            }
             (Manner::CachesBetweenChildren, delivery) => {
                 if !self.is_child {
                     state.is_child_over();
@@ -261,72 +253,6 @@ impl Guise {
             (_, delivery) => delivery,
         };
         Heard::Tell(self, delivery)
-    }
-}
-
-/// Answers what the mediator is to be told without anybody hearing it.
-fn answered(mut step: Step<Value>, state: &State, is_child: bool) -> Step<Value> {
-    loop {
-        let (rest, delivery) = match (state.manner, step) {
-            (
-                Manner::KeepsWhatItSaw,
-                Step::Ask {
-                    request: Request::Get { name },
-                    origin,
-                    rest,
-                },
-            ) => match state.held(&name) {
-                Some(value) => (rest, Delivery::Value(value)),
-                None => {
-                    return Step::Ask {
-                        request: Request::Get { name },
-                        origin,
-                        rest,
-                    };
-                }
-            },
-            (
-                Manner::SharesBetweenChildren,
-                Step::Ask {
-                    request: Request::Put { name, value },
-                    rest,
-                    ..
-                },
-            ) if is_child && !matches!(value, Value::List(_)) => {
-                state.kept.borrow_mut().push_back((name, value));
-                (rest, Delivery::Done)
-            }
-            (_, step) => return step,
-        };
-        step = rest.resume(delivery);
-    }
-}
-
-/// What is heard of a parent's step, after what its children have kept.
-fn shown(step: Step<Value>, state: &Rc<State>) -> Step<Value> {
-    let kept = state.kept.borrow_mut().pop_front();
-    match kept {
-        Some((name, value)) => Step::Ask {
-            request: Request::Put { name, value },
-            origin: Origin::Unknown,
-            rest: Box::new(Delayed {
-                step,
-                state: state.clone(),
-            }),
-        },
-        None => say(step, state, false),
-    }
-}
-
-/// A step that comes after what the children have kept.
-struct Delayed {
-    step: Step<Value>,
-    state: Rc<State>,
-}
-
-impl Mediator<Value> for Delayed {
-    fn resume(self: Box<Self>, _: Delivery<Value>) -> Step<Value> {
-        shown(self.step, &self.state)
     }
 }
 
@@ -430,7 +356,7 @@ fn ask(request: Request<Value>, state: &State, wear: &Wear<'_>) -> Request<Value
             state.is_marked.set(true);
             Request::Value { target }
         }
-        (Manner::KeepsWhatItSaw, Request::Put { name, value }) => {
+        (Manner::KeepsWhatItSaw | Manner::SharesBetweenChildren, Request::Put { name, value }) => {
             state.board.borrow_mut().insert(name.clone(), value.clone());
             Request::Put { name, value }
         }

@@ -260,8 +260,8 @@ pub(super) const PURPOSES: &[Purpose] = &[
     },
     Purpose {
         rule: "R72",
-        reason: "what is put in an iteration is there at once; in this version of the reference, once the block around it asks for \
-                 something (told, not recorded)",
+        reason: "a shared name is there at once, also in iterations; in this version of the reference, once the blocks around them go \
+                 on (told, not recorded)",
         versions: THREADS,
         aspects: ALL,
         own: Own::Other,

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::Place;
+use crate::told::{tell, told};
 
-fn recorded() -> PathBuf {
+pub(crate) fn recorded() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance")
 }
 
@@ -179,156 +180,7 @@ fn a_damaged_scenario_never_panics() {
     place.run(&["conform", &folder]).with(0);
 }
 
-/// A scenario that nobody recorded, with what a rule says that the reference would have been recorded doing.
-struct Told {
-    rule: &'static str,
-    /// The version of the reference.
-    version: &'static str,
-    /// A recorded scenario with the same model and inputs, whose output is this one's.
-    like: &'static str,
-    /// The steps of each invoke; the inputs are `x0` and `x1`.
-    steps: Vec<Value>,
-    expected: Value,
-    log: &'static str,
-}
-
-/// The rules that no recorded scenario needs.
-fn told() -> [Told; 5] {
-    let output = json!({ "0": [{ "kind": "tensor", "key": "output/0.0" }] });
-    [
-        Told {
-            rule: "R60",
-            version: "v081",
-            like: "read_one",
-            steps: vec![json!([
-                { "op": "try", "as": "e", "body": [
-                    { "op": "read", "target": "layers.1.output", "as": "a" },
-                    { "op": "stop" },
-                    { "op": "mark", "text": "never" },
-                ]},
-                { "op": "mark", "text": "after" },
-            ])],
-            expected: json!({
-                "status": "ok", "error": null, "saved": {}, "marks": ["after"], "caches": {}, "outputs": output,
-                "caught": { "e": { "class": "EarlyStopException", "message": "" } },
-            }),
-            log: r#"["resume", "m0", ["VALUE", "model.layers.1.output", 0], "END"]"#,
-        },
-        Told {
-            rule: "R34",
-            version: "v081",
-            like: "iter_past_end",
-            steps: vec![json!([
-                { "op": "try", "as": "e", "body": [
-                    { "op": "iter", "iter": { "slice": [0, 2] }, "var": "i", "body": [
-                        { "op": "read", "target": "cell.output", "as": "a" },
-                        { "op": "raise", "message": "no" },
-                    ]},
-                ]},
-                { "op": "mark", "text": "after" },
-            ])],
-            expected: json!({
-                "status": "ok", "error": null, "saved": {}, "marks": ["after"], "caches": {}, "outputs": output,
-                "caught": { "e": { "class": "ValueError", "message": "no" } },
-            }),
-            log: r#"["resume", "m0", ["VALUE", "model.cell.output", 0], "END"]"#,
-        },
-        Told {
-            rule: "R71",
-            version: "v081",
-            like: "read_one",
-            steps: vec![json!([
-                { "op": "read", "target": "layers.1.output", "as": "a" },
-                { "op": "mark", "text": "before" },
-                { "op": "cache", "as": "c", "modules": ["layers.3"] },
-            ])],
-            expected: json!({
-                "status": "error", "saved": {}, "marks": ["before"], "caught": {}, "caches": {}, "outputs": {},
-                "error": {
-                    "class": "RuntimeError",
-                    "message": "a cache must be declared before reading or modifying a module",
-                },
-            }),
-            log: r#"["resume", "m0", ["VALUE", "model.layers.1.output", 0], ["EXCEPTION", "RuntimeError"]]"#,
-        },
-        // The second invoke has seen a 1 when it began.
-        Told {
-            rule: "R72",
-            version: "v081",
-            like: "two_invokes_read",
-            steps: vec![
-                json!([
-                    { "op": "let", "as": "n", "expr": 1.0 },
-                    { "op": "read", "target": "layers.0.output", "as": "a" },
-                    { "op": "let", "as": "n", "expr": 2.0 },
-                ]),
-                json!([
-                    { "op": "read", "target": "layers.1.output", "as": "b" },
-                    { "op": "if_eq", "var": "n", "value": 1.0, "body": [{ "op": "mark", "text": "one" }] },
-                    { "op": "if_eq", "var": "n", "value": 2.0, "body": [{ "op": "mark", "text": "two" }] },
-                ]),
-            ],
-            expected: json!({
-                "status": "ok", "error": null, "saved": {}, "marks": ["one"], "caught": {}, "caches": {}, "outputs": output,
-            }),
-            log: "[\"resume\", \"m0\", [\"VALUE\", \"model.layers.0.output\", 0], \"END\"]\n\
-                  [\"resume\", \"m1\", [\"VALUE\", \"model.layers.1.output\", 0], \"END\"]",
-        },
-        // The block around the iteration has asked for nothing since.
-        Told {
-            rule: "R72",
-            version: "v050",
-            like: "iter_two_invokes",
-            steps: vec![
-                json!([{ "op": "iter", "iter": { "int": 4 }, "var": "i", "body": [
-                    { "op": "let", "as": "n", "expr": 1.0 },
-                    { "op": "read", "target": "cell.output", "as": "a" },
-                ]}]),
-                json!([
-                    { "op": "read", "target": "cell.input", "as": "b" },
-                    { "op": "if_eq", "var": "n", "value": 1.0, "body": [{ "op": "mark", "text": "one" }] },
-                ]),
-            ],
-            expected: json!({
-                "status": "error", "saved": {}, "marks": [], "caught": {}, "caches": {}, "outputs": {},
-                "error": { "class": "NameError", "message": "name 'v_n' is not defined" },
-            }),
-            log: "[\"send\", \"m1\", \"VALUE\", \"model.cell.input.i0\"]\n\
-                  [\"handle\", \"m1\", \"VALUE\", \"model.cell.input.i0\", \"model.cell.input.i0\", \"served\"]",
-        },
-    ]
-}
-
-/// Writes a scenario that nobody recorded; returns its name.
-fn tell(place: &Place, told: &Told) -> String {
-    let like: Value = read_json(
-        &recorded()
-            .join("scenarios")
-            .join(told.like)
-            .join("scenario.json"),
-    );
-    let invokes = ["x0", "x1"].iter().zip(&told.steps);
-    let invokes = invokes.map(|(input, steps)| json!({ "input": input, "steps": steps }));
-    let scenario = json!({
-        "model": like["model"],
-        "traces": [{ "on": "base", "invokes": invokes.collect::<Vec<_>>() }],
-    });
-    let id = format!("told_{}", told.rule);
-    let home = place.path("recorded/scenarios").join(&id);
-    std::fs::create_dir_all(&home).unwrap();
-    std::fs::write(home.join("scenario.json"), scenario.to_string()).unwrap();
-    let version = told.version;
-    let expected = home.join(format!("expected.{version}.json"));
-    std::fs::write(expected, told.expected.to_string()).unwrap();
-    std::fs::write(home.join(format!("log.{version}.jsonl")), told.log).unwrap();
-    let tensors = format!("expected.{version}.safetensors");
-    let tensors = tensors.as_str();
-    let from = recorded().join("scenarios").join(told.like).join(tensors);
-    std::fs::copy(from, home.join(tensors)).unwrap();
-    id
-}
-
-fn read_json(path: &Path) -> Value {
+pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -481,8 +333,9 @@ fn what_a_rule_does_not_claim_is_a_difference() {
         let mut ids: Vec<String> = listed.map(|(id, _)| id.clone()).collect();
         let folder = copied(&place, &ids.iter().map(String::as_str).collect::<Vec<_>>());
         let told = told();
-        let told = told.iter().filter(|told| told.version == reference);
-        ids.extend(told.map(|told| tell(&place, told)));
+        let told = told.iter().enumerate();
+        let told = told.filter(|(_, told)| told.version == reference);
+        ids.extend(told.map(|(number, told)| tell(&place, told, number)));
         let command = ["conform", &folder, "--reference", reference];
         let ended = place.run(&command).with(0);
         let on_purpose = ended
