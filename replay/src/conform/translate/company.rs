@@ -59,7 +59,6 @@ impl Company {
             all[index].is_draft = false;
         }
         check_lists(bodies, &all)?;
-        check_appended(bodies, &uses, earlier)?;
         // What several set one after another is in one place, and so is a list that grows.
         let used = uses
             .iter()
@@ -121,17 +120,4 @@ fn check_lists(bodies: &[Body<'_>], all: &[Company]) -> Result<(), Untranslated>
         }
     }
     Ok(())
-}
-
-/// Refuses to append to a list of an earlier run by a name that somebody gives another value.
-fn check_appended(bodies: &[Body<'_>], uses: &[Uses], earlier: &Names) -> Result<(), Untranslated> {
-    let is_made = |list: &&String| bodies.iter().any(|body| body.names.contain(list));
-    let mut appended = uses.iter().flat_map(|uses| &uses.appended);
-    match appended.find(|list| earlier.contain(list) && is_made(list)) {
-        Some(list) => {
-            let what = "which an earlier run has made, and another body makes again,";
-            Err(format!("an append to the list `{list}`, {what}").into())
-        }
-        None => Ok(()),
-    }
 }
