@@ -145,7 +145,7 @@ pub trait Operand: Value {
     /// Returns the number of a tensor of one element.
     fn number(&self) -> Option<f64>;
 
-    /// Returns how many tensors and other things without structure there are in this value.
+    /// Returns how many tensors and other things without structure there are in this value; what is empty may count as one.
     fn leaves(&self) -> usize;
 }
 
