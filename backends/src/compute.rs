@@ -89,6 +89,24 @@ impl AnyTensor {
         )))
     }
 
+    /// Returns what is at a place of dimension 0, without that dimension; of a vector, one element `[1]`.
+    pub(crate) fn at(&self, place: u64) -> Result<Self, Misfit> {
+        let shape = self.shape();
+        if shape.first().is_none_or(|&length| place >= length as u64) {
+            let expected = format!("a tensor with a place {place} in dimension 0");
+            return Err(unlike(&expected, self));
+        }
+        let whole = shape.iter().map(|&length| 0..length as u64);
+        let mut ranges: Vec<Range<u64>> = whole.collect();
+        ranges[0] = place..place + 1;
+        let part = self.part(&ranges)?;
+        Ok(match self.kind() {
+            Kind::Float => part.shallower::<Float>(),
+            Kind::Int => part.shallower::<Int>(),
+            Kind::Bool => part.shallower::<Bool>(),
+        })
+    }
+
     /// Returns the tensor with another part, for ranges as in [`part`](Self::part).
     pub(crate) fn with_part(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {
         let old = self.part(ranges)?;
@@ -189,6 +207,22 @@ impl AnyTensor {
             };
         }
         tensor
+    }
+
+    /// Leaves dimension 0 out, which has length 1; burn has no tensor without dimensions.
+    fn shallower<K: ElementKind>(self) -> Self {
+        macro_rules! of_rank {
+            ($($rank:literal to $less:literal),*) => {
+                match self.rank() {
+                    $($rank => {
+                        let tensor: Tensor<$rank, K> = self.assume_typed();
+                        Self::new(tensor.squeeze_dim::<$less>(0))
+                    })*
+                    _ => self,
+                }
+            };
+        }
+        of_rank!(2 to 1, 3 to 2, 4 to 3, 5 to 4, 6 to 5, 7 to 6, 8 to 7)
     }
 
     fn deeper<K: ElementKind>(self) -> Self {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use interloom_engine::Misfit;
-use interloom_engine::program::{Arithmetic, Form, Item, Operand};
+use interloom_engine::program::{Arithmetic, Form, Item, Items, Operand};
 
 use crate::tensor::AnyTensor;
 use crate::value::Value;
@@ -100,6 +100,10 @@ impl Operand for Value {
         self.any_tensor()?.part(ranges).map(Self::Tensor)
     }
 
+    fn at(&self, place: u64) -> Result<Self, Misfit> {
+        self.any_tensor()?.at(place).map(Self::Tensor)
+    }
+
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {
         let part = part.any_tensor()?;
         let patched = self.any_tensor()?.with_part(ranges, part);
@@ -112,6 +116,18 @@ impl Operand for Value {
 
     fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
         Ok(Self::Tuple(items.into()))
+    }
+
+    fn list(items: Vec<Self>) -> Result<Self, Misfit> {
+        Ok(Self::List(items.into()))
+    }
+
+    fn items(&self) -> Option<Items<Self>> {
+        match self {
+            Self::Tuple(items) => Some(Items::Tuple(items.to_vec())),
+            Self::List(items) => Some(Items::List(items.to_vec())),
+            _ => None,
+        }
     }
 
     fn map(items: Vec<(String, Self)>) -> Result<Self, Misfit> {
@@ -144,8 +160,14 @@ impl Operand for Value {
 
     fn leaves(&self) -> usize {
         match self {
-            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::leaves).sum(),
-            Self::Map(entries) => entries.iter().map(|(_, item)| item.leaves()).sum(),
+            // What is empty counts, for a tuple of such can be large.
+            Self::Tuple(items) | Self::List(items) => {
+                items.iter().map(Self::leaves).sum::<usize>().max(1)
+            }
+            Self::Map(entries) => {
+                let leaves = entries.iter().map(|(_, item)| item.leaves());
+                leaves.sum::<usize>().max(1)
+            }
             _ => 1,
         }
     }

@@ -125,7 +125,7 @@ impl Interpreter {
             Action::Next { by } => cx.next(by),
             Action::Barrier { name } => cx.barrier(&name).await?,
             Action::Put { name, value } => {
-                let value = self.part("a put", cx.clone(), value).await?;
+                let value = self.part(cx.clone(), value).await?;
                 cx.put(&name, value).await?;
             }
             Action::Cache { modules, side, .. } => {
@@ -155,25 +155,16 @@ impl Interpreter {
         }
     }
 
-    /// A part of a tuple or a map, which may be a number.
-    async fn part(
-        self: Rc<Self>,
-        place: &'static str,
-        cx: Cx<Value>,
-        expr: Expr,
-    ) -> Result<Value, Fault> {
-        match self.expr(cx, expr).await? {
-            Datum::Value(value) => Ok(value),
-            Datum::Number(number) => Ok(Value::Float(number)),
-            list @ Datum::List(_) => Err(kind(place, "a value", &list)),
-        }
+    /// A part of a tuple or a map, which may be a number or a list.
+    async fn part(self: Rc<Self>, cx: Cx<Value>, expr: Expr) -> Result<Value, Fault> {
+        Ok(plain(&self.expr(cx, expr).await?))
     }
 
     fn expr(self: Rc<Self>, cx: Cx<Value>, expr: Expr) -> Running<Datum<Value>> {
         Box::pin(async move {
             let of = |expr: Box<Expr>| self.clone().expr(cx.clone(), *expr);
             let whole = |place, expr: Box<Expr>| self.clone().value(place, cx.clone(), *expr);
-            let part = |place, expr| self.clone().part(place, cx.clone(), expr);
+            let part = |expr| self.clone().part(cx.clone(), expr);
             let value = match expr {
                 Expr::Number(number) => return Ok(Datum::Number(number)),
                 Expr::Var(name) => return self.load(&name),
@@ -212,6 +203,7 @@ impl Interpreter {
                     let from = whole("`slice`", from).await?;
                     possible("`slice`", from.slice(&ranges(&spans, &from)?))?
                 }
+                Expr::Clip { of: from, spans } => return clip(of(from).await?, &spans),
                 Expr::Patch {
                     of: from,
                     spans,
@@ -236,20 +228,20 @@ impl Interpreter {
                     with,
                 } => {
                     let from = whole("`replace`", from).await?;
-                    let with = part("`replace`", *with).await?;
+                    let with = part(*with).await?;
                     possible("`replace`", Operand::with_item(&from, &item, with))?
                 }
                 Expr::Tuple(items) => {
                     let mut values = Vec::new();
                     for item in items {
-                        values.push(part("`tuple`", item).await?);
+                        values.push(part(item).await?);
                     }
                     possible("`tuple`", Value::tuple(values))?
                 }
                 Expr::Map(items) => {
                     let mut values = Vec::new();
                     for (name, item) in items {
-                        values.push((name, part("`map`", item).await?));
+                        values.push((name, part(item).await?));
                     }
                     possible("`map`", Operand::map(values))?
                 }
@@ -305,8 +297,10 @@ impl Interpreter {
     }
 
     fn save(&self, name: &str) -> Result<(), Fault> {
-        let datum = self.load(name)?;
-        if let Datum::List(_) = datum {
+        let mut datum = self.load(name)?;
+        if let Some(items) = items(&datum) {
+            datum = Datum::List(Rc::new(items));
+            self.set(name, datum.clone());
             self.scope.borrow_mut().growing.insert(name.to_owned());
         }
         self.saved.borrow_mut().insert(name.to_owned(), datum);
@@ -314,19 +308,24 @@ impl Interpreter {
     }
 
     fn append(&self, name: &str, item: Datum<Value>) -> Result<(), Fault> {
-        if let Datum::List(_) = item {
-            return Err(kind("a list", "numbers and values", &item));
-        }
         let mut scope = self.scope.borrow_mut();
-        match scope.variables.get_mut(name) {
-            Some(Datum::List(items)) => Rc::make_mut(items).push(item.clone()),
-            Some(other) => return Err(kind("an append", "a list", other)),
-            None => return Err(ProgramFault::Unset(name.to_owned()).into()),
-        }
-        if scope.growing.contains(name)
-            && let Some(Datum::List(items)) = self.saved.borrow_mut().get_mut(name)
-        {
-            Rc::make_mut(items).push(item);
+        let Some(variable) = scope.variables.get_mut(name) else {
+            return Err(ProgramFault::Unset(name.to_owned()).into());
+        };
+        let Some(mut items) = items(variable) else {
+            return Err(kind("an append", "a list", variable));
+        };
+        items.push(item);
+        let grown = Datum::List(Rc::new(items));
+        let before = std::mem::replace(variable, grown.clone());
+        // Somebody else may have saved by that name since.
+        let is_own = |saved: &Datum<Value>| match (saved, &before) {
+            (Datum::List(saved), Datum::List(before)) => Rc::ptr_eq(saved, before),
+            _ => false,
+        };
+        let mut saved = self.saved.borrow_mut();
+        if scope.growing.contains(name) && saved.get(name).is_some_and(is_own) {
+            saved.insert(name.to_owned(), grown);
         }
         Ok(())
     }
@@ -373,8 +372,52 @@ fn combine(
     possible(place, value).map(Datum::Value)
 }
 
+/// A datum as a value.
+fn plain(datum: &Datum<Value>) -> Value {
+    match datum {
+        Datum::Number(number) => Value::Float(*number),
+        Datum::Value(value) => value.clone(),
+        Datum::List(items) => Value::List(items.iter().map(plain).collect()),
+    }
+}
+
+fn items(datum: &Datum<Value>) -> Option<Vec<Datum<Value>>> {
+    match datum {
+        Datum::List(items) => Some(items.to_vec()),
+        Datum::Value(Value::List(items)) => Some(items.iter().cloned().map(Datum::Value).collect()),
+        _ => None,
+    }
+}
+
+fn clip(of: Datum<Value>, spans: &[Span]) -> Result<Datum<Value>, Fault> {
+    if let (Some(items), [span]) = (items(&of), spans) {
+        let range = span.clip(items.len() as u64);
+        let items = items[range.start as usize..range.end as usize].to_vec();
+        return Ok(Datum::List(Rc::new(items)));
+    }
+    let of = match (of, spans) {
+        (Datum::Value(Value::Tuple(items)), [span]) => {
+            let range = span.clip(items.len() as u64);
+            let items = items[range.start as usize..range.end as usize].into();
+            return Ok(Datum::Value(Value::Tuple(items)));
+        }
+        (Datum::Value(of), _) => of,
+        (other, _) => return Err(kind("`clip`", "a value", &other)),
+    };
+    let clipped = |(dimension, &length): (usize, &u64)| {
+        let range = spans.get(dimension).copied().unwrap_or(Span::ALL);
+        range.clip(length)
+    };
+    let shape = of.shape().unwrap_or_default();
+    let ranges: Vec<_> = shape.iter().enumerate().map(clipped).collect();
+    possible("`clip`", of.slice(&ranges)).map(Datum::Value)
+}
+
 fn index(of: &Datum<Value>, item: &Item) -> Result<Datum<Value>, Fault> {
     match (of, item) {
+        (Datum::Value(of @ Value::Tensor(_)), Item::Place(place)) => {
+            possible("`index`", of.at((*place).into())).map(Datum::Value)
+        }
         (Datum::Value(of), item) => possible("`index`", Operand::item(of, item)).map(Datum::Value),
         (Datum::List(items), Item::Place(place)) if (*place as usize) < items.len() => {
             Ok(items[*place as usize].clone())

@@ -99,6 +99,9 @@ proptest! {
         agrees(Ok(part.clone()), Ok(naive_part.clone()));
         let (zeros, naive_zeros) = (Operand::zeros_like(&part).unwrap(), naive_part.zeros_like().unwrap());
         agrees(x.patch(&ranges, &zeros), naive_x.patch(&ranges, &naive_zeros));
+        for place in 0..=shape[0] as u64 {
+            agrees(x.at(place), naive_x.at(place));
+        }
         let before = numbers(&x);
         agrees(Ok(x.clone()), Ok(naive_x));
         prop_assert_eq!(numbers(&x.patch(&ranges, &part).unwrap()), before);

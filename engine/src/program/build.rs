@@ -291,6 +291,14 @@ impl Expr {
         }
     }
 
+    /// Takes as much of a part as there is, also of a tuple or a list.
+    pub fn clip(self, spans: impl IntoIterator<Item = impl Into<Span>>) -> Self {
+        Self::Clip {
+            of: Box::new(self),
+            spans: spans.into_iter().map(Into::into).collect(),
+        }
+    }
+
     /// Puts `with` in the place of a part.
     pub fn patch(
         self,
@@ -319,7 +327,7 @@ impl Expr {
         Self::Clone(Box::new(self))
     }
 
-    /// Takes an item of a tuple, a list or a map.
+    /// Takes an item of a tuple, a list or a map, or what is at a place of dimension 0 of a tensor.
     pub fn index(self, item: impl Into<Item>) -> Self {
         Self::Index {
             of: Box::new(self),

@@ -258,6 +258,7 @@ impl Checker<'_> {
             | Expr::Clone(_)
             | Expr::ArgmaxLast(_)
             | Expr::Slice { .. }
+            | Expr::Clip { .. }
             | Expr::Patch { .. }
             | Expr::Index { .. }
             | Expr::Replace { .. }

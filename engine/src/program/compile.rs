@@ -107,6 +107,7 @@ pub(super) enum Compute {
     Mean,
     ArgmaxLast,
     Slice(Vec<Span>),
+    Clip(Vec<Span>),
     Patch(Vec<Span>),
     Index(Item),
     Replace(Item),
@@ -316,6 +317,7 @@ impl Compiler<'_> {
             Expr::Mean(value) => self.of([&**value], Compute::Mean),
             Expr::ArgmaxLast(value) => self.of([&**value], Compute::ArgmaxLast),
             Expr::Slice { of, spans } => self.of([&**of], Compute::Slice(spans.clone())),
+            Expr::Clip { of, spans } => self.of([&**of], Compute::Clip(spans.clone())),
             Expr::Patch { of, spans, with } => {
                 self.of([&**of, &**with], Compute::Patch(spans.clone()));
             }

@@ -36,11 +36,22 @@ impl<V> Datum<V> {
 pub struct Results<V>(Rc<RefCell<Inner<V>>>);
 
 struct Inner<V> {
-    saved: BTreeMap<String, Datum<V>>,
+    saved: BTreeMap<String, Saved<V>>,
+    /// How many times something was saved.
+    saves: u64,
     marks: Vec<String>,
     caught: BTreeMap<String, Fault>,
     caches: BTreeMap<String, Cached<V>>,
 }
+
+struct Saved<V> {
+    datum: Datum<V>,
+    ticket: Ticket,
+}
+
+/// Which time something was saved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ticket(u64);
 
 impl<V> Clone for Results<V> {
     fn clone(&self) -> Self {
@@ -52,6 +63,7 @@ impl<V> Default for Results<V> {
     fn default() -> Self {
         Self(Rc::new(RefCell::new(Inner {
             saved: BTreeMap::new(),
+            saves: 0,
             marks: Vec::new(),
             caught: BTreeMap::new(),
             caches: BTreeMap::new(),
@@ -67,12 +79,17 @@ impl<V: Clone> Results<V> {
 
     /// Returns everything that was saved, by name.
     pub fn saved(&self) -> BTreeMap<String, Datum<V>> {
-        self.0.borrow().saved.clone()
+        let saved = &self.0.borrow().saved;
+        let entries = saved.iter();
+        entries
+            .map(|(name, saved)| (name.clone(), saved.datum.clone()))
+            .collect()
     }
 
     /// Returns what was saved by a name.
     pub fn get(&self, name: &str) -> Option<Datum<V>> {
-        self.0.borrow().saved.get(name).cloned()
+        let saved = &self.0.borrow().saved;
+        saved.get(name).map(|saved| saved.datum.clone())
     }
 
     /// Returns the value that was saved by a name; nothing also if that is a number or a list.
@@ -114,13 +131,21 @@ impl<V: Clone> Results<V> {
         self.0.borrow_mut().caches.insert(name.to_owned(), cached);
     }
 
-    pub(super) fn save(&self, name: &str, datum: Datum<V>) {
-        self.0.borrow_mut().saved.insert(name.to_owned(), datum);
+    pub(super) fn save(&self, name: &str, datum: Datum<V>) -> Ticket {
+        let mut inner = self.0.borrow_mut();
+        inner.saves += 1;
+        let ticket = Ticket(inner.saves);
+        let saved = Saved { datum, ticket };
+        inner.saved.insert(name.to_owned(), saved);
+        ticket
     }
 
-    /// Adds to a list that is saved.
-    pub(super) fn extend(&self, name: &str, item: Datum<V>) {
-        if let Some(Datum::List(items)) = self.0.borrow_mut().saved.get_mut(name) {
+    /// Adds to a list that is saved, unless something else was saved by its name since.
+    pub(super) fn extend(&self, name: &str, ticket: Ticket, item: Datum<V>) {
+        if let Some(saved) = self.0.borrow_mut().saved.get_mut(name)
+            && let Datum::List(items) = &mut saved.datum
+            && saved.ticket == ticket
+        {
             Rc::make_mut(items).push(item);
         }
     }

@@ -279,8 +279,10 @@ pub enum ProgramFault {
         /// Why the model cannot go on.
         reason: String,
     },
-    /// A tuple or map of too many parts.
-    #[error("the tuple or map would have more than {limit} tensors in it; save them one by one")]
+    /// A tuple, list or map of too many parts.
+    #[error(
+        "the tuple, list or map would have more than {limit} tensors in it; save them one by one"
+    )]
     TooManyLeaves {
         /// The limit.
         limit: usize,

@@ -1,12 +1,13 @@
 //! The instructions that compute, on a stack of data.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::compile::{Compute, resolve};
 use super::datum::Datum;
 use super::error::ProgramFault;
 use super::expr::{Item, Span};
-use super::operand::{Arithmetic, Operand};
+use super::operand::{Arithmetic, Items, Operand};
 use crate::value::Misfit;
 
 /// How many tensors a tuple or map may have in it: whoever passes it looks at each.
@@ -25,6 +26,7 @@ pub(super) fn compute<V: Operand>(
             return arithmetic(*operation, place, &left, &right);
         }
         Compute::Index(item) => return index(place, &pop(stack), item),
+        Compute::Clip(spans) => return clip(place, pop(stack), spans),
         Compute::ZerosLike => value_of(place, pop(stack))?.zeros_like(),
         Compute::Sum => value_of(place, pop(stack))?.sum(),
         Compute::Mean => value_of(place, pop(stack))?.mean(),
@@ -83,14 +85,57 @@ pub(super) fn value_of<V>(place: &'static str, datum: Datum<V>) -> Result<V, Pro
     }
 }
 
-/// Returns the value that a datum is where it may be a number, if this kind of value has plain numbers: as a part of another, or
-/// on the blackboard.
+/// Returns the value that a datum is where it may be a number or a list, if this kind of value has such: as a part of another,
+/// or on the blackboard.
 pub(super) fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
-    let number = match &datum {
-        Datum::Number(number) => V::plain_number(*number),
-        Datum::Value(_) | Datum::List(_) => None,
-    };
-    number.map_or_else(|| value_of(place, datum), Ok)
+    match &datum {
+        Datum::Number(number) => match V::plain_number(*number) {
+            Some(number) => Ok(number),
+            None => value_of(place, datum),
+        },
+        Datum::List(items) => {
+            let items = items.iter().map(|item| part_of(place, item.clone()));
+            let list = V::list(items.collect::<Result<_, _>>()?);
+            list.map_err(|misfit| ProgramFault::Misfit { place, misfit })
+        }
+        Datum::Value(_) => value_of(place, datum),
+    }
+}
+
+/// Returns the items of a list, whoever made it; nothing if the datum is none.
+pub(super) fn items_of<V: Operand>(datum: &Datum<V>) -> Option<Rc<Vec<Datum<V>>>> {
+    match datum {
+        Datum::List(items) => Some(items.clone()),
+        Datum::Value(value) => match value.items()? {
+            Items::List(items) => {
+                let items = items.into_iter().map(Datum::Value);
+                Some(Rc::new(items.collect()))
+            }
+            Items::Tuple(_) => None,
+        },
+        Datum::Number(_) => None,
+    }
+}
+
+/// Refuses to put a list into one until nobody can pass that any more.
+pub(super) fn check_nested<V: Operand>(
+    list: &[Datum<V>],
+    item: &Datum<V>,
+) -> Result<(), ProgramFault> {
+    if items_of(item).is_none() {
+        return Ok(());
+    }
+    let leaves = list.iter().map(leaves).sum::<usize>() + leaves(item);
+    check_leaves(leaves)
+}
+
+/// Returns how many things without structure there are in a datum; what is empty counts as one.
+fn leaves<V: Operand>(datum: &Datum<V>) -> usize {
+    match datum {
+        Datum::Number(_) => 1,
+        Datum::Value(value) => value.leaves().max(1),
+        Datum::List(items) => items.iter().map(leaves).sum::<usize>().max(1),
+    }
 }
 
 /// Returns the tensor with one number in place of a part.
@@ -149,7 +194,11 @@ fn index<V: Operand>(
 ) -> Result<Datum<V>, ProgramFault> {
     match of {
         Datum::Value(of) => {
-            let item = of.item(item).map(Datum::Value);
+            let item = match item {
+                Item::Place(place) if of.shape().is_some() => of.at((*place).into()),
+                item => of.item(item),
+            };
+            let item = item.map(Datum::Value);
             item.map_err(|misfit| ProgramFault::Misfit { place, misfit })
         }
         Datum::List(items) => {
@@ -170,6 +219,55 @@ fn index<V: Operand>(
     }
 }
 
+fn clip<V: Operand>(
+    place: &'static str,
+    of: Datum<V>,
+    spans: &[Span],
+) -> Result<Datum<V>, ProgramFault> {
+    let misfit = |misfit| ProgramFault::Misfit { place, misfit };
+    if let Some(items) = items_of(&of) {
+        let range = places(spans, items.len()).map_err(misfit)?;
+        return Ok(Datum::List(Rc::new(items[range].to_vec())));
+    }
+    let of = value_of(place, of)?;
+    if let Some(Items::Tuple(items)) = of.items() {
+        let range = places(spans, items.len()).map_err(misfit)?;
+        let part = V::tuple(items[range].to_vec());
+        return part.map(Datum::Value).map_err(misfit);
+    }
+    let Some(shape) = of.shape().filter(|shape| spans.len() <= shape.len()) else {
+        return Err(misfit(Misfit {
+            expected: format!(
+                "a tuple, a list, or a tensor of {} dimensions or more",
+                spans.len()
+            ),
+            found: match of.shape() {
+                Some(shape) => format!("a tensor {shape:?}"),
+                None => "a value of several parts".to_owned(),
+            },
+        }));
+    };
+    let spans = spans.iter().chain(std::iter::repeat(&Span::ALL));
+    let ranges: Vec<_> = spans
+        .zip(&shape)
+        .map(|(span, &length)| span.clip(length))
+        .collect();
+    of.slice(&ranges).map(Datum::Value).map_err(misfit)
+}
+
+/// Returns the places of the items that one span takes.
+fn places(spans: &[Span], length: usize) -> Result<Range<usize>, Misfit> {
+    let [span] = spans else {
+        return Err(Misfit {
+            expected: "one span, for a tuple or a list".to_owned(),
+            found: format!("{} of them", spans.len()),
+        });
+    };
+    // They lie within a length that is `usize`.
+    let Range { start, end } = span.clip(length as u64);
+    Ok(start as usize..end as usize)
+}
+
 /// Takes `count` values off the stack, and returns them in the order in which they came.
 fn values<V: Operand>(
     place: &'static str,
@@ -187,7 +285,10 @@ fn values<V: Operand>(
 fn count_leaves<'v, V: Operand>(
     items: impl IntoIterator<Item = &'v V>,
 ) -> Result<(), ProgramFault> {
-    let leaves: usize = items.into_iter().map(V::leaves).sum();
+    check_leaves(items.into_iter().map(V::leaves).sum())
+}
+
+fn check_leaves(leaves: usize) -> Result<(), ProgramFault> {
     match leaves {
         ..=LEAVES_MAX => Ok(()),
         _ => Err(ProgramFault::TooManyLeaves { limit: LEAVES_MAX }),
@@ -223,6 +324,7 @@ const fn name(compute: &Compute) -> &'static str {
         Compute::Mean => "`mean`",
         Compute::ArgmaxLast => "`argmax_last`",
         Compute::Slice(_) => "`slice`",
+        Compute::Clip(_) => "`clip`",
         Compute::Patch(_) => "`patch`",
         Compute::Index(_) => "`index`",
         Compute::Replace(_) => "`replace`",

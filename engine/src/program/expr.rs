@@ -51,6 +51,14 @@ pub enum Expr {
         /// The spans.
         spans: Vec<Span>,
     },
+    /// As much of a part as there is: a place beyond an end is that end, and a span that ends before it starts is empty. One
+    /// span takes items of a tuple or a list, too.
+    Clip {
+        /// The tensor, tuple or list.
+        of: Box<Expr>,
+        /// The spans, as in a slice.
+        spans: Vec<Span>,
+    },
     /// A tensor with another part.
     Patch {
         /// The tensor.
@@ -60,9 +68,9 @@ pub enum Expr {
         /// The part, in the shape of the slice.
         with: Box<Expr>,
     },
-    /// An item of a tuple, a list or a map.
+    /// An item of a tuple, a list or a map, or what is at a place of dimension 0 of a tensor, without that dimension.
     Index {
-        /// The tuple, list or map.
+        /// The tuple, list, map or tensor.
         of: Box<Expr>,
         /// Which item.
         item: Item,
@@ -109,6 +117,7 @@ macro_rules! operands {
             | Self::Clone(of)
             | Self::ArgmaxLast(of)
             | Self::Slice { of, .. }
+            | Self::Clip { of, .. }
             | Self::Index { of, .. }
             | Self::Module { input: of, .. } => vec![of],
             Self::Patch { of, with, .. } | Self::Replace { of, with, .. } => vec![of, with],
@@ -197,6 +206,17 @@ impl Span {
         let start = self.start.map_or(Some(0), place)?;
         let end = self.end.map_or(Some(length), place)?;
         (start <= end && end <= length).then_some(start..end)
+    }
+
+    /// Returns as much of the range as a dimension of `length` has.
+    pub fn clip(self, length: u64) -> std::ops::Range<u64> {
+        let place = |place: i64| match place {
+            0.. => place.unsigned_abs().min(length),
+            _ => length.saturating_sub(place.unsigned_abs()),
+        };
+        let start = self.start.map_or(0, place);
+        let end = self.end.map_or(length, place);
+        start..end.max(start)
     }
 }
 
@@ -341,6 +361,40 @@ mod tests {
             assert_eq!(span.resolve(5), range, "{span}");
         }
         assert_eq!(Span::from(-1..).to_string(), "-1..");
+    }
+
+    #[test]
+    fn a_span_is_clipped_to_what_its_dimension_has() {
+        let cases = [
+            (Span::from(1..3), 1..3),
+            (Span::from(0..99), 0..5),
+            (Span::from(7..9), 5..5),
+            (Span::from(-2..), 3..5),
+            (Span::from(-9..-3), 0..2),
+            (
+                Span {
+                    start: Some(3),
+                    end: Some(1),
+                },
+                3..3,
+            ),
+            (Span::from(-9..-8), 0..0),
+            (Span::from(i64::MIN..i64::MAX), 0..5),
+        ];
+        for (span, range) in cases {
+            assert_eq!(span.clip(5), range, "{span}");
+        }
+        assert_eq!(Span::from(-3..3).clip(0), 0..0);
+    }
+
+    #[test]
+    fn what_is_clipped_is_resolved_where_it_lies_in_its_dimension() {
+        for (start, end) in (-6..7).flat_map(|start| (-6..7).map(move |end| (start, end))) {
+            let span = Span::from(start..end);
+            if let Some(range) = span.resolve(4) {
+                assert_eq!(span.clip(4), range, "{span}");
+            }
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::check::check_limits;
 use super::compile::{Ask, Code, Instruction, Push, compile};
-use super::datum::{Datum, Results};
+use super::datum::{Datum, Results, Ticket};
 use super::error::{ProgramError, ProgramFault};
-use super::evaluate::{self, number_of, part_of, value_of};
+use super::evaluate::{self, check_nested, items_of, number_of, part_of, value_of};
 use super::operand::{Modules, Operand};
 use super::step::Program;
 use crate::cache::{CacheSpec, Cached};
@@ -60,7 +60,7 @@ struct Handler {
 struct Scope<V> {
     variables: Vec<Option<Datum<V>>>,
     /// Which of them are lists that are saved, and go on growing.
-    growing: Vec<bool>,
+    growing: Vec<Option<Ticket>>,
     /// The names of the errors that were caught.
     caught: BTreeSet<String>,
 }
@@ -97,7 +97,7 @@ impl<V: Operand> Machine<V> {
         let code = compile(program, map);
         let scope = Scope {
             variables: vec![None; code.variables.len()],
-            growing: vec![false; code.variables.len()],
+            growing: vec![None; code.variables.len()],
             caught: BTreeSet::new(),
         };
         Ok(Self {
@@ -329,30 +329,40 @@ impl<V: Operand> Machine<V> {
     fn store(&self, slot: usize, datum: Datum<V>) {
         let mut scope = self.scope.borrow_mut();
         scope.variables[slot] = Some(datum);
-        scope.growing[slot] = false;
+        scope.growing[slot] = None;
     }
 
     fn save(&self, slot: usize) -> Result<(), ProgramFault> {
-        let datum = self.load(slot)?;
-        self.scope.borrow_mut().growing[slot] = matches!(datum, Datum::List(_));
-        self.outside.results.save(&self.code.variables[slot], datum);
+        let mut datum = self.load(slot)?;
+        let items = items_of(&datum);
+        let is_list = items.is_some();
+        if let Some(items) = items {
+            datum = Datum::List(items);
+            self.store(slot, datum.clone());
+        }
+        let ticket = self.outside.results.save(&self.code.variables[slot], datum);
+        self.scope.borrow_mut().growing[slot] = is_list.then_some(ticket);
         Ok(())
     }
 
     fn append(&mut self, slot: usize) -> Result<(), ProgramFault> {
-        let item = match self.pop() {
-            list @ Datum::List(_) => return Err(kind("a list", "numbers and values", &list)),
-            item => item,
-        };
+        let item = self.pop();
         let mut scope = self.scope.borrow_mut();
         let name = &self.code.variables[slot];
-        match &mut scope.variables[slot] {
-            Some(Datum::List(items)) => Rc::make_mut(items).push(item.clone()),
-            Some(other) => return Err(kind("an append", "a list", other)),
-            None => return Err(ProgramFault::Unset(name.clone())),
-        }
-        if scope.growing[slot] {
-            self.outside.results.extend(name, item);
+        let Some(variable) = &mut scope.variables[slot] else {
+            return Err(ProgramFault::Unset(name.clone()));
+        };
+        // A list that was got is one of its own from here on.
+        let Some(mut items) = items_of(variable) else {
+            return Err(kind("an append", "a list", variable));
+        };
+        check_nested(&items, &item)?;
+        // It is copied only if somebody else holds it.
+        *variable = Datum::Number(0.0);
+        Rc::make_mut(&mut items).push(item.clone());
+        *variable = Datum::List(items);
+        if let Some(ticket) = scope.growing[slot] {
+            self.outside.results.extend(name, ticket, item);
         }
         Ok(())
     }

@@ -74,5 +74,5 @@ pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use form::{Form, Shapes};
 pub use known::{Effects, Known, ModelShapes};
 pub use machine::Machine;
-pub use operand::{Arithmetic, Modules, Operand};
+pub use operand::{Arithmetic, Items, Modules, Operand};
 pub use step::{Action, Over, Program, Side, Step};

@@ -84,6 +84,13 @@ pub trait Operand: Value {
     /// [`Misfit`] if this is no tensor.
     fn slice(&self, ranges: &[Range<u64>]) -> Result<Self, Misfit>;
 
+    /// Returns what is at a place of dimension 0 of a tensor, without that dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this is no tensor, or does not have the place.
+    fn at(&self, place: u64) -> Result<Self, Misfit>;
+
     /// Returns the tensor with another part, for ranges as in [`slice`](Self::slice).
     ///
     /// # Errors
@@ -102,6 +109,23 @@ pub trait Operand: Value {
     ///
     /// [`Misfit`] if this kind of value has no tuples.
     fn tuple(items: Vec<Self>) -> Result<Self, Misfit>;
+
+    /// Makes a list.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this kind of value has no lists.
+    fn list(items: Vec<Self>) -> Result<Self, Misfit> {
+        Err(Misfit {
+            expected: "a kind of value that has lists".to_owned(),
+            found: format!("a list of {} items", items.len()),
+        })
+    }
+
+    /// Returns the items of a tuple or a list; nothing if this is neither.
+    fn items(&self) -> Option<Items<Self>> {
+        None
+    }
 
     /// Makes a map.
     ///
@@ -127,8 +151,17 @@ pub trait Operand: Value {
     /// Returns the number of a tensor of one element.
     fn number(&self) -> Option<f64>;
 
-    /// Returns how many tensors and other things without structure there are in this value.
+    /// Returns how many tensors and other things without structure there are in this value; what is empty may count as one.
     fn leaves(&self) -> usize;
+}
+
+/// The items of a tuple or a list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Items<V> {
+    /// Those of a tuple.
+    Tuple(Vec<V>),
+    /// Those of a list.
+    List(Vec<V>),
 }
 
 /// The four operations on numbers.
@@ -257,6 +290,20 @@ impl Operand for Array {
         let places = places(self.shape(), ranges).into_iter();
         let data: Vec<f64> = places.map(|place| self.data()[place]).collect();
         Ok(Self::new(&shape, &data))
+    }
+
+    fn at(&self, place: u64) -> Result<Self, Misfit> {
+        match self.shape() {
+            [length, rest @ ..] if place < *length => {
+                let size = self.data().len() / *length as usize;
+                let start = place as usize * size;
+                Ok(Self::new(rest, &self.data()[start..start + size]))
+            }
+            _ => Err(unlike(
+                &format!("a tensor with a place {place} in dimension 0"),
+                self,
+            )),
+        }
     }
 
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {

@@ -155,11 +155,13 @@ pub enum Action {
         /// The variable's name.
         variable: String,
     },
-    /// Adds a value to the end of a list.
+    /// Adds a value to the end of a list: one that the program has made, or one that it got.
+    ///
+    /// Lists are values: whoever has got one already, from the blackboard or as an item of another, does not see it grow.
     Append {
         /// The list's variable.
         list: String,
-        /// The value, which is not itself a list.
+        /// The value, which may itself be a list.
         value: Expr,
     },
     /// Runs steps once for each iteration of a loop, as a child of the mediator (REGISTER).

@@ -53,8 +53,8 @@ fn what_is_of_another_kind_is_named() {
     insta::assert_snapshot!(fault_of(Program::new().write("embed.output", 1.0)), @"E103 a write takes a value, not a number");
     insta::assert_snapshot!(fault_of(Program::new().skip("embed", 1.0)), @"E103 a skip takes a value, not a number");
     insta::assert_snapshot!(fault_of(list().set("y", var("xs") + 1.0)), @"E103 `add` takes numbers and values, not a list");
-    insta::assert_snapshot!(fault_of(list().append("xs", var("xs"))), @"E103 a list takes numbers and values, not a list");
     insta::assert_snapshot!(fault_of(Program::new().set("xs", 1.0).append("xs", 1.0)), @"E103 an append takes a list, not a number");
+    insta::assert_snapshot!(fault_of(Program::new().set("xs", given("t")).append("xs", 1.0)), @"E103 an append takes a list, not a value");
     insta::assert_snapshot!(of(tuple([given("t"), 1.0.into()])), @"E103 `tuple` takes a value, not a number");
     insta::assert_snapshot!(of(Expr::from(1.0).index(0)), @"E103 `index` takes a value or a list, not a number");
     let compared = |expr: Expr| fault_of(Program::new().when(expr.equals(1.0), Program::new()));
@@ -67,7 +67,12 @@ fn what_cannot_be_computed_says_why() {
     insta::assert_snapshot!(of(t() + t().rows(0, 1)), @"E103 `add` is not possible: expected f64[2, 3], found f64[1, 3]");
     insta::assert_snapshot!(of(tuple([t()])), @"E103 `tuple` is not possible: expected an array, which has no structure, found a tuple of 1 items");
     insta::assert_snapshot!(of(map([("a", t())])), @"E103 `map` is not possible: expected an array, which has no structure, found a map of 1 items");
+    insta::assert_snapshot!(fault_of(Program::new().list("xs").put("xs", var("xs"))), @"E103 a put is not possible: expected a kind of value that has lists, found a list of 0 items");
     insta::assert_snapshot!(of(t().index("h")), @"E103 `index` is not possible: expected a tuple, list or map with item `h`, found f64[2, 3]");
+    insta::assert_snapshot!(of(t().index(2)), @"E103 `index` is not possible: expected a tensor with a place 2 in dimension 0, found f64[2, 3]");
+    insta::assert_snapshot!(of(t().clip([.., .., ..])), @"E103 `clip` is not possible: expected a tuple, a list, or a tensor of 3 dimensions or more, found a tensor [2, 3]");
+    insta::assert_snapshot!(of(Expr::from(1.0).clip([0..1])), @"E103 `clip` takes a value, not a number");
+    insta::assert_snapshot!(fault_of(list().set("y", var("xs").clip([.., ..]))), @"E103 `clip` is not possible: expected one span, for a tuple or a list, found 2 of them");
     insta::assert_snapshot!(of(t().replace(1, t())), @"E103 `replace` is not possible: expected a tuple, list or map with item 1, found f64[2, 3]");
     insta::assert_snapshot!(of(t().patch([0..1], t())), @"E103 `patch` is not possible: expected f64[1, 3], found f64[2, 3]");
     insta::assert_snapshot!(of(t().rows(0, 0).mean()), @"E103 `mean` is not possible: expected elements to take the mean of, found f64[0, 3]");

@@ -58,6 +58,7 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
             one.clone().prop_map(Expr::Clone),
             one.clone().prop_map(Expr::ArgmaxLast),
             (one.clone(), spans.clone()).prop_map(|(of, spans)| Expr::Slice { of, spans }),
+            (one.clone(), spans.clone()).prop_map(|(of, spans)| Expr::Clip { of, spans }),
             (two.clone(), spans).prop_map(|((of, with), spans)| Expr::Patch { of, spans, with }),
             (one.clone(), item()).prop_map(|(of, item)| Expr::Index { of, item }),
             (two, item()).prop_map(|((of, with), item)| Expr::Replace { of, item, with }),

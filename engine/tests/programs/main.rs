@@ -13,3 +13,4 @@ mod outlook;
 mod round_trips;
 mod running;
 mod shapes;
+mod structure;

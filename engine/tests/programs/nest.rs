@@ -1,15 +1,16 @@
-//! A value with structure: arrays, and tuples and maps of them.
+//! A value with structure: arrays, and tuples, lists and maps of them.
 
 use std::ops::Range;
 
 use interloom_engine::array::Array;
-use interloom_engine::program::{Arithmetic, Item, Operand};
+use interloom_engine::program::{Arithmetic, Item, Items, Operand};
 use interloom_engine::{Misfit, RowLayout, Rows, Value};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Nest {
     Leaf(Array),
     Tuple(Vec<Self>),
+    List(Vec<Self>),
     Map(Vec<(String, Self)>),
 }
 
@@ -25,6 +26,7 @@ impl Nest {
         let found = match self {
             Self::Leaf(array) => format!("f64{:?}", array.shape()),
             Self::Tuple(items) => format!("a tuple of {}", items.len()),
+            Self::List(items) => format!("a list of {}", items.len()),
             Self::Map(items) => format!("a map of {}", items.len()),
         };
         Misfit {
@@ -35,7 +37,9 @@ impl Nest {
 
     fn place(&mut self, item: &Item) -> Option<&mut Self> {
         match (self, item) {
-            (Self::Tuple(items), Item::Place(place)) => items.get_mut(*place as usize),
+            (Self::Tuple(items) | Self::List(items), Item::Place(place)) => {
+                items.get_mut(*place as usize)
+            }
             (Self::Map(items), Item::Name(name)) => {
                 let mut items = items.iter_mut();
                 items.find(|(own, _)| own == name).map(|(_, item)| item)
@@ -106,12 +110,28 @@ impl Operand for Nest {
         self.leaf()?.slice(ranges).map(Self::Leaf)
     }
 
+    fn at(&self, place: u64) -> Result<Self, Misfit> {
+        self.leaf()?.at(place).map(Self::Leaf)
+    }
+
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit> {
         self.leaf()?.patch(ranges, part.leaf()?).map(Self::Leaf)
     }
 
     fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
         Ok(Self::Tuple(items))
+    }
+
+    fn items(&self) -> Option<Items<Self>> {
+        match self {
+            Self::Tuple(items) => Some(Items::Tuple(items.clone())),
+            Self::List(items) => Some(Items::List(items.clone())),
+            Self::Leaf(_) | Self::Map(_) => None,
+        }
+    }
+
+    fn list(items: Vec<Self>) -> Result<Self, Misfit> {
+        Ok(Self::List(items))
     }
 
     fn map(items: Vec<(String, Self)>) -> Result<Self, Misfit> {
@@ -139,7 +159,7 @@ impl Operand for Nest {
     fn leaves(&self) -> usize {
         match self {
             Self::Leaf(_) => 1,
-            Self::Tuple(items) => items.iter().map(Self::leaves).sum(),
+            Self::Tuple(items) | Self::List(items) => items.iter().map(Self::leaves).sum(),
             Self::Map(items) => items.iter().map(|(_, item)| item.leaves()).sum(),
         }
     }

@@ -1,15 +1,11 @@
 //! What programs do: the exchanges of the async closure of equal steps, and what they leave.
 
-use std::sync::Arc;
-
 use interloom_engine::array::Array;
 use interloom_engine::program::{
-    Comparison, Datum, Machine, Program, Results, caught, given, inputs, is_set, map, module, read,
-    tuple, var,
+    Comparison, Datum, Machine, Program, Results, Span, caught, given, is_set, module, read, var,
 };
-use interloom_engine::{Cx, Delivery, Fault, Invoke, Mediator, RunEnd, SiteMap, Step};
+use interloom_engine::{Cx, Fault, Invoke, RunEnd};
 
-use crate::nest::Nest;
 use crate::support::{Ran, Trial, stack, table};
 
 /// Runs a program alone on two rows.
@@ -169,6 +165,57 @@ fn a_saved_list_goes_on_growing_until_its_name_is_given_away() {
 }
 
 #[test]
+fn a_saved_list_does_not_grow_in_another_that_is_saved_by_its_name() {
+    let model = stack();
+    let mut trial = Trial::of(&model);
+    let first = Program::new()
+        .list("xs")
+        .save("xs")
+        .read("layers.1.output", "h")
+        .append("xs", 1.0);
+    let second = Program::new()
+        .read("layers.0.output", "h")
+        .list("xs")
+        .append("xs", 2.0)
+        .save("xs")
+        .append("xs", 3.0);
+    let results = Results::new();
+    for (name, program) in [("first", first), ("second", second)] {
+        let machine = Machine::<Array>::new(&program, &model.map).unwrap();
+        trial.invoke(Invoke::new(name, machine.share_results(results.clone())).rows(1));
+    }
+    assert!(trial.run(table(2, 1.0)).report.result.is_ok());
+    let list = vec![Datum::Number(2.0), Datum::Number(3.0)];
+    assert_eq!(results.get("xs"), Some(Datum::List(list.into())));
+}
+
+#[test]
+fn lists_stand_in_lists_and_are_clipped() {
+    let program = Program::new()
+        .list("xs")
+        .append("xs", 1.0)
+        .append("xs", read("layers.0.output"))
+        .list("all")
+        .append("all", var("xs"))
+        .append("xs", 2.0)
+        .append("all", var("xs").clip([-2..9]))
+        .set("last", var("all").index(1).index(1))
+        .append("all", var("last"))
+        .save("all");
+    let (ran, results) = run(&program);
+    let read = ran.value_at("0 VALUE layers.0.output.i0 @ layers.0.output.i0 served");
+    let (one, two) = (Datum::Number(1.0), Datum::Number(2.0));
+    let list = |items: Vec<Datum<Array>>| Datum::List(items.into());
+    let value = Datum::Value(read.clone());
+    let items = vec![
+        list(vec![one, value.clone()]),
+        list(vec![value, two.clone()]),
+        two,
+    ];
+    assert_eq!(results.get("all"), Some(list(items)));
+}
+
+#[test]
 fn a_run_that_fails_keeps_what_was_saved_before() {
     let program = Program::new()
         .in_file("a.json")
@@ -319,6 +366,14 @@ fn arithmetic_takes_numbers_on_either_side() {
         data(t().patch([0..1], t().rows(1, 2))),
         [3., 4., 5., 3., 4., 5.]
     );
+    assert_eq!(data(t().clip([1..9])), [3., 4., 5.]);
+    assert_eq!(
+        data(t().clip([Span::ALL, Span::from(-9..-1)])),
+        [0., 1., 3., 4.]
+    );
+    assert!(data(t().clip([5..9])).is_empty());
+    assert_eq!(data(t().index(1)), [3., 4., 5.]);
+    assert_eq!(data(t().index(1).index(2)), [5.]);
     assert_eq!(data(t().argmax_last()), [1.]);
     assert_eq!(data(t().zeros_like()), [0.; 6]);
     let number = compute(
@@ -345,72 +400,4 @@ fn r7_a_module_is_called_on_a_value_and_passes_no_site() {
     assert_eq!(ran.log.len(), 2); // The read, and the end.
     let lens = results.value("h").unwrap().map(|x| x + 1000.0);
     assert_eq!(results.value("lens"), Some(lens));
-}
-
-#[test]
-fn tuples_and_maps_are_taken_apart_and_put_together() {
-    let leaf = |number| Nest::Leaf(Array::scalar(number));
-    let program = Program::new()
-        .set(
-            "pair",
-            tuple([given("a"), map([("h", given("b")), ("g", given("a"))])]),
-        )
-        .set("h", var("pair").index(1).index("h"))
-        .set(
-            "swapped",
-            var("pair")
-                .replace(0, var("h"))
-                .replace(1, var("pair").index(1).replace("h", given("a"))),
-        )
-        .set("call", inputs([given("a")], [("scale", given("b") * 2.0)]));
-    let program = ["pair", "h", "swapped", "call"]
-        .into_iter()
-        .fold(program, Program::save);
-    let results = alone(&program, [("a", leaf(1.0)), ("b", leaf(2.0))]);
-    let named = |items: &[(&str, f64)]| {
-        Nest::Map(
-            items
-                .iter()
-                .map(|&(name, number)| (name.to_owned(), leaf(number)))
-                .collect(),
-        )
-    };
-    let value = |name| results.value(name).unwrap();
-    assert_eq!(
-        value("pair"),
-        Nest::Tuple(vec![leaf(1.0), named(&[("g", 1.0), ("h", 2.0)])])
-    );
-    assert_eq!(value("h"), leaf(2.0));
-    assert_eq!(
-        value("swapped"),
-        Nest::Tuple(vec![leaf(2.0), named(&[("g", 1.0), ("h", 1.0)])])
-    );
-    assert_eq!(
-        value("call"),
-        Nest::Tuple(vec![Nest::Tuple(vec![leaf(1.0)]), named(&[("scale", 4.0)])])
-    );
-}
-
-#[test]
-fn a_tuple_is_not_doubled_without_end() {
-    let double = || Program::new().set("x", tuple([var("x"), var("x")]));
-    let steps = (0..60).flat_map(|_| double().steps);
-    let mut program = Program::new().set("x", given("a"));
-    program.steps.extend(steps);
-    let mut caught = Program::new().catch("error", program.clone());
-    caught.steps.extend(Program::new().save("x").steps);
-    let results = alone(&caught, [("a", Nest::Leaf(Array::scalar(1.0)))]);
-    insta::assert_snapshot!(results.caught()["error"], @"the tuple or map would have more than 65536 tensors in it; save them one by one");
-}
-
-/// Runs a program that asks for nothing, without a model.
-fn alone<const N: usize>(program: &Program, givens: [(&str, Nest); N]) -> Results<Nest> {
-    let machine = Machine::new(program, &Arc::new(SiteMap::new())).unwrap();
-    let machine = givens
-        .into_iter()
-        .fold(machine, |machine, (name, value)| machine.given(name, value));
-    let results = machine.results();
-    let step = Box::new(machine).resume(Delivery::Start);
-    assert!(matches!(step, Step::End));
-    results
 }

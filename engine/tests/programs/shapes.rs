@@ -71,10 +71,16 @@ fn kinds_that_do_not_go_together_are_refused() {
     insta::assert_snapshot!(refused(&number), @"E108 step 1: a write takes a value, not a number");
     let list = Program::new().list("xs").set("x", var("xs") + 1.0);
     insta::assert_snapshot!(refused(&list), @"E108 step 2: `add` takes numbers and values, not a list");
-    let nested = Program::new().list("xs").append("xs", var("xs"));
-    insta::assert_snapshot!(refused(&nested), @"E108 step 2: a list takes numbers and values, not a list");
-    let item = Program::new().set("x", read("embed.output").index(0));
-    insta::assert_snapshot!(refused(&item), @"E108 step 1: `index` is not possible: expected a tuple, list or map, found a tensor [1, 2]");
+    let item = Program::new().set("x", read("embed.output").index(1));
+    insta::assert_snapshot!(refused(&item), @"E108 step 1: `index` is not possible: expected a tensor with a place 1 in dimension 0, found a tensor [1, 2]");
+    let named = Program::new().set("x", read("embed.output").index("h"));
+    insta::assert_snapshot!(refused(&named), @"E108 step 1: `index` is not possible: expected a map, found a tensor [1, 2]");
+    let deep = Program::new().set("x", read("embed.output").clip([.., .., ..]));
+    insta::assert_snapshot!(refused(&deep), @"E108 step 1: `clip` is not possible: expected a tensor of 3 dimensions or more, found a tensor [1, 2]");
+    let row = read("embed.output").index(0);
+    insta::assert_snapshot!(refused(&Program::new().write("embed.output", row)), @"E109 step 1: the replacement for `embed.output` is a tensor [2], but the site has a tensor [1, 2] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
+    let none = read("embed.output").clip([5..9]);
+    insta::assert_snapshot!(refused(&Program::new().write("embed.output", none)), @"E109 step 1: the replacement for `embed.output` is a tensor [0, 2], but the site has a tensor [1, 2] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
     let pair = Program::new().set("x", tuple([read("embed.output")]).sum());
     insta::assert_snapshot!(refused(&pair), @"E108 step 1: `sum` is not possible: expected a tensor, found a tuple (a tensor [1, 2])");
     let condition = Program::new().when(read("embed.output").equals(1.0), Program::new());
@@ -121,6 +127,8 @@ fn exprs() -> impl Strategy<Value = Expr> {
                 _ => left * right,
             }),
             (inner.clone(), spans.clone()).prop_map(|(of, spans)| of.slice(spans)),
+            (inner.clone(), spans.clone()).prop_map(|(of, spans)| of.clip(spans)),
+            (inner.clone(), 0u32..3).prop_map(|(of, place)| of.index(place)),
             (two, spans.clone()).prop_map(|((of, with), spans)| of.patch(spans, with)),
             inner.clone().prop_map(Expr::sum),
             inner.clone().prop_map(|of| of.zeros_like()),

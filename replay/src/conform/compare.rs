@@ -173,6 +173,11 @@ fn is_like(fault: &Fault, recorded: &Json) -> bool {
             let is_there = message.contains(asked) || !names_a_site(message);
             kin(fault.code()).contains(&class) && is_there
         }
+        FaultKind::NotShared { asked, .. } => {
+            // Python words it in several ways, but it names the variable, if it names anything.
+            let names_it = message.contains(&format!("'v_{asked}'"));
+            kin(fault.code()).contains(&class) && (names_it || !message.contains("'v_"))
+        }
         _ => kin(fault.code()).contains(&class),
     }
 }
@@ -199,7 +204,9 @@ fn kin(code: &str) -> &'static [&'static str] {
         "E001" => &["AttributeError", "ValueError"],
         "E002" | "E003" => &["OutOfOrderError", "ValueError"],
         "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
-        "E015" | "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
+        // A barrier that nobody has declared is a name that is not there.
+        "E015" => &["NameError", "RuntimeError", "ValueError"],
+        "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
         "E016" => &["KeyError", "NameError", "UnboundLocalError"],
         // The user's own error, an expression's, or the model's on a value that it cannot take.
         "E007" | "E011" | "E013" | "E035" | "E036" | "E103" => PYTHON,

@@ -1,13 +1,17 @@
 //! Mediators that behave as those of the reference do where it differs.
 
+mod sharing;
+
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use interloom_backends::Value;
 use interloom_engine::{Cached, Delivery, Fault, FaultKind, Mediator, Origin, Request, Site, Step};
 
 use super::translate::Plan;
+use sharing::{answered, shown};
 
 /// One way in which the reference's mediators behave otherwise.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,19 +34,28 @@ pub(super) enum Manner {
     NeedsDimensions,
     /// A cache collects nothing while a child is active.
     CachesBetweenChildren,
+    /// A mediator keeps the first value that it sees of a name of another.
+    KeepsWhatItSaw,
+    /// Others see the names of an iteration once its parent goes on, and an iteration sees those that its parent saw.
+    SharesBetweenChildren,
 }
 
 /// The guises of all mediators of a scenario.
 pub(super) struct Guises {
     manners: Vec<Manner>,
     states: RefCell<Vec<Rc<State>>>,
+    /// What is on the blackboard of the run.
+    board: RefCell<Rc<Board>>,
 }
+
+type Board = RefCell<BTreeMap<Arc<str>, Value>>;
 
 impl Guises {
     pub(super) fn new(manners: &[Manner]) -> Self {
         Self {
             manners: manners.to_vec(),
             states: RefCell::default(),
+            board: RefCell::default(),
         }
     }
 
@@ -53,6 +66,10 @@ impl Guises {
         plan: &Plan,
         index: usize,
     ) -> Box<dyn Mediator<Value>> {
+        if index == 0 {
+            // Each run has its own.
+            self.board.replace(Rc::default());
+        }
         self.manners.iter().fold(mediator, |inner, &manner| {
             let is_worn = match manner {
                 Manner::LosesSwapsOfEdits => plan.blocks[index].is_edit && is_shared(plan),
@@ -62,7 +79,7 @@ impl Guises {
             if !is_worn {
                 return inner;
             }
-            let state = Rc::new(State::new(manner));
+            let state = Rc::new(State::new(manner, self.board.borrow().clone()));
             self.states.borrow_mut().push(state.clone());
             Box::new(Guise {
                 inner,
@@ -99,6 +116,11 @@ struct State {
     /// The error of a child.
     fault: RefCell<Option<Fault>>,
     caches: RefCell<Vec<Watched>>,
+    board: Rc<Board>,
+    /// What the mediator has seen of the blackboard.
+    seen: Board,
+    /// What its children have put there that nobody has seen.
+    kept: RefCell<VecDeque<(Arc<str>, Value)>>,
 }
 
 /// A cache, and what passed while a child was active.
@@ -110,13 +132,16 @@ struct Watched {
 }
 
 impl State {
-    fn new(manner: Manner) -> Self {
+    fn new(manner: Manner, board: Rc<Board>) -> Self {
         Self {
             manner,
             is_over: Cell::new(false),
             is_marked: Cell::new(false),
             fault: RefCell::default(),
             caches: RefCell::default(),
+            board,
+            seen: RefCell::default(),
+            kept: RefCell::default(),
         }
     }
 
@@ -162,7 +187,11 @@ impl Mediator<Value> for Guise {
                     state,
                     is_child,
                 } = *guise;
-                say(inner.resume(delivery), &state, is_child)
+                let step = answered(inner.resume(delivery), &state, is_child);
+                match is_child {
+                    true => say(step, &state, true),
+                    false => shown(step, &state),
+                }
             }
             Heard::Say(step) => step,
         }
@@ -204,6 +233,16 @@ impl Guise {
             }
             (Manner::NeedsDimensions, Delivery::Value(value)) if lacks_dimensions(&value) => {
                 return Heard::Say(fail(Fault::raise("tuple index out of range")));
+            }
+            (Manner::KeepsWhatItSaw, delivery) => {
+                state.look();
+                delivery
+            }
+            (Manner::SharesBetweenChildren, delivery) => {
+                if !self.is_child {
+                    state.look();
+                }
+                delivery
             }
             (Manner::CachesBetweenChildren, delivery) => {
                 if !self.is_child {
@@ -316,6 +355,10 @@ fn ask(request: Request<Value>, state: &State, wear: &Wear<'_>) -> Request<Value
         ) => {
             state.is_marked.set(true);
             Request::Value { target }
+        }
+        (Manner::KeepsWhatItSaw | Manner::SharesBetweenChildren, Request::Put { name, value }) => {
+            state.board.borrow_mut().insert(name.clone(), value.clone());
+            Request::Put { name, value }
         }
         (Manner::LosesSwapsOfEdits, Request::Swap { target, .. }) => {
             state.is_marked.set(true);

@@ -289,9 +289,6 @@ impl From<Untranslated> for NotRun {
         match error {
             Untranslated::Gradients => Self::Outside(rule, "a step about gradients".to_owned()),
             Untranslated::NoCounterpart(what) => Self::Broken(format!("{what} has no counterpart")),
-            Untranslated::ForeignList { list, maker } => Self::Broken(format!(
-                "it uses the list `{list}` where {maker} has made it; mediators share values, which never change, and no lists"
-            )),
         }
     }
 }

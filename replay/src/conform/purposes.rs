@@ -6,7 +6,7 @@ use super::compare::{Aspect, Performed};
 use super::guise::Manner;
 use super::recast::{self, Recast};
 use super::rules::{Case, Own, Purpose};
-use super::scenario::{RawBlock, RawStep};
+use super::scenario::{RawBlock, RawStep, Run};
 
 const BOTH: &[&str] = &["v050", "v081"];
 const THREADS: &[&str] = &["v050"];
@@ -250,6 +250,30 @@ pub(super) const PURPOSES: &[Purpose] = &[
         recast: |_, recast| recast.manners.push(Manner::EndsAfterRefusal),
     },
     Purpose {
+        rule: "R72",
+        reason: "whoever gets a shared value gets what was put last; the reference keeps the first that it saw (told, not recorded)",
+        versions: BOTH,
+        aspects: ALL,
+        own: Own::Other,
+        applies: |case| case.has_company(),
+        recast: |_, recast| recast.manners.push(Manner::KeepsWhatItSaw),
+    },
+    Purpose {
+        rule: "R72",
+        reason: "a shared name is there at once, also in iterations; in this version of the reference, once the blocks around them go \
+                 on (told, not recorded)",
+        versions: THREADS,
+        aspects: ALL,
+        own: Own::Other,
+        applies: |case| {
+            let is_loop = |step: &RawStep| matches!(step, RawStep::Iter { .. });
+            let mut classes = ["NameError", "UnboundLocalError"].into_iter();
+            let has_failed = classes.any(|class| case.has_failed_with(class, ""));
+            has_failed && case.has_company() && case.has_step(&is_loop)
+        },
+        recast: |_, recast| recast.manners.push(Manner::SharesBetweenChildren),
+    },
+    Purpose {
         rule: "R1",
         reason: "after a STOP before the model starts it does not run at all; this version of the reference runs it",
         versions: THREADS,
@@ -438,6 +462,13 @@ impl Case<'_> {
             });
             (self.redo)(&recast).is_some_and(|again| again.codes().any(|code| code == "E017"))
         })
+    }
+
+    /// Returns whether several mediators share a run.
+    fn has_company(&self) -> bool {
+        let mut runs = self.scenario.traces.iter();
+        let invokes = |run: &Run| run.invokes.as_ref().map_or(0, Vec::len);
+        !self.scenario.edits.is_empty() || runs.any(|run| invokes(run) > 1)
     }
 
     fn has_in_try(&self, is_it: &dyn Fn(&RawStep) -> bool) -> bool {

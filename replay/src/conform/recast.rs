@@ -181,7 +181,8 @@ fn asks(step: &RawStep) -> bool {
     }
 }
 
-fn reads(expr: &serde_json::Value) -> bool {
+/// Whether an expression asks for something of the model.
+pub(super) fn reads(expr: &serde_json::Value) -> bool {
     match expr {
         serde_json::Value::Array(items) => {
             items.first().is_some_and(|kind| kind == "read") || items.iter().any(reads)

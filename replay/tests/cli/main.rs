@@ -23,6 +23,7 @@ mod show;
 mod shrink;
 mod step;
 mod tiny_llama;
+mod told;
 mod torn;
 
 use std::path::{Path, PathBuf};

@@ -104,7 +104,7 @@ impl<'p> Pass<'p> {
                 reshape,
             } => self.write(site, value, *reshape)?,
             Action::Skip { site, value } => self.skip(site, value)?,
-            Action::Put { value, .. } => self.part("a put", value)?,
+            Action::Put { value, .. } => self.expr(value).map(drop)?,
             Action::Append { list, value } => self.append(list, value)?,
             Action::List { variable } => drop(self.variables.insert(variable.clone(), Shape::List)),
             Action::Try { body, .. } => self.attempt(body)?,

@@ -57,18 +57,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Checks a part of a tuple or a map: whether it may be a number is the library's to say.
-    pub(super) fn part(&mut self, place: &'static str, expr: &Expr) -> Result<(), ProgramError> {
-        self.shape_of_part(place, expr).map(drop)
-    }
-
-    fn shape_of_part(&mut self, place: &'static str, expr: &Expr) -> Result<Shape, ProgramError> {
-        match self.expr(expr)? {
-            Shape::List => Err(self.kind(place, "a value", &Shape::List)),
-            shape => Ok(shape),
-        }
-    }
-
     pub(super) fn expr(&mut self, expr: &Expr) -> Result<Shape, ProgramError> {
         Ok(match expr {
             Expr::Number(_) => Shape::Number,
@@ -95,18 +83,18 @@ impl Pass<'_> {
                 let of = self.value("`slice`", of)?;
                 self.slice("`slice`", of, spans)?
             }
+            Expr::Clip { of, spans } => self.clip(of, spans)?,
             Expr::Patch { of, spans, with } => self.patch(of, spans, with)?,
             Expr::Index { of, item } => self.index(of, item)?,
             Expr::Replace { of, item, with } => self.replace(of, item, with)?,
             Expr::Tuple(items) => {
                 let items = items.iter();
-                let items = items.map(|item| self.shape_of_part("`tuple`", item));
+                let items = items.map(|item| self.expr(item));
                 Shape::Tuple(items.collect::<Result<_, _>>()?).parts()
             }
             Expr::Map(items) => {
                 let items = items.iter();
-                let items = items
-                    .map(|(name, item)| Ok((name.clone(), self.shape_of_part("`map`", item)?)));
+                let items = items.map(|(name, item)| Ok((name.clone(), self.expr(item)?)));
                 Shape::Map(items.collect::<Result<_, _>>()?).parts()
             }
             Expr::Module { path, input } => self.call(path, input)?,
@@ -145,6 +133,7 @@ impl Pass<'_> {
         match &of {
             Shape::Unknown | Shape::List => Ok(Shape::Unknown),
             Shape::Number => Err(self.kind("`index`", "a value or a list", &Shape::Number)),
+            Shape::Tensor(lengths) => self.row(lengths, item),
             parts => match part_of(parts, item) {
                 Some(part) => Ok(part.clone()),
                 None => Err(self.misfit("`index`", &having(item, &of), &of)),
@@ -152,9 +141,49 @@ impl Pass<'_> {
         }
     }
 
+    /// A place of a tensor is its index in dimension 0.
+    fn row(&self, lengths: &[u64], item: &Item) -> Result<Shape, ProgramError> {
+        let tensor = || Shape::Tensor(lengths.to_vec());
+        let Item::Place(place) = item else {
+            return Err(self.misfit("`index`", "a map", &tensor()));
+        };
+        match lengths {
+            [length, rest @ ..] if u64::from(*place) < *length => Ok(match rest {
+                // How a tensor of one element is shaped is the library's to say.
+                [] => Shape::Unknown,
+                rest => Shape::Tensor(rest.to_vec()),
+            }),
+            _ => {
+                let expected = format!("a tensor with a place {place} in dimension 0");
+                Err(self.misfit("`index`", &expected, &tensor()))
+            }
+        }
+    }
+
+    fn clip(&mut self, of: &Expr, spans: &[Span]) -> Result<Shape, ProgramError> {
+        match self.expr(of)? {
+            Shape::Tensor(mut lengths) if spans.len() <= lengths.len() => {
+                for (length, span) in lengths.iter_mut().zip(spans) {
+                    let range = span.clip(*length);
+                    *length = range.end - range.start;
+                }
+                Ok(Shape::Tensor(lengths))
+            }
+            tensor @ Shape::Tensor(_) => {
+                let expected = format!("a tensor of {} dimensions or more", spans.len());
+                Err(self.misfit("`clip`", &expected, &tensor))
+            }
+            Shape::Number => Err(self.kind("`clip`", "a value or a list", &Shape::Number)),
+            Shape::List => Ok(Shape::List),
+            Shape::Unknown | Shape::Tuple(_) | Shape::Values(_) | Shape::Map(_) => {
+                Ok(Shape::Unknown)
+            }
+        }
+    }
+
     fn replace(&mut self, of: &Expr, item: &Item, with: &Expr) -> Result<Shape, ProgramError> {
         let mut whole = self.value("`replace`", of)?;
-        let with = self.shape_of_part("`replace`", with)?;
+        let with = self.expr(with)?;
         if matches!(whole, Shape::Unknown) {
             return Ok(Shape::Unknown);
         }
@@ -252,12 +281,15 @@ impl Pass<'_> {
     }
 
     pub(super) fn append(&mut self, list: &str, value: &Expr) -> Result<(), ProgramError> {
-        let shape = self.expr(value)?;
-        if shape == Shape::List {
-            return Err(self.kind("a list", "numbers and values", &shape));
-        }
+        self.expr(value)?;
         match self.variables.get(list).cloned() {
+            // What was got may be a list.
             None | Some(Shape::Unknown | Shape::List) => Ok(()),
+            // A list of the model's, too, and then it is longer.
+            Some(Shape::Values(_)) => {
+                self.variables.insert(list.to_owned(), Shape::Unknown);
+                Ok(())
+            }
             Some(other) => Err(self.kind("an append", "a list", &other)),
         }
     }

@@ -1,5 +1,8 @@
 //! What programs become of scenarios.
 
+use interloom_engine::program::{get, given, is_set, var};
+use serde_json::Value;
+
 use super::*;
 
 fn plans(scenario: &Value) -> Vec<Plan> {
@@ -41,7 +44,9 @@ fn what_is_saved_by_a_step_of_its_own_is_saved_by_the_block_that_says_so() {
     let plans = plans(&scenario);
     let own = Program::new().read("embed.output", "h").save("h");
     assert_eq!(plans[0].blocks[0].program, own);
+    // What the earlier run saved is there until the first invoke reads.
     let put = Program::new()
+        .attempt(Program::new().put("h", given(&saved_name("h"))))
         .read("embed.output", "h")
         .put("h", var("h"))
         .save("h");
@@ -80,50 +85,202 @@ fn a_copy_has_the_edits_of_its_original_and_clearing_leaves_it_alone() {
     }
 }
 
+/// The programs of two invokes.
+fn invokes(first: &Value, second: &Value) -> [Program; 2] {
+    let [a, b] = [first, second].map(|steps| serde_json::json!({ "input": "x0", "steps": steps }));
+    let scenario = serde_json::json!({
+        "model": "stack4", "traces": [{ "on": "base", "invokes": [a, b] }],
+    });
+    let programs = plans(&scenario).remove(0).blocks.into_iter();
+    let programs: Vec<Program> = programs.map(|block| block.program).collect();
+    programs.try_into().unwrap()
+}
+
+fn list(name: &str) -> Value {
+    serde_json::json!({ "op": "list", "as": name })
+}
+
+fn append(name: &str, expr: &Value) -> Value {
+    serde_json::json!({ "op": "append", "list": name, "expr": expr })
+}
+
 #[test]
-fn a_list_is_used_by_whoever_made_it_only() {
-    let list = |name: &str| serde_json::json!({ "op": "list", "as": name });
-    let append = |name: &str| serde_json::json!({ "op": "append", "list": name, "expr": 1.0 });
-    let refused = |traces: Value| {
-        let scenario = serde_json::json!({ "model": "stack4", "traces": traces });
+fn all_who_share_a_list_append_to_the_one_on_the_blackboard() {
+    let read = serde_json::json!(["read", "embed.output"]);
+    let [maker, other] = invokes(
+        &serde_json::json!([list("l"), append("l", &1.0.into())]),
+        &serde_json::json!([append("l", &read)]),
+    );
+    let made = Program::new().list("l").save("l").put("l", var("l"));
+    let made = made.set("l", get("l")).append("l", 1.0);
+    assert_eq!(maker, made.put("l", var("l")).save("l"));
+    // The list has to be there before anything is read.
+    let used = Program::new()
+        .set("the list", get("l"))
+        .read("embed.output", "the item")
+        .set("l", get("l"))
+        .append("l", var("the item"));
+    assert_eq!(other, used.put("l", var("l")).save("l"));
+}
+
+#[test]
+fn a_list_of_an_earlier_run_is_on_the_blackboard_before_all_else() {
+    let scenario = serde_json::json!({ "model": "stack4", "traces": [
+        run("base", serde_json::json!([list("l")])),
+        run("base", serde_json::json!([append("l", &1.0.into())])),
+    ] });
+    let seed = Program::new().put("l", given(&saved_name("l")));
+    let expected = Program::new().attempt(seed).set("l", get("l"));
+    let expected = expected.append("l", 1.0).put("l", var("l")).save("l");
+    assert_eq!(plans(&scenario)[1].blocks[0].program, expected);
+}
+
+#[test]
+fn a_list_has_several_names() {
+    let [own, _] = invokes(
+        &serde_json::json!([
+            list("l"),
+            { "op": "let", "as": "k", "expr": ["var", "l"], "save": true },
+            append("k", &1.0.into()),
+            list("l"),
+            append("k", &2.0.into()),
+        ]),
+        &serde_json::json!([]),
+    );
+    let made = Program::new()
+        .list("l")
+        .save("l")
+        .set("k", var("l"))
+        .save("k");
+    let made = made.append("l", 1.0).set("k", var("l")).save("k");
+    assert_eq!(own, made.list("l").save("l").append("k", 2.0));
+}
+
+#[test]
+fn a_name_is_that_of_another_until_the_body_gives_it_a_value() {
+    let read = |target: &str| serde_json::json!({ "op": "read", "target": target, "as": "h" });
+    let write =
+        serde_json::json!({ "op": "write", "target": "layers.0.output", "expr": ["var", "h"] });
+    let first = serde_json::json!([read("embed.output")]);
+    let [maker, user] = invokes(
+        &first,
+        &serde_json::json!([write, read("layers.1.output"), write]),
+    );
+    assert_eq!(
+        maker,
+        Program::new().read("embed.output", "h").put("h", var("h"))
+    );
+    let used = Program::new().write("layers.0.output", get("h"));
+    let used = used.read("layers.1.output", "h");
+    assert_eq!(used.write("layers.0.output", var("h")), user);
+
+    // In a loop only the run says. What stands before it is read before it is found out.
+    let sum = serde_json::json!({
+        "op": "write", "target": "head.output", "expr": ["add", ["read", "head.output"], ["var", "h"]],
+    });
+    let body = serde_json::json!([sum, read("layers.1.output")]);
+    let looped =
+        serde_json::json!([{ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": body }]);
+    let [_, user] = invokes(&first, &looped);
+    let (own, others) = (
+        Program::new().set("kept 2", var("h")),
+        Program::new().set("kept 2", get("h")),
+    );
+    let body = Program::new()
+        .read("head.output", "kept 1")
+        .choose(is_set("h"), own, others)
+        .write("head.output", var("kept 1") + var("kept 2"))
+        .read("layers.1.output", "h");
+    assert_eq!(user, Program::new().each(0, "i", body));
+}
+
+#[test]
+fn the_number_of_an_iteration_is_shared() {
+    let looped =
+        serde_json::json!([{ "op": "iter", "iter": { "int": 3 }, "var": "i", "body": [] }]);
+    let asks =
+        serde_json::json!([{ "op": "if_eq", "var": "i", "value": 3, "body": [{ "op": "stop" }] }]);
+    let [maker, user] = invokes(&looped, &asks);
+    let put = Program::new().put("i", var("i"));
+    assert_eq!(maker, Program::new().each(3, "i", put));
+    let asked = Program::new().when(get("i").equals(3.0), Program::new().stop());
+    assert_eq!(user, asked);
+}
+
+#[test]
+fn what_would_need_one_list_in_two_places_is_refused() {
+    let item = serde_json::json!({ "op": "let", "as": "r", "expr": ["index", ["var", "l"], 0] });
+    let held = append("l", &serde_json::json!(["var", "k"]));
+    let one = 1.0.into();
+    let save = serde_json::json!({ "op": "save", "name": "l" });
+    let read = append("l", &serde_json::json!(["read", "embed.output"]));
+    let again =
+        serde_json::json!({ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": [list("l")] });
+    let nested = (0..9).fold(serde_json::json!([]), |body, _| {
+        serde_json::json!([{ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": body }])
+    });
+    let nested = nested.as_array().unwrap().clone();
+    let cases = [
+        (vec![list("l"), item, append("r", &one)], vec![]),
+        (vec![again], vec![read]),
+        (nested, vec![]),
+        (vec![list("l"), list("k"), held, append("k", &one)], vec![]),
+        (vec![list("l")], vec![append("l", &one), list("l"), save]),
+    ];
+    let messages = cases.map(|(first, second)| {
+        let third = append("l", &one);
+        let bodies = [first, second, vec![third]];
+        let bodies = bodies.map(|steps| serde_json::json!({ "input": "x0", "steps": steps }));
+        let scenario = serde_json::json!({
+            "model": "stack4", "traces": [{ "on": "base", "invokes": bodies }],
+        });
         let scenario: Scenario = serde_json::from_value(scenario).unwrap();
         match translate(&scenario, &|_| false) {
-            Ok(_) => None,
-            Err(Untranslated::ForeignList { list, maker }) => Some((list, maker)),
-            Err(other) => panic!("{other:?}"),
+            Err(Untranslated::NoCounterpart(what)) => what,
+            other => panic!("{other:?}"),
+        }
+    });
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    an append to `r`, which may be a list that is in two places,
+    an append of what is read to the list `l`, which may be made again meanwhile,
+    a loop in 8 others
+    an append to `k`, which may be a list that is in two places,
+    the list `l`, which several bodies make and others use,
+    ");
+}
+
+#[test]
+fn slices_and_places_are_those_of_the_reference() {
+    let expr = |expr: Value| {
+        let steps = serde_json::json!([{ "op": "let", "as": "x", "expr": expr }]);
+        let [program, _] = invokes(&steps, &serde_json::json!([]));
+        match program.steps.into_iter().next().unwrap().action {
+            interloom_engine::program::Action::Let { value, .. } => value,
+            other => panic!("{other:?}"),
         }
     };
-    let invokes = |first: Value, second: Value| {
-        let [a, b] =
-            [first, second].map(|steps| serde_json::json!({ "input": "x0", "steps": steps }));
-        refused(serde_json::json!([{ "on": "base", "invokes": [a, b] }]))
-    };
-    // Also in a loop, and if the other one comes later.
-    let looped = serde_json::json!({ "op": "iter", "iter": { "int": 0 }, "var": "i", "body": [append("l")] });
-    for (first, second) in [
-        (vec![list("l")], vec![append("l")]),
-        (vec![list("l")], vec![looped]),
+    let (x, all) = (|| given("t"), interloom_engine::program::Span::ALL);
+    let t = serde_json::json!(["tensor", "t"]);
+    for (written, made) in [
+        (serde_json::json!(["rows", t, 0, 99]), x().clip([0..99])),
+        (serde_json::json!(["rows", t, null, -1]), x().clip([..-1])),
         (
-            vec![serde_json::json!({ "op": "save", "name": "l" })],
-            vec![list("l")],
+            serde_json::json!(["rows2", t, 1, 2]),
+            x().clip([all, (1..2).into()]),
+        ),
+        (serde_json::json!(["index", t, 3]), x().index(3)),
+        (serde_json::json!(["index", t, "h"]), x().index("h")),
+        (
+            serde_json::json!(["index", t, -1]),
+            x().clip([-1..]).index(0),
+        ),
+        (
+            serde_json::json!(["index", t, -3]),
+            x().clip([-3..-2]).index(0),
         ),
     ] {
-        let found = invokes(first.into(), second.into());
-        assert_eq!(found, Some(("l".to_owned(), "another invoke or edit")));
+        assert_eq!(expr(written), made);
     }
-    let runs = [
-        run("base", serde_json::json!([list("l")])),
-        run("base", serde_json::json!([append("l")])),
-    ];
-    let found = refused(serde_json::json!(runs));
-    assert_eq!(found, Some(("l".to_owned(), "an earlier run")));
-    // Each with a list of its own, or with one that nobody has made: that is for the check of programs to refuse.
-    let own = [list("l"), append("l")];
-    assert_eq!(invokes(own.to_vec().into(), own.to_vec().into()), None);
-    assert_eq!(
-        invokes(Value::Array(vec![]), vec![append("l")].into()),
-        None
-    );
 }
 
 #[test]

@@ -44,6 +44,9 @@ impl Brackets {
     }
 }
 
+/// Where a place stands, and which it is.
+type Lone = (usize, i64);
+
 impl Parser<'_> {
     /// Reads what stands in square brackets.
     pub(super) fn brackets(&mut self) -> Result<Brackets, SyntaxError> {
@@ -56,6 +59,29 @@ impl Parser<'_> {
             self.expect("]")?;
             return Ok(Brackets::Item(Item::Name(name)));
         }
+        let (spans, lone) = self.spans_to_end()?;
+        let Some((at, place)) = lone else {
+            return Ok(Brackets::Spans(spans));
+        };
+        match u32::try_from(place) {
+            Ok(place) => Ok(Brackets::Item(Item::Place(place))),
+            Err(_) => {
+                let expected =
+                    "the place of an item, from 0; the last place of a dimension is `[-1..]`";
+                Err(SyntaxError::new(at, expected, place.to_string()))
+            }
+        }
+    }
+
+    /// Reads spans in square brackets, where a lone place is one too.
+    pub(super) fn spans(&mut self) -> Result<Vec<Span>, SyntaxError> {
+        self.expect("[")?;
+        self.skip_lines();
+        self.spans_to_end().map(|(spans, _)| spans)
+    }
+
+    /// Reads spans up to the bracket that closes them; the second is the only one, if that is a place, and where it stands.
+    fn spans_to_end(&mut self) -> Result<(Vec<Span>, Option<Lone>), SyntaxError> {
         let (mut spans, mut lone) = (Vec::new(), None);
         while !self.take("]") {
             let at = self.at();
@@ -71,17 +97,7 @@ impl Parser<'_> {
             }
             self.separator("]")?;
         }
-        let Some((at, place)) = lone else {
-            return Ok(Brackets::Spans(spans));
-        };
-        match u32::try_from(place) {
-            Ok(place) => Ok(Brackets::Item(Item::Place(place))),
-            Err(_) => {
-                let expected =
-                    "the place of an item, from 0; the last place of a dimension is `[-1..]`";
-                Err(SyntaxError::new(at, expected, place.to_string()))
-            }
-        }
+        Ok((spans, lone))
     }
 
     /// Reads a span, or the number of a place, which is also that number.

@@ -14,11 +14,12 @@ use super::lexer::Token;
 use super::steps::{Parser, is_reserved};
 
 /// The names whose call is a function of the language, and not of a module.
-pub(super) const FUNCTIONS: [&str; 12] = [
+pub(super) const FUNCTIONS: [&str; 13] = [
     "all",
     "any",
     "argmax_last",
     "caught",
+    "clip",
     "copy",
     "get",
     "mean",
@@ -228,6 +229,7 @@ impl Parser<'_> {
             "copy" => self.of_one(Expr::Clone)?,
             "argmax_last" => self.of_one(Expr::ArgmaxLast)?,
             "patch" => self.patch()?,
+            "clip" => self.clip()?,
             "get" => (Term::Value(Expr::Get(self.name("a name")?)), 0),
             "set" => (
                 Term::Condition(Condition::IsSet(self.word("a variable")?)),
@@ -262,6 +264,13 @@ impl Parser<'_> {
     fn of_one(&mut self, make: fn(Box<Expr>) -> Expr) -> Result<(Term, u32), SyntaxError> {
         let (value, height) = self.value_node()?;
         Ok((Term::Value(make(Box::new(value))), height))
+    }
+
+    fn clip(&mut self) -> Result<(Term, u32), SyntaxError> {
+        let (of, height) = self.value_node()?;
+        self.comma()?;
+        let (of, spans) = (Box::new(of), self.spans()?);
+        Ok((Term::Value(Expr::Clip { of, spans }), height))
     }
 
     fn patch(&mut self) -> Result<(Term, u32), SyntaxError> {

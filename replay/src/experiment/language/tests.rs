@@ -183,6 +183,11 @@ fn every_expression_can_be_written() {
         ("zeros_like(a)", a().zeros_like()),
         ("sum(a) + mean(b)", a().sum() + b().mean()),
         ("argmax_last(copy(a))", a().copy().argmax_last()),
+        (
+            "clip(a, [.., 2..99])",
+            a().clip([Span::ALL, (2..99).into()]),
+        ),
+        ("clip(get(a), [2])", get("a").clip([2..3])),
         ("patch(a, [0..1], b)", a().patch([0..1], b())),
         ("patch(a, ['k'], b)", a().replace("k", b())),
         ("unembed(norm(a))", module("unembed", module("norm", a()))),

@@ -209,6 +209,9 @@ impl Writer {
             Expr::Slice { of, spans } => {
                 format!("{}[{}]", self.value(of, POSTFIX), write_spans(spans))
             }
+            Expr::Clip { of, spans } => {
+                format!("clip({}, [{}])", self.value(of, OR), write_spans(spans))
+            }
             Expr::Index { of, item } => {
                 format!("{}[{}]", self.value(of, POSTFIX), self.item(item))
             }

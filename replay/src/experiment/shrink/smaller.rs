@@ -267,7 +267,7 @@ fn smaller_value(value: &Expr) -> Vec<Expr> {
 
 /// Takes the whole wherever this part of it is taken, and returns whether there is such a place.
 fn unslice(value: &mut Expr, part: &[Span]) -> bool {
-    if let Expr::Slice { of, spans } = value
+    if let Expr::Slice { of, spans } | Expr::Clip { of, spans } = value
         && spans == part
     {
         *value = Expr::clone(of);
