@@ -158,6 +158,11 @@ fn a_skip_with_which_the_model_cannot_go_on_is_refused() {
 fn what_the_model_cannot_use_is_told_with_mediator_and_line() {
     let unusable = one("h = layers.0\nreshape layers.0 = sum(h)");
     insta::assert_snapshot!(fails(&unusable, "E035"), @"the model cannot go on at `layers.0.output` with what mediator `r` (e.toml:17) put there: expected a tensor of 3 dimensions and kind float, found f32[1]; put in what the model passes there");
+    // A kernel that is given nothing reads what is not its own.
+    let nothing = one("reshape layers.0 = layers.0[0..0]");
+    insta::assert_snapshot!(fails(&nothing, "E035"), @"the model cannot go on at `layers.0.output` with what mediator `r` (e.toml:16) put there: expected tensors with elements, found f32[0, 5, 64]; put in what the model passes there");
+    let skipped = one("skip layers.0 = layers.0.input[0..0]");
+    insta::assert_snapshot!(fails(&skipped, "E108"), @"e.toml:16, mediator `r`: skipping `layers.0.input` with a tensor [0, 5, 64] in place of a tensor [1, 5, 64] is not possible, because the model cannot go on: at `layers.0.input`, expected tensors with elements, found f32[0, 5, 64]; put out what the module does");
     let panics = one("h = layers.0\nreshape layers.0 = h[.., .., 0..5]");
     insta::assert_snapshot!(fails(&panics, "E036"), @"the model panicked after `layers.0.output.i0`: assert_shape!(input, [.., d_input]): axis 2 expected 64, got 5 (dims [1, 5, 5]); before that, mediator `r` changed what passes at `layers.0.output.i0` (e.toml:17): look at its shape");
 }
