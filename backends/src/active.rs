@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::panic::resume_unwind;
 
-use interloom_engine::{Asker, Flow, Interleaver, Point, Port, Site};
+use interloom_engine::{Asker, Flow, Interleaver, Misfit, Point, Port, Site};
 
 use crate::bind::Place;
 use crate::caught::catch;
@@ -164,7 +164,12 @@ fn provide_at(point: Point, value: Value) -> Flow<Value> {
     if let Some(sharing) = &mut active.sharing {
         sharing.enter(point, Some(&value));
     }
+    let was_empty = value.has_empty();
     let flow = active.interleaver.provide(point, value);
+    let emptied = match &flow {
+        Flow::Continue(value) | Flow::Skip(value) if !was_empty => active.emptied(point, value),
+        _ => None,
+    };
     if let Some(sharing) = &mut active.sharing
         && !matches!(flow, Flow::Halt)
     {
@@ -172,6 +177,13 @@ fn provide_at(point: Point, value: Value) -> Flow<Value> {
     }
     active.last = Some(point.at(active.interleaver.passed(point) - 1));
     ACTIVE.set(Some(active));
+    if let Some(misfit) = emptied {
+        halt_with(point, |site, by| ForwardError::Unusable {
+            site,
+            misfit,
+            by,
+        });
+    }
     flow
 }
 
@@ -267,6 +279,17 @@ impl Active {
             (None, Some(unchecked)) if unchecked == point => Call::Unchecked,
             (None, _) => Call::Hooked,
         }
+    }
+
+    /// Says that a mediator has put a tensor without elements where there were some: what the kernels of a device do with
+    /// that is not defined. What the whole model puts out goes into no kernel.
+    fn emptied(&self, point: Point, value: &Value) -> Option<Misfit> {
+        let is_last = self.interleaver.map().point_at("", Port::Output) == Some(point);
+        let is_emptied = !is_last && self.interleaver.has_reshaped(point) && value.has_empty();
+        is_emptied.then(|| Misfit {
+            expected: "tensors with elements".to_owned(),
+            found: value.to_string(),
+        })
     }
 
     /// Counts the passing of a point, and returns whether somebody waits for it.

@@ -204,8 +204,8 @@ pub(crate) const CODES: &[Code] = &[
         "E035",
         "the model cannot use a replaced value",
         AtFault::Mediator,
-        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there. The \
-         message names the mediator, and the line of its request.",
+        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there, or \
+         one without elements, which kernels must not be given. The message names the mediator, and the line of its request.",
     ),
     Code::new(
         "E036",

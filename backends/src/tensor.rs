@@ -171,6 +171,11 @@ impl AnyTensor {
         self.inner.shape().to_vec()
     }
 
+    /// Returns whether there are no elements.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.shape().iter().any(|&length| length == 0)
+    }
+
     /// Returns the type of the elements.
     pub fn dtype(&self) -> DType {
         self.inner.dtype()

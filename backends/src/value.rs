@@ -194,6 +194,13 @@ impl Value {
         bytes
     }
 
+    /// Returns whether one of the tensors has no elements.
+    pub(crate) fn has_empty(&self) -> bool {
+        let mut has_empty = false;
+        self.each_tensor(&mut |tensor| has_empty |= tensor.is_empty());
+        has_empty
+    }
+
     /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if there is no tensor.
     pub(crate) fn has_rows(&self, rows: u32) -> Option<bool> {
         let mut found = None;

@@ -419,7 +419,7 @@ fn names_there(names: &[String]) -> String {
     }
 }
 
-fn and_more(names: &[String]) -> String {
+pub(crate) fn and_more(names: &[String]) -> String {
     let (named, rest) = names.split_at(names.len().min(NAMES_MAX));
     match rest.len() {
         0 => quoted(named),

@@ -46,6 +46,36 @@ fn a_replacement_that_the_model_cannot_take_is_e035() {
     ");
 }
 
+/// What kernels do with tensors without elements is not defined, and some read what is not theirs.
+#[test]
+fn a_replacement_without_elements_is_e035() {
+    let model = Mlp::bound(1);
+    let message = |result: Result<_, ForwardError>| {
+        let error = result
+            .map(|_: (Ran<Tensor<2>>, Option<()>)| ())
+            .unwrap_err();
+        assert_eq!(error.code(), "E035");
+        assert_untouched(&model);
+        unlined(&error)
+    };
+    let reshaped = run_with(&model, |cx| async move {
+        let up = cx.output("up").await?.tensor::<2>()?;
+        cx.reshape("up.output", up.slice([0..0, 0..5])).await
+    });
+    insta::assert_snapshot!(message(reshaped), @"the model cannot go on at `up.output` with what mediator `m` (failures.rs:N) put there: expected tensors with elements, found f32[0, 5]; put in what the model passes there");
+    let skipped = run_with(&model, |cx| async move {
+        let x = cx.input("up").await?.tensor::<2>()?;
+        cx.skip("up", x.slice([0..2, 0..0])).await
+    });
+    insta::assert_snapshot!(message(skipped), @"the model cannot go on at `up.input` with what mediator `m` (failures.rs:N) put there: expected tensors with elements, found f32[2, 0]; put in what the model passes there");
+    // Nothing is computed of what the whole model puts out.
+    let last = run_with(&model, |cx| async move {
+        let output = cx.output("").await?.tensor::<2>()?;
+        cx.reshape("output", output.slice([0..0, 0..3])).await
+    });
+    assert_eq!(last.unwrap().0.output.unwrap().dims(), [0, 3]);
+}
+
 #[test]
 fn a_panic_of_the_model_is_e036_with_the_last_site() {
     let model = Mlp::bound(1);

@@ -271,6 +271,12 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
+    /// Returns whether the last shape that a mediator may have changed is that of the last passing of `point`.
+    pub fn has_reshaped(&self, point: Point) -> bool {
+        let last = self.changes.shape.as_ref().map(|change| change.at);
+        last.is_some_and(|at| at.point == point && at.iteration + 1 == self.passed(point))
+    }
+
     /// Returns how many turns the mediators had so far: how often the scheduler chose one.
     pub const fn turns(&self) -> u64 {
         self.turns

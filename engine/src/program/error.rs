@@ -258,6 +258,30 @@ pub enum ProgramFault {
         /// How long the list is.
         length: usize,
     },
+    /// A request for a site that the run never passes.
+    #[error("the model never passes `{site}` in this run{}", instead(.last))]
+    NeverPassed {
+        /// The site.
+        site: String,
+        /// The last passing of its point.
+        last: Option<String>,
+    },
+    /// A cache of modules that were passed before.
+    #[error(
+        "the cache comes too late for {passed}, which the model has passed by then, for `{reached}` has been asked for before \
+         ({since}); declare it before the first request"
+    )]
+    LateCache {
+        /// The points.
+        passed: String,
+        /// A later site, which the program has asked for before.
+        reached: String,
+        /// Where it has.
+        since: String,
+    },
+    /// A skip of what is no module's input.
+    #[error("`{0}` cannot be skipped; a module is skipped at its input")]
+    Unskippable(String),
     /// A module called on what it does not take.
     #[error("{reason}; give it what it takes, or call another module")]
     Call {
@@ -353,7 +377,7 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "Whichever way the run goes, it fails here at the latest: a number or a list stands where a value is needed, shapes \
          do not go together, a span lies outside its tensor, a module is called on what it does not take, or one is skipped \
-         with what the model cannot go on with. It was found from the shapes that the model's sites had in a pass without \
+         with what the model cannot go on with, a site is never passed, or a cache comes after what it collects. It was found from the shapes that the model's sites had in a pass without \
          mediators. A step inside a `try` is let through, for that would catch it; of one that a branch, a loop or a stop may \
          leave out there is a warning only.",
     ),
@@ -374,6 +398,13 @@ pub(crate) const CODES: &[Code] = &[
          its value in a variable. A `try` around the request lets it through, for that would catch the refusal.",
     ),
 ];
+
+fn instead(last: &Option<String>) -> String {
+    match last {
+        Some(last) => format!(", and `{last}` is the last of its passings; ask for that"),
+        None => "; check that the module is called".to_owned(),
+    }
+}
 
 fn or_nearest(none: &str, names: &[String]) -> String {
     if names.is_empty() {

@@ -151,6 +151,12 @@ impl Shapes {
         self.order.get(&site).copied()
     }
 
+    /// Returns the last passing of a point.
+    pub(super) fn last(&self, site: Site) -> Option<Site> {
+        let iterations = self.order.range(site.point.at(0)..=site.point.at(u32::MAX));
+        iterations.last().map(|(site, _)| *site)
+    }
+
     /// Returns whether the pass came to a point once only.
     pub(super) fn is_single(&self, site: Site) -> bool {
         let iterations = self.order.range(site.point.at(0)..=site.point.at(u32::MAX));

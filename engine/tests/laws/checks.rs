@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::program::{
-    Action, Comparison, Effects, Expr, Known, Operand, Program, ProgramError, Shapes, Span, Step,
-    read, var,
+    Action, Comparison, Effects, Expr, Known, Operand, Program, ProgramError, ProgramFault, Shapes,
+    Span, Step, read, var,
 };
 use interloom_engine::{FaultKind, Flow, RunError, SiteMap};
 use proptest::prelude::*;
@@ -180,9 +180,10 @@ fn what_is_refused_fails_in_many() {
     what_is_refused_must_fail(100_000);
 }
 
-/// Reads and writes of sites that the model passes, one after the other, by one mediator.
-fn straight() -> impl Strategy<Value = (Model, Vec<(u16, bool)>)> {
-    let requests = prop::collection::vec((any::<u16>(), any::<bool>()), 1..5);
+/// Reads and writes of sites that the model passes, or now and then does not, one after the other, by one mediator.
+fn straight() -> impl Strategy<Value = (Model, Vec<(u16, bool, bool)>)> {
+    let beyond = prop::bool::weighted(0.05);
+    let requests = prop::collection::vec((any::<u16>(), any::<bool>(), beyond), 1..5);
     (models(), requests)
 }
 
@@ -193,9 +194,13 @@ proptest! {
     #[test]
     fn straight_programs_are_refused_exactly_if_they_fail((model, requests) in straight()) {
         let sites = sites_of(&model);
-        let name = |place: u16| model.map.site_name(sites[pick(place, sites.len())]);
-        let add = |(program, line): (Program, u32), (place, writes): &(u16, bool)| {
-            let (site, program) = (name(*place), program.line(line));
+        let name = |place: u16, is_beyond: bool| {
+            let site = sites[pick(place, sites.len())];
+            let beyond = if is_beyond { sites.len() as u32 } else { 0 };
+            model.map.site_name(site.point.at(site.iteration + beyond))
+        };
+        let add = |(program, line): (Program, u32), (place, writes, beyond): &(u16, bool, bool)| {
+            let (site, program) = (name(*place, *beyond), program.line(line));
             let program = match writes {
                 true => program.write(&site, read(&site) + 1.0),
                 false => program.read(&site, "h"),
@@ -220,12 +225,22 @@ proptest! {
         let ran = trial.run(input);
         match (program.check(known), ran.report.result) {
             (Ok(()), Ok(_)) => {}
-            (Err(ProgramError::Order { at, asked, .. }), Err(RunError::Mediators(failures))) => {
+            (Err(error), Err(RunError::Mediators(failures))) => {
                 let [failure] = &failures[..] else { panic!("{failures:?}") };
-                let FaultKind::OutOfOrder { asked: refused, .. } = failure.fault.kind() else {
-                    panic!("{failure:?}");
+                let (at, asked) = match (&error, failure.fault.kind()) {
+                    (ProgramError::Order { at, asked, .. }, FaultKind::OutOfOrder { .. }) => {
+                        (at, asked)
+                    }
+                    (ProgramError::Impossible { at, fault }, FaultKind::NotProvided { .. }) => {
+                        let ProgramFault::NeverPassed { site, .. } = &**fault else {
+                            panic!("{error}");
+                        };
+                        (at, site)
+                    }
+                    (error, fault) => panic!("{error} but {fault}"),
                 };
-                prop_assert_eq!(&asked, refused);
+                let named = format!("`{asked}`");
+                prop_assert!(failure.fault.to_string().contains(&named), "{}", failure.fault);
                 prop_assert_eq!(at.line, failure.origin.file_line().map(|(_, line)| line));
             }
             (checked, ran) => prop_assert!(false, "{checked:?} but {ran:?}"),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use interloom_engine::program::{
-    Comparison, Effects, Form, Known, ModelShapes, Over, Program, Shapes, given, map, module, read,
-    tuple, var,
+    Comparison, Effects, Form, Known, ModelShapes, Over, Program, Shapes, Side, given, map, module,
+    read, tuple, var,
 };
 use interloom_engine::{Port, Site, SiteMap};
 
@@ -167,6 +167,28 @@ fn a_skip_of_a_rank_too_many_is_of_the_whole_batch() {
     let (map, shapes) = model();
     let known = Known::of(&map).shapes(&shapes, Some(2)).model(&Widths);
     odd.check(known.effects(Effects::of(&odd))).unwrap();
+}
+
+#[test]
+fn what_is_never_passed_or_was_passed_before_is_refused() {
+    let late = program().set("x", read("join.output.i1"));
+    insta::assert_snapshot!(refused(&late), @"E108 a.toml:3, mediator `m`: the model never passes `join.output.i1` in this run, and `join.output.i0` is the last of its passings; ask for that");
+    check(&program().attempt(late.clone())).unwrap();
+    // In a loop it is how that ends.
+    check(&Program::new().each(0..3, "i", Program::new().read("join.output", "x"))).unwrap();
+    let cache = |read: &str| {
+        program()
+            .read(read, "x")
+            .line(4)
+            .cache("c", ["pair"], Side::Both)
+    };
+    insta::assert_snapshot!(refused(&cache("join.output")), @"E108 a.toml:4, mediator `m`: the cache comes too late for `pair.input`, `pair.output`, which the model has passed by then, for `join.output.i0` has been asked for before (a.toml:3); declare it before the first request");
+    // What is at hand is collected.
+    check(&cache("pair.input")).unwrap();
+    let skip = Effects::of(&Program::new().skip("pair", 0.0));
+    check_beside(&cache("join.output"), skip).unwrap();
+    let output = program().skip_at("join.output", read("join.output"));
+    insta::assert_snapshot!(refused(&output), @"E108 a.toml:3, mediator `m`: `join.output` cannot be skipped; a module is skipped at its input");
 }
 
 /// A site that is longer in every iteration, as in a generation.

@@ -108,6 +108,14 @@ fn sites_out_of_order_are_refused_where_no_run_can_leave_them_out() {
     insta::assert_snapshot!(fails(&late, "E119"), @"e.toml:17, mediator `r`: `layers.0.output.i0` is asked for after `layers.1.output.i0` (e.toml:16), but the model passes it before; ask for it first, and keep the value if it is needed later");
 }
 
+#[test]
+fn what_a_run_never_passes_is_refused() {
+    let never = one("h = layers.1\ng = layers.0.i3");
+    insta::assert_snapshot!(fails(&never, "E108"), @"e.toml:17, mediator `r`: the model never passes `layers.0.output.i3` in this run, and `layers.0.output.i0` is the last of its passings; ask for that");
+    let late = one("h = layers.1\ncache c = outputs(layers.0, layers.1)");
+    insta::assert_snapshot!(fails(&late, "E108"), @"e.toml:17, mediator `r`: the cache comes too late for `layers.0.output`, which the model has passed by then, for `layers.1.output.i0` has been asked for before (e.toml:16); declare it before the first request");
+}
+
 /// A step that may be left out is warned of, and the run says the same when it comes to it.
 #[test]
 fn what_a_branch_may_leave_out_is_a_warning() {
@@ -150,13 +158,18 @@ fn a_skip_with_which_the_model_cannot_go_on_is_refused() {
 fn what_the_model_cannot_use_is_told_with_mediator_and_line() {
     let unusable = one("h = layers.0\nreshape layers.0 = sum(h)");
     insta::assert_snapshot!(fails(&unusable, "E035"), @"the model cannot go on at `layers.0.output` with what mediator `r` (e.toml:17) put there: expected a tensor of 3 dimensions and kind float, found f32[1]; put in what the model passes there");
+    // A kernel that is given nothing reads what is not its own.
+    let nothing = one("reshape layers.0 = layers.0[0..0]");
+    insta::assert_snapshot!(fails(&nothing, "E035"), @"the model cannot go on at `layers.0.output` with what mediator `r` (e.toml:16) put there: expected tensors with elements, found f32[0, 5, 64]; put in what the model passes there");
+    let skipped = one("skip layers.0 = layers.0.input[0..0]");
+    insta::assert_snapshot!(fails(&skipped, "E108"), @"e.toml:16, mediator `r`: skipping `layers.0.input` with a tensor [0, 5, 64] in place of a tensor [1, 5, 64] is not possible, because the model cannot go on: at `layers.0.input`, expected tensors with elements, found f32[0, 5, 64]; put out what the module does");
     let panics = one("h = layers.0\nreshape layers.0 = h[.., .., 0..5]");
     insta::assert_snapshot!(fails(&panics, "E036"), @"the model panicked after `layers.0.output.i0`: assert_shape!(input, [.., d_input]): axis 2 expected 64, got 5 (dims [1, 5, 5]); before that, mediator `r` changed what passes at `layers.0.output.i0` (e.toml:17): look at its shape");
 }
 
 #[test]
 fn what_goes_wrong_in_the_run_is_told_with_site_mediator_line_and_what_to_do() {
-    insta::assert_snapshot!(fails(&one("h = layers.1\ng = layers.0.i3"), "E003"), @"mediator `r` failed (e.toml:17): the model finished without passing `layers.0.output.i3`; passed in this run: `layers.0.output.i0`; ask for a site that the model passes, or catch the refusal");
+    insta::assert_snapshot!(fails(&one("h = layers.1\nif sum(h) != 0 { next 3 }\ng = layers.0"), "E003"), @"mediator `r` failed (e.toml:18): the model finished without passing `layers.0.output.i3`; passed in this run: `layers.0.output.i0`; ask for a site that the model passes, or catch the refusal");
     let misfit = two(
         "",
         "h = layers.0\nput x = h[.., 0..1]",

@@ -121,12 +121,12 @@ impl<'p> Pass<'p> {
             Action::Next { by } => {
                 self.iteration = self.iteration.map(|own| own.saturating_add(*by));
             }
+            Action::Cache { modules, side, .. } => self.cache(&side.of(modules.as_deref()))?,
             // What follows is never done, and the run may be a good one.
             Action::Stop => self.is_doubtful = true,
             Action::Save { .. }
             | Action::Raise { .. }
             | Action::Barrier { .. }
-            | Action::Cache { .. }
             | Action::Mark { .. } => {}
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use super::Pass;
 use super::shape::Shape;
+use crate::cache::CacheSpec;
+use crate::fault::and_more;
 use crate::program::error::{Place, ProgramError, ProgramFault};
 use crate::program::expr::Expr;
 use crate::program::form::Form;
@@ -25,8 +27,12 @@ impl Pass<'_> {
             .zip(site)
             .and_then(|(order, site)| order.place(site).zip(Some(site)));
         let Some((place, site)) = place else {
+            // In a loop this is how it ends.
             self.is_doubtful |= self.loops > 0;
-            return Ok(());
+            return match site {
+                Some(site) if self.loops == 0 => self.check_passed(site),
+                _ => Ok(()),
+            };
         };
         if let Some(reached) = self.reached.as_ref().filter(|_| self.tries == 0)
             && place < reached.place
@@ -55,15 +61,56 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Refuses a request for what the run never passes.
+    fn check_passed(&self, site: Site) -> Result<(), ProgramError> {
+        match self.known.order {
+            Some((order, true)) => Err(self.fault(ProgramFault::NeverPassed {
+                site: self.known.map.site_name(site),
+                last: order.last(site).map(|last| self.known.map.site_name(last)),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a cache of what was passed before.
+    pub(super) fn cache(&self, spec: &CacheSpec) -> Result<(), ProgramError> {
+        let (Some((order, _)), Some(reached)) = (self.known.order, &self.reached) else {
+            return Ok(());
+        };
+        let map = self.known.map;
+        let points = spec.points(map).unwrap_or_default().into_iter();
+        let is_passed = |point: &Point| {
+            let place = order.place(point.at(0));
+            place.is_some_and(|place| place < reached.place)
+        };
+        let passed: Vec<String> = points
+            .filter(is_passed)
+            .map(|point| map.point_name(point))
+            .collect();
+        // What is skipped is not passed.
+        match passed.is_empty() || !self.is_computed() {
+            true => Ok(()),
+            false => Err(self.fault(ProgramFault::LateCache {
+                passed: and_more(&passed),
+                reached: map.site_name(reached.site),
+                since: reached.at.to_string(),
+            })),
+        }
+    }
+
+    /// Returns whether no module of the run is skipped.
+    fn is_computed(&self) -> bool {
+        self.known.effects.is_some_and(|effects| effects.skips == 0)
+    }
+
     /// Returns whether every run passes these two in the known order, or passes the earlier one never.
     fn is_steady(&self, asked: Site, reached: Site) -> bool {
-        let is_computed = self.known.effects.is_some_and(|effects| effects.skips == 0);
         // If a module is skipped that calls it, the next call is the first.
         let is_single = self.known.order.is_some_and(|(order, is_whole)| {
             is_whole && order.is_single(asked) && order.is_single(reached)
         });
         match self.loops {
-            0 => is_computed || is_single,
+            0 => self.is_computed() || is_single,
             _ => self.is_calm(),
         }
     }
@@ -101,6 +148,7 @@ impl Pass<'_> {
     pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
         let found = self.value("a skip", value)?;
         self.ask(site)?;
+        self.check_skippable(site)?;
         let output = self.known.map.site(site).map(|(point, iteration)| {
             let output = Point::new(point.path, Port::Output);
             (output, iteration)
@@ -122,6 +170,18 @@ impl Pass<'_> {
                 found: found.to_string(),
                 reason,
             })),
+        }
+    }
+
+    /// Refuses a skip of what is no module's input.
+    fn check_skippable(&self, name: &str) -> Result<(), ProgramError> {
+        let map = self.known.map;
+        let is_unfit = |&(point, _): &(Point, Option<u32>)| {
+            point.port != Port::Input || !map.has(Point::new(point.path, Port::Output))
+        };
+        match map.site(name).filter(is_unfit) {
+            None => Ok(()),
+            Some(_) => Err(self.fault(ProgramFault::Unskippable(name.to_owned()))),
         }
     }
 
