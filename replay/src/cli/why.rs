@@ -8,10 +8,15 @@ use serde_json::{Value, json};
 use super::report::outln;
 use super::{Ending, report};
 use crate::Error;
-use crate::journal::IndexedJournal;
-use crate::journal::provenance::{Step, provenance, provenance_of};
+use crate::experiment::Programs;
+use crate::journal::provenance::{Extent, Formulas, Source, Step, provenance, provenance_of};
+use crate::journal::{Head, IndexedJournal};
 
 /// Follow the last value at a site back to where it came from, through what mediators put in and had read.
+///
+/// Where a mediator computed something new, the way goes on to what it computed it from: to the very reads if its program is in
+/// the journal, as for experiment files, and otherwise to what it had been given. Where the model computed it, the way goes on
+/// to what had been put in before. Each exchange is told once.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
@@ -26,6 +31,12 @@ pub(super) struct Arguments {
     /// Start at this exchange instead.
     #[arg(long, value_name = "N", conflicts_with_all = ["site", "run"])]
     exchange: Option<u64>,
+    /// Through how many computations the way goes on.
+    #[arg(long, value_name = "N", default_value_t = Extent::default().depth)]
+    depth: u32,
+    /// To how many sources of each computation, the latest first.
+    #[arg(long, value_name = "N", default_value_t = Extent::default().width)]
+    width: u32,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
@@ -40,47 +51,84 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 }
 
 fn follow(arguments: &Arguments, journal: &mut IndexedJournal) -> Result<Ending, Error> {
+    let programs = programs(journal.head());
+    let programs = &*programs;
+    let extent = Extent {
+        depth: arguments.depth,
+        width: arguments.width,
+    };
     let steps = match (arguments.exchange, &arguments.site) {
-        (Some(exchange), _) => provenance_of(journal, exchange)?,
-        (None, Some(site)) => provenance(journal, site, arguments.run)?,
+        (Some(exchange), _) => provenance_of(journal, exchange, extent, programs)?,
+        (None, Some(site)) => provenance(journal, site, arguments.run, extent, programs)?,
         (None, None) => unreachable!("one of the two is required"),
     };
     if arguments.json {
         outln!("{}", as_json(journal, &steps));
     } else {
         show(journal, &steps);
+        if steps.iter().any(|step| step.more > 0 || !step.is_followed) {
+            outln!("  help: `--depth N` and `--width N` follow it further");
+        }
     }
     Ok(Ending::Done)
+}
+
+/// What the mediators of a journal compute, as far as its head says.
+pub(super) fn programs(head: &Head) -> Box<dyn Formulas> {
+    match Programs::of(head) {
+        Some(programs) => Box::new(programs),
+        None => Box::new(()),
+    }
 }
 
 /// A way back, for programs.
 pub(super) fn as_json(journal: &mut IndexedJournal, steps: &[Step]) -> Value {
     let lines = steps.iter().map(|step| {
         let exchange = journal.names(&step.exchange).json(&step.exchange);
-        json!({ "exchange": exchange, "from": words(journal, step) })
+        let formula = match &step.from {
+            Source::Computed(Some(formula)) => json!({
+                "step": formula.step,
+                "givens": formula.givens,
+                "exact": formula.is_exact,
+            }),
+            _ => Value::Null,
+        };
+        json!({
+            "exchange": exchange,
+            "from": words(journal, step),
+            "kind": step.from.name(),
+            "sources": step.sources,
+            "more": step.more,
+            "depth": step.depth,
+            "followed": step.is_followed,
+            "formula": formula,
+        })
     });
     lines.collect()
 }
 
-/// Shows a way back, from the value to its origin.
+/// Shows a way back, from the value to its origins.
 pub(super) fn show(journal: &mut IndexedJournal, steps: &[Step]) {
     for line in lines(journal, steps) {
         outln!("{line}");
     }
 }
 
-/// A way back in words: two lines for each step.
+/// A way back in words: two lines for each step, further to the right the more often the way has parted.
 pub(super) fn lines(journal: &mut IndexedJournal, steps: &[Step]) -> Vec<String> {
     let steps = steps.iter();
     let lines = steps.flat_map(|step| {
-        let from = format!("        <- {}", words(journal, step));
-        [step.text.clone(), from]
+        let indent = "  ".repeat(step.level.min(LEVELS_MAX) as usize);
+        let from = format!("{indent}        <- {}", words(journal, step));
+        [format!("{indent}{}", step.text), from]
     });
     lines.collect()
 }
 
+/// How far to the right a step stands at most.
+const LEVELS_MAX: u32 = 12;
+
 fn words(journal: &mut IndexedJournal, step: &Step) -> String {
     let mediator = step.exchange.mediator;
-    let mediator = journal.names(&step.exchange).mediator(mediator);
-    step.from.text(&mediator)
+    step.words(&journal.names(&step.exchange).mediator(mediator))
 }

@@ -1,62 +1,189 @@
-//! Where a value came from, followed back through what was swapped and read.
+//! Where a value came from, followed back through what was swapped and read, and through what was computed of it.
 //!
-//! A journal does not say what a mediator did between two requests. But it has the digest of each
-//! value: where a mediator puts in what it, or another, was given before, the digests are the same.
+//! A journal does not say what a mediator did between two requests. But it has the digest of each value: where a mediator puts
+//! in what it, or another, was given before, the digests are the same. Where it computed something new, what it had been
+//! given before is what it can have computed it from, and its program says what of that, if there is one ([`Formulas`]). What
+//! the model computed depends on what was put into it before.
 
+mod past;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
 
 use super::error::JournalError;
 use super::index::{Direction, IndexedJournal, is_at};
-use super::record::{Event, Exchange, ExchangeResult, SiteRef};
+use super::record::{Event, Exchange, ExchangeResult};
 use super::value::ValueTree;
-use super::{Digest, Names};
+use super::{Names, plain};
 
-/// One step on the way back of a value.
-#[derive(Clone, Debug, Eq, PartialEq)]
+use past::Past;
+
+/// How many exchanges a way back has at most.
+const STEPS_MAX: usize = 1000;
+
+/// One exchange on the way back of a value.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The exchange that carried the value.
     pub exchange: Exchange,
     /// The exchange as text.
     pub text: String,
+    /// How many computations are between it and the value that was asked about.
+    pub depth: u32,
+    /// How often the way has parted before it, as it is told.
+    pub level: u32,
     /// Where it had the value from.
     pub from: Source,
+    /// The earlier exchanges at which the way goes on, the latest first.
+    pub sources: Vec<u64>,
+    /// How many more there are beyond the width that was asked for.
+    pub more: u64,
+    /// Whether the way is followed from here; it is not beyond the depth that was asked for.
+    pub is_followed: bool,
 }
 
 /// Where an exchange had its value from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// The model computed it: nobody had put anything there.
+    /// The model computed it, from what the sources had put in before, among other things.
     Model,
-    /// This earlier exchange put it there.
-    Put(u64),
-    /// This earlier exchange put something there that is part of it, or that it is part of.
-    PutInPart(u64),
-    /// This earlier exchange read it.
-    Read(u64),
-    /// The mediator computed it, and was last served a value by this exchange.
-    Mediator(Option<u64>),
+    /// The source put it there.
+    Put,
+    /// The sources put something there that is part of it, or that it is part of.
+    PutInPart,
+    /// The source read it.
+    Read,
+    /// The mediator computed it from the sources, or from some of them: its program says from which.
+    Computed(Option<Formula>),
+    /// The mediator had been given nothing that it can have computed it from.
+    Brought,
+}
+
+/// How far a value is followed back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Extent {
+    /// Through how many computations.
+    pub depth: u32,
+    /// To how many sources of each.
+    pub width: u32,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { depth: 3, width: 4 }
+    }
+}
+
+/// What a program computes a value from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Formula {
+    /// The step: its file and line, and how it reads.
+    pub step: String,
+    /// The reads that the value is computed from.
+    pub reads: Vec<ReadAt>,
+    /// The values from elsewhere that it is computed from, by name.
+    pub givens: Vec<String>,
+    /// Whether it is computed from all of the reads; in loops and branches perhaps from some.
+    pub is_exact: bool,
+}
+
+/// A read in a program: VALUE or GET.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ReadAt {
+    /// The name of the run; nothing for the one at hand.
+    pub run: Option<String>,
+    /// The name of the mediator.
+    pub mediator: String,
+    /// The line of the program's file.
+    pub line: u32,
+    /// Whether of what a loop has read there only the last counts.
+    pub is_latest: bool,
+}
+
+/// Somebody who knows what mediators compute.
+pub trait Formulas {
+    /// Returns what the mediator of this name computed the value of an exchange from, in the run of this name.
+    fn formula(&self, run: &str, mediator: &str, exchange: &Exchange) -> Option<Formula>;
+}
+
+/// Nobody.
+impl Formulas for () {
+    fn formula(&self, _: &str, _: &str, _: &Exchange) -> Option<Formula> {
+        None
+    }
 }
 
 impl Source {
-    /// The earlier exchange at which the way goes on.
-    pub const fn next(self) -> Option<u64> {
+    /// The name in JSON.
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Put(index) | Self::PutInPart(index) | Self::Read(index) => Some(index),
-            Self::Model | Self::Mediator(_) => None,
+            Self::Model => "model",
+            Self::Put => "put",
+            Self::PutInPart => "put-in-part",
+            Self::Read => "read",
+            Self::Computed(_) => "computed",
+            Self::Brought => "brought",
         }
     }
 
-    /// What this says, in words; `mediator` is that of the exchange.
-    pub fn text(self, mediator: &str) -> String {
-        match self {
-            Self::Model => "the model computed it".to_owned(),
-            Self::Put(index) => format!("put there by exchange {index}"),
-            Self::PutInPart(index) => format!("put there in part by exchange {index}"),
-            Self::Read(index) => format!("the same value was read by exchange {index}"),
-            Self::Mediator(Some(index)) => {
-                format!("{mediator:?} computed it, after it had been served exchange {index}")
+    /// Whether the sources are those of another value.
+    const fn is_computation(&self) -> bool {
+        matches!(self, Self::Model | Self::PutInPart | Self::Computed(_))
+    }
+}
+
+impl Step {
+    /// Where the value came from, in words; `mediator` is that of the exchange.
+    pub fn words(&self, mediator: &str) -> String {
+        let sources = self.listed();
+        let mediator = format!("{mediator:?}");
+        let mut text = match &self.from {
+            Source::Model if self.sources.is_empty() => "the model computed it".to_owned(),
+            Source::Model => {
+                format!("the model computed it, after {sources} had put something in")
             }
-            Self::Mediator(None) => format!("{mediator:?} brought it along"),
+            Source::Put => format!("put there by {sources}"),
+            Source::PutInPart => format!("put there in part by {sources}"),
+            Source::Read => format!("the same value was read by {sources}"),
+            Source::Brought => format!("{mediator} brought it along"),
+            Source::Computed(None) => {
+                format!("{mediator} computed it from some of what it had been given: {sources}")
+            }
+            Source::Computed(Some(formula)) => {
+                let of = if formula.is_exact { "" } else { "some of " };
+                let mut parts: Vec<String> = Vec::new();
+                parts.extend((!self.sources.is_empty()).then_some(sources));
+                parts.extend(
+                    formula
+                        .givens
+                        .iter()
+                        .map(|name| format!("${}", plain(name))),
+                );
+                let step = plain(&formula.step);
+                match parts.is_empty() {
+                    true => format!("{mediator} computed it from nothing that it read ({step})"),
+                    false => {
+                        let parts = parts.join(" and ");
+                        format!("{mediator} computed it from {of}{parts} ({step})")
+                    }
+                }
+            }
+        };
+        if !self.is_followed {
+            text.push_str("; not followed further");
+        }
+        text
+    }
+
+    fn listed(&self) -> String {
+        let mut parts: Vec<String> = self.sources.iter().map(u64::to_string).collect();
+        if self.more > 0 {
+            parts.push(format!("{} more", self.more));
+        }
+        let last = parts.pop().unwrap_or_default();
+        match parts.is_empty() {
+            true => format!("exchange {last}"),
+            false => format!("exchanges {} and {last}", parts.join(", ")),
         }
     }
 }
@@ -70,6 +197,8 @@ pub fn provenance<R: Read + Seek>(
     journal: &mut IndexedJournal<R>,
     site: &str,
     run: Option<u32>,
+    extent: Extent,
+    formulas: &dyn Formulas,
 ) -> Result<Vec<Step>, JournalError> {
     let end = journal.exchanges();
     let carries = |names: &Names, exchange: &Exchange| {
@@ -82,36 +211,74 @@ pub fn provenance<R: Read + Seek>(
         let what = format!("value at the site {site:?}{of_run}");
         return Err(journal.absent(what, "others; `interloom show` lists them".to_owned()));
     };
-    provenance_of(journal, start)
+    provenance_of(journal, start, extent, formulas)
 }
 
-/// Follows the value of the exchange of this index back to where it came from.
+/// Follows the value of the exchange of this index back to where it came from: each exchange once, after one whose value came
+/// from it.
+///
+/// The journal is read once up to the exchange; a hundred bytes of memory are taken for each exchange of it.
 ///
 /// # Errors
 /// As [`provenance`].
 pub fn provenance_of<R: Read + Seek>(
     journal: &mut IndexedJournal<R>,
     index: u64,
+    extent: Extent,
+    formulas: &dyn Formulas,
 ) -> Result<Vec<Step>, JournalError> {
-    let mut steps = Vec::new();
-    let mut next = Some(index);
-    // Each step goes to an earlier exchange, so that this ends.
-    while let Some(index) = next {
-        let exchange = journal.exchange(index)?;
-        let Some(value) = served(&exchange) else {
-            let what = format!("value in exchange {index}");
-            return Err(journal.absent(what, "a request without one there".to_owned()));
-        };
-        let from = origin(journal, &exchange, value)?;
-        let text = journal.text(&exchange);
-        next = from.next();
-        steps.push(Step {
-            exchange,
-            text,
-            from,
-        });
+    let exchange = journal.exchange(index)?;
+    if served(&exchange).is_none() {
+        let what = format!("value in exchange {index}");
+        return Err(journal.absent(what, "a request without one there".to_owned()));
     }
-    Ok(steps)
+    let past = Past::read(journal, index)?;
+    let mut steps = BTreeMap::new();
+    // Whatever an exchange is a source of comes later: when it is taken, its depth is known.
+    let mut next = BTreeMap::from([(index, 0)]);
+    while let Some((index, depth)) = next.pop_last() {
+        let exchange = journal.exchange(index)?;
+        let found = past.sources(journal, &exchange, extent.width as usize, formulas)?;
+        let deeper = depth + u32::from(found.from.is_computation());
+        let is_followed = deeper <= extent.depth && steps.len() + next.len() < STEPS_MAX;
+        if is_followed {
+            for source in &found.sources {
+                let depth = next.entry(*source).or_insert(deeper);
+                *depth = deeper.min(*depth);
+            }
+        }
+        let step = Step {
+            text: journal.text(&exchange),
+            is_followed: is_followed || found.sources.is_empty(),
+            exchange,
+            depth,
+            level: 0,
+            from: found.from,
+            sources: found.sources,
+            more: found.more,
+        };
+        steps.insert(index, step);
+    }
+    Ok(told(steps, index))
+}
+
+/// Puts steps in the order in which they are told: what a value came from follows it, if it has not been told already.
+fn told(mut steps: BTreeMap<u64, Step>, first: u64) -> Vec<Step> {
+    let mut told = Vec::with_capacity(steps.len());
+    let mut rest = vec![(first, 0)];
+    while let Some((index, level)) = rest.pop() {
+        let Some(mut step) = steps.remove(&index) else {
+            continue;
+        };
+        step.level = level;
+        if step.is_followed {
+            let parts = u32::from(step.sources.len() > 1);
+            let sources = step.sources.iter().rev();
+            rest.extend(sources.map(|&source| (source, level + parts)));
+        }
+        told.push(step);
+    }
+    told
 }
 
 /// The value that an exchange carried, if it was granted.
@@ -124,125 +291,12 @@ fn served(exchange: &Exchange) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-fn origin<R: Read + Seek>(
-    journal: &mut IndexedJournal<R>,
-    exchange: &Exchange,
-    value: &ValueTree,
-) -> Result<Source, JournalError> {
-    match exchange.event {
-        Event::Value => placed(journal, exchange, value, Source::Model),
-        Event::Get => placed(journal, exchange, value, Source::Mediator(None)),
-        _ => given(journal, exchange, value),
-    }
-}
-
-/// Who put a value where this exchange found it.
-fn placed<R: Read + Seek>(
-    journal: &mut IndexedJournal<R>,
-    exchange: &Exchange,
-    value: &ValueTree,
-    otherwise: Source,
-) -> Result<Source, JournalError> {
-    let Some(site) = exchange.asked else {
-        return Ok(otherwise);
-    };
-    let rows = rows(journal, exchange.run);
-    let puts = |names: &Names, earlier: &Exchange| {
-        let same_place = match earlier.event {
-            Event::Swap => exchange.event == Event::Value && earlier.asked == Some(site),
-            Event::Skip => exchange.event == Event::Value && skips_to(names, earlier, site),
-            Event::Put => {
-                exchange.event == Event::Get
-                    && earlier.asked.map(|name| name.path) == Some(site.path)
-            }
-            _ => false,
-        };
-        let reaches = exchange.event == Event::Get
-            || overlap(rows_of(&rows, exchange), rows_of(&rows, earlier));
-        earlier.run == exchange.run && served(earlier).is_some() && same_place && reaches
-    };
-    let Some(put) = journal.find(exchange.index, Direction::Back, puts)? else {
-        return Ok(otherwise);
-    };
-    let is_same = journal.exchange(put)?.value.as_ref() == Some(value);
-    Ok(if is_same {
-        Source::Put(put)
-    } else {
-        Source::PutInPart(put)
+/// The exchanges that are in a way back, for tests and fuzzing: each is told once, and has only earlier sources.
+#[doc(hidden)]
+pub fn is_a_way_back(steps: &[Step]) -> bool {
+    let mut seen = BTreeSet::new();
+    steps.iter().all(|step| {
+        let index = step.exchange.index;
+        seen.insert(index) && step.sources.iter().all(|source| *source < index)
     })
-}
-
-/// Rows of a batch, as first row and count; `None` is all of them.
-type Rows = Option<(u32, u32)>;
-
-/// The rows of each mediator of a run.
-fn rows<R: Read + Seek>(journal: &IndexedJournal<R>, run: u32) -> Vec<Rows> {
-    let run = journal.runs().get(run as usize);
-    let lines = run.map(|run| run.start.mediators.iter().map(|line| line.rows));
-    lines.into_iter().flatten().collect()
-}
-
-fn rows_of(rows: &[Rows], exchange: &Exchange) -> Rows {
-    rows.get(exchange.mediator as usize).copied().flatten()
-}
-
-/// Whether two mediators see rows in common: what one puts into its rows, others read only in theirs.
-fn overlap(a: Rows, b: Rows) -> bool {
-    match (a, b) {
-        (Some((start_a, count_a)), Some((start_b, count_b))) => {
-            let end = |start: u32, count: u32| u64::from(start) + u64::from(count);
-            u64::from(start_a) < end(start_b, count_b) && u64::from(start_b) < end(start_a, count_a)
-        }
-        _ => true,
-    }
-}
-
-/// Whether an exchange skips the module whose output is at `site`.
-fn skips_to(names: &Names, skip: &Exchange, site: SiteRef) -> bool {
-    let (Some(asked), Some(output)) = (skip.asked, names.path(site.path)) else {
-        return false;
-    };
-    let input = names
-        .path(asked.path)
-        .and_then(|path| path.strip_suffix("input"));
-    asked.iteration == site.iteration && input.is_some() && input == output.strip_suffix("output")
-}
-
-/// Who had been given the value that a mediator put in.
-fn given<R: Read + Seek>(
-    journal: &mut IndexedJournal<R>,
-    exchange: &Exchange,
-    value: &ValueTree,
-) -> Result<Source, JournalError> {
-    let reads = |exchange: &Exchange| {
-        matches!(exchange.event, Event::Value | Event::Get) && served(exchange).is_some()
-    };
-    let same = journal.find(exchange.index, Direction::Back, |_, earlier| {
-        reads(earlier)
-            && earlier
-                .value
-                .as_ref()
-                .is_some_and(|read| shares(read, value))
-    })?;
-    if let Some(read) = same {
-        return Ok(Source::Read(read));
-    }
-    let last = journal.find(exchange.index, Direction::Back, |_, earlier| {
-        reads(earlier) && (earlier.run, earlier.mediator) == (exchange.run, exchange.mediator)
-    })?;
-    Ok(Source::Mediator(last))
-}
-
-/// Whether two values are the same, or have a tensor in common.
-fn shares(read: &ValueTree, value: &ValueTree) -> bool {
-    let digests = |tree: &ValueTree| {
-        let mut digests: Vec<Digest> = Vec::new();
-        tree.for_each_tensor(&mut |_, _, digest| digests.push(*digest));
-        digests
-    };
-    let wanted = digests(value);
-    if wanted.is_empty() {
-        return read == value;
-    }
-    digests(read).iter().any(|digest| wanted.contains(digest))
 }

@@ -87,7 +87,7 @@ fn scripts_are_answered_in_json() {
     assert_eq!(lines[3][0]["exchange"]["index"], 5);
     assert_eq!(
         lines[3][0]["from"],
-        "\"patch\" computed it, after it had been served exchange 2"
+        "\"patch\" computed it from some of what it had been given: exchange 2"
     );
     assert_eq!(
         lines[4]["message"],

@@ -10,7 +10,7 @@ use super::view::TENSORS_SHOWN;
 use crate::Error;
 use crate::cli::report::{count, outln};
 use crate::cli::{Ending, why};
-use crate::journal::provenance::provenance_of;
+use crate::journal::provenance::{Extent, provenance_of};
 use crate::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
 
 const COMMANDS: &str = "next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit";
@@ -205,7 +205,9 @@ impl Stepper {
     }
 
     fn why(&mut self) -> Result<(), Error> {
-        match provenance_of(&mut self.journal, self.at) {
+        let programs = why::programs(self.journal.head());
+        let extent = Extent::default();
+        match provenance_of(&mut self.journal, self.at, extent, &*programs) {
             Ok(steps) if self.json => outln!("{}", why::as_json(&mut self.journal, &steps)),
             Ok(steps) => why::show(&mut self.journal, &steps),
             // Most exchanges carry no value: that ends no session.

@@ -6,7 +6,7 @@ use ratatui::layout::Size;
 use super::figures::Figures;
 use super::view::{self, View};
 use crate::cli::why;
-use crate::journal::provenance::provenance_of;
+use crate::journal::provenance::{Extent, provenance_of};
 use crate::journal::{Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef};
 
 /// A journal on the screen.
@@ -319,7 +319,9 @@ impl Walk {
     }
 
     fn why(&mut self) -> Result<(), JournalError> {
-        match provenance_of(&mut self.journal, self.at) {
+        let programs = why::programs(self.journal.head());
+        let extent = Extent::default();
+        match provenance_of(&mut self.journal, self.at, extent, &*programs) {
             Ok(steps) => {
                 self.mode = Mode::Reading {
                     title: "where this value came from",
