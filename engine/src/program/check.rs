@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::{Cursor, Place, ProgramError};
 use super::expr::{Condition, Expr};
-use super::known::Known;
+use super::known::{Known, Skipped};
 use super::pass;
 use super::step::{Action, Program, Step};
 use crate::map::nearest_of;
@@ -48,6 +48,18 @@ impl Program {
         let known = known.into();
         match limits(self, known.name) {
             Ok(()) => pass::doubts(self, &known),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl Program {
+    /// Returns the skips that every run comes to, outside of branches, loops and `try`s, to be compared with those of the
+    /// invokes that share the batch.
+    pub fn skips<'k>(&self, known: impl Into<Known<'k>>) -> Vec<Skipped> {
+        let known = known.into();
+        match limits(self, known.name) {
+            Ok(()) => pass::skips(self, &known),
             Err(_) => Vec::new(),
         }
     }

@@ -303,6 +303,16 @@ pub enum ProgramFault {
         /// Why the model cannot go on.
         reason: String,
     },
+    /// A skip by some of the invokes that share a batch.
+    #[error(
+        "`{site}` is skipped here, but never by {others}; invokes that share a batch skip a module together or not at all"
+    )]
+    PartialSkip {
+        /// The module's input.
+        site: String,
+        /// Those who do not skip it.
+        others: String,
+    },
     /// A tuple, list or map of too many parts.
     #[error(
         "the tuple, list or map would have more than {limit} tensors in it; save them one by one"
@@ -377,7 +387,7 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
         "Whichever way the run goes, it fails here at the latest: a number or a list stands where a value is needed, shapes \
          do not go together, a span lies outside its tensor, a module is called on what it does not take, or one is skipped \
-         with what the model cannot go on with, a site is never passed, or a cache comes after what it collects. It was found from the shapes that the model's sites had in a pass without \
+         with what the model cannot go on with, a site is never passed, a cache comes after what it collects, or not all invokes skip a module. It was found from the shapes that the model's sites had in a pass without \
          mediators. A step inside a `try` is let through, for that would catch it; of one that a branch, a loop or a stop may \
          leave out there is a warning only.",
     ),

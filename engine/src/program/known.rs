@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::BitOr;
 
+use super::error::Place;
 use super::form::{Form, Shapes};
 use super::step::{Action, Program};
 use crate::map::SiteMap;
@@ -138,6 +139,17 @@ impl fmt::Debug for Model<'_> {
     }
 }
 
+/// A skip that a program comes to in every run that comes to a good end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Skipped {
+    /// Where in the program.
+    pub at: Place,
+    /// The module's input.
+    pub site: Site,
+    /// The shape of the replacement, if it is known.
+    pub output: Option<Vec<u64>>,
+}
+
 /// What programs may do to a run beside reading and swapping.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Effects {
@@ -155,6 +167,21 @@ impl Effects {
             reshapes: matches!(action, Action::Write { reshape: true, .. }),
         });
         effects.fold(Self::default(), BitOr::bitor)
+    }
+
+    /// Returns how many steps are skips.
+    pub const fn skips(self) -> u32 {
+        self.skips
+    }
+
+    /// Returns whether a mediator may stop the run.
+    pub const fn may_stop(self) -> bool {
+        self.stops
+    }
+
+    /// Returns whether a swap may change a shape.
+    pub const fn reshapes(self) -> bool {
+        self.reshapes
     }
 
     /// Returns whether shapes may be other ones than in a pass without mediators.

@@ -72,7 +72,7 @@ pub(crate) use error::CODES;
 pub use error::{Place, ProgramError, ProgramFault};
 pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use form::{Form, Shapes};
-pub use known::{Effects, Known, ModelShapes};
+pub use known::{Effects, Known, ModelShapes, Skipped};
 pub use machine::Machine;
 pub use operand::{Arithmetic, Items, Modules, Operand};
 pub use step::{Action, Over, Program, Side, Step};

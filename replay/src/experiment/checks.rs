@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use interloom_backends::Value;
-use interloom_engine::program::{Expr, Form, Known, Operand as _, Step};
+use interloom_engine::program::{Expr, Form, Known, Operand as _, Skipped, Step};
 
 use super::error::ExperimentError;
 use super::execute::Rows;
 use super::outlook::Outlook;
 use super::plan::{Content, Given, Input, InvokePlan, Plan, RunPlan};
 use super::subject::Subject;
-use super::tensors;
+use super::{skips, tensors};
 
 /// How many warnings there are before the first run.
 const WARNINGS_MAX: usize = 16;
@@ -39,9 +39,13 @@ pub(super) fn check_programs(
         .collect();
     // A sweep may have one mistake in many programs.
     let mut warned = BTreeSet::new();
+    let mut skipped: Vec<Vec<Vec<Skipped>>> = vec![Vec::new(); plan.runs.len()];
     each_program(plan, subject, |index, invoke, known| {
-        let known = outlooks[index].of(invoke, known.given_forms(&forms));
+        let (outlook, named) = (&outlooks[index], known.given_forms(&forms));
+        let known = outlook.of(invoke, named);
         invoke.program.check(known)?;
+        let before = outlook.before_skips(invoke, named);
+        skipped[index].push(invoke.program.skips(before));
         for doubt in invoke.program.doubts(known) {
             let doubt = format!("{doubt}; this fails the run if it comes to the step");
             if warned.len() < WARNINGS_MAX && warned.insert(doubt.clone()) {
@@ -49,7 +53,12 @@ pub(super) fn check_programs(
             }
         }
         Ok(())
-    })
+    })?;
+    let map = subject.sites().map();
+    for ((run, skipped), outlook) in plan.runs.iter().zip(&skipped).zip(outlooks) {
+        skips::check(run, skipped, outlook, map)?;
+    }
+    Ok(())
 }
 
 fn each_program(

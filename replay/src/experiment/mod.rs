@@ -45,6 +45,7 @@ mod readout;
 mod report;
 mod schedules;
 mod shrink;
+mod skips;
 mod source;
 mod subject;
 mod sweep;

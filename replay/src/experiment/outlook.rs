@@ -30,6 +30,8 @@ pub(super) struct Outlook<'p> {
     steps: Option<u32>,
     /// How many rows each input has.
     rows: Rc<[u32]>,
+    /// Whether the batch of the pass is that of the run.
+    is_sized: bool,
     /// Whether the shapes of the pass are those of the run.
     is_shaped: bool,
 }
@@ -37,6 +39,15 @@ pub(super) struct Outlook<'p> {
 impl<'p> Outlook<'p> {
     /// Adds what is known of the run to what is known of an invoke.
     pub(super) fn of<'k>(&'k self, invoke: &InvokePlan, known: Known<'k>) -> Known<'k> {
+        self.with(invoke, known, self.is_shaped)
+    }
+
+    /// Adds what is known of the run up to the first module that is skipped.
+    pub(super) fn before_skips<'k>(&'k self, invoke: &InvokePlan, known: Known<'k>) -> Known<'k> {
+        self.with(invoke, known, self.is_sized && !self.effects.reshapes())
+    }
+
+    fn with<'k>(&'k self, invoke: &InvokePlan, known: Known<'k>, is_shaped: bool) -> Known<'k> {
         let shapes = &self.pass.shapes;
         let known = known.effects(self.effects).steps(self.steps);
         let known = match self.steps {
@@ -45,9 +56,29 @@ impl<'p> Outlook<'p> {
             Some(_) => known.order(shapes),
         };
         let known = known.model(&*self.pass);
-        match self.is_shaped {
+        match is_shaped {
             true => known.shapes(shapes, invoke.input.map(|input| self.rows[input])),
             false => known,
+        }
+    }
+
+    /// Returns whether a program of the run may stop it.
+    pub(super) const fn stops(&self) -> bool {
+        self.effects.may_stop()
+    }
+
+    /// Returns how many steps of its programs are skips.
+    pub(super) const fn skips(&self) -> u32 {
+        self.effects.skips()
+    }
+
+    /// Returns why the model cannot go on with a tensor of this shape in place of what a module puts out.
+    ///
+    /// Nobody knows if the batch is too large to be tried, or if a reshaping swap may put it right.
+    pub(super) fn refuses(&self, input: Site, output: &[u64]) -> Option<String> {
+        match self.is_sized && !self.effects.reshapes() {
+            true => self.pass.skip(input, output),
+            false => None,
         }
     }
 
@@ -102,6 +133,7 @@ pub(super) fn outlooks<'p>(
         let effects = programs.map(Effects::of);
         let effects = effects.fold(Effects::default(), |all, effects| all | effects);
         outlooks.push(Outlook {
+            is_sized,
             is_shaped: is_sized && (run.invokes.len() < 2 || !effects.may_reshape()),
             pass,
             effects,

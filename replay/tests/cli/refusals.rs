@@ -154,6 +154,31 @@ fn a_skip_with_which_the_model_cannot_go_on_is_refused() {
         .with(0);
 }
 
+/// Invokes that share a batch skip a module together, and their rows make one output.
+#[test]
+fn skips_of_a_batch_are_refused_together() {
+    let of = |first: &str, second: &str| two("", first, second);
+    let skip = "skip layers.0 = layers.0.input";
+    insta::assert_snapshot!(fails(&of(skip, "h = layers.0"), "E108"), @"e.toml:18, mediator `one`: `layers.0.input.i0` is skipped here, but never by `two`; invokes that share a batch skip a module together or not at all");
+    insta::assert_snapshot!(fails(&of(&format!("{skip}[.., 0..2]"), skip), "E108"), @"e.toml:18, mediator `one`: skipping `layers.0.input.i0` with tensors [1, 2, 64], [1, 5, 64] in place of what the module puts out is not possible, because the model cannot go on: the rows of invokes have to be alike; put out what the module does");
+    let narrow = format!("{skip}[.., .., 0..5]");
+    insta::assert_snapshot!(fails(&of(&narrow, &narrow), "E108"), @"e.toml:18, mediator `one`: skipping `layers.0.input.i0` with tensors [1, 5, 5], [1, 5, 5] in place of what the module puts out is not possible, because the model cannot go on: assert_shape!(input, [.., d_input]): axis 2 expected 64, got 5 (dims [2, 5, 5]); put out what the module does");
+    // Together, or not at all, or with a stop that comes before.
+    let fine = [
+        of(skip, skip),
+        of(&format!("{skip}[.., 0..2]"), &format!("{skip}[.., 0..2]")),
+        of(skip, "x = layers.0.input\nstop"),
+        of(&format!("try {{ {skip} }}"), &format!("try {{ {skip} }}")),
+        of(
+            "if 1 == 2 {\nskip layers.0 = layers.0.input\n}",
+            "h = layers.0",
+        ),
+    ];
+    for place in fine {
+        place.run(&["run", "e.toml"]).with(0);
+    }
+}
+
 #[test]
 fn what_the_model_cannot_use_is_told_with_mediator_and_line() {
     let unusable = one("h = layers.0\nreshape layers.0 = sum(h)");
@@ -176,14 +201,11 @@ fn what_goes_wrong_in_the_run_is_told_with_site_mediator_line_and_what_to_do() {
         "h = layers.0\nlayers.1 = get(x)",
     );
     insta::assert_snapshot!(fails(&misfit, "E004"), @"mediator `two` failed at `layers.1.output.i0` (e.toml:26): the replacement for `layers.1.output.i0` does not fit: expected f32[1, 5, 64], found f32[1, 1, 64]; a swap keeps kind and shape, a mediator that owns the whole batch may ask for a reshaping swap");
-    let partial = two("", "skip layers.0 = layers.0.input", "h = layers.0");
-    insta::assert_snapshot!(fails(&partial, "E020"), @"`layers.0.input.i0` is skipped by `one` (e.toml:18) but not by `two`; `two` waits for VALUE `layers.0.output.i0` (e.toml:24); invokes that share a batch skip a module together or not at all");
-    let parts = two(
-        "",
-        "skip layers.0 = layers.0.input[.., 0..2]",
-        "skip layers.0 = layers.0.input",
-    );
-    insta::assert_snapshot!(fails(&parts, "E021"), @"the replacements of `one` (e.toml:18), `two` (e.toml:24) for the skipped `layers.0.input.i0` cannot be joined: expected f32[1, 2, 64], found f32[1, 5, 64]; let them differ in rows only");
+    let skip = "x = layers.0.input\nif sum(x) != 0 { skip layers.0 = x }";
+    let partial = two("", skip, "h = layers.0");
+    insta::assert_snapshot!(fails(&partial, "E020"), @"`layers.0.input.i0` is skipped by `one` (e.toml:19) but not by `two`; `two` waits for VALUE `layers.0.output.i0` (e.toml:25); invokes that share a batch skip a module together or not at all");
+    let part = skip.replace("= x }", "= x[.., 0..2] }");
+    insta::assert_snapshot!(fails(&two("", &part, skip), "E021"), @"the replacements of `one` (e.toml:19), `two` (e.toml:26) for the skipped `layers.0.input.i0` cannot be joined: expected f32[1, 2, 64], found f32[1, 5, 64]; let them differ in rows only");
     let unmet = two(
         "barriers = { met = 2 }",
         "h = layers.0\nbarrier met",

@@ -15,7 +15,7 @@ use self::sites::Reached;
 use super::check::may_set;
 use super::error::{Cursor, ProgramError};
 use super::expr::Condition;
-use super::known::Known;
+use super::known::{Known, Skipped};
 use super::step::{Action, Over, Program, Step};
 
 /// Finds the first step that cannot work, and that no run can leave out.
@@ -29,6 +29,14 @@ pub(super) fn doubts(program: &Program, known: &Known<'_>) -> Vec<ProgramError> 
     // What it returns is said by `check`.
     let _refused = pass.steps(&program.steps);
     pass.doubts
+}
+
+/// Finds the skips that every run comes to, in the order of the steps.
+pub(super) fn skips(program: &Program, known: &Known<'_>) -> Vec<Skipped> {
+    let mut pass = Pass::of(program, known);
+    // What it returns is said by `check`.
+    let _refused = pass.steps(&program.steps);
+    pass.skipped
 }
 
 struct Pass<'p> {
@@ -50,6 +58,8 @@ struct Pass<'p> {
     doubts: Vec<ProgramError>,
     /// The last site of the model that a run has passed that comes here.
     reached: Option<Reached>,
+    /// The skips that every run comes to.
+    skipped: Vec<Skipped>,
 }
 
 impl<'p> Pass<'p> {
@@ -66,6 +76,7 @@ impl<'p> Pass<'p> {
             is_doubtful: false,
             doubts: Vec::new(),
             reached: None,
+            skipped: Vec::new(),
         }
     }
 

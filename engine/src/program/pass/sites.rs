@@ -7,6 +7,7 @@ use crate::fault::and_more;
 use crate::program::error::{Place, ProgramError, ProgramFault};
 use crate::program::expr::Expr;
 use crate::program::form::Form;
+use crate::program::known::Skipped;
 use crate::site::{Point, Port, Site};
 
 /// A site that was passed when the program comes to the step at hand.
@@ -149,6 +150,7 @@ impl Pass<'_> {
         let found = self.value("a skip", value)?;
         self.ask(site)?;
         self.check_skippable(site)?;
+        self.note_skip(site, &found);
         let output = self.known.map.site(site).map(|(point, iteration)| {
             let output = Point::new(point.path, Port::Output);
             (output, iteration)
@@ -170,6 +172,20 @@ impl Pass<'_> {
                 found: found.to_string(),
                 reason,
             })),
+        }
+    }
+
+    fn note_skip(&mut self, name: &str, found: &Shape) {
+        let is_certain = self.tries == 0 && self.loops == 0 && !self.is_doubtful;
+        if let Some(site) = self.site(name).filter(|_| is_certain) {
+            self.skipped.push(Skipped {
+                at: self.cursor.place(),
+                site,
+                output: match found {
+                    Shape::Tensor(shape) => Some(shape.clone()),
+                    _ => None,
+                },
+            });
         }
     }
 
