@@ -2,7 +2,8 @@
 
 use interloom::journal::frame::{FRAME_HEADER_BYTES, Kind, PREAMBLE_BYTES};
 use interloom::journal::{
-    Experiment, Head, Journal, JournalReader, JournalWriter, Outcome, RunStart, fuzzing,
+    DType, Digest, Event, Exchange, ExchangeResult, Experiment, Head, Journal, JournalReader,
+    JournalWriter, Outcome, Policy, RunStart, SiteRef, ValueTree, fuzzing,
 };
 use interloom_engine::Schedule;
 use interloom_engine::program::{Program, caught, get, given, map, module, read, tuple, var};
@@ -15,7 +16,7 @@ type Seed = (&'static str, Vec<u8>);
 pub(crate) fn all() -> [(&'static str, Vec<Seed>); 18] {
     [
         ("journal", journals()),
-        ("tools", journals_to_look_at()),
+        ("tools", journals_for_tools()),
         ("frame", frames()),
         ("head", heads()),
         ("exchange", exchanges()),
@@ -56,6 +57,50 @@ fn journals() -> Vec<Seed> {
 fn journals_to_look_at() -> Vec<Seed> {
     let is_wanted = |seed: &Seed| matches!(seed.0, "golden" | "refused-cut");
     journals().into_iter().filter(is_wanted).collect()
+}
+
+/// With one in which an exchange gives a tensor another shape than it has; a fuzzer found it, and what was exported was no file
+/// of its format.
+fn journals_for_tools() -> Vec<Seed> {
+    let mut seeds = journals_to_look_at();
+    seeds.push(("refused-shape", with_another_shape()));
+    seeds
+}
+
+fn with_another_shape() -> Vec<u8> {
+    let head = Head {
+        version: "0".into(),
+        policy: Policy::Full,
+        ..Head::new(Experiment::default())
+    };
+    let mut bytes = Vec::new();
+    let mut writer = JournalWriter::new(&mut bytes, "seed", &head).unwrap();
+    writer.start_run(&start(0)).unwrap();
+    let digest = Digest::of_tensor(DType::U8, &[2], &[1, 2]);
+    assert!(writer.tensor(&digest, DType::U8, &[2], &[1, 2]).unwrap());
+    let path = writer.path("layers.0.output").unwrap();
+    let tensor = ValueTree::Tensor {
+        dtype: DType::U8,
+        shape: vec![33],
+        digest,
+    };
+    let site = SiteRef { path, iteration: 0 };
+    let exchange = Exchange {
+        run: 0,
+        index: 0,
+        mediator: 0,
+        event: Event::Value,
+        asked: Some(site),
+        at: Some(site),
+        result: ExchangeResult::Served,
+        value: Some(tensor),
+        fault: None,
+        origin: None,
+    };
+    writer.exchange(&exchange).unwrap();
+    // The end of the run is not there, so that no digest shows that the exchange was altered.
+    drop(writer);
+    bytes
 }
 
 fn journals_to_recover() -> Vec<Seed> {
@@ -183,19 +228,22 @@ fn small(runs: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = JournalWriter::new(&mut bytes, "seed", &head).unwrap();
     for run in 0..runs {
-        let start = RunStart {
-            run,
-            name: "r".into(),
-            mediators: vec![],
-            scheduler: "s".into(),
-            declared: None,
-        };
-        writer.start_run(&start).unwrap();
+        writer.start_run(&start(run)).unwrap();
         writer.path(&format!("a{run}.output")).unwrap();
         writer.end_run(Outcome::default()).unwrap();
     }
     writer.finish().unwrap();
     bytes
+}
+
+fn start(run: u32) -> RunStart {
+    RunStart {
+        run,
+        name: "r".into(),
+        mediators: vec![],
+        scheduler: "s".into(),
+        declared: None,
+    }
 }
 
 /// Every step of the language, and a file with sweeps.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, Write};
+use std::sync::Arc;
 
 use serde_json::{Map, json};
 
 use super::{Exported, Out, Selection, next_record, no_tensors};
 use crate::journal::digest::{DType, Digest};
-use crate::journal::error::JournalError;
+use crate::journal::error::{JournalError, Place};
 use crate::journal::index::Frames;
 use crate::journal::names::Names;
 use crate::journal::read::JournalReader;
@@ -33,13 +34,22 @@ struct Array {
     offset: u64,
 }
 
+/// A tensor that the journal has.
+struct Kept {
+    /// Where its frame starts.
+    offset: u64,
+    dtype: DType,
+    shape: Vec<u64>,
+}
+
 /// Writes the tensors of the selected exchanges of a journal as a safetensors file.
 ///
 /// A tensor is called by its site and the index of its exchange, `layers.3.attn.output.i0#17`; one
 /// within a value also by its place, as in `…#17[1].hidden`. `name` is what errors call the output.
 ///
 /// # Errors
-/// Those of [`JournalReader`], E061 if the output cannot be written, E071 if a tensor is missing
+/// Those of [`JournalReader`], E061 if the output cannot be written, E066 if an exchange names a tensor of another shape than it has,
+/// E071 if a tensor is missing
 /// that the journal should have, and E072 if it keeps none of these, or a site is not in it.
 pub fn safetensors<R: Read + Seek, W: Write>(
     reader: JournalReader<R>,
@@ -119,7 +129,7 @@ impl<R> Arrays<R> {
 
 impl Array {
     fn bytes(&self) -> u64 {
-        // The journal has checked that this is the size of the tensor.
+        // The size of the tensor, which has this type and shape.
         self.dtype.tensor_bytes(&self.shape).unwrap_or(0)
     }
 }
@@ -131,16 +141,21 @@ fn gather<R: Read + Seek>(
     let journal = reader.name().to_owned();
     let mut names = Names::default();
     let mut wanted = Vec::new();
-    let mut kept: BTreeMap<Digest, u64> = BTreeMap::new();
+    let mut kept: BTreeMap<Digest, Kept> = BTreeMap::new();
     let mut torn = None;
     while let Some((info, record)) = next_record(&mut reader, &mut torn)? {
         names.see(&record);
         match &record {
             Record::Tensor(tensor) => {
-                kept.entry(tensor.digest).or_insert(info.offset);
+                kept.entry(tensor.digest).or_insert_with(|| Kept {
+                    offset: info.offset,
+                    dtype: tensor.dtype,
+                    shape: tensor.shape.clone(),
+                });
             }
             Record::Exchange(exchange) if selection.takes(&names, exchange) => {
-                wanted.extend(named(exchange, &names));
+                let named = named(exchange, &names).into_iter();
+                wanted.extend(named.map(|(digest, array)| (info, exchange.index, digest, array)));
             }
             _ => {}
         }
@@ -156,10 +171,24 @@ fn gather<R: Read + Seek>(
     };
     let mut used = BTreeSet::new();
     let named_any = !wanted.is_empty();
-    for (exchange, digest, mut array) in wanted {
+    for (info, exchange, digest, mut array) in wanted {
         match kept.get(&digest) {
-            Some(offset) => {
-                array.offset = *offset;
+            // The digest of a tensor is also that of its type and shape.
+            Some(kept) if (kept.dtype, &kept.shape) != (array.dtype, &array.shape) => {
+                let journal: Arc<str> = arrays.journal.as_str().into();
+                let place = Place {
+                    journal: &journal,
+                    frame: info.sequence,
+                    offset: info.offset,
+                };
+                let (Array { dtype, shape, .. }, own) = (&array, kept);
+                let own = format!("{}{:?}", own.dtype, own.shape);
+                let reason =
+                    format!("it names a tensor {dtype}{shape:?}, which by its digest is {own}");
+                return Err(place.malformed("exchange", reason));
+            }
+            Some(kept) => {
+                array.offset = kept.offset;
                 // Keys of maps may look like places; a name stands for one tensor all the same.
                 while !used.insert(array.name.clone()) {
                     array.name.push('~');
@@ -182,16 +211,15 @@ fn gather<R: Read + Seek>(
     Ok(arrays)
 }
 
-/// The tensors of an exchange, with the exchange's index and their digests.
-fn named(exchange: &Exchange, names: &Names) -> Vec<(u64, Digest, Array)> {
+/// The tensors of an exchange, with their digests.
+fn named(exchange: &Exchange, names: &Names) -> Vec<(Digest, Array)> {
     let site = exchange.asked.or(exchange.at).map(|site| names.site(site));
     let name = format!("{}#{}", site.unwrap_or_default(), exchange.index);
     let mut tensors = Vec::new();
     if let Some(value) = &exchange.value {
         walk(name, value, &mut tensors);
     }
-    let with_index = |(digest, array)| (exchange.index, digest, array);
-    tensors.into_iter().map(with_index).collect()
+    tensors
 }
 
 fn walk(name: String, value: &ValueTree, tensors: &mut Vec<(Digest, Array)>) {

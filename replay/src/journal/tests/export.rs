@@ -44,6 +44,33 @@ fn awkward(policy: Policy, keeps: bool) -> (tempfile::TempDir, std::path::PathBu
 }
 
 #[test]
+fn a_tensor_that_an_exchange_gives_another_shape_is_no_part_of_an_export() {
+    // The run has no end, whose digest would show that the exchange was altered.
+    let mut journal = Vec::new();
+    let mut writer = JournalWriter::new(&mut journal, "a.ilj", &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    let digest = Digest::of_tensor(DType::U8, &[2], &[1, 2]);
+    writer.tensor(&digest, DType::U8, &[2], &[1, 2]).unwrap();
+    let path = writer.path("layers.0.output").unwrap();
+    let exchange = Exchange {
+        value: Some(ValueTree::Tensor {
+            dtype: DType::U8,
+            shape: vec![33],
+            digest,
+        }),
+        ..samples::tensor_exchange(0, 0, Event::Value, path, &[])
+    };
+    writer.exchange(&exchange).unwrap();
+    drop(writer);
+    let reader = || JournalReader::new(std::io::Cursor::new(&journal[..]), "a.ilj").unwrap();
+    let mut out = Vec::new();
+    let error = safetensors(reader(), Selection::default(), &mut out, "out").unwrap_err();
+    insta::assert_snapshot!(format!("{}: {error}", error.code()), @"E066: frame 4 at byte 1072 of a.ilj is not a valid exchange: it names a tensor u8[33], which by its digest is u8[2]");
+    let error = npz(reader(), Selection::default(), &mut out, "out").unwrap_err();
+    assert_eq!((error.code(), out.len()), ("E066", 0));
+}
+
+#[test]
 fn tensors_of_every_place_and_type_get_names_of_their_own() {
     let (_folder, path) = awkward(Policy::Full, true);
     let mut bytes = Vec::new();
