@@ -73,6 +73,8 @@ pub struct Divergence {
     pub tensor: Option<TensorDifference>,
     /// How the environments differ.
     pub environment: Vec<EnvironmentDifference>,
+    /// What the run was made with on both sides, the recorded one first; nothing of a side whose head is not known.
+    pub made: [Option<Made>; 2],
     /// What the two sides are called, where they are two journals and not a recording and a run.
     pub journals: Option<[String; 2]>,
 }
@@ -92,6 +94,17 @@ impl Divergence {
         self.tensor = Some(difference);
         Ok(())
     }
+}
+
+/// What a run was made with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Made {
+    /// The digest of all that it depended on: of its journal's head.
+    pub id: Digest,
+    /// The device.
+    pub device: String,
+    /// The order of the mediators.
+    pub schedule: String,
 }
 
 /// What kind of difference a divergence is.

@@ -6,8 +6,10 @@ use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::program::ProgramError;
 use interloom_engine::{AtFault, Code};
 
+use crate::conform::ConformError;
 use crate::experiment::{ExperimentError, Spot};
 use crate::journal::JournalError;
+use crate::reason::{Reason, is_refusal};
 
 /// Anything that can go wrong with an experiment.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +167,32 @@ impl Error {
             Self::NotScheduled { .. } => "E098",
             Self::OtherProgram { .. } => "E099",
             Self::Named { error, .. } => error.code(),
+        }
+    }
+
+    /// Returns who is at fault: whoever its code says, but where a file cannot be used either nobody let it be read, which is
+    /// the environment's fault, or a name is not of what it should be, which is the caller's.
+    pub fn at_fault(&self) -> AtFault {
+        let is_refusal = match self {
+            Self::Named { error, .. } => return error.at_fault(),
+            Self::File(error) => match &**error {
+                FileError::Unreadable { source, .. } => Some(is_refusal(source.kind())),
+                _ => None,
+            },
+            Self::Journal(error) => error.is_refusal(),
+            Self::Experiment(error) => error.reason().map(Reason::is_refusal),
+            Self::Conform(ConformError::File { reason, .. }) => Some(reason.is_refusal()),
+            _ => None,
+        };
+        let of_code = || {
+            let code = self.code();
+            let known = codes().into_iter().find(|known| known.code == code);
+            known.map_or(AtFault::Misuse, |known| known.at_fault)
+        };
+        match is_refusal {
+            Some(true) => AtFault::Environment,
+            Some(false) => AtFault::Misuse,
+            None => of_code(),
         }
     }
 

@@ -35,10 +35,12 @@ pub mod journal;
 pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;
+mod reason;
 mod session;
 #[cfg(test)]
 mod stack;
 
 // The public interface.
 pub use error::{Error, codes};
+pub use reason::Reason;
 pub use session::{Conclusion, Mode, Proof, Session};

@@ -22,7 +22,11 @@ impl Input {
         // Before opening: to open a named pipe would wait for a writer.
         let metadata = std::fs::metadata(path).map_err(|source| FileError::io(path, source))?;
         if !metadata.is_file() {
-            let source = std::io::Error::other("not a plain file");
+            let kind = match metadata.is_dir() {
+                true => std::io::ErrorKind::IsADirectory,
+                false => std::io::ErrorKind::InvalidInput,
+            };
+            let source = std::io::Error::new(kind, "not a plain file");
             return Err(FileError::Unreadable {
                 path: path.to_owned(),
                 source,

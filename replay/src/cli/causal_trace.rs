@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::keep::Keep;
 use super::progress::Bars;
 use super::report::{cannot_write, outln};
 use super::{Ending, replay, report};
-use crate::experiments::{CausalTrace, TraceReport};
-use crate::{Error, Mode};
+use crate::experiments::{CausalTrace, Restored, TraceReport};
+use crate::{Conclusion, Error, Mode};
 
 /// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
 ///
@@ -49,6 +50,9 @@ pub(super) struct Arguments {
     /// The device: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
@@ -70,10 +74,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     }
     let mode = Mode::Record(arguments.journal.clone());
     let (trace, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
-    show(arguments, &trace);
+    if !arguments.json {
+        show(arguments, &trace);
+    }
     if let Some(path) = &arguments.csv {
         write(path, &trace.csv())?;
-        outln!("table: {}", path.display());
+        said(arguments, "table", path);
     }
     if let Some(path) = &arguments.svg {
         let title = format!(
@@ -82,7 +88,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
             arguments.foil.trim()
         );
         write(path, &trace.heat_map().svg(&title))?;
-        outln!("picture: {}", path.display());
+        said(arguments, "picture", path);
+    }
+    if arguments.json {
+        return report_as_json(arguments, &trace, &conclusion);
     }
     report::conclusion(&conclusion, &arguments.journal);
     outln!("journal: {}", arguments.journal.display());
@@ -90,6 +99,40 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         return Ok(Ending::Done);
     }
     replay::in_new_process(&arguments.journal)
+}
+
+/// Says where something was written; in JSON the caller knows.
+fn said(arguments: &Arguments, what: &str, path: &Path) {
+    if !arguments.json {
+        outln!("{what}: {}", path.display());
+    }
+}
+
+fn report_as_json(
+    arguments: &Arguments,
+    trace: &TraceReport,
+    conclusion: &Conclusion,
+) -> Result<Ending, Error> {
+    let (replayed, ending) = match arguments.no_replay {
+        true => (Value::Null, Ending::Done),
+        false => replay::report_of_new_process(&arguments.journal)?,
+    };
+    let place =
+        |at: &Restored| json!({ "block": at.block, "position": at.position, "share": at.share });
+    outln!(
+        "{}",
+        json!({
+            "clean": trace.clean,
+            "corrupt": trace.corrupt,
+            "tokens": trace.tokens,
+            "differing": trace.differing,
+            "restored": trace.restored.iter().map(place).collect::<Vec<_>>(),
+            "journal": arguments.journal.display().to_string(),
+            "recorded": report::recorded_json(conclusion),
+            "replay": replayed,
+        })
+    );
+    Ok(ending)
 }
 
 fn show(arguments: &Arguments, trace: &TraceReport) {

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use interloom_backends::models::induction::{Induction, VOCABULARY};
+use serde_json::{Value, json};
 
 use super::keep::Keep;
 use super::progress::Bars;
 use super::report::outln;
 use super::{Ending, replay, report};
 use crate::experiments::{AblationReport, HeadAblation, HeadLine};
-use crate::{Error, Mode};
+use crate::{Conclusion, Error, Mode};
 
 /// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
 const BAR_MAX: f64 = 24.0;
@@ -23,20 +24,55 @@ pub(super) struct Arguments {
     journal: PathBuf,
     #[command(flatten)]
     keep: Keep,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let experiment = HeadAblation::default();
-    introduce(&experiment);
+    if !arguments.json {
+        introduce(&experiment);
+    }
     let policy = arguments.keep.policy();
     let mode = Mode::Record(arguments.journal.clone());
     let (table, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
+    if arguments.json {
+        let (replayed, ending) = replay::report_of_new_process(&arguments.journal)?;
+        outln!("{}", as_json(&table, arguments, &conclusion, &replayed));
+        return Ok(ending);
+    }
     show(&table);
     outln!();
     report::heading("The proof");
     report::conclusion(&conclusion, &arguments.journal);
     outln!("journal: {}", arguments.journal.display());
     replay::in_new_process(&arguments.journal)
+}
+
+fn as_json(
+    table: &AblationReport,
+    arguments: &Arguments,
+    conclusion: &Conclusion,
+    replayed: &Value,
+) -> Value {
+    let head = |line: &HeadLine| {
+        json!({
+            "layer": line.layer,
+            "head": line.head,
+            "prefix_matching": line.attention.prefix_matching,
+            "previous_token": line.attention.previous_token,
+            "loss": line.ablated.loss,
+        })
+    };
+    json!({
+        "sequences": table.sequences,
+        "intact": { "loss": table.intact.loss },
+        "heads": table.heads.iter().map(head).collect::<Vec<_>>(),
+        "journal": arguments.journal.display().to_string(),
+        "recorded": report::recorded_json(conclusion),
+        "replay": replayed,
+    })
 }
 
 fn introduce(experiment: &HeadAblation) {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anstream::eprintln;
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::report::{cannot_write, count, outln};
-use super::{Ending, report};
+use super::{Ending, check, report};
 use crate::Error;
 use crate::divergence::diff_page;
 use crate::journal::export::{
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// Where to write it; a file that is there is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -79,8 +83,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
         Format::Trace | Format::Mcap | Format::Html => "exchange",
         Format::Npz | Format::Safetensors => "tensor",
     };
-    outln!("{} in {}", count(exported.items, thing), out.display());
+    match arguments.json {
+        true => outln!("{}", as_json(arguments, &exported, thing)),
+        false => outln!("{} in {}", count(exported.items, thing), out.display()),
+    }
     report::of_good_beginning(Ok(Ending::Done), exported.torn)
+}
+
+fn as_json(arguments: &Arguments, exported: &Exported, thing: &str) -> Value {
+    json!({
+        "out": arguments.out.display().to_string(),
+        "of": thing,
+        "items": exported.items,
+        "problem": exported.torn.as_ref().map(check::problem),
+    })
 }
 
 fn write(arguments: &Arguments, file: &File) -> Result<Exported, Error> {

@@ -30,11 +30,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use interloom_engine::AtFault;
 
-use crate::{Error, codes};
+use crate::Error;
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
 /// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
+///
+/// What is named and is not there, or is not what it should be (a folder, an empty, cut or damaged file, another format), is
+/// a failure: 1. The environment refuses with 5: a file that it does not let be read, whatever the file is for; a place that
+/// cannot be written, be it that its folder is not there; a device or a network that is not there; a journal of a newer format.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
 pub struct Cli {
@@ -135,12 +139,8 @@ fn fail(error: &Error) -> ExitCode {
         Error::Journal(problem) => report::problem(problem),
         error => report::error(code, &error.to_string()),
     }
-    let at_fault = codes()
-        .into_iter()
-        .find(|known| known.code == code)
-        .map(|known| known.at_fault);
-    match at_fault {
-        Some(AtFault::Environment) => ExitCode::from(5),
+    match error.at_fault() {
+        AtFault::Environment => ExitCode::from(5),
         _ => ExitCode::FAILURE,
     }
 }

@@ -1,7 +1,7 @@
 //! `interloom replay`: make the runs of a journal again.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -69,6 +69,26 @@ pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
         .map_err(cannot)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(Ending::Child(code.unwrap_or(1)))
+}
+
+/// Replays a journal in a process of its own as [`in_new_process`] does, and returns what that says as JSON.
+pub(super) fn report_of_new_process(journal: &Path) -> Result<(serde_json::Value, Ending), Error> {
+    let cannot = |error: std::io::Error| cannot_write(Path::new("a new process"), error);
+    let program = std::env::current_exe().map_err(cannot)?;
+    let output = Command::new(program)
+        .arg("replay")
+        .arg(journal)
+        .arg("--json")
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(cannot)?;
+    let code = output
+        .status
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    // A replay that failed has said so, and has no report.
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    Ok((report, Ending::Child(code.unwrap_or(1))))
 }
 
 fn replay(arguments: &Arguments) -> Result<Conclusion, Error> {

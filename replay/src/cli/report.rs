@@ -134,6 +134,21 @@ pub(super) fn help(commands: &[String]) {
     }
 }
 
+/// What a session has recorded, for programs.
+pub(super) fn recorded_json(conclusion: &Conclusion) -> serde_json::Value {
+    match conclusion {
+        Conclusion::Recorded {
+            exchanges,
+            digest,
+            bytes,
+            ..
+        } => {
+            serde_json::json!({ "exchanges": exchanges, "bytes": bytes, "digest": digest.to_string() })
+        }
+        Conclusion::Plain | Conclusion::Verified { .. } => serde_json::Value::Null,
+    }
+}
+
 /// Shows what a session came to that recorded, or compared with, the journal at `path`.
 pub(super) fn conclusion(conclusion: &Conclusion, path: &Path) -> Ending {
     match conclusion {

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use interloom_engine::{AtFault, Code};
 
+use crate::reason::Reason;
+
 /// A folder of scenarios that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -16,7 +18,7 @@ pub enum ConformError {
         /// The file.
         path: String,
         /// What is wrong with it.
-        reason: String,
+        reason: Reason,
     },
     /// A model's weights are not there, or have another shape.
     #[error(
@@ -41,7 +43,7 @@ pub enum ConformError {
 }
 
 impl ConformError {
-    pub(super) fn file(path: &Path, reason: impl Into<String>) -> Self {
+    pub(super) fn file(path: &Path, reason: impl Into<Reason>) -> Self {
         Self::File {
             path: path.display().to_string(),
             reason: reason.into(),

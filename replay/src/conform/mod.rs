@@ -86,11 +86,11 @@ impl Folder {
     /// [`ConformError`] if there is no scenario, or a model's weights or the inputs cannot be read.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ConformError> {
         let scenarios = path.join("scenarios");
-        let entries = std::fs::read_dir(&scenarios)
-            .map_err(|error| ConformError::file(&scenarios, error.to_string()))?;
+        let entries =
+            std::fs::read_dir(&scenarios).map_err(|error| ConformError::file(&scenarios, error))?;
         let mut ids = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|error| ConformError::file(&scenarios, error.to_string()))?;
+            let entry = entry.map_err(|error| ConformError::file(&scenarios, error))?;
             if entry.path().join("scenario.json").exists() {
                 ids.push(entry.file_name().to_string_lossy().into_owned());
             }

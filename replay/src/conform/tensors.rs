@@ -26,15 +26,14 @@ const BYTES_MAX: u64 = 1 << 28;
 /// Reads the tensors of a file, which are `F32` or `I64`.
 pub(super) fn load(path: &Path) -> Result<Tensors, ConformError> {
     let file = |reason: String| ConformError::file(path, reason);
-    let length = std::fs::metadata(path)
-        .map_err(|error| file(error.to_string()))?
-        .len();
+    let io = |error: std::io::Error| ConformError::file(path, error);
+    let length = std::fs::metadata(path).map_err(io)?.len();
     if length > BYTES_MAX {
         return Err(file(format!(
             "{length} bytes, at most {BYTES_MAX} are read"
         )));
     }
-    let bytes = std::fs::read(path).map_err(|error| file(error.to_string()))?;
+    let bytes = std::fs::read(path).map_err(io)?;
     let views = SafeTensors::deserialize(&bytes).map_err(|error| file(error.to_string()))?;
     let mut tensors = Tensors::new();
     for (name, view) in views.tensors() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::ends;
 use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
-use super::{Alignment, Class, Divergence, FieldDifference, Line, Side, ValueSource};
+use super::{Alignment, Class, Divergence, FieldDifference, Line, Made, Side, ValueSource};
 use crate::journal::{
     Event, Exchange, ExchangeResult, Head, JournalError, Names, Quirk, Record, RunEnd, RunStart,
 };
@@ -35,6 +35,8 @@ pub struct Comparer<I> {
     recorded_names: Names,
     live_names: Names,
     run: String,
+    /// The order of the mediators in the run, on both sides.
+    schedules: [String; 2],
     context: VecDeque<Exchange>,
     context_limit: usize,
     last_served: BTreeMap<u32, u64>,
@@ -51,6 +53,20 @@ struct Heads {
 }
 
 impl Heads {
+    /// What both sides were made with, in these orders.
+    fn made(&self, schedules: &[String; 2]) -> [Option<Made>; 2] {
+        let made = |head: &Option<Box<Head>>, schedule: &String| {
+            let head = head.as_ref()?;
+            Some(Made {
+                id: head.id(),
+                device: head.device.clone(),
+                schedule: schedule.clone(),
+            })
+        };
+        let [recorded, live] = schedules;
+        [made(&self.recorded, recorded), made(&self.live, live)]
+    }
+
     /// Whether the recorded and the live side are in the words of [`Quirk::Words`]; of this version if they do not say.
     fn words(&self) -> [bool; 2] {
         [&self.recorded, &self.live].map(|head| {
@@ -98,6 +114,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             recorded_names: Names::default(),
             live_names: Names::default(),
             run: String::new(),
+            schedules: Default::default(),
             context: VecDeque::new(),
             context_limit: CONTEXT_DEFAULT,
             last_served: BTreeMap::new(),
@@ -132,6 +149,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     /// Tells that a live run starts.
     pub fn start_run(&mut self, start: &RunStart) -> Option<&Divergence> {
         self.live_names.start_run(start);
+        self.schedules[1].clone_from(&start.scheduler);
         if self.found.is_none() {
             match self.next_step() {
                 Step::Start(recorded) => self.compare_starts(&recorded, start),
@@ -278,6 +296,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     fn compare_starts(&mut self, recorded: &RunStart, live: &RunStart) {
         self.recorded_names.start_run(recorded);
         self.run.clone_from(&recorded.name);
+        self.schedules[0].clone_from(&recorded.scheduler);
         self.context.clear();
         self.last_served.clear();
         let differences = ends::between_starts(recorded, live);
@@ -427,6 +446,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             tensors: None,
             tensor: None,
             environment,
+            made: self.heads.made(&self.schedules),
             journals: self.journals.clone(),
         };
         self.found = Some(Parted {

@@ -80,24 +80,17 @@ pub fn compare_journals(
 
 /// Finds where the journals at two paths part, without aligning what they have after that.
 ///
-/// Each is read once, in constant memory, and no further than is needed to see how they go on after the difference.
+/// Each is read once, in constant memory, and no further than is needed to see how they go on after the difference. A journal that
+/// ends early is compared as far as it goes; that it does is given beside what was found.
 ///
 /// # Errors
-/// Those of [`JournalReader`], if a journal cannot be read as far as the two are equal.
+/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the two are equal.
 pub fn first_difference(
     first: &Path,
     second: &Path,
     context: usize,
-) -> Result<Comparison, JournalError> {
-    match compare(first, second, context)? {
-        (
-            Comparison {
-                divergence: None, ..
-            },
-            mut problems,
-        ) if !problems.is_empty() => Err(problems.remove(0)),
-        (comparison, _) => Ok(comparison),
-    }
+) -> Result<(Comparison, Vec<JournalError>), JournalError> {
+    compare(first, second, context)
 }
 
 /// Compares two journals as far as they go, and gives what was met that keeps one from being read to its end.

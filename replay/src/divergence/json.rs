@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Alignment, Divergence, EnvironmentDifference, FieldDifference, Line, Side, TensorDifference,
-    TensorPair, ValueSource,
+    Alignment, Divergence, EnvironmentDifference, FieldDifference, Line, Made, Side,
+    TensorDifference, TensorPair, ValueSource,
 };
 use crate::journal::value_json;
 
@@ -29,6 +29,7 @@ impl Divergence {
             "tensor": self.tensor.as_ref().map(tensor),
             "notes": self.notes(),
             "environment": environment(&self.environment),
+            "made": self.made.each_ref().map(|made| made.as_ref().map(self::made)),
             "journals": self.journals,
         })
     }
@@ -45,6 +46,10 @@ pub(super) fn environment(differences: &[EnvironmentDifference]) -> Vec<Value> {
         })
     };
     differences.iter().map(each).collect()
+}
+
+fn made(made: &Made) -> Value {
+    json!({ "id": made.id.to_string(), "device": made.device, "schedule": made.schedule })
 }
 
 fn side(side: &Side) -> Value {

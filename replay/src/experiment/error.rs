@@ -4,6 +4,7 @@ use interloom_engine::{AtFault, Code};
 
 use super::source::Spot;
 use super::table::nearest;
+use crate::reason::Reason;
 
 /// How much of a name is shown that nothing has, in characters: it may be anything.
 const NAME_SHOWN_MAX: usize = 64;
@@ -18,7 +19,7 @@ pub enum ExperimentError {
         /// The file.
         file: String,
         /// Why, and what to do.
-        reason: String,
+        reason: Reason,
     },
     /// The file is not TOML.
     #[error("{at}: not TOML: {reason}")]
@@ -92,7 +93,7 @@ pub enum ExperimentError {
         /// The tensor, as the file names it.
         tensor: String,
         /// Why, and what to do.
-        reason: String,
+        reason: Reason,
     },
     /// An input that the model does not take.
     #[error("{at}: the model does not take this: {reason}")]
@@ -117,6 +118,14 @@ impl ExperimentError {
             kind,
             name: name.chars().take(NAME_SHOWN_MAX).collect(),
             nearest: nearest(name, names),
+        }
+    }
+
+    /// Returns why a file cannot be used, if that is what it is.
+    pub(crate) const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Unreadable { reason, .. } | Self::Tensor { reason, .. } => Some(reason),
+            _ => None,
         }
     }
 

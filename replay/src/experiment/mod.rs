@@ -67,6 +67,7 @@ use crate::environment;
 use crate::error::Error;
 use crate::experiments::{NO_SITES, Progress, text};
 use crate::journal::{Argument, Experiment, Head, Policy};
+use crate::reason::Reason;
 use crate::session::{Conclusion, Mode, Session};
 
 pub use bisect::{Flip, FlipSide, Turns};
@@ -423,10 +424,10 @@ fn set_of(experiment: &Experiment) -> Result<BTreeMap<String, String>, Error> {
 }
 
 /// Reads a text of limited length, or says what is wrong with it.
-fn read(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("{error}; check the path");
+fn read(path: &Path) -> Result<String, Reason> {
+    let cannot = |error: std::io::Error| Reason::from(error).with("check the path");
     if path.is_dir() {
-        return Err("it is a folder; name a file in it".to_owned());
+        return Err("it is a folder; name a file in it".into());
     }
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -436,10 +437,11 @@ fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!(
             "it has more than {FILE_BYTES_MAX} bytes; put tensors into a safetensors file"
-        ));
+        )
+        .into());
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        format!("it is no text in UTF-8 from byte {at} on; experiment files are TOML")
+        format!("it is no text in UTF-8 from byte {at} on; experiment files are TOML").into()
     })
 }

@@ -5,25 +5,38 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use interloom_backends::Value;
-use interloom_backends::files::Safetensors;
+use interloom_backends::files::{FileError, Safetensors};
 use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::reason::Reason;
 
 /// How large a file of tokens may be, in bytes.
 const TOKENS_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a tensor of floats; `folder` is where the file is looked for.
-pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, String> {
+pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, Reason> {
     let (file, name) = split(tensor)?;
-    let mut files = Safetensors::open(&folder.join(file)).map_err(|error| error.to_string())?;
-    let raw = files.load(name).map_err(|error| error.to_string())?;
+    let mut files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+    let raw = files.load(name).map_err(of_file)?;
     let data = TensorData::new(raw.data, raw.shape);
-    Value::from_data(data, device).map_err(|misfit| misfit.to_string())
+    Value::from_data(data, device).map_err(|misfit| misfit.to_string().into())
+}
+
+fn of_file(error: FileError) -> Reason {
+    match error {
+        // The system's own words are in the message as well.
+        FileError::Unreadable { ref source, .. } => {
+            let kind = source.kind();
+            Reason::from(std::io::Error::new(kind, error.to_string()))
+        }
+        other => other.to_string().into(),
+    }
 }
 
 /// Reads rows of tokens: integers of one dimension or two.
-pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, String> {
+pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason> {
     let (file, name) = split(tensor)?;
-    let bytes = read(&folder.join(file)).map_err(|error| error.to_string())?;
+    let bytes = read(&folder.join(file))?;
     let file = SafeTensors::deserialize(&bytes);
     let file = file.map_err(|error| format!("the file is no safetensors file: {error}"))?;
     let view = file.tensor(name);
@@ -44,14 +57,12 @@ pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, String>
             return Err(format!(
                 "tokens have one dimension or two, and these {:?}",
                 view.shape()
-            ));
+            )
+            .into());
         }
     };
     match tokens.is_empty() {
-        true => Err(format!(
-            "there are no tokens in it, its shape is {:?}",
-            view.shape()
-        )),
+        true => Err(format!("there are no tokens in it, its shape is {:?}", view.shape()).into()),
         false => Ok(tokens.chunks(width).map(<[u32]>::to_vec).collect()),
     }
 }

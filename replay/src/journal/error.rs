@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::digest::Digest;
+use crate::reason::is_refusal;
 
 /// A journal could not be written or read. Each variant has a stable [`code`](Self::code).
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -234,6 +235,18 @@ impl JournalError {
         matches!(self, Self::Torn { .. })
     }
 
+    /// Whether the system did not let a journal be read, or written; nothing of what is wrong with one that is.
+    pub(crate) fn is_refusal(&self) -> Option<bool> {
+        match self {
+            // A folder that is to be read is the wrong name; one that is to be written is in the way.
+            Self::Io { doing, kind, .. } if *doing == OPEN || *doing == READ => {
+                Some(is_refusal(*kind))
+            }
+            Self::Io { .. } => Some(true),
+            _ => None,
+        }
+    }
+
     pub(super) fn io(journal: &Arc<str>, doing: &'static str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound && doing == OPEN {
             return Self::NotFound {
@@ -250,6 +263,7 @@ impl JournalError {
 }
 
 pub(super) const OPEN: &str = "open";
+const READ: &str = "read";
 
 /// A place in a journal, from which errors are made.
 #[derive(Clone, Copy, Debug)]

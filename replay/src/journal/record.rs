@@ -104,6 +104,14 @@ impl Head {
             tokens: Tokens::new(),
         }
     }
+
+    /// The digest of everything in the head: of all that the runs depend on, and what is kept of them.
+    pub fn id(&self) -> Digest {
+        let mut payload = Vec::new();
+        // What cannot be written has no journal, and nothing to be told apart by.
+        let _written = super::wire::encode_named(self, &mut payload);
+        Digest::of_bytes("head", &payload)
+    }
 }
 
 /// How the recording program was built.

@@ -98,6 +98,43 @@ fn journals_part_where_they_differ_first() {
 }
 
 #[test]
+fn journals_that_end_early_are_compared_as_far_as_they_go() {
+    let other = Sample {
+        computed: [6.0, 8.000_001],
+        ..Sample::default()
+    };
+    let place = pair(&Sample::default(), &other);
+    let whole = fs::read(place.path("a.ilj")).unwrap();
+    fs::write(place.path("cut.ilj"), &whole[..whole.len() - 100]).unwrap();
+    let ended = place.run(&["bisect", "a.ilj", "cut.ilj"]);
+    ended.error("E065", 1);
+    let ended = place.run(&["bisect", "a.ilj", "cut.ilj"]).with(1);
+    assert_eq!(
+        ended.out,
+        "8 exchanges equal; nothing parts as far as both can be read\n"
+    );
+    let found = json(
+        &place
+            .run(&["bisect", "cut.ilj", "a.ilj", "--json"])
+            .with(1)
+            .out,
+    );
+    assert_eq!(found["problems"][0]["code"], "E065");
+    // The difference comes before what was lost.
+    let found = json(
+        &place
+            .run(&["bisect", "cut.ilj", "b.ilj", "--json"])
+            .with(4)
+            .out,
+    );
+    assert_eq!(found["index"], 5);
+    let made = &found["divergence"]["made"];
+    assert_eq!(made[0]["device"], "cpu");
+    assert_eq!(made[0]["id"].as_str().unwrap().len(), 64);
+    assert_eq!(made[0], made[1], "the heads are the same");
+}
+
+#[test]
 fn the_change_of_order_that_flips_the_result_is_found() {
     let place = orders();
     let [first, second] = schedules(&place);

@@ -137,7 +137,7 @@ fn what_is_no_journal_is_refused_by_both() {
     fs::write(place.path("short.ilj"), &bytes[..70]).unwrap();
     for command in ["check", "recover"] {
         place.run(&[command, "none.ilj"]).error("E060", 1);
-        place.run(&[command, "folder"]).error("E061", 5);
+        place.run(&[command, "folder"]).error("E061", 1);
         place.run(&[command, "b.ilj"]).error("E062", 1);
         place.run(&[command, "short.ilj"]).error("E065", 1);
         place.run(&[command]).with(2);
@@ -169,6 +169,16 @@ fn a_recording_keeps_as_many_tensors_as_it_was_asked_to() {
     assert_eq!(policy, "sampled (one in 4)");
     let (_, all) = tensors(&["--full"]);
     assert!(0 < sampled && sampled < all, "{sampled} of {all}");
+    let json = json_of(
+        &place
+            .run(&["demo", "--journal", "a.ilj", "--json"])
+            .with(0)
+            .out,
+    );
+    assert_eq!(json["heads"].as_array().unwrap().len(), 8);
+    assert!(json["heads"][0]["loss"].as_f64() > json["intact"]["loss"].as_f64());
+    assert_eq!(json["recorded"]["digest"], json["replay"]["digest"]);
+    assert_eq!(json["replay"]["identical"], true);
     place.run(&["demo", "--sample", "0"]).with(2);
     place.run(&["demo", "--sample", "2", "--full"]).with(2);
 }

@@ -6,7 +6,7 @@ use interloom::journal::Policy;
 use serde_json::Value;
 
 use crate::sample::{Sample, pair};
-use crate::{Ended, GOLDEN, Place, program};
+use crate::{Ended, GOLDEN, Place, program, tiny_llama};
 
 const EXPERIMENT: &str = r#"
 model = "induction"
@@ -98,6 +98,8 @@ fn every_command_ends_with_the_code_that_it_says() {
         ("check cut.ilj", 1),
         ("show a.ilj --site nowhere", 1),
         ("show cut.ilj", 1),
+        ("show folder.ilj", 1),
+        ("races folder.ilj", 1),
         ("diff a.ilj none.ilj", 1),
         ("bisect a.ilj none.ilj", 1),
         ("bisect run.ilj --with none", 1),
@@ -145,8 +147,6 @@ fn every_command_ends_with_the_code_that_it_says() {
         ("run o.toml --out a.ilj/below", 5),
         ("explore cuda.toml", 5),
         ("bisect run.ilj --device cuda", 5),
-        ("show folder.ilj", 5),
-        ("races folder.ilj", 5),
         ("export a.ilj --format jsonl --out none/out", 5),
         ("demo --journal none/demo.ilj", 5),
     ];
@@ -237,7 +237,7 @@ fn a_path_that_is_none_is_an_error_with_a_code_that_names_it() {
     ];
     let no_journals = [
         ("none.ilj", "E060", 1),
-        ("folder.ilj", "E061", 5),
+        ("folder.ilj", "E061", 1),
         ("empty.ilj", "E062", 1),
         ("text.ilj", "E062", 1),
     ];
@@ -259,6 +259,51 @@ fn a_path_that_is_none_is_an_error_with_a_code_that_names_it() {
             .iter()
             .any(|file| file == "out" || file == "new.ilj")
     );
+}
+
+/// What is there and is not given to anybody: the first byte of a process's memory, which nobody has.
+#[cfg(target_os = "linux")]
+const REFUSED: &str = "/proc/self/mem";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_system_refuses_is_exit_code_5_whatever_it_is_for() {
+    let place = place();
+    tiny_llama::write(&place.path("tiny"));
+    let tensor = EXPERIMENT.replace("tokens = [5, 3, 8]", &format!("tensor = '{REFUSED}#t'"));
+    assert_ne!(tensor, EXPERIMENT);
+    fs::write(place.path("tensor.toml"), tensor).unwrap();
+    let table = [
+        ("show REFUSED", "E061"),
+        ("replay REFUSED", "E061"),
+        ("recover REFUSED", "E061"),
+        (
+            "export a.ilj --diff REFUSED --format html --out out",
+            "E061",
+        ),
+        ("run REFUSED", "E110"),
+        ("run tensor.toml", "E117"),
+    ];
+    for (line, code) in table {
+        run(&place, &line.replace("REFUSED", REFUSED)).error(code, 5);
+    }
+    for file in ["config.json", "tokenizer.json"] {
+        let path = place.path("tiny").join(file);
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        run(&place, "sites --model tiny").error("E040", 1);
+        fs::create_dir(&path).unwrap();
+        run(&place, "sites --model tiny").error("E041", 1);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, whole).unwrap();
+    }
+    run(&place, "sites --model tiny").with(0);
+    // A file and a folder in the place of the other.
+    fs::create_dir(place.path("folder.gguf")).unwrap();
+    run(&place, "sites --model folder.gguf").with(1);
+    run(&place, "sites --model a.ilj").with(1);
+    run(&place, "conform none").error("E130", 1);
+    run(&place, "conform a.ilj").error("E130", 1);
 }
 
 /// Checks that each command ends with the code and the exit code of the file that is put in the place of `FILE`, and names

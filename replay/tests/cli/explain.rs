@@ -28,6 +28,7 @@ fn help_of_demo() {
           --full            Keep the values of all tensors in the journal, not only their digests
           --sample <N>      Keep the values of the tensors of every Nth exchange only, the first
                             included
+          --json            Report as JSON
       -h, --help            Print help
     ");
 }
@@ -292,6 +293,9 @@ fn help_of_causal_trace() {
               The device: `cpu`, `cuda` or `cuda:N`
               
               [default: cpu]
+
+          --json
+              Report as JSON
 
       -h, --help
               Print help (see a summary with '-h')

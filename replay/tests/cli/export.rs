@@ -30,6 +30,29 @@ fn export(place: &Place, format: &str, more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
+fn what_was_exported_is_said_in_json_too() {
+    let place = sample(Policy::Full);
+    let command = [
+        "export", "a.ilj", "--format", "npz", "--out", "out", "--json",
+    ];
+    let said = place.run(&command).with(0).out;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["out"], &said["of"]),
+        (&"out".into(), &"tensor".into())
+    );
+    assert!(
+        said["items"].as_u64() > Some(0) && said["problem"].is_null(),
+        "{said}"
+    );
+    let whole = fs::read(place.path("a.ilj")).unwrap();
+    fs::write(place.path("a.ilj"), &whole[..whole.len() - 100]).unwrap();
+    let said = place.run(&command).with(1).out;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["problem"]["code"], "E065");
+}
+
+#[test]
 fn each_frame_is_a_line_of_json() {
     let place = Place::new();
     fs::copy(GOLDEN, place.path("a.ilj")).unwrap();
@@ -241,7 +264,7 @@ fn what_cannot_be_exported_is_said_and_leaves_nothing_behind() {
     assert_eq!(place.files(), ["a.ilj", "out"]);
     for (name, code, exit) in [
         ("none.ilj", "E060", 1),
-        (".", "E061", 5),
+        (".", "E061", 1),
         ("out", "E062", 1),
     ] {
         place

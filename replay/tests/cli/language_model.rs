@@ -54,6 +54,16 @@ fn a_whole_trace_is_written_recorded_and_replayed() {
     assert!(out.ends_with(&proof), "{out}");
     assert!(out.contains("\nblock 1 "), "{out}");
     assert_eq!(place.run(&["replay", "t.ilj"]).with(0).out, proof);
+
+    let json = trace(&place, &["--json", "--journal", "t.ilj"]).with(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["restored"].as_array().unwrap().len(), LAYERS * 4);
+    assert_eq!(json["restored"][7]["share"], 1.0);
+    assert_eq!(json["recorded"]["digest"], digest.to_string());
+    assert_eq!(json["replay"]["identical"], true);
+    let json = trace(&place, &["--json", "--no-replay"]).with(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["replay"].is_null() && json["tokens"].as_array().unwrap().len() == 4);
 }
 
 #[test]

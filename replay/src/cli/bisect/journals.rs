@@ -5,19 +5,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Arguments;
-use crate::cli::Ending;
 use crate::cli::progress::Bars;
 use crate::cli::report::{self, count, outln};
+use crate::cli::{Ending, check};
 use crate::divergence::{Divergence, first_difference};
 use crate::experiment::{FileExperiment, Schedules};
 use crate::experiments::{Changes, Known, replay_changed};
-use crate::journal::JournalReader;
+use crate::journal::{JournalError, JournalReader};
 use crate::{Conclusion, Error, Mode};
 
 /// Where two journals part.
 pub(super) fn run(arguments: &Arguments, second: &Path) -> Result<Ending, Error> {
     let first = &arguments.first;
-    let comparison = first_difference(first, second, arguments.context)?;
+    let (comparison, problems) = first_difference(first, second, arguments.context)?;
     let divergence = comparison.divergence.as_ref();
     let next = match divergence {
         Some(divergence) => {
@@ -27,8 +27,17 @@ pub(super) fn run(arguments: &Arguments, second: &Path) -> Result<Ending, Error>
         }
         None => Vec::new(),
     };
-    show(arguments, comparison.exchanges, divergence, &next);
-    Ok(ending(divergence))
+    show(
+        arguments,
+        (comparison.exchanges, &problems),
+        divergence,
+        &next,
+    );
+    problems.iter().for_each(report::problem);
+    Ok(match divergence {
+        None if !problems.is_empty() => Ending::Failed,
+        divergence => ending(divergence),
+    })
 }
 
 /// Where a journal and its runs part that are made again, on another device or in another order.
@@ -50,7 +59,12 @@ pub(super) fn again(arguments: &Arguments) -> Result<Ending, Error> {
     };
     let divergence = divergence.as_deref();
     let next = divergence.map(|divergence| report::next(divergence, journal, None));
-    show(arguments, *exchanges, divergence, &next.unwrap_or_default());
+    show(
+        arguments,
+        (*exchanges, &[]),
+        divergence,
+        &next.unwrap_or_default(),
+    );
     Ok(ending(divergence))
 }
 
@@ -66,9 +80,15 @@ fn schedules_of(arguments: &Arguments) -> Option<Schedules> {
     (!arguments.schedules.is_empty()).then_some(schedules)
 }
 
-fn show(arguments: &Arguments, exchanges: u64, divergence: Option<&Divergence>, next: &[String]) {
+/// Shows where two sides part, or how many exchanges are equal, and what kept more of them from being compared.
+fn show(
+    arguments: &Arguments,
+    (exchanges, problems): (u64, &[JournalError]),
+    divergence: Option<&Divergence>,
+    next: &[String],
+) {
     if arguments.json {
-        outln!("{}", as_json(exchanges, divergence, next));
+        outln!("{}", as_json((exchanges, problems), divergence, next));
         return;
     }
     match divergence {
@@ -76,17 +96,28 @@ fn show(arguments: &Arguments, exchanges: u64, divergence: Option<&Divergence>, 
             outln!("{divergence}");
             report::help(next);
         }
-        None => outln!("{} equal; nothing parts", count(exchanges, "exchange")),
+        None if problems.is_empty() => {
+            outln!("{} equal; nothing parts", count(exchanges, "exchange"))
+        }
+        None => outln!(
+            "{} equal; nothing parts as far as both can be read",
+            count(exchanges, "exchange")
+        ),
     }
 }
 
-fn as_json(exchanges: u64, divergence: Option<&Divergence>, next: &[String]) -> Value {
+fn as_json(
+    (exchanges, problems): (u64, &[JournalError]),
+    divergence: Option<&Divergence>,
+    next: &[String],
+) -> Value {
     json!({
         "same": divergence.is_none(),
         "exchanges": exchanges,
         "class": divergence.map(|divergence| divergence.class.name()),
         "index": divergence.map(|divergence| divergence.index),
         "divergence": divergence.map(Divergence::to_json),
+        "problems": problems.iter().map(check::problem).collect::<Vec<_>>(),
         "help": next,
     })
 }
