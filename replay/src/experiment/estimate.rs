@@ -19,7 +19,12 @@ pub struct Estimate {
     /// The bytes of the largest tensor, with elements of 4 bytes; nothing if the shapes are not known, because a batch is too
     /// long to be tried, or invokes may change them.
     pub tensor_bytes: Option<u64>,
+    /// The bytes of what its head has of the model's sites and of prompts, and of what its runs keep of their caches.
+    pub name_bytes: u64,
 }
+
+/// How many bytes the end of a run has at most for what a cache collects at one point, beside the point's name.
+const CACHED_BYTES: u64 = 64;
 
 impl Estimate {
     /// Returns how many bytes a journal will have at most; nothing if it keeps tensors whose shapes are not known.
@@ -28,13 +33,15 @@ impl Estimate {
             Policy::Digest => 0,
             Policy::Full | Policy::Sampled(_) => self.tensor_bytes?,
         };
-        Some(policy.estimated_bytes(self.exchanges, tensor_bytes))
+        let bytes = policy.estimated_bytes(self.exchanges, tensor_bytes);
+        Some(bytes.saturating_add(self.name_bytes))
     }
 
     pub(super) fn of(plan: &Plan, map: &SiteMap, outlooks: &[Outlook<'_>]) -> Self {
         let mut estimate = Self {
             exchanges: 0,
             tensor_bytes: Some(0),
+            name_bytes: 0,
         };
         for (run, outlook) in plan.runs.iter().zip(outlooks) {
             let mut count = Counting {
@@ -42,12 +49,14 @@ impl Estimate {
                 map,
                 shapes: outlook.shapes(),
                 tensor_bytes: estimate.tensor_bytes,
+                cached_bytes: 0,
             };
             for invoke in &run.invokes {
                 let exchanges = count.program(&invoke.program);
                 estimate.exchanges = estimate.exchanges.saturating_add(exchanges);
             }
             estimate.tensor_bytes = count.tensor_bytes;
+            estimate.name_bytes += count.cached_bytes;
         }
         estimate
     }
@@ -58,6 +67,7 @@ struct Counting<'p> {
     map: &'p SiteMap,
     shapes: Option<&'p Shapes>,
     tensor_bytes: Option<u64>,
+    cached_bytes: u64,
 }
 
 impl Counting<'_> {
@@ -84,6 +94,10 @@ impl Counting<'_> {
                 self.site(&site.replace(".input", ".output"), Port::Output);
                 self.value(value) + 1
             }
+            Action::Cache { modules, .. } => {
+                self.cache(modules.as_deref());
+                0
+            }
             Action::Stop | Action::Raise { .. } | Action::Barrier { .. } => 1,
             Action::Try { body, .. } => self.steps(body),
             Action::If {
@@ -103,6 +117,22 @@ impl Counting<'_> {
             }
             _ => 0,
         }
+    }
+
+    /// Takes in what a cache of these modules, or of all, collects on both of their sides.
+    fn cache(&mut self, modules: Option<&[String]>) {
+        let line = |name: usize| name as u64 + CACHED_BYTES;
+        self.cached_bytes += match modules {
+            Some(modules) => {
+                let lines = modules.iter().map(|module| 2 * line(module.len()));
+                lines.sum::<u64>()
+            }
+            None => {
+                let points = self.map.points();
+                let lines = points.map(|point| line(self.map.point_name(point).len()));
+                lines.sum()
+            }
+        };
     }
 
     fn condition(&mut self, condition: &Condition) -> u64 {

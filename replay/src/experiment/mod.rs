@@ -216,10 +216,12 @@ impl FileExperiment {
     ///
     /// As for [`run`](Self::run), before the first run.
     pub fn estimate(&self, progress: &mut dyn Progress) -> Result<Estimate, Error> {
-        Ok(self
-            .open_model(Policy::Digest, progress)?
-            .prepared
-            .estimate())
+        let opened = self.open_model(Policy::Digest, progress)?;
+        let mut estimate = opened.prepared.estimate();
+        // As JSON they are no shorter than in the head.
+        let names = serde_json::json!([opened.head.sites, opened.head.tokens]);
+        estimate.name_bytes += names.to_string().len() as u64;
+        Ok(estimate)
     }
 
     /// Makes the runs of the file.
