@@ -286,18 +286,30 @@ pub enum Condition {
     Caught(String),
 }
 
-impl Condition {
-    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated, to be
-    /// changed.
-    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
-        match self {
+/// The expressions in a condition, borrowed as the condition is.
+macro_rules! compared {
+    ($condition:expr, $iter:ident, $values:ident) => {
+        match $condition {
             Self::Compare { left, right, .. } => vec![left, right],
-            Self::Not(condition) => condition.values_mut(),
+            Self::Not(condition) => condition.$values(),
             Self::All(conditions) | Self::Any(conditions) => {
-                conditions.iter_mut().flat_map(Self::values_mut).collect()
+                conditions.$iter().flat_map(Self::$values).collect()
             }
             Self::IsSet(_) | Self::Caught(_) => Vec::new(),
         }
+    };
+}
+
+impl Condition {
+    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated.
+    pub fn values(&self) -> Vec<&Expr> {
+        compared!(self, iter, values)
+    }
+
+    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated, to be
+    /// changed.
+    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
+        compared!(self, iter_mut, values_mut)
     }
 }
 

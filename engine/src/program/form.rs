@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::map::SiteMap;
 use crate::site::Site;
@@ -53,21 +54,25 @@ impl Form {
 
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |items: &[Self]| {
-            let items: Vec<String> = items.iter().map(Self::to_string).collect();
-            items.join(", ")
-        };
         match self {
             Self::Tensor(shape) => write!(f, "a tensor {shape:?}"),
-            Self::Tuple(items) => write!(f, "a tuple ({})", list(items)),
-            Self::List(items) => write!(f, "a list [{}]", list(items)),
-            Self::Map(items) => {
-                let items = items.iter().map(|(name, form)| format!("{name}: {form}"));
-                write!(f, "a map {{{}}}", items.collect::<Vec<_>>().join(", "))
-            }
+            Self::Tuple(items) => write!(f, "a tuple ({})", listed(items)),
+            Self::List(items) => write!(f, "a list [{}]", listed(items)),
+            Self::Map(items) => write!(f, "a map {{{}}}", listed(items.iter().map(named))),
             Self::Other => f.write_str("no tensor"),
         }
     }
+}
+
+/// Items with commas between them.
+pub(super) fn listed<I: fmt::Display>(items: impl IntoIterator<Item = I>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+/// An item of a map.
+pub(super) fn named(item: &(String, impl fmt::Display)) -> String {
+    format!("{}: {}", item.0, item.1)
 }
 
 /// What passes a model's sites, and in which order, as it was in a pass without mediators.
@@ -133,7 +138,7 @@ impl Shapes {
         site: Site,
         rows: Option<u32>,
     ) -> Option<Form> {
-        let iterations = self.sites.range(site.point.at(0)..=site.point.at(u32::MAX));
+        let iterations = self.sites.range(passings(site));
         let mut forms = iterations.map(|(site, _)| self.form(map, *site, rows));
         let first = forms.next()??;
         forms
@@ -153,13 +158,17 @@ impl Shapes {
 
     /// Returns the last passing of a point.
     pub(super) fn last(&self, site: Site) -> Option<Site> {
-        let iterations = self.order.range(site.point.at(0)..=site.point.at(u32::MAX));
+        let iterations = self.order.range(passings(site));
         iterations.last().map(|(site, _)| *site)
     }
 
     /// Returns whether the pass came to a point once only.
     pub(super) fn is_single(&self, site: Site) -> bool {
-        let iterations = self.order.range(site.point.at(0)..=site.point.at(u32::MAX));
-        iterations.count() == 1
+        self.order.range(passings(site)).count() == 1
     }
+}
+
+/// All passings of the point of a site.
+fn passings(site: Site) -> RangeInclusive<Site> {
+    site.point.at(0)..=site.point.at(u32::MAX)
 }

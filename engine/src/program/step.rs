@@ -236,27 +236,16 @@ macro_rules! bodies {
     };
 }
 
-impl Action {
-    /// Returns the lists of steps directly inside this one: none for most, two for an `if`.
-    pub fn bodies(&self) -> Vec<&[Step]> {
-        bodies!(self)
-    }
-
-    /// Returns the lists of steps directly inside this one, to be changed.
-    pub fn bodies_mut(&mut self) -> Vec<&mut [Step]> {
-        bodies!(self)
-    }
-
-    /// Returns the values that this step has itself, and those of its condition, in the order in which they are evaluated,
-    /// to be changed; those of its bodies are not among them.
-    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
-        match self {
+/// The values of a step, borrowed as the step is.
+macro_rules! values {
+    ($action:expr, $values:ident) => {
+        match $action {
             Self::Let { value, .. }
             | Self::Write { value, .. }
             | Self::Skip { value, .. }
             | Self::Append { value, .. }
             | Self::Put { value, .. } => vec![value],
-            Self::If { condition, .. } => condition.values_mut(),
+            Self::If { condition, .. } => condition.$values(),
             Self::Save { .. }
             | Self::Stop
             | Self::Raise { .. }
@@ -268,6 +257,29 @@ impl Action {
             | Self::Cache { .. }
             | Self::Mark { .. } => Vec::new(),
         }
+    };
+}
+
+impl Action {
+    /// Returns the lists of steps directly inside this one: none for most, two for an `if`.
+    pub fn bodies(&self) -> Vec<&[Step]> {
+        bodies!(self)
+    }
+
+    /// Returns the lists of steps directly inside this one, to be changed.
+    pub fn bodies_mut(&mut self) -> Vec<&mut [Step]> {
+        bodies!(self)
+    }
+
+    /// Returns the values that this step has itself, and those of its condition, in the order in which they are evaluated;
+    /// those of its bodies are not among them.
+    pub fn values(&self) -> Vec<&Expr> {
+        values!(self, values)
+    }
+
+    /// Returns the values that this step has itself, as [`values`](Self::values) does, to be changed.
+    pub fn values_mut(&mut self) -> Vec<&mut Expr> {
+        values!(self, values_mut)
     }
 }
 

@@ -212,13 +212,7 @@ proptest! {
         let shapes = shapes_of(&model, input.clone());
         let known = Known::of(&model.map).shapes(&shapes, None);
         let known = known.whole_order(&shapes).effects(Effects::of(&program));
-        let case = Case {
-            model: model.clone(),
-            programs: Vec::new(),
-            barriers: [1; 3],
-            steps: None,
-            cache: None,
-        };
+        let case = without_programs(&model);
         let mut trial = case.empty_trial();
         let machine = machine_of(&program, Array::scalar(0.0), &model.map, ());
         trial.invoke(interloom_engine::Invoke::new("m0", machine));
@@ -304,17 +298,22 @@ fn the_order_of_what_is_called_twice_is_not_known_beside_a_skip() {
     assert_eq!(alone.unwrap_err().code(), "E119");
     reader.check(known.effects(Effects::of(&skipper))).unwrap();
     reader.check(known).unwrap();
-    let case = Case {
-        model: model.clone(),
-        programs: Vec::new(),
-        barriers: [1; 3],
-        steps: None,
-        cache: None,
-    };
+    let case = without_programs(&model);
     let mut trial = case.empty_trial();
     for (name, program) in [("reader", &reader), ("skipper", &skipper)] {
         let machine = machine_of(program, Array::scalar(0.0), &model.map, ());
         trial.invoke(interloom_engine::Invoke::new(name, machine));
     }
     trial.run(table(2, 1.0)).report.result.unwrap();
+}
+
+/// A run of a model, to which mediators are added.
+fn without_programs(model: &Model) -> Case {
+    Case {
+        model: model.clone(),
+        programs: Vec::new(),
+        barriers: [1; 3],
+        steps: None,
+        cache: None,
+    }
 }

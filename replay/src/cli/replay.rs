@@ -1,7 +1,7 @@
 //! `interloom replay`: make the runs of a journal again.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -56,39 +56,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 
 /// Replays a journal in a process of its own, which knows nothing of this one but the file.
 pub(super) fn in_new_process(journal: &Path) -> Result<Ending, Error> {
-    let cannot = |error: std::io::Error| cannot_write(Path::new("a new process"), error);
     outln!(
         "replaying it in a new process: interloom replay {}",
         journal.display()
     );
-    let program = std::env::current_exe().map_err(cannot)?;
-    let status = Command::new(program)
-        .arg("replay")
-        .arg(journal)
-        .status()
-        .map_err(cannot)?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(Ending::Child(code.unwrap_or(1)))
+    let status = replaying(journal)?.status().map_err(no_process)?;
+    Ok(ending(status))
 }
 
 /// Replays a journal in a process of its own as [`in_new_process`] does, and returns what that says as JSON.
 pub(super) fn report_of_new_process(journal: &Path) -> Result<(serde_json::Value, Ending), Error> {
-    let cannot = |error: std::io::Error| cannot_write(Path::new("a new process"), error);
-    let program = std::env::current_exe().map_err(cannot)?;
-    let output = Command::new(program)
-        .arg("replay")
-        .arg(journal)
-        .arg("--json")
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(cannot)?;
-    let code = output
-        .status
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
+    let mut command = replaying(journal)?;
+    let command = command.arg("--json").stderr(Stdio::inherit());
+    let output = command.output().map_err(no_process)?;
     // A replay that failed has said so, and has no report.
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    Ok((report, Ending::Child(code.unwrap_or(1))))
+    Ok((report, ending(output.status)))
+}
+
+fn replaying(journal: &Path) -> Result<Command, Error> {
+    let program = std::env::current_exe().map_err(no_process)?;
+    let mut command = Command::new(program);
+    command.arg("replay").arg(journal);
+    Ok(command)
+}
+
+fn no_process(error: std::io::Error) -> Error {
+    cannot_write(Path::new("a new process"), error)
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ending::Child(code.unwrap_or(1))
 }
 
 fn replay(arguments: &Arguments) -> Result<Conclusion, Error> {

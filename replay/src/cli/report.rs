@@ -10,6 +10,7 @@ use interloom_backends::Effort;
 
 use super::Ending;
 use crate::divergence::{Class, Divergence, Side};
+pub(super) use crate::journal::count;
 use crate::journal::{JournalError, plain};
 use crate::{Conclusion, Error};
 
@@ -79,12 +80,6 @@ pub(super) fn cannot_write(path: &Path, reason: impl ToString) -> Error {
         path: path.display().to_string(),
         reason: reason.to_string(),
     }
-}
-
-/// A number of things, such as `1 run` and `2 runs`.
-pub(super) fn count(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
 }
 
 /// Shows a heading, which may be a name.

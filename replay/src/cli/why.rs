@@ -10,7 +10,7 @@ use super::{Ending, report};
 use crate::Error;
 use crate::experiment::Programs;
 use crate::journal::provenance::{Extent, Formulas, Source, Step, provenance, provenance_of};
-use crate::journal::{Head, IndexedJournal};
+use crate::journal::{Head, IndexedJournal, JournalError};
 
 /// Follow the last value at a site back to where it came from, through what mediators put in and had read.
 ///
@@ -73,8 +73,17 @@ fn follow(arguments: &Arguments, journal: &mut IndexedJournal) -> Result<Ending,
     Ok(Ending::Done)
 }
 
+/// Follows the value of an exchange back as far as is usual.
+pub(super) fn way_back(
+    journal: &mut IndexedJournal,
+    index: u64,
+) -> Result<Vec<Step>, JournalError> {
+    let programs = programs(journal.head());
+    provenance_of(journal, index, Extent::default(), &*programs)
+}
+
 /// What the mediators of a journal compute, as far as its head says.
-pub(super) fn programs(head: &Head) -> Box<dyn Formulas> {
+fn programs(head: &Head) -> Box<dyn Formulas> {
     match Programs::of(head) {
         Some(programs) => Box::new(programs),
         None => Box::new(()),

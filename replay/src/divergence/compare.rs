@@ -7,7 +7,7 @@ use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
 use super::{Alignment, Class, Divergence, FieldDifference, Line, Made, Side, ValueSource};
 use crate::journal::{
-    Event, Exchange, ExchangeResult, Head, JournalError, Names, Quirk, Record, RunEnd, RunStart,
+    Event, Exchange, ExchangeResult, Head, JournalError, Names, Record, RunEnd, RunStart,
 };
 
 /// How many exchanges before a divergence are kept, unless told otherwise.
@@ -65,14 +65,6 @@ impl Heads {
         };
         let [recorded, live] = schedules;
         [made(&self.recorded, recorded), made(&self.live, live)]
-    }
-
-    /// Whether the recorded and the live side are in the words of [`Quirk::Words`]; of this version if they do not say.
-    fn words(&self) -> [bool; 2] {
-        [&self.recorded, &self.live].map(|head| {
-            head.as_ref()
-                .is_none_or(|head| head.quirks.has(Quirk::Words))
-        })
     }
 }
 
@@ -307,8 +299,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     }
 
     fn compare_ends(&mut self, recorded: &RunEnd, live: &RunEnd) {
-        let [recorded_words, live_words] = self.heads.words();
-        let mut differences = ends::between_ends(recorded, live, recorded_words == live_words);
+        let [before, now] =
+            [&self.heads.recorded, &self.heads.live].map(|head| fields::is_worded(head.as_deref()));
+        let mut differences = ends::between_ends(recorded, live, before == now);
         let class = if differences.is_empty() {
             Class::Value
         } else {
@@ -524,7 +517,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Named {
             exchange,
             names: &self.recorded_names,
-            words: self.heads.words()[0],
+            head: self.heads.recorded.as_deref(),
         }
     }
 
@@ -532,7 +525,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Named {
             exchange,
             names: &self.live_names,
-            words: self.heads.words()[1],
+            head: self.heads.live.as_deref(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which fields of two exchanges differ, and where in their values.
 
 use super::{Class, FieldDifference, Line, TensorPair};
-use crate::journal::{Exchange, Names, SiteRef, ValueTree};
+use crate::journal::{Exchange, Head, Names, Quirk, SiteRef, ValueTree};
 
 /// How many differences within a value are shown.
 const VALUE_DIFFERENCES_SHOWN: usize = 4;
@@ -34,8 +34,8 @@ pub(super) struct Found {
 pub(super) struct Named<'a> {
     pub(super) exchange: &'a Exchange,
     pub(super) names: &'a Names,
-    /// Whether faults are in the words of [`Quirk::Words`].
-    pub(super) words: bool,
+    /// The head, if it is known.
+    pub(super) head: Option<&'a Head>,
 }
 
 impl Named<'_> {
@@ -50,13 +50,17 @@ impl Named<'_> {
     /// The fault as far as it can be compared with that of `other`: without its words, if these changed in between.
     fn fault(&self, other: Self) -> Option<(&str, &str)> {
         let fault = self.exchange.fault.as_ref()?;
-        let message = if self.words == other.words {
-            &*fault.message
-        } else {
-            ""
+        let message = match is_worded(self.head) == is_worded(other.head) {
+            true => &*fault.message,
+            false => "",
         };
         Some((&fault.code, message))
     }
+}
+
+/// Whether faults are in the words of [`Quirk::Words`]; in those of this version if the head is not known.
+pub(super) fn is_worded(head: Option<&Head>) -> bool {
+    head.is_none_or(|head| head.quirks.has(Quirk::Words))
 }
 
 /// Whether two exchanges are the same but for their index and origin.

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::compare::LOOK_AHEAD;
+use super::fields;
 use super::{Class, Comparer, Comparison, Divergence, EnvironmentReport};
-use crate::journal::{
-    Exchange, JournalError, JournalReader, Names, Quirk, Record, find_tensor, plain,
-};
+use crate::journal::{Exchange, JournalError, JournalReader, Names, Record, find_tensor, plain};
 
 /// What a comparison of two journals came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +60,7 @@ pub fn compare_journals(
     second: &Path,
     context: usize,
 ) -> Result<JournalDiff, JournalError> {
-    let (comparison, problems) = compare(first, second, context)?;
+    let (comparison, problems) = first_difference(first, second, context)?;
     let (aligned, problems) = match &comparison.divergence {
         Some(_) => {
             let (aligned, problems) = align(first, second)?;
@@ -86,15 +85,6 @@ pub fn compare_journals(
 /// # Errors
 /// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the two are equal.
 pub fn first_difference(
-    first: &Path,
-    second: &Path,
-    context: usize,
-) -> Result<(Comparison, Vec<JournalError>), JournalError> {
-    compare(first, second, context)
-}
-
-/// Compares two journals as far as they go, and gives what was met that keeps one from being read to its end.
-fn compare(
     first: &Path,
     second: &Path,
     context: usize,
@@ -191,12 +181,8 @@ fn match_exchanges(
     second: &Path,
     mut see: impl FnMut(&Names, &Exchange, Option<Partner>),
 ) -> Result<(u64, Vec<JournalError>), JournalError> {
-    let words = [first, second].map(|path| {
-        let head = JournalReader::open(path)?;
-        Ok(head.head().quirks.has(Quirk::Words))
-    });
-    let [first_words, second_words] = words;
-    let worded = first_words? == second_words?;
+    let is_worded = |path| Ok(fields::is_worded(Some(JournalReader::open(path)?.head())));
+    let worded = is_worded(first)? == is_worded(second)?;
     let mut places: BTreeMap<Short, Vec<(u64, Short)>> = BTreeMap::new();
     let mut exchanges = 0;
     let of_first = each_exchange(first, |names, exchange| {

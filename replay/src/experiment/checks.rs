@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use interloom_backends::Value;
-use interloom_engine::program::{Expr, Form, Known, Operand as _, Skipped, Step};
+use interloom_engine::program::{Expr, Form, Known, Operand as _, Skipped};
 
 use super::error::ExperimentError;
 use super::execute::Rows;
@@ -12,11 +12,11 @@ use super::outlook::Outlook;
 use super::plan::{Content, Given, Input, InvokePlan, Plan, RunPlan};
 use super::subject::Subject;
 use super::{skips, tensors};
+use crate::error::Error;
+use crate::experiments::Progress;
 
 /// How many warnings there are before the first run.
 const WARNINGS_MAX: usize = 16;
-use crate::error::Error;
-use crate::experiments::Progress;
 
 /// Checks the names in every program: those of sites, modules and barriers, and of the values that it is given by then.
 pub(super) fn check_names(plan: &Plan, subject: &Subject) -> Result<(), Error> {
@@ -87,17 +87,12 @@ fn each_program(
 
 /// Returns whether a program calls modules of the model itself, so that not even served it can do without it.
 pub(super) fn calls_modules(plan: &Plan) -> bool {
-    fn is_call(value: &mut Expr) -> bool {
-        matches!(value, Expr::Module { .. }) || value.operands_mut().into_iter().any(is_call)
+    fn is_call(value: &Expr) -> bool {
+        matches!(value, Expr::Module { .. }) || value.operands().into_iter().any(is_call)
     }
-    fn any(steps: &mut [Step]) -> bool {
-        steps.iter_mut().any(|step| {
-            let action = &mut step.action;
-            action.values_mut().into_iter().any(is_call) || action.bodies_mut().into_iter().any(any)
-        })
-    }
-    let mut invokes = plan.runs.iter().flat_map(|run| &run.invokes);
-    invokes.any(|invoke| any(&mut invoke.program.steps.clone()))
+    let invokes = plan.runs.iter().flat_map(|run| &run.invokes);
+    let mut actions = invokes.flat_map(|invoke| invoke.program.actions());
+    actions.any(|action| action.values().into_iter().any(is_call))
 }
 
 /// Returns the rows of each input.

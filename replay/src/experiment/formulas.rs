@@ -62,12 +62,7 @@ impl Programs {
             formula.is_exact &= slice.is_exact;
             formula
                 .reads
-                .extend(slice.lines.into_iter().map(|(line, is_latest)| ReadAt {
-                    run: Some(run.name.clone()),
-                    mediator: invoke.name.clone(),
-                    line,
-                    is_latest,
-                }));
+                .extend(slice.reads(Some(&run.name), &invoke.name));
             next.extend(slice.givens.into_iter().map(|name| (place, name)));
         }
         formula.givens.sort();
@@ -95,18 +90,10 @@ impl Formulas for Programs {
         let source = self.text.lines().nth(line as usize - 1).unwrap_or_default();
         let mut formula = Formula {
             step: format!("{}:{line}: {}", self.plan.source.file(), source.trim()),
-            reads: Vec::new(),
+            reads: slice.reads(None, mediator).collect(),
             givens: Vec::new(),
             is_exact: slice.is_exact,
         };
-        formula
-            .reads
-            .extend(slice.lines.into_iter().map(|(line, is_latest)| ReadAt {
-                run: None,
-                mediator: mediator.to_owned(),
-                line,
-                is_latest,
-            }));
         self.follow_givens(place, slice.givens, &mut formula);
         Some(formula)
     }
@@ -187,9 +174,7 @@ impl Slice {
             ..Self::default()
         };
         let last = &flat[end];
-        if let Some(value) = value_of(last.action) {
-            slice.add(last, value, &mut variables);
-        }
+        slice.add_values(last, &mut variables);
         for step in flat[..end].iter().rev() {
             let is_certain = step.is_certain_before(last);
             if last.within.contains(&(step.place, 0)) && step.is_loop() {
@@ -213,9 +198,7 @@ impl Slice {
             if is_certain && !matches!(step.action, Action::Append { .. }) {
                 variables.remove(variable);
             }
-            if let Some(value) = value_of(step.action) {
-                slice.add(step, value, &mut variables);
-            }
+            slice.add_values(step, &mut variables);
         }
         Some(slice)
     }
@@ -223,9 +206,7 @@ impl Slice {
     /// Takes everything that a variable is ever given.
     fn around(flat: &[Flat<'_>], end: usize, mut variables: BTreeSet<String>) -> Self {
         let mut slice = Self::default();
-        if let Some(value) = value_of(flat[end].action) {
-            slice.add(&flat[end], value, &mut variables);
-        }
+        slice.add_values(&flat[end], &mut variables);
         let mut before = usize::MAX;
         while before != variables.len() {
             before = variables.len();
@@ -240,9 +221,29 @@ impl Slice {
         slice
     }
 
+    /// Returns the reads of the mediator of this name, in the run of this name or in the one at hand.
+    fn reads<'s>(
+        &'s self,
+        run: Option<&'s str>,
+        mediator: &'s str,
+    ) -> impl Iterator<Item = ReadAt> + 's {
+        self.lines.iter().map(move |(line, is_latest)| ReadAt {
+            run: run.map(str::to_owned),
+            mediator: mediator.to_owned(),
+            line: *line,
+            is_latest: *is_latest,
+        })
+    }
+
     fn take(&mut self, step: &Flat<'_>, variables: &mut BTreeSet<String>) {
         let is_wanted = assigns(step.action).is_some_and(|name| variables.contains(name));
-        if let Some(value) = value_of(step.action).filter(|_| is_wanted) {
+        if is_wanted {
+            self.add_values(step, variables);
+        }
+    }
+
+    fn add_values(&mut self, step: &Flat<'_>, variables: &mut BTreeSet<String>) {
+        for value in step.action.values() {
             self.add(step, value, variables);
         }
     }
@@ -272,17 +273,6 @@ fn assigns(action: &Action) -> Option<&str> {
     match action {
         Action::Let { variable, .. } | Action::List { variable } => Some(variable),
         Action::Append { list, .. } => Some(list),
-        _ => None,
-    }
-}
-
-fn value_of(action: &Action) -> Option<&Expr> {
-    match action {
-        Action::Let { value, .. }
-        | Action::Write { value, .. }
-        | Action::Skip { value, .. }
-        | Action::Put { value, .. }
-        | Action::Append { value, .. } => Some(value),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
+use super::names::count;
 use super::read::{FrameInfo, JournalReader};
 use super::record::Record;
 
@@ -92,9 +93,4 @@ impl fmt::Display for Evidence {
             ", {end}; none of L1 to L4, because neither model nor mediators ran"
         )
     }
-}
-
-fn count(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
 }

@@ -194,6 +194,12 @@ pub(crate) fn value_json(tree: &ValueTree) -> Value {
     }
 }
 
+/// A number of things, such as `1 run` and `2 runs`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A name or message, which may hold anything, as part of one line: characters are escaped that would control the terminal,
 /// break the line, or change the direction of what stands beside them.
 pub fn plain(text: &str) -> String {

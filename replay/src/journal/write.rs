@@ -438,18 +438,14 @@ impl<S: Sink> JournalWriter<S> {
             )));
         }
         let mut payload = Vec::new();
-        if self.minor < 4 {
-            // Formats before 1.4 do not have these keys.
-            let head = Head {
-                quirks: Quirks::default(),
-                sites: None,
-                tokens: Tokens::new(),
-                ..head.clone()
-            };
-            wire::encode_named(&head, &mut payload).map_err(malformed)?;
-        } else {
-            wire::encode_named(head, &mut payload).map_err(malformed)?;
-        }
+        // Formats before 1.4 do not have these keys.
+        let older = (self.minor < 4).then(|| Head {
+            quirks: Quirks::default(),
+            sites: None,
+            tokens: Tokens::new(),
+            ..head.clone()
+        });
+        wire::encode_named(older.as_ref().unwrap_or(head), &mut payload).map_err(malformed)?;
         let preamble = Preamble {
             minor: self.minor,
             ..Preamble::for_head(&payload)

@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use interloom_backends::{AnyTensor, Sites, Value};
 use interloom_engine::{Exchange, Moment, Observer, Point};
 
-use super::convert::{tensor_parts, tree};
+use super::convert::{digested, tree};
 use super::late::Reads;
 use super::tape::Tape;
-use crate::journal::{CachedLine, Digest, JournalError, ValueTree};
+use crate::journal::{CachedLine, JournalError, ValueTree};
 
 /// Watches the caches of a run. The values are those that the caches have, so that they take no room of their own.
 #[derive(Clone, Default)]
@@ -39,7 +40,7 @@ impl Collected {
         for ((owner, number, point), values) in places {
             let values: Vec<_> = values
                 .iter()
-                .map(|(iteration, value)| (*iteration, digested(value, &mut reads)))
+                .map(|(iteration, value)| (*iteration, with_digests(value, &mut reads)))
                 .collect();
             lines.push(tape.cached((owner, number), sites.point_name(point), &values)?);
         }
@@ -68,20 +69,9 @@ impl Observer<Value> for Collected {
 }
 
 /// Returns a value with the digests of its tensors.
-fn digested(value: &Value, reads: &mut Reads) -> ValueTree {
-    let tree = tree(
-        value,
-        &mut |tensor| -> Result<_, std::convert::Infallible> {
-            let (dtype, shape, data) = tensor_parts(reads.of(tensor));
-            let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
-            Ok(ValueTree::Tensor {
-                dtype,
-                shape,
-                digest,
-            })
-        },
-    );
-    match tree {
+fn with_digests(value: &Value, reads: &mut Reads) -> ValueTree {
+    let tensor = &mut |tensor: &AnyTensor| Ok::<_, Infallible>(digested(reads.of(tensor)).0);
+    match tree(value, tensor) {
         Ok(tree) => tree,
     }
 }

@@ -169,17 +169,32 @@ impl Recording {
     }
 
     fn tensor(&self, tape: &mut Tape, data: TensorData) -> Result<ValueTree, JournalError> {
-        let (dtype, shape, data) = tensor_parts(data);
-        let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
-        if self.policy != Policy::Digest {
-            tape.tensor(&digest, dtype, &shape, data.as_bytes())?;
+        let (tensor, data) = digested(data);
+        if let (
+            ValueTree::Tensor {
+                dtype,
+                shape,
+                digest,
+            },
+            true,
+        ) = (&tensor, self.policy != Policy::Digest)
+        {
+            tape.tensor(digest, *dtype, shape, data.as_bytes())?;
         }
-        Ok(ValueTree::Tensor {
-            dtype,
-            shape,
-            digest,
-        })
+        Ok(tensor)
     }
+}
+
+/// Returns a tensor as the journal has it, with its digest, and the data that this is of.
+pub(super) fn digested(data: TensorData) -> (ValueTree, TensorData) {
+    let (dtype, shape, data) = tensor_parts(data);
+    let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
+    let tensor = ValueTree::Tensor {
+        dtype,
+        shape,
+        digest,
+    };
+    (tensor, data)
 }
 
 /// Returns a value as the journal has it; `tensor` says what it has of a tensor.

@@ -309,8 +309,13 @@ impl Session {
         }
         let number = tape.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
-        let names = sites.clone();
-        let recorder = Recorder::new(tape.clone(), sites, number, self.head.policy, self.late);
+        let recorder = Recorder::new(
+            tape.clone(),
+            sites.clone(),
+            number,
+            self.head.policy,
+            self.late,
+        );
         run.observer(recorder.clone());
         refusals::note(&refused, tape, number);
         let watch = refusals::Watch::new(tape.clone(), recorder.clone(), number, &refused);
@@ -330,7 +335,7 @@ impl Session {
         let cached = match self.source {
             Source::Drive(_) => None,
             Source::Live | Source::Serve(_) | Source::Fork(_) => {
-                Some(collected.lines(&mut tape, &names)?)
+                Some(collected.lines(&mut tape, &sites)?)
             }
         };
         tape.end_run(outcome_of(&result), cached)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::program::form::Form;
+use crate::program::form::{Form, listed, named};
 
 /// How many tensors and numbers the structure of a value may have in it; of larger ones nothing is known.
 const LEAVES_MAX: usize = 1 << 10;
@@ -88,21 +88,14 @@ impl From<Form> for Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |items: &[Self]| {
-            let items: Vec<String> = items.iter().map(Self::to_string).collect();
-            items.join(", ")
-        };
         match self {
             Self::Unknown => f.write_str("something"),
             Self::Number => f.write_str("a number"),
             Self::List => f.write_str("a list"),
             Self::Tensor(shape) => write!(f, "a tensor {shape:?}"),
-            Self::Tuple(items) => write!(f, "a tuple ({})", list(items)),
-            Self::Values(items) => write!(f, "a list [{}]", list(items)),
-            Self::Map(items) => {
-                let items = items.iter().map(|(name, item)| format!("{name}: {item}"));
-                write!(f, "a map {{{}}}", items.collect::<Vec<_>>().join(", "))
-            }
+            Self::Tuple(items) => write!(f, "a tuple ({})", listed(items)),
+            Self::Values(items) => write!(f, "a list [{}]", listed(items)),
+            Self::Map(items) => write!(f, "a map {{{}}}", listed(items.iter().map(named))),
         }
     }
 }

@@ -10,7 +10,6 @@ use super::view::TENSORS_SHOWN;
 use crate::Error;
 use crate::cli::report::{count, outln};
 use crate::cli::{Ending, why};
-use crate::journal::provenance::{Extent, provenance_of};
 use crate::journal::{Direction, Exchange, IndexedJournal, JournalError, Names, is_at};
 
 const COMMANDS: &str = "next [N], back [N], goto N, site SITE, mediator NAME, show, why, quit";
@@ -205,9 +204,7 @@ impl Stepper {
     }
 
     fn why(&mut self) -> Result<(), Error> {
-        let programs = why::programs(self.journal.head());
-        let extent = Extent::default();
-        match provenance_of(&mut self.journal, self.at, extent, &*programs) {
+        match why::way_back(&mut self.journal, self.at) {
             Ok(steps) if self.json => outln!("{}", why::as_json(&mut self.journal, &steps)),
             Ok(steps) => why::show(&mut self.journal, &steps),
             // Most exchanges carry no value: that ends no session.

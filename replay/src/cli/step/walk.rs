@@ -6,7 +6,6 @@ use ratatui::layout::Size;
 use super::figures::Figures;
 use super::view::{self, View};
 use crate::cli::why;
-use crate::journal::provenance::{Extent, provenance_of};
 use crate::journal::{Direction, Event, Exchange, IndexedJournal, JournalError, Names, SiteRef};
 
 /// A journal on the screen.
@@ -319,9 +318,7 @@ impl Walk {
     }
 
     fn why(&mut self) -> Result<(), JournalError> {
-        let programs = why::programs(self.journal.head());
-        let extent = Extent::default();
-        match provenance_of(&mut self.journal, self.at, extent, &*programs) {
+        match why::way_back(&mut self.journal, self.at) {
             Ok(steps) => {
                 self.mode = Mode::Reading {
                     title: "where this value came from",

@@ -231,7 +231,7 @@ fn shorter(over: &Over) -> Vec<Over> {
 /// The same step with simpler values.
 fn smaller_values(action: &Action) -> Vec<Vec<Action>> {
     let mut all = Vec::new();
-    for (place, value) in action.clone().values_mut().into_iter().enumerate() {
+    for (place, value) in action.values().into_iter().enumerate() {
         let with = |smaller| {
             let mut action = action.clone();
             *action.values_mut()[place] = smaller;

@@ -48,9 +48,8 @@ struct Kept {
 /// within a value also by its place, as in `…#17[1].hidden`. `name` is what errors call the output.
 ///
 /// # Errors
-/// Those of [`JournalReader`], E061 if the output cannot be written, E066 if an exchange names a tensor of another shape than it has,
-/// E071 if a tensor is missing
-/// that the journal should have, and E072 if it keeps none of these, or a site is not in it.
+/// Those of [`JournalReader`], E061 if the output cannot be written, E066 if an exchange names a
+/// tensor of another shape than it has, E071 if a tensor is missing that the journal should have, and E072 if it keeps none of these, or a site is not in it.
 pub fn safetensors<R: Read + Seek, W: Write>(
     reader: JournalReader<R>,
     selection: Selection,
