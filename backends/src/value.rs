@@ -348,8 +348,9 @@ impl fmt::Display for Value {
             Self::Map(entries) => {
                 f.write_str("{")?;
                 for (index, (key, value)) in entries.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { ", " };
-                    write!(f, "{comma}{key}: {value}")?;
+                    f.write_str(if index == 0 { "" } else { ", " })?;
+                    write_key(f, key)?;
+                    write!(f, ": {value}")?;
                 }
                 f.write_str("}")
             }
@@ -531,4 +532,13 @@ fn write_items(
         write!(f, "{comma}{item}")?;
     }
     f.write_str(close)
+}
+
+/// A name that could be taken for something else is put in quotation marks.
+fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+    let is_plain = |character: char| character.is_alphanumeric() || "_-./".contains(character);
+    match !key.is_empty() && key.chars().all(is_plain) {
+        true => f.write_str(key),
+        false => write!(f, "{key:?}"),
+    }
 }

@@ -115,6 +115,19 @@ pub enum Error {
         /// The exchange.
         exchange: u64,
     },
+    /// A journal that is to drive a model does not say what a swap was refused for.
+    #[error(
+        "{journal} does not say what the value was that exchange {exchange} was refused, so that the model cannot be asked to \
+         refuse it again: {message:?} is no message of this version; replay with model and mediators live (`verify`)"
+    )]
+    NoStandIn {
+        /// The journal.
+        journal: String,
+        /// The exchange.
+        exchange: u64,
+        /// What the mediator was told.
+        message: String,
+    },
     /// The live mediators part from a journal before the exchange at which they are to go on.
     #[error(
         "the mediators part from the journal before exchange {exchange}, at which the fork is; fork earlier\n{divergence}"
@@ -161,7 +174,7 @@ impl Error {
             Self::UnequalPrompts { .. } => "E092",
             Self::NothingToRestore { .. } => "E093",
             Self::Output { .. } => "E094",
-            Self::NotKept { .. } => "E095",
+            Self::NotKept { .. } | Self::NoStandIn { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
             Self::NotScheduled { .. } => "E098",
@@ -303,7 +316,8 @@ const CODES: &[Code] = &[
         AtFault::Journal,
         "To serve values from a journal, or to drive a model with what its mediators swapped in, the journal needs the bytes of \
          these tensors; with the policy `digest` it has their digests only. Record again with the policy `full` (`--full`), or \
-         replay with `--mode verify`, which needs digests only.",
+         replay with `--mode verify`, which needs digests only. A swap that was refused because its value did not fit is not kept \
+         at all: what it was is read from the refusal's message, as this version words it.",
     ),
     Code::new(
         "E096",

@@ -383,10 +383,14 @@ fn script_line(
     let value = || Ok::<Value, Error>(recorded.value_of(exchange)?.unwrap_or(Value::Unit));
     let cue = match exchange.event {
         Event::Value => Cue::Value(target()),
-        // A refused swap is in the journal without its value, so that it cannot be made again.
-        Event::Swap | Event::Skip | Event::Put if exchange.result == ExchangeResult::Refused => {
-            refused(recorded, exchange, target(), name())
+        // What was refused is in the journal without its value, so that it cannot be made again.
+        Event::Swap if exchange.result == ExchangeResult::Refused => {
+            refused_swap(recorded, exchange, target())?
         }
+        Event::Skip if exchange.result == ExchangeResult::Refused => {
+            Cue::Skip(target(), Value::Unit)
+        }
+        Event::Put if exchange.result == ExchangeResult::Refused => Cue::Put(name(), Value::Unit),
         Event::Swap => Cue::Swap(target(), value()?, owns_batch),
         Event::Skip => Cue::Skip(target(), value()?),
         Event::Register => Cue::Register(exchange.asked.map_or(0, |site| site.iteration), round),
@@ -413,19 +417,14 @@ fn script_line(
     })
 }
 
-/// A request that is refused again: a stand-in of the same kind and shape takes the place of the value that was refused.
-fn refused(recorded: &Recorded, exchange: &Exchange, target: Target, name: Rc<str>) -> Cue {
-    let fault = exchange.fault.as_ref();
-    let code = fault.map(|fault| fault.code.as_str());
-    match exchange.event {
-        Event::Skip => Cue::Skip(target, Value::Unit),
-        Event::Put => Cue::Put(name, Value::Unit),
-        _ => {
-            let message = fault.map_or("", |fault| &fault.message);
-            let value = recorded.stand_in(message).unwrap_or(Value::Unit);
-            Cue::Swap(target, value, code == Some("E006"))
-        }
-    }
+/// A swap that is refused again: only where its value did not fit does it matter which it was.
+fn refused_swap(recorded: &Recorded, exchange: &Exchange, target: Target) -> Result<Cue, Error> {
+    let code = exchange.fault.as_ref().map(|fault| fault.code.as_str());
+    let value = match code {
+        Some("E004") => recorded.misfit(exchange)?,
+        _ => Value::Unit,
+    };
+    Ok(Cue::Swap(target, value, code == Some("E006")))
 }
 
 /// Returns the places of the children that are registered and have not ended, outermost first.

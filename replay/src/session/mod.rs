@@ -41,6 +41,7 @@ mod passages;
 mod recorded;
 mod refusals;
 mod serve;
+mod stand_in;
 mod tape;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,18 @@
 //! What a journal has to answer with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
 use interloom_backends::Value;
-use interloom_engine::{Fault, SiteMap, Target};
+use interloom_engine::{Fault, Misfit, SiteMap, Target};
 
 use super::refusals::{self, RefusedCache};
+use super::stand_in;
 use crate::error::Error;
-use crate::journal::{self, DType, Exchange, FaultLine, Journal, JournalError, SiteRef, ValueTree};
+use crate::journal::{
+    self, DType, Digest, Exchange, FaultLine, Journal, JournalError, SiteRef, ValueTree,
+};
 
 /// A journal whose values are given back to mediators, or to a model.
 pub(super) struct Recorded {
@@ -83,23 +87,18 @@ impl Recorded {
         }
     }
 
-    /// Returns zeros of the tensor that a message says it found, such as `f32[2, 3]`: the journal has no refused values.
-    pub(super) fn stand_in(&self, message: &str) -> Option<Value> {
-        let (_, found) = message.split_once(", found ")?;
-        let (dtype, rest) = found.split_once('[')?;
-        let (shape, _) = rest.split_once(']')?;
-        let lengths = shape.split(", ").map(str::parse);
-        let shape = lengths.collect::<Result<Vec<usize>, _>>().ok()?;
-        let dtype = DType::ALL.into_iter().find(|known| known.name() == dtype)?;
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |count, &length| count.checked_mul(length))?;
-        // More than anybody would refuse; the message is a file's.
-        let bytes = elements
-            .checked_mul(dtype.element_bytes() as usize)
-            .filter(|&bytes| bytes <= 1 << 30)?;
-        let data = TensorData::from_bytes_vec(vec![0; bytes], shape, burn_dtype(dtype));
-        Value::from_data(data, &self.device).ok()
+    /// Returns a value that is refused as the swap of `exchange` was: for its structure, kinds and shapes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStandIn`] if the message does not say which they were.
+    pub(super) fn misfit(&self, exchange: &Exchange) -> Result<Value, Error> {
+        let message = exchange.fault.as_ref().map_or("", |fault| &fault.message);
+        stand_in::of_message(message, &self.device).ok_or_else(|| Error::NoStandIn {
+            journal: self.path.display().to_string(),
+            exchange: exchange.index,
+            message: message.to_owned(),
+        })
     }
 
     /// Returns a value of the journal, with its tensors; `exchange` stands in the error.
@@ -108,41 +107,55 @@ impl Recorded {
     ///
     /// [`Error::NotKept`] if the journal has not kept a tensor of it.
     pub(super) fn value(&self, tree: &ValueTree, exchange: u64) -> Result<Value, Error> {
-        let all = |items: &[ValueTree]| -> Result<std::sync::Arc<[Value]>, Error> {
-            items
-                .iter()
-                .map(|item| self.value(item, exchange))
-                .collect()
-        };
-        Ok(match tree {
-            ValueTree::Unit => Value::Unit,
-            ValueTree::Bool(value) => Value::Bool(*value),
-            ValueTree::Int(value) => Value::Int(*value),
-            ValueTree::Float(value) => Value::Float(*value),
-            ValueTree::Text(value) => Value::Text(value.as_str().into()),
-            ValueTree::Tuple(items) => Value::Tuple(all(items)?),
-            ValueTree::List(items) => Value::List(all(items)?),
-            ValueTree::Map(entries) => {
-                let entry = |(key, item): &(String, ValueTree)| {
-                    Ok((key.as_str().into(), self.value(item, exchange)?))
-                };
-                Value::Map(entries.iter().map(entry).collect::<Result<_, Error>>()?)
-            }
-            ValueTree::Tensor { digest, .. } => {
-                let not_kept = || Error::NotKept {
-                    journal: self.path.display().to_string(),
-                    exchange,
-                };
-                let tensor = self.journal.tensor(digest).ok_or_else(not_kept)?;
-                // The journal has compared the length of the bytes with shape and type.
-                let shape: Vec<usize> =
-                    tensor.shape.iter().map(|&length| length as usize).collect();
-                let dtype = burn_dtype(tensor.dtype);
-                let data = TensorData::from_bytes_vec(tensor.bytes.clone(), shape, dtype);
-                Value::from_data(data, &self.device).map_err(|_| not_kept())?
-            }
+        build(tree, &mut |_, _, digest| {
+            let not_kept = || Error::NotKept {
+                journal: self.path.display().to_string(),
+                exchange,
+            };
+            let tensor = self.journal.tensor(digest).ok_or_else(not_kept)?;
+            // The journal has compared the length of the bytes with shape and type.
+            let shape: Vec<usize> = tensor.shape.iter().map(|&length| length as usize).collect();
+            let dtype = burn_dtype(tensor.dtype);
+            let data = TensorData::from_bytes_vec(tensor.bytes.clone(), shape, dtype);
+            Value::from_data(data, &self.device).map_err(|_| not_kept())
         })
     }
+}
+
+/// Makes a value from its tree, with what `tensor` makes of the type, shape and digest of each tensor.
+pub(super) fn build<E>(
+    tree: &ValueTree,
+    tensor: &mut impl FnMut(DType, &[u64], &Digest) -> Result<Value, E>,
+) -> Result<Value, E> {
+    let mut all = |items: &[ValueTree]| -> Result<Arc<[Value]>, E> {
+        items.iter().map(|item| build(item, tensor)).collect()
+    };
+    Ok(match tree {
+        ValueTree::Unit => Value::Unit,
+        ValueTree::Bool(value) => Value::Bool(*value),
+        ValueTree::Int(value) => Value::Int(*value),
+        ValueTree::Float(value) => Value::Float(*value),
+        ValueTree::Text(value) => Value::Text(value.as_str().into()),
+        ValueTree::Tuple(items) => Value::Tuple(all(items)?),
+        ValueTree::List(items) => Value::List(all(items)?),
+        ValueTree::Map(entries) => {
+            let entry =
+                |(key, item): &(String, ValueTree)| Ok((key.as_str().into(), build(item, tensor)?));
+            Value::Map(entries.iter().map(entry).collect::<Result<_, E>>()?)
+        }
+        ValueTree::Tensor {
+            dtype,
+            shape,
+            digest,
+        } => tensor(*dtype, shape, digest)?,
+    })
+}
+
+/// Returns a tensor of zeros, of as many bytes as its shape says.
+pub(super) fn zeros(dtype: DType, shape: Vec<usize>, device: &Device) -> Result<Value, Misfit> {
+    let bytes = shape.iter().product::<usize>() * dtype.element_bytes() as usize;
+    let data = TensorData::from_bytes_vec(vec![0; bytes], shape, burn_dtype(dtype));
+    Value::from_data(data, device)
 }
 
 /// Makes the fault that a journal has again.

@@ -1,7 +1,11 @@
 //! A journal in the place of the model, or of the mediators: what is live is judged, and nothing else.
 
+use std::path::Path;
+
 use interloom::divergence::{Class, Divergence};
-use interloom::journal::{CachedLine, Exchange, Journal, Policy};
+use interloom::journal::{
+    CachedLine, Exchange, Journal, JournalReader, JournalWriter, Policy, Record,
+};
 use interloom::{Conclusion, Error, Mode, Proof};
 
 use crate::Recording;
@@ -43,7 +47,7 @@ fn caches_are_compared_where_both_sides_are_live() {
         ..full()
     };
     let recording = Recording::of(&caches);
-    let cached = |path: &std::path::Path| {
+    let cached = |path: &Path| {
         let runs = Journal::load(path).unwrap().runs;
         let lines = |run: interloom::journal::Run| run.end.unwrap().cached;
         runs.into_iter().map(lines).collect::<Vec<_>>()
@@ -148,6 +152,109 @@ fn a_run_that_failed_is_served_to_its_failure() {
     }
     let driven = make(Mode::Drive(recording.path()), &failing).unwrap();
     assert!(driven.is_identical(), "{driven:?}");
+}
+
+fn careless() -> Plan {
+    Plan {
+        careless: true,
+        ..full()
+    }
+}
+
+/// The refused swaps of the first run.
+fn refusals(journal: &Journal) -> Vec<&Exchange> {
+    let of_run = journal.runs[0].exchanges.iter();
+    of_run.filter(|exchange| exchange.fault.is_some()).collect()
+}
+
+#[test]
+fn what_did_not_fit_is_refused_again_whatever_it_was() {
+    let recording = Recording::of(&careless());
+    let journal = Journal::load(recording.path()).unwrap();
+    let refusals = refusals(&journal);
+    assert_eq!(refusals.len(), 10);
+    for mode in [Mode::Verify, SERVE, DRIVE] {
+        let conclusion = make(mode(recording.path()), &careless()).unwrap();
+        assert!(conclusion.is_identical(), "{conclusion:#?}");
+    }
+    // In a fork, too, they are refused again before the mediators take over.
+    let exchange = refusals.last().unwrap().index + 1;
+    let into = recording.path().with_file_name("fork.ilj");
+    let from = recording.path();
+    let fork = Mode::Fork {
+        from,
+        exchange,
+        into: into.clone(),
+    };
+    make(fork, &careless()).unwrap();
+    let forked = Journal::load(into).unwrap();
+    assert_eq!(forked.runs[0].exchanges, journal.runs[0].exchanges);
+}
+
+#[test]
+fn a_refusal_that_the_model_would_not_give_is_a_difference() {
+    let recording = Recording::of(&careless());
+    let journal = Journal::load(recording.path()).unwrap();
+    let refusals = refusals(&journal);
+    // The tuples for `act` and for `split`: what is expected there is the model's, and what was found, if it fits, is served.
+    for (place, from, to) in [
+        (2, "expected f32[2, 8]", "expected f32[2, 7]"),
+        (2, "found (f32[2, 8], f32[2, 8])", "found f32[2, 8]"),
+        (6, "expected f32[2, 4] within", "expected f32[2, 3] within"),
+        (6, "found f32[2, 8] within", "found f32[2, 4] within"),
+        (6, "(f32[2, 4], f32[2, 8])", "(f32[2, 4], f32[2, 4])"),
+        (6, "does not fit", "does not suit"),
+    ] {
+        let index = refusals[place].index;
+        let path = recording.path().with_file_name("tampered.ilj");
+        rewrite(&recording.path(), &path, index, from, to);
+        match make(Mode::Drive(path.clone()), &careless()) {
+            Ok(Conclusion::Verified {
+                divergence: Some(divergence),
+                ..
+            }) => assert_eq!(
+                (divergence.index, divergence.class),
+                (index, Class::Protocol)
+            ),
+            Err(error @ Error::NoStandIn { .. }) if to == "does not suit" => {
+                assert_eq!(error.code(), "E095");
+            }
+            other => panic!("{to}: {other:?}"),
+        }
+    }
+}
+
+/// Writes a journal again, with other words in one refusal.
+fn rewrite(path: &Path, into: &Path, index: u64, from: &str, to: &str) {
+    let mut reader = JournalReader::open(path).unwrap();
+    let head = reader.head().clone();
+    let mut writer = JournalWriter::create(into, &head).unwrap();
+    while let Some((_, record)) = reader.next_record().unwrap() {
+        match record {
+            Record::RunStart(start) => writer.start_run(&start).unwrap(),
+            Record::Path(path) => drop(writer.path(&path.text).unwrap()),
+            Record::Exchange(mut exchange) => {
+                if exchange.index == index {
+                    let fault = exchange.fault.as_mut().unwrap();
+                    assert!(fault.message.contains(from), "{}", fault.message);
+                    fault.message = fault.message.replace(from, to);
+                }
+                writer.exchange(&exchange).unwrap();
+            }
+            Record::Tensor(tensor) => {
+                let shape = &tensor.shape;
+                let written = writer.tensor(&tensor.digest, tensor.dtype, shape, &tensor.bytes);
+                written.unwrap();
+            }
+            Record::RunEnd(end) => drop(writer.end_run(end.outcome).unwrap()),
+            Record::Head(_)
+            | Record::Footer(_)
+            | Record::Note(_)
+            | Record::Tick(_)
+            | Record::Passage(_) => {}
+        }
+    }
+    writer.finish().unwrap();
 }
 
 /// Forks a full recording of the default plan at an exchange, and returns both journals.

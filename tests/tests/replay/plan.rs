@@ -7,8 +7,8 @@ use burn::nn::{Linear, LinearConfig, Relu};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::journal::{DType, Digest, Experiment, Policy};
 use interloom::{Conclusion, Error, Mode, Session, environment};
-use interloom_backends::{Bound, Forward, Hooked, Run};
-use interloom_engine::{CacheSpec, MediatorId, ScheduleError, Scheduler, Site};
+use interloom_backends::{Bound, Forward, Hooked, Run, Value};
+use interloom_engine::{CacheSpec, Fault, MediatorId, ScheduleError, Scheduler, Site};
 
 /// Rows of the batch, and width of the input.
 pub(crate) const INPUT: [usize; 2] = [2, 4];
@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) table: Option<Table>,
     /// Whether what comes after `act` is collected by caches alone: `split` by that of a mediator, `down` by that of the run.
     pub(crate) caches: bool,
+    /// Whether there is a mediator whose swaps are refused, all of them, because they do not fit.
+    pub(crate) careless: bool,
     /// How many arrivals the barrier `meet` has, if there is one.
     pub(crate) barrier: Option<u32>,
     /// How many steps the runs declare.
@@ -98,6 +100,7 @@ impl Default for Plan {
             weight: None,
             table: None,
             caches: false,
+            careless: false,
             barrier: None,
             steps: None,
             runs: 2,
@@ -161,6 +164,9 @@ impl Plan {
         if let Some(table) = self.table {
             table.add_mediator(&mut run);
         }
+        if self.careless {
+            careless(&mut run);
+        }
         run.mediator("logits", |cx| async move { cx.output("").await });
         run
     }
@@ -191,6 +197,46 @@ fn watching(run: &mut Run) {
         cx.output("split").await?;
         Ok(())
     });
+}
+
+/// Swaps in what does not fit, is told so each time, and goes on.
+fn careless(run: &mut Run) {
+    run.mediator("careless", |cx| async move {
+        let wide = cx.output("act").await?;
+        let entries = [
+            ("wide".into(), wide.clone()),
+            ("a: b, c".into(), Value::Int(-1)),
+        ];
+        let text = Value::Text("\", found f32[2, 8]; \n".into());
+        for value in [
+            Value::Unit,
+            text.clone(),
+            Value::Tuple([wide.clone(), wide.clone()].into()),
+            Value::List([wide.clone(), Value::List([].into())].into()),
+            Value::Map(entries.into()),
+        ] {
+            is_refused(cx.set_output("act", value).await)?;
+        }
+        let halves = cx.output("split").await?;
+        let half = halves.item(0)?;
+        for value in [
+            wide.clone(),
+            Value::Tuple([half.clone(), wide].into()),
+            Value::Tuple([half.clone(), text].into()),
+            Value::Tuple([half.clone(), half.clone(), Value::Unit].into()),
+            Value::List([half.clone(), half].into()),
+        ] {
+            is_refused(cx.set_output("split", value).await)?;
+        }
+        Ok(())
+    });
+}
+
+fn is_refused(answer: Result<(), Fault>) -> Result<(), Fault> {
+    match answer {
+        Err(fault) if fault.code() == "E004" => Ok(()),
+        other => Err(Fault::raise(format!("it was not refused: {other:?}"))),
+    }
 }
 
 /// Two layers; what the first puts out is cut in half.
