@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::sides::Sides;
 use super::{
-    Alignment, Class, Divergence, FieldDifference, Line, Side, TensorDifference, ValueSource,
+    Alignment, Class, Divergence, FieldDifference, Line, Made, Side, TensorDifference, ValueSource,
 };
 use crate::journal::{ExchangeResult, plain};
 
@@ -20,6 +20,7 @@ impl fmt::Display for Divergence {
             self.class.name(),
             meaning(self.class, &self.recorded)
         )?;
+        self.write_made(f, &sides)?;
         self.write_exchanges(f, &sides)?;
         for difference in &self.differences {
             write!(f, "\n  {}", field_text(difference, &sides))?;
@@ -61,6 +62,20 @@ impl Divergence {
             write!(f, ", mediator {mediator:?}")?;
         }
         f.write_str(")")
+    }
+
+    /// What each side was made with, in a line of its own.
+    fn write_made(&self, f: &mut fmt::Formatter<'_>, sides: &Sides) -> fmt::Result {
+        let width = sides.names.iter().map(|name| name.width()).max();
+        let [recorded, live] = &self.made;
+        let each = [(recorded, None), (live, recorded.as_ref())];
+        for (name, (made, other)) in sides.names.iter().zip(each) {
+            if let Some(made) = made {
+                let gap = " ".repeat(width.unwrap_or(0) - name.width());
+                write!(f, "\n  {name}: {gap}{}", made_text(made, other))?;
+            }
+        }
+        Ok(())
     }
 
     fn write_exchanges(&self, f: &mut fmt::Formatter<'_>, sides: &Sides) -> fmt::Result {
@@ -145,6 +160,40 @@ fn meaning(class: Class, recorded: &Side) -> &'static str {
         Class::Protocol => "something else was done, or the answer was another one",
         Class::Value => "the same exchange carried another value",
         Class::Environment => "a value differs, and so does what values are made from",
+    }
+}
+
+/// How much of a schedule is shown; that of a recorded order has all its choices.
+const SCHEDULE_CHARACTERS_SHOWN: usize = 40;
+
+/// `head b3:0123456789ab, device cpu, schedule in-order`, where what `other` has otherwise is marked.
+fn made_text(made: &Made, other: Option<&Made>) -> String {
+    let fields = |made: &Made| {
+        [
+            ("head", made.id.to_string(), made.id.short()),
+            ("device", made.device.clone(), plain(&made.device)),
+            ("schedule", made.schedule.clone(), shortened(&made.schedule)),
+        ]
+    };
+    let others = other.map(fields);
+    let mut parts = Vec::new();
+    for (place, (what, whole, shown)) in fields(made).into_iter().enumerate() {
+        let other = others.as_ref().map_or("", |others| &others[place].1);
+        let is_another = !other.is_empty() && other != whole;
+        // Before a run has started nothing is known of its schedule.
+        if !whole.is_empty() {
+            let mark = if is_another { " (another)" } else { "" };
+            parts.push(format!("{what} {shown}{mark}"));
+        }
+    }
+    parts.join(", ")
+}
+
+fn shortened(schedule: &str) -> String {
+    let schedule = plain(schedule);
+    match schedule.char_indices().nth(SCHEDULE_CHARACTERS_SHOWN) {
+        Some((end, _)) => format!("{}…", &schedule[..end]),
+        None => schedule,
     }
 }
 

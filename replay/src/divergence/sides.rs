@@ -4,6 +4,8 @@ use super::Divergence;
 
 /// The words for the two sides: a recording and a run, or two journals.
 pub(super) struct Sides {
+    /// What stands before something of either side.
+    pub(super) names: [String; 2],
     /// What stands after something of the first side, such as `recorded`.
     pub(super) recorded: String,
     /// What stands after something of the second side, such as `in this run`.
@@ -18,6 +20,7 @@ impl Sides {
     /// A recording and a run.
     pub(super) fn replay() -> Self {
         Self {
+            names: ["recorded", "this run"].map(str::to_owned),
             recorded: "recorded".to_owned(),
             live: "in this run".to_owned(),
             marks: ["<- recorded", "<- this run"].map(str::to_owned),
@@ -27,6 +30,7 @@ impl Sides {
 
     fn journals([recorded, live]: &[String; 2]) -> Self {
         Self {
+            names: [recorded.clone(), live.clone()],
             recorded: format!("in {recorded}"),
             live: format!("in {live}"),
             marks: [format!("<- {recorded}"), format!("<- {live}")],

@@ -176,6 +176,8 @@ fn what_caches_collected_is_compared_where_both_sides_have_it() {
     assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 7 (run "forward 0")
       class: value (a cache collected another value)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
         3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
         4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
         5  END    read
@@ -217,6 +219,8 @@ fn a_value_of_a_mediator() {
     assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
       class: value (the same exchange carried another value)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
         0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
         1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
         2  BARRIER  read
@@ -242,12 +246,14 @@ fn a_value_of_a_mediator_that_was_served_none() {
         .divergence
         .unwrap();
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "steer")
-          class: value (the same exchange carried another value)
-          - 0  SWAP  steer  layers.3.attn.output.i0  f32[1] b3:3727969e4408  <- recorded
-          + 0  SWAP  steer  layers.3.attn.output.i0  f32[1] b3:bff49fae92d9  <- this run
-          value digest: b3:3727969e4408 recorded, b3:bff49fae92d9 in this run
-          note: "steer" was served no value before -> what it brings with it differs
+    error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "steer")
+      class: value (the same exchange carried another value)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+      - 0  SWAP  steer  layers.3.attn.output.i0  f32[1] b3:3727969e4408  <- recorded
+      + 0  SWAP  steer  layers.3.attn.output.i0  f32[1] b3:bff49fae92d9  <- this run
+      value digest: b3:3727969e4408 recorded, b3:bff49fae92d9 in this run
+      note: "steer" was served no value before -> what it brings with it differs
     "#);
 }
 
@@ -257,6 +263,8 @@ fn a_value_of_the_model() {
     assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
       class: value (the same exchange carried another value)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
       - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
       + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:cca587c86cd8  <- this run
         1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
@@ -329,18 +337,20 @@ fn another_mediator_next() {
         renumber(exchanges);
     });
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
-          class: schedule (another mediator or another site came next)
-            0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
-            2  BARRIER  read
-          - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
-          + 3  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- this run
-            4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
-            5  END      read                            (recorded next)
-          mediator: steer recorded, read in this run
-          event: SWAP recorded, VALUE in this run
-          note: what this run did here was recorded 1 exchange later -> exchanges were left out, or made in another order
+    error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
+      class: schedule (another mediator or another site came next)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
+        2  BARRIER  read
+      - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
+      + 3  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- this run
+        4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
+        5  END      read                            (recorded next)
+      mediator: steer recorded, read in this run
+      event: SWAP recorded, VALUE in this run
+      note: what this run did here was recorded 1 exchange later -> exchanges were left out, or made in another order
     "#);
 }
 
@@ -348,16 +358,18 @@ fn another_mediator_next() {
 fn another_event() {
     let divergence = diverge(|exchanges| exchanges[3].event = Event::Skip);
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
-          class: protocol (something else was done, or the answer was another one)
-            0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
-            2  BARRIER  read
-          - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
-          + 3  SKIP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- this run
-            4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
-            5  END      read                            (recorded next)
-          event: SWAP recorded, SKIP in this run
+    error[E080]: replay diverged at exchange 3 (run "forward 0", site layers.3.mlp.output.i0, mediator "steer")
+      class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
+        2  BARRIER  read
+      - 3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
+      + 3  SKIP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- this run
+        4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  (recorded next)
+        5  END      read                            (recorded next)
+      event: SWAP recorded, SKIP in this run
     "#);
 }
 
@@ -372,19 +384,21 @@ fn another_answer() {
         });
     });
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 4 (run "forward 0", site layers.3.mlp.output.i0, mediator "read")
-          class: protocol (something else was done, or the answer was another one)
-            0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
-            2  BARRIER  read
-            3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
-          - 4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
-          + 4  VALUE    read   layers.3.mlp.output.i0   refused  E010: layers.3.mlp.output.i0 has been passed\nask earlier  <- this run
-            5  END      read                            (recorded next)
-            6  END      steer                           (recorded next)
-          result: served recorded, refused in this run
-          fault: none recorded, E010: layers.3.mlp.output.i0 has been passed\nask earlier in this run
-          value: f32[3] b3:ad157cd7bf9a recorded, none in this run
+    error[E080]: replay diverged at exchange 4 (run "forward 0", site layers.3.mlp.output.i0, mediator "read")
+      class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
+        2  BARRIER  read
+        3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
+      - 4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a  <- recorded
+      + 4  VALUE    read   layers.3.mlp.output.i0   refused  E010: layers.3.mlp.output.i0 has been passed\nask earlier  <- this run
+        5  END      read                            (recorded next)
+        6  END      steer                           (recorded next)
+      result: served recorded, refused in this run
+      fault: none recorded, E010: layers.3.mlp.output.i0 has been passed\nask earlier in this run
+      value: f32[3] b3:ad157cd7bf9a recorded, none in this run
     "#);
 }
 
@@ -417,15 +431,17 @@ fn an_exchange_that_is_added() {
 fn exchanges_that_are_missing_at_the_end() {
     let divergence = diverge(|exchanges| exchanges.truncate(5));
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 5 (run "forward 0", mediator "read")
-          class: protocol (something else was done, or the answer was another one)
-            1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
-            2  BARRIER  read
-            3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
-            4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
-          - 5  END      read                            <- recorded
-          + 5  the run ends: "completed"  <- this run
-            6  END      steer                           (recorded next)
+    error[E080]: replay diverged at exchange 5 (run "forward 0", mediator "read")
+      class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904
+        2  BARRIER  read
+        3  SWAP     steer  layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
+        4  VALUE    read   layers.3.mlp.output.i0   f32[3] b3:ad157cd7bf9a
+      - 5  END      read                            <- recorded
+      + 5  the run ends: "completed"  <- this run
+        6  END      steer                           (recorded next)
     "#);
 }
 
@@ -433,14 +449,16 @@ fn exchanges_that_are_missing_at_the_end() {
 fn exchanges_that_are_extra_at_the_end() {
     let divergence = diverge(|exchanges| exchanges.push(exchange(0, 7, Event::Stop)));
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 7 (run "forward 0", mediator "read")
-          class: protocol (something else was done, or the answer was another one)
-            3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
-            4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
-            5  END    read
-            6  END    steer
-          - 7  the run ends: "completed"  <- recorded
-          + 7  STOP   read                           <- this run
+    error[E080]: replay diverged at exchange 7 (run "forward 0", mediator "read")
+      class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        5  END    read
+        6  END    steer
+      - 7  the run ends: "completed"  <- recorded
+      + 7  STOP   read                           <- this run
     "#);
 }
 
@@ -452,16 +470,18 @@ fn another_outcome() {
     end.outcome.code = Some("E031".into());
     let divergence = compare(&journal(exchanges()), &live).divergence.unwrap();
     assert_snapshot!(divergence, @r#"
-        error[E080]: replay diverged at exchange 7 (run "forward 0")
-          class: protocol (something else was done, or the answer was another one)
-            3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
-            4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
-            5  END    read
-            6  END    steer
-          - 7  the run ends: "completed"  <- recorded
-          + 7  the run ends: "failed" (E031)  <- this run
-          outcome: "completed" recorded, "failed" in this run
-          code: none recorded, E031 in this run
+    error[E080]: replay diverged at exchange 7 (run "forward 0")
+      class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
+        3  SWAP   steer  layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        4  VALUE  read   layers.3.mlp.output.i0  f32[3] b3:ad157cd7bf9a
+        5  END    read
+        6  END    steer
+      - 7  the run ends: "completed"  <- recorded
+      + 7  the run ends: "failed" (E031)  <- this run
+      outcome: "completed" recorded, "failed" in this run
+      code: none recorded, E031 in this run
     "#);
 }
 
@@ -523,6 +543,8 @@ fn barriers_and_steps_are_compared_where_both_sides_have_them() {
     assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "forward 0")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:50f3c30f2524, device cpu, schedule in order
       - 0  run "forward 0" starts, with ["read", "steer"]  <- recorded
       + 0  run "forward 0" starts, with ["read", "steer"]  <- this run
         0  VALUE  read   layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
@@ -553,6 +575,8 @@ fn a_value_from_another_model_is_of_the_environment() {
     assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "forward 0", site layers.3.attn.output.i0, mediator "read")
       class: environment (a value differs, and so does what values are made from)
+      recorded: head b3:50f3c30f2524, device cpu, schedule in order
+      this run: head b3:f8634c6b33f2 (another), device cuda:0 (another), schedule in order
       - 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:acc346244904  <- recorded
       + 0  VALUE    read   layers.3.attn.output.i0  f32[2] b3:3956c2eac076  <- this run
         1  VALUE    steer  layers.3.attn.output.i0  f32[2] b3:acc346244904  (recorded next)
@@ -679,4 +703,29 @@ fn a_journal_read_as_a_stream_equals_itself() {
         assert!(!matches!(record, Record::Head(_)) || comparer.environment().is_empty());
     }
     assert_eq!(comparer.finish().unwrap().exchanges, 11);
+}
+
+#[test]
+fn each_side_says_what_it_was_made_with_and_what_is_another() {
+    let recorded = journal(exchanges());
+    let mut live = recorded.clone();
+    live.runs[0].exchanges[0].value = Some(tensor(&[3.0, 4.0]));
+    live.runs[0].start.scheduler = format!("ilsched1:{}", "a".repeat(90));
+    live.head.device = "cuda:0\u{7}".into();
+    let made = |recorded: &Journal, live: &Journal| {
+        let text = compare(recorded, live).divergence.unwrap().to_string();
+        let lines = text.lines().skip(2).take(2);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(made(&recorded, &live), @r#"
+    recorded: head b3:50f3c30f2524, device cpu, schedule in order
+    this run: head b3:f36bd36d8ac3 (another), device cuda:0\u{7} (another), schedule ilsched1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa… (another)
+    "#);
+    // One that has no runs has no schedule yet.
+    let mut none = recorded.clone();
+    none.runs.clear();
+    assert_snapshot!(made(&none, &recorded), @r#"
+    recorded: head b3:50f3c30f2524, device cpu
+    this run: head b3:50f3c30f2524, device cpu, schedule in order
+    "#);
 }

@@ -44,6 +44,8 @@ fn another_value_is_shown_element_by_element() {
     insta::assert_snapshot!(out, @r#"
     error[E080]: a.ilj and b.ilj part at exchange 5 (run "patched", site layers.1.mlp.output.i0, mediator "patch")
       class: value (the same exchange carried another value)
+      a.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
+      b.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
         2  VALUE      patch  layers.0.attn.output.i0    f32[2] b3:3956c2eac076
         3  SWAP       patch  layers.0.attn.output.i0    f32[2] b3:acc346244904
         4  VALUE      read   layers.0.attn.output.i0    f32[2] b3:acc346244904
@@ -87,6 +89,8 @@ fn an_exchange_too_many_is_told_from_a_value() {
     insta::assert_snapshot!(out, @r#"
     error[E080]: a.ilj and b.ilj part at exchange 5 (run "patched", site layers.1.mlp.output.i0, mediator "patch")
       class: schedule (another mediator or another site came next)
+      a.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
+      b.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
         2  VALUE      patch  layers.0.attn.output.i0    f32[2] b3:3956c2eac076
         3  SWAP       patch  layers.0.attn.output.i0    f32[2] b3:acc346244904
         4  VALUE      read   layers.0.attn.output.i0    f32[2] b3:acc346244904
@@ -175,6 +179,8 @@ fn iterations_belong_together_whatever_stands_between() {
     insta::assert_snapshot!(out, @r#"
     error[E080]: a.ilj and b.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
       class: schedule (another mediator or another site came next)
+      a.ilj: head b3:5346a89e885b, schedule in-order
+      b.ilj: head b3:5346a89e885b, schedule in-order
         0  VALUE  read  layers.0.output.i0  0
         1  VALUE  read  layers.0.output.i1  1
       - 2  VALUE  read  layers.0.output.i2  2  <- a.ilj
@@ -204,6 +210,8 @@ fn what_is_missing_or_too_much_at_the_end_is_told_where_it_would_be() {
     insta::assert_snapshot!(place.run(&["diff", "a.ilj", "b.ilj"]).with(4).out, @r#"
     error[E080]: a.ilj and b.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
       class: protocol (something else was done, or the answer was another one)
+      a.ilj: head b3:5346a89e885b, schedule in-order
+      b.ilj: head b3:5346a89e885b, schedule in-order
         0  VALUE  read  layers.0.output.i0  0
         1  VALUE  read  layers.0.output.i1  1
       - 2  VALUE  read  layers.0.output.i2  2  <- a.ilj
@@ -214,6 +222,8 @@ fn what_is_missing_or_too_much_at_the_end_is_told_where_it_would_be() {
     insta::assert_snapshot!(place.run(&["diff", "b.ilj", "a.ilj"]).with(4).out, @r#"
     error[E080]: b.ilj and a.ilj part at exchange 2 (run "loop", site layers.0.output.i2, mediator "read")
       class: protocol (something else was done, or the answer was another one)
+      b.ilj: head b3:5346a89e885b, schedule in-order
+      a.ilj: head b3:5346a89e885b, schedule in-order
         0  VALUE  read  layers.0.output.i0  0
         1  VALUE  read  layers.0.output.i1  1
       - 2  the run ends: ""  <- b.ilj
@@ -234,6 +244,8 @@ fn a_run_that_one_has_more_is_shown_by_its_own_names() {
     insta::assert_snapshot!(out, @r#"
     error[E080]: a.ilj and b.ilj part at exchange 2 (run "clean")
       class: protocol (something else was done, or the answer was another one)
+      a.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
+      b.ilj: head b3:e19d916eb0b2, device cpu, schedule in-order
         0  VALUE  read   layers.0.attn.output.i0     f32[2] b3:acc346244904
         1  END    read   at layers.0.attn.output.i0
       - 2  run "patched" starts, with ["read", "patch"]  <- a.ilj

@@ -3,8 +3,8 @@
 use interloom::Conclusion;
 use interloom::divergence::{Alignment, Class, Divergence, EnvironmentReport, Side, ValueSource};
 
-use crate::Recording;
 use crate::plan::Plan;
+use crate::{Recording, without_heads};
 
 /// What a changed experiment differs in from the recording of `recorded`.
 fn differs(recorded: &Plan, live: &Plan) -> (Option<Divergence>, Option<EnvironmentReport>) {
@@ -15,7 +15,10 @@ fn differs(recorded: &Plan, live: &Plan) -> (Option<Divergence>, Option<Environm
             divergence,
             environment,
             ..
-        } => (divergence.map(|divergence| *divergence), environment),
+        } => (
+            divergence.map(|divergence| without_heads(*divergence)),
+            environment,
+        ),
         other => panic!("{other:?}"),
     }
 }
@@ -46,6 +49,8 @@ fn a_changed_intervention_is_the_mediators_own_arithmetic() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 3 (run "run 0", site act.output.i0, mediator "scale")
       class: value (the same exchange carried another value)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE  watch  up.output.i0      f32[2, 8] b3:0208f76ca2a2
         1  VALUE  watch  act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
         2  VALUE  scale  act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
@@ -82,6 +87,8 @@ fn what_only_a_cache_saw_is_compared_too() {
     insta::assert_snapshot!(divergence.expect("both caches have other values"), @r#"
     error[E080]: replay diverged at exchange 4 (run "run 0")
       class: environment (a value differs, and so does what values are made from)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:010101010101 (another), device cpu, schedule in-order
         0  END    collect
         1  VALUE  scale    act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
         2  SWAP   scale    act.output.i0     f32[2, 8] b3:e11913fd27b1
@@ -105,6 +112,8 @@ fn another_site_is_another_schedule() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 1 (run "run 0", site act.output.i0, mediator "watch")
       class: schedule (another mediator or another site came next)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE  watch  up.output.i0   f32[2, 8] b3:0208f76ca2a2
       - 1  VALUE  watch  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  <- recorded
       + 1  VALUE  scale  up.output.i0   f32[2, 8] b3:0208f76ca2a2  <- this run
@@ -131,6 +140,8 @@ fn an_exchange_too_many_is_named() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 4 (run "run 0", site act.output.i0, mediator "scale")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE  watch  up.output.i0        f32[2, 8] b3:0208f76ca2a2
         1  VALUE  watch  act.output.i0       f32[2, 8] b3:5c9c3a7cd5d3
         2  VALUE  scale  act.output.i0       f32[2, 8] b3:5c9c3a7cd5d3
@@ -159,6 +170,8 @@ fn an_exchange_too_few_is_named() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 3 (run "run 0", site act.output.i0, mediator "scale")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE  watch  up.output.i0      f32[2, 8] b3:0208f76ca2a2
         1  VALUE  watch  act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
         2  VALUE  scale  act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
@@ -185,6 +198,8 @@ fn another_order_of_mediators_is_another_schedule() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 1 (run "run 0", site act.output.i0, mediator "watch")
       class: schedule (another mediator or another site came next)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule last first (another)
         0  VALUE  watch  up.output.i0   f32[2, 8] b3:0208f76ca2a2
       - 1  VALUE  watch  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  <- recorded
       + 1  VALUE  scale  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  <- this run
@@ -207,6 +222,8 @@ fn mediators_defined_the_other_way_round_are_found_before_the_run() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "run 0")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
       - 0  run "run 0" starts, with ["watch", "scale", "logits"]  <- recorded
       + 0  run "run 0" starts, with ["scale", "watch", "logits"]  <- this run
         0  VALUE  watch  up.output.i0   f32[2, 8] b3:0208f76ca2a2  (recorded next)
@@ -226,6 +243,8 @@ fn another_name_of_a_mediator_is_found_before_the_run() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "run 0")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
       - 0  run "run 0" starts, with ["watch", "scale", "logits"]  <- recorded
       + 0  run "run 0" starts, with ["watch", "double", "logits"]  <- this run
         0  VALUE  watch  up.output.i0   f32[2, 8] b3:0208f76ca2a2  (recorded next)
@@ -244,6 +263,8 @@ fn a_run_too_many_and_too_few_are_named() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 18 (run "run 1")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         14  VALUE  watch   split.output.i0     (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)
         15  END    watch   at split.output.i0
         16  VALUE  logits  output.i0           f32[2, 3] b3:51a9df7a3ed3
@@ -259,6 +280,8 @@ fn a_run_too_many_and_too_few_are_named() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 9 (run "run 0")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
          5  VALUE  watch   split.output.i0     (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)
          6  END    watch   at split.output.i0
          7  VALUE  logits  output.i0           f32[2, 3] b3:51a9df7a3ed3
@@ -279,6 +302,8 @@ fn a_run_that_fails_is_not_one_that_succeeds() {
     insta::assert_snapshot!(diverges(&fails), @r#"
     error[E080]: replay diverged at exchange 4 (run "run 0", site act.output.i0, mediator "scale")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE  watch  up.output.i0                   f32[2, 8] b3:0208f76ca2a2
         1  VALUE  watch  act.output.i0                  f32[2, 8] b3:5c9c3a7cd5d3
         2  VALUE  scale  act.output.i0                  f32[2, 8] b3:5c9c3a7cd5d3
@@ -297,6 +322,8 @@ fn a_run_that_fails_is_not_one_that_succeeds() {
     insta::assert_snapshot!(divergence.unwrap(), @r#"
     error[E080]: replay diverged at exchange 4 (run "run 0", site up.output.i0, mediator "scale")
       class: protocol (something else was done, or the answer was another one)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:000000000000, device cpu, schedule in-order
         0  VALUE      watch  up.output.i0                   f32[2, 8] b3:0208f76ca2a2
         1  VALUE      watch  act.output.i0                  f32[2, 8] b3:5c9c3a7cd5d3
         2  VALUE      scale  act.output.i0                  f32[2, 8] b3:5c9c3a7cd5d3
@@ -332,6 +359,8 @@ fn another_input_is_named_and_explains_the_value() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "run 0", site up.output.i0, mediator "watch")
       class: environment (a value differs, and so does what values are made from)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:010101010101 (another), device cpu, schedule in-order
       - 0  VALUE  watch  up.output.i0   f32[2, 8] b3:0208f76ca2a2  <- recorded
       + 0  VALUE  watch  up.output.i0   f32[2, 8] b3:33db3b5232f2  <- this run
         1  VALUE  watch  act.output.i0  f32[2, 8] b3:5c9c3a7cd5d3  (recorded next)
@@ -361,6 +390,8 @@ fn a_changed_weight_is_named_by_its_path() {
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 7 (run "run 0", site output.i0, mediator "logits")
       class: environment (a value differs, and so does what values are made from)
+      recorded: head b3:000000000000, device cpu, schedule in-order
+      this run: head b3:010101010101 (another), device cpu, schedule in-order
         3  SWAP   scale   act.output.i0       f32[2, 8] b3:e11913fd27b1
         4  END    scale   at act.output.i0
         5  VALUE  watch   split.output.i0     (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)

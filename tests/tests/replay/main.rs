@@ -14,6 +14,8 @@ mod planted;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use interloom::divergence::Divergence;
+use interloom::journal::Digest;
 use interloom::{Conclusion, Mode};
 use plan::{Plan, make};
 
@@ -39,6 +41,16 @@ impl Recording {
     fn verify(&self, plan: &Plan) -> Conclusion {
         make(Mode::Verify(self.path()), plan).unwrap()
     }
+}
+
+/// Hides the digests of both heads, which are others on every machine, but for whether they are equal.
+fn without_heads(mut divergence: Divergence) -> Divergence {
+    let [recorded, live] = &mut divergence.made;
+    let (recorded, live) = (recorded.as_mut().unwrap(), live.as_mut().unwrap());
+    let is_same = recorded.id == live.id;
+    recorded.id = Digest::ZERO;
+    live.id = Digest([if is_same { 0 } else { 1 }; 32]);
+    divergence
 }
 
 /// Runs one ignored test of this program in a process of its own, with the journal's path in its environment.
