@@ -32,7 +32,7 @@ pub(crate) enum Call {
     Plain,
     /// Its sites are passed.
     Hooked,
-    /// So they are, and it has to be seen first whether the input has the rows of the invokes.
+    /// So they are, and the module is the whole model, whose input has not been seen yet.
     Unchecked,
     /// The module belongs to a run that shares what it computes.
     Shared,
@@ -54,25 +54,35 @@ pub(crate) enum Passed<I, O> {
     Skipped(O),
 }
 
-/// Refuses an input of the whole model that has not the rows of the invokes, where nothing but shapes tells who has which.
+/// Looks at the input of the whole model, once in a run: refuses one that has not the rows of the invokes, where nothing but
+/// shapes tells who has which, and keeps in mind one without elements, for which a model may panic.
 #[cold]
-pub(crate) fn check_rows<I: Erase>(place: &Place, input: I) -> I {
+pub(crate) fn check_input<I: Erase>(place: &Place, input: I) -> I {
     let (binding, point) = place.point(Port::Input);
     let declared = ACTIVE.with_borrow_mut(|active| {
         let active = active.as_mut()?;
         let is_due = active.binding == binding && active.unchecked == Some(point);
         is_due.then(|| {
             active.unchecked = None;
-            active.interleaver.batch()
+            let map = active.interleaver.map();
+            Some(active.interleaver.batch()).filter(|&batch| batch > 0 && !map.declares_rows())
         })
     });
     let Some(declared) = declared else {
         return input;
     };
     let input = input.erase();
-    if input.has_rows(declared) == Some(false) {
+    if let Some(declared) = declared
+        && input.has_rows(declared) == Some(false)
+    {
         let input = input.to_string();
         halt_with(point, |_, _| ForwardError::Rows { declared, input });
+    }
+    if input.has_empty() {
+        ACTIVE.with_borrow_mut(|active| {
+            let active = active.as_mut().expect("its input is due");
+            active.empty_input = Some(input.to_string());
+        });
     }
     recover(place, Port::Input, input)
 }
@@ -112,8 +122,10 @@ pub(crate) struct Active {
     binding: u32,
     interleaver: Interleaver<Value>,
     sharing: Option<Sharing>,
-    /// The model's input, until it has been seen that it has the rows of the invokes.
+    /// The model's input, until it has been seen.
     unchecked: Option<Point>,
+    /// What the model was given, if a tensor of it has no elements.
+    empty_input: Option<String>,
     /// The last site that somebody waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
@@ -252,10 +264,9 @@ impl Active {
         binding: u32,
         shared: Option<(Shared, Known)>,
     ) -> Self {
-        let unchecked = interleaver.map().point_at("", Port::Input);
-        let has_rows = interleaver.batch() > 0 && !interleaver.map().declares_rows();
         Self {
-            unchecked: unchecked.filter(|_| has_rows),
+            unchecked: interleaver.map().point_at("", Port::Input),
+            empty_input: None,
             binding,
             interleaver,
             sharing: shared.map(|(shared, known)| Sharing::begin(&shared, known)),
@@ -367,15 +378,19 @@ pub(crate) fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, F
 
 /// A panic within `provide` (of an observer, say) has dropped the run, and its last site is not known.
 fn panicked(active: Option<Active>, payload: &(dyn std::any::Any + Send)) -> ForwardError {
-    let (after, changed) = active.map_or((None, None), |active| {
+    let mut known = (None, None, None);
+    if let Some(active) = active {
         let map = active.interleaver.map().clone();
         let changed = active.interleaver.last_change().map(Box::new);
         active.interleaver.cancel();
-        (active.last.map(|site| map.site_name(site)), changed)
-    });
+        let after = active.last.map(|site| map.site_name(site));
+        known = (after, active.empty_input, changed);
+    }
+    let (after, empty_input, changed) = known;
     ForwardError::ModelPanicked {
         message: interloom_engine::panic_message(payload),
         after,
+        empty_input,
         changed,
     }
 }

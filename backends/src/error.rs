@@ -88,12 +88,19 @@ pub enum ForwardError {
         input: String,
     },
     /// The model itself panicked.
-    #[error("the model panicked{}: {message}{}", at_site(.after), suspect(.changed))]
+    #[error(
+        "the model panicked{}: {message}{}{}",
+        at_site(.after),
+        emptiness(.empty_input),
+        suspect(.changed)
+    )]
     ModelPanicked {
         /// The panic's message.
         message: String,
         /// The last site that a mediator was served at.
         after: Option<String>,
+        /// The model's input, its types and shapes, if a tensor of it has no elements.
+        empty_input: Option<String>,
         /// Who last changed what passes in a way that shapes may change, or else what passes at all; nothing in a record.
         changed: Option<Box<Asker>>,
     },
@@ -212,7 +219,7 @@ pub(crate) const CODES: &[Code] = &[
         "the model panicked",
         AtFault::Model,
         "The model's own code panicked, most often because shapes do not go together: look at what a mediator swapped in \
-         before, and at the model's input. The message names the last mediator that may have changed a shape, with its line. The \
+         before, and at the model's input; if a tensor of that has no elements (a prompt of no tokens, say), the message says so. It names the last mediator that may have changed a shape, with its line. The \
          mediators were cancelled; the model can be run again.",
     ),
     Code::new(
@@ -256,6 +263,15 @@ fn as_before(by: &Option<Box<Asker>>) -> &'static str {
     match by {
         Some(_) => "; put in what the model passes there",
         None => "",
+    }
+}
+
+fn emptiness(input: &Option<String>) -> String {
+    match input {
+        Some(input) => format!(
+            "; expected at least one row and one token in the model's input, found {input}: give it some"
+        ),
+        None => String::new(),
     }
 }
 

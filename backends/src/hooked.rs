@@ -97,7 +97,7 @@ impl<M> Hooked<M> {
             Call::Plain => f(&self.inner, input),
             Call::Hooked => self.pass_through(input, f),
             Call::Unchecked => {
-                let input = active::check_rows(&self.place, input);
+                let input = active::check_input(&self.place, input);
                 self.pass_through(input, f)
             }
             Call::Shared => self.share(input, f),
@@ -108,7 +108,7 @@ impl<M> Hooked<M> {
     fn share<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
         match active::shared_call(&self.place) {
             Sharable::Compute(begin) => {
-                let input = active::check_rows(&self.place, input);
+                let input = active::check_input(&self.place, input);
                 let output = self.pass_through(input, f);
                 active::end_call(&self.place, begin, output)
             }

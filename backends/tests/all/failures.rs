@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use burn::tensor::{Int, Tensor};
+use interloom_backends::models::induction::Induction;
 use interloom_backends::{Erase, ForwardError, Ran, Run, Value};
 use interloom_engine::{Cx, Event, Exchange, Fault, Observer, RowLayout};
 
@@ -271,6 +272,39 @@ fn r62_nothing_is_left_behind() {
         assert_eq!(Rc::strong_count(&held), 1);
         assert_untouched(&model);
     }
+}
+
+/// What the kernels say about it does not speak of shapes.
+#[test]
+fn a_panic_over_an_input_without_elements_tells_the_input() {
+    let model = Induction::trained(&cpu());
+    let forward = |shape: [usize; 2], rows: Option<u32>| {
+        let mut run = Run::new("empty", model.sites());
+        match rows {
+            Some(rows) => run.invoke("m", rows, |cx| async move { cx.output("").await }),
+            None => run.mediator("m", |cx| async move { cx.output("").await }),
+        };
+        run.execute(|| model.forward(Tensor::<2, Int>::zeros(shape, &cpu())))
+    };
+    for (shape, rows) in [([1, 0], None), ([1, 0], Some(1)), ([0, 3], None)] {
+        let error = forward(shape, rows).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), "E036");
+        let message = error.to_string();
+        let told = format!(
+            "; expected at least one row and one token in the model's input, found i32{shape:?}: give it some"
+        );
+        assert!(message.ends_with(&told), "{message}");
+    }
+    // A panic over anything else says nothing of the kind.
+    let error = forward([1, 100], None).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), "E036");
+    assert!(!error.to_string().contains("at least one"), "{error}");
+    // A model that can do with it is not kept from it.
+    let model = Mlp::bound(1);
+    let mut run = Run::new("empty", model.sites());
+    run.mediator("m", |cx| async move { cx.output("").await });
+    let ran = run.execute(|| model.forward(Tensor::zeros([0, 4], &cpu())));
+    assert_eq!(ran.unwrap().output.unwrap().dims()[0], 0);
 }
 
 #[test]

@@ -419,8 +419,8 @@ fn prompts_are_checked() {
         error.to_string()
     });
     insta::assert_snapshot!(messages.join("\n"), @r"
-    the input does not fit the model: a prompt without tokens; give it some text
-    the input does not fit the model: a prompt without tokens; give it some text
+    the input does not fit the model: no prompt, at least one is expected; give it some text
+    the input does not fit the model: prompts of [1, 0] tokens, at least 1 in each is expected; give it some text
     the input does not fit the model: the prompts of a batch have [2, 1] tokens; run them one by one, or make them equally long
     the input does not fit the model: 25 tokens and 0 new ones, but the model has 24 positions; shorten the prompt
     the input does not fit the model: 24 tokens and 1 new ones, but the model has 24 positions; shorten the prompt

@@ -228,7 +228,9 @@ impl Modules<Value> for Subject {
 fn check_induction(rows: &[&[u32]], new: usize) -> Result<(), String> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let Some(&length) = lengths.first().filter(|_| !lengths.contains(&0)) else {
-        return Err("a row without tokens; give it some".to_owned());
+        return Err(format!(
+            "rows of {lengths:?} tokens, at least 1 in each is expected; give them some"
+        ));
     };
     if lengths.iter().any(|&other| other != length) {
         return Err(format!(

@@ -155,9 +155,10 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Returns a list of tokens, or a list of such lists of one length, if there is one.
+    /// Returns a list of at least one token, or a list of such lists of one length, if there is one.
     pub(super) fn rows(&self, key: &str) -> Result<Option<Vec<Vec<u32>>>, ExperimentError> {
-        const EXPECTED: &str = "a list of tokens, or a list of such lists of one length";
+        const EXPECTED: &str =
+            "a list of at least one token, or a list of such lists of one length";
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use interloom_backends::models::llama::LanguageModel;
-use interloom_backends::{Run, Sites, Value, parse_device};
+use interloom_backends::models::llama::{LanguageModel, LanguageModelError};
+use interloom_backends::{ModelError, Run, Sites, Value, parse_device};
 use interloom_engine::{Cx, Fault, Saved};
 
 use super::{HeatMap, NO_SITES, Progress, text};
@@ -212,7 +212,8 @@ impl CausalTrace {
     }
 
     fn prompts(&self, lm: &LanguageModel) -> Result<Prompts, Error> {
-        let (clean, corrupt) = (lm.encode(&self.clean)?, lm.encode(&self.corrupt)?);
+        let clean = lm.encode(&self.clean).map_err(of_prompt("clean"))?;
+        let corrupt = lm.encode(&self.corrupt).map_err(of_prompt("corrupt"))?;
         if clean.len() != corrupt.len() {
             let split = |prompt: &str, tokens: &[u32]| {
                 let texts = token_texts(lm, tokens).join("|");
@@ -229,6 +230,17 @@ impl CausalTrace {
             clean,
             corrupt,
         })
+    }
+}
+
+/// Names the prompt that does not fit the model.
+fn of_prompt(name: &str) -> impl Fn(LanguageModelError) -> LanguageModelError {
+    move |error| match error {
+        LanguageModelError::Model(ModelError::Input { what, instead }) => {
+            let what = format!("the {name} prompt: {what}");
+            ModelError::Input { what, instead }.into()
+        }
+        other => other,
     }
 }
 

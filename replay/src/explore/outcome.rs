@@ -264,6 +264,7 @@ mod tests {
         let panicked = ForwardError::ModelPanicked {
             message: "shapes".to_owned(),
             after: None,
+            empty_input: None,
             changed: None,
         };
         let panicked = Outcome::of::<()>(&Err(panicked), |_, _| {}).unwrap();

@@ -265,3 +265,21 @@ fn smollm2_moves_the_country_to_the_last_token_after_block_22() {
     }
     assert_eq!(blocks, 30);
 }
+
+#[test]
+fn a_prompt_without_tokens_is_named() {
+    let place = with_model();
+    let [clean, corrupt] = [["", "x b y"], ["x a y", ""]].map(|[clean, corrupt]| {
+        let prompts = ["--clean", clean, "--corrupt", corrupt];
+        let ended = place.run(&[&TINY[..], &prompts, &ANSWERS].concat());
+        ended.error("E033", 1)
+    });
+    insta::assert_snapshot!(clean, @"the input does not fit the model: the clean prompt: a prompt of 0 tokens, at least 1 is expected; give it some text");
+    assert_eq!(corrupt, clean.replace("clean", "corrupt"));
+    let file = "model = 'tiny'\n[[input]]\nname = 'b'\nprompt = '{text}'\n[set]\ntext = ''\n\
+                [[run]]\nname = 'r'\ninput = 'b'\nprogram = 'save h = layers.0'\n";
+    fs::write(place.path("e.toml"), file).unwrap();
+    let message = place.run(&["run", "e.toml"]).error("E118", 1);
+    insta::assert_snapshot!(message, @"e.toml:3:8: the model does not take this: the input does not fit the model: a prompt of 0 tokens, at least 1 is expected; give it some text");
+    assert_eq!(place.files(), ["e.toml", "tiny"]);
+}

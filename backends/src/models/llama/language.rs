@@ -172,8 +172,16 @@ impl LanguageModel {
         };
         let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let length = lengths.first().copied().unwrap_or(0);
-        if length == 0 || lengths.contains(&0) {
-            return input("a prompt without tokens".to_owned(), "give it some text");
+        let missing = match lengths[..] {
+            [] => Some("no prompt, at least one is expected".to_owned()),
+            [0] => Some("a prompt of 0 tokens, at least 1 is expected".to_owned()),
+            _ if lengths.contains(&0) => Some(format!(
+                "prompts of {lengths:?} tokens, at least 1 in each is expected"
+            )),
+            _ => None,
+        };
+        if let Some(what) = missing {
+            return input(what, "give it some text");
         }
         if lengths.iter().any(|&other| other != length) {
             let what = format!("the prompts of a batch have {lengths:?} tokens");
