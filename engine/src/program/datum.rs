@@ -127,11 +127,18 @@ impl<V: Clone> Results<V> {
         self.0.borrow().caches.get(name).cloned()
     }
 
-    pub(super) fn declare_cache(&self, name: &str, cached: Cached<V>) {
+    /// Keeps a cache that a program, or a mediator beside it, has declared.
+    pub fn declare_cache(&self, name: &str, cached: Cached<V>) {
         self.0.borrow_mut().caches.insert(name.to_owned(), cached);
     }
 
-    pub(super) fn save(&self, name: &str, datum: Datum<V>) -> Ticket {
+    /// Saves something, in place of what was saved by that name before.
+    pub fn save(&self, name: &str, datum: Datum<V>) {
+        self.save_growing(name, datum);
+    }
+
+    /// The same for a list that may go on growing.
+    pub(super) fn save_growing(&self, name: &str, datum: Datum<V>) -> Ticket {
         let mut inner = self.0.borrow_mut();
         inner.saves += 1;
         let ticket = Ticket(inner.saves);
@@ -150,11 +157,13 @@ impl<V: Clone> Results<V> {
         }
     }
 
-    pub(super) fn mark(&self, text: &str) {
+    /// Notes that a program, or a mediator beside it, has come to a mark.
+    pub fn mark(&self, text: &str) {
         self.0.borrow_mut().marks.push(text.to_owned());
     }
 
-    pub(super) fn catch(&self, name: &str, fault: Fault) {
+    /// Keeps an error that was caught, in place of one that was caught under that name before.
+    pub fn catch(&self, name: &str, fault: Fault) {
         self.0.borrow_mut().caught.insert(name.to_owned(), fault);
     }
 }

@@ -340,7 +340,10 @@ impl<V: Operand> Machine<V> {
             datum = Datum::List(items);
             self.store(slot, datum.clone());
         }
-        let ticket = self.outside.results.save(&self.code.variables[slot], datum);
+        let ticket = self
+            .outside
+            .results
+            .save_growing(&self.code.variables[slot], datum);
         self.scope.borrow_mut().growing[slot] = is_list.then_some(ticket);
         Ok(())
     }

@@ -60,10 +60,10 @@ impl Guises {
     }
 
     /// Puts guises on the mediator at this place of a plan.
-    pub(super) fn put_on(
+    pub(super) fn put_on<P>(
         &self,
         mediator: Box<dyn Mediator<Value>>,
-        plan: &Plan,
+        plan: &Plan<P>,
         index: usize,
     ) -> Box<dyn Mediator<Value>> {
         if index == 0 {
@@ -102,7 +102,7 @@ impl Guises {
 }
 
 /// Returns whether invokes share the batch.
-fn is_shared(plan: &Plan) -> bool {
+fn is_shared<P>(plan: &Plan<P>) -> bool {
     let with_rows = plan.blocks.iter().filter(|block| block.input.is_some());
     with_rows.count() > 1
 }

@@ -42,8 +42,9 @@ pub(super) struct Trace {
 /// A served request: which mediator, the event, and the site, or the barrier's name.
 pub(super) type Served = (u32, Event, String);
 
-/// Makes a mediator of the program at this place of a plan.
-pub(super) type Make<'m> = dyn Fn(&Plan, usize, &Surroundings) -> Box<dyn Mediator<Value>> + 'm;
+/// Makes a mediator of what the block at this place of a plan does.
+pub(super) type Make<'m, P> =
+    dyn Fn(&Plan<P>, usize, &Surroundings) -> Box<dyn Mediator<Value>> + 'm;
 
 impl Surroundings {
     /// Makes the machine that steps through a program.
@@ -95,7 +96,7 @@ impl Surroundings {
 }
 
 /// Returns a datum as a value.
-fn plain(datum: &Datum<Value>) -> Value {
+pub(super) fn plain(datum: &Datum<Value>) -> Value {
     match datum {
         Datum::Number(number) => Value::Float(*number),
         Datum::Value(value) => value.clone(),
@@ -104,10 +105,10 @@ fn plain(datum: &Datum<Value>) -> Value {
 }
 
 /// Runs a plan; in a session, if there is one, the requests that were served are in its journal only.
-pub(super) fn run(
+pub(super) fn run<P>(
     around: &Surroundings,
-    plan: &Plan,
-    make: &Make<'_>,
+    plan: &Plan<P>,
+    make: &Make<'_, P>,
     session: Option<&mut Session>,
 ) -> Result<Trace, String> {
     let mut run = Run::new("scenario", around.sites());
@@ -156,11 +157,11 @@ pub(super) fn run(
 }
 
 /// Adds an invoke for each program, and returns their inputs joined.
-fn add_invokes(
+fn add_invokes<P>(
     run: &mut Run,
     around: &Surroundings,
-    plan: &Plan,
-    make: &Make<'_>,
+    plan: &Plan<P>,
+    make: &Make<'_, P>,
 ) -> Result<Value, String> {
     let mut parts = Vec::new();
     for (index, block) in plan.blocks.iter().enumerate() {
@@ -179,6 +180,11 @@ fn add_invokes(
             parts.push(value.clone());
         }
         run.add(invoke);
+    }
+    if parts.is_empty() {
+        return Err(
+            "no invoke of a run has an input, and the model's is made of theirs".to_owned(),
+        );
     }
     Value::join(parts).map_err(|misfit| format!("the inputs do not join: {misfit}"))
 }
@@ -238,7 +244,7 @@ fn rows(value: &Value) -> Result<u32, String> {
 }
 
 /// Notes the requests that are served.
-fn observe(run: &mut Run, around: &Surroundings, plan: &Plan) -> Rc<RefCell<Log>> {
+fn observe<P>(run: &mut Run, around: &Surroundings, plan: &Plan<P>) -> Rc<RefCell<Log>> {
     let log = Rc::new(RefCell::new(Log::new(&plan.barriers)));
     let (kept, map) = (log.clone(), around.sites().map().clone());
     run.observer(move |exchange: &Exchange<'_, Value>| {

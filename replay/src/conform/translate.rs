@@ -11,15 +11,17 @@ use interloom_engine::CacheSpec;
 use interloom_engine::program::{Program, Side};
 
 use super::scenario::{Edit, RawBlock, RawStep, Run, Scenario};
+use super::script::Script;
 use company::Company;
+pub(super) use expr::{input_of, port, span};
 use names::Names;
 use steps::Translator;
 
-/// A run of several programs.
+/// A run of several programs, or of what else blocks do.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    /// The programs, edits first, in definition order.
-    pub(crate) blocks: Vec<Block>,
+pub(crate) struct Plan<P = Program> {
+    /// The blocks, edits first, in definition order.
+    pub(crate) blocks: Vec<Block<P>>,
     /// The barriers and the numbers of their participants.
     pub(crate) barriers: BTreeMap<String, u32>,
     /// The caches of the whole run.
@@ -30,7 +32,7 @@ pub(crate) struct Plan {
 
 /// A program with its input.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub(crate) struct Block<P = Program> {
     /// The name of the input; none for a block without rows.
     pub(crate) input: Option<String>,
     /// Whether it belongs to the model.
@@ -38,7 +40,7 @@ pub(crate) struct Block {
     /// Whether it sees the whole batch, though it has an input.
     pub(crate) is_whole: bool,
     /// What the block does.
-    pub(crate) program: Program,
+    pub(crate) program: P,
 }
 
 /// Why a scenario has no programs.
@@ -68,19 +70,46 @@ pub(crate) fn translate(
     scenario: &Scenario,
     by_name: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Plan>, Untranslated> {
-    let mut models = edited(&scenario.edits);
     let mut earlier = Names::default();
+    plans(scenario, &mut |bodies| {
+        let companies = Company::of_all(&bodies, &earlier, by_name)?;
+        let translated = |(body, company): (&Body<'_>, &Company)| {
+            Translator::new(by_name, company).program(body.steps)
+        };
+        let programs = bodies.iter().zip(&companies).map(translated).collect();
+        for body in bodies {
+            earlier.extend(body.names);
+        }
+        programs
+    })
+}
+
+/// Plans the runs of a scenario whose blocks do their steps as they are written.
+///
+/// # Errors
+///
+/// The step or expression that the format does not have.
+pub(crate) fn scripts(scenario: &Scenario) -> Result<Vec<Plan<Script>>, Untranslated> {
+    plans(scenario, &mut |bodies| {
+        bodies.iter().map(|body| Script::of(body.steps)).collect()
+    })
+}
+
+/// Plans the runs of a scenario; `write` says what the bodies of each do.
+fn plans<'s, P>(
+    scenario: &'s Scenario,
+    write: &mut dyn FnMut(Vec<Body<'s>>) -> Result<Vec<P>, Untranslated>,
+) -> Result<Vec<Plan<P>>, Untranslated> {
+    let mut models = edited(&scenario.edits);
     let mut plans = Vec::new();
     for run in &scenario.traces {
         let edits = models.entry(&run.on).or_default();
         if run.clear_edits {
             edits.clear();
         }
-        let bodies = bodies(run, edits);
-        plans.push(plan(run, &bodies, &earlier, by_name)?);
-        for body in bodies {
-            earlier.extend(body.names);
-        }
+        let blocks = unwritten(&bodies(run, edits));
+        let written = write(bodies(run, edits))?;
+        plans.push(plan(run, blocks, written)?);
     }
     Ok(plans)
 }
@@ -119,29 +148,30 @@ fn blocks(run: &Run) -> impl Iterator<Item = &RawBlock> {
         .chain(run.invokes.iter().flat_map(|invokes| invokes.iter()))
 }
 
-fn plan(
-    run: &Run,
-    bodies: &[Body<'_>],
-    earlier: &Names,
-    by_name: &dyn Fn(&str) -> bool,
-) -> Result<Plan, Untranslated> {
-    let mut programs = Vec::new();
-    for (body, company) in bodies
-        .iter()
-        .zip(Company::of_all(bodies, earlier, by_name)?)
-    {
-        let mut translator = Translator::new(by_name, &company);
-        programs.push(Block {
-            input: body.input.map(str::to_owned),
-            is_edit: body.is_edit,
-            is_whole: body.sees_all && bodies.iter().any(|body| body.is_edit),
-            program: translator.program(body.steps)?,
-        });
-    }
-    let generate = blocks(run).find_map(|block| block.generate.as_ref());
+/// The blocks of a run, before it is said what they do.
+fn unwritten(bodies: &[Body<'_>]) -> Vec<Block<()>> {
+    let has_edits = bodies.iter().any(|body| body.is_edit);
+    let block = |body: &Body<'_>| Block {
+        input: body.input.map(str::to_owned),
+        is_edit: body.is_edit,
+        is_whole: body.sees_all && has_edits,
+        program: (),
+    };
+    bodies.iter().map(block).collect()
+}
+
+fn plan<P>(run: &Run, unwritten: Vec<Block<()>>, written: Vec<P>) -> Result<Plan<P>, Untranslated> {
+    let blocks = unwritten.into_iter().zip(written);
+    let blocks = blocks.map(|(block, program)| Block {
+        input: block.input,
+        is_edit: block.is_edit,
+        is_whole: block.is_whole,
+        program,
+    });
+    let generate = self::blocks(run).find_map(|block| block.generate.as_ref());
     let caches = run.pre.iter().map(cache_of_run);
     Ok(Plan {
-        blocks: programs,
+        blocks: blocks.collect(),
         barriers: run.barriers.clone(),
         caches: caches.collect::<Result<_, String>>()?,
         tokens: generate.map(|generate| generate.max_new_tokens),
@@ -169,7 +199,7 @@ pub(super) fn saved_name(variable: &str) -> String {
 /// The name under which programs are given nothing.
 pub(super) const NONE: &str = "none";
 
-fn side(inputs: bool, outputs: bool) -> Result<Side, String> {
+pub(super) fn side(inputs: bool, outputs: bool) -> Result<Side, String> {
     match (inputs, outputs) {
         (true, true) => Ok(Side::Both),
         (true, false) => Ok(Side::Inputs),

@@ -115,16 +115,27 @@ fn what_cannot_be_run_ends_with_1_and_says_why() {
 }
 
 #[test]
-fn an_append_to_a_list_in_two_places_is_refused_with_the_reason() {
+fn a_list_in_itself_is_refused_with_the_reason() {
     let place = Place::new();
     let folder = copied(&place, &["iter_two_invokes"]);
-    // The list becomes an item of itself.
     let file = "iter_two_invokes/scenario.json";
     change(&place, file, "\"read\"", "\"var\"");
     change(&place, file, "\"cell.output\"", "\"xs\"");
     let ended = place.run(&["conform", &folder]).with(1);
     insta::assert_snapshot!(ended.out, @r"
-    iter_two_invokes  cannot be run: an append to `xs`, which may be a list that is in two places, has no counterpart
+    iter_two_invokes  cannot be run: `xs` is saved, and a list in it is in itself, or too long
+    1 scenarios against v081: 0 same, 0 differ on purpose, 0 not compared, 0 differ, 1 cannot be run
+    ");
+}
+
+#[test]
+fn a_run_without_inputs_is_refused_with_the_reason() {
+    let place = Place::new();
+    let folder = copied(&place, &["read_one"]);
+    change(&place, "read_one/scenario.json", "\"x0\"", "null");
+    let ended = place.run(&["conform", &folder]).with(1);
+    insta::assert_snapshot!(ended.out, @r"
+    read_one  cannot be run: no invoke of a run has an input, and the model's is made of theirs
     1 scenarios against v081: 0 same, 0 differ on purpose, 0 not compared, 0 differ, 1 cannot be run
     ");
 }

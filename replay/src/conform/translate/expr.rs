@@ -78,7 +78,7 @@ impl Translator<'_> {
 }
 
 /// The places `i:j` of an expression that ends with them: as much of them as there is.
-fn span(items: &[Value]) -> Option<Span> {
+pub(in crate::conform) fn span(items: &[Value]) -> Option<Span> {
     let place = |place: usize| match items.get(place)? {
         Value::Null => Some(None),
         number => number.as_i64().map(Some),
@@ -107,11 +107,11 @@ fn index(of: Expr, place: &Value) -> Option<Expr> {
 }
 
 /// Splits a target into the path and the port.
-pub(super) fn port(target: &str) -> (&str, &str) {
+pub(in crate::conform) fn port(target: &str) -> (&str, &str) {
     target.rsplit_once('.').unwrap_or(("", target))
 }
 
-pub(super) fn input_of(path: &str) -> String {
+pub(in crate::conform) fn input_of(path: &str) -> String {
     match path {
         "" => "input".to_owned(),
         path => format!("{path}.input"),
