@@ -64,8 +64,9 @@ impl Names {
                 RawStep::Try { body, .. } | RawStep::IfEq { body, .. } => self.add(body),
                 RawStep::Iter { var, body, .. } => {
                     self.variables.insert(var.clone());
-                    self.add(body);
-                    self.remade.extend(Self::set_by(body).lists);
+                    let inner = Self::set_by(body);
+                    self.remade.extend(inner.lists.iter().cloned());
+                    self.extend(inner);
                 }
                 RawStep::Write { .. }
                 | RawStep::Mark { .. }

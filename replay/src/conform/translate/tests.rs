@@ -316,3 +316,20 @@ fn a_list_is_not_taken_for_another_invokes_variable_of_that_name() {
     let read = Program::new().read("embed.output", "h");
     assert_eq!(plans[0].blocks[1].program, read);
 }
+
+#[test]
+fn loops_in_many_others_are_refused_at_once() {
+    let mut body = serde_json::json!([{ "op": "list", "as": "l" }]);
+    for depth in 0..100 {
+        let var = format!("i{depth}");
+        body =
+            serde_json::json!([{ "op": "iter", "iter": { "int": 1 }, "var": var, "body": body }]);
+    }
+    let scenario = serde_json::json!({ "model": "recur5", "traces": [run("base", body)] });
+    let scenario: Scenario = serde_json::from_value(scenario).unwrap();
+    let refused = translate(&scenario, &|_| false).unwrap_err();
+    let Untranslated::NoCounterpart(what) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(what, "a loop in 8 others");
+}
