@@ -378,15 +378,13 @@ pub(crate) fn conclude<Y>(active: Active, output: Option<Y>) -> Result<Ran<Y>, F
 
 /// A panic within `provide` (of an observer, say) has dropped the run, and its last site is not known.
 fn panicked(active: Option<Active>, payload: &(dyn std::any::Any + Send)) -> ForwardError {
-    let mut known = (None, None, None);
-    if let Some(active) = active {
+    let (after, empty_input, changed) = active.map_or((None, None, None), |active| {
         let map = active.interleaver.map().clone();
         let changed = active.interleaver.last_change().map(Box::new);
         active.interleaver.cancel();
         let after = active.last.map(|site| map.site_name(site));
-        known = (after, active.empty_input, changed);
-    }
-    let (after, empty_input, changed) = known;
+        (after, active.empty_input, changed)
+    });
     ForwardError::ModelPanicked {
         message: interloom_engine::panic_message(payload),
         after,

@@ -190,7 +190,7 @@ impl Arithmetic {
     }
 
     /// Returns the operation's name as programs write it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Add => "`add`",
             Self::Sub => "`sub`",

@@ -310,7 +310,8 @@ impl Over {
         end: None,
     };
 
-    pub(super) fn iterations(&self) -> Iterations {
+    /// Returns the iterations for a loop of mediators.
+    pub fn iterations(&self) -> Iterations {
         match self {
             Self::Slice {
                 start: Some(start),

@@ -36,9 +36,8 @@ pub use run::Surroundings;
 
 use crate::session::Session;
 use compare::{Expected, Performed};
-use guise::Guises;
+use guise::{Guises, Manner};
 use models::Model;
-use recast::Recast;
 use scenario::Scenario;
 use script::{Company, Script};
 use translate::{Plan, Untranslated};
@@ -130,43 +129,57 @@ impl Folder {
     /// It is run as programs, and once more step by step as it is written if these leave a difference without a rule: in the
     /// reference names can stand for the same list, and programs have no references.
     pub fn compare(&self, id: &str, reference: &'static str) -> Verdict {
-        match self.compare_programs(id, reference) {
-            Verdict::Differs(_) | Verdict::Broken(_) => {
-                self.compare_as(Way::Scripts, id, reference)
-            }
-            verdict => verdict,
-        }
+        self.compare_as(Way::Programs, Some(Way::Scripts), id, reference)
     }
 
     /// Does the same with programs only.
     pub fn compare_programs(&self, id: &str, reference: &'static str) -> Verdict {
-        self.compare_as(Way::Programs, id, reference)
+        self.compare_as(Way::Programs, None, id, reference)
     }
 
-    fn compare_as(&self, way: Way, id: &str, reference: &'static str) -> Verdict {
-        let compared = self.scenario(id).and_then(|scenario| {
+    /// Judges a scenario that is run in one way, or in another one if that leaves a difference.
+    fn compare_as(
+        &self,
+        way: Way,
+        other: Option<Way>,
+        id: &str,
+        reference: &'static str,
+    ) -> Verdict {
+        let recorded = self.scenario(id).and_then(|scenario| {
             let expected = self.expected(id, reference)?;
             Ok((scenario, expected))
         });
-        let (scenario, expected) = match compared {
-            Ok(compared) => compared,
+        let (scenario, expected) = match recorded {
+            Ok(recorded) => recorded,
             Err(reason) => return Verdict::Broken(reason),
         };
-        let own = match self.perform(way, &Recast::of(&scenario)) {
+        match (self.judge(way, &scenario, &expected), other) {
+            (Verdict::Differs(_) | Verdict::Broken(_), Some(other)) => {
+                self.judge(other, &scenario, &expected)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    fn judge(&self, way: Way, scenario: &Scenario, expected: &Expected) -> Verdict {
+        let own = match self.perform(way, scenario, &[]) {
             Ok(own) => own,
             Err(NotRun::Outside(rule, what)) => return Verdict::NotCompared { rule, what },
             Err(NotRun::Broken(reason)) => return Verdict::Broken(reason),
         };
-        let differences = compare::compare(&own, &expected);
+        let differences = compare::compare(&own, expected);
         if differences.is_empty() {
             return Verdict::Same;
         }
         let case = rules::Case {
-            scenario: &scenario,
+            scenario,
             own: &own,
-            expected: &expected,
+            expected,
             differences: &differences,
-            redo: &|recast| self.perform(way, recast).ok(),
+            redo: &|recast| {
+                let again = self.perform(way, &recast.scenario, &recast.manners);
+                again.ok()
+            },
         };
         match rules::explain(&case) {
             Some(rules) => Verdict::OnPurpose { rules, differences },
@@ -198,10 +211,14 @@ impl Folder {
         }
     }
 
-    /// Makes the runs of a scenario, or of a recast of one.
-    fn perform(&self, way: Way, recast: &Recast) -> Result<Performed, NotRun> {
-        let scenario = &recast.scenario;
-        let guises = Guises::new(&recast.manners);
+    /// Makes the runs of a scenario, with mediators that behave in these manners.
+    fn perform(
+        &self,
+        way: Way,
+        scenario: &Scenario,
+        manners: &[Manner],
+    ) -> Result<Performed, NotRun> {
+        let guises = Guises::new(manners);
         let mut own = match way {
             Way::Programs => {
                 let make = |plan: &Plan, index: usize, around: &Surroundings| {
@@ -210,7 +227,7 @@ impl Folder {
                 self.make_runs(scenario, self.programs(scenario)?, &make, None)?
             }
             Way::Scripts => {
-                let company = Company::new(&recast.manners);
+                let company = Company::new(manners);
                 let make = |plan: &Plan<Script>, index: usize, around: &Surroundings| {
                     let mediator = company.mediator(&plan.blocks[index].program, index, around);
                     guises.put_on(mediator, plan, index)

@@ -488,13 +488,6 @@ impl Case<'_> {
 }
 
 fn any(steps: &[RawStep], is_it: &dyn Fn(&RawStep) -> bool) -> bool {
-    steps.iter().any(|step| {
-        is_it(step)
-            || match step {
-                RawStep::Try { body, .. }
-                | RawStep::Iter { body, .. }
-                | RawStep::IfEq { body, .. } => any(body, is_it),
-                _ => false,
-            }
-    })
+    let mut steps = steps.iter();
+    steps.any(|step| is_it(step) || any(step.body(), is_it))
 }

@@ -33,13 +33,10 @@ impl Scenario {
 
 fn add_caches(steps: &[RawStep], names: &mut Vec<String>) {
     for step in steps {
-        match step {
-            RawStep::Cache { r#as, .. } => names.push(r#as.clone()),
-            RawStep::Try { body, .. } | RawStep::Iter { body, .. } | RawStep::IfEq { body, .. } => {
-                add_caches(body, names)
-            }
-            _ => {}
+        if let RawStep::Cache { r#as, .. } = step {
+            names.push(r#as.clone());
         }
+        add_caches(step.body(), names);
     }
 }
 
@@ -172,6 +169,27 @@ pub(crate) enum RawStep {
     Backward {},
     /// A parameter's gradient.
     SaveParamGrad {},
+}
+
+impl RawStep {
+    /// The steps inside this one.
+    pub(crate) fn body(&self) -> &[Self] {
+        match self {
+            Self::Try { body, .. } | Self::Iter { body, .. } | Self::IfEq { body, .. } => body,
+            _ => &[],
+        }
+    }
+
+    /// What this step computes, if it does.
+    pub(crate) fn expr(&self) -> Option<&Value> {
+        match self {
+            Self::Write { expr, .. }
+            | Self::Let { expr, .. }
+            | Self::Skip { expr, .. }
+            | Self::Append { expr, .. } => Some(expr),
+            _ => None,
+        }
+    }
 }
 
 /// The reference's caches collect outputs unless told otherwise.

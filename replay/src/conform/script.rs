@@ -13,15 +13,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use interloom_backends::{Sites, Value};
-use interloom_engine::program::Side;
-use interloom_engine::{CacheSpec, Cached, Cx, Fault, FaultKind, Iterations};
+use interloom_engine::program::{Arithmetic, Span};
+use interloom_engine::{Cached, Cx, Fault, FaultKind};
 
 use super::run::Surroundings;
 use super::scenario::{RawIter, RawStep};
-use super::translate::{Untranslated, input_of, port, side};
+use super::translate::{Untranslated, input_of, over, port, spec};
 pub(super) use company::Company;
 use company::{Names, Sharing};
-use formula::{Formula, Key};
+use formula::{Formula, Function, Key};
 use thing::Thing;
 
 /// The steps of a body, whose expressions are all of the format.
@@ -40,31 +40,18 @@ impl Script {
 
 fn check(steps: &[RawStep]) -> Result<(), Untranslated> {
     for step in steps {
+        step.expr().map(Formula::of).transpose()?;
+        check(step.body())?;
         match step {
-            RawStep::Write { expr, .. }
-            | RawStep::Let { expr, .. }
-            | RawStep::Skip { expr, .. }
-            | RawStep::Append { expr, .. } => drop(Formula::of(expr)?),
-            RawStep::Try { body, .. } | RawStep::Iter { body, .. } | RawStep::IfEq { body, .. } => {
-                check(body)?;
-            }
             RawStep::Cache {
                 include_output,
                 include_inputs,
                 ..
-            } => drop(side(*include_inputs, *include_output)?),
+            } => drop(spec(None, *include_inputs, *include_output)?),
             RawStep::Backward {} | RawStep::SaveParamGrad {} => {
                 return Err(Untranslated::Gradients);
             }
-            RawStep::Read { .. }
-            | RawStep::Save { .. }
-            | RawStep::Mark { .. }
-            | RawStep::Raise { .. }
-            | RawStep::Stop
-            | RawStep::Barrier { .. }
-            | RawStep::Next { .. }
-            | RawStep::List { .. }
-            | RawStep::InplaceFill { .. } => {}
+            _ => {}
         }
     }
     Ok(())
@@ -176,6 +163,7 @@ impl Body {
                 include_inputs,
             } => {
                 let spec = spec(modules.as_deref(), *include_inputs, *include_output);
+                let spec = spec.expect("a script has no caches of nothing");
                 let cached = cx.cache(spec).await;
                 // One that is refused has collected nothing.
                 let empty = || Cached::new(Sites::map(self.around.sites()).clone());
@@ -216,7 +204,7 @@ impl Body {
                 this.steps(cx, body).await
             }
         };
-        cx.for_each(over(iter), each).await?;
+        cx.for_each(over(iter).iterations(), each).await?;
         parent.depth.set(depth);
         parent.show(depth);
         parent.look();
@@ -267,12 +255,12 @@ impl Body {
 
     /// A filled copy takes the value's place, also in the model.
     async fn fill(&self, cx: &Cx<Value>, name: &str, value: f64) -> Result<(), Fault> {
-        let zeros = self.find(name)?.apply(formula::Function::ZerosLike)?;
+        let zeros = self.find(name)?.apply(Function::ZerosLike)?;
         let number = Thing::Number {
             number: value,
             is_integer: false,
         };
-        let filled = zeros.combine(interloom_engine::program::Arithmetic::Add, &number)?;
+        let filled = zeros.combine(Arithmetic::Add, &number)?;
         self.assign(name, filled.clone(), false);
         let target = self.read_at.borrow().get(name).cloned();
         if let Some(target) = target {
@@ -300,7 +288,7 @@ impl Body {
                 Formula::Of(function, from) => of(from).await?.apply(function)?,
                 Formula::Rows(from, rows) => of(from).await?.clip(&[rows])?,
                 Formula::Columns(from, columns) => {
-                    let spans = [interloom_engine::program::Span::ALL, columns];
+                    let spans = [Span::ALL, columns];
                     of(from).await?.clip(&spans)?
                 }
                 Formula::Index(from, key) => of(from).await?.index(&key)?,
@@ -429,26 +417,6 @@ fn formula(expr: &serde_json::Value) -> Formula {
 fn inputs(places: Vec<Thing>, names: Vec<(String, Thing)>) -> Thing {
     let both = [Thing::Tuple(places.into()), Thing::Map(names.into())];
     Thing::Tuple(both.into())
-}
-
-fn spec(modules: Option<&[String]>, inputs: bool, outputs: bool) -> CacheSpec {
-    let spec = modules.map_or_else(CacheSpec::all, CacheSpec::of);
-    match side(inputs, outputs) {
-        Ok(Side::Inputs) => spec.inputs(),
-        Ok(Side::Both) => spec.both(),
-        Ok(Side::Outputs) | Err(_) => spec,
-    }
-}
-
-fn over(iter: &RawIter) -> Iterations {
-    match iter {
-        RawIter::Slice(Some(start), Some(end)) => (*start..*end).into(),
-        RawIter::Slice(Some(start), None) => (*start..).into(),
-        RawIter::Slice(None, Some(end)) => (..*end).into(),
-        RawIter::Slice(None, None) => Iterations::all(),
-        RawIter::List(list) => list.clone().into(),
-        RawIter::Int(iteration) => (*iteration).into(),
-    }
 }
 
 fn not_shared(name: &str) -> Fault {

@@ -16,6 +16,7 @@ use company::Company;
 pub(super) use expr::{input_of, port, span};
 use names::Names;
 use steps::Translator;
+pub(super) use steps::over;
 
 /// A run of several programs, or of what else blocks do.
 #[derive(Debug)]
@@ -71,16 +72,15 @@ pub(crate) fn translate(
     by_name: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Plan>, Untranslated> {
     let mut earlier = Names::default();
-    plans(scenario, &mut |bodies| {
-        let companies = Company::of_all(&bodies, &earlier, by_name)?;
+    plans(scenario, |bodies| {
+        let companies = Company::of_all(bodies, &earlier, by_name)?;
         let translated = |(body, company): (&Body<'_>, &Company)| {
             Translator::new(by_name, company).program(body.steps)
         };
-        let programs = bodies.iter().zip(&companies).map(translated).collect();
         for body in bodies {
-            earlier.extend(body.names);
+            earlier.extend(body.names.clone());
         }
-        programs
+        bodies.iter().zip(&companies).map(translated).collect()
     })
 }
 
@@ -90,15 +90,15 @@ pub(crate) fn translate(
 ///
 /// The step or expression that the format does not have.
 pub(crate) fn scripts(scenario: &Scenario) -> Result<Vec<Plan<Script>>, Untranslated> {
-    plans(scenario, &mut |bodies| {
+    plans(scenario, |bodies| {
         bodies.iter().map(|body| Script::of(body.steps)).collect()
     })
 }
 
 /// Plans the runs of a scenario; `write` says what the bodies of each do.
-fn plans<'s, P>(
-    scenario: &'s Scenario,
-    write: &mut dyn FnMut(Vec<Body<'s>>) -> Result<Vec<P>, Untranslated>,
+fn plans<P>(
+    scenario: &Scenario,
+    mut write: impl FnMut(&[Body<'_>]) -> Result<Vec<P>, Untranslated>,
 ) -> Result<Vec<Plan<P>>, Untranslated> {
     let mut models = edited(&scenario.edits);
     let mut plans = Vec::new();
@@ -107,9 +107,9 @@ fn plans<'s, P>(
         if run.clear_edits {
             edits.clear();
         }
-        let blocks = unwritten(&bodies(run, edits));
-        let written = write(bodies(run, edits))?;
-        plans.push(plan(run, blocks, written)?);
+        let bodies = bodies(run, edits);
+        let programs = write(&bodies)?;
+        plans.push(plan(run, &bodies, programs)?);
     }
     Ok(plans)
 }
@@ -148,24 +148,13 @@ fn blocks(run: &Run) -> impl Iterator<Item = &RawBlock> {
         .chain(run.invokes.iter().flat_map(|invokes| invokes.iter()))
 }
 
-/// The blocks of a run, before it is said what they do.
-fn unwritten(bodies: &[Body<'_>]) -> Vec<Block<()>> {
+fn plan<P>(run: &Run, bodies: &[Body<'_>], programs: Vec<P>) -> Result<Plan<P>, Untranslated> {
     let has_edits = bodies.iter().any(|body| body.is_edit);
-    let block = |body: &Body<'_>| Block {
+    let blocks = bodies.iter().zip(programs);
+    let blocks = blocks.map(|(body, program)| Block {
         input: body.input.map(str::to_owned),
         is_edit: body.is_edit,
         is_whole: body.sees_all && has_edits,
-        program: (),
-    };
-    bodies.iter().map(block).collect()
-}
-
-fn plan<P>(run: &Run, unwritten: Vec<Block<()>>, written: Vec<P>) -> Result<Plan<P>, Untranslated> {
-    let blocks = unwritten.into_iter().zip(written);
-    let blocks = blocks.map(|(block, program)| Block {
-        input: block.input,
-        is_edit: block.is_edit,
-        is_whole: block.is_whole,
         program,
     });
     let generate = self::blocks(run).find_map(|block| block.generate.as_ref());
@@ -199,13 +188,27 @@ pub(super) fn saved_name(variable: &str) -> String {
 /// The name under which programs are given nothing.
 pub(super) const NONE: &str = "none";
 
-pub(super) fn side(inputs: bool, outputs: bool) -> Result<Side, String> {
+fn side(inputs: bool, outputs: bool) -> Result<Side, String> {
     match (inputs, outputs) {
         (true, true) => Ok(Side::Both),
         (true, false) => Ok(Side::Inputs),
         (false, true) => Ok(Side::Outputs),
         (false, false) => Err("a cache of nothing".to_owned()),
     }
+}
+
+/// What a cache of these modules, or of all, collects.
+pub(super) fn spec(
+    modules: Option<&[String]>,
+    inputs: bool,
+    outputs: bool,
+) -> Result<CacheSpec, String> {
+    let spec = modules.map_or_else(CacheSpec::all, CacheSpec::of);
+    Ok(match side(inputs, outputs)? {
+        Side::Both => spec.both(),
+        Side::Inputs => spec.inputs(),
+        Side::Outputs => spec,
+    })
 }
 
 fn cache_of_run(step: &RawStep) -> Result<(String, CacheSpec), String> {
@@ -218,15 +221,7 @@ fn cache_of_run(step: &RawStep) -> Result<(String, CacheSpec), String> {
     else {
         return Err(format!("{step:?} before the invokes"));
     };
-    let spec = match modules {
-        Some(modules) => CacheSpec::of(modules),
-        None => CacheSpec::all(),
-    };
-    let spec = match side(*include_inputs, *include_output)? {
-        Side::Both => spec.both(),
-        Side::Inputs => spec.inputs(),
-        Side::Outputs => spec,
-    };
+    let spec = spec(modules.as_deref(), *include_inputs, *include_output)?;
     Ok((r#as.clone(), spec))
 }
 

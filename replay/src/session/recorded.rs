@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
 use interloom_backends::Value;
-use interloom_engine::{Fault, Misfit, SiteMap, Target};
+use interloom_engine::{Fault, SiteMap, Target};
 
 use super::refusals::{self, RefusedCache};
 use super::stand_in;
@@ -151,19 +151,12 @@ pub(super) fn build<E>(
     })
 }
 
-/// Returns a tensor of zeros, of as many bytes as its shape says.
-pub(super) fn zeros(dtype: DType, shape: Vec<usize>, device: &Device) -> Result<Value, Misfit> {
-    let bytes = shape.iter().product::<usize>() * dtype.element_bytes() as usize;
-    let data = TensorData::from_bytes_vec(vec![0; bytes], shape, burn_dtype(dtype));
-    Value::from_data(data, device)
-}
-
 /// Makes the fault that a journal has again.
 pub(super) fn fault(line: &FaultLine) -> Fault {
     Fault::recorded(&line.code, line.message.clone())
 }
 
-fn burn_dtype(dtype: DType) -> BurnDType {
+pub(super) fn burn_dtype(dtype: DType) -> BurnDType {
     match dtype {
         DType::F64 => BurnDType::F64,
         DType::F32 => BurnDType::F32,

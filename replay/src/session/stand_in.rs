@@ -3,10 +3,10 @@
 //! A swap is refused for the structure, the kinds and the shapes of its value, and the message has all of them, in the words
 //! of [`Value`]'s `Display`. So zeros stand in for the tensors, and are refused for the same reason, in the same words.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
 use interloom_backends::Value;
 
-use super::recorded::{build, zeros};
+use super::recorded::{build, burn_dtype};
 use crate::journal::{DType, Digest, VALUE_DEPTH_MAX, ValueTree};
 
 /// The bytes of zeros that stand in for one value: the message is a file's, and nobody refuses so much.
@@ -26,8 +26,10 @@ fn of_tree(tree: &ValueTree, device: &Device) -> Option<Value> {
         let bytes = lengths
             .iter()
             .fold(first, |bytes, &length| bytes?.checked_mul(length));
-        left = bytes.and_then(|bytes| left.checked_sub(bytes)).ok_or(())?;
-        zeros(dtype, lengths, device).map_err(|_| ())
+        let bytes = bytes.ok_or(())?;
+        left = left.checked_sub(bytes).ok_or(())?;
+        let zeros = TensorData::from_bytes_vec(vec![0; bytes], lengths, burn_dtype(dtype));
+        Value::from_data(zeros, device).map_err(|_| ())
     };
     build(tree, tensor).ok()
 }

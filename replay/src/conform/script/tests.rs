@@ -27,7 +27,7 @@ fn scripts_do_what_programs_do() {
         let folder = folder(name);
         for id in folder.ids() {
             for reference in references {
-                let verdict = |way| folder.compare_as(way, id, reference);
+                let verdict = |way| folder.compare_as(way, None, id, reference);
                 let as_programs = outcome(verdict(Way::Programs));
                 assert_eq!(
                     outcome(verdict(Way::Scripts)),

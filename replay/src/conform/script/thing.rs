@@ -41,7 +41,7 @@ impl Thing {
     pub(super) fn append(&self, item: Self) -> Result<(), Fault> {
         let mut items = self.as_list()?.borrow_mut();
         if items.len() >= PARTS_MAX {
-            return Err(ProgramFault::TooManyLeaves { limit: PARTS_MAX }.into());
+            return Err(too_many());
         }
         items.push(item);
         Ok(())
@@ -81,9 +81,8 @@ impl Thing {
     }
 
     fn datum_within(&self, parts: &mut usize, depth: usize) -> Result<Datum<Value>, Fault> {
-        let limit = PARTS_MAX;
         if depth == 0 || *parts == 0 {
-            return Err(ProgramFault::TooManyLeaves { limit }.into());
+            return Err(too_many());
         }
         *parts -= 1;
         let mut inner = |item: &Self| item.datum_within(parts, depth - 1);
@@ -126,12 +125,7 @@ impl Thing {
     }
 
     pub(super) fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Fault> {
-        let place = match operation {
-            Arithmetic::Add => "`add`",
-            Arithmetic::Sub => "`sub`",
-            Arithmetic::Mul => "`mul`",
-            Arithmetic::Div => "`div`",
-        };
+        let place = operation.name();
         let value = match (self, right) {
             (
                 &Self::Number { number, is_integer },
@@ -191,14 +185,14 @@ impl Thing {
                 // Whatever is below zero is as zero.
                 let times = number.clamp(0.0, PARTS_MAX as f64 + 1.0) as usize;
                 if items.len().saturating_mul(times) > PARTS_MAX {
-                    return Some(Err(ProgramFault::TooManyLeaves { limit: PARTS_MAX }.into()));
+                    return Some(Err(too_many()));
                 }
                 (sequence, vec![items; times].concat())
             }
             _ => return None,
         };
         if items.len() > PARTS_MAX {
-            return Some(Err(ProgramFault::TooManyLeaves { limit: PARTS_MAX }.into()));
+            return Some(Err(too_many()));
         }
         Some(Ok(sequence.with_items(items)))
     }
@@ -250,31 +244,26 @@ impl Thing {
     }
 
     pub(super) fn index(&self, key: &Key) -> Result<Self, Fault> {
-        let length = match (self.items(), self.shape()) {
-            (Some(items), _) => items.len(),
-            (None, Some(shape)) => shape.first().map_or(0, |&rows| rows as usize),
-            (None, None) => 0,
-        };
+        if let Self::Number { .. } = self {
+            return Err(self.unlike("`index`", "a value or a list"));
+        }
+        let (items, shape) = (self.items(), self.shape());
+        let rows = shape.and_then(|shape| shape.first().copied());
+        let length = items.as_ref().map_or(rows.unwrap_or(0) as usize, Vec::len);
         let no_item = |item: String| Fault::from(ProgramFault::NoItem { item, length });
-        let found = match key {
-            Key::Name(name) => self.named(name).ok_or_else(|| no_item(name.clone())),
-            Key::Place(place) => {
-                let from_end = if *place < 0 { length as i64 } else { 0 };
-                let at = u64::try_from(place + from_end).ok();
-                let at = at.filter(|&at| at < length as u64);
-                let at = at.ok_or_else(|| no_item(place.to_string()))?;
-                match (self.items(), self) {
-                    (Some(items), _) => Ok(items[at as usize].clone()),
-                    (None, Self::Value(value)) => {
-                        possible("`index`", value.at(at)).map(Self::Value)
-                    }
-                    (None, _) => Err(no_item(place.to_string())),
-                }
-            }
+        let place = match key {
+            Key::Name(name) => return self.named(name).ok_or_else(|| no_item(name.clone())),
+            Key::Place(place) => *place,
         };
-        match self {
-            Self::Number { .. } => Err(self.unlike("`index`", "a value or a list")),
-            _ => found,
+        let from_end = if place < 0 { length as i64 } else { 0 };
+        let at = usize::try_from(place + from_end).ok();
+        let at = at.filter(|&at| at < length);
+        match (at, items, self) {
+            (Some(at), Some(items), _) => Ok(items[at].clone()),
+            (Some(at), None, Self::Value(value)) => {
+                possible("`index`", value.at(at as u64)).map(Self::Value)
+            }
+            _ => Err(no_item(place.to_string())),
         }
     }
 
@@ -344,6 +333,10 @@ impl Thing {
         }
         .into()
     }
+}
+
+fn too_many() -> Fault {
+    ProgramFault::TooManyLeaves { limit: PARTS_MAX }.into()
 }
 
 fn possible<T>(place: &'static str, result: Result<T, Misfit>) -> Result<T, Fault> {

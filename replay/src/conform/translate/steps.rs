@@ -472,7 +472,7 @@ impl<'s> Translator<'s> {
 }
 
 /// Iterations of a loop.
-fn over(iter: &RawIter) -> Over {
+pub(in crate::conform) fn over(iter: &RawIter) -> Over {
     match iter {
         RawIter::Slice(start, end) => Over::Slice {
             start: *start,
