@@ -1,30 +1,54 @@
 //! Binding a model: every hooked module learns its path, once.
 //!
-//! Burn knows a module's place only while it walks the module tree. [`Bound::new`] walks it and writes into every
-//! [`Hooked`](crate::Hooked) and [`Tap`](crate::Tap) which path it has in this model, as two integers: the number of the
-//! binding, and the number of the path. A clone, a fork or a moved module keeps both, so that an optimiser step does not
-//! lose them; a module that is put into another model gets new ones when that model is bound. During a run of one model
-//! the modules of another have the wrong binding, and pass no sites.
+//! Burn knows a module's place only while it walks the module tree. [`Sites::bind`] walks it and
+//! writes into every [`Hooked`](crate::Hooked) and [`Tap`](crate::Tap) which path it has in this
+//! model, as two integers: the number of the binding, and the number of the path. A clone, a fork
+//! or a moved module keeps both, so that an optimiser step does not lose them; a module that is put
+//! into another model gets new ones when that model is bound. During a run of one model the modules
+//! of another have the wrong binding, and pass no sites.
+//!
+//! Burn draws the random numbers of a parameter when it is first used. Left at that, the weights of
+//! a fresh model would depend on its first run: on which modules that skips, and on what else draws
+//! random numbers in it. So all parameters are drawn when a model is bound, in the order of the
+//! module tree.
 
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use burn::module::{Module, ModuleVisitor};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, Int, Tensor};
 use interloom_engine::{PathId, Point, Port, RowLayout, SiteMap};
 
 use crate::edit::Edit;
 use crate::error::ModelError;
 
-/// A model whose hooked modules know their paths, with the map of its sites.
-#[derive(Clone, Debug)]
-pub struct Bound<M> {
-    model: M,
-    sites: Sites,
-}
-
-/// The sites of a bound model, and the edits that belong to it.
+/// The sites of a bound model, and the edits that belong to it: what a [`Run`](crate::Run) is made
+/// of.
+///
+/// The model stays a plain burn module: an optimiser, a learner or a record takes it as it is, and
+/// what they give back passes the same sites.
+///
+/// ```
+/// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+/// # use interloom_backends::{Hooked, Run, Sites};
+/// # let device = Device::flex();
+/// #[derive(Module, Debug)]
+/// struct Net { up: Hooked<Linear>, down: Hooked<Linear> }
+///
+/// let net = Net {
+///     up: LinearConfig::new(2, 4).init(&device).into(),
+///     down: LinearConfig::new(4, 2).init(&device).into(),
+/// };
+/// let sites = Sites::bind(&net)?;
+///
+/// let mut run = Run::new("read", &sites);
+/// let hidden = run.mediator("read", async |cx| cx.output("up").await);
+/// run.execute(|| net.down.forward(net.up.forward(Tensor::<2>::ones([1, 2], &device))))?;
+/// assert_eq!(hidden.take().unwrap().tensor::<2>()?.dims(), [1, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sites {
     map: Arc<SiteMap>,
@@ -32,36 +56,47 @@ pub struct Sites {
     edits: Vec<Edit>,
 }
 
-impl<M: Module> Bound<M> {
-    /// Walks the module tree of `model` and gives every hooked module its path.
+impl Sites {
+    /// Binds a model: gives every hooked module its path, and draws every parameter that is still
+    /// to be drawn, in the order of the module tree.
+    ///
+    /// Whoever binds a model again gets sites of their own; those of before are no longer passed.
     ///
     /// # Errors
     ///
-    /// [`ModelError::SharedPath`] if two hooked modules have one path, which happens if one wraps the other;
-    /// [`ModelError::NoSites`] if nothing in the model is hooked.
-    pub fn new(model: M) -> Result<Self, ModelError> {
-        let sites = bind(&model)?;
-        Ok(Self { model, sites })
-    }
-
-    /// Replaces the model by another of the same structure, such as the next step of its optimiser.
-    pub fn map(self, f: impl FnOnce(M) -> M) -> Self {
-        Self {
-            model: f(self.model),
-            sites: self.sites,
+    /// [`ModelError::SharedPath`] if two hooked modules have one path, which happens if one wraps
+    /// the other; [`ModelError::NoSites`] if nothing in the model is hooked.
+    pub fn bind<M: Module>(model: &M) -> Result<Self, ModelError> {
+        let number = NEXT_BINDING.fetch_add(1, Ordering::Relaxed);
+        let binding = Binding {
+            number,
+            stack: Vec::new(),
+            map: SiteMap::new(),
+            shared: None,
+        };
+        BINDING.set(Some(binding));
+        let clear = Clear;
+        model.visit(&mut Walk);
+        let Binding { map, shared, .. } = BINDING.take().expect("set above");
+        drop(clear);
+        match shared {
+            Some(path) => Err(ModelError::SharedPath { path }),
+            None if map.is_empty() => Err(ModelError::NoSites),
+            None => Ok(Self {
+                map: Arc::new(map),
+                binding: number,
+                edits: Vec::new(),
+            }),
         }
     }
 
-    /// Gives back the model.
-    pub fn into_inner(self) -> M {
-        self.model
-    }
-}
-
-impl<M> Bound<M> {
-    /// Returns the sites of the model.
-    pub const fn sites(&self) -> &Sites {
-        &self.sites
+    /// Makes the sites of a model that is not here, for runs whose model a journal stands in for.
+    pub fn without_model(map: SiteMap) -> Self {
+        Self {
+            map: Arc::new(map),
+            binding: NEXT_BINDING.fetch_add(1, Ordering::Relaxed),
+            edits: Vec::new(),
+        }
     }
 
     /// Gives points second names, such as those of TransformerLens.
@@ -73,7 +108,7 @@ impl<M> Bound<M> {
         mut self,
         aliases: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ModelError> {
-        let map = Arc::make_mut(&mut self.sites.map);
+        let map = Arc::make_mut(&mut self.map);
         for (alias, point) in aliases {
             let found = map.point(&point);
             map.alias(&alias, found.ok_or_else(|| unknown(map, &point))?);
@@ -81,78 +116,60 @@ impl<M> Bound<M> {
         Ok(self)
     }
 
-    /// Declares which tensors at a point carry rows of the batch, where their shape does not say it.
+    /// Declares which tensors at a point carry rows of the batch, where their shape does not say
+    /// it.
     ///
     /// # Errors
     ///
     /// [`ModelError::UnknownPoint`] if the model does not have the point.
     pub fn with_rows(mut self, point: &str, layout: RowLayout) -> Result<Self, ModelError> {
-        let map = Arc::make_mut(&mut self.sites.map);
+        let map = Arc::make_mut(&mut self.map);
         let found = map.point(point);
         map.declare_rows(found.ok_or_else(|| unknown(map, point))?, layout);
         Ok(self)
     }
-}
 
-impl<M> Bound<M> {
-    /// Adds an edit, which runs before the mediators of every run of this model, after the edits that it has.
+    /// Adds an edit, which runs before the mediators of every run of these sites, after the edits
+    /// that there are.
     ///
-    /// A clone of the model has the edits that it had when it was cloned; what is added to one of them later leaves the
-    /// other alone.
+    /// A clone has the edits that there were when it was cloned; what is added to one of them later
+    /// leaves the other alone.
     ///
     /// ```
     /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
-    /// # use interloom_backends::{Bound, Edit, Hooked, Run};
+    /// # use interloom_backends::{Edit, Hooked, Run, Sites};
     /// # let device = Device::flex();
-    /// let base = Bound::new(Hooked::from(LinearConfig::new(2, 2).init(&device)))?;
+    /// let model = Hooked::from(LinearConfig::new(2, 2).init(&device));
+    /// let base = Sites::bind(&model)?;
     /// let mut ablated = base.clone();
-    /// ablated.edit(Edit::new("ablate", |cx| async move {
+    /// ablated.edit(Edit::new("ablate", async |cx| {
     ///     let output = cx.output("").await?;
     ///     cx.set_output("", output * 0.0).await
     /// }));
-    /// let run = Run::new("run", ablated.sites());
+    /// let run = Run::new("run", &ablated);
     /// let x = Tensor::<2>::ones([1, 2], &device);
-    /// let sum: f32 = run.execute(|| ablated.forward(x))?.output.unwrap().sum().into_scalar();
+    /// let sum: f32 = run.execute(|| model.forward(x))?.completed()?.sum().into_scalar();
     /// assert_eq!(sum, 0.0);
-    /// assert_eq!(base.sites().edits().len(), 0);
+    /// assert_eq!(base.edits().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn edit(&mut self, edit: Edit) {
-        self.sites.edits.push(edit);
+        self.edits.push(edit);
     }
 
     /// Removes every edit.
     pub fn clear_edits(&mut self) {
-        self.sites.edits.clear();
-    }
-}
-
-impl<M> Deref for Bound<M> {
-    type Target = M;
-
-    fn deref(&self) -> &M {
-        &self.model
-    }
-}
-
-impl Sites {
-    /// Makes the sites of a model that is not here, for runs that are rehearsed and never executed.
-    pub fn without_model(map: SiteMap) -> Self {
-        Self {
-            map: Arc::new(map),
-            binding: NEXT_BINDING.fetch_add(1, Ordering::Relaxed),
-            edits: Vec::new(),
-        }
-    }
-
-    /// Returns the map of sites.
-    pub const fn map(&self) -> &Arc<SiteMap> {
-        &self.map
+        self.edits.clear();
     }
 
     /// Returns the edits of the model, in the order in which they run.
     pub fn edits(&self) -> &[Edit] {
         &self.edits
+    }
+
+    /// Returns the map of sites.
+    pub const fn map(&self) -> &Arc<SiteMap> {
+        &self.map
     }
 
     pub(crate) const fn binding(&self) -> u32 {
@@ -168,6 +185,12 @@ impl Deref for Sites {
     }
 }
 
+impl AsRef<Self> for Sites {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// The place of one hooked module: its binding and its path, or neither.
 ///
 /// Each module has its own; a clone starts with the place of its original.
@@ -179,6 +202,11 @@ impl Place {
         let packed = self.0.load(Ordering::Relaxed);
         let path = PathId(packed as u32);
         ((packed >> 32) as u32, Point::new(path, port))
+    }
+
+    /// Returns whether its module belongs to a model that was bound.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.point(Port::Output).0 != 0
     }
 
     fn set(&self, binding: u32, path: PathId) {
@@ -208,7 +236,8 @@ thread_local! {
     static BINDING: RefCell<Option<Binding>> = const { RefCell::new(None) };
 }
 
-/// The number of the next binding; 0 means unbound. It is compared for equality only and orders nothing.
+/// The number of the next binding; 0 means unbound. It is compared for equality only and orders
+/// nothing.
 static NEXT_BINDING: AtomicU32 = AtomicU32::new(1);
 
 struct Binding {
@@ -229,10 +258,23 @@ impl Binding {
     }
 }
 
-/// Follows burn's walk through the module tree.
+/// Follows burn's walk through the module tree, and draws the parameters that are still to be
+/// drawn.
 struct Walk;
 
 impl ModuleVisitor for Walk {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        drop(param.base());
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        drop(param.base());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        drop(param.base());
+    }
+
     fn enter_module(&mut self, name: &str, _container: &str) {
         with_binding(|binding| binding.stack.push(name.to_owned()));
     }
@@ -255,30 +297,6 @@ impl Drop for Clear {
 
 fn with_binding(f: impl FnOnce(&mut Binding)) {
     BINDING.with_borrow_mut(|binding| binding.as_mut().map(f));
-}
-
-fn bind<M: Module>(model: &M) -> Result<Sites, ModelError> {
-    let number = NEXT_BINDING.fetch_add(1, Ordering::Relaxed);
-    let binding = Binding {
-        number,
-        stack: Vec::new(),
-        map: SiteMap::new(),
-        shared: None,
-    };
-    BINDING.set(Some(binding));
-    let clear = Clear;
-    model.visit(&mut Walk);
-    let Binding { map, shared, .. } = BINDING.take().expect("set above");
-    drop(clear);
-    match shared {
-        Some(path) => Err(ModelError::SharedPath { path }),
-        None if map.is_empty() => Err(ModelError::NoSites),
-        None => Ok(Sites {
-            map: Arc::new(map),
-            binding: number,
-            edits: Vec::new(),
-        }),
-    }
 }
 
 fn unknown(map: &SiteMap, point: &str) -> ModelError {

@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
+use burn::tensor::activation::softmax;
 use burn::tensor::kind::Numeric;
-use burn::tensor::{Bool, Float, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Float, Int, Shape, Tensor, TensorData};
 use interloom_engine::Misfit;
-use interloom_engine::program::Arithmetic;
+use interloom_program::{Along, Arithmetic};
 
 use crate::tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, with_any, with_typed};
 
@@ -26,8 +27,9 @@ macro_rules! with_numbers {
 impl AnyTensor {
     /// Combines two tensors of one kind of numbers, element by element, with broadcasting.
     ///
-    /// Shapes are aligned at their last dimension; a dimension that is missing, or of length 1, goes with any length.
-    pub(crate) fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit> {
+    /// Shapes are aligned at their last dimension; a dimension that is missing, or of length 1,
+    /// goes with any length.
+    pub(crate) fn combine(self, operation: Arithmetic, right: Self) -> Result<Self, Misfit> {
         if self.kind() != right.kind() || !goes_with(&self.shape(), &right.shape()) {
             return Err(Misfit {
                 expected: format!("a tensor that goes with {self} element by element"),
@@ -36,7 +38,7 @@ impl AnyTensor {
         }
         self.check_divisible(operation)?;
         let rank = self.rank().max(right.rank());
-        let (left, right) = (self.clone().lifted(rank), right.clone().lifted(rank));
+        let (left, right) = (self.lifted(rank), right.lifted(rank));
         with_numbers!(left, |left| {
             let right = same_type(&left, right);
             Self::new(apply(operation, left, right))
@@ -44,9 +46,9 @@ impl AnyTensor {
     }
 
     /// Combines each element with a number, which stands on the right.
-    pub(crate) fn with_number(&self, operation: Arithmetic, right: f64) -> Result<Self, Misfit> {
+    pub(crate) fn with_number(self, operation: Arithmetic, right: f64) -> Result<Self, Misfit> {
         self.check_number(operation, right)?;
-        with_numbers!(self.clone(), |left| Self::new(match operation {
+        with_numbers!(self, |left| Self::new(match operation {
             Arithmetic::Add => left.add_scalar(right),
             Arithmetic::Sub => left.sub_scalar(right),
             Arithmetic::Mul => left.mul_scalar(right),
@@ -55,9 +57,9 @@ impl AnyTensor {
     }
 
     /// Combines a number with each element, which stands on the right.
-    pub(crate) fn after_number(&self, left: f64, operation: Arithmetic) -> Result<Self, Misfit> {
+    pub(crate) fn after_number(self, left: f64, operation: Arithmetic) -> Result<Self, Misfit> {
         self.check_number(operation, left)?;
-        with_numbers!(self.clone(), |right| {
+        with_numbers!(self, |right| {
             let left = right.full_like(left);
             Self::new(apply(operation, left, right))
         })
@@ -81,6 +83,68 @@ impl AnyTensor {
         with_numbers!(self.clone(), |tensor| Self::new(tensor.mean()))
     }
 
+    /// Returns the absolute value of each element.
+    pub(crate) fn abs(&self) -> Result<Self, Misfit> {
+        with_numbers!(self.clone(), |tensor| Self::new(tensor.abs()))
+    }
+
+    /// Returns what an operation makes of the elements along a dimension, which the tensor has.
+    pub(crate) fn along(&self, operation: Along, dimension: usize) -> Result<Self, Misfit> {
+        if self.shape().contains(&0) || dimension >= self.rank() {
+            return Err(unlike("a tensor without an empty dimension", self));
+        }
+        if let Along::Sum = operation {
+            return with_numbers!(self.clone(), |tensor| Self::new(tensor.sum_dim(dimension)));
+        }
+        let floats = self.floats()?;
+        with_typed!(floats, |tensor: Tensor<_, Float>| Ok(Self::new(
+            match operation {
+                Along::Softmax => softmax(tensor, dimension),
+                Along::Sum | Along::Mean => tensor.mean_dim(dimension),
+            }
+        )))
+    }
+
+    /// Returns the product of two tensors of floats, whose last two dimensions are matrices; the others are broadcast.
+    pub(crate) fn matmul(&self, right: &Self) -> Result<Self, Misfit> {
+        let (left, right) = (self.floats()?, right.floats()?);
+        let (own, other) = (left.shape(), right.shape());
+        let misfit = || Misfit {
+            expected: format!(
+                "a tensor whose last two dimensions {left} can be multiplied by, none of them empty"
+            ),
+            found: right.to_string(),
+        };
+        let split = own.split_last_chunk().zip(other.split_last_chunk());
+        let ((before, &[rows, inner]), (before_other, &[other_rows, columns])) =
+            split.ok_or_else(misfit)?;
+        let is_empty = own.contains(&0) || other.contains(&0);
+        if inner != other_rows || is_empty || !goes_with(before, before_other) {
+            return Err(misfit());
+        }
+        let rank = own.len().max(other.len());
+        let (left, right) = (left.lifted(rank), right.lifted(rank));
+        let pairs = left.shape().into_iter().zip(right.shape());
+        let before: Vec<usize> = pairs.take(rank - 2).map(|(a, b)| a.max(b)).collect();
+        let whole = |matrix: [usize; 2]| [&before[..], &matrix].concat();
+        let (left_shape, right_shape) = (whole([rows, inner]), whole([inner, columns]));
+        with_typed!(left, |left: Tensor<_, Float>| {
+            let right = same_type(&left, right);
+            // Not every backend broadcasts what is before the matrices.
+            let (left, right) = (expanded(left, left_shape), expanded(right, right_shape));
+            Ok(Self::new(left.matmul(right)))
+        })
+    }
+
+    /// Returns the tensor itself if it is one of floats.
+    fn floats(&self) -> Result<Self, Misfit> {
+        if self.kind() == Kind::Float {
+            Ok(self.clone())
+        } else {
+            Err(unlike("a tensor of floats", self))
+        }
+    }
+
     /// Returns a part: one range for each dimension, which lies in it.
     pub(crate) fn part(&self, ranges: &[Range<u64>]) -> Result<Self, Misfit> {
         let ranges = self.within(ranges)?;
@@ -89,7 +153,8 @@ impl AnyTensor {
         )))
     }
 
-    /// Returns what is at a place of dimension 0, without that dimension; of a vector, one element `[1]`.
+    /// Returns what is at a place of dimension 0, without that dimension; of a vector, one element
+    /// `[1]`.
     pub(crate) fn at(&self, place: u64) -> Result<Self, Misfit> {
         let shape = self.shape();
         if shape.first().is_none_or(|&length| place >= length as u64) {
@@ -126,8 +191,8 @@ impl AnyTensor {
         }))
     }
 
-    /// Returns the indices of the largest elements of the last dimension at the last place of dimension 1; of several
-    /// equal ones the first.
+    /// Returns the indices of the largest elements of the last dimension at the last place of
+    /// dimension 1; of several equal ones the first.
     pub(crate) fn argmax_last(&self) -> Result<Self, Misfit> {
         let shape = self.shape();
         if shape.len() < 2 || shape.contains(&0) || self.kind() == Kind::Bool {
@@ -252,6 +317,10 @@ fn apply<const D: usize, K: Numeric>(
         Arithmetic::Mul => left.mul(right),
         Arithmetic::Div => left.div(right),
     }
+}
+
+fn expanded<const D: usize>(tensor: Tensor<D>, shape: Vec<usize>) -> Tensor<D> {
+    tensor.expand(Shape::from(shape))
 }
 
 /// Returns whether two shapes can be broadcast to one.

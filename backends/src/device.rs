@@ -22,6 +22,26 @@ pub fn parse_device(name: &str) -> Result<Device, ModelError> {
     }
 }
 
+/// Returns the name that [`parse_device`] reads for a device: `cpu`, or `cuda:N`.
+///
+/// A device of another kind has the name that burn shows.
+pub fn device_name(device: &Device) -> String {
+    let shown = format!("{device:?}");
+    if *device == Device::flex() {
+        return "cpu".to_owned();
+    }
+    #[cfg(feature = "cuda")]
+    for index in 0..burn::tensor::Device::enumerate(burn::tensor::DeviceType::Cuda)
+        .into_vec()
+        .len()
+    {
+        if *device == Device::cuda(index) {
+            return format!("cuda:{index}");
+        }
+    }
+    shown
+}
+
 /// Returns the name of a device with what its arithmetic may depend on: of a GPU, its model and its driver.
 ///
 /// Such as `cuda:0, NVIDIA H200, compute capability 9.0, driver 580.159.04`; what cannot be found out is left out.

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use interloom_engine::{Cx, Fault, Invoke, Mediator, SiteMap, Step};
+use interloom_engine::{Cx, Fault, Invoke, Mediator, SiteMap};
 
 use crate::value::Value;
 
 /// A mediator that runs in every run of a model, before the run's own and on the whole batch.
 ///
-/// It is made anew for each run; what the maker captures is shared by them. See [`Bound::edit`](crate::Bound::edit).
+/// It is made anew for each run; what the maker captures is shared by them. See
+/// [`Sites::edit`](crate::Sites::edit).
 #[derive(Clone)]
 pub struct Edit {
     name: Arc<str>,
@@ -59,7 +60,7 @@ impl Edit {
 
     /// Makes the edit's mediator for a run.
     pub(crate) fn invoke(&self, map: &Arc<SiteMap>) -> Invoke<Value> {
-        let invoke = Invoke::new(&*self.name, Boxed((self.make)(map)));
+        let invoke = Invoke::new(&*self.name, (self.make)(map));
         if self.is_optional {
             invoke.optional()
         } else {
@@ -77,14 +78,5 @@ impl fmt::Debug for Edit {
             .field("name", name)
             .field("is_optional", is_optional)
             .finish_non_exhaustive()
-    }
-}
-
-/// A mediator that was boxed already.
-struct Boxed(Box<dyn Mediator<Value>>);
-
-impl Mediator<Value> for Boxed {
-    fn resume(self: Box<Self>, delivery: interloom_engine::Delivery<Value>) -> Step<Value> {
-        self.0.resume(delivery)
     }
 }

@@ -11,8 +11,17 @@ use crate::value::Value;
 
 /// A type that can pass a site: it becomes a [`Value`], and a value becomes it again, checked.
 ///
-/// Tensors, numbers, text, and tuples, vectors, options and string maps of them implement it. For a type of your own, a
-/// struct of outputs say, write the two functions in terms of a tuple or a map.
+/// Tensors, numbers, text, and tuples, vectors, options and string maps of them implement it. For a
+/// type of your own, a struct of outputs say, write the two functions in terms of a tuple or a map.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot pass a site: it has no `Erase`",
+    label = "no value at a site can be made of `{Self}`",
+    note = "tensors, numbers, text, and tuples, vectors, options and string maps of them can",
+    note = "for a struct of your own, implement `interloom_backends::Erase` in terms of a tuple or \
+            a map of its fields",
+    note = "what need not be seen is captured instead: \
+            `hooked.call(input, |module, input| module.forward(input, &mut cache))`"
+)]
 pub trait Erase: Sized {
     /// Forgets the type.
     fn erase(self) -> Value;

@@ -1,5 +1,7 @@
 //! What can go wrong with models and runs.
 
+use serde::Serialize;
+
 use interloom_engine::{Asker, AtFault, Audit, Code, Misfit, Origin, RunError};
 
 /// A model that cannot be bound or used.
@@ -7,15 +9,21 @@ use interloom_engine::{Asker, AtFault, Audit, Code, Misfit, Origin, RunError};
 #[non_exhaustive]
 pub enum ModelError {
     /// Two hooked modules have one path.
+    ///
+    /// Code `E030`, explained in `docs/errors/E030.md`.
     #[error("two hooked modules have the path `{path}`; wrap a module in `Hooked` once only")]
     SharedPath {
         /// The path.
         path: String,
     },
     /// Nothing in the model is hooked.
+    ///
+    /// Code `E031`, explained in `docs/errors/E031.md`.
     #[error("the model has no sites; wrap the modules that you want to reach in `Hooked`")]
     NoSites,
     /// A point that the model does not have.
+    ///
+    /// Code `E032`, explained in `docs/errors/E032.md`.
     #[error("the model has no point `{asked}`; nearest: {}", .nearest.join(", "))]
     UnknownPoint {
         /// The name as it was given.
@@ -24,6 +32,8 @@ pub enum ModelError {
         nearest: Vec<String>,
     },
     /// The input of a model does not fit its configuration.
+    ///
+    /// Code `E033`, explained in `docs/errors/E033.md`.
     #[error("the input does not fit the model: {what}; {instead}")]
     Input {
         /// What was found.
@@ -32,6 +42,8 @@ pub enum ModelError {
         instead: String,
     },
     /// A device that this build or machine does not have.
+    ///
+    /// Code `E034`, explained in `docs/errors/E034.md`.
     #[error("no device `{asked}`: {reason}")]
     Device {
         /// The device as it was asked for.
@@ -55,32 +67,55 @@ impl ModelError {
 }
 
 /// A run of a model that failed.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// It serialises as its code and its particulars by name; lines of source and audits are left out.
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// The run failed.
     #[error("{error}")]
+    #[serde(rename = "run")]
     Run {
         /// Why.
         error: Box<RunError>,
         /// What each mediator asked for and got.
+        #[serde(skip)]
+        audit: Audit,
+    },
+    /// The model finished without passing a single site of the run.
+    #[error("the run passed no site: {why}{}", because(.error))]
+    #[serde(rename = "unreached")]
+    Unreached {
+        /// Which hooks were called instead.
+        why: Unreached,
+        /// How the run failed for it; nothing if it has only caches, which would be empty.
+        error: Option<Box<RunError>>,
+        /// What each mediator asked for and got.
+        #[serde(skip)]
         audit: Audit,
     },
     /// A value that a mediator put in cannot be used by the model.
+    ///
+    /// Code `E035`, explained in `docs/errors/E035.md`.
     #[error("the model cannot go on at `{site}` with what {} put there: {misfit}{}", whoever(.by), as_before(.by))]
+    #[serde(rename = "E035")]
     Unusable {
         /// The point.
         site: String,
         /// Both types.
         misfit: Misfit,
         /// Who put it there: the last mediator that changed what passes in a way that shapes may change; nothing in a record.
+        #[serde(skip)]
         by: Option<Box<Asker>>,
     },
     /// The rows of the invokes are not those of the model's input.
+    ///
+    /// Code `E029`, explained in `docs/errors/E029.md`.
     #[error(
         "the invokes have {declared} rows together, and no tensor of the model's input, {input}, has as many; give each \
-         invoke as many rows as it has in the batch, or declare which tensors carry rows (`Bound::with_rows`)"
+         invoke as many rows as it has in the batch, or declare which tensors carry rows (`Sites::with_rows`)"
     )]
+    #[serde(rename = "E029")]
     Rows {
         /// The rows of the invokes.
         declared: u32,
@@ -88,12 +123,15 @@ pub enum ForwardError {
         input: String,
     },
     /// The model itself panicked.
+    ///
+    /// Code `E036`, explained in `docs/errors/E036.md`.
     #[error(
         "the model panicked{}: {message}{}{}",
         at_site(.after),
         emptiness(.empty_input),
         suspect(.changed)
     )]
+    #[serde(rename = "E036")]
     ModelPanicked {
         /// The panic's message.
         message: String,
@@ -102,27 +140,97 @@ pub enum ForwardError {
         /// The model's input, its types and shapes, if a tensor of it has no elements.
         empty_input: Option<String>,
         /// Who last changed what passes in a way that shapes may change, or else what passes at all; nothing in a record.
+        #[serde(skip)]
         changed: Option<Box<Asker>>,
     },
+    /// The output of a run was asked for, and it has none.
+    ///
+    /// Code `E019`, explained in `docs/errors/E019.md`.
+    #[error(
+        "the run has no output: {because}; look at `Ran::output`, which says so without an error"
+    )]
+    #[serde(rename = "E019")]
+    NoOutput {
+        /// Why.
+        because: String,
+    },
     /// The program is built so that it cannot unwind.
+    ///
+    /// Code `E037`, explained in `docs/errors/E037.md`.
     #[error(
         "runs need unwinding, and this program is built with `panic = \"abort\"`; remove that from its profile"
     )]
+    #[serde(rename = "E037")]
     PanicAbort,
     /// The run disappeared from its thread.
+    ///
+    /// Code `E038`, explained in `docs/errors/E038.md`.
     #[error(
         "the model moved its run to another place, or panicked inside the interleaver; run it on one thread"
     )]
+    #[serde(rename = "E038")]
     Lost,
     /// A run that shares with the one before it was not like that one.
+    ///
+    /// Code `E039`, explained in `docs/errors/E039.md`.
     #[error(
         "the mediators that are there for `{site}` are not those of the run before, although the orders were the same up to it; \
          mediators that take anything from outside of their run cannot be explored"
     )]
+    #[serde(rename = "E039")]
     Unsteady {
         /// The point.
         site: String,
     },
+}
+
+/// Why a model has passed no site of a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Unreached {
+    /// The model that was called is not bound.
+    ///
+    /// Code `E051`, explained in `docs/errors/E051.md`.
+    #[error(
+        "the hooks that were called in it ({calls}) are of a model that is not bound; bind the model \
+         that you call (`Sites::bind(&model)`), and make the run of these sites"
+    )]
+    Unbound {
+        /// How many calls of its hooked modules and taps there were.
+        calls: u64,
+    },
+    /// The model that was called is bound, and these are not its sites.
+    ///
+    /// Code `E052`, explained in `docs/errors/E052.md`.
+    #[error(
+        "the hooks that were called in it ({calls}) are of another binding than its sites: of another \
+         model, or of this one before it was bound again; make the run of the sites of the model that \
+         you call, and bind a model once"
+    )]
+    Elsewhere {
+        /// How many calls of its hooked modules and taps there were.
+        calls: u64,
+    },
+    /// No hook was called on the thread of the run.
+    ///
+    /// Code `E053`, explained in `docs/errors/E053.md`.
+    #[error(
+        "no hook was called on its thread; call the model inside of the run, on the same thread, and \
+         its modules through their hooks"
+    )]
+    Nowhere,
+}
+
+impl Unreached {
+    /// Returns the stable code of a run that passed no site for this reason.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unbound { .. } => "E051",
+            Self::Elsewhere { .. } => "E052",
+            Self::Nowhere => "E053",
+        }
+    }
 }
 
 impl From<RunError> for ForwardError {
@@ -140,6 +248,15 @@ impl ForwardError {
     /// other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
+        // Of a run, a record has what its mediators were told.
+        if let Self::Unreached {
+            error: Some(run),
+            audit,
+            ..
+        } = error
+        {
+            error = Self::Run { error: run, audit };
+        }
         match &mut error {
             Self::Run { error, .. } => **error = error.without_origins(),
             Self::Unusable { by: asker, .. } | Self::ModelPanicked { changed: asker, .. } => {
@@ -154,96 +271,66 @@ impl ForwardError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Run { error, .. } => error.code(),
+            Self::Unreached { why, .. } => why.code(),
             Self::Rows { .. } => "E029",
             Self::Unusable { .. } => "E035",
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
             Self::Lost => "E038",
             Self::Unsteady { .. } => "E039",
+            Self::NoOutput { .. } => "E019",
         }
     }
 }
 
-/// What `interloom explain` says about models and their runs.
+/// The codes of models and their runs.
 pub(crate) const CODES: &[Code] = &[
+    Code::new("E019", "a run has no output", AtFault::Misuse),
     Code::new(
         "E029",
         "the rows of the invokes are not those of the batch",
         AtFault::Misuse,
-        "Unless a model declares it, a tensor is taken to carry the rows of the batch if its dimension 0 is as long as the rows \
-         of all invokes together. If no tensor of the model's own input is, every invoke would be given whole values. Give \
-         each invoke the rows that it has, or declare the layout with `Bound::with_rows`.",
     ),
-    Code::new(
-        "E030",
-        "two hooked modules have one path",
-        AtFault::Misuse,
-        "A `Hooked` adds no level to the module tree, so that a `Hooked<Hooked<M>>` would have its path twice. Wrap each \
-         module once.",
-    ),
-    Code::new(
-        "E031",
-        "the model has no sites",
-        AtFault::Misuse,
-        "No module of the model is wrapped in `Hooked` and none is a `Tap`, so that there is nothing to intervene at.",
-    ),
-    Code::new(
-        "E032",
-        "no such point",
-        AtFault::Misuse,
-        "An alias or a row layout was declared for a point that the model does not have. The message names the nearest.",
-    ),
-    Code::new(
-        "E033",
-        "the input does not fit the model",
-        AtFault::Misuse,
-        "The tokens are too many for the model's positions, outside of its vocabulary, or none at all; or two prompts that \
-         must have equal token counts have not.",
-    ),
-    Code::new(
-        "E034",
-        "no such device",
-        AtFault::Environment,
-        "The device is not known, not part of this build, or not present on this machine. `cpu` always works; `cuda` and \
-         `cuda:1` need a build with the feature `cuda`, an NVIDIA GPU and its driver.",
-    ),
+    Code::new("E030", "two hooked modules have one path", AtFault::Misuse),
+    Code::new("E031", "the model has no sites", AtFault::Misuse),
+    Code::new("E032", "no such point", AtFault::Misuse),
+    Code::new("E033", "the input does not fit the model", AtFault::Misuse),
+    Code::new("E034", "no such device", AtFault::Environment),
     Code::new(
         "E035",
         "the model cannot use a replaced value",
         AtFault::Mediator,
-        "A reshaping swap or a skip put a value at a site whose kind, rank or structure the model's code cannot take there, or \
-         one without elements, which kernels must not be given. The message names the mediator, and the line of its request.",
     ),
-    Code::new(
-        "E036",
-        "the model panicked",
-        AtFault::Model,
-        "The model's own code panicked, most often because shapes do not go together: look at what a mediator swapped in \
-         before, and at the model's input; if a tensor of that has no elements (a prompt of no tokens, say), the message says so. It names the last mediator that may have changed a shape, with its line. The \
-         mediators were cancelled; the model can be run again.",
-    ),
-    Code::new(
-        "E037",
-        "runs need unwinding",
-        AtFault::Misuse,
-        "A stop leaves the model's forward pass by unwinding. Build without `panic = \"abort\"`.",
-    ),
-    Code::new(
-        "E038",
-        "the run was lost",
-        AtFault::Misuse,
-        "The interleaver of a run is bound to the thread that executes it, and was not there any more when the model \
-         returned.",
-    ),
+    Code::new("E036", "the model panicked", AtFault::Model),
+    Code::new("E037", "runs need unwinding", AtFault::Misuse),
+    Code::new("E038", "the run was lost", AtFault::Misuse),
     Code::new(
         "E039",
         "a run is not like the one with which it shares",
         AtFault::Mediator,
-        "What the runs of an exploration have in common is computed once. A mediator asked for something else than in the run \
-         before, in the part that both have in common: it depends on something outside of its run, such as a counter or a \
-         clock.",
+    ),
+    Code::new(
+        "E051",
+        "the run passed no site: the model is not bound",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E052",
+        "the run passed no site: the hooks are of another binding",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E053",
+        "the run passed no site: no hook was called on its thread",
+        AtFault::Misuse,
     ),
 ];
+
+fn because(error: &Option<Box<RunError>>) -> String {
+    error
+        .as_ref()
+        .map_or_else(String::new, |error| format!("; so {error}"))
+}
 
 fn at_site(site: &Option<String>) -> String {
     match site {

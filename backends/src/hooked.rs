@@ -1,12 +1,12 @@
 //! Modules with sites.
 //!
-//! Wrap a field of a burn module in [`Hooked`], and its input and output become sites under the field's path. Parameter
-//! and record paths stay as burn has them, for the wrapper adds no level. Wrap the whole model as well, and its own input
-//! and output are the sites `input` and `output`.
+//! Wrap a field of a burn module in [`Hooked`], and its input and output become sites under the
+//! field's path. Parameter and record paths stay as burn has them, for the wrapper adds no level.
+//! Wrap the whole model as well, and its own input and output are the sites `input` and `output`.
 //!
 //! ```
 //! use burn::{nn::{Gelu, Linear, LinearConfig}, prelude::*};
-//! use interloom_backends::{Bound, Forward, Hooked, Run};
+//! use interloom_backends::{Forward, Hooked, Run, Sites};
 //!
 //! #[derive(Module, Debug)]
 //! struct Mlp { up: Hooked<Linear>, act: Hooked<Gelu>, down: Hooked<Linear> }
@@ -24,37 +24,35 @@
 //!     act: Gelu::new().into(),
 //!     down: LinearConfig::new(8, 4).init(&device).into(),
 //! };
-//! let model = Bound::new(Hooked::from(mlp))?;
+//! let model = Hooked::from(mlp);
+//! let sites = Sites::bind(&model)?;
 //!
-//! let mut run = Run::new("ablate", model.sites());
-//! run.mediator("zero", |cx| async move {
-//!     let hidden = cx.output("act").await?;
-//!     cx.set_output("act", hidden * 0.0).await?;
-//!     Ok(())
-//! });
+//! let mut run = Run::new("ablate", &sites);
+//! run.mediator("zero", async |cx| cx.update_output("act", |h| h * 0.0).await);
 //! let output = run.execute(|| model.forward(Tensor::ones([1, 4], &device)))?.output;
 //! # let _ = output;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A module with several arguments takes a tuple, and each argument is an item of the value at its input site; what must
-//! not be seen (a cache, a flag) is captured by the closure of [`Hooked::call`]. A tuple that a module returns is a tuple
-//! at its output site. A value in the middle of a module, such as an attention pattern, passes a [`Tap`].
+//! The layers of `burn::nn` can be hooked as they are ([`layers`](crate::layers)). A module with
+//! several arguments takes a tuple, and each argument is an item of the value at its input site;
+//! what must not be seen (a cache, a flag) is captured by the closure of [`Hooked::call`]. A tuple
+//! that a module returns is a tuple at its output site. A value in the middle of a module, such as
+//! an attention pattern, passes a [`Tap`].
 
-use std::ops::Deref;
+use std::fmt;
 
 use burn::module::{
     Content, Devices, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
     ModuleVisitor,
 };
-use burn::nn;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::Device;
 use interloom_engine::Port;
 
-use crate::active::{self, Call, Passed, is_running, pass, pass_input};
+use crate::active::{self, Entered};
 use crate::bind::{Place, visit_place};
 use crate::erase::Erase;
-use crate::shared::Sharable;
+use crate::forward::Forward;
 
 /// A module whose input and output are sites.
 #[derive(Clone, Debug)]
@@ -63,65 +61,43 @@ pub struct Hooked<M> {
     place: Place,
 }
 
-/// What a module does with its input; burn itself has no such trait.
-///
-/// It is implemented for the common layers of `burn::nn`; implement it for your own modules.
-pub trait Forward<I> {
-    /// What comes out.
-    type Output;
-
-    /// Computes the output.
-    fn forward(&self, input: I) -> Self::Output;
-}
-
 impl<M> Hooked<M> {
     /// Computes the module, passing its input and output sites.
+    // With `M::Output` for `O`, the compiler would not come to say what `Forward` has it say.
     #[inline]
-    pub fn forward<I>(&self, input: I) -> M::Output
+    pub fn forward<I, O>(&self, input: I) -> O
     where
-        M: Forward<I>,
+        M: Forward<I, Output = O>,
         I: Erase,
-        M::Output: Erase,
+        O: Erase,
     {
         self.call(input, |module, input| module.forward(input))
     }
 
     /// Computes `f` of the module, passing its input and output sites.
     ///
-    /// For modules that do not implement [`Forward`], or that take more than a value: what `f` captures is not part of
-    /// the input site.
+    /// For modules that do not implement [`Forward`], or that take more than a value: what `f`
+    /// captures is not part of the input site.
     #[inline]
     pub fn call<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        // Apart, so that without a run nothing is moved that plain burn would not move.
-        match active::begin_call(&self.place) {
-            Call::Plain => f(&self.inner, input),
-            Call::Hooked => self.pass_through(input, f),
-            Call::Unchecked => {
-                let input = active::check_input(&self.place, input);
-                self.pass_through(input, f)
-            }
-            Call::Shared => self.share(input, f),
+        // Asked first, so that without a run nothing is moved that plain burn would not move.
+        if !active::is_running() {
+            return f(&self.inner, input);
         }
-    }
-
-    #[cold]
-    fn share<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        match active::shared_call(&self.place) {
-            Sharable::Compute(begin) => {
-                let input = active::check_input(&self.place, input);
-                let output = self.pass_through(input, f);
-                active::end_call(&self.place, begin, output)
-            }
-            Sharable::Known(passings, output) => active::pass_known(&self.place, passings, output),
-        }
-    }
-
-    fn pass_through<I: Erase, O: Erase>(&self, input: I, f: impl FnOnce(&M, I) -> O) -> O {
-        let output = match pass_input(&self.place, input) {
-            Passed::Compute(input) => f(&self.inner, input),
-            Passed::Skipped(output) => output,
+        let (call, output) = match active::enter(&self.place, input) {
+            Entered::Compute(call, input) => (call, f(&self.inner, input)),
+            Entered::Skipped(call, output) => (call, output),
+            Entered::Reused(output) => return output,
         };
-        pass(&self.place, Port::Output, output)
+        active::leave(&self.place, call, output)
+    }
+
+    /// Returns the module itself: for its fields, and for functions that are no part of the model.
+    ///
+    /// What is called of it passes no site of this hook, so that a model's own code calls
+    /// [`forward`](Self::forward) or [`call`](Self::call) instead.
+    pub const fn inner(&self) -> &M {
+        &self.inner
     }
 
     /// Gives back the module.
@@ -136,14 +112,6 @@ impl<M> From<M> for Hooked<M> {
             inner,
             place: Place::default(),
         }
-    }
-}
-
-impl<M> Deref for Hooked<M> {
-    type Target = M;
-
-    fn deref(&self) -> &M {
-        &self.inner
     }
 }
 
@@ -194,15 +162,34 @@ impl<M> Hooked<M> {
     }
 }
 
+/// A hooked module is shown as it is without its hook.
 impl<M: ModuleDisplay> ModuleDisplay for Hooked<M> {
     fn format(&self, settings: DisplaySettings) -> String {
         self.inner.format(settings)
+    }
+
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        self.inner.custom_settings()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        self.inner.custom_content(content)
     }
 }
 
 impl<M: ModuleDisplay> ModuleDisplayDefault for Hooked<M> {
     fn content(&self, content: Content) -> Option<Content> {
         self.inner.content(content)
+    }
+
+    fn num_params(&self) -> usize {
+        self.inner.num_params()
+    }
+}
+
+impl<M: ModuleDisplay> fmt::Display for Hooked<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format(DisplaySettings::default()))
     }
 }
 
@@ -237,10 +224,10 @@ impl Tap {
     /// Passes `value` through the site.
     #[inline]
     pub fn pass<T: Erase>(&self, value: T) -> T {
-        match is_running() {
-            false => value,
-            true => pass(&self.place, Port::Output, value),
+        if !active::is_running() {
+            return value;
         }
+        active::pass(&self.place, value)
     }
 }
 
@@ -282,39 +269,13 @@ impl ModuleDisplay for Tap {}
 
 impl ModuleDisplayDefault for Tap {
     fn content(&self, content: Content) -> Option<Content> {
-        content.optional()
+        // Burn panics over a module that shows nothing, not even its type.
+        content.set_top_level_type("Tap").optional()
     }
 }
 
-/// Implements [`Forward`] for layers that take a tensor of any rank and return one of that rank.
-macro_rules! forward {
-    ($($module:ty),* $(,)?) => {
-        $(impl<const D: usize> Forward<Tensor<D>> for $module {
-            type Output = Tensor<D>;
-
-            fn forward(&self, input: Tensor<D>) -> Tensor<D> {
-                <$module>::forward(self, input)
-            }
-        })*
-    };
-}
-
-forward!(
-    nn::Dropout,
-    nn::Gelu,
-    nn::LayerNorm,
-    nn::LeakyRelu,
-    nn::Linear,
-    nn::Relu,
-    nn::RmsNorm,
-    nn::Sigmoid,
-    nn::Tanh,
-);
-
-impl Forward<Tensor<2, Int>> for nn::Embedding {
-    type Output = Tensor<3>;
-
-    fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        nn::Embedding::forward(self, ids)
+impl fmt::Display for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format(DisplaySettings::default()))
     }
 }

@@ -1,26 +1,27 @@
-//! Burn for Interloom: erased tensors, hooked modules, runs, and models with their files.
+//! Burn for Interloom: erased tensors, hooked modules and runs.
 //!
-//! - [`Hooked`] and [`Tap`] give a burn module sites; [`Bound`] gives the sites their paths.
+//! - [`Hooked`] and [`Tap`] give a burn module sites; [`Sites::bind`] gives the sites their paths.
+//! - [`layers`] has what the layers of `burn::nn` need to be hooked, and [`Forward`] is for your own.
 //! - [`Run`] interleaves mediators with a forward pass.
 //! - [`Value`] is what passes a site, and [`Erase`] what a type needs to pass one.
-//! - [`models`] holds a trained two-layer induction transformer, and language models of the Llama architecture with
-//!   their files.
 //!
 //! This is the only room that names `burn::backend`.
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
 mod active;
+mod arithmetic;
 mod bind;
+mod bound;
 mod caught;
 mod compute;
 mod device;
 mod edit;
 mod erase;
 mod error;
-pub mod files;
+mod forward;
 mod hooked;
-pub mod models;
+pub mod layers;
 mod operand;
 mod outlook;
 mod parameters;
@@ -30,20 +31,23 @@ mod tensor;
 mod value;
 
 // The public interface.
-pub use bind::{Bound, Sites};
+pub use arithmetic::{BuildArithmetic, arithmetic};
+pub use bind::Sites;
+pub use bound::Bound;
 pub use caught::panics_are_caught;
-pub use device::{describe_device, described_device, parse_device};
+pub use device::{describe_device, described_device, device_name, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
-pub use error::{ForwardError, ModelError};
-pub use hooked::{Forward, Hooked, Tap};
+pub use error::{ForwardError, ModelError, Unreached};
+pub use forward::Forward;
+pub use hooked::{Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};
-pub use run::{Ran, Run};
-pub use shared::{Effort, Passage, PassedCall, Passing, Shared, Standing};
+pub use run::{MediatorHandle, Ran, Run, RunOutput};
+pub use shared::{Passage, PassedCall, Passing, PrefixCache, ReuseStats, Standing};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
 pub use value::Value;
 
 /// Iterates over every error code of this room, in order.
 pub fn codes() -> impl Iterator<Item = &'static interloom_engine::Code> {
-    error::CODES.iter().chain(files::CODES)
+    error::CODES.iter()
 }

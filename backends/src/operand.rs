@@ -1,11 +1,14 @@
-//! Programs compute on burn values.
+//! Arithmetic on burn values: that of programs, which returns a misfit, and that of operators,
+//! which panics.
 
-use std::ops::Range;
+use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
+use burn::tensor::Tensor;
 use interloom_engine::Misfit;
-use interloom_engine::program::{Arithmetic, Form, Item, Items, Operand};
+use interloom_program::{Along, Arithmetic, Form, Item, Items, Operand};
 
-use crate::tensor::AnyTensor;
+use crate::erase::Erase;
+use crate::tensor::{AnyTensor, ElementKind};
 use crate::value::Value;
 
 impl Operand for Value {
@@ -37,33 +40,15 @@ impl Operand for Value {
     }
 
     fn combine(&self, operation: Arithmetic, right: &Self) -> Result<Self, Misfit> {
-        match (self, right) {
-            (Self::Tensor(left), Self::Tensor(right)) => {
-                left.combine(operation, right).map(Self::Tensor)
-            }
-            (&Self::Int(left), &Self::Int(right)) => integers(operation, left, right),
-            (left, right) => match (left.plain(), right.plain()) {
-                (_, Some(number)) => left.with_number(operation, number),
-                (Some(number), _) => right.after_number(number, operation),
-                (None, None) => Err(left.or_right(right).unlike("a tensor or a number")),
-            },
-        }
+        self.clone().combined(operation, right.clone())
     }
 
     fn with_number(&self, operation: Arithmetic, right: f64) -> Result<Self, Misfit> {
-        match (self, self.plain()) {
-            (Self::Tensor(left), _) => left.with_number(operation, right).map(Self::Tensor),
-            (_, Some(left)) => Ok(Self::Float(operation.apply(left, right))),
-            (_, None) => Err(self.unlike("a tensor or a number")),
-        }
+        self.clone().combined(operation, Self::Float(right))
     }
 
     fn after_number(&self, left: f64, operation: Arithmetic) -> Result<Self, Misfit> {
-        match (self, self.plain()) {
-            (Self::Tensor(right), _) => right.after_number(left, operation).map(Self::Tensor),
-            (_, Some(right)) => Ok(Self::Float(operation.apply(left, right))),
-            (_, None) => Err(self.unlike("a tensor or a number")),
-        }
+        Self::Float(left).combined(operation, self.clone())
     }
 
     fn zeros_like(&self) -> Result<Self, Misfit> {
@@ -90,6 +75,28 @@ impl Operand for Value {
 
     fn mean(&self) -> Result<Self, Misfit> {
         self.any_tensor()?.mean().map(Self::Tensor)
+    }
+
+    fn abs(&self) -> Result<Self, Misfit> {
+        match self {
+            Self::Tensor(tensor) => tensor.abs().map(Self::Tensor),
+            Self::Int(number) => Ok(number
+                .checked_abs()
+                .map_or_else(|| Self::Float((*number as f64).abs()), Self::Int)),
+            Self::Float(number) => Ok(Self::Float(number.abs())),
+            other => Err(other.unlike("a tensor or a number")),
+        }
+    }
+
+    fn along(&self, operation: Along, dimension: usize) -> Result<Self, Misfit> {
+        self.any_tensor()?
+            .along(operation, dimension)
+            .map(Self::Tensor)
+    }
+
+    fn matmul(&self, right: &Self) -> Result<Self, Misfit> {
+        let (left, right) = (self.any_tensor()?, right.any_tensor()?);
+        left.matmul(right).map(Self::Tensor)
     }
 
     fn argmax_last(&self) -> Result<Self, Misfit> {
@@ -173,7 +180,129 @@ impl Operand for Value {
     }
 }
 
+macro_rules! operators {
+    ($($trait:ident, $method:ident, $operation:ident;)*) => {
+        $(
+            operator!([] $trait, $method, $operation: Value, Value);
+            operator!([] $trait, $method, $operation: Value, &Value);
+            operator!([] $trait, $method, $operation: &Value, Value);
+            operator!([] $trait, $method, $operation: &Value, &Value);
+            operator!([] $trait, $method, $operation: Value, f64);
+            operator!([] $trait, $method, $operation: &Value, f64);
+            operator!([] $trait, $method, $operation: f64, Value);
+            operator!([] $trait, $method, $operation: f64, &Value);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: Value, Tensor<D, K>);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: Value, &Tensor<D, K>);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: &Value, Tensor<D, K>);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: &Value, &Tensor<D, K>);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: Tensor<D, K>, Value);
+            operator!([const D: usize, K: ElementKind]
+                $trait, $method, $operation: Tensor<D, K>, &Value);
+        )*
+    };
+}
+
+macro_rules! operator {
+    ([$($generics:tt)*] $trait:ident, $method:ident, $operation:ident: $left:ty, $right:ty) => {
+        impl<$($generics)*> $trait<$right> for $left {
+            type Output = Value;
+
+            fn $method(self, right: $right) -> Value {
+                computed(self.into_operand(), Arithmetic::$operation, right.into_operand())
+            }
+        }
+    };
+}
+
+operators! {
+    Add, add, Add;
+    Sub, sub, Sub;
+    Mul, mul, Mul;
+    Div, div, Div;
+}
+
+impl Neg for Value {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self * -1.0
+    }
+}
+
+impl Neg for &Value {
+    type Output = Value;
+
+    fn neg(self) -> Value {
+        self * -1.0
+    }
+}
+
+/// What stands on a side of an operator.
+trait AsOperand {
+    fn into_operand(self) -> Value;
+}
+
+impl AsOperand for Value {
+    fn into_operand(self) -> Value {
+        self
+    }
+}
+
+impl AsOperand for &Value {
+    fn into_operand(self) -> Value {
+        self.clone()
+    }
+}
+
+impl AsOperand for f64 {
+    fn into_operand(self) -> Value {
+        Value::Float(self)
+    }
+}
+
+impl<const D: usize, K: ElementKind> AsOperand for Tensor<D, K> {
+    fn into_operand(self) -> Value {
+        self.erase()
+    }
+}
+
+impl<const D: usize, K: ElementKind> AsOperand for &Tensor<D, K> {
+    fn into_operand(self) -> Value {
+        self.clone().erase()
+    }
+}
+
+/// Computes an operator, which cannot return an error.
+fn computed(left: Value, operation: Arithmetic, right: Value) -> Value {
+    let result = left.combined(operation, right);
+    result.unwrap_or_else(|misfit| panic!("arithmetic: {misfit}"))
+}
+
 impl Value {
+    fn combined(self, operation: Arithmetic, right: Self) -> Result<Self, Misfit> {
+        let tensor = match (self, right) {
+            (Self::Tensor(left), Self::Tensor(right)) => left.combine(operation, right),
+            (Self::Tensor(left), right) => left.with_number(operation, right.scalar()?),
+            (left, Self::Tensor(right)) => right.after_number(left.scalar()?, operation),
+            (Self::Int(left), Self::Int(right)) => return integers(operation, left, right),
+            (left, right) => {
+                let number = operation.apply(left.scalar()?, right.scalar()?);
+                return Ok(Self::Float(number));
+            }
+        };
+        tensor.map(Self::Tensor)
+    }
+
+    fn scalar(&self) -> Result<f64, Misfit> {
+        self.plain()
+            .ok_or_else(|| self.unlike("a tensor or a number"))
+    }
+
     /// Returns the number that this is, if it is no tensor.
     fn plain(&self) -> Option<f64> {
         match self {
@@ -187,14 +316,6 @@ impl Value {
         match self {
             Self::Tensor(tensor) => Ok(tensor),
             other => Err(other.unlike("a tensor")),
-        }
-    }
-
-    /// Returns this value if it cannot be computed with, or else the other.
-    fn or_right<'v>(&'v self, right: &'v Self) -> &'v Self {
-        match self {
-            Self::Tensor(_) => right,
-            _ => self,
         }
     }
 

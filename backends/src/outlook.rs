@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{Device, TensorData};
-use interloom_engine::program::{Operand, Shapes};
 use interloom_engine::{CacheSpec, Exchange, Moment, Observer, Site};
+use interloom_program::{Operand, Shapes};
 
 use crate::bind::Sites;
 use crate::error::ForwardError;

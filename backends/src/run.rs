@@ -1,17 +1,19 @@
 //! Runs: mediators interleaved with one forward pass, or one generation, of a bound model.
 //!
-//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook sees; the crate must not
-//! be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
+//! sees; the crate must not be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+
+use std::ops::Deref;
 
 use interloom_engine::{
-    Audit, CacheSpec, Cached, Cx, Fault, Invoke, Mediator, MediatorId, Observer, Rehearsal, RunEnd,
-    Saved, Scheduler, Setup,
+    Audit, CacheSpec, Cached, Cx, Fault, Interleaver, Invoke, InvokeOptions, Mediator, MediatorId,
+    Observer, RunEnd, Saved, Scheduler, Setup,
 };
 
-use crate::active::{Active, Outer, conclude, drive};
+use crate::active::{Active, Outer, drive};
 use crate::bind::Sites;
 use crate::error::ForwardError;
-use crate::shared::{Known, Shared};
+use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
 /// A run to be: a name, a bound model's sites, and mediators.
@@ -19,25 +21,121 @@ pub struct Run {
     name: String,
     setup: Setup<Value>,
     sites: Sites,
-    shared: Option<(Shared, Known)>,
+    shared: Option<(PrefixCache, Known)>,
+    has_caches: bool,
+}
+
+/// A mediator that was added to a run: its options until the run starts, its result when it is
+/// over.
+///
+/// It is [`Saved`]: `handle.take()` returns what the mediator has returned.
+pub struct MediatorHandle<T> {
+    saved: Saved<T>,
+    options: InvokeOptions,
+}
+
+impl<T> MediatorHandle<T> {
+    /// Gives the mediator the next `count` rows of the batch. It has no effect once the run has
+    /// started.
+    pub fn rows(self, count: u32) -> Self {
+        self.options.rows(count);
+        self
+    }
+
+    /// Lets the run succeed even if nothing that the mediator asks for is ever served. It has no
+    /// effect once the run has started.
+    pub fn optional(self) -> Self {
+        self.options.optional();
+        self
+    }
+}
+
+impl<T> Deref for MediatorHandle<T> {
+    type Target = Saved<T>;
+
+    fn deref(&self) -> &Saved<T> {
+        &self.saved
+    }
+}
+
+impl<T> From<MediatorHandle<T>> for Saved<T> {
+    fn from(handle: MediatorHandle<T>) -> Self {
+        handle.saved
+    }
 }
 
 /// What a run leaves behind.
 #[derive(Clone, Debug)]
 pub struct Ran<Y> {
-    /// What the model put out; `None` if a mediator stopped it.
-    pub output: Option<Y>,
+    /// What the model returned, or why there is nothing.
+    pub output: RunOutput<Y>,
     /// How the run ended.
     pub end: RunEnd,
     /// What each mediator asked for and got.
     pub audit: Audit,
 }
 
+impl<Y> Ran<Y> {
+    /// Returns what the model returned.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError::NoOutput`] if a mediator stopped the run, or a journal stood in for the model.
+    pub fn completed(self) -> Result<Y, ForwardError> {
+        match self.output {
+            RunOutput::Completed(output) => Ok(output),
+            RunOutput::Stopped => Err(ForwardError::NoOutput {
+                because: match self.end {
+                    RunEnd::Stopped { by, at } => match at {
+                        Some(at) => format!("mediator `{by}` stopped the run at `{at}`"),
+                        None => format!("mediator `{by}` stopped the run before the model started"),
+                    },
+                    RunEnd::Completed => "the model did not finish".to_owned(),
+                },
+            }),
+            RunOutput::Served => Err(ForwardError::NoOutput {
+                because: "a journal stood in for the model".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What the model of a run returned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RunOutput<Y> {
+    /// The model finished, with this.
+    Completed(Y),
+    /// A mediator stopped the run before the model finished.
+    Stopped,
+    /// A journal stood in for the model, which was not called.
+    Served,
+}
+
+impl<Y> RunOutput<Y> {
+    /// Returns what the model returned, if it finished.
+    pub fn ok(self) -> Option<Y> {
+        match self {
+            Self::Completed(output) => Some(output),
+            Self::Stopped | Self::Served => None,
+        }
+    }
+
+    /// Returns the same about a reference to what the model returned.
+    pub const fn as_ref(&self) -> RunOutput<&Y> {
+        match self {
+            Self::Completed(output) => RunOutput::Completed(output),
+            Self::Stopped => RunOutput::Stopped,
+            Self::Served => RunOutput::Served,
+        }
+    }
+}
+
 impl Run {
     /// Prepares a run of the model that has `sites`; the name stands in reports and journals.
     ///
     /// The model's edits are its first mediators.
-    pub fn new(name: impl Into<String>, sites: &Sites) -> Self {
+    pub fn new(name: impl Into<String>, sites: &(impl AsRef<Sites> + ?Sized)) -> Self {
+        let sites = sites.as_ref();
         let mut setup = Setup::new(sites.map().clone());
         for edit in sites.edits() {
             setup.invoke(edit.invoke(sites.map()));
@@ -47,23 +145,45 @@ impl Run {
             setup,
             sites: sites.clone(),
             shared: None,
+            has_caches: false,
         }
     }
 
-    /// Adds an async closure as a mediator that sees the whole batch, and returns the place where its result will be.
+    /// Adds an async closure as a mediator, which sees the whole batch and has to fire, and returns
+    /// where its result will be.
+    ///
+    /// ```
+    /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # use interloom_backends::{Hooked, Run, Sites};
+    /// # let device = Device::flex();
+    /// # let model = Hooked::from(LinearConfig::new(2, 2).init(&device));
+    /// # let sites = Sites::bind(&model)?;
+    /// let mut run = Run::new("patch", &sites);
+    /// let seen = run.mediator("read", async |cx| cx.input("").await);
+    /// // One that owns two rows of the batch, and need not fire.
+    /// run.mediator("patch", async |cx| cx.update_output("", |h| h * 0.5).await)
+    ///     .rows(2)
+    ///     .optional();
+    /// run.execute(|| model.forward(Tensor::<2>::ones([2, 2], &device)))?;
+    /// assert_eq!(seen.take().unwrap().tensor::<2>()?.dims(), [2, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
-    pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> Saved<T>
+    pub fn mediator<T, F, Fut>(&mut self, name: impl Into<String>, program: F) -> MediatorHandle<T>
     where
         T: 'static,
         F: FnOnce(Cx<Value>) -> Fut,
         Fut: Future<Output = Result<T, Fault>> + 'static,
     {
         let (mediator, saved) = interloom_engine::mediator(self.sites.map().clone(), program);
-        self.setup.invoke(Invoke::new(name, mediator));
-        saved
+        let mut invoke = Invoke::new(name, mediator);
+        let options = invoke.share_options();
+        self.setup.invoke(invoke);
+        MediatorHandle { saved, options }
     }
 
-    /// Adds an async closure as a mediator that owns the next `rows` rows of the batch.
+    /// Adds an async closure as a mediator that owns the next `rows` rows of the batch:
+    /// [`mediator`](Self::mediator) with [`rows`](MediatorHandle::rows).
     #[track_caller]
     pub fn invoke<T, F, Fut>(&mut self, name: impl Into<String>, rows: u32, program: F) -> Saved<T>
     where
@@ -71,9 +191,7 @@ impl Run {
         F: FnOnce(Cx<Value>) -> Fut,
         Fut: Future<Output = Result<T, Fault>> + 'static,
     {
-        let (mediator, saved) = interloom_engine::mediator(self.sites.map().clone(), program);
-        self.setup.invoke(Invoke::new(name, mediator).rows(rows));
-        saved
+        self.mediator(name, program).rows(rows).into()
     }
 
     /// Adds a mediator of any make.
@@ -95,13 +213,15 @@ impl Run {
         self.setup.barrier(name, participants);
     }
 
-    /// Declares how many steps the run has, such as the tokens that are generated: where a loop over all of them ends.
+    /// Declares how many steps the run has, such as the tokens that are generated: where a loop
+    /// over all of them ends.
     pub fn steps(&mut self, steps: u32) {
         self.setup.steps(steps);
     }
 
     /// Collects what modules take in or put out, for the whole batch and after all changes.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
+        self.has_caches = true;
         self.setup.cache(spec)
     }
 
@@ -115,46 +235,44 @@ impl Run {
         self.setup.observer(observer);
     }
 
-    /// Does not compute what the run has in common with the last one that shared `shared`: all that comes before another
-    /// choice than that run's after `turns` turns.
+    /// Does not compute what the run has in common with the last one that shared `shared`: all that
+    /// comes before another choice than that run's after `turns` turns.
     ///
-    /// Both must be runs of one model on one input, with equal mediators. The model must be a function of its input: what
-    /// its modules keep between their calls, such as keys and values of the tokens before, would be missing where they are
-    /// not called.
-    pub fn share(&mut self, shared: &Shared, turns: u64) {
+    /// Both must be runs of one model on one input, with equal mediators. The model must be a
+    /// function of its input: what its modules keep between their calls, such as keys and values of
+    /// the tokens before, would be missing where they are not called.
+    pub fn share(&mut self, shared: &PrefixCache, turns: u64) {
         self.shared = Some((shared.clone(), Known::Turns(turns)));
     }
 
-    /// Does not compute what was over before the mediators do something else than in the last run that shared `shared`.
+    /// Does not compute what was over before the mediators do something else than in the last run
+    /// that shared `shared`.
     ///
-    /// They make its first `all` exchanges again, and before `certain` of these are over none that is not among them. Then
-    /// somebody may ask for what nobody has asked for: a module in which there is such a site is computed, and so is all
-    /// that comes after another exchange. What [`share`](Self::share) says of model and input holds here, too.
-    pub fn share_exchanges(&mut self, shared: &Shared, all: u64, certain: u64) {
+    /// They make its first `all` exchanges again, and before `certain` of these are over none that
+    /// is not among them. Then somebody may ask for what nobody has asked for: a module in which
+    /// there is such a site is computed, and so is all that comes after another exchange. What
+    /// [`share`](Self::share) says of model and input holds here, too.
+    pub fn share_exchanges(&mut self, shared: &PrefixCache, all: u64, certain: u64) {
         self.shared = Some((shared.clone(), Known::Exchanges { all, certain }));
     }
 
     /// Replaces the mediators, those of the model's edits among them, by others.
-    pub fn recast(&mut self, invokes: Vec<Invoke<Value>>) {
-        self.setup.recast(invokes);
+    pub fn replace_mediators(&mut self, invokes: Vec<Invoke<Value>>) {
+        self.setup.replace_mediators(invokes);
     }
 
-    /// Takes the mediators out, to answer them from a record before the run goes on with what [`recast`](Self::recast) puts in.
+    /// Shows the observers which points the model passes, also where no mediator waits.
+    pub fn trace(&mut self) {
+        self.setup.trace();
+    }
+
+    /// Starts the mediators without a model: the caller passes the sites.
     ///
     /// # Errors
     ///
-    /// [`ForwardError::Run`] if the run could not start.
-    pub fn rehearse_apart(&mut self) -> Result<Rehearsal<Value>, ForwardError> {
-        Ok(self.setup.rehearse_apart()?)
-    }
-
-    /// Prepares to answer the mediators from a record, without the model.
-    ///
-    /// # Errors
-    ///
-    /// [`ForwardError::Run`] if the run could not start.
-    pub fn rehearse(self) -> Result<Rehearsal<Value>, ForwardError> {
-        Ok(self.setup.rehearse()?)
+    /// [`ForwardError::Run`] if the run cannot start.
+    pub fn start(self) -> Result<Interleaver<Value>, ForwardError> {
+        Ok(self.setup.start()?)
     }
 
     /// Returns the run's name.
@@ -183,8 +301,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`ForwardError`] if a mediator fails, nothing of it fires, or the model itself panics. The model can be run again
-    /// at once.
+    /// [`ForwardError`] if a mediator fails, nothing of it fires, or the model itself panics. The
+    /// model can be run again at once.
     pub fn execute<Y>(self, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
         if cfg!(panic = "abort") {
             return Err(ForwardError::PanicAbort);
@@ -193,10 +311,12 @@ impl Run {
         // Whichever run is under way on this thread, it is no business of this one's model.
         let _outer = Outer::set_aside();
         let interleaver = self.setup.start()?;
-        let active = Active::new(interleaver, self.sites.binding(), self.shared);
-        match active.is_halted() {
-            true => conclude(active, None),
-            false => drive(active, model),
+        let binding = self.sites.binding();
+        let active = Active::new(interleaver, binding, self.shared, self.has_caches);
+        if active.is_halted() {
+            active.conclude(None)
+        } else {
+            drive(active, model)
         }
     }
 }

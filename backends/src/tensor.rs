@@ -248,6 +248,11 @@ impl AnyTensor {
         }
     }
 
+    /// Returns whether `other` is a clone of this tensor, so that it has the same elements without a look at them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Returns whether `other` has the same kind, element type and shape.
     pub fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind
@@ -293,51 +298,11 @@ impl AnyTensor {
         })
     }
 
-    /// Applies an operation on floats to each element.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the tensor is not of floats; inside a mediator that is a fault of the mediator.
-    pub(crate) fn map_float(self, operation: impl FloatOperation) -> Self {
-        assert!(
-            self.kind == Kind::Float,
-            "arithmetic on {self}: it must be of floats"
-        );
-        with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
-            operation.apply(tensor)
-        ))
-    }
-
-    /// Applies an operation on floats to two tensors of equal rank.
-    ///
-    /// # Panics
-    ///
-    /// Panics if either is not of floats, the ranks differ, or the shapes cannot be broadcast.
-    pub(crate) fn zip_float(self, other: Self, operation: impl FloatOperation2) -> Self {
-        assert!(
-            self.kind == Kind::Float && other.kind == Kind::Float && self.rank() == other.rank(),
-            "arithmetic on {self} and {other}: both must be floats of one rank"
-        );
-        with_typed!(self, |tensor: Tensor<_, Float>| Self::new(
-            operation.apply(tensor, other.assume_typed())
-        ))
-    }
-
     /// Gives the tensor back its type, which the caller has checked.
     pub(crate) fn assume_typed<const D: usize, K: ElementKind>(self) -> Tensor<D, K> {
         debug_assert!(self.rank() == D && self.kind == K::ELEMENT);
         Tensor::from_dispatch(Arc::unwrap_or_clone(self.inner))
     }
-}
-
-/// An operation on one tensor of floats, of any rank.
-pub(crate) trait FloatOperation {
-    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D>;
-}
-
-/// An operation on two tensors of floats, of any rank.
-pub(crate) trait FloatOperation2 {
-    fn apply<const D: usize>(self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D>;
 }
 
 impl fmt::Display for Kind {

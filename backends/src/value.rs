@@ -1,32 +1,34 @@
 //! What passes the sites of a burn model: tensors, and tuples, lists and maps of them.
 
 use std::fmt;
-use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom_engine::{Misfit, RowLayout, Rows};
 
 use crate::erase::Erase;
-use crate::tensor::{AnyTensor, ElementKind, FloatOperation, FloatOperation2};
+use crate::tensor::{AnyTensor, ElementKind};
 
 /// A value at a site.
 ///
-/// Values are immutable and cheap to clone. Arithmetic works on tensors of floats of any rank, with burn's broadcasting:
+/// Values are immutable and cheap to clone. Arithmetic works on tensors of numbers of any rank, on
+/// burn's own tensors beside them, and on numbers. Shapes are aligned at their last dimension, and a
+/// dimension that is missing, or of length 1, goes with any length:
 ///
 /// ```
 /// # use interloom_backends::{Erase, Value};
 /// # use burn::tensor::{Device, Tensor};
 /// # let device = Device::flex();
 /// let h: Value = Tensor::<2>::ones([2, 3], &device).erase();
-/// let steered = h.clone() * 2.0 + h;
+/// let direction = Tensor::<1>::from_floats([0.0, 1.0, 2.0], &device);
+/// let steered = &h * 2.0 + direction - h;
 /// let sum: f32 = steered.tensor::<2>()?.sum().into_scalar();
-/// assert_eq!(sum, 18.0);
+/// assert_eq!(sum, 12.0);
 /// # Ok::<(), interloom_engine::Fault>(())
 /// ```
 ///
-/// Operators panic where burn's do (kinds or shapes that do not go together); inside a mediator that is caught and
-/// becomes the mediator's fault.
+/// Operators panic where kinds or shapes do not go together, as burn's do; inside a mediator that is
+/// caught and becomes the mediator's fault.
 #[derive(Clone)]
 pub enum Value {
     /// Nothing.
@@ -367,99 +369,6 @@ impl fmt::Debug for Value {
 impl<const D: usize, K: ElementKind> From<Tensor<D, K>> for Value {
     fn from(tensor: Tensor<D, K>) -> Self {
         tensor.erase()
-    }
-}
-
-struct AddScalar(f64);
-struct MulScalar(f64);
-struct AddTensor;
-struct SubTensor;
-struct MulTensor;
-struct DivTensor;
-
-impl FloatOperation for AddScalar {
-    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
-        tensor.add_scalar(self.0)
-    }
-}
-
-impl FloatOperation for MulScalar {
-    fn apply<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
-        tensor.mul_scalar(self.0)
-    }
-}
-
-macro_rules! tensor_operation {
-    ($name:ident, $method:ident) => {
-        impl FloatOperation2 for $name {
-            fn apply<const D: usize>(self, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-                left.$method(right)
-            }
-        }
-    };
-}
-
-tensor_operation!(AddTensor, add);
-tensor_operation!(SubTensor, sub);
-tensor_operation!(MulTensor, mul);
-tensor_operation!(DivTensor, div);
-
-macro_rules! operator {
-    ($trait:ident, $method:ident, $operation:ident) => {
-        impl $trait for Value {
-            type Output = Self;
-
-            fn $method(self, other: Self) -> Self {
-                let (left, right) = (self.expect_tensor(), other.expect_tensor());
-                Self::Tensor(left.zip_float(right, $operation))
-            }
-        }
-    };
-}
-
-operator!(Add, add, AddTensor);
-operator!(Sub, sub, SubTensor);
-operator!(Mul, mul, MulTensor);
-operator!(Div, div, DivTensor);
-
-impl Add<f64> for Value {
-    type Output = Self;
-
-    fn add(self, other: f64) -> Self {
-        Self::Tensor(self.expect_tensor().map_float(AddScalar(other)))
-    }
-}
-
-impl Sub<f64> for Value {
-    type Output = Self;
-
-    fn sub(self, other: f64) -> Self {
-        self + -other
-    }
-}
-
-impl Mul<f64> for Value {
-    type Output = Self;
-
-    fn mul(self, other: f64) -> Self {
-        Self::Tensor(self.expect_tensor().map_float(MulScalar(other)))
-    }
-}
-
-impl Neg for Value {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        self * -1.0
-    }
-}
-
-impl Value {
-    fn expect_tensor(self) -> AnyTensor {
-        match self {
-            Self::Tensor(tensor) => tensor,
-            other => panic!("arithmetic needs a tensor, found {other}"),
-        }
     }
 }
 

@@ -1,23 +1,19 @@
-//! The burn layer from outside: values, hooked modules, runs, and the models that come with the crate.
+//! The burn layer from outside: values, hooked modules and runs.
 //!
 //! One binary, because linking burn is slow.
 
-#[path = "all/calls.rs"]
-mod calls;
 #[path = "all/edits.rs"]
 mod edits;
+#[path = "all/exactness.rs"]
+mod exactness;
 #[path = "all/failures.rs"]
 mod failures;
 #[path = "all/hooks.rs"]
 mod hooks;
-#[path = "all/induction.rs"]
-mod induction;
-#[path = "all/llama.rs"]
-mod llama;
-#[path = "all/llama_files.rs"]
-mod llama_files;
-#[path = "all/llama_reference.rs"]
-mod llama_reference;
+#[path = "all/layers.rs"]
+mod layers;
+#[path = "all/must_fail.rs"]
+mod must_fail;
 #[path = "all/naive.rs"]
 mod naive;
 #[path = "all/operands.rs"]
@@ -30,9 +26,11 @@ mod paths;
 mod runs;
 #[path = "all/sharing.rs"]
 mod sharing;
-#[path = "all/smollm2.rs"]
-mod smollm2;
 #[path = "all/support.rs"]
 mod support;
+#[path = "all/traits.rs"]
+mod traits;
+#[path = "all/unreached.rs"]
+mod unreached;
 #[path = "all/values.rs"]
 mod values;

@@ -7,7 +7,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use interloom::prelude::*;
-use interloom_backends::models::induction::Sampler;
+use interloom_models::induction::Sampler;
 
 fn recorded(criterion: &mut Criterion) {
     let device = match parse_device("cuda") {
@@ -29,10 +29,9 @@ fn recorded(criterion: &mut Criterion) {
         ] {
             group.bench_function(name, |bencher| {
                 let folder = tempfile::tempdir().expect("a temporary folder");
-                let head = environment::head(Experiment::default(), "cuda", Policy::Digest);
-                let mode = Mode::Record(folder.path().join("bench.ilj"));
-                let mut session = Session::open(mode, head).expect("a new journal");
-                session.read_late(bytes);
+                let journal = folder.path().join("bench.ilj");
+                let mut session = Session::record(journal, &model).expect("a new journal");
+                session.set_readback_budget(bytes);
                 bencher.iter(|| {
                     let mut run = Run::new("read", model.sites());
                     run.mediator("activations", |cx| async move {

@@ -7,9 +7,10 @@ use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use interloom::journal::{
-    DType, Digest, Event, Exchange, ExchangeResult, Experiment, Head, IndexedJournal,
-    JournalReader, JournalWriter, Origin, Outcome, Policy, RunStart, Sink, SiteRef, ValueTree,
+use interloom_journal::{
+    DType, Digest, Event, ExchangeRecord, ExchangeResult, Experiment, Head, IndexedJournal,
+    JournalReader, JournalWriter, OriginRecord, OutcomeRecord, Policy, RunStart, Sink, SiteRef,
+    TensorLine, ValueTree,
 };
 
 /// Exchanges in one sample.
@@ -214,7 +215,7 @@ fn write(sink: impl Sink, count: u64) {
         exchange.index = index;
         writer.exchange(&exchange).unwrap();
     }
-    writer.end_run(Outcome::default()).unwrap();
+    writer.end_run(OutcomeRecord::default()).unwrap();
     writer.finish().unwrap();
 }
 
@@ -234,14 +235,14 @@ fn keep(sink: impl Sink, tensors: &[Vec<u8>], digest: impl Fn(usize) -> Digest) 
         let digest = digest(at);
         writer.tensor(&digest, DType::F32, &SHAPE, bytes).unwrap();
         exchange.index = at as u64;
-        exchange.value = Some(ValueTree::Tensor {
+        exchange.value = Some(ValueTree::Leaf(TensorLine {
             dtype: DType::F32,
             shape: SHAPE.to_vec(),
             digest,
-        });
+        }));
         writer.exchange(&exchange).unwrap();
     }
-    writer.end_run(Outcome::default()).unwrap();
+    writer.end_run(OutcomeRecord::default()).unwrap();
     writer.finish().unwrap();
 }
 
@@ -256,15 +257,15 @@ fn start<S: Sink>(sink: S, policy: Policy) -> JournalWriter<S> {
         name: "bench".to_owned(),
         mediators: Vec::new(),
         scheduler: "in-order".to_owned(),
-        declared: None,
+        declared: Default::default(),
     };
     writer.start_run(&start).unwrap();
     writer
 }
 
-fn exchange(path: u32) -> Exchange {
+fn exchange(path: u32) -> ExchangeRecord {
     let site = Some(SiteRef { path, iteration: 0 });
-    Exchange {
+    ExchangeRecord {
         run: 0,
         index: 0,
         mediator: 0,
@@ -272,14 +273,16 @@ fn exchange(path: u32) -> Exchange {
         asked: site,
         at: site,
         result: ExchangeResult::Served,
-        value: Some(ValueTree::Tensor {
+        value: Some(ValueTree::Leaf(TensorLine {
             dtype: DType::F32,
             shape: vec![1, 5, 576],
             digest: Digest::of_bytes("bench", b"value"),
-        }),
+        })),
+        reshape: false,
+        round: Default::default(),
         fault: None,
-        origin: Some(Origin {
-            file: "steer.rs".to_owned(),
+        origin: Some(OriginRecord {
+            file: "steer.rs".into(),
             line: 7,
         }),
     }

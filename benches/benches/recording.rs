@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use burn::module::Module;
 use criterion::{Criterion, criterion_group, criterion_main};
+use interloom::Subject;
 use interloom::prelude::*;
-use interloom_backends::models::induction::Sampler;
+use interloom_models::induction::Sampler;
 
 fn induction(criterion: &mut Criterion) {
     let device = Device::flex();
@@ -21,7 +22,7 @@ fn induction(criterion: &mut Criterion) {
         bencher.iter(|| model.forward(tokens.clone()).into_data());
     });
     group.bench_function("two layers recorded", |bencher| {
-        let (mut session, _folder) = recording();
+        let (mut session, _folder) = recording(&model);
         bencher.iter(|| {
             let mut run = Run::new("read", model.sites());
             run.mediator("residual stream", |cx| async move {
@@ -41,18 +42,19 @@ fn smollm2(criterion: &mut Criterion) {
         Err(error) => return eprintln!("SmolLM2 is not measured: {error}"),
     };
     let prompt = lm
-        .encode("The Eiffel Tower is located in the city of")
+        .prompt("The Eiffel Tower is located in the city of")
         .expect("a short prompt");
-    let blocks = lm.config().layers;
+    let is_block = |block: &usize| lm.sites().map().path(&format!("layers.{block}")).is_some();
+    let blocks = (0..).take_while(is_block).count();
     let mut group = criterion.benchmark_group("SmolLM2-135M, 10 tokens");
     group
         .sample_size(20)
         .measurement_time(Duration::from_secs(20));
     group.bench_function("plain", |bencher| {
-        bencher.iter(|| lm.logits(&[&prompt]).into_data());
+        bencher.iter(|| prompt.logits().into_data());
     });
     group.bench_function("every block recorded", |bencher| {
-        let (mut session, _folder) = recording();
+        let (mut session, _folder) = recording(&lm);
         bencher.iter(|| {
             let mut run = Run::new("read", lm.sites());
             run.mediator("residual stream", move |cx| async move {
@@ -61,7 +63,7 @@ fn smollm2(criterion: &mut Criterion) {
                 }
                 Ok(())
             });
-            let ran = session.run(run, || lm.logits(&[&prompt]).into_data());
+            let ran = session.run(run, || prompt.logits().into_data());
             ran.expect("a run that only reads succeeds");
         });
     });
@@ -83,7 +85,7 @@ fn alone(criterion: &mut Criterion) {
     let residual = Tensor::<3>::ones([1, 10, 576], &Device::flex());
     let mut group = criterion.benchmark_group("30 values of [1, 10, 576], without a model");
     group.bench_function("recorded", |bencher| {
-        let (mut session, _folder) = recording();
+        let (mut session, _folder) = recording(&model);
         bencher.iter(|| {
             let mut run = Run::new("read", model.sites());
             run.mediator("residual stream", |cx| async move {
@@ -104,11 +106,11 @@ fn alone(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn recording() -> (Session, tempfile::TempDir) {
+fn recording(model: &impl Subject) -> (Session, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let head = environment::head(Experiment::default(), "cpu", Policy::Digest);
-    let mode = Mode::Record(folder.path().join("bench.ilj"));
-    (Session::open(mode, head).expect("a new journal"), folder)
+    let path = folder.path().join("bench.ilj");
+    let session = Session::record(path, model).expect("a new journal");
+    (session, folder)
 }
 
 criterion_group!(benches, induction, alone, smollm2);

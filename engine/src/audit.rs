@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Silent;
 use crate::event::{Event, Origin};
+use crate::fault::Fault;
 use crate::transition::State;
 
 /// How many refused requests of one mediator the audit names; it counts all of them.
@@ -17,7 +20,7 @@ const NOTES_MAX: usize = 16;
 pub struct Audit {
     /// One account for each mediator.
     pub mediators: Vec<Account>,
-    /// What is to be said of the run's own caches.
+    /// What is to be said of the run itself: of its own caches, and of skipped modules.
     pub notes: Vec<Note>,
 }
 
@@ -60,6 +63,14 @@ pub enum Note {
         /// The points, such as `layers.3.output`.
         sites: Vec<String>,
     },
+    /// A module was skipped, and its earlier passes had passed sites inside it unequally often, so that it is not known by how
+    /// many iterations these go on; a warning.
+    OutOfStep {
+        /// The input at which it was skipped, such as `cell.input.i2`.
+        module: String,
+        /// The points inside it, such as `cell.act.input`.
+        uneven: Vec<String>,
+    },
 }
 
 impl Note {
@@ -98,14 +109,28 @@ impl fmt::Display for Note {
                  not passed"
             ),
             Self::CacheMissed { sites } => {
-                let (named, rest) = sites.split_at(sites.len().min(NOTES_MAX));
-                write!(f, "warning: a cache missed {}", named.join(", "))?;
-                match rest.len() {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
+                f.write_str("warning: a cache missed ")?;
+                write_some(f, sites)
+            }
+            Self::OutOfStep { module, uneven } => {
+                write!(
+                    f,
+                    "warning: iterations inside the module skipped at `{module}` do not line up with its own any more: \
+                     its earlier passes passed these unequally often: "
+                )?;
+                write_some(f, uneven)
             }
         }
+    }
+}
+
+/// Writes the first names of a list, and how many more there are.
+fn write_some(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+    let (named, rest) = names.split_at(names.len().min(NOTES_MAX));
+    f.write_str(&named.join(", "))?;
+    match rest.len() {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }
 
@@ -131,16 +156,24 @@ pub struct Account {
 }
 
 /// A request that was not served.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Refusal {
     /// What was asked.
     pub event: Event,
     /// The site, the name or the iteration that was asked for.
     pub site: String,
-    /// The code of the fault; `None` for a request that was still open.
-    pub code: Option<&'static str>,
+    /// Why; `None` for a request that was still open.
+    pub fault: Option<Fault>,
     /// Where in the user's source the request stands.
+    #[serde(skip)]
     pub origin: Origin,
+}
+
+impl Refusal {
+    /// Returns the code of the fault; `None` for a request that was still open.
+    pub fn code(&self) -> Option<&'static str> {
+        self.fault.as_ref().map(Fault::code)
+    }
 }
 
 impl Account {

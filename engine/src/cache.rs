@@ -57,6 +57,16 @@ impl CacheSpec {
         self
     }
 
+    /// Returns the paths of the modules; `None` is every module.
+    pub fn modules(&self) -> Option<&[String]> {
+        self.modules.as_deref()
+    }
+
+    /// Returns whether inputs and outputs are collected.
+    pub const fn sides(&self) -> (bool, bool) {
+        (self.inputs, self.outputs)
+    }
+
     /// Returns whether the modules are listed, so that one which is not passed is missed.
     pub(crate) const fn is_listed(&self) -> bool {
         self.modules.is_some()
@@ -67,7 +77,7 @@ impl CacheSpec {
     /// # Errors
     ///
     /// The name of a point that the model does not have.
-    pub(crate) fn points(&self, map: &SiteMap) -> Result<Vec<Point>, String> {
+    pub fn points(&self, map: &SiteMap) -> Result<Vec<Point>, String> {
         let is_chosen = |port: &Port| match port {
             Port::Input => self.inputs,
             Port::Output => self.outputs,

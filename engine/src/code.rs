@@ -1,6 +1,9 @@
-//! Stable error codes, and what they mean.
+//! Stable error codes.
+//!
+//! What a code means and what to do is in `docs/errors/CODE.md` of the repository, which
+//! `interloom explain CODE` prints.
 
-/// What a stable error code means.
+/// Entry of a catalogue of stable error codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Code {
@@ -10,23 +13,15 @@ pub struct Code {
     pub title: &'static str,
     /// Who has to change something.
     pub at_fault: AtFault,
-    /// What it means and what to do.
-    pub explanation: &'static str,
 }
 
 impl Code {
     /// Makes an entry of a room's catalogue.
-    pub const fn new(
-        code: &'static str,
-        title: &'static str,
-        at_fault: AtFault,
-        explanation: &'static str,
-    ) -> Self {
+    pub const fn new(code: &'static str, title: &'static str, at_fault: AtFault) -> Self {
         Self {
             code,
             title,
             at_fault,
-            explanation,
         }
     }
 }

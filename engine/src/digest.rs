@@ -7,15 +7,15 @@ use std::fmt;
 
 /// A 128-bit digest.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Digest(pub u128);
+pub struct Fingerprint(pub u128);
 
-impl fmt::Display for Digest {
+impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
-/// Makes a [`Digest`] of what it is fed.
+/// Makes a [`Fingerprint`] of what it is fed.
 ///
 /// ```
 /// use interloom_engine::Digester;
@@ -58,8 +58,8 @@ impl Digester {
     }
 
     /// Returns the digest of all that was added.
-    pub const fn finish(&self) -> Digest {
-        Digest(self.0)
+    pub const fn finish(&self) -> Fingerprint {
+        Fingerprint(self.0)
     }
 
     /// Returns the digest in 64 bits, for texts that people copy.

@@ -1,27 +1,35 @@
 //! Why a run failed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::audit::Refusal;
 use crate::code::{AtFault, Code};
 use crate::event::{Event, Origin};
 use crate::fault::{self, Fault};
-use crate::program;
 use crate::scheduler::{self, ScheduleError};
 use crate::value::Misfit;
 
 /// The reason why a run failed.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+///
+/// It serialises as its code and its particulars by name; lines of source are left out, so that moved code is no other outcome.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// One or more mediators failed.
     #[error("{}", failures(.0))]
+    #[serde(rename = "mediators")]
     Mediators(Vec<Failure>),
     /// Some invokes skip a module and others do not.
+    ///
+    /// Code `E020`, explained in `docs/errors/E020.md`.
     #[error(
-        "`{site}` is skipped by {} but not by {}{}; invokes that share a batch skip a module together or not at all",
+        "`{site}` is skipped by {} but not by {}{}; invokes that share a batch skip a module together or not at all, or one \
+         without rows skips it for all of them",
         askers(.skipping),
         names(.others),
         pending(.waiting)
     )]
+    #[serde(rename = "E020")]
     PartialSkip {
         /// The module's input.
         site: String,
@@ -33,7 +41,10 @@ pub enum RunError {
         waiting: Vec<Pending>,
     },
     /// The replacements of several invokes cannot be joined to one output.
+    ///
+    /// Code `E021`, explained in `docs/errors/E021.md`.
     #[error("the replacements of {} for the skipped `{site}` cannot be joined: {misfit}; let them differ in rows only", askers(.skipping))]
+    #[serde(rename = "E021")]
     SkipMisfit {
         /// The module's input.
         site: String,
@@ -43,30 +54,51 @@ pub enum RunError {
         misfit: Misfit,
     },
     /// A mediator asked for something and was served nothing.
+    ///
+    /// Code `E022`, explained in `docs/errors/E022.md`.
     #[error(
         "{}; ask for what the model passes, or declare the intervention optional if that is meant",
         never_fired(.0)
     )]
+    #[serde(rename = "E022")]
     NeverFired(Vec<Silent>),
     /// Two mediators have one name.
+    ///
+    /// Code `E023`, explained in `docs/errors/E023.md`.
     #[error(
         "two mediators of the run are named `{0}`; reports and journals tell them apart by name, so choose another"
     )]
+    #[serde(rename = "E023")]
     DuplicateName(String),
     /// The batch has too many rows.
+    ///
+    /// Code `E024`, explained in `docs/errors/E024.md`.
     #[error("the invokes of the run have more than 2^32 rows together; split the batch")]
+    #[serde(rename = "E024")]
     BatchTooLarge,
     /// The model finished while mediators waited at barriers.
+    ///
+    /// Code `E025`, explained in `docs/errors/E025.md`.
     #[error("{}", unmet(.0))]
+    #[serde(rename = "E025")]
     BarrierUnmet(Vec<Meeting>),
     /// Mediators wait for one another at several barriers, so that none of them can open.
+    ///
+    /// Code `E026`, explained in `docs/errors/E026.md`.
     #[error("{}", circle(.0))]
+    #[serde(rename = "E026")]
     Circle(Vec<Meeting>),
     /// Two barriers have one name.
+    ///
+    /// Code `E027`, explained in `docs/errors/E027.md`.
     #[error("barrier `{0}` is declared twice; a barrier can be used again, and is declared once")]
+    #[serde(rename = "E027")]
     DuplicateBarrier(String),
     /// A cache of the run lists a module that the model does not have.
+    ///
+    /// Code `E028`, explained in `docs/errors/E028.md`.
     #[error("a cache of the run lists `{asked}`, which the model does not have; nearest: {}", names(.nearest))]
+    #[serde(rename = "E028")]
     UnknownCached {
         /// The point as it follows from the list.
         asked: String,
@@ -75,22 +107,24 @@ pub enum RunError {
     },
     /// The run is not the one that its schedule was made in.
     #[error(transparent)]
+    #[serde(rename = "schedule")]
     Schedule(#[from] ScheduleError),
 }
 
 /// A mediator with a request that the run fails for, though not the mediator alone.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Asker {
     /// The mediator's name.
     pub mediator: String,
     /// The site at which it made the request; `None` before the model started and after it had finished.
     pub at: Option<String>,
     /// Where in the user's source the request stands.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A mediator whose request for a site is open.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Pending {
     /// The mediator's name.
     pub mediator: String,
@@ -99,11 +133,12 @@ pub struct Pending {
     /// The site.
     pub site: String,
     /// Where in the user's source the request stands.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A mediator that asked for something and was served nothing.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Silent {
     /// The mediator's name.
     pub mediator: String,
@@ -112,7 +147,7 @@ pub struct Silent {
 }
 
 /// A barrier that has not opened.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Meeting {
     /// The barrier's name.
     pub barrier: String,
@@ -125,13 +160,14 @@ pub struct Meeting {
 }
 
 /// A mediator that failed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Failure {
     /// The mediator's name.
     pub mediator: String,
     /// The site that the model was passing.
     pub at: Option<String>,
     /// Where in the user's source its last request stands.
+    #[serde(skip)]
     pub origin: Origin,
     /// Why.
     pub fault: Fault,
@@ -190,75 +226,38 @@ impl RunError {
     }
 }
 
-/// What `interloom explain` says about failed runs.
+/// The codes of failed runs.
 pub(crate) const CODES: &[Code] = &[
     Code::new(
         "E020",
         "a module is skipped by some invokes only",
         AtFault::Mediator,
-        "A module is computed for the whole batch or not at all. Every invoke that has rows must skip the same module in \
-         the same iteration; an invoke without rows neither has to skip nor may skip alone. The message names both sides.",
     ),
     Code::new(
         "E021",
         "the replacements of a skip cannot be joined",
         AtFault::Mediator,
-        "Each invoke gave its own rows of the module's output, and these are joined along dimension 0 in batch order. They \
-         differ in kind or in another dimension.",
     ),
-    Code::new(
-        "E022",
-        "an intervention never fired",
-        AtFault::Mediator,
-        "A mediator asked for something and nothing was served, so that the run's result does not show what the \
-         intervention does. Its audit line says what was refused. Declare it optional if it need not fire.",
-    ),
-    Code::new(
-        "E023",
-        "two mediators have one name",
-        AtFault::Misuse,
-        "Mediators are named in reports, audits and journals. Give each mediator of a run a name of its own.",
-    ),
-    Code::new(
-        "E024",
-        "the batch has too many rows",
-        AtFault::Misuse,
-        "Rows are counted in 32 bits. Split the batch into several runs of one session.",
-    ),
-    Code::new(
-        "E025",
-        "a barrier never opened",
-        AtFault::Mediator,
-        "Mediators waited at a barrier when the model had finished, and fewer came than it is for. The message says for \
-         each such barrier who waits and who is missing. Declare it for as many as arrive in each round, or find out why the \
-         missing ones do not come.",
-    ),
+    Code::new("E022", "an intervention never fired", AtFault::Mediator),
+    Code::new("E023", "two mediators have one name", AtFault::Misuse),
+    Code::new("E024", "the batch has too many rows", AtFault::Misuse),
+    Code::new("E025", "a barrier never opened", AtFault::Mediator),
     Code::new(
         "E026",
         "mediators wait for one another in a circle",
         AtFault::Mediator,
-        "Each of these mediators waits at a barrier for another one that waits at another barrier, so that none can ever \
-         open. The message names the barriers and who waits where. Let the mediators arrive at their barriers in one order.",
     ),
-    Code::new(
-        "E027",
-        "two barriers have one name",
-        AtFault::Misuse,
-        "A barrier is declared once in a run, with the number of its participants. It opens again for each round, so that a \
-         second one of the same name is not needed.",
-    ),
+    Code::new("E027", "two barriers have one name", AtFault::Misuse),
     Code::new(
         "E028",
         "a cache lists a module that the model does not have",
         AtFault::Misuse,
-        "A cache of the run names its modules by path, as sites do, and the model has no such module, or not that side of \
-         it. The message names the nearest ones; nothing has been started.",
     ),
 ];
 
 /// Every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
-    let catalogues = [fault::CODES, CODES, program::CODES, scheduler::CODES];
+    let catalogues = [fault::CODES, CODES, fault::PROGRAM_CODES, scheduler::CODES];
     catalogues.into_iter().flatten()
 }
 
@@ -357,11 +356,11 @@ fn never_fired(silent: &[Silent]) -> String {
         let Refusal {
             event,
             site,
-            code,
+            fault,
             origin,
         } = request;
-        let end = match code {
-            Some(code) => format!("was refused with {code}"),
+        let end = match fault {
+            Some(fault) => format!("was refused with {}", fault.code()),
             None => "was still open when the run ended".to_owned(),
         };
         let line = line_of(origin);

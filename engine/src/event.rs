@@ -4,6 +4,8 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::{CacheSpec, Cached};
 use crate::fault::Fault;
 use crate::iterations::Round;
@@ -13,7 +15,8 @@ use crate::site::Point;
 /// The kinds of exchange between a mediator and the interleaver.
 ///
 /// The numbers are part of the journal's format.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Event {
     /// Give me this site's value.
@@ -52,6 +55,16 @@ impl Event {
         Self::Put,
         Self::Get,
     ];
+
+    /// Returns the code that stands for this event in a journal.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns the event with this code, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
 
     /// Returns the event's name in capitals, as reports write it.
     pub const fn name(self) -> &'static str {

@@ -1,7 +1,13 @@
 //! Why a mediator's request was refused, or why the mediator failed.
 
+mod program;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::program::CODES as PROGRAM_CODES;
+pub use self::program::ProgramFault;
 use crate::code::{AtFault, Code};
-use crate::program::ProgramFault;
+use crate::tree::{NoLeaf, Tree};
 use crate::value::Misfit;
 
 /// How many names a message lists.
@@ -11,7 +17,8 @@ const NAMES_MAX: usize = 8;
 ///
 /// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the mediator is an
 /// EXCEPTION and fails the run. It is a pointer wide, because every answer to a request has room for one.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
+#[serde(transparent)]
 #[error("{0}")]
 pub struct Fault(Box<FaultKind>);
 
@@ -21,31 +28,15 @@ impl Fault {
         FaultKind::Raised(reason.to_string()).into()
     }
 
-    /// Makes the fault that a record has, so that a mediator can be told of it again.
-    ///
-    /// Its particulars are gone but for its code and its message.
-    pub fn recorded(code: &str, message: impl Into<String>) -> Self {
-        let known = crate::error::codes().find(|known| known.code == code);
-        FaultKind::Recorded {
-            code: known.map_or("E018", |known| known.code),
-            message: message.into(),
-        }
-        .into()
-    }
-
     /// Returns whether the run declares no further step for a loop without an upper bound.
-    pub(crate) fn is_beyond_steps(&self) -> bool {
-        self.code() == "E014"
+    pub fn is_beyond_steps(&self) -> bool {
+        matches!(self.kind(), FaultKind::BeyondSteps { .. })
     }
 
     /// Returns what was asked for if the model finished without passing it.
     pub(crate) fn not_provided(&self) -> Option<&str> {
         match self.kind() {
             FaultKind::NotProvided { asked, .. } => Some(asked),
-            FaultKind::Recorded {
-                code: "E003",
-                message,
-            } => Some(message),
             _ => None,
         }
     }
@@ -85,11 +76,17 @@ impl From<Misfit> for Fault {
 }
 
 /// What happened that made a [`Fault`], with its particulars.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+///
+/// It serialises as its code and its particulars by name, so that a journal has what happened and every reader makes a sentence of
+/// it: `{"E002": {"asked": "embed.output.i0", "at": "head.input.i0"}}`.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultKind {
     /// The model has no such site.
+    ///
+    /// Code `E001`, explained in `docs/errors/E001.md`.
     #[error("the model has no site `{asked}`; {}", nearest_sites(.nearest))]
+    #[serde(rename = "E001")]
     UnknownSite {
         /// The name as it was asked for.
         asked: String,
@@ -97,11 +94,14 @@ pub enum FaultKind {
         nearest: Vec<String>,
     },
     /// The site was passed before it was asked for.
+    ///
+    /// Code `E002`, explained in `docs/errors/E002.md`.
     #[error(
         "`{asked}` was already passed when it was asked for{}; ask for it before you ask for a later site, or keep \
          the value when it passes",
         at_hand(.at)
     )]
+    #[serde(rename = "E002")]
     OutOfOrder {
         /// The site that was asked for.
         asked: String,
@@ -109,7 +109,10 @@ pub enum FaultKind {
         at: Option<String>,
     },
     /// The model finished without passing the site.
+    ///
+    /// Code `E003`, explained in `docs/errors/E003.md`.
     #[error("{} `{asked}`{}; {}", not_passed(.stopped_by), stopped(.stopped_by), passed_sites(.hint))]
+    #[serde(rename = "E003")]
     NotProvided {
         /// The site that was asked for.
         asked: String,
@@ -119,10 +122,13 @@ pub enum FaultKind {
         hint: Vec<String>,
     },
     /// A replacement does not have the kind and shape of the rows that it replaces.
+    ///
+    /// Code `E004`, explained in `docs/errors/E004.md`.
     #[error(
         "the replacement for `{site}` does not fit: {misfit}; a swap keeps kind and shape, a mediator that owns the \
          whole batch may ask for a reshaping swap"
     )]
+    #[serde(rename = "E004")]
     Misfit {
         /// The site.
         site: String,
@@ -130,7 +136,10 @@ pub enum FaultKind {
         misfit: Misfit,
     },
     /// A skip was asked for at something that is not a module's input.
+    ///
+    /// Code `E005`, explained in `docs/errors/E005.md`.
     #[error("`{site}` cannot be skipped; a module is skipped at its input, such as `{example}`")]
+    #[serde(rename = "E005")]
     NotSkippable {
         /// The site.
         site: String,
@@ -138,10 +147,13 @@ pub enum FaultKind {
         example: String,
     },
     /// A reshaping swap by a mediator that shares the batch.
+    ///
+    /// Code `E006`, explained in `docs/errors/E006.md`.
     #[error(
         "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch; keep \
          the shape, or run the intervention alone"
     )]
+    #[serde(rename = "E006")]
     NotOwner {
         /// The site.
         site: String,
@@ -151,52 +163,81 @@ pub enum FaultKind {
         batch: u32,
     },
     /// A value is not of the type that the mediator takes it for.
+    ///
+    /// Code `E007`, explained in `docs/errors/E007.md`.
     #[error("the value is not what was asked for: {0}; check the site's kind and rank")]
+    #[serde(rename = "E007")]
     Type(Misfit),
     /// An async mediator awaited something that is not Interloom's.
+    ///
+    /// Code `E008`, explained in `docs/errors/E008.md`.
     #[error(
         "the mediator awaits a future that is not Interloom's; only the requests of its own context may be awaited, \
          for nothing else could be replayed; do the waiting before the run, and hand in the result"
     )]
+    #[serde(rename = "E008")]
     ForeignAwait,
     /// A mediator made a second request before the first was answered.
+    ///
+    /// Code `E009`, explained in `docs/errors/E009.md`.
     #[error(
         "the mediator made a second request while one was outstanding; await each request before the next"
     )]
+    #[serde(rename = "E009")]
     SecondRequest,
     /// A mediator's context was used after its run, or while another mediator ran.
+    ///
+    /// Code `E010`, explained in `docs/errors/E010.md`.
     #[error(
         "the context's own mediator does not run now; a context makes requests only while it does, and the body of a \
          loop has a context of its own"
     )]
+    #[serde(rename = "E010")]
     Closed,
     /// A mediator panicked.
+    ///
+    /// Code `E011`, explained in `docs/errors/E011.md`.
     #[error("the mediator panicked: {0}")]
+    #[serde(rename = "E011")]
     Panicked(String),
     /// A mediator asked for one site without end.
+    ///
+    /// Code `E012`, explained in `docs/errors/E012.md`.
     #[error(
         "the mediator made {limit} requests without leaving one site; it would never let the model go on"
     )]
+    #[serde(rename = "E012")]
     Restless {
         /// The limit.
         limit: u32,
     },
-    /// A fault of an earlier run, of which a record has no more than this.
-    #[error("{message}")]
-    Recorded {
-        /// Its code.
-        code: &'static str,
-        /// Its message.
-        message: String,
+    /// A fault in a record of a later version of Interloom, which this version does not know.
+    ///
+    /// Code `E018`, explained in `docs/errors/E018.md`.
+    #[error(
+        "fault {code}, which this version does not know, with {particulars}; replay it with the version that recorded it"
+    )]
+    #[serde(skip)]
+    Unknown {
+        /// Its code in the record.
+        code: String,
+        /// Its particulars.
+        particulars: Tree<NoLeaf>,
     },
     /// The mediator's own error.
+    ///
+    /// Code `E013`, explained in `docs/errors/E013.md`.
     #[error("{0}")]
+    #[serde(rename = "E013")]
     Raised(String),
     /// A loop without an upper bound would go beyond the steps that the run declares.
+    ///
+    /// Code `E014`, explained in `docs/errors/E014.md`.
     #[error(
         "iteration {iteration} is beyond the {steps} steps that the run declares, at which a loop without an upper \
          bound ends"
     )]
+    #[serde(rename = "E014")]
     BeyondSteps {
         /// The iteration that was asked for.
         iteration: u32,
@@ -204,7 +245,10 @@ pub enum FaultKind {
         steps: u32,
     },
     /// The run declares no such barrier.
+    ///
+    /// Code `E015`, explained in `docs/errors/E015.md`.
     #[error("the run has no barrier `{asked}`; {}", nearest_barriers(.nearest))]
+    #[serde(rename = "E015")]
     UnknownBarrier {
         /// The name as it was asked for.
         asked: String,
@@ -212,7 +256,10 @@ pub enum FaultKind {
         nearest: Vec<String>,
     },
     /// The blackboard has no such name yet.
+    ///
+    /// Code `E016`, explained in `docs/errors/E016.md`.
     #[error("nothing is on the blackboard by the name `{asked}` yet; {}", names_there(.there))]
+    #[serde(rename = "E016")]
     NotShared {
         /// The name that was asked for.
         asked: String,
@@ -220,16 +267,22 @@ pub enum FaultKind {
         there: Vec<String>,
     },
     /// A cache was declared when the model had passed some of its modules.
+    ///
+    /// Code `E017`, explained in `docs/errors/E017.md`.
     #[error(
         "the cache comes too late for {}, which the model has passed; declare it before the mediator's first request",
         and_more(.passed)
     )]
+    #[serde(rename = "E017")]
     LateCache {
         /// The points, such as `layers.3.output`.
         passed: Vec<String>,
     },
     /// A mediator that is a program cannot go on.
+    ///
+    /// Code `E103`, explained in `docs/errors/E103.md`.
     #[error("{0}")]
+    #[serde(rename = "E103")]
     Program(#[from] ProgramFault),
 }
 
@@ -254,148 +307,64 @@ impl FaultKind {
             Self::UnknownBarrier { .. } => "E015",
             Self::NotShared { .. } => "E016",
             Self::LateCache { .. } => "E017",
-            Self::Recorded { code, .. } => code,
+            Self::Unknown { .. } => "E018",
             Self::Program(_) => "E103",
         }
     }
 }
 
-/// What `interloom explain` says about the faults of mediators.
+/// The codes of the faults of mediators.
 pub(crate) const CODES: &[Code] = &[
-    Code {
-        code: "E001",
-        title: "the model has no such site",
-        at_fault: AtFault::Misuse,
-        explanation: "A mediator asked for a site that the model does not have. The message names the nearest sites. \
-             A path is the chain of field names that leads to a module (`layers.3.attn`), followed by a port (`input`, \
-             `output`). `interloom sites --model MODEL` lists all of them, with their TransformerLens names.",
-    },
-    Code {
-        code: "E002",
-        title: "the site was already passed",
-        at_fault: AtFault::Mediator,
-        explanation: "Values can be read and replaced only while the model passes them, and the model passes each site \
-             once an iteration. The mediator asked for a site after the model had gone on. Ask for sites in the order in \
-             which the model passes them, or keep an earlier value in a variable. The fault is delivered to the mediator, \
-             which may catch it and go on.",
-    },
-    Code {
-        code: "E003",
-        title: "the model finished without passing the site",
-        at_fault: AtFault::Mediator,
-        explanation: "A mediator still waited for a site when the model had finished. The module was not called in this \
-             run, or not so often, or it lies inside a module that was skipped, or another mediator stopped the run before \
-             it. The message names who stopped, or which iterations there were.",
-    },
-    Code {
-        code: "E004",
-        title: "a replacement does not fit",
-        at_fault: AtFault::Mediator,
-        explanation: "A swap must have the kind (float, int, bool) and the shape of the rows that it replaces. Both are \
-             in the message. A mediator that owns the whole batch can change the shape with a reshaping swap \
-             (`cx.reshape`); what the model makes of it is then its own affair.",
-    },
-    Code {
-        code: "E005",
-        title: "this site cannot be skipped",
-        at_fault: AtFault::Mediator,
-        explanation: "A skip says: do not compute this module, use this value as its output. It is asked for at the \
-             module's input. Taps inside a module and operations have no computation of their own to skip; swap them instead.",
-    },
-    Code {
-        code: "E006",
-        title: "a reshaping swap needs the whole batch",
-        at_fault: AtFault::Mediator,
-        explanation: "Another invoke has rows in this batch, so that the shape of its rows cannot change under it. Run the \
-             intervention alone, or keep the shape.",
-    },
-    Code {
-        code: "E007",
-        title: "a value is not of the type that was asked for",
-        at_fault: AtFault::Mediator,
-        explanation: "A mediator took a value for a tensor of another kind or rank than it has, or for a tensor where it is \
-             a tuple. Kind and rank are checked whenever an erased value becomes a typed one.",
-    },
-    Code {
-        code: "E008",
-        title: "a foreign future was awaited",
-        at_fault: AtFault::Mediator,
-        explanation: "An async mediator awaited a timer, a channel, a task or another future that the interleaver knows \
-             nothing of. What such a future returns, and when, could not be replayed; so it fails at once instead of hanging. \
-             Do the waiting before the run, and hand the result to the mediator.",
-    },
-    Code {
-        code: "E009",
-        title: "two requests at once",
-        at_fault: AtFault::Mediator,
-        explanation: "A mediator has at most one outstanding request. Await each request before making the next; two \
-             independent wishes are two mediators.",
-    },
-    Code {
-        code: "E010",
-        title: "the context's mediator does not run",
-        at_fault: AtFault::Mediator,
-        explanation: "A context was kept beyond its mediator, or used while another mediator ran: in the body of a loop, say, \
-             which has a context of its own. Values may be kept; contexts may not.",
-    },
-    Code {
-        code: "E011",
-        title: "a mediator panicked",
-        at_fault: AtFault::Mediator,
-        explanation: "The user's code panicked. The panic is caught at the mediator, which fails with the panic's message; \
-             the model can be run again at once.",
-    },
-    Code {
-        code: "E012",
-        title: "a mediator never leaves a site",
-        at_fault: AtFault::Mediator,
-        explanation: "A mediator made a very large number of requests at one site, or after the model had finished, most \
-             likely in an endless loop. It is failed so that the run ends.",
-    },
-    Code {
-        code: "E013",
-        title: "a mediator failed with an error of its own",
-        at_fault: AtFault::Mediator,
-        explanation: "The user's code returned an error, whose text is the message. The report names the mediator, the site \
-             at which it stood and the line of its last request.",
-    },
-    Code {
-        code: "E014",
-        title: "an iteration is beyond the run's steps",
-        at_fault: AtFault::Misuse,
-        explanation: "The run declares how many steps it has, and a loop without an upper bound (`3..`, or all) ends with the \
-             last of them. This loop begins after it, and runs nothing. `for_each` takes it as the loop's end; a hand-written \
-             machine is told.",
-    },
-    Code {
-        code: "E015",
-        title: "the run has no such barrier",
-        at_fault: AtFault::Misuse,
-        explanation: "A barrier is declared on the run, with the number of its participants, before a mediator can arrive at \
-             it: how many have to come cannot be known otherwise. The message names the nearest ones.",
-    },
-    Code {
-        code: "E016",
-        title: "nothing is on the blackboard by that name",
-        at_fault: AtFault::Mediator,
-        explanation: "Mediators share named values through the run's blackboard, and a name can be read once somebody has put \
-             a value there. Mediators run in definition order at each site; let the reader wait for a later site than the \
-             writer, or meet at a barrier first. The message names what is there.",
-    },
-    Code {
-        code: "E017",
-        title: "a cache comes too late",
-        at_fault: AtFault::Mediator,
-        explanation: "A cache collects from its declaration on, and the model had already passed the modules that the message \
-             names. Declare it before the mediator's first request, or on the run itself.",
-    },
-    Code {
-        code: "E018",
-        title: "a fault that this version does not know",
-        at_fault: AtFault::Mediator,
-        explanation: "A journal was replayed whose mediators were refused something for a reason that a later version of \
-             Interloom has, and this one has not. The message is that of the recording. Replay it with that version.",
-    },
+    Code::new("E001", "the model has no such site", AtFault::Misuse),
+    Code::new("E002", "the site was already passed", AtFault::Mediator),
+    Code::new(
+        "E003",
+        "the model finished without passing the site",
+        AtFault::Mediator,
+    ),
+    Code::new("E004", "a replacement does not fit", AtFault::Mediator),
+    Code::new("E005", "this site cannot be skipped", AtFault::Mediator),
+    Code::new(
+        "E006",
+        "a reshaping swap needs the whole batch",
+        AtFault::Mediator,
+    ),
+    Code::new(
+        "E007",
+        "a value is not of the type that was asked for",
+        AtFault::Mediator,
+    ),
+    Code::new("E008", "a foreign future was awaited", AtFault::Mediator),
+    Code::new("E009", "two requests at once", AtFault::Mediator),
+    Code::new(
+        "E010",
+        "the context's mediator does not run",
+        AtFault::Mediator,
+    ),
+    Code::new("E011", "a mediator panicked", AtFault::Mediator),
+    Code::new("E012", "a mediator never leaves a site", AtFault::Mediator),
+    Code::new(
+        "E013",
+        "a mediator failed with an error of its own",
+        AtFault::Mediator,
+    ),
+    Code::new(
+        "E014",
+        "an iteration is beyond the run's steps",
+        AtFault::Misuse,
+    ),
+    Code::new("E015", "the run has no such barrier", AtFault::Misuse),
+    Code::new(
+        "E016",
+        "nothing is on the blackboard by that name",
+        AtFault::Mediator,
+    ),
+    Code::new("E017", "a cache comes too late", AtFault::Mediator),
+    Code::new(
+        "E018",
+        "a fault that this version does not know",
+        AtFault::Mediator,
+    ),
 ];
 
 fn nearest_sites(names: &[String]) -> String {
@@ -419,7 +388,7 @@ fn names_there(names: &[String]) -> String {
     }
 }
 
-pub(crate) fn and_more(names: &[String]) -> String {
+fn and_more(names: &[String]) -> String {
     let (named, rest) = names.split_at(names.len().min(NAMES_MAX));
     match rest.len() {
         0 => quoted(named),

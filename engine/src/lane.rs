@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::audit::{Account, Refusal};
 use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
-use crate::interleaver::{REFUSALS_PER_VISIT_MAX, REQUESTS_PER_VISIT_MAX};
 use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
 use crate::planted::{self, Bug};
@@ -85,16 +84,6 @@ pub(crate) struct Patience {
     pub(crate) visit: u64,
     pub(crate) requests: u32,
     pub(crate) refusals: u32,
-}
-
-impl Patience {
-    /// Returns how much there may be, if there has been so much.
-    pub(crate) fn limit(&self) -> Option<u32> {
-        if self.requests >= REQUESTS_PER_VISIT_MAX {
-            return Some(REQUESTS_PER_VISIT_MAX);
-        }
-        (self.refusals >= REFUSALS_PER_VISIT_MAX).then_some(REFUSALS_PER_VISIT_MAX)
-    }
 }
 
 impl<V> Lane<V> {
@@ -219,7 +208,7 @@ impl<V> Lane<V> {
         self.account.open = Some(Refusal {
             event,
             site,
-            code: None,
+            fault: None,
             origin,
         });
     }

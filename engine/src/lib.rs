@@ -63,20 +63,17 @@ mod map;
 mod mediator;
 mod observer;
 mod planted;
-pub mod program;
-mod rehearsal;
+pub mod replay;
 pub mod scheduler;
 mod setup;
 mod site;
 pub mod transition;
+mod tree;
 mod value;
 
 // What the planted bugs are found with; it calls the crate by its name.
 #[cfg(test)]
 extern crate self as interloom_engine;
-#[cfg(test)]
-#[path = "../tests/support/as_program.rs"]
-mod as_program;
 #[cfg(test)]
 #[path = "../tests/support/generate.rs"]
 mod generate;
@@ -104,18 +101,18 @@ pub use audit::{Account, Audit, Note, Refusal};
 pub use cache::{CacheSpec, Cached};
 pub use code::{AtFault, Code};
 pub use cx::{Ask, AsyncMediator, Cx, FromDelivery, Locate, Saved, Stop, mediator, panic_message};
-pub use digest::{Digest, Digester};
+pub use digest::{Digester, Fingerprint};
 pub use error::{Asker, Failure, Meeting, Pending, RunError, Silent, codes};
 pub use event::{Delivery, Event, Origin, Request, Step, Target};
 pub use explore::{Attempt, Explorer, Races, RunOutcome, Verdict};
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, ProgramFault};
 pub use interleaver::{Flow, Interleaver, Report, RunEnd};
 pub use iterations::{Iterations, Round};
-pub use map::SiteMap;
-pub use mediator::{Group, Invoke, Mediator, MediatorId};
-pub use observer::{Asked, Exchange, Moment, Observer, Outcome};
-pub use rehearsal::{Answer, Rehearsal, Said, Unfinished, UnfinishedParent};
+pub use map::{SiteMap, nearest_of};
+pub use mediator::{Group, Invoke, InvokeOptions, Mediator, MediatorId};
+pub use observer::{Asked, AskedSite, Exchange, Message, Moment, Observer, Outcome};
 pub use scheduler::{Granularity, InOrder, Schedule, ScheduleError, Scheduler};
 pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};
+pub use tree::{NoLeaf, Tree};
 pub use value::{Misfit, RowLayout, Rows, Value};

@@ -208,6 +208,21 @@ impl SiteMap {
         self.paths.iter().map(|entry| &*entry.path)
     }
 
+    /// Iterates over the points of every path below `path`: `cell.act.input` for `cell`, and all others' for the model itself.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `path` comes from another map.
+    pub fn points_below(&self, path: PathId) -> impl Iterator<Item = Point> + '_ {
+        let above = match self.path_name(path) {
+            "" => String::new(),
+            name => format!("{name}."),
+        };
+        self.points().filter(move |point| {
+            point.path != path && self.path_name(point.path).starts_with(&above)
+        })
+    }
+
     fn intern(&mut self, path: &str) -> PathId {
         if let Some(id) = self.path(path) {
             return id;
@@ -227,8 +242,8 @@ impl SiteMap {
     }
 }
 
-/// Returns the candidates most like `name`, nearest first.
-pub(crate) fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
+/// Returns the few candidates most like `name`, nearest first: what a message about an unknown name lists.
+pub fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
     let mut scored: Vec<(usize, String)> = candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
         .collect();
@@ -288,6 +303,24 @@ mod tests {
             map.site("blocks.1.hook_resid_post.i3"),
             point.map(|point| (point, Some(3)))
         );
+    }
+
+    #[test]
+    fn points_below_a_path_are_not_those_of_its_namesakes() {
+        let mut map = stack();
+        map.add("layers.10.fc", &[Port::Output]);
+        let below = |path: &str| -> Vec<String> {
+            let points = map.points_below(map.path(path).expect("a path"));
+            points.map(|point| map.point_name(point)).collect()
+        };
+        let of_layer_1 = [
+            "layers.1.fc.input",
+            "layers.1.fc.output",
+            "layers.1.pattern.output",
+        ];
+        assert_eq!(below("layers.1"), of_layer_1);
+        assert_eq!(below("embed"), [""; 0]);
+        assert_eq!(below("").len(), map.points().count() - 2);
     }
 
     #[test]

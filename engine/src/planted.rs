@@ -31,6 +31,10 @@ pub(crate) enum Bug {
     SkipInOneInvoke,
     /// Of several skips of the whole batch the first one counts.
     FirstSkipWins,
+    /// A replacement for the whole batch counts, whoever skips for their own rows.
+    WholeSkipWins,
+    /// A pass of a module that is skipped does not count for the sites inside it.
+    SkipUncounted,
     /// A name on the blackboard is written once.
     KeepsFirstPut,
     /// A loop over all steps goes on after the last one.

@@ -9,8 +9,7 @@ use crate::interleaver::Interleaver;
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
-use crate::rehearsal::Rehearsal;
-use crate::scheduler::{Granularity, InOrder, Programme, Scheduler};
+use crate::scheduler::{Granularity, InOrder, RunFingerprint, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
 
@@ -26,6 +25,7 @@ pub struct Setup<V> {
     pub(crate) observers: Vec<Box<dyn Observer<V>>>,
     pub(crate) barriers: Vec<(Arc<str>, u32)>,
     pub(crate) steps: Option<u32>,
+    pub(crate) traces: bool,
     caches: Vec<(CacheSpec, Cached<V>)>,
 }
 
@@ -40,6 +40,7 @@ impl<V: Value> Setup<V> {
             observers: Vec::new(),
             barriers: Vec::new(),
             steps: None,
+            traces: false,
             caches: Vec::new(),
         }
     }
@@ -64,6 +65,14 @@ impl<V: Value> Setup<V> {
     /// Lets `observer` see every exchange, after those that were added before it.
     pub fn observer(&mut self, observer: impl Observer<V> + 'static) {
         self.observers.push(Box::new(observer));
+    }
+
+    /// Shows the observers which points the model passes, also where no mediator waits.
+    ///
+    /// [`Moment::Enter`](crate::Moment::Enter) and [`Moment::Finish`](crate::Moment::Finish) have them. That costs four bytes
+    /// for each passing between two of these.
+    pub fn trace(&mut self) {
+        self.traces = true;
     }
 
     /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
@@ -110,7 +119,7 @@ impl<V: Value> Setup<V> {
     /// [`RunError::BatchTooLarge`] if the rows cannot be counted in 32 bits.
     pub fn groups(&self) -> Result<Vec<Group>, RunError> {
         let mut start = 0u32;
-        let group = |invoke: &Invoke<V>| match invoke.rows {
+        let group = |invoke: &Invoke<V>| match invoke.own_rows() {
             None => Ok(Group::Whole),
             Some(count) => {
                 let rows = Rows { start, count };
@@ -147,34 +156,13 @@ impl<V: Value> Setup<V> {
     /// Lets the scheduler see what the run is made of.
     fn begin_schedule(&mut self) -> Result<(), RunError> {
         let mut scheduler = std::mem::replace(&mut self.scheduler, Box::new(InOrder));
-        scheduler.begin(&Programme::new(self))?;
+        scheduler.begin(&RunFingerprint::new(self))?;
         self.scheduler = scheduler;
         Ok(())
     }
 
-    /// Prepares to answer the mediators from a record instead of a model; caches stay empty.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start`](Self::start).
-    pub fn rehearse(self) -> Result<Rehearsal<V>, RunError> {
-        self.check()?;
-        Ok(Rehearsal::new(self.map, self.invokes, self.steps))
-    }
-
-    /// Takes the mediators out, to answer them from a record before the run goes on with what [`recast`](Self::recast) puts in.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start`](Self::start).
-    pub fn rehearse_apart(&mut self) -> Result<Rehearsal<V>, RunError> {
-        self.check()?;
-        let invokes = std::mem::take(&mut self.invokes);
-        Ok(Rehearsal::new(self.map.clone(), invokes, self.steps))
-    }
-
-    /// Replaces the mediators by others.
-    pub fn recast(&mut self, invokes: Vec<Invoke<V>>) {
+    /// Replaces the mediators by others, such as a script of what they said before.
+    pub fn replace_mediators(&mut self, invokes: Vec<Invoke<V>>) {
         self.invokes = invokes;
     }
 

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A value that passes a site: a tensor, or tuples, lists and maps of them.
 ///
 /// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value which somebody
@@ -101,7 +103,7 @@ impl RowLayout {
 }
 
 /// Two values that should have the same structure, kind and shape, and have not.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Misfit {
     /// What was there, such as `f32[1, 5, 576]`.
     pub expected: String,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use interloom::cli;
+use interloom_cli::read;
 
 /// Reads bytes as arguments with zeros between them; nothing is done with them.
 ///
@@ -12,7 +12,7 @@ use interloom::cli;
 pub fn arguments(bytes: &[u8]) -> bool {
     let words = bytes.split(|byte| *byte == 0);
     let words = words.map(|word| OsString::from(String::from_utf8_lossy(word).into_owned()));
-    match cli::read(std::iter::once("interloom".into()).chain(words)) {
+    match read(std::iter::once("interloom".into()).chain(words)) {
         Ok(_) => true,
         Err(error) => {
             assert!(!error.to_string().trim().is_empty());

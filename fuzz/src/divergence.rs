@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use interloom::divergence::{Comparer, Comparison, JournalDiff, compare_journals};
-use interloom::journal::{Journal, JournalReader};
+use interloom_journal::divergence::{Comparer, JournalDiff, ReplayComparison, compare_journals};
+use interloom_journal::{Journal, JournalReader};
 use tempfile::TempDir;
 
 use crate::journal::repaired;
@@ -71,7 +71,7 @@ fn fit(there: &JournalDiff, back: &JournalDiff) {
 }
 
 /// Compares two journals without files, as far as the second can be read.
-fn compare_bytes(first: &[u8], second: &[u8]) -> Option<Comparison> {
+fn compare_bytes(first: &[u8], second: &[u8]) -> Option<ReplayComparison> {
     let read = |bytes| JournalReader::new(bytes, "fuzz.ilj").expect("it was read");
     let mut comparer = Comparer::new(read(first).records()).with_context(CONTEXT);
     for record in read(second).records() {

@@ -192,12 +192,14 @@ fn setup(script: &mut Script<'_>, tree: &Tree) -> (Setup<Array>, Log) {
         let at = exchange.at.map(|site| map.site_name(site));
         let Exchange {
             mediator,
-            event,
-            asked,
+            message,
             outcome,
             ..
         } = exchange;
-        log.push(format!("{event} {mediator:?} {asked:?} {at:?} {outcome:?}"));
+        let event = exchange.event();
+        log.push(format!(
+            "{event} {mediator:?} {message:?} {at:?} {outcome:?}"
+        ));
     });
     (setup, log)
 }

@@ -1,6 +1,6 @@
 //! The target for experiment files and the programs in them.
 
-use interloom::experiment::FileExperiment;
+use interloom_cli::experiment::FileExperiment;
 
 const NAME: &str = "fuzz.toml";
 

@@ -1,6 +1,7 @@
 //! Targets for the files of language models.
 
-use interloom_backends::files::{Gguf, LlamaConfig, RawTensor, Safetensors, Tokenizer};
+use interloom_models::files::{Gguf, RawTensor, Safetensors, Tokenizer};
+use interloom_models::llama::LlamaConfig;
 
 const NAME: &str = "fuzz";
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use interloom::journal::{
-    IndexedJournal, Journal, JournalReader, Target, check, recover as make_whole,
+use interloom_journal::{
+    IndexedJournal, Journal, JournalReader, RecoveryTarget, check, recover as make_whole,
 };
 use tempfile::TempDir;
 
@@ -67,7 +67,7 @@ fn recover_file(folder: &Path, bytes: &[u8]) -> bool {
     fs::write(&damaged, bytes).expect("a file");
     let _there_may_be_none = fs::remove_file(&copy);
     let before = Journal::load_prefix(&damaged);
-    let recovery = match make_whole(&damaged, Target::Copy(&copy)) {
+    let recovery = match make_whole(&damaged, RecoveryTarget::Copy(&copy)) {
         Ok(recovery) => recovery,
         Err(error) => {
             // Only a journal without a head cannot be made whole, and it is left alone.
@@ -91,14 +91,14 @@ fn recover_file(folder: &Path, bytes: &[u8]) -> bool {
     let copied = fs::read(&copy).expect("a file");
     assert!(copied.starts_with(&bytes[..recovery.good_bytes as usize]));
     // In its own place it becomes the same, but for the name in messages.
-    let again = make_whole(&damaged, Target::InPlace).expect("it can be made whole");
+    let again = make_whole(&damaged, RecoveryTarget::InPlace).expect("it can be made whole");
     assert_eq!(
         (again.good_bytes, again.exchanges),
         (recovery.good_bytes, recovery.exchanges)
     );
     assert!(fs::read(&damaged).expect("a file") == copied);
     // What is whole stays as it is.
-    let nothing = make_whole(&copy, Target::InPlace).expect("it is whole");
+    let nothing = make_whole(&copy, RecoveryTarget::InPlace).expect("it is whole");
     assert!(nothing.is_lossless() && fs::read(&copy).expect("a file") == copied);
     error.is_none()
 }

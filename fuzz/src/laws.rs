@@ -2,12 +2,13 @@
 
 use interloom_engine::scheduler::{recording, scheduler};
 
+use crate::as_program::PROGRAM;
 use crate::generate::scripted;
 use crate::programs::{Case, Style};
 use crate::reference::judge;
 use crate::verdict::{End, Verdict, engine, verdict_of};
 
-const STYLES: [Style; 3] = [Style::Machine, Style::Async, Style::Program];
+const STYLES: [Style; 3] = [Style::Machine, Style::Async, PROGRAM];
 
 /// Runs a case in every style in which a mediator can be written, in definition order and in another order.
 ///

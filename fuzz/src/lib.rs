@@ -18,7 +18,7 @@ mod schedule;
 mod tools;
 
 // What the laws of the engine's tests are made with, among it the reference interpreter. It says `crate::` of itself.
-#[path = "../../engine/tests/support/as_program.rs"]
+#[path = "../../engine/program/tests/support/as_program.rs"]
 mod as_program;
 #[allow(dead_code, reason = "the laws use more of it")]
 #[path = "../../engine/tests/support/generate.rs"]

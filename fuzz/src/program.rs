@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use interloom_engine::array::Array;
-use interloom_engine::program::{Machine, Program};
 use interloom_engine::{Port, SiteMap};
+use interloom_program::{Machine, Program};
 
 /// Reads a program in JSON, or in msgpack if it does not begin as JSON does, and takes it to a machine.
 ///
@@ -32,8 +32,8 @@ pub fn program(bytes: &[u8]) -> bool {
     let packed = rmp_serde::to_vec_named(&program).expect("a checked program");
     let again: Program = rmp_serde::from_slice(&packed).expect("what was written");
     assert_eq!(rmp_serde::to_vec_named(&again).expect("a program"), packed);
-    let text = interloom::experiment::to_text(&program);
-    assert_eq!(interloom::experiment::to_text(&again), text);
+    let text = interloom_cli::experiment::to_text(&program);
+    assert_eq!(interloom_cli::experiment::to_text(&again), text);
     Machine::<Array>::new(&program, map).expect("a checked program");
     true
 }

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use interloom::journal::export::{Selection, json_lines, npz, safetensors, trace};
-use interloom::journal::provenance::{Extent, is_a_way_back, provenance_of};
-use interloom::journal::{IndexedJournal, Journal, JournalReader, races};
+use interloom_journal::export::{Selection, json_lines, npz, safetensors, trace};
+use interloom_journal::provenance::{ProvenanceLimits, is_a_way_back, provenance_of};
+use interloom_journal::{IndexedJournal, Journal, JournalReader, races};
 
 use crate::journal::repaired;
 
@@ -64,7 +64,7 @@ pub fn tools(bytes: &[u8]) -> bool {
 /// Follows values back to where they came from; each step is an earlier exchange.
 fn follow(journal: &mut IndexedJournal<Cursor<&[u8]>>) {
     for index in 0..journal.exchanges().min(FOLLOWED) {
-        let Ok(steps) = provenance_of(journal, index, Extent::default(), &()) else {
+        let Ok(steps) = provenance_of(journal, index, ProvenanceLimits::default(), &()) else {
             continue;
         };
         assert_eq!(steps[0].exchange.index, index);

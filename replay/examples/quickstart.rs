@@ -10,29 +10,23 @@ use interloom::prelude::*;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lm = LanguageModel::load("smollm2-135m", &parse_device("cpu")?)?;
     let (france, italy) = (
-        lm.encode("The capital of France is")?,
-        lm.encode("The capital of Italy is")?,
+        lm.prompt("The capital of France is")?,
+        lm.prompt("The capital of Italy is")?,
     );
-    let head = environment::head(Experiment::default(), "cpu", Policy::Digest);
-    let mut session = Session::open(Mode::Record("quickstart.ilj".into()), head)?;
+    let mut session = Session::record("quickstart.ilj", &lm)?;
 
     let mut clean = Run::new("clean", lm.sites());
-    let thought = clean.mediator("read", |cx| async move {
-        cx.output("blocks.23.hook_resid_post").await
-    });
-    session.run(clean, || lm.logits(&[&france]))?;
+    let thought = clean.mediator("read", async |cx| cx.output("layers.23").await);
+    session.run(clean, || france.logits())?;
 
     let thought = thought.take().ok_or("the mediator has not returned")?;
     let mut patched = Run::new("patched", lm.sites());
-    patched.mediator("write", |cx| async move {
+    patched.mediator("write", async move |cx| {
         cx.set_output("layers.23", thought).await
     });
-    let tokens = session
-        .run(patched, || lm.generate(&italy, 1))?
-        .output
-        .unwrap_or_default();
+    let tokens = session.run(patched, || italy.generate(1))?.completed()?;
 
-    println!("The capital of Italy is{}", lm.tokenizer().decode(&tokens)?);
+    println!("The capital of Italy is{}", lm.text(&tokens.concat()));
     println!("{:?}", session.finish()?);
     Ok(())
 }

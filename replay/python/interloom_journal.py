@@ -1,4 +1,4 @@
-"""Reads Interloom journals (`docs/FORMAT.md`, format 1.x) without Interloom; needs msgpack and numpy.
+"""Reads Interloom journals (`docs/FORMAT.md`, format 1.0) without Interloom; needs msgpack and numpy.
 
 With the package blake3 digests are checked too; without it, checksums and numbers are.
 
@@ -22,8 +22,10 @@ except ImportError:
 MAGIC = b"\x89ILJ\r\n\x1a\n"
 # Each kind with its longest payload, as a power of two.
 KINDS = {1: ("head", 26), 2: ("run start", 26), 3: ("path", 16), 4: ("exchange", 20), 5: ("tensor", 30), 6: ("run end", 26),
-         7: ("footer", 26), 0x80: ("note", 16), 0x81: ("tick", 16), 0x82: ("passage", 26)}  # fmt: skip
+         7: ("footer", 26), 8: ("source", 16), 9: ("visit", 20), 10: ("open request", 20), 11: ("cache declaration", 20),
+         0x80: ("note", 16), 0x81: ("tick", 16), 0x82: ("passage", 26)}  # fmt: skip
 EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET"]
+RESULTS = ["served", "refused", "open"]
 TYPES = ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool"]
 # NumPy has no bfloat16: such tensors come as their bits.
 NUMPY = ["<f8", "<f4", "<f2", "<u2", "<i8", "<i4", "<i2", "i1", "<u8", "<u4", "<u2", "u1", "?"]
@@ -46,12 +48,12 @@ class Tensor(SimpleNamespace):
 
 
 class Journal:
-    """Iterates over the records of a journal; keeps `head`, `paths` and `tensors` (by digest)."""
+    """Iterates over the records of a journal; keeps `head`, `paths`, `sources` and `tensors` (by digest)."""
 
     def __init__(self, path):
         self._file, self._offset, self._sequence, self._complete = open(path, "rb"), 64, 0, False
-        self.paths, self.tensors, self.runs, self.exchanges = [], {}, 0, 0
-        self._open, self._chain, self._hash, self._passages = None, bytes(32), None, None
+        self.paths, self.sources, self.tensors, self.runs, self.exchanges = [], [], {}, 0, 0
+        self._open, self._chain, self._hash = None, bytes(32), new_hash(bytes(32))
         try:
             self._preamble(self._file.read(64))
             _, kind, payload = next(self._frames(), None) or fail("the head is missing", 64, Torn)
@@ -113,32 +115,81 @@ class Journal:
         fail("another head")
 
     def _run_start(self, payload):
-        # Format 1.0 has no `declared`.
-        start = {"declared": None, **fields(payload, "run", "name", "mediators", "scheduler")}
+        start = fields(payload, "run", "name", "mediators", "scheduler", "declared")
         expect("run", (self.runs, None), (start["run"], self._open))
-        self._open, self._mediators = (self.runs, self.exchanges), [line["name"] for line in start["mediators"]]
-        self.runs, self._passages = self.runs + 1, None
+        mediators, declared = start["mediators"], start["declared"]
+        self._open, self._mediators = (self.runs, self.exchanges), [line["name"] for line in mediators]
+        self._passed, self._sources, self._passages, self._over = {}, new_hash(bytes(32)), None, False
+        self.runs += 1
+        # All but the scheduler, whose name may be another where the order is the same.
+        lines = [[line["name"], line["rows"], line["optional"]] for line in mediators]
+        barriers = [[line["name"], line["participants"]] for line in declared["barriers"]]
+        self._hash.update(msgpack.packb([start["run"], start["name"], lines, barriers, declared["steps"]]))
         return SimpleNamespace(**start)
 
     def _path(self, payload):
         number, text = unpack(payload)
-        expect("path", len(self.paths), number)
+        expect("path in a run", (True, len(self.paths)), (self._open is not None, number))
         self.paths.append(text)
-        self._digest().update(payload)
+        self._hash.update(payload)
         return SimpleNamespace(id=number, text=text)
 
+    def _source(self, payload):
+        number, file, line = unpack(payload)
+        expect("source line in a run", (True, len(self.sources)), (self._open is not None, number))
+        self.sources.append((file, line))
+        self._sources.update(payload)
+        return SimpleNamespace(id=number, file=file, line=line)
+
     def _exchange(self, payload):
-        run, index, mediator, event, asked, at, result, value, fault, origin = unpack(payload)
-        expect("exchange", (self._open and self._open[0], self.exchanges), (run, index))
+        record = self._request(payload)
+        expect("an exchange before the open requests, served or refused", (False, True), (self._over, record.result != "open"))
         self.exchanges += 1
-        self._digest().update(payload)
-        name = self._mediators[mediator] if mediator < len(self._mediators) else f"#{mediator}"
-        asked, at = [site and f"{self.paths[site[0]]}.i{site[1]}" for site in (asked, at)]
-        value = value if value is None else self._value(value)
-        return SimpleNamespace(run=run, index=index, mediator=name, event=EVENTS[event], site=asked or at, asked=asked, at=at,
-                               served=result == 0, value=value, fault=fault, origin=origin)  # fmt: skip
+        return record
+
+    def _open_request(self, payload):
+        record, self._over = self._request(payload), True
+        expect("the result of an open request", "open", record.result)
+        return record
+
+    def _request(self, payload):
+        evidence, source, length = unpack_two(payload)
+        run, index, mediator, event, asked, at, result, value, detail, fault = evidence
+        expect("exchange", (self._open and self._open[0], self.exchanges), (run, index))
+        self._hash.update(payload[:length])
+        self._sources.update(payload[length:])
+        asked, at = [site and self._site(*site) for site in (asked, at)]
+        loop = None if EVENTS[event] != "REGISTER" else "open" if detail is True else detail
+        return SimpleNamespace(run=run, index=index, mediator=self._mediator(mediator), event=EVENTS[event], site=asked or at,
+                               asked=asked, at=at, result=RESULTS[result], served=result == 0, value=self._value(value),
+                               reshape=EVENTS[event] == "SWAP" and detail is True, loop=loop, fault=fault_of(fault),
+                               origin=None if source is None else self.sources[source])  # fmt: skip
+
+    def _visit(self, payload):
+        run, passed, value = unpack(payload)
+        expect("a visit before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
+        self._hash.update(payload)
+        for path in passed:
+            self._passed[path] = self._passed.get(path, -1) + 1
+        site = self._site(passed[-1], self._passed[passed[-1]])
+        return SimpleNamespace(run=run, passed=[self.paths[path] for path in passed], site=site, value=self._value(value))
+
+    def _cache_declaration(self, payload):
+        run, mediator, number, modules, inputs, outputs, fault = unpack(payload)
+        expect("a cache declaration before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
+        self._hash.update(payload)
+        return SimpleNamespace(run=run, mediator=self._mediator(mediator), number=number, modules=modules, inputs=inputs,
+                               outputs=outputs, fault=fault_of(fault))  # fmt: skip
+
+    def _mediator(self, position):
+        return self._mediators[position] if position < len(self._mediators) else f"#{position}"
+
+    def _site(self, path, iteration):
+        return f"{self.paths[path]}.i{iteration}"
 
     def _value(self, value):
+        if value is None:
+            return None
         tag, *rest = value
         if tag == 5:
             return Tensor(dtype=TYPES[rest[0]], shape=tuple(rest[1]), digest=rest[2])
@@ -148,6 +199,7 @@ class Journal:
 
     def _tensor(self, payload):
         digest, code, rank = payload[:32], payload[32], payload[33]
+        expect("a tensor's reserved bytes", bytes(6), payload[34:40])
         shape, elements = struct.unpack_from(f"<{rank}Q", payload, 40), payload[40 + 8 * rank :]
         if blake3:
             expect("a tensor", digest, blake3(struct.pack(f"<BQ{rank}Q", code, rank, *shape) + elements).digest())
@@ -159,22 +211,25 @@ class Journal:
         expect("a passage of run", self._open and self._open[0], run)
         self._passages = self._passages or new_hash(bytes(32))
         self._passages.update(payload)
-        passings = [(points[point], exchanges, value and self._value(value)) for point, exchanges, value in passings]
+        passings = [(points[point], exchanges, self._value(value)) for point, exchanges, value in passings]
         return SimpleNamespace(run=run, passings=passings, calls=[(begin, end, self._value(put)) for begin, end, put in calls])
 
     def _tick(self, payload):
         tick = fields(payload, "exchanges", "digest")
-        found = (self._open is not None, self.exchanges, self._digest().digest() or tick["digest"])
+        found = (self._open is not None, self.exchanges, self._hash.digest() or tick["digest"])
         expect("a tick", (True, tick["exchanges"], tick["digest"]), found)
         return SimpleNamespace(**tick)
 
     def _run_end(self, payload):
-        end = {"passages": None, "cached": None, **fields(payload, "run", "exchanges", "outcome", "digest")}
-        found = (self._open[0], self.exchanges - self._open[1], self._digest().digest() or end["digest"])
-        expect("the end of run", (end["run"], end["exchanges"], end["digest"]), found)
-        if end["passages"] is not None:
-            expect("the passages' digest", end["passages"], (self._passages or new_hash()).digest() or end["passages"])
-        self._open, self._chain, self._hash = None, end["digest"], None
+        end = {"passages": None, "cached": None, **fields(payload, "run", "exchanges", "outcome", "digest", "sources")}
+        expect("the end of run", (end["run"], end["exchanges"]), (self._open[0], self.exchanges - self._open[1]))
+        self._hash.update(msgpack.packb(end["outcome"]))
+        expect("the digest of the run", end["digest"], self._hash.digest() or end["digest"])
+        expect("the digest of the source lines", end["sources"], self._sources.digest() or end["sources"])
+        expect("passages", end["passages"] is not None, self._passages is not None)
+        if self._passages:
+            expect("the digest of the passages", end["passages"], self._passages.digest() or end["passages"])
+        self._open, self._chain, self._hash = None, end["digest"], new_hash(end["digest"])
         return SimpleNamespace(**end)
 
     def _footer(self, payload):
@@ -187,11 +242,6 @@ class Journal:
     def _note(self, payload):
         return SimpleNamespace(**fields(payload, "key", "value"))
 
-    def _digest(self):
-        """The digest of the run so far: over that of the run before, then paths and exchanges."""
-        self._hash = self._hash or new_hash(self._chain)
-        return self._hash
-
 
 def new_hash(start=b""):
     """A hash that starts so; one that takes all and gives nothing without the package."""
@@ -200,6 +250,21 @@ def new_hash(start=b""):
 
 def unpack(payload):
     return msgpack.unpackb(payload, strict_map_key=False, max_array_len=len(payload), max_map_len=len(payload))
+
+
+def unpack_two(payload):
+    """The two values of a payload, and the length of the first."""
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_array_len=len(payload), max_map_len=len(payload))
+    unpacker.feed(payload)
+    first, length = unpacker.unpack(), unpacker.tell()
+    second = unpacker.unpack()
+    expect("the end of the payload", len(payload), unpacker.tell())
+    return first, second, length
+
+
+def fault_of(fault):
+    """The code and the particulars of a fault; one without particulars is its code alone."""
+    return fault if fault is None else (fault, None) if isinstance(fault, str) else next(iter(fault.items()))
 
 
 def fields(payload, *keys):

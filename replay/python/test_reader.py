@@ -1,4 +1,4 @@
-"""Tests interloom_journal on the golden journals: python3 test_reader.py [--interloom PROGRAM].
+"""Tests interloom_journal on the golden journal: python3 test_reader.py [--interloom PROGRAM].
 
 With the program, its exports for NumPy are compared with what the reader reads.
 """
@@ -16,7 +16,7 @@ import numpy
 import interloom_journal
 from interloom_journal import Journal, JournalError, Tensor, Torn
 
-GOLDEN = pathlib.Path(__file__).parent.parent / "tests" / "golden"
+GOLDEN = pathlib.Path(__file__).parent.parent / "journal" / "tests" / "golden" / "v1_0.ilj"
 FOLDER = tempfile.TemporaryDirectory()
 SCRATCH = pathlib.Path(FOLDER.name)
 
@@ -34,52 +34,72 @@ def read(data):
     return records, None
 
 
-def test_values(name, version, events):
-    journal = Journal(GOLDEN / name)
+def test_values():
+    journal = Journal(GOLDEN)
     records = list(journal)
-    assert journal.version == version
+    of = {name: [record for record in records if record.kind == name] for name, _ in interloom_journal.KINDS.values()}
+    assert journal.version == (1, 0) and journal.head["policy"] == "full"
     assert journal.head["experiment"]["arguments"]["layers"] == [3, 5]
-    assert journal.paths == ["layers.0.attn.output", "layers.0.mlp.output"]
-    exchanges = [record for record in records if record.kind == "exchange"]
-    assert [exchange.event for exchange in exchanges[:-1]] == interloom_journal.EVENTS[:events]
-    for number, exchange in enumerate(exchanges[:-1]):
+    assert journal.paths == ["layers.0.attn.output", "layers.0.mlp.output", "iteration"]
+    assert journal.sources == [("steer.rs", 12), ("other.rs", 7)]
+    # Each kind but the head, which stands before the records.
+    assert [name for name, found in of.items() if not found] == ["head"]
+
+    first, everything = of["exchange"][:10], of["exchange"][10]
+    register, refused, failed = of["exchange"][11:]
+    assert [exchange.event for exchange in first] == interloom_journal.EVENTS
+    for number, exchange in enumerate(first):
         value = exchange.value
         assert isinstance(value, Tensor) and (value.dtype, value.shape) == ("f32", (2,))
         assert (journal.tensors[value.digest] == numpy.array([number, 0.5], dtype="f4")).all()
-    last = exchanges[-1]
-    assert not last.served and last.fault[0] == "E010" and last.origin == ["steer.rs", 12]
-    assert last.asked == "layers.0.mlp.output.i2" and last.at == "layers.0.attn.output.i70000"
-    unit, truth, whole, real, text, tensor, empty, entries = last.value
+    assert [exchange.reshape for exchange in first] == [exchange.event == "SWAP" for exchange in first]
+    assert (first[3].loop, register.loop, everything.loop) == (7, "open", None)
+    assert (first[7].fault, first[1].origin, first[9].origin, first[0].origin) == (("E008", None), journal.sources[0], journal.sources[1], None)
+
+    assert everything.result == "refused" and not everything.served and everything.origin == ("steer.rs", 12)
+    asked, at = "layers.0.mlp.output.i2", "layers.0.attn.output.i70000"
+    assert (everything.asked, everything.at) == (asked, at)
+    assert everything.fault == ("E002", {"asked": asked, "at": at})
+    unit, truth, whole, real, text, tensor, empty, entries = everything.value
     assert (unit, truth, whole, text, empty) == (None, True, -7, "é", [])
     assert real == 0 and numpy.signbit(real) and entries == [("k", 2**63 - 1)]
     assert isinstance(tensor, Tensor)
-    starts = [record for record in records if record.kind == "run start"]
-    declared = starts[0].declared
-    if version == (1, 0):
-        assert declared is None
-    else:
-        assert declared["steps"] == 4 and declared["barriers"][1] == {"name": "meet", "participants": 2}
-    ticks = [record.exchanges for record in records if record.kind == "tick"]
-    assert ticks == ([4, 8] if version >= (1, 2) else [])
-    passages = [record for record in records if record.kind == "passage"]
-    assert len(passages) == (version >= (1, 3))
-    for passage in passages:
-        assert [point for point, _, _ in passage.passings] == ["layers.0.input", "layers.0.output", "layers.0.input"]
-        assert [exchanges for _, exchanges, _ in passage.passings] == [0, 4, 8]
-        (begin, end, output), given = passage.calls[0], passage.passings[1][2]
-        assert (begin, end, output.shape) == (0, 2, (2,)) and (journal.tensors[given.digest] == [0, 0.5]).all()
-    ends = [record.passages for record in records if record.kind == "run end"]
-    assert [end is not None for end in ends] == [version >= (1, 4), False]
-    cached = [record.cached for record in records if record.kind == "run end"]
-    assert cached[1] is None and [line[2] for line in cached[0] or []] == (
-        ["layers.0.mlp.output", "layers.0.attn.output"] if version >= (1, 4) else []
-    )
-    assert journal.head.get("quirks") == (["refused-caches", "words-1"] if version >= (1, 4) else None)
-    assert records[-1].kind == "footer" and records[-1].exchanges == events + 1
+    assert refused.fault == ("E900", {"asked": "layers.0.attn.output.i1", "of": [-7, None]}) and refused.value is None
+    assert failed.fault == ("E103", {"unset": "x"}) and failed.served
+
+    *watched, brought, ended = of["visit"]
+    assert [visit.site for visit in watched] == [exchange.at for exchange in first]
+    assert all(visit.value == exchange.value for visit, exchange in zip(watched, first))
+    assert brought.passed == [journal.paths[path] for path in (0, 1, 0)] and brought.site == "layers.0.attn.output.i1"
+    assert (journal.tensors[brought.value.digest] == [7, 0.25]).all()
+    assert (ended.passed, ended.site, ended.value) == (journal.paths[1:2], "layers.0.mlp.output.i1", None)
+    (open_request,), (granted, cache) = of["open request"], of["cache declaration"]
+    assert (open_request.index, open_request.event, open_request.mediator, open_request.result) == (14, "SWAP", "steer", "open")
+    assert open_request.reshape and (journal.tensors[open_request.value.digest] == [4, 0.5]).all()
+    assert (granted.mediator, granted.modules, granted.inputs, granted.outputs, granted.fault) == ("read", None, True, True, None)
+    assert (cache.modules, cache.inputs, cache.outputs) == (["layers.0.attn"], False, True)
+    assert (cache.mediator, cache.number, cache.fault) == ("steer", 0, ("E017", {"passed": ["layers.0.mlp.output"]}))
+
+    declared = of["run start"][0].declared
+    assert declared["steps"] == 4 and declared["barriers"][1] == {"name": "meet", "participants": 2}
+    completed, stopped, failure = [end.outcome for end in of["run end"]]
+    assert completed == "completed" and stopped == {"stopped": {"by": "steer", "at": at}}
+    assert failure["failed"]["code"] == "E103"
+    assert failure["failed"]["why"]["mediators"][0]["fault"] == {"E103": {"unset": "x"}}
+    assert [tick.exchanges for tick in of["tick"]] == [4, 8]
+    (passage,) = of["passage"]
+    assert [point for point, _, _ in passage.passings] == ["layers.0.input", "layers.0.output", "layers.0.input"]
+    assert [exchanges for _, exchanges, _ in passage.passings] == [0, 4, 8]
+    (begin, end, output), given = passage.calls[0], passage.passings[1][2]
+    assert (begin, end, output.shape) == (0, 2, (2,)) and (journal.tensors[given.digest] == [0, 0.5]).all()
+    assert [end.passages is not None for end in of["run end"]] == [True, False, False]
+    cached = [end.cached for end in of["run end"]]
+    assert cached[1:] == [None, None] and [line[2] for line in cached[0]] == ["layers.0.mlp.output", "layers.0.attn.output"]
+    assert records[-1].kind == "footer" and records[-1].exchanges == 14
 
 
-def test_damage(name):
-    data = (GOLDEN / name).read_bytes()
+def test_damage():
+    data = GOLDEN.read_bytes()
     whole, error = read(data)
     assert error is None
     for cut in range(len(data)):
@@ -95,28 +115,48 @@ def test_damage(name):
     _, error = read(data + b"\0")
     assert error is not None
     # Numbers and texts where others should be, with checksums that are right.
-    for payload in [[], [0, 0, 0, 99, None, None, 0, None, None, None], "text", {"a": 1}]:
-        _, error = read(data[: whole[2].offset] + framed(data, 4, payload))
-        assert isinstance(error, JournalError) and error.offset == whole[2].offset, payload
-        assert "frame" not in str(error), error
+    exchange = [0, 0, 0, 99, None, None, 0, None, None, None]
+    for payload in [b"", *map(msgpack.packb, [[], exchange, "text", {"a": 1}]), msgpack.packb(exchange) + b"\xc0\xc0"]:
+        for kind in interloom_journal.KINDS:
+            _, error = read(data[: whole[2].offset] + framed(data, kind, payload))
+            assert isinstance(error, JournalError) and error.offset == whole[2].offset, payload
 
 
-def framed(data, kind, payload):
-    """A frame of this journal, numbered as the one after the run start."""
-    payload = msgpack.packb(payload)
-    header = struct.pack("<BxxxIQI", kind, len(payload), 3, zlib.crc32(payload))
+def test_forgery():
+    """One byte of each frame is another, with checksums that are right: the digests say so, or the content cannot be."""
+    data = GOLDEN.read_bytes()
+    whole, _ = read(data)
+    ends = [record.offset for record in whole[1:]] + [len(data)]
+    for sequence, (record, end) in enumerate(zip(whole, ends), start=1):
+        if record.kind in ("note", "footer") or record.kind == "run end":
+            continue
+        (length,) = struct.unpack_from("<I", data, record.offset + 4)
+        payload = bytearray(data[record.offset + 24 :][:length])
+        for byte in range(length):
+            payload[byte] ^= 1
+            forged = framed(data, data[record.offset], bytes(payload), sequence)
+            payload[byte] ^= 1
+            records, error = read(data[: record.offset] + forged + data[end:])
+            # Of a run's start, the scheduler's name is no evidence.
+            scheduler = record.kind == "run start" and error is None and records[sequence - 1].scheduler != record.scheduler
+            assert error is not None or scheduler, (record.kind, byte)
+
+
+def framed(data, kind, payload, sequence=3):
+    """A frame of this journal, numbered as the one after the run start, or otherwise."""
+    header = struct.pack("<BxxxIQI", kind, len(payload), sequence, zlib.crc32(payload))
     crc = zlib.crc32(header, zlib.crc32(data[12:28]))
     return header + struct.pack("<I", crc) + payload + bytes(-len(payload) % 8)
 
 
 def test_exports(program):
-    journal = Journal(GOLDEN / "v1_4.ilj")
+    journal = Journal(GOLDEN)
     wanted = {}
     for record in journal:
         if record.kind == "exchange" and isinstance(record.value, Tensor):
             wanted[f"{record.site}#{record.index}"] = journal.tensors[record.value.digest]
     out = SCRATCH / "out.npz"
-    command = [program, "export", GOLDEN / "v1_4.ilj", "--format", "npz", "--out", out]
+    command = [program, "export", GOLDEN, "--format", "npz", "--out", out]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     arrays = numpy.load(out)
     # One more is within the last value.
@@ -129,15 +169,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--interloom")
     program = parser.parse_args().interloom
-    for name, version, events in [("v1_0.ilj", (1, 0), 8), ("v1_1.ilj", (1, 1), 10), ("v1_2.ilj", (1, 2), 10), ("v1_3.ilj", (1, 3), 10), ("v1_4.ilj", (1, 4), 10)]:
-        test_values(name, version, events)
-        test_damage(name)
+    test_values()
+    test_damage()
+    if interloom_journal.blake3:
+        test_forgery()
     if program:
         test_exports(program)
     digests = "with" if interloom_journal.blake3 else "without"
     exports = "compared" if program else "not compared"
     FOLDER.cleanup()
-    print(f"the golden journals are read {digests} digests, and every cut and one flipped bit in each byte is noticed; exports {exports}")
+    print(f"the golden journal is read {digests} digests, and every cut and one flipped bit in each byte is noticed; exports {exports}")
 
 
 main()

@@ -1,15 +1,12 @@
 //! All that a run depends on besides its programme: gathered here, and nowhere else.
 
 use burn::module::Module;
-use interloom_backends::{Sites, describe_device, visit_parameters};
+use burn::tensor::TensorData;
+use interloom_backends::{Sites, arithmetic, describe_device, visit_parameters};
 use interloom_engine::{Port, SiteMap};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
 use crate::session::tensor_parts;
-
-/// What the arithmetic of a run may depend on, under the only policy that there is so far: one thread, no fusion, no
-/// kernels chosen by timing.
-const ARITHMETIC: &str = "exact";
 
 /// Returns the head of a journal of `experiment`, with this build and this machine in it; `device` is a name that
 /// [`parse_device`](interloom_backends::parse_device) reads.
@@ -18,7 +15,7 @@ pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
         build: build(),
         device: describe_device(device),
         cpu_features: cpu_features(),
-        arithmetic: ARITHMETIC.to_owned(),
+        arithmetic: arithmetic().to_string(),
         policy,
         schedule: "in-order".to_owned(),
         ..Head::new(experiment)
@@ -27,11 +24,17 @@ pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
 
 /// Returns the digest of a model: of each parameter, by path, and of all of them.
 pub fn model_identity<M: Module>(name: &str, model: &M) -> ModelIdentity {
+    identity_of(name, |visit| visit_parameters(model, visit))
+}
+
+/// Returns the digest of a model whose parameters `visit_all` goes through.
+pub fn identity_of(
+    name: &str,
+    visit_all: impl FnOnce(&mut dyn FnMut(&str, TensorData)),
+) -> ModelIdentity {
     let mut parameters = Vec::new();
-    visit_parameters(model, |path, data| {
-        let (dtype, shape, data) = tensor_parts(data);
-        let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
-        parameters.push((path.to_owned(), digest));
+    visit_all(&mut |path, data| {
+        parameters.push((path.to_owned(), tensor_digest(data)));
     });
     ModelIdentity {
         name: name.to_owned(),
@@ -59,7 +62,7 @@ pub fn site_table(map: &SiteMap) -> SiteTable {
 }
 
 /// Returns the sites that a journal's head has; nothing if they are not those of a model.
-pub(crate) fn sites_of(table: &SiteTable) -> Option<Sites> {
+pub fn sites_of(table: &SiteTable) -> Option<Sites> {
     let mut map = SiteMap::new();
     for (path, ports) in &table.paths {
         let ports = ports.iter().map(|port| Port::from_name(port));
@@ -69,6 +72,12 @@ pub(crate) fn sites_of(table: &SiteTable) -> Option<Sites> {
         map.alias(alias, map.point(point)?);
     }
     Some(Sites::without_model(map))
+}
+
+/// Returns the digest of a tensor, as journals have it.
+pub fn tensor_digest(data: TensorData) -> Digest {
+    let (dtype, shape, data) = tensor_parts(data);
+    Digest::of_tensor(dtype, &shape, data.as_bytes())
 }
 
 /// Returns the digest of a list of tokens.

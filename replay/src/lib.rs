@@ -6,41 +6,35 @@
 //!
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
-//! - [`company`] checks whether an invoke's values depend on who shares its batch.
-//! - [`conform`] compares the interleaver with what a reference was recorded doing.
-//! - [`experiment`] reads experiment files, which people write by hand.
+//! - [`batch_invariance`] checks whether an invoke's values depend on the invokes of its batch.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
 //! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
-//! - [`experiments`] are those that the program `interloom` can make again from a journal alone.
+//!
+//! Experiment files and the program `interloom` are in the crate `interloom-cli`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
-#[doc(hidden)]
-#[expect(
-    clippy::disallowed_macros,
-    clippy::exit,
-    reason = "the command line prints, and ends its process where nobody reads"
-)]
-pub mod cli;
-pub mod company;
-pub mod conform;
-pub mod divergence;
+pub mod batch_invariance;
 pub mod environment;
 mod error;
-pub mod experiment;
-pub mod experiments;
 pub mod explore;
-pub mod journal;
 pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;
-mod reason;
 mod session;
 #[cfg(test)]
 mod stack;
 
 // The public interface.
 pub use error::{Error, codes};
-pub use reason::Reason;
-pub use session::{Conclusion, Mode, Proof, Session};
+/// The journal of a run, and what compares two of them.
+pub use interloom_journal as journal;
+pub use interloom_journal::divergence;
+pub use session::{Conclusion, Mode, Proof, Session, SessionBuilder, Subject};
+
+// What these signatures name.
+pub use interloom_backends::{self as backends, Run};
+pub use interloom_engine as engine;
+pub use interloom_journal::{Experiment, Policy};
+pub use interloom_models as models;

@@ -9,7 +9,7 @@
 //! use burn::tensor::Device;
 //! use interloom::prelude::*;
 //! use interloom::proptest::{invokes, schedules};
-//! use interloom_backends::models::induction::Sampler;
+//! use interloom_models::induction::Sampler;
 //! use interloom_engine::scheduler::scheduler;
 //!
 //! let device = Device::flex();
@@ -35,7 +35,7 @@
 //!     }
 //!     run.scheduler(scheduler(order).unwrap());
 //!     let ran = run.execute(|| model.forward(batch.tokens(&device))).unwrap();
-//!     ran.output.unwrap().into_data()
+//!     ran.completed().unwrap().into_data()
 //! };
 //! let config = ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() };
 //! let with_rows = invokes(&sites, 2, 3)
@@ -54,8 +54,8 @@ use ::proptest::collection::vec;
 use ::proptest::prelude::*;
 use ::proptest::sample::select;
 use interloom_backends::Value;
-use interloom_engine::program::{Machine, Program, ProgramError, read};
 use interloom_engine::{Invoke, SiteMap};
+use interloom_program::{Machine, Program, ProgramError, read};
 
 /// The most rows of a batch that [`invokes`] gives away one by one.
 pub const ROWS_MAX: u32 = 64;
@@ -204,8 +204,8 @@ fn members(owners: Vec<Program>, rest: Vec<Program>) -> Vec<Member> {
 mod tests {
     use burn::tensor::Device;
     use interloom_backends::Run;
-    use interloom_backends::models::induction::{Induction, Sampler};
     use interloom_engine::scheduler::scheduler;
+    use interloom_models::induction::{Induction, Sampler};
 
     use super::*;
 

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::rc::Rc;
 
-use interloom::conform::Surroundings;
 use interloom_backends::{Sites, Value};
-use interloom_engine::program::{
-    Action, Arithmetic, Condition, Datum, Expr, Item, Operand, Over, Program, ProgramFault, Side,
-    Span, Step,
+use interloom_conform::Surroundings;
+use interloom_engine::{CacheSpec, Cx, Fault, Iterations, Mediator, Misfit};
+use interloom_program::{
+    Action, Arithmetic, Condition, Datum, Expr, Item, Operand, Over, Program, ProgramFault,
+    ProgramStep, Side, Span,
 };
-use interloom_engine::{CacheSpec, Cx, Fault, Iterations, Mediator};
 
 /// What programs have saved; shared by the mediators of a run.
 pub type Saved = Rc<RefCell<BTreeMap<String, Datum<Value>>>>;
@@ -50,7 +50,7 @@ struct Scope {
     caught: BTreeSet<String>,
 }
 
-type Steps = Rc<[Step]>;
+type Steps = Rc<[ProgramStep]>;
 type Running<T> = Pin<Box<dyn Future<Output = Result<T, Fault>>>>;
 
 impl Interpreter {
@@ -195,6 +195,40 @@ impl Interpreter {
                 )?,
                 Expr::Sum(from) => possible("`sum`", whole("`sum`", from).await?.sum())?,
                 Expr::Mean(from) => possible("`mean`", whole("`mean`", from).await?.mean())?,
+                Expr::Abs(from) => possible("`abs`", whole("`abs`", from).await?.abs())?,
+                Expr::Along {
+                    operation,
+                    of: from,
+                    dimension,
+                } => {
+                    let from = whole(operation.name(), from).await?;
+                    let rank = from.shape().map_or(0, |shape| shape.len() as i64);
+                    let place = i64::from(dimension) + if dimension < 0 { rank } else { 0 };
+                    let made = if (0..rank).contains(&place) {
+                        from.along(operation, place as usize)
+                    } else {
+                        Err(Misfit {
+                            expected: format!("a tensor with a dimension {dimension}"),
+                            found: match from.shape() {
+                                Some(shape) => format!("a tensor {shape:?}"),
+                                None => "a value that is no tensor".to_owned(),
+                            },
+                        })
+                    };
+                    possible(operation.name(), made)?
+                }
+                Expr::Matmul(left, right) => {
+                    let (left, right) = (of(left).await?, of(right).await?);
+                    let (Datum::Value(left), Datum::Value(right)) = (&left, &right) else {
+                        let is_left = !matches!(left, Datum::Value(_));
+                        return Err(kind(
+                            "`matmul`",
+                            "a value",
+                            if is_left { &left } else { &right },
+                        ));
+                    };
+                    possible("`matmul`", left.matmul(right))?
+                }
                 Expr::ArgmaxLast(from) => possible(
                     "`argmax_last`",
                     whole("`argmax_last`", from).await?.argmax_last(),
@@ -350,7 +384,7 @@ fn combine(
     left: Datum<Value>,
     right: Datum<Value>,
 ) -> Result<Datum<Value>, Fault> {
-    use interloom_engine::program::Arithmetic::{Add, Div, Mul, Sub};
+    use interloom_program::Arithmetic::{Add, Div, Mul, Sub};
 
     let operation = match place {
         "`add`" => Add,
@@ -435,7 +469,8 @@ fn ranges(spans: &[Span], of: &Value) -> Result<Vec<std::ops::Range<u64>>, Fault
     let range = |(dimension, &length): (usize, &u64)| {
         let span = spans.get(dimension).copied().unwrap_or(Span::ALL);
         span.resolve(length).ok_or(ProgramFault::Span {
-            span,
+            start: span.start,
+            end: span.end,
             dimension,
             shape: shape.clone(),
         })
@@ -451,11 +486,15 @@ fn number(datum: &Datum<Value>) -> Result<f64, Fault> {
     match datum {
         Datum::Number(number) => Ok(*number),
         Datum::Value(value) if value.number().is_some() => Ok(value.number().unwrap_or_default()),
-        other => Err(kind(
-            "a comparison",
-            "numbers and values of one element",
-            other,
-        )),
+        other => Err(ProgramFault::Kind {
+            place: "a comparison".into(),
+            expected: "numbers and values of one element".into(),
+            found: match other {
+                Datum::List(_) => "a list".into(),
+                _ => "a value of several".into(),
+            },
+        }
+        .into()),
     }
 }
 
@@ -463,7 +502,13 @@ fn possible<T>(
     place: &'static str,
     result: Result<T, interloom_engine::Misfit>,
 ) -> Result<T, Fault> {
-    result.map_err(|misfit| ProgramFault::Misfit { place, misfit }.into())
+    result.map_err(|misfit| {
+        ProgramFault::Misfit {
+            place: place.into(),
+            misfit,
+        }
+        .into()
+    })
 }
 
 fn kind(place: &'static str, expected: &'static str, found: &Datum<Value>) -> Fault {
@@ -473,9 +518,9 @@ fn kind(place: &'static str, expected: &'static str, found: &Datum<Value>) -> Fa
         Datum::List(_) => "a list",
     };
     ProgramFault::Kind {
-        place,
-        expected,
-        found,
+        place: place.into(),
+        expected: expected.into(),
+        found: found.into(),
     }
     .into()
 }

@@ -1,9 +1,9 @@
-//! The recorded scenarios, on burn, compared with both versions of the reference: one named case each.
+//! The scenarios, on burn, compared with both versions of the reference: one named case each.
 //!
-//! `conformance/reasons.json` lists what differs on purpose: for each version and scenario in which aspects, and by which
-//! rules. A difference that is listed and not there fails its case as well as one that is there and not listed. Under
-//! `versions` it says, for scenarios in which the two versions differ and neither differs from Interloom in what is compared,
-//! which rule decides.
+//! `reasons.json` beside the scenarios lists what is not the same: for each version and scenario in which aspects, and by which
+//! rules. A difference that is listed and not there fails its case as well as one that is there and not listed. In `conformance`
+//! it says under `versions`, for scenarios in which the two versions differ and neither differs from Interloom in what is
+//! compared, which rule decides.
 //!
 //! The scenarios in `told` were not recorded, but written down from the rules; all of them have to be the same. So have those in
 //! `aliased`, which are no programs, because a list in them is in more than one place.
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use interloom::conform::{Folder, REFERENCES, Rule, Surroundings, Verdict};
 use interloom::environment;
-use interloom::journal::{Experiment, Policy};
 use interloom::{Conclusion, Mode, Proof, Session};
 use interloom_backends::Value as BurnValue;
+use interloom_conform::{Folder, REFERENCES, Surroundings, Verdict};
 use interloom_engine::Mediator;
-use interloom_engine::program::{Datum, Program};
+use interloom_journal::{Experiment, Policy};
+use interloom_program::{Datum, Program};
 use interloom_tests::interpret;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
@@ -38,11 +38,18 @@ fn main() -> ExitCode {
             every_difference_is_decided,
         ),
     ];
-    for id in open(RECORDED).ids() {
-        for reference in REFERENCES {
-            let id = id.clone();
-            let name = format!("{reference}::{id}");
-            trials.push(Trial::test(name, move || is_as_listed(&id, reference)));
+    for (folder, references) in [(RECORDED, &REFERENCES[..]), (KINDS, &["v081"])] {
+        for id in open(folder).ids() {
+            for reference in references {
+                let id = id.clone();
+                let name = match folder {
+                    RECORDED => format!("{reference}::{id}"),
+                    folder => format!("{folder}::{id}"),
+                };
+                trials.push(Trial::test(name, move || {
+                    is_as_listed(folder, &id, reference)
+                }));
+            }
         }
     }
     for id in open(TOLD).ids() {
@@ -61,7 +68,7 @@ fn main() -> ExitCode {
         ("late", is_the_same_when_read_late),
         ("async", is_equal_as_async),
     ];
-    for folder in [RECORDED, TOLD] {
+    for folder in [RECORDED, KINDS, TOLD] {
         for (id, (name, check)) in open(folder)
             .ids()
             .iter()
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
 }
 
 const RECORDED: &str = "conformance";
+const KINDS: &str = "kinds";
 const TOLD: &str = "told";
 const ALIASED: &str = "aliased";
 
@@ -91,8 +99,8 @@ fn open(folder: &str) -> Folder {
     Folder::open(&home(folder), &Device::flex()).unwrap()
 }
 
-fn table(name: &str) -> Value {
-    let text = std::fs::read_to_string(home(RECORDED).join(name)).unwrap();
+fn table(folder: &str, name: &str) -> Value {
+    let text = std::fs::read_to_string(home(folder).join(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -118,20 +126,21 @@ fn is_same(verdict: Verdict) -> Result<(), Failed> {
     }
 }
 
-fn is_as_listed(id: &str, reference: &'static str) -> Result<(), Failed> {
-    let listed = table("reasons.json")[reference][id].clone();
-    let found = match open(RECORDED).compare_programs(id, reference) {
+fn is_as_listed(folder: &str, id: &str, reference: &'static str) -> Result<(), Failed> {
+    let listed = table(folder, "reasons.json")[reference][id].clone();
+    let scenarios = open(folder);
+    let verdict = match folder {
+        RECORDED => scenarios.compare_programs(id, reference),
+        _ => scenarios.compare(id, reference),
+    };
+    let found = match verdict {
         Verdict::Same => Value::Null,
-        Verdict::OnPurpose { rules, differences } => {
-            let aspects: Vec<&str> = differences
-                .iter()
-                .map(|found| found.aspect.name())
-                .collect();
-            json!({ "differs": aspects, "rules": listed_rules(&rules) })
+        Verdict::ByRule { rules, differences } => {
+            let aspects = differences.iter().map(|found| found.aspect.name());
+            let rules: BTreeSet<&str> = rules.iter().map(|rule| rule.rule).collect();
+            json!({ "differs": aspects.collect::<Vec<_>>(), "rules": rules })
         }
-        Verdict::NotCompared { rule, what } => {
-            json!({ "not_compared": what, "rules": listed_rules(&[rule]) })
-        }
+        Verdict::NotCompared(what) => json!({ "not_compared": what }),
         Verdict::Differs(differences) => {
             let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
             return Err(format!("differs without a rule:\n{}", lines.join("\n")).into());
@@ -144,23 +153,14 @@ fn is_as_listed(id: &str, reference: &'static str) -> Result<(), Failed> {
     }
 }
 
-/// The rules by number, with their reasons.
-fn listed_rules(rules: &[Rule]) -> Value {
-    let rules = rules.iter();
-    rules
-        .map(|rule| (rule.rule.to_owned(), Value::from(rule.reason)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
 /// R80: async mediators make the exchanges of the programs, bit for bit, and save the same.
-fn is_equal_as_async(folder: &str, id: &str) -> Result<(), Failed> {
-    let folder = open(folder);
+fn is_equal_as_async(name: &str, id: &str) -> Result<(), Failed> {
+    let folder = open(name);
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
     let mut session = Session::open(Mode::Record(journal.clone()), head(Policy::Digest))?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
-        let listed = &table("reasons.json")["v081"][id];
+        let listed = &table(name, "reasons.json")["v081"][id];
         assert!(
             listed["not_compared"].is_string(),
             "it is listed as one that is not compared"
@@ -194,7 +194,7 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
         for bytes in [0, 100, u64::MAX] {
             let journal = place.path().join("late.ilj");
             let mut session = Session::open(Mode::Record(journal.clone()), head(policy))?;
-            session.read_late(bytes);
+            session.set_readback_budget(bytes);
             folder.run(id, machine, &mut session)?;
             session.finish()?;
             journals.push(std::fs::read(journal)?);
@@ -207,7 +207,7 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn head(policy: Policy) -> interloom::journal::Head {
+fn head(policy: Policy) -> interloom_journal::Head {
     environment::head(Experiment::default(), "cpu", policy)
 }
 
@@ -262,7 +262,7 @@ fn is_the_same_wherever_it_is_forked(folder: &str, id: &str) -> Result<(), Faile
     };
     let Conclusion::Recorded {
         exchanges, digest, ..
-    } = session.finish()?
+    } = session.conclude()?
     else {
         return Err("nothing was recorded".into());
     };
@@ -310,22 +310,26 @@ fn datum_bits(datum: &Datum<BurnValue>) -> Vec<String> {
 }
 
 fn every_reason_is_explained() -> Result<(), Failed> {
-    let (reasons, folder) = (table("reasons.json"), open(RECORDED));
-    let ids: BTreeSet<&str> = folder.ids().iter().map(String::as_str).collect();
-    assert!(ids.len() >= 89, "the recorded scenarios are here");
-    for (part, entries) in reasons.as_object().unwrap() {
-        for (id, entry) in entries.as_object().unwrap() {
-            assert!(
-                ids.contains(id.as_str()),
-                "{part}: there is no scenario {id}"
-            );
-            let rules = entry["rules"].as_object();
-            let is_reason =
-                |(rule, reason): (&String, &Value)| rule.starts_with('R') && reason.is_string();
-            assert!(
-                rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(is_reason)),
-                "{part}: {id} names no rule"
-            );
+    for (name, count) in [(RECORDED, 89), (KINDS, 36)] {
+        let (reasons, folder) = (table(name, "reasons.json"), open(name));
+        let ids: BTreeSet<&str> = folder.ids().iter().map(String::as_str).collect();
+        assert_eq!(ids.len(), count, "the scenarios are here");
+        for (part, entries) in reasons.as_object().unwrap() {
+            for (id, entry) in entries.as_object().unwrap() {
+                assert!(
+                    ids.contains(id.as_str()),
+                    "{part}: there is no scenario {id}"
+                );
+                let rules = entry["rules"].as_array();
+                let is_rule =
+                    |rule: &Value| rule.as_str().is_some_and(|rule| rule.starts_with('R'));
+                let is_explained =
+                    rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(is_rule));
+                assert!(
+                    is_explained || entry["not_compared"].is_string(),
+                    "{part}: {id} names no rule"
+                );
+            }
         }
     }
     Ok(())
@@ -333,8 +337,8 @@ fn every_reason_is_explained() -> Result<(), Failed> {
 
 /// Where the versions differ, a rule decides, and the table says which.
 fn every_difference_is_decided() -> Result<(), Failed> {
-    let reasons = table("reasons.json");
-    let differences = table("differences.json");
+    let reasons = table(RECORDED, "reasons.json");
+    let differences = table(RECORDED, "differences.json");
     for (id, found) in differences.as_object().unwrap() {
         let differ = found["diffs"]
             .as_array()

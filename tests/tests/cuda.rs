@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use burn::tensor::Device;
-use interloom::conform::{Folder, REFERENCES, Verdict};
-use interloom::experiments::HeadAblation;
-use interloom::journal::{Experiment, Head, Journal, Policy};
 use interloom::{Conclusion, Mode, Session, environment};
-use interloom_backends::{Effort, Value, describe_device, parse_device};
+use interloom_backends::{ReuseStats, Value, describe_device, parse_device};
+use interloom_cli::experiment::{FileExperiment, FileReport, RunReport};
+use interloom_conform::{Folder, REFERENCES, Verdict};
 use interloom_engine::Mediator;
-use interloom_engine::program::Program;
+use interloom_journal::{Experiment, Head, Journal, Policy};
+use interloom_program::Program;
 
 const DEVICE: &str = "cuda";
 
@@ -40,7 +40,7 @@ fn head(policy: Policy) -> Head {
 
 fn machine(
     program: &Program,
-    around: &interloom::conform::Surroundings,
+    around: &interloom_conform::Surroundings,
 ) -> Box<dyn Mediator<Value>> {
     Box::new(around.machine(program).expect("within the limits"))
 }
@@ -60,18 +60,18 @@ fn the_device_says_what_it_is() {
 fn no_scenario_differs_without_a_rule() {
     let folder = scenarios();
     for reference in REFERENCES {
-        let (mut same, mut on_purpose, mut not_compared) = (0, 0, 0);
+        let (mut same, mut by_rule, mut not_compared) = (0, 0, 0);
         let mut differ = Vec::new();
         for id in folder.ids() {
             match folder.compare(id, reference) {
                 Verdict::Same => same += 1,
-                Verdict::OnPurpose { .. } => on_purpose += 1,
-                Verdict::NotCompared { .. } => not_compared += 1,
+                Verdict::ByRule { .. } => by_rule += 1,
+                Verdict::NotCompared(_) => not_compared += 1,
                 other => differ.push(format!("{id}: {other:?}")),
             }
         }
         println!(
-            "{reference}: {same} same, {on_purpose} differ on purpose, {not_compared} not compared, {} differ",
+            "{reference}: {same} same, {by_rule} by rule, {not_compared} not compared, {} differ",
             differ.len()
         );
         assert!(differ.is_empty(), "{}", differ.join("\n"));
@@ -92,16 +92,16 @@ fn every_scenario_is_reproduced_bit_for_bit() {
             let mut session =
                 Session::open(Mode::Record(path.clone()), head(Policy::Full)).unwrap();
             if let Some(bytes) = late {
-                session.read_late(bytes);
+                session.set_readback_budget(bytes);
             }
             folder.run(id, machine, &mut session).unwrap();
-            session.finish().unwrap();
+            session.conclude().unwrap();
             journals.push(std::fs::read(path).unwrap());
         }
         let path = place.path().join("scenario.ilj");
         let mut session = Session::open(Mode::Verify(path), head(Policy::Full)).unwrap();
         folder.run(id, machine, &mut session).unwrap();
-        let conclusion = session.finish().unwrap();
+        let conclusion = session.conclude().unwrap();
         let same_bytes = journals.windows(2).all(|pair| pair[0] == pair[1]);
         match conclusion.is_identical() && same_bytes {
             true => identical += 1,
@@ -118,13 +118,13 @@ fn every_scenario_is_reproduced_bit_for_bit() {
 fn every_scenario_is_the_same_when_it_is_forked() {
     let folder = scenarios();
     let place = tempfile::tempdir().unwrap();
-    let (mut forks, mut effort, mut parted) = (0, Effort::default(), Vec::new());
+    let (mut forks, mut effort, mut parted) = (0, ReuseStats::default(), Vec::new());
     for id in folder.ids() {
         let make = |mode| {
             let mut session = Session::open(mode, head(Policy::Full)).unwrap();
             session.keep_passages(true);
             folder.run(id, machine, &mut session).unwrap();
-            match session.finish().unwrap() {
+            match session.conclude().unwrap() {
                 Conclusion::Recorded {
                     exchanges,
                     digest,
@@ -166,8 +166,17 @@ fn ablations_are_reproduced_in_a_new_process() {
     let (report, _) = ablation(DEVICE)
         .run(Mode::Record(journal.clone()), Policy::Full, &mut ())
         .unwrap();
-    let most = report.most_needed().unwrap();
-    assert_eq!((most.layer, most.head), (0, 0), "as on the CPU");
+    let losses: Vec<(f64, &str)> = report
+        .runs
+        .iter()
+        .map(|run| (loss(run), &*run.name))
+        .collect();
+    let (most, name) = losses
+        .iter()
+        .copied()
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap();
+    assert_eq!(name, "without_L0H0", "as on the CPU");
     for round in 0..3 {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -183,10 +192,7 @@ fn ablations_are_reproduced_in_a_new_process() {
         println!("process {round}: bit-identical");
     }
     let exchanges = Journal::load(&journal).unwrap().exchanges().count();
-    println!(
-        "{exchanges} exchanges, loss {:?} to {:?}",
-        report.intact.loss, most.ablated.loss
-    );
+    println!("{exchanges} exchanges, loss {:?} to {most:?}", losses[0].0);
 }
 
 #[test]
@@ -241,16 +247,19 @@ fn the_cpu_parts_from_the_gpu_and_the_report_says_where() {
         panic!("{conclusion:#?}");
     };
     println!("{divergence}");
-    println!(
-        "loss {:?} on the GPU, {:?} on the CPU",
-        on_gpu.intact.loss, on_cpu.intact.loss
-    );
-    assert!((on_gpu.intact.loss - on_cpu.intact.loss).abs() < 1e-4);
+    let [on_gpu, on_cpu] = [on_gpu, on_cpu].map(|report: FileReport| loss(&report.runs[0]));
+    println!("loss {on_gpu:?} on the GPU, {on_cpu:?} on the CPU");
+    assert!((on_gpu - on_cpu).abs() < 1e-4);
 }
 
-fn ablation(device: &str) -> HeadAblation {
-    HeadAblation {
-        device: device.to_owned(),
-        ..HeadAblation::default()
-    }
+/// The loss of a run on what repeats.
+fn loss(run: &RunReport) -> f64 {
+    run.rows[0].loss.unwrap()
+}
+
+fn ablation(device: &str) -> FileExperiment {
+    let text = include_str!("../../replay/cli/experiments/ablation.toml");
+    let mut experiment = FileExperiment::new("ablation.toml", text);
+    experiment.device = Some(device.to_owned());
+    experiment
 }

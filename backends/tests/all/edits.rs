@@ -3,7 +3,7 @@
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 use interloom_backends::{Bound, Edit, Hooked, Run, Value};
-use interloom_engine::program::{Machine, Program, var};
+use interloom_program::{Machine, Program, var};
 
 use crate::support::cpu;
 

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use burn::tensor::{Int, Tensor};
-use interloom_backends::models::induction::Induction;
 use interloom_backends::{Erase, ForwardError, Ran, Run, Value};
 use interloom_engine::{Cx, Event, Exchange, Fault, Observer, RowLayout};
 
@@ -74,7 +73,7 @@ fn a_replacement_without_elements_is_e035() {
         let output = cx.output("").await?.tensor::<2>()?;
         cx.reshape("output", output.slice([0..0, 0..3])).await
     });
-    assert_eq!(last.unwrap().0.output.unwrap().dims(), [0, 3]);
+    assert_eq!(last.unwrap().0.output.ok().unwrap().dims(), [0, 3]);
 }
 
 #[test]
@@ -177,10 +176,8 @@ fn a_panicking_mediator_fails_the_run_only() {
     });
     let error = result.map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "E011");
-    assert!(
-        error.to_string().contains("f32[2, 5] and i32[2, 5]"),
-        "{error}"
-    );
+    let both = "expected a tensor that goes with f32[2, 5] element by element, found i32[2, 5]";
+    assert!(error.to_string().contains(both), "{error}");
     assert_untouched(&model);
 }
 
@@ -274,37 +271,13 @@ fn r62_nothing_is_left_behind() {
     }
 }
 
-/// What the kernels say about it does not speak of shapes.
 #[test]
-fn a_panic_over_an_input_without_elements_tells_the_input() {
-    let model = Induction::trained(&cpu());
-    let forward = |shape: [usize; 2], rows: Option<u32>| {
-        let mut run = Run::new("empty", model.sites());
-        match rows {
-            Some(rows) => run.invoke("m", rows, |cx| async move { cx.output("").await }),
-            None => run.mediator("m", |cx| async move { cx.output("").await }),
-        };
-        run.execute(|| model.forward(Tensor::<2, Int>::zeros(shape, &cpu())))
-    };
-    for (shape, rows) in [([1, 0], None), ([1, 0], Some(1)), ([0, 3], None)] {
-        let error = forward(shape, rows).map(|_| ()).unwrap_err();
-        assert_eq!(error.code(), "E036");
-        let message = error.to_string();
-        let told = format!(
-            "; expected at least one row and one token in the model's input, found i32{shape:?}: give it some"
-        );
-        assert!(message.ends_with(&told), "{message}");
-    }
-    // A panic over anything else says nothing of the kind.
-    let error = forward([1, 100], None).map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "E036");
-    assert!(!error.to_string().contains("at least one"), "{error}");
-    // A model that can do with it is not kept from it.
+fn a_model_that_can_do_with_an_input_without_elements_is_not_kept_from_it() {
     let model = Mlp::bound(1);
     let mut run = Run::new("empty", model.sites());
     run.mediator("m", |cx| async move { cx.output("").await });
     let ran = run.execute(|| model.forward(Tensor::zeros([0, 4], &cpu())));
-    assert_eq!(ran.unwrap().output.unwrap().dims()[0], 0);
+    assert_eq!(ran.unwrap().output.ok().unwrap().dims()[0], 0);
 }
 
 #[test]
@@ -341,7 +314,7 @@ fn r50_rows_that_no_tensor_of_the_input_has_are_e029() {
     assert!(run(&[2]).is_ok() && run(&[1, 1]).is_ok() && run(&[]).is_ok());
     let errors = [&[1][..], &[1, 2], &[3]].map(|rows| run(rows).unwrap_err());
     assert!(errors.iter().all(|error| error.code() == "E029"));
-    insta::assert_snapshot!(errors[1], @"the invokes have 3 rows together, and no tensor of the model's input, f32[2, 4], has as many; give each invoke as many rows as it has in the batch, or declare which tensors carry rows (`Bound::with_rows`)");
+    insta::assert_snapshot!(errors[1], @"the invokes have 3 rows together, and no tensor of the model's input, f32[2, 4], has as many; give each invoke as many rows as it has in the batch, or declare which tensors carry rows (`Sites::with_rows`)");
     assert_untouched(&model);
     // A model that says where its rows are is taken at its word.
     let declared = model.with_rows("up.output", RowLayout::Batched).unwrap();

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use interloom_backends::{Bound, Erase, Hooked, Value};
 use interloom_engine::Misfit;
 use interloom_engine::array::Array;
-use interloom_engine::program::{Arithmetic, Item, Known, Operand, Program, read};
+use interloom_program::{Along, Arithmetic, CheckContext, Item, Operand, Program, read};
 use proptest::prelude::*;
 
 use crate::support::cpu;
@@ -67,6 +67,21 @@ fn agrees(own: Result<Value, Misfit>, naive: Result<Array, Misfit>) {
     }
 }
 
+/// As [`agrees`], where `f32` rounds.
+fn agrees_nearly(own: Result<Value, Misfit>, naive: Result<Array, Misfit>) {
+    let (Ok(own), Ok(naive)) = (&own, &naive) else {
+        assert_eq!(own.is_err(), naive.is_err());
+        return;
+    };
+    let (shape, data) = numbers(own);
+    assert_eq!(shape, naive.shape());
+    let is_near = |(&a, &b): (&f32, &f64)| (f64::from(a) - b).abs() < 1e-5;
+    assert!(
+        data.iter().zip(naive.data()).all(is_near),
+        "{data:?} {naive:?}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
 
@@ -82,6 +97,39 @@ proptest! {
         agrees(Operand::zeros_like(&x), naive_x.zeros_like());
         agrees(x.sum(), naive_x.sum());
         agrees(x.argmax_last(), naive_x.argmax_last());
+    }
+
+    #[test]
+    fn what_is_done_along_a_dimension_is_that_of_arrays(shape in prop::collection::vec(0..4_usize, 1..5), salt in 0..99_u64) {
+        let (x, naive_x) = both(&shape, salt);
+        agrees(x.abs(), naive_x.abs());
+        for dimension in 0..shape.len() {
+            agrees(x.along(Along::Sum, dimension), naive_x.along(Along::Sum, dimension));
+            for operation in [Along::Mean, Along::Softmax] {
+                agrees_nearly(x.along(operation, dimension), naive_x.along(operation, dimension));
+            }
+        }
+    }
+
+    #[test]
+    fn matrix_products_are_those_of_arrays(
+        before in prop::collection::vec((1..3_usize, prop::bool::ANY, prop::bool::ANY), 0..3),
+        [rows, inner, columns] in prop::array::uniform3(0..4_usize),
+        (left, right) in (0..3_usize, 0..3_usize),
+        fits in prop::bool::weighted(0.9),
+    ) {
+        // A dimension before the matrices may be 1 on either side, or missing in front.
+        let side = |skip: usize, is_left: bool, matrix: [usize; 2]| {
+            let lengths = before.iter().skip(skip).map(|&(length, one_left, one_right)| {
+                let is_one = if is_left { one_left } else { one_right };
+                if is_one { 1 } else { length }
+            });
+            lengths.chain(matrix).collect::<Vec<_>>()
+        };
+        let inner_right = if fits { inner } else { inner + 1 };
+        let (x, naive_x) = both(&side(left, true, [rows, inner]), 1);
+        let (y, naive_y) = both(&side(right, false, [inner_right, columns]), 4);
+        agrees(x.matmul(&y), naive_x.matmul(&naive_y));
     }
 
     #[test]
@@ -204,7 +252,7 @@ fn programs_are_checked_with_the_shapes_of_a_plain_pass() {
         Bound::new(Hooked::from(LinearConfig::new(2, 3).init(&cpu()))).unwrap();
     let x = Tensor::<2>::zeros([4, 2], &cpu());
     let shapes = model.sites().shapes(4, || model.forward(x)).unwrap();
-    let known = Known::of(model.sites()).shapes(&shapes, Some(1));
+    let known = CheckContext::of(model.sites()).shapes(&shapes, Some(1));
     let steer = |width: i64| Program::new().write("output", read("output").columns(0, width) * 2.0);
     steer(3).check(known).unwrap();
     let error = steer(2).check(known).unwrap_err();
@@ -225,6 +273,8 @@ fn what_cannot_be_computed_with_is_a_misfit_and_no_panic() {
         assert!(x.combine(Arithmetic::Add, &bad).is_err(), "{bad}");
         assert!(bad.with_number(Arithmetic::Add, 1.0).is_err());
         assert!(bad.after_number(1.0, Arithmetic::Add).is_err());
+        assert!(bad.abs().is_err() && bad.along(Along::Sum, 0).is_err());
+        assert!(bad.matmul(&x).is_err() && x.matmul(&bad).is_err());
         assert!(bad.sum().is_err() && bad.mean().is_err() && bad.argmax_last().is_err());
         assert_eq!(bad.number(), None);
     }

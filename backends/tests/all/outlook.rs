@@ -3,15 +3,10 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, TensorData};
-use interloom_backends::models::induction::Induction;
-use interloom_backends::models::llama::LanguageModel;
-use interloom_backends::{Bound, Forward, ForwardError, Hooked, Run, Sites, Value};
-use interloom_engine::program::{
-    Effects, Expr, Form, Known, Machine, Modules, Operand, Program, read, tuple,
-};
+use interloom_backends::{Bound, Forward, ForwardError, Hooked, Run, Value};
 use interloom_engine::{Invoke, Port};
+use interloom_program::{CheckContext, Effects, Expr, Form, Machine, Program, read, tuple};
 
-use crate::llama_files::{GROUPED, Tiny};
 use crate::runs::x;
 use crate::support::{Mlp, cpu, linear, tensor};
 
@@ -22,48 +17,6 @@ fn zeros(shape: &[u64], is_float: bool) -> Value {
         false => TensorData::zeros::<i32, _>(shape),
     };
     Value::from_data(data, &cpu()).unwrap()
-}
-
-/// A shape is refused exactly if no tensor of that shape is taken, and the shape of what comes out is known.
-fn calls_are_foreseen(model: &impl Modules<Value>, sites: &Sites, width: u64, positions: u64) {
-    let shapes: [&[u64]; 9] = [
-        &[1, 5],
-        &[3, positions],
-        &[3, positions + 1],
-        &[1, 5, width],
-        &[2, positions, width],
-        &[2, positions + 1, width],
-        &[1, 5, width + 1],
-        &[width],
-        &[1, 1, 5, width],
-    ];
-    let mut taken = 0;
-    for path in sites.map().paths() {
-        for shape in shapes {
-            let called = [true, false].map(|is_float| {
-                let made = model.call(path, zeros(shape, is_float)).ok()?;
-                Operand::shape(&made)
-            });
-            let made = called.into_iter().flatten().next();
-            let foreseen = model.shape(path, shape).expect("it says of every path");
-            assert_eq!(foreseen.as_ref().ok(), made.as_ref(), "{path} {shape:?}");
-            taken += u32::from(made.is_some());
-        }
-    }
-    assert!(taken > 10, "{taken}");
-    assert!(model.shape("embed", &[0, 5]).unwrap().is_err());
-}
-
-#[test]
-fn what_a_call_makes_is_known_by_its_shape() {
-    let tiny = Tiny::write(GROUPED);
-    let model = LanguageModel::load(tiny.path(), &cpu()).unwrap();
-    let config = model.config();
-    let (width, positions) = (config.hidden_size as u64, config.max_positions as u64);
-    calls_are_foreseen(&model, model.sites(), width, positions);
-    let model = Induction::trained(&cpu());
-    let inner: &Induction = &model;
-    calls_are_foreseen(inner, model.sites(), 64, 48);
 }
 
 /// A shape is refused exactly if a run that skips with such a tensor fails for it.
@@ -177,7 +130,7 @@ fn structures_are_refused_that_a_swap_refuses() {
     for site in ["fork.output", "join.input", "join.output"] {
         for value in &values {
             let program = Program::new().write(site, value.clone());
-            let known = Known::of(model.sites().map()).shapes(&shapes, None);
+            let known = CheckContext::of(model.sites().map()).shapes(&shapes, None);
             let known = known.whole_order(&shapes).effects(Effects::of(&program));
             let machine = Machine::new(&program, model.sites().map()).unwrap();
             let mut run = Run::new("swap", model.sites());

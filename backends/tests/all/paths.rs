@@ -3,13 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::nn::{Gelu, Linear, Relu};
+use burn::nn::{Gelu, Linear, LinearConfig, Relu};
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Device, Tensor};
-use interloom_backends::{Bound, Forward, Hooked, Sites, Tap, parameters};
+use burn::tensor::{Device, Distribution, Tensor};
+use interloom_backends::{Bound, Forward, Hooked, Run, Sites, Tap, parameters};
 use interloom_engine::RowLayout;
 
-use crate::support::{Mlp, bits, cpu, linear, points, read, tensor, tensor_on};
+use crate::support::{Mlp, bits, cpu, linear, points, read, seed_lock, tensor, tensor_on};
 
 #[derive(Module, Debug)]
 enum Choice {
@@ -249,12 +249,12 @@ fn clones_and_conversions_keep_paths() {
 fn an_optimiser_step_keeps_paths() {
     let device = cpu().autodiff();
     let model = Bound::new(Hooked::from(Mlp::new(1, &device))).unwrap();
-    let before = parameters(&**model);
+    let before = parameters(&*model);
     let mut optimizer = SgdConfig::new().init();
     let loss = model.forward(tensor_on([2, 4], 3, &device)).mean();
-    let gradients = GradientsParams::from_grads(loss.backward(), &**model);
+    let gradients = GradientsParams::from_grads(loss.backward(), &*model);
     let model = model.map(|model| optimizer.step(0.1, model, gradients));
-    assert_ne!(before, parameters(&**model), "the step changed something");
+    assert_ne!(before, parameters(&*model), "the step changed something");
     assert_passes(&model, model.sites(), &device, "optimiser step");
     assert_passes(
         &model.valid(),
@@ -310,7 +310,7 @@ struct Twins {
 fn a_parameter_that_is_shared_at_two_places_has_two_paths() {
     let left = Hooked::from(linear(3, 3, 1, &cpu()));
     let right = left.clone();
-    assert_eq!(left.weight.id, right.weight.id);
+    assert_eq!(left.inner().weight.id, right.inner().weight.id);
     let model = Bound::new(Twins { left, right }).unwrap();
     let x = || tensor([1, 3], 2);
     let names = ["left.output.i0", "left.output.i1", "right.output.i0"];
@@ -336,12 +336,12 @@ fn one_cell_called_five_times_counts_iterations() {
     ];
     let read = read(model.sites(), names, || {
         for step in 0..5 {
-            model.up.forward(tensor([1, 4], step));
+            model.inner().up.forward(tensor([1, 4], step));
         }
     });
     for (value, step) in read.iter().zip([0, 1, 4]) {
         let value: Tensor<2> = value.clone().unwrap().tensor().unwrap();
-        let expected = model.up.forward(tensor([1, 4], step));
+        let expected = model.inner().up.forward(tensor([1, 4], step));
         assert_eq!(bits(value), bits(expected), "iteration {step}");
     }
     assert!(read[3].is_some());
@@ -353,7 +353,7 @@ fn a_module_moved_to_another_model_has_its_new_path_and_the_old_model_still_work
     let old = Mlp::bound(1);
     let x = || tensor([2, 4], 3);
     // Once as a clone, once moved out of the bound model.
-    let cloned = old.up.clone();
+    let cloned = old.inner().up.clone();
     let moved = old.clone().into_inner().into_inner().up;
     for layer in [cloned, moved] {
         let new = Bound::new(Stack {
@@ -381,7 +381,7 @@ fn a_run_of_one_model_passes_no_sites_of_another() {
         two.forward(x());
     });
     let first: Tensor<2> = first.unwrap().tensor().unwrap();
-    assert_eq!(bits(first), bits(one.up.forward(x())));
+    assert_eq!(bits(first), bits(one.inner().up.forward(x())));
     assert!(second.is_none());
     let output: Tensor<2> = output.unwrap().tensor().unwrap();
     assert_eq!(bits(output), bits(one.forward(x())));
@@ -487,6 +487,51 @@ fn a_binding_that_panics_leaves_nothing_behind() {
     let result = catch_unwind(AssertUnwindSafe(|| Bound::new(broken).map(|_| ())));
     assert!(result.is_err());
     // A walk for another purpose must not be taken for the rest of that binding.
-    parameters(&**bound);
+    parameters(&*bound);
     assert_passes(&bound, bound.sites(), &cpu(), "after a failed binding");
+}
+
+/// A model whose parameters are drawn, as `init` has them.
+fn drawn(device: &Device) -> Hooked<Mlp> {
+    let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
+    Hooked::from(Mlp {
+        up: linear(4, 5).into(),
+        act: Gelu::new().into(),
+        down: linear(5, 3).into(),
+    })
+}
+
+/// Burn draws a parameter when it is first used, so that a skip or another draw in the first run
+/// would give a variant other weights than its control.
+#[test]
+fn the_first_run_of_a_fresh_model_does_not_change_its_weights() {
+    let _seed = seed_lock();
+    let device = cpu();
+    let weights = |intervene: fn(&mut Run)| {
+        device.seed(11);
+        let model = Bound::new(drawn(&device)).unwrap();
+        let mut run = Run::new("first", model.sites());
+        intervene(&mut run);
+        run.execute(|| model.forward(tensor([2, 4], 3))).unwrap();
+        parameters(&*model)
+    };
+    let control = weights(|_| {});
+    let skips = weights(|run| {
+        run.mediator("skips", async |cx| cx.skip("up", tensor([2, 5], 1)).await);
+    });
+    let draws = weights(|run| {
+        run.mediator("draws", async |cx| {
+            let noise = Tensor::<2>::random([2, 5], Distribution::Default, &cpu());
+            cx.set_output("up", noise).await
+        });
+    });
+    let stops = weights(|run| {
+        run.mediator("stops", async |cx| cx.stop().await.map(drop));
+    });
+    assert_eq!(control, skips);
+    assert_eq!(control, draws);
+    assert_eq!(control, stops);
+    // They are those of burn, in the order of the module tree.
+    device.seed(11);
+    assert_eq!(control, parameters(&drawn(&device)));
 }

@@ -43,7 +43,7 @@ pub(crate) fn assert_untouched(model: &Bound<Hooked<Mlp>>) {
     let expected = Mlp::new(1, &cpu()).forward(x());
     assert_eq!(bits(model.forward(x())), bits(expected.clone()));
     let (ran, read) = run_with(model, |cx| async move { cx.value("output.i0").await }).unwrap();
-    assert_eq!(bits(ran.output.unwrap()), bits(expected.clone()));
+    assert_eq!(bits(ran.output.ok().unwrap()), bits(expected.clone()));
     assert_eq!(bits(typed(read.unwrap())), bits(expected));
 }
 
@@ -59,8 +59,8 @@ fn a_value_is_read_as_it_passes() {
     .unwrap();
     let [input, up, output] = read.unwrap().map(typed);
     assert_eq!(bits(input), bits(x()));
-    assert_eq!(bits(up), bits(model.up.forward(x())));
-    assert_eq!(bits(output), bits(ran.output.unwrap()));
+    assert_eq!(bits(up), bits(model.inner().up.forward(x())));
+    assert_eq!(bits(output), bits(ran.output.ok().unwrap()));
     assert_eq!(ran.end, RunEnd::Completed);
     assert_eq!(ran.audit.mediators[0].served(Event::Value), 3);
 }
@@ -75,9 +75,12 @@ fn a_swap_is_what_the_model_goes_on_with() {
         cx.output("act").await
     })
     .unwrap();
-    let halved = model.act.forward(model.up.forward(x())) * 0.5;
+    let halved = model.inner().act.forward(model.inner().up.forward(x())) * 0.5;
     assert_eq!(bits(typed(read.unwrap())), bits(halved.clone()));
-    assert_eq!(bits(ran.output.unwrap()), bits(model.down.forward(halved)));
+    assert_eq!(
+        bits(ran.output.ok().unwrap()),
+        bits(model.inner().down.forward(halved))
+    );
     assert_untouched(&model);
 }
 
@@ -88,8 +91,8 @@ fn inputs_can_be_replaced() {
         cx.set_input("down", tensor([2, 5], 8)).await
     })
     .unwrap();
-    let expected = model.down.forward(tensor([2, 5], 8));
-    assert_eq!(bits(ran.output.unwrap()), bits(expected));
+    let expected = model.inner().down.forward(tensor([2, 5], 8));
+    assert_eq!(bits(ran.output.ok().unwrap()), bits(expected));
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn a_skipped_module_is_not_computed() {
         inner.take().unwrap().is_none(),
         "its inner sites are not passed"
     );
-    let output = ran.unwrap().output.unwrap();
+    let output = ran.unwrap().output.ok().unwrap();
     assert_eq!(bits(output), bits(tensor([2, 4], 9) * 2.0));
 }
 
@@ -138,7 +141,7 @@ fn r23_the_whole_model_can_be_skipped() {
         |cx| async move { cx.skip("", tensor([2, 3], 9)).await },
     )
     .unwrap();
-    assert_eq!(bits(ran.output.unwrap()), bits(tensor([2, 3], 9)));
+    assert_eq!(bits(ran.output.ok().unwrap()), bits(tensor([2, 3], 9)));
     assert_eq!(ran.end, RunEnd::Completed);
     assert_untouched(&model);
 }
@@ -159,7 +162,7 @@ fn r60_a_stop_leaves_the_model_at_once() {
         finished = true;
     });
     let ran = ran.unwrap();
-    assert!(!finished && ran.output.is_none());
+    assert!(!finished && ran.output.ok().is_none());
     assert_eq!(
         ran.end,
         RunEnd::Stopped {
@@ -181,7 +184,7 @@ fn r1_a_stop_before_the_model_runs_keeps_it_from_running() {
     });
     let mut started = false;
     let ran = run.execute(|| started = true).unwrap();
-    assert!(!started && ran.output.is_none());
+    assert!(!started && ran.output.ok().is_none());
     let stopped = RunEnd::Stopped {
         by: "stops".to_owned(),
         at: None,
@@ -193,16 +196,18 @@ fn r1_a_stop_before_the_model_runs_keeps_it_from_running() {
 fn r50_invokes_read_and_swap_their_own_rows() {
     let model = Mlp::bound(1);
     let batch = || tensor([3, 4], 5);
-    let plain = model.act.forward(model.up.forward(batch()));
+    let plain = model.inner().act.forward(model.inner().up.forward(batch()));
     let rows = |start, count| plain.clone().narrow(0, start, count);
 
     let mut run = Run::new("batch", model.sites());
-    let first = run.invoke("first", 1, |cx| async move {
+    let first = run.mediator("first", |cx| async move {
         let act = cx.output("act").await?;
         cx.set_output("act", act.clone() * 2.0).await?;
         Ok(act)
     });
-    let second = run.invoke("second", 2, |cx| async move { cx.output("act").await });
+    let first = first.rows(1);
+    let second = run.mediator("second", async |cx| cx.output("act").await);
+    let second = second.rows(2);
     let whole = run.mediator("whole", |cx| async move { cx.output("act").await });
     let output = run.execute(|| model.forward(batch())).unwrap().output;
 
@@ -212,7 +217,10 @@ fn r50_invokes_read_and_swap_their_own_rows() {
     // R4: who comes later sees the swap.
     let swapped = Tensor::cat(vec![rows(0, 1) * 2.0, rows(1, 2)], 0);
     assert_eq!(bits(whole), bits(swapped.clone()));
-    assert_eq!(bits(output.unwrap()), bits(model.down.forward(swapped)));
+    assert_eq!(
+        bits(output.ok().unwrap()),
+        bits(model.inner().down.forward(swapped))
+    );
 }
 
 #[test]
@@ -271,7 +279,10 @@ fn r21_the_rows_of_a_skip_are_joined() {
     }
     let output = run.execute(|| model.forward(x())).unwrap().output;
     let joined = Tensor::cat(vec![tensor([1, 5], 1), tensor([1, 5], 2)], 0);
-    assert_eq!(bits(output.unwrap()), bits(model.down.forward(joined)));
+    assert_eq!(
+        bits(output.ok().unwrap()),
+        bits(model.inner().down.forward(joined))
+    );
 }
 
 #[test]
@@ -314,7 +325,7 @@ fn r51_a_swap_of_another_shape_kind_or_structure_names_both() {
         .unwrap();
         let (fault, untouched) = fault.unwrap();
         assert_eq!(fault.code(), "E004", "{what}");
-        assert_eq!(bits(typed(untouched)), bits(model.up.forward(x())));
+        assert_eq!(bits(typed(untouched)), bits(model.inner().up.forward(x())));
         messages.push(fault.to_string());
     }
     insta::assert_snapshot!(messages.join("\n"), @r"
@@ -332,7 +343,7 @@ fn r51_the_owner_of_the_batch_may_reshape() {
         cx.reshape("up.output", tensor([6, 5], 1)).await
     })
     .unwrap();
-    assert_eq!(ran.output.unwrap().dims(), [6, 3]);
+    assert_eq!(ran.output.ok().unwrap().dims(), [6, 3]);
 }
 
 #[test]
@@ -355,17 +366,17 @@ fn a_mediator_can_run_a_model_itself() {
         // The outer run is where it was.
         let after = cx.output("up").await?;
         cx.output("act").await?;
-        Ok((before, after, read.unwrap(), ran.output.unwrap()))
+        Ok((before, after, read.unwrap(), ran.output.ok().unwrap()))
     })
     .unwrap();
     let (before, after, read, inner) = inner.unwrap();
-    let up = bits(model.up.forward(x()));
+    let up = bits(model.inner().up.forward(x()));
     for value in [before, after, read] {
         assert_eq!(bits(typed(value)), up);
     }
-    let zeroed = model.act.forward(tensor([2, 5], 1) * 0.0);
-    assert_eq!(bits(inner), bits(model.down.forward(zeroed)));
-    assert_eq!(bits(ran.output.unwrap()), bits(model.forward(x())));
+    let zeroed = model.inner().act.forward(tensor([2, 5], 1) * 0.0);
+    assert_eq!(bits(inner), bits(model.inner().down.forward(zeroed)));
+    assert_eq!(bits(ran.output.ok().unwrap()), bits(model.forward(x())));
 }
 
 #[test]
@@ -380,14 +391,14 @@ fn a_run_inside_the_model_is_a_run_of_its_own() {
             Ok(())
         })
         .unwrap();
-        assert!(ran.output.is_none());
+        assert!(ran.output.ok().is_none());
         let _ = run_with(
             &inner,
             |_| async move { Err::<(), _>(Fault::raise("inner")) },
         );
         outer.forward(x())
     });
-    let output = ran.unwrap().output.unwrap();
+    let output = ran.unwrap().output.ok().unwrap();
     assert_eq!(bits(output), bits(outer.forward(x())));
     assert!(read.take().unwrap().is_some());
 }
@@ -428,11 +439,11 @@ struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Observer<Value> for Log {
     fn exchange(&mut self, exchange: &Exchange<'_, Value>) {
-        let site = match exchange.asked {
+        let site = match exchange.asked() {
             Some(Asked::Site(site)) => format!(" i{}", site.iteration),
             _ => String::new(),
         };
-        let line = format!("{} {}{site}", exchange.index, exchange.event);
+        let line = format!("{} {}{site}", exchange.index, exchange.event());
         self.0.borrow_mut().push(line);
     }
 }
@@ -450,9 +461,10 @@ fn machines_and_observers_take_part() {
     assert_eq!((run.name(), run.setup().invokes().len()), ("machine", 1));
     let output = run.execute(|| model.forward(x())).unwrap().output;
     let expected = model
+        .inner()
         .down
-        .forward(model.act.forward(model.up.forward(x())) * 2.0);
-    assert_eq!(bits(output.unwrap()), bits(expected));
+        .forward(model.inner().act.forward(model.inner().up.forward(x())) * 2.0);
+    assert_eq!(bits(output.ok().unwrap()), bits(expected));
     insta::assert_snapshot!(log.borrow().join(", "), @"0 VALUE i0, 1 SWAP i0, 2 END");
 }
 
@@ -500,10 +512,27 @@ fn gradients_flow_through_a_swap() {
                 None => Ok(()),
             }
         });
-        let output = run.execute(|| model.forward(x())).unwrap().output.unwrap();
+        let output = run
+            .execute(|| model.forward(x()))
+            .unwrap()
+            .output
+            .ok()
+            .unwrap();
         let gradients = output.sum().backward();
-        let upstream = model.up.weight.val().grad(&gradients).map(floats_of);
-        let downstream = model.down.weight.val().grad(&gradients).map(floats_of);
+        let upstream = model
+            .inner()
+            .up
+            .weight
+            .val()
+            .grad(&gradients)
+            .map(floats_of);
+        let downstream = model
+            .inner()
+            .down
+            .weight
+            .val()
+            .grad(&gradients)
+            .map(floats_of);
         (upstream, downstream.unwrap())
     };
     let (plain, _) = gradient(None, false);
@@ -529,14 +558,49 @@ fn a_swap_without_a_graph_cuts_upstream_gradients_only() {
         cx.set_output("hidden", tensor([2, 5], 8)).await
     });
     let ran = run.execute(|| model.forward(tensor_on([2, 4], 3, &device)));
-    let output = ran.unwrap().output.unwrap();
+    let output = ran.unwrap().output.ok().unwrap();
     let gradients = output.sum().backward();
-    assert!(model.up.weight.val().grad(&gradients).is_none());
-    let down = model.down.weight.val().grad(&gradients).unwrap();
+    assert!(model.inner().up.weight.val().grad(&gradients).is_none());
+    let down = model.inner().down.weight.val().grad(&gradients).unwrap();
     // The gradient of the sum with respect to the weight is the hidden layer's column sums.
     let sums = tensor([2, 5], 8)
         .sum_dim(0)
         .reshape([5, 1])
         .repeat_dim(1, 3);
     assert_eq!(bits(down), bits(sums));
+}
+
+/// Closures in both ways of writing them, with what a mediator may have beside its code.
+#[test]
+fn a_mediator_is_added_with_its_options_and_returns_what_it_saves() {
+    let model = Mlp::bound(1);
+    let mut run = Run::new("options", &model);
+    let steered = run.mediator("steer", async |cx| {
+        cx.update_output("act", |h| h * 2.0).await?;
+        cx.output("down").await
+    });
+    let added = tensor::<1>([5], 2);
+    let first = run
+        .mediator("first", async move |cx| {
+            cx.update_output("up", |h| h + added).await?;
+            cx.output("up").await
+        })
+        .rows(1);
+    let second = run.mediator("second", |cx| async move { cx.output("up").await });
+    let second: interloom_engine::Saved<Value> = second.rows(1).into();
+    run.mediator("idle", async |cx| Ok(cx.output("nowhere").await.is_err()))
+        .optional();
+    assert_eq!(run.setup().groups().unwrap().len(), 4);
+    let ran = run.execute(|| model.forward(x())).unwrap();
+    let parts = &model.inner();
+    let up = parts.up.forward(x());
+    let row = |row: usize| up.clone().slice([row..row + 1]);
+    let moved = row(0) + tensor::<1>([5], 2).unsqueeze();
+    assert_eq!(bits(typed(first.take().unwrap())), bits(moved.clone()));
+    assert_eq!(bits(typed(second.take().unwrap())), bits(row(1)));
+    let hidden = parts.act.forward(Tensor::cat(vec![moved, row(1)], 0)) * 2.0;
+    let expected = parts.down.forward(hidden);
+    assert_eq!(bits(typed(steered.take().unwrap())), bits(expected.clone()));
+    assert_eq!(bits(ran.output.ok().unwrap()), bits(expected));
+    assert!(ran.audit.mediators[3].optional);
 }

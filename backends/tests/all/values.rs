@@ -405,11 +405,28 @@ fn arithmetic_is_that_of_burn() {
         (left.clone() - 0.3, a.clone() - 0.3),
         (left.clone() * 0.3, a.clone() * 0.3),
         (-left.clone(), -a.clone()),
-        // Broadcast along dimension 0.
+        // Broadcast along dimension 0, which may also be missing.
         (
             left.clone() + tensor([1, 3], 9).erase(),
             a.clone() + tensor([1, 3], 9),
         ),
+        (
+            left.clone() + tensor::<1>([3], 9).erase(),
+            a.clone() + tensor([1, 3], 9),
+        ),
+        // By reference, with burn's own tensors, and with numbers on the left.
+        (&left - &right, a.clone() - b.clone()),
+        (&left * right.clone(), a.clone() * b.clone()),
+        (left.clone() / &right, a.clone() / b.clone()),
+        (-&left, -a.clone()),
+        (left.clone() + b.clone(), a.clone() + b.clone()),
+        (&left - b.clone(), a.clone() - b.clone()),
+        (left.clone() * &b, a.clone() * b.clone()),
+        (&left / &b, a.clone() / b.clone()),
+        (a.clone() - right.clone(), a.clone() - b.clone()),
+        (a.clone() / &right, a.clone() / b.clone()),
+        (2.0 - left.clone(), a.full_like(2.0) - a.clone()),
+        (2.0 / &right, b.full_like(2.0) / b.clone()),
     ];
     for (ours, burns) in pairs {
         assert_eq!(bits(ours.tensor::<2>().unwrap()), bits(burns));
@@ -426,17 +443,23 @@ fn arithmetic_of_what_cannot_be_added_panics_with_both() {
         interloom_engine::panic_message(&*payload)
     };
     let messages = [
-        message(|| tensor([2], 1).erase() + tensor([2, 2], 1).erase()),
-        message(|| tensor([2], 1).erase() + tensor([2], 1).int().erase()),
-        message(|| tensor([2], 1).int().erase() * 2.0),
+        message(|| tensor([2], 1).erase() + tensor([2, 3], 1).erase()),
+        message(|| tensor([2], 1).erase() + tensor([2], 1).int()),
+        message(|| tensor([2], 1).int().erase() * 0.5),
+        message(|| tensor([2], 1).int().erase() / 2.0),
+        message(|| tensor([2], 1).bool().erase() + 1.0),
         message(|| Value::Unit + 1.0),
+        message(|| tensor([2], 1) - Value::Text("one".into())),
     ];
-    insta::assert_snapshot!(messages.join("\n"), @r"
-        arithmetic on f32[2] and f32[2, 2]: both must be floats of one rank
-        arithmetic on f32[2] and i32[2]: both must be floats of one rank
-        arithmetic on i32[2]: it must be of floats
-        arithmetic needs a tensor, found nothing
-        ");
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    arithmetic: expected a tensor that goes with f32[2] element by element, found f32[2, 3]
+    arithmetic: expected a tensor that goes with f32[2] element by element, found i32[2]
+    arithmetic: expected a whole number to go with i32[2], found 0.5
+    arithmetic: expected floats, which can be divided, found i32[2]
+    arithmetic: expected a tensor of numbers, found bool[2]
+    arithmetic: expected a tensor or a number, found nothing
+    arithmetic: expected a tensor or a number, found "one"
+    "#);
 }
 
 /// R50: swaps never change a value that somebody holds, also where burn could write in place.

@@ -96,6 +96,73 @@ impl<V> Cx<V> {
         self.ask(swap(target, value, true))
     }
 
+    /// Replaces the output of the module at `path` by what `f` makes of it: one read and one swap.
+    ///
+    /// ```
+    /// # use interloom_engine::{array::Array, mediator, Cx};
+    /// # use std::sync::Arc;
+    /// # let map = Arc::new(interloom_engine::SiteMap::new());
+    /// let (halve, _) = mediator(map, async |cx: Cx<Array>| {
+    ///     cx.update_output("layers.1", |h| h.map(|x| x / 2.0)).await
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`output`](Self::output) and [`set_output`](Self::set_output). If `f` panics, the mediator fails with that.
+    #[track_caller]
+    pub fn update_output<R, F>(
+        &self,
+        path: &str,
+        f: F,
+    ) -> impl Future<Output = Result<(), Fault>> + use<V, R, F>
+    where
+        V: crate::value::Value,
+        R: Into<V>,
+        F: FnOnce(V) -> R,
+    {
+        self.update_at(self.target_at(path, Port::Output), f, Location::caller())
+    }
+
+    /// Replaces the input of the module at `path` by what `f` makes of it: one read and one swap.
+    ///
+    /// # Errors
+    ///
+    /// As for [`input`](Self::input) and [`set_input`](Self::set_input). If `f` panics, the mediator fails with that.
+    #[track_caller]
+    pub fn update_input<R, F>(
+        &self,
+        path: &str,
+        f: F,
+    ) -> impl Future<Output = Result<(), Fault>> + use<V, R, F>
+    where
+        V: crate::value::Value,
+        R: Into<V>,
+        F: FnOnce(V) -> R,
+    {
+        self.update_at(self.target_at(path, Port::Input), f, Location::caller())
+    }
+
+    /// Replaces the value at a site by what `f` makes of it: one read and one swap.
+    ///
+    /// # Errors
+    ///
+    /// As for [`value`](Self::value) and [`set`](Self::set). If `f` panics, the mediator fails with that.
+    #[track_caller]
+    pub fn update<L, R, F>(
+        &self,
+        site: L,
+        f: F,
+    ) -> impl Future<Output = Result<(), Fault>> + use<V, L, R, F>
+    where
+        V: crate::value::Value,
+        L: Locate,
+        R: Into<V>,
+        F: FnOnce(V) -> R,
+    {
+        self.update_at(site.locate(&self.0.map), f, Location::caller())
+    }
+
     /// Does not compute the module at `path`, and uses `value` as its output.
     #[track_caller]
     pub fn skip(&self, path: &str, value: impl Into<V>) -> Ask<V, ()> {
@@ -196,6 +263,27 @@ impl<V> Cx<V> {
             mailbox: self.0.clone(),
             state: AskState::New(request, line),
             answer: PhantomData,
+        }
+    }
+
+    fn update_at<R, F>(
+        &self,
+        target: Target,
+        f: F,
+        line: &'static Location<'static>,
+    ) -> impl Future<Output = Result<(), Fault>> + use<V, R, F>
+    where
+        V: crate::value::Value,
+        R: Into<V>,
+        F: FnOnce(V) -> R,
+    {
+        let cx = self.clone();
+        async move {
+            let request = Request::Value {
+                target: target.clone(),
+            };
+            let value: V = cx.ask_at(request, line).await?;
+            cx.ask_at(swap(target, f(value), false), line).await
         }
     }
 

@@ -9,7 +9,7 @@ use super::footprint::Access;
 use super::verdict::{Class, Verdict};
 use crate::mediator::MediatorId;
 use crate::observer::{Exchange, Moment, Observer};
-use crate::scheduler::{Programme, Recording, Schedule, ScheduleError, Scheduler, recording};
+use crate::scheduler::{Recording, RunFingerprint, Schedule, ScheduleError, Scheduler, recording};
 use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
@@ -59,7 +59,7 @@ pub struct Explorer {
 
 /// How far an exploration has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Progress {
+pub struct ExplorationProgress {
     /// The runs that were made.
     pub runs: u64,
     /// The outcomes that they had.
@@ -123,7 +123,7 @@ impl Explorer {
     pub fn explore_while<O: Ord + Clone, E: From<ScheduleError>>(
         &self,
         mut run: impl FnMut(&Attempt) -> Result<O, E>,
-        mut goes_on: impl FnMut(&Progress) -> bool,
+        mut goes_on: impl FnMut(&ExplorationProgress) -> bool,
     ) -> Result<Verdict<O>, E> {
         let course = Rc::new(RefCell::new(Course::new(self.reduction)));
         let attempt = Attempt(Seat::Explored(course.clone()));
@@ -177,7 +177,7 @@ impl Explorer {
         &self,
         mut scheduler: impl FnMut(u64) -> S,
         mut run: impl FnMut(&Attempt) -> Result<O, E>,
-        mut goes_on: impl FnMut(&Progress) -> bool,
+        mut goes_on: impl FnMut(&ExplorationProgress) -> bool,
     ) -> Result<Verdict<O>, E> {
         let mut tally = Tally::default();
         for number in 0..self.budget.max(1) {
@@ -285,7 +285,7 @@ impl Scheduler for Steered {
         "explored".to_owned()
     }
 
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         self.0.borrow_mut().begin(|| programme.digest());
         Ok(())
     }
@@ -316,8 +316,12 @@ impl<V: Value> Observer<V> for Steered {
                     course.touch(mediator, Some(Access::Gather));
                 }
             }
-            Moment::CacheRefused { .. } | Moment::Cached { .. } => {}
             Moment::Leave { failed, .. } => course.leave(failed),
+            Moment::Begin
+            | Moment::CacheDeclared { .. }
+            | Moment::Cached { .. }
+            | Moment::Finish { .. }
+            | Moment::Open { .. } => {}
         }
     }
 }
@@ -358,8 +362,8 @@ impl<O: Ord + Clone> Tally<O> {
         }
     }
 
-    fn progress(&self) -> Progress {
-        Progress {
+    fn progress(&self) -> ExplorationProgress {
+        ExplorationProgress {
             runs: self.runs,
             outcomes: self.classes.len(),
         }

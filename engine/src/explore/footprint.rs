@@ -6,7 +6,7 @@
 //! | touched | by | not in any order |
 //! |---|---|---|
 //! | rows of the value | VALUE reads them, SWAP writes them | a write, and a read or write of overlapping rows |
-//! | the output of a skipped module | SKIP of the whole batch | two of them: the last one wins |
+//! | the output of a skipped module | SKIP by a mediator without rows | two of them: the last one wins |
 //! | a name on the blackboard | PUT writes it, GET reads it | a PUT, and a GET or PUT of that name |
 //! | all names on the blackboard | a refused GET, which is told what is there | it, and any PUT |
 //! | a barrier | arriving there | two arrivals at a barrier for two or more |
@@ -15,7 +15,7 @@
 //! | everything | a turn in which the run failed | it, and any other turn, for those after it never happen |
 //!
 //! A SKIP and a read or swap of the module's input commute, and so do SKIPs of different rows, which are joined in the
-//! order of the batch. Rows count as different only if every tensor of the value is batched ([`Value::splits`]).
+//! order of the batch, and a SKIP for the whole batch with those for rows of it, which are put in its place. Rows count as different only if every tensor of the value is batched ([`Value::splits`]).
 //!
 //! What mediators share behind the engine's back (a cell in two closures, a file) is not seen, and must not be there.
 //!
@@ -33,7 +33,7 @@ use crate::value::Value;
 pub(super) enum Access {
     Read(Span),
     Write(Span),
-    /// A skip for the whole batch.
+    /// A skip for the whole batch, by a mediator that has no rows of its own.
     Skip,
     Put(u32),
     Get(u32),
@@ -137,6 +137,8 @@ impl Footprint {
 pub(super) struct Ground {
     /// The rows of each mediator; `None` if it sees all of them.
     rows: Vec<Option<Span>>,
+    /// Whether each mediator has no rows of its own.
+    rowless: Vec<bool>,
     /// The declared barriers that nobody waits at.
     open: Vec<String>,
     /// Whether mediators may wait for one another in a circle.
@@ -157,6 +159,12 @@ impl Ground {
             Group::Whole => 0,
         };
         let batch = groups.iter().map(end).max().unwrap_or(0);
+        let rowless = groups.iter().map(|group| match group {
+            Group::Rows(rows) => batch == 0 && rows.count == 0,
+            Group::Whole => true,
+        });
+        self.rowless.clear();
+        self.rowless.extend(rowless);
         let rows = groups.iter().map(|group| match group {
             // Who has no rows is given the whole of what is not batched.
             Group::Rows(rows) if !rows.is_whole(batch) && rows.count > 0 => Some(Span {
@@ -179,18 +187,18 @@ impl Ground {
     #[inline]
     pub(super) fn access<V>(&mut self, exchange: &Exchange<'_, V>) -> Option<Access> {
         let is_served = matches!(exchange.outcome, Outcome::Served(_));
-        let is_here = |at: Site| exchange.asked == Some(Asked::Site(at));
-        match exchange.event {
+        let is_here = |at: Site| exchange.asked() == Some(Asked::Site(at));
+        match exchange.event() {
             Event::Value if is_served => Some(Access::Read(self.span(exchange.mediator))),
             // Also one that was refused, for its shape or because the batch is shared.
             Event::Swap if exchange.at.is_some_and(is_here) => {
                 Some(Access::Write(self.span(exchange.mediator)))
             }
-            Event::Skip if is_served && self.rows_of(exchange.mediator).is_none() => {
+            Event::Skip if is_served && self.rowless[exchange.mediator.0 as usize] => {
                 Some(Access::Skip)
             }
-            Event::Put => Some(Access::Put(self.name(exchange.asked))),
-            Event::Get if is_served => Some(Access::Get(self.name(exchange.asked))),
+            Event::Put => Some(Access::Put(self.name(exchange.asked()))),
+            Event::Get if is_served => Some(Access::Get(self.name(exchange.asked()))),
             Event::Get => Some(Access::Miss),
             Event::Stop => Some(Access::Stop),
             Event::End if self.has_circles => Some(Access::Leave),

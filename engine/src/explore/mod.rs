@@ -31,8 +31,8 @@ mod verdict;
 
 pub use self::bisect::{Made, Parted, Swap, bisect_schedules};
 pub use self::course::Reduction;
-pub use self::explorer::{Attempt, Explorer, Progress, make};
+pub use self::explorer::{Attempt, ExplorationProgress, Explorer, make};
 pub use self::outcome::{RunOutcome, Watch, describe_end};
 pub use self::race::{Contended, Party, Race, Races};
 pub use self::shrink::{Shrunk, shrink_programme, shrink_schedule, without};
-pub use self::verdict::{Class, Conclusion, Verdict};
+pub use self::verdict::{Class, OrderDependence, Verdict};

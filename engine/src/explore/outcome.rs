@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::digest::{Digest, Digester};
+use crate::digest::{Digester, Fingerprint};
 use crate::error::{Meeting, RunError};
 use crate::interleaver::{Report, RunEnd};
-use crate::observer::{Asked, Exchange, Observer, Outcome as Answer};
+use crate::observer::{Asked, Exchange, Observer};
 use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
@@ -34,7 +34,7 @@ pub struct RunOutcome {
     /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators concerned.
     pub end: String,
     /// The digest.
-    pub digest: Digest,
+    pub digest: Fingerprint,
 }
 
 impl RunOutcome {
@@ -104,8 +104,8 @@ impl<V, F: Fn(&V, &mut Digester)> Observer<V> for Watcher<F> {
             by_mediator.resize_with(place + 1, Digester::new);
         }
         let own = &mut by_mediator[place];
-        own.bytes(&[exchange.event as u8]);
-        match exchange.asked {
+        own.bytes(&[exchange.event() as u8]);
+        match exchange.asked() {
             None => own.bytes(&[0]),
             Some(Asked::Site(site)) => add_site(own.bytes(&[1]), site),
             Some(Asked::Unknown(name)) => own.bytes(&[2]).text(name),
@@ -116,11 +116,10 @@ impl<V, F: Fn(&V, &mut Digester)> Observer<V> for Watcher<F> {
             None => own.bytes(&[0]),
             Some(site) => add_site(own.bytes(&[1]), site),
         };
-        match &exchange.outcome {
-            Answer::Served(None) => drop(own.bytes(&[0])),
-            Answer::Served(Some(value)) => (self.digest)(value, own.bytes(&[1])),
-            Answer::Refused(fault) => drop(own.bytes(&[2]).text(fault.code())),
-            Answer::Failed(fault) => drop(own.bytes(&[3]).text(fault.code())),
+        match (exchange.fault(), exchange.value()) {
+            (Some(fault), _) => drop(own.bytes(&[2]).text(fault.code())),
+            (None, Some(value)) => (self.digest)(value, own.bytes(&[1])),
+            (None, None) => drop(own.bytes(&[0])),
         }
     }
 }
@@ -143,11 +142,7 @@ fn add_site(digester: &mut Digester, site: Site) -> &mut Digester {
 /// ```
 pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
     let error = match result {
-        Ok(RunEnd::Completed) => return "completed".to_owned(),
-        Ok(RunEnd::Stopped { by, at: Some(at) }) => return format!("stopped by `{by}` at `{at}`"),
-        Ok(RunEnd::Stopped { by, at: None }) => {
-            return format!("stopped by `{by}` before the model");
-        }
+        Ok(end) => return end.to_string(),
         Err(error) => error,
     };
     let mut who: Vec<String> = match error {

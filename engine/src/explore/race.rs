@@ -243,8 +243,12 @@ impl Detector {
                 self.site = Some(site);
                 self.seen.clear();
             }
-            Moment::CacheRefused { .. } | Moment::Cached { .. } => {}
             Moment::Leave { .. } => self.site = None,
+            Moment::Begin
+            | Moment::CacheDeclared { .. }
+            | Moment::Cached { .. }
+            | Moment::Finish { .. }
+            | Moment::Open { .. } => {}
             Moment::Arrive {
                 mediator,
                 barrier,
@@ -260,7 +264,7 @@ impl Detector {
 
     fn exchange<V>(&mut self, exchange: &Exchange<'_, V>) {
         let id = exchange.mediator;
-        if exchange.event == Event::Barrier {
+        if exchange.event() == Event::Barrier {
             if let Some(number) = self.barrier_of(exchange) {
                 let gone = self.gates.entry(number).or_default().gone.clone();
                 self.clock(id).join(&gone);
@@ -270,7 +274,7 @@ impl Detector {
         let Some(access) = self.ground.access(exchange) else {
             return;
         };
-        self.check(id, access, 0, exchange.event, exchange.origin);
+        self.check(id, access, 0, exchange.event(), exchange.origin);
         match access {
             Access::Put(name) => {
                 let known = self.clock(id).clone();
@@ -293,7 +297,7 @@ impl Detector {
     }
 
     fn barrier_of<V>(&mut self, exchange: &Exchange<'_, V>) -> Option<u32> {
-        match exchange.asked {
+        match exchange.asked() {
             Some(Asked::Name(name)) => self.ground.arrival(name),
             Some(Asked::Site(_) | Asked::Unknown(_) | Asked::Iteration(_)) | None => None,
         }

@@ -36,7 +36,7 @@ pub struct Class<O> {
 
 /// The answer to the question whether the order makes a difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Conclusion {
+pub enum OrderDependence {
     /// It makes none: every order that could make one was tried.
     Independent,
     /// It makes one.
@@ -47,11 +47,11 @@ pub enum Conclusion {
 
 impl<O> Verdict<O> {
     /// Returns the answer.
-    pub fn conclusion(&self) -> Conclusion {
+    pub fn conclusion(&self) -> OrderDependence {
         match self.classes.len() {
-            2.. => Conclusion::Dependent,
-            _ if self.is_complete => Conclusion::Independent,
-            _ => Conclusion::Unknown,
+            2.. => OrderDependence::Dependent,
+            _ if self.is_complete => OrderDependence::Independent,
+            _ => OrderDependence::Unknown,
         }
     }
 
@@ -92,11 +92,11 @@ impl<O> fmt::Display for Verdict<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let runs = many(self.runs, "schedule");
         match self.conclusion() {
-            Conclusion::Independent if self.runs == 1 => {
+            OrderDependence::Independent if self.runs == 1 => {
                 write!(f, "order-independent: {runs} covers all")
             }
-            Conclusion::Independent => write!(f, "order-independent: {runs} cover all"),
-            Conclusion::Dependent => {
+            OrderDependence::Independent => write!(f, "order-independent: {runs} cover all"),
+            OrderDependence::Dependent => {
                 let outcomes = self.classes.len();
                 match self.is_complete {
                     true => write!(
@@ -109,7 +109,7 @@ impl<O> fmt::Display for Verdict<O> {
                     ),
                 }
             }
-            Conclusion::Unknown => {
+            OrderDependence::Unknown => {
                 let (tried, least) = (self.runs, self.runs + self.pending.max(1));
                 write!(
                     f,

@@ -9,7 +9,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::lane::{AtBarrier, Phase};
 use crate::map::nearest_of;
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Moment, Outcome};
+use crate::observer::{Message, Moment, Outcome};
 use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::Trigger;
@@ -64,8 +64,8 @@ impl<V: Value> Interleaver<V> {
                 asked: name.to_string(),
                 nearest: nearest_of(&name, names),
             });
-            let refused = (Event::Barrier, Asked::Name(&name), fault);
-            return Some(self.decline(id, refused, origin, rest, at));
+            let message = Message::Barrier { name: &name };
+            return Some(self.decline(id, (message, fault), origin, rest, at));
         };
         self.moment(&Moment::Arrive {
             mediator: id,
@@ -106,8 +106,8 @@ impl<V: Value> Interleaver<V> {
             unreachable!("who is released was at a barrier");
         };
         self.lane(id).account.serve(Event::Barrier);
-        let (asked, outcome) = (Some(Asked::Name(&name)), Outcome::Served(None));
-        self.observe(id, Event::Barrier, asked, at, outcome, &origin);
+        let message = Message::Barrier { name: &name };
+        self.observe(id, message, at, Outcome::Served(None), &origin);
         let step = self.resume(id, rest, Delivery::Done, &origin);
         self.settle(id, step, at);
         Some(id)

@@ -6,7 +6,7 @@ use super::Interleaver;
 use crate::event::{Delivery, Event, Origin, Step};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{Message, Outcome};
 use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::value::Value;
@@ -20,7 +20,12 @@ impl<V: Value> Interleaver<V> {
         rest: Box<dyn Mediator<V>>,
         at: Option<Site>,
     ) -> Step<V> {
-        self.shared(id, Event::Put, (&name, &value), at, &origin);
+        self.lane(id).account.serve(Event::Put);
+        let message = Message::Put {
+            name: &name,
+            value: &value,
+        };
+        self.observe(id, message, at, Outcome::Served(None), &origin);
         if !(planted::has(Bug::KeepsFirstPut) && self.blackboard.contains_key(&name)) {
             self.blackboard.insert(name, value);
         }
@@ -35,9 +40,11 @@ impl<V: Value> Interleaver<V> {
         rest: Box<dyn Mediator<V>>,
         at: Option<Site>,
     ) -> Step<V> {
+        let message = Message::Get { name };
         match self.blackboard.get(name).cloned() {
             Some(value) => {
-                self.shared(id, Event::Get, (name, &value), at, &origin);
+                self.lane(id).account.serve(Event::Get);
+                self.observe(id, message, at, Outcome::Served(Some(&value)), &origin);
                 self.resume(id, rest, Delivery::Value(value), &origin)
             }
             None => {
@@ -45,22 +52,8 @@ impl<V: Value> Interleaver<V> {
                     asked: name.to_owned(),
                     there: self.blackboard.keys().map(ToString::to_string).collect(),
                 });
-                let refused = (Event::Get, Asked::Name(name), fault);
-                self.decline(id, refused, origin, rest, at)
+                self.decline(id, (message, fault), origin, rest, at)
             }
         }
-    }
-
-    fn shared(
-        &mut self,
-        id: MediatorId,
-        event: Event,
-        (name, value): (&str, &V),
-        at: Option<Site>,
-        origin: &Origin,
-    ) {
-        self.lane(id).account.serve(event);
-        let outcome = Outcome::Served(Some(value));
-        self.observe(id, event, Some(Asked::Name(name)), at, outcome, origin);
     }
 }

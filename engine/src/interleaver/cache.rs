@@ -40,17 +40,20 @@ impl<V: Value> Interleaver<V> {
         }
         let number = self.lane(id).caches;
         self.lane(id).caches += 1;
-        let delivery = match self.points_to_come(&spec, at) {
+        let points = self.points_to_come(&spec, at);
+        self.moment(&Moment::CacheDeclared {
+            mediator: id,
+            number,
+            spec: &spec,
+            fault: points.as_ref().err(),
+            origin: &origin,
+        });
+        let delivery = match points {
             Ok(points) => {
                 self.add_cache((Some(id), number), points, spec.is_listed(), into);
                 Delivery::Done
             }
             Err(fault) => {
-                self.moment(&Moment::CacheRefused {
-                    mediator: id,
-                    number,
-                    fault: &fault,
-                });
                 if self.is_weary(id) {
                     return restless(REFUSALS_PER_VISIT_MAX, origin);
                 }
@@ -68,7 +71,7 @@ impl<V: Value> Interleaver<V> {
         into: Cached<V>,
     ) {
         for point in &points {
-            self.wanted[point.index()] += 1;
+            self.collected[point.index()] += 1;
         }
         self.caches.push(Collector {
             owner,
@@ -127,7 +130,7 @@ impl<V: Value> Interleaver<V> {
             .map_err(|asked| self.unknown(asked))?;
         // What is at hand is collected when all mediators are done with it.
         let at_hand = |point: Point| u32::from(at == Some(point.at(0)));
-        let is_passed = |point: &&Point| self.counts[point.index()] > at_hand(**point);
+        let is_passed = |point: &&Point| self.passings(**point) > at_hand(**point);
         let passed = points.iter().filter(is_passed);
         let passed: Vec<String> = passed.map(|point| self.map.point_name(*point)).collect();
         match passed.is_empty() {

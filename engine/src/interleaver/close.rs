@@ -6,13 +6,14 @@ use crate::error::{Failure, RunError, Silent};
 use crate::event::Delivery;
 use crate::lane::{Lane, Phase};
 use crate::mediator::MediatorId;
-use crate::observer::Asked;
+use crate::observer::{AskedSite, Message, Moment};
 use crate::transition::Trigger;
 use crate::value::Value;
 
 impl<V: Value> Interleaver<V> {
     /// Ends the run: gives every mediator that still waits its verdict, and draws up the account.
     pub fn finish(mut self) -> Report {
+        self.finish_model();
         if !self.has_failed() {
             self.close();
         }
@@ -29,8 +30,13 @@ impl<V: Value> Interleaver<V> {
 
     /// Ends the run of a model that failed by itself: the mediators are dropped where they stand.
     pub fn cancel(mut self) -> Audit {
+        self.finish_model();
+        if !self.observers.is_empty() {
+            self.show_open();
+        }
         let map = self.map.clone();
-        let notes = self.missed();
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(self.missed());
         for lane in &mut self.lanes {
             lane.cancel(|site| map.site_name(site));
             lane.account.state = lane.state();
@@ -50,15 +56,9 @@ impl<V: Value> Interleaver<V> {
             let id = MediatorId(index as u32);
             if let Some(waiting) = self.unpark(id, Trigger::Refuse, |_| true) {
                 let fault = self.not_provided(waiting.site);
-                let asked = Asked::Site(waiting.site);
-                self.refused(
-                    id,
-                    waiting.request.event(),
-                    asked,
-                    None,
-                    &fault,
-                    &waiting.origin,
-                );
+                let asked = AskedSite::Known(waiting.site);
+                let message = Message::for_site(&waiting.request, asked);
+                self.refused(id, message, None, &fault, &waiting.origin);
                 let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
                 self.settle(id, step, None);
             }
@@ -66,6 +66,41 @@ impl<V: Value> Interleaver<V> {
         }
         if let Some(error) = self.unmet() {
             self.halt = Some(Halt::Broken(error));
+        }
+    }
+
+    /// Shows the observers, once, that the model passes no further site.
+    fn finish_model(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        self.is_finished = true;
+        let passed = std::mem::take(&mut self.passed);
+        self.moment(&Moment::Finish { passed: &passed });
+    }
+
+    /// Shows the observers what is still asked for.
+    fn show_open(&mut self) {
+        for (id, lane) in (0..).map(MediatorId).zip(&self.lanes) {
+            let (message, origin) = match &lane.phase {
+                Phase::Waiting(waiting) => {
+                    let asked = AskedSite::Known(waiting.site);
+                    let message = Message::for_site(&waiting.request, asked);
+                    (message, &waiting.origin)
+                }
+                Phase::AtBarrier(arrived) => {
+                    let name = &*arrived.name;
+                    (Message::Barrier { name }, &arrived.origin)
+                }
+                _ => continue,
+            };
+            for observer in &mut self.observers {
+                observer.moment(&Moment::Open {
+                    mediator: id,
+                    message,
+                    origin,
+                });
+            }
         }
     }
 

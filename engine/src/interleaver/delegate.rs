@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::iterations::Round;
 use crate::lane::Parent;
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{Message, Outcome};
 use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{State, Trigger};
@@ -28,16 +28,15 @@ impl<V: Value> Interleaver<V> {
     ) -> Step<V> {
         let own = self.lane(id).iteration;
         let iteration = iteration.unwrap_or(own);
-        let asked = Asked::Iteration(iteration);
+        let message = Message::Register { iteration, round };
         if let (Round::Open, Some(steps)) = (round, self.steps)
             && iteration >= steps
         {
             let fault = Fault::from(FaultKind::BeyondSteps { iteration, steps });
-            return self.decline(id, (Event::Register, asked, fault), origin, rest, at);
+            return self.decline(id, (message, fault), origin, rest, at);
         }
         self.lane(id).account.serve(Event::Register);
-        let outcome = Outcome::Served(None);
-        self.observe(id, Event::Register, Some(asked), at, outcome, &origin);
+        self.observe(id, message, at, Outcome::Served(None), &origin);
         self.lane(id).delegate(Parent {
             iteration: own,
             child: iteration,

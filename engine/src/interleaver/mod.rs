@@ -23,9 +23,8 @@ use tracing::Level;
 
 use self::barrier::Barrier;
 use self::cache::Collector;
-pub(crate) use self::refuse::REFUSALS_PER_VISIT_MAX;
-pub(crate) use self::settle::REQUESTS_PER_VISIT_MAX;
-use crate::audit::{Account, Audit};
+use self::skip::Unseen;
+use crate::audit::{Account, Audit, Note};
 use crate::error::{Asker, RunError};
 use crate::event::{Delivery, Origin};
 use crate::lane::{Lane, Phase};
@@ -65,6 +64,16 @@ pub enum RunEnd {
     },
 }
 
+impl std::fmt::Display for RunEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Stopped { by, at: Some(at) } => write!(f, "stopped by `{by}` at `{at}`"),
+            Self::Stopped { by, at: None } => write!(f, "stopped by `{by}` before the model ran"),
+        }
+    }
+}
+
 /// What a run leaves behind.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -81,8 +90,16 @@ pub struct Interleaver<V> {
     batch: u32,
     /// How often each point was passed, by [`Point::index`].
     counts: Vec<u32>,
-    /// How many mediators and caches want each point, by [`Point::index`].
+    /// What of the counts was not passed, because a module around it was skipped.
+    unseen: BTreeMap<Point, Unseen>,
+    /// How many mediators wait for each point, at whichever of its iterations, by [`Point::index`].
     wanted: Vec<u32>,
+    /// How many caches collect each point, by [`Point::index`].
+    collected: Vec<u32>,
+    /// Whether the observers learn which points the model passes.
+    traces: bool,
+    /// The points that were passed since the observers last learned of any, if they do.
+    passed: Vec<Point>,
     scheduler: Box<dyn Scheduler>,
     granularity: Granularity,
     observers: Vec<Box<dyn Observer<V>>>,
@@ -99,12 +116,16 @@ pub struct Interleaver<V> {
     barriers: Vec<Barrier>,
     blackboard: BTreeMap<Arc<str>, V>,
     caches: Vec<Collector<V>>,
+    /// What is to be said of the run that no mediator's account says.
+    notes: Vec<Note>,
     /// How many steps the run declares.
     steps: Option<u32>,
     changes: Changes,
     halt: Option<Halt>,
     /// Whether the model has finished, so that no site will be passed any more.
     is_closing: bool,
+    /// Whether the observers know that the model has finished, or was halted.
+    is_finished: bool,
 }
 
 /// What mediators have changed last of what passes, for whoever looks for the cause of a failure.
@@ -155,7 +176,8 @@ impl<V: Value> Interleaver<V> {
         let points = setup.map.len() * Port::ALL.len();
         let batch = groups.iter().map(rows_end).max().unwrap_or(0);
         let lane = |(invoke, group): (Invoke<V>, Group)| {
-            let account = Account::new(invoke.name, invoke.optional);
+            let is_optional = invoke.is_optional();
+            let account = Account::new(invoke.name, is_optional);
             Lane::new(account, group, invoke.mediator)
         };
         let lanes: Vec<_> = setup.invokes.into_iter().zip(groups).map(lane).collect();
@@ -164,7 +186,11 @@ impl<V: Value> Interleaver<V> {
             lanes,
             batch,
             counts: vec![0; points],
+            unseen: BTreeMap::new(),
             wanted: vec![0; points],
+            collected: vec![0; points],
+            traces: setup.traces,
+            passed: Vec::new(),
             map: setup.map,
             scheduler: setup.scheduler,
             granularity: setup.granularity,
@@ -176,22 +202,35 @@ impl<V: Value> Interleaver<V> {
             barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
             blackboard: BTreeMap::new(),
             caches: Vec::new(),
+            notes: Vec::new(),
             steps: setup.steps,
             changes: Changes::default(),
             halt: None,
             is_closing: false,
+            is_finished: false,
         }
     }
 
-    /// Counts a passing of `point`, and returns whether its value has to be [provided](Self::provide).
+    /// Counts a passing of `point`, and returns whether its value has to be [provided](Self::provide): whether a mediator waits
+    /// for this very iteration, or a cache collects the point.
     ///
-    /// This is all that happens at a hook for which nobody waits.
+    /// This is all that happens at a hook without either.
     #[inline]
     pub fn passes(&mut self, point: Point) -> bool {
         let index = point.index();
         debug_assert!(index < self.counts.len(), "a point of another model");
+        let iteration = self.counts[index];
         self.counts[index] += 1;
-        self.wanted[index] != 0
+        if self.traces {
+            self.passed.push(point);
+        }
+        self.collected[index] != 0
+            || (self.wanted[index] != 0 && self.is_waited_for(point.at(iteration)))
+    }
+
+    /// Returns whether a mediator waits for a site, and not only for another iteration of its point.
+    fn is_waited_for(&self, site: Site) -> bool {
+        self.lanes.iter().any(|lane| lane.waits_for(site))
     }
 
     /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted the passing.
@@ -239,7 +278,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a cache that collects it.
     pub fn is_awaited(&self, point: Point) -> bool {
-        self.wanted[point.index()] != 0
+        self.wanted[point.index()] != 0 || self.collected[point.index()] != 0
     }
 
     /// Returns how often `point` was passed so far.
@@ -296,6 +335,7 @@ impl<V: Value> Interleaver<V> {
             }
             self.release_between_sites();
         }
+        self.moment(&Moment::Begin);
     }
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
@@ -338,14 +378,19 @@ impl<V: Value> Interleaver<V> {
     }
 
     fn say_that_a_site_is_entered(&mut self, visit: &Visit<V>) {
+        let passed = std::mem::take(&mut self.passed);
         let enter = Moment::Enter {
             site: visit.site,
+            passed: &passed,
             value: &visit.value,
             batch: self.batch,
             layout: self.map.layout(visit.site.point),
         };
         let observers = self.observers.iter_mut();
         observers.for_each(|observer| observer.moment(&enter));
+        // Its room is used again.
+        self.passed = passed;
+        self.passed.clear();
     }
 
     fn moment(&mut self, moment: &Moment<'_, V>) {
@@ -371,7 +416,10 @@ impl<V: Value> Interleaver<V> {
         let output = match skips.is_empty() || self.is_halted() {
             true => None,
             false => match self.join_skips(site, skips) {
-                Ok(output) => Some(output),
+                Ok(output) => {
+                    self.count_inside(site);
+                    Some(output)
+                }
                 Err(error) => {
                     self.halt = Some(Halt::Broken(error));
                     None

@@ -3,10 +3,10 @@
 use super::settle::restless;
 use super::{Halt, Interleaver};
 use crate::audit::Refusal;
-use crate::event::{Delivery, Event, Origin, Request, Step, Target};
+use crate::event::{Delivery, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{Asked, AskedSite, Message, Outcome};
 use crate::site::{Point, Site};
 use crate::value::Value;
 
@@ -34,10 +34,11 @@ impl<V: Value> Interleaver<V> {
         let target = request.target().expect("a request for a site");
         let fault = self.not_awaited(id, target, at);
         let asked = match fault.kind() {
-            FaultKind::UnknownSite { asked, .. } => Asked::Unknown(asked),
-            _ => Asked::Site(self.site_of(id, target)),
+            FaultKind::UnknownSite { asked, .. } => AskedSite::Unknown(asked),
+            _ => AskedSite::Known(self.site_of(id, target)),
         };
-        self.refused(id, request.event(), asked, at, &fault, &origin);
+        let message = Message::for_site(&request, asked);
+        self.refused(id, message, at, &fault, &origin);
         self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
@@ -46,7 +47,7 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn decline(
         &mut self,
         id: MediatorId,
-        (event, asked, fault): (Event, Asked<'_>, Fault),
+        (message, fault): (Message<'_, V>, Fault),
         origin: Origin,
         rest: Box<dyn Mediator<V>>,
         at: Option<Site>,
@@ -54,7 +55,7 @@ impl<V: Value> Interleaver<V> {
         if self.is_weary(id) {
             return restless(REFUSALS_PER_VISIT_MAX, origin);
         }
-        self.refused(id, event, asked, at, &fault, &origin);
+        self.refused(id, message, at, &fault, &origin);
         self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
@@ -103,11 +104,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the last passing of the point, or else the passed sites with the most similar names.
     pub(super) fn passed_like(&self, site: Site) -> Vec<String> {
-        let passed = |point: Point| {
-            self.counts[point.index()]
-                .checked_sub(1)
-                .map(|last| point.at(last))
-        };
+        let passed = |point: Point| Some(point.at(self.last_passing(point)?));
         if let Some(last) = passed(site.point) {
             return vec![self.map.site_name(last)];
         }
@@ -125,24 +122,25 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn refused(
         &mut self,
         id: MediatorId,
-        event: Event,
-        asked: Asked<'_>,
+        message: Message<'_, V>,
         at: Option<Site>,
         fault: &Fault,
         origin: &Origin,
     ) {
         let map = self.map.clone();
+        let event = message.event();
         let refusal = || Refusal {
             event,
-            site: match asked {
-                Asked::Site(site) => map.site_name(site),
-                Asked::Unknown(name) | Asked::Name(name) => name.to_owned(),
-                Asked::Iteration(iteration) => format!("iteration {iteration}"),
+            site: match message.asked() {
+                Some(Asked::Site(site)) => map.site_name(site),
+                Some(Asked::Unknown(name) | Asked::Name(name)) => name.to_owned(),
+                Some(Asked::Iteration(iteration)) => format!("iteration {iteration}"),
+                None => String::new(),
             },
-            code: Some(fault.code()),
+            fault: Some(fault.clone()),
             origin: origin.clone(),
         };
         self.lane(id).account.refuse(refusal, event);
-        self.observe(id, event, Some(asked), at, Outcome::Refused(fault), origin);
+        self.observe(id, message, at, Outcome::Refused(fault), origin);
     }
 }

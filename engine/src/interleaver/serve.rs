@@ -2,10 +2,10 @@
 
 use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
 use super::{Change, Interleaver, Skip, Visit};
-use crate::event::{Delivery, Event, Origin, Request};
+use crate::event::{Delivery, Origin, Request};
 use crate::fault::{Fault, FaultKind};
 use crate::mediator::{Group, MediatorId};
-use crate::observer::{Asked, Outcome};
+use crate::observer::{AskedSite, Message, Outcome};
 use crate::planted::{self, Bug};
 use crate::scheduler::Granularity;
 use crate::site::Site;
@@ -40,39 +40,28 @@ impl<V: Value> Interleaver<V> {
         origin: &Origin,
         visit: &mut Visit<V>,
     ) -> Delivery<V> {
-        let event = request.event();
         let at = Some(visit.site);
-        let asked = Asked::Site(visit.site);
-        let reshapes = match &request {
-            Request::Swap { reshape, .. } => Some(*reshape),
-            Request::Skip { .. } => Some(true),
-            _ => None,
-        };
-        match self.perform(id, request, origin, visit) {
-            Ok(value) => {
+        let message = Message::for_site(&request, AskedSite::Known(visit.site));
+        match self.perform(id, &request, origin, visit) {
+            Ok(answer) => {
+                let reshapes = match &request {
+                    Request::Swap { reshape, .. } => Some(*reshape),
+                    Request::Skip { .. } => Some(true),
+                    _ => None,
+                };
                 if let Some(reshapes) = reshapes {
                     self.note_change(id, visit.site, origin, reshapes);
                 }
-                self.lane(id).account.serve(event);
-                self.observe(
-                    id,
-                    event,
-                    Some(asked),
-                    at,
-                    Outcome::Served(Some(&value)),
-                    origin,
-                );
+                self.lane(id).account.serve(message.event());
+                let outcome = Outcome::Served(answer.as_ref());
+                self.observe(id, message, at, outcome, origin);
                 if planted::has(Bug::DoubleServe) {
-                    let outcome = Outcome::Served(Some(&value));
-                    self.observe(id, event, Some(asked), at, outcome, origin);
+                    self.observe(id, message, at, outcome, origin);
                 }
-                match event {
-                    Event::Value => Delivery::Value(value),
-                    _ => Delivery::Done,
-                }
+                answer.map_or(Delivery::Done, Delivery::Value)
             }
             Err(fault) => {
-                self.refused(id, event, asked, at, &fault, origin);
+                self.refused(id, message, at, &fault, origin);
                 Delivery::Refused(fault)
             }
         }
@@ -87,19 +76,19 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Does what a request asks for, and returns the value that was exchanged.
+    /// Does what a request asks for, and returns the value that is its answer, if it has one.
     pub(super) fn perform(
         &self,
         id: MediatorId,
-        request: Request<V>,
+        request: &Request<V>,
         origin: &Origin,
         visit: &mut Visit<V>,
-    ) -> Result<V, Fault> {
+    ) -> Result<Option<V>, Fault> {
         match request {
-            Request::Value { .. } => Ok(self.read(id, visit)),
+            Request::Value { .. } => Ok(Some(self.read(id, visit))),
             Request::Swap { value, reshape, .. } => {
-                self.swap(id, visit, value.clone(), reshape)?;
-                Ok(value)
+                self.swap(id, visit, value.clone(), *reshape)?;
+                Ok(None)
             }
             Request::Skip { value, .. } => {
                 self.check_skippable(visit.site)?;
@@ -109,7 +98,7 @@ impl<V: Value> Interleaver<V> {
                     value: value.clone(),
                     origin: origin.clone(),
                 });
-                Ok(value)
+                Ok(None)
             }
             Request::Register { .. }
             | Request::Barrier { .. }

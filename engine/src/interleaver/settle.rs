@@ -10,7 +10,7 @@ use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
 use crate::lane::{Failed, Patience, Phase, Waiting};
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{Asked, Exchange, Outcome};
+use crate::observer::{Exchange, Message, Outcome};
 use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{State, Trigger};
@@ -195,7 +195,7 @@ impl<V: Value> Interleaver<V> {
         if planted::has(Bug::DroppedEnd) && is_child {
             return Some(self.hand_back(id));
         }
-        self.observe(id, Event::End, None, at, outcome, &Origin::Unknown);
+        self.observe(id, Message::End, at, outcome, &Origin::Unknown);
         match is_child {
             true => Some(self.hand_back(id)),
             false => {
@@ -210,7 +210,7 @@ impl<V: Value> Interleaver<V> {
         lane.on(Trigger::Stop, Phase::Stopped);
         lane.retire_parents(Trigger::Stop, State::Stopped);
         lane.account.serve(Event::Stop);
-        self.observe(id, Event::Stop, None, at, Outcome::Served(None), origin);
+        self.observe(id, Message::Stop, at, Outcome::Served(None), origin);
         let is_first = self.halt.is_none() || planted::has(Bug::LastStopNamed);
         if is_first && !self.is_closing && !planted::has(Bug::IgnoredStop) {
             self.halt = Some(Halt::Stopped { by: id, at });
@@ -227,8 +227,8 @@ impl<V: Value> Interleaver<V> {
     ) -> Option<Step<V>> {
         let origin = self.known_origin(id, origin);
         self.lane(id).account.serve(Event::Exception);
-        let outcome = Outcome::Failed(&fault);
-        self.observe(id, Event::Exception, None, at, outcome, &origin);
+        let message = Message::Exception { fault: &fault };
+        self.observe(id, message, at, Outcome::Served(None), &origin);
         if let Some(step) = self.end_loop(id, &fault) {
             return Some(step);
         }
@@ -253,8 +253,7 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn observe(
         &mut self,
         mediator: MediatorId,
-        event: Event,
-        asked: Option<Asked<'_>>,
+        message: Message<'_, V>,
         at: Option<Site>,
         outcome: Outcome<'_, V>,
         origin: &Origin,
@@ -267,9 +266,8 @@ impl<V: Value> Interleaver<V> {
         let exchange = Exchange {
             index,
             mediator,
-            event,
-            asked,
             at,
+            message,
             outcome,
             origin,
         };

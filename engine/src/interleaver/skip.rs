@@ -1,13 +1,24 @@
 //! Modules that are not computed.
 
 use super::{Interleaver, Skip};
+use crate::audit::Note;
 use crate::error::{Asker, Pending, RunError};
 use crate::fault::{Fault, FaultKind};
 use crate::lane::Phase;
 use crate::mediator::{Group, MediatorId};
 use crate::planted::{self, Bug};
 use crate::site::{Point, Port, Site};
-use crate::value::Value;
+use crate::value::{Misfit, Value};
+
+/// The iterations of a point that were counted because a module around it was skipped.
+#[derive(Default)]
+pub(super) struct Unseen {
+    count: u32,
+    /// The iteration after the last of them.
+    end: u32,
+    /// The last passing before that.
+    before: Option<u32>,
+}
 
 impl<V: Value> Interleaver<V> {
     pub(super) fn check_skippable(&self, site: Site) -> Result<(), Fault> {
@@ -23,49 +34,135 @@ impl<V: Value> Interleaver<V> {
         }))
     }
 
-    /// Makes one output of the replacements of all invokes.
+    /// Makes one output of the replacements of all mediators.
     ///
-    /// A replacement by a mediator that sees the whole batch covers every row. It takes effect if no mediator owns rows,
-    /// or if all that do skip too; the last one wins.
+    /// One by a mediator without rows is for the whole batch, and the last of these counts; mediators with rows put their own
+    /// in its place. Without it there is an output only if all that have rows skip.
     pub(super) fn join_skips(&self, site: Site, skips: Vec<Skip<V>>) -> Result<V, RunError> {
-        let name = |id: MediatorId| self.lanes[id.0 as usize].account.name.clone();
-        let is_absent = |owner: &MediatorId| skips.iter().all(|skip| skip.id != *owner);
-        let absent: Vec<MediatorId> = self.owners().filter(is_absent).collect();
-        let others: Vec<String> = absent.iter().copied().map(name).collect();
-        let site = self.map.site_name(site);
-        let skipping = |skip: &Skip<V>| Asker {
-            mediator: name(skip.id),
-            at: Some(site.clone()),
-            origin: skip.origin.clone(),
-        };
-        let skipping: Vec<Asker> = skips.iter().map(skipping).collect();
-        if !others.is_empty() && !planted::has(Bug::SkipInOneInvoke) {
-            return Err(RunError::PartialSkip {
-                site,
-                skipping,
-                others,
-                waiting: absent
-                    .into_iter()
-                    .filter_map(|id| self.pending(id))
-                    .collect(),
-            });
-        }
-        let is_whole = |skip: &Skip<V>| self.shared_rows(skip.id).is_none();
-        let mut parts = skips;
-        let whole = match planted::has(Bug::FirstSkipWins) {
-            true => parts.iter().position(is_whole),
-            false => parts.iter().rposition(is_whole),
-        };
-        if let Some(whole) = whole {
-            return Ok(parts.swap_remove(whole).value);
-        }
+        let skipping: Vec<Asker> = skips.iter().map(|skip| self.skipping(skip, site)).collect();
+        let (mut whole, mut parts): (Vec<_>, Vec<_>) =
+            skips.into_iter().partition(|skip| self.is_rowless(skip.id));
         parts.sort_by_key(|skip| skip.id);
-        let parts = parts.into_iter().map(|skip| skip.value).collect();
-        V::join(parts).map_err(|misfit| RunError::SkipMisfit {
-            site,
+        let last = if planted::has(Bug::FirstSkipWins) {
+            whole.drain(..).next()
+        } else {
+            whole.pop()
+        };
+        let joined = match last {
+            Some(whole) if planted::has(Bug::WholeSkipWins) => Ok(whole.value),
+            Some(whole) => self.lay_over(site, whole.value, parts),
+            None => {
+                self.check_all_skip(site, &parts, &skipping)?;
+                V::join(parts.into_iter().map(|skip| skip.value).collect())
+            }
+        };
+        joined.map_err(|misfit| RunError::SkipMisfit {
+            site: self.map.site_name(site),
             skipping,
             misfit,
         })
+    }
+
+    /// Puts the rows of mediators in the place of those of a replacement for the whole batch.
+    fn lay_over(&self, site: Site, whole: V, parts: Vec<Skip<V>>) -> Result<V, Misfit> {
+        let output = Point::new(site.point.path, Port::Output);
+        let layout = self.map.layout(output);
+        parts.into_iter().try_fold(whole, |whole, part| {
+            match self.lanes[part.id.0 as usize].group {
+                Group::Rows(rows) => whole.splice(rows, self.batch, layout, part.value),
+                Group::Whole => unreachable!("it is none of the parts"),
+            }
+        })
+    }
+
+    /// Checks that nobody who has rows goes without the skip.
+    fn check_all_skip(
+        &self,
+        site: Site,
+        parts: &[Skip<V>],
+        skipping: &[Asker],
+    ) -> Result<(), RunError> {
+        let is_absent = |owner: &MediatorId| parts.iter().all(|skip| skip.id != *owner);
+        let absent: Vec<MediatorId> = self.owners().filter(is_absent).collect();
+        if absent.is_empty() || planted::has(Bug::SkipInOneInvoke) {
+            return Ok(());
+        }
+        Err(RunError::PartialSkip {
+            site: self.map.site_name(site),
+            skipping: skipping.to_vec(),
+            others: absent.iter().map(|id| self.name(*id)).collect(),
+            waiting: absent
+                .into_iter()
+                .filter_map(|id| self.pending(id))
+                .collect(),
+        })
+    }
+
+    /// Counts a pass of a module that is skipped for the sites inside it, as often as they were passed per pass of it so far.
+    ///
+    /// So iteration k of what is inside stays the one in iteration k of the module.
+    pub(super) fn count_inside(&mut self, module: Site) {
+        if planted::has(Bug::SkipUncounted) {
+            return;
+        }
+        let earlier = module.iteration;
+        let map = self.map.clone();
+        let mut uneven = Vec::new();
+        for point in map.points_below(module.point.path) {
+            let count = self.counts[point.index()];
+            match count.checked_rem(earlier) {
+                None => self.count_unseen(point, 1),
+                Some(0) => self.count_unseen(point, count / earlier),
+                Some(_) => uneven.push(map.point_name(point)),
+            }
+        }
+        if !uneven.is_empty() {
+            let module = map.site_name(module);
+            self.notes.push(Note::OutOfStep { module, uneven });
+        }
+    }
+
+    fn count_unseen(&mut self, point: Point, more: u32) {
+        let count = &mut self.counts[point.index()];
+        let unseen = self.unseen.entry(point).or_default();
+        if unseen.end != *count {
+            unseen.before = count.checked_sub(1);
+        }
+        *count = count.saturating_add(more);
+        unseen.count = unseen.count.saturating_add(more);
+        unseen.end = *count;
+    }
+
+    /// Returns the last iteration in which a point was passed.
+    pub(super) fn last_passing(&self, point: Point) -> Option<u32> {
+        let count = self.counts[point.index()];
+        match self.unseen.get(&point) {
+            Some(unseen) if unseen.end == count => unseen.before,
+            _ => count.checked_sub(1),
+        }
+    }
+
+    /// Returns how often a point was passed, without what was counted for skipped modules around it.
+    pub(super) fn passings(&self, point: Point) -> u32 {
+        let unseen = self.unseen.get(&point).map_or(0, |unseen| unseen.count);
+        self.counts[point.index()] - unseen
+    }
+
+    fn skipping(&self, skip: &Skip<V>, site: Site) -> Asker {
+        Asker {
+            mediator: self.name(skip.id),
+            at: Some(self.map.site_name(site)),
+            origin: skip.origin.clone(),
+        }
+    }
+
+    fn name(&self, id: MediatorId) -> String {
+        self.lanes[id.0 as usize].account.name.clone()
+    }
+
+    /// Returns whether a mediator sees the whole batch and owns no row of it.
+    fn is_rowless(&self, id: MediatorId) -> bool {
+        self.shared_rows(id).is_none() && self.owners().all(|owner| owner != id)
     }
 
     /// Returns what a mediator waits for, if it waits for a site.

@@ -6,7 +6,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use super::Bug;
 use super::switch::with;
 use crate::array::Array;
-use crate::explore::{Conclusion, Explorer, Reduction, RunOutcome, shrink_programme, without};
+use crate::explore::{Explorer, OrderDependence, Reduction, RunOutcome, shrink_programme, without};
 use crate::generate::{cases, quiet_cases};
 use crate::programs::{Case, Style};
 use crate::reference::judge;
@@ -19,7 +19,7 @@ use crate::{CacheSpec, Flow, RunError};
 const CASES: usize = 6_000;
 
 /// How many of those that show a bug are made smaller: which is the smallest cannot be seen before.
-const SHRUNK: usize = 8;
+const SHRUNK: usize = 12;
 
 /// How a bug is noticed.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ fn depends_on_order(case: &Case) -> bool {
         let (output, report, _) = drive(&case.model, setup, case.input())?;
         Ok::<_, RunError>((watch.outcome(&report), format!("{output:?}")))
     });
-    verdict.is_ok_and(|verdict| verdict.conclusion() == Conclusion::Dependent)
+    verdict.is_ok_and(|verdict| verdict.conclusion() == OrderDependence::Dependent)
 }
 
 /// Returns the first generated programmes that show a bug.
@@ -234,6 +234,8 @@ planted! {
     a_release_that_is_not_served: DeafRelease, Reference, (1, 3);
     a_skip_in_one_invoke: SkipInOneInvoke, Reference, (2, 1);
     the_first_skip: FirstSkipWins, Reference, (2, 2);
+    the_whole_skip: WholeSkipWins, Reference, (2, 2);
+    a_skip_that_is_not_counted: SkipUncounted, Reference, (1, 2);
     a_name_that_is_written_once: KeepsFirstPut, Reference, (1, 3);
     one_step_more: OneStepMore, Reference, (1, 2);
     a_parent_in_the_wrong_iteration: WrongIteration, Reference, (1, 2);

@@ -1,13 +1,20 @@
 //! Why a schedule cannot be read, or does not belong to a run.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::Change;
 use crate::code::{AtFault, Code};
 
 /// What is wrong with a schedule.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ScheduleError {
     /// The text is none that a scheduler prints.
+    ///
+    /// Code `E120`, explained in `docs/errors/E120.md`.
     #[error(
         "the schedule cannot be read at byte {at}: expected {expected}, found {found}; copy the whole text"
     )]
@@ -15,11 +22,13 @@ pub enum ScheduleError {
         /// The byte, from 0.
         at: usize,
         /// What should stand there.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What does.
         found: String,
     },
     /// The text was changed since it was printed.
+    ///
+    /// Code `E121`, explained in `docs/errors/E121.md`.
     #[error(
         "the schedule is damaged: its checksum says {stated:08x}, but the {length} bytes before it have {computed:08x}; \
          copy the whole text again"
@@ -33,6 +42,8 @@ pub enum ScheduleError {
         length: usize,
     },
     /// The schedule was made for another programme.
+    ///
+    /// Code `E122`, explained in `docs/errors/E122.md`.
     #[error(
         "the schedule was made for another programme; what differs: {}; make the run as it was then, or explore it again \
          for a schedule that fits",
@@ -43,6 +54,8 @@ pub enum ScheduleError {
         changes: Vec<Change>,
     },
     /// Another number of mediators was ready than when the schedule was made.
+    ///
+    /// Code `E123`, explained in `docs/errors/E123.md`.
     #[error(
         "choice {choice} of the schedule wants {wanted} mediators ready, but {ready} are, at `{site}`; the mediators ask \
          for other sites than when it was made, so record it again"
@@ -58,6 +71,8 @@ pub enum ScheduleError {
         site: String,
     },
     /// The run needs more choices than the schedule has.
+    ///
+    /// Code `E124`, explained in `docs/errors/E124.md`.
     #[error(
         "the schedule has {choices} choices and the run asks for one more, with {ready} mediators ready at `{site}`; the \
          run is longer than when it was made, so record it again"
@@ -71,6 +86,8 @@ pub enum ScheduleError {
         site: String,
     },
     /// The run ended with choices left.
+    ///
+    /// Code `E125`, explained in `docs/errors/E125.md`.
     #[error(
         "the run ended after {used} of the schedule's {choices} choices; it is shorter than when the schedule was made, \
          so record it again"
@@ -82,6 +99,8 @@ pub enum ScheduleError {
         choices: u64,
     },
     /// A run that was made again with equal choices was another.
+    ///
+    /// Code `E126`, explained in `docs/errors/E126.md`.
     #[error(
         "the run is not deterministic: made again with the same choices, turn {turn} was {then} before and is {now} now; \
          make everything that it depends on anew for each run"
@@ -95,6 +114,8 @@ pub enum ScheduleError {
         now: String,
     },
     /// What was to be explored never took its scheduler.
+    ///
+    /// Code `E127`, explained in `docs/errors/E127.md`.
     #[error(
         "the run was made without the scheduler that it was given; call `attach` on the setup of each run"
     )]
@@ -130,67 +151,30 @@ fn joined(changes: &[Change]) -> String {
     changes.join(", ")
 }
 
-/// What `interloom explain` says about schedules.
+/// The codes of schedules.
 pub(crate) const CODES: &[Code] = &[
-    Code::new(
-        "E120",
-        "a schedule cannot be read",
-        AtFault::Misuse,
-        "A schedule is `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or a recorded one: `ilsched1:` with the \
-         programme's digest, the choices and a checksum. The message names the first byte that does not fit. A text that \
-         was cut or wrapped when it was copied is the usual cause.",
-    ),
-    Code::new(
-        "E121",
-        "a schedule is damaged",
-        AtFault::Misuse,
-        "A recorded schedule ends with the CRC-32 of all that stands before it, and the two do not agree: a character was \
-         changed, or some are missing. Nothing was run. Copy the text again from where it was printed.",
-    ),
+    Code::new("E120", "a schedule cannot be read", AtFault::Misuse),
+    Code::new("E121", "a schedule is damaged", AtFault::Misuse),
     Code::new(
         "E122",
         "a schedule belongs to another programme",
         AtFault::Misuse,
-        "A recorded schedule carries a short digest of each part of the run that it was made in: the model's sites, the \
-         mediators' names, their rows, the barriers, the steps and the granularity. The message names those that are \
-         different in this run, with what it has, so that the choices would mean something else. Nothing was started. Make \
-         these parts as they were, or run the exploration again.",
     ),
     Code::new(
         "E123",
         "a choice of a schedule does not fit",
         AtFault::Mediator,
-        "Each choice of a recorded schedule is one among so many mediators that wait for the site at hand. In this run \
-         another number of them waits there: a mediator's own code, or a value that it depends on, has changed since the \
-         schedule was recorded. The message names the choice and the site.",
     ),
     Code::new(
         "E124",
         "a schedule is too short for the run",
         AtFault::Mediator,
-        "The run came to more choices between mediators than the recorded schedule has: a mediator asks for more than when \
-         it was recorded. Nothing is chosen by default, because the run would not be the one that was meant.",
     ),
     Code::new(
         "E125",
         "a schedule is too long for the run",
         AtFault::Mediator,
-        "The run ended and left choices of the recorded schedule over: mediators ask for less than when it was recorded, or \
-         a failure cut the run short.",
     ),
-    Code::new(
-        "E126",
-        "a run is not deterministic",
-        AtFault::Mediator,
-        "An exploration makes one run many times with different orders of the mediators, and relies on equal choices making \
-         equal runs. This one did something else with the same choices: it depends on a clock, a random source, a hash \
-         order, or on state that an earlier run left behind. Make everything anew in the closure.",
-    ),
-    Code::new(
-        "E127",
-        "a run did not take its scheduler",
-        AtFault::Misuse,
-        "The closure that makes the runs of an exploration is handed an attempt, and has to call `attach` with the setup of \
-         its run, once, before the run starts. Otherwise every run would be in the same order, and the verdict worthless.",
-    ),
+    Code::new("E126", "a run is not deterministic", AtFault::Mediator),
+    Code::new("E127", "a run did not take its scheduler", AtFault::Misuse),
 ];

@@ -33,7 +33,7 @@ mod watched;
 pub(crate) use self::error::CODES;
 pub use self::error::ScheduleError;
 pub use self::pct::Pct;
-pub use self::programme::{Change, Part, Programme};
+pub use self::programme::{Change, Part, RunFingerprint};
 pub use self::random::{Shuffle, SplitMix64};
 pub use self::recorded::{Recorded, Recording, recording};
 pub use self::schedule::{Choice, Schedule};
@@ -64,7 +64,7 @@ pub trait Scheduler {
     /// # Errors
     ///
     /// [`ScheduleError`] if the scheduler is for another run; then nothing is started.
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         let _ = programme;
         Ok(())
     }
@@ -88,7 +88,7 @@ impl<S: Scheduler + ?Sized> Scheduler for Box<S> {
         (**self).describe()
     }
 
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         (**self).begin(programme)
     }
 
@@ -136,9 +136,9 @@ impl Scheduler for InOrder {
 ///
 /// [`ScheduleError::Text`] if it is no scheduler's, and [`ScheduleError::Checksum`] if a recorded schedule is damaged.
 pub fn scheduler(text: &str) -> Result<Box<dyn Scheduler>, ScheduleError> {
-    let unknown = |at: usize, expected| ScheduleError::Text {
+    let unknown = |at: usize, expected: &'static str| ScheduleError::Text {
         at,
-        expected,
+        expected: expected.into(),
         found: schedule::quoted_from(text, at),
     };
     if text == "in-order" {

@@ -15,6 +15,8 @@
 //! Of 4096 changes of a part that is digested one is not seen here. Such a schedule is refused at the first choice that does
 //! not fit.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use super::{Granularity, SplitMix64};
@@ -30,9 +32,9 @@ const STEPS_EXACT: u32 = 2047;
 /// What a run is made of, as far as the engine knows it: its [parts](Part).
 ///
 /// The mediators' own code is not one. The digest is made when it is asked for.
-pub struct Programme<'a>(&'a dyn Described);
+pub struct RunFingerprint<'a>(&'a dyn Described);
 
-impl<'a> Programme<'a> {
+impl<'a> RunFingerprint<'a> {
     pub(crate) const fn new(described: &'a dyn Described) -> Self {
         Self(described)
     }
@@ -56,14 +58,15 @@ impl<'a> Programme<'a> {
     }
 }
 
-impl fmt::Debug for Programme<'_> {
+impl fmt::Debug for RunFingerprint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Programme({:016x})", self.digest())
     }
 }
 
 /// A part of what a run is made of, which a schedule knows by itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Part {
     /// The points of the model.
@@ -130,7 +133,7 @@ impl Part {
 }
 
 /// A part in which a schedule and a run differ.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Change {
     /// The part.
@@ -172,12 +175,12 @@ impl<V: Value> Described for Setup<V> {
             }
             Part::Mediators => {
                 for invoke in &self.invokes {
-                    let has_rows = invoke.rows.is_some();
+                    let has_rows = invoke.own_rows().is_some();
                     digester.text(&invoke.name).number(has_rows.into());
                 }
             }
             Part::Rows => {
-                for rows in self.invokes.iter().filter_map(|invoke| invoke.rows) {
+                for rows in self.invokes.iter().filter_map(|invoke| invoke.own_rows()) {
                     digester.number(rows.into());
                 }
             }
@@ -218,15 +221,16 @@ impl<V: Value> Described for Setup<V> {
                 }
             }
             Part::Mediators => {
-                let name = |invoke: &Invoke<V>| match invoke.rows {
+                let name = |invoke: &Invoke<V>| match invoke.own_rows() {
                     None => format!("`{}`", invoke.name),
                     Some(_) => format!("`{}` with rows", invoke.name),
                 };
                 listed(self.invokes.iter().map(name))
             }
             Part::Rows => {
-                let rows =
-                    |invoke: &Invoke<V>| Some(format!("{} of `{}`", invoke.rows?, invoke.name));
+                let rows = |invoke: &Invoke<V>| {
+                    Some(format!("{} of `{}`", invoke.own_rows()?, invoke.name))
+                };
                 listed_alone(self.invokes.iter().filter_map(rows))
             }
             Part::Barriers => {

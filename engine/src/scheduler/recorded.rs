@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::schedule::{Choice, Schedule};
-use super::{Programme, ScheduleError, Scheduler};
+use super::{RunFingerprint, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;
 use crate::site::Site;
 
@@ -55,7 +55,7 @@ impl Scheduler for Recorded {
         self.schedule.to_string()
     }
 
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         let changes = programme.changes_since(self.schedule.programme());
         match changes.is_empty() {
             true => Ok(()),
@@ -118,7 +118,7 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
         self.inner.describe()
     }
 
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         self.into.0.borrow_mut().0 = programme.digest();
         self.inner.begin(programme)
     }

@@ -208,7 +208,7 @@ impl Reader<'_> {
     fn unexpected(&self, expected: &'static str) -> ScheduleError {
         ScheduleError::Text {
             at: self.at,
-            expected,
+            expected: expected.into(),
             found: quoted_from(self.text, self.at),
         }
     }

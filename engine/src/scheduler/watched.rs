@@ -1,6 +1,6 @@
 //! Looking on while another scheduler chooses.
 
-use super::{Programme, ScheduleError, Scheduler};
+use super::{RunFingerprint, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;
 use crate::site::Site;
 
@@ -45,7 +45,7 @@ impl<S: Scheduler, W: FnMut(Site, MediatorId)> Scheduler for Watched<S, W> {
         self.inner.describe()
     }
 
-    fn begin(&mut self, programme: &Programme<'_>) -> Result<(), ScheduleError> {
+    fn begin(&mut self, programme: &RunFingerprint<'_>) -> Result<(), ScheduleError> {
         self.inner.begin(programme)
     }
 

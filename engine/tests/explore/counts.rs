@@ -1,6 +1,6 @@
 //! How many orders there are, counted by making all of them.
 
-use interloom_engine::explore::{Attempt, Conclusion, Explorer, Reduction, Verdict};
+use interloom_engine::explore::{Attempt, Explorer, OrderDependence, Reduction, Verdict};
 use interloom_engine::scheduler::{Pct, Shuffle, scheduler};
 use interloom_engine::{Granularity, RunError, Scheduler};
 
@@ -95,7 +95,7 @@ fn runs(case: &Case, granularity: Granularity, reduction: Reduction) -> u64 {
         budget: 100_000,
     };
     let verdict = explore(case, how);
-    assert_eq!(verdict.conclusion(), Conclusion::Independent);
+    assert_eq!(verdict.conclusion(), OrderDependence::Independent);
     assert_eq!(verdict.classes.len(), 1);
     verdict.runs
 }

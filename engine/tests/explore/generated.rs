@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use interloom_engine::Granularity;
-use interloom_engine::explore::{Conclusion, Reduction, RunOutcome, Verdict, make};
+use interloom_engine::explore::{OrderDependence, Reduction, RunOutcome, Verdict, make};
 use interloom_engine::scheduler::Recorded;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -49,7 +49,7 @@ fn compare(cases: u32, granularity: Granularity, naive_budget: u64) -> (u32, u64
         }
         prop_assert!(reduced.runs <= naive.runs);
         prop_assert_eq!(outcomes(&naive), outcomes(&reduced));
-        prop_assert_ne!(reduced.conclusion(), Conclusion::Unknown);
+        prop_assert_ne!(reduced.conclusion(), OrderDependence::Unknown);
         for class in naive.classes.iter().chain(&reduced.classes) {
             // Each witness, read back from its text, leads to its outcome.
             let schedule = class.witness.to_string().parse().unwrap();

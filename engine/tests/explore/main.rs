@@ -3,8 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../support/as_program.rs"]
-mod as_program;
 #[path = "../support/programs.rs"]
 #[allow(dead_code)] // The laws use all of it.
 mod programs;

@@ -1,8 +1,8 @@
 //! The smallest schedule and the smallest programme that still show a difference.
 
 use interloom_engine::explore::{
-    Attempt, Conclusion, Explorer, Reduction, RunOutcome, make, shrink_programme, shrink_schedule,
-    without,
+    Attempt, Explorer, OrderDependence, Reduction, RunOutcome, make, shrink_programme,
+    shrink_schedule, without,
 };
 use interloom_engine::scheduler::{InOrder, Recorded, Shuffle};
 use interloom_engine::{Granularity, RunError, Schedule};
@@ -100,7 +100,7 @@ fn a_programme_shrinks_to_two_mediators_and_two_lines() {
             reduction: Reduction::Commuting,
             budget: 50,
         };
-        Ok::<_, RunError>(explore(case, how).conclusion() == Conclusion::Dependent)
+        Ok::<_, RunError>(explore(case, how).conclusion() == OrderDependence::Dependent)
     };
     let large = noisy(3, 5);
     assert!(is_dependent(&large).unwrap());

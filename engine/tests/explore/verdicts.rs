@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use interloom_engine::array::Array;
-use interloom_engine::explore::{Attempt, Conclusion, Explorer, RunOutcome, Verdict, make};
+use interloom_engine::explore::{Attempt, Explorer, OrderDependence, RunOutcome, Verdict, make};
 use interloom_engine::scheduler::{InOrder, Pct, Recorded, Shuffle};
 use interloom_engine::{Cx, Fault, Granularity, RowLayout, RunError, Scheduler, SiteMap};
 
@@ -270,7 +270,7 @@ fn a_budget_that_ends_is_no_proof() {
         .budget(5);
     let verdict = few.explore(run).unwrap();
     insta::assert_snapshot!(verdict, @"no difference found in 5 of at least 9 schedules, which proves nothing");
-    assert_eq!(verdict.conclusion(), Conclusion::Unknown);
+    assert_eq!(verdict.conclusion(), OrderDependence::Unknown);
     // A clock would stand where this counter stands.
     let left = Cell::new(3);
     let patient = |_: &_| {
@@ -306,9 +306,9 @@ fn samples_find_differences_and_prove_nothing() {
     };
     let explorer = Explorer::new().budget(200);
     let shuffled = explorer.sample(Shuffle::new, run).unwrap();
-    assert_eq!(shuffled.conclusion(), Conclusion::Dependent);
+    assert_eq!(shuffled.conclusion(), OrderDependence::Dependent);
     let by_priority = explorer.sample(|seed| Pct::new(2, 12, seed), run).unwrap();
-    assert_eq!(by_priority.conclusion(), Conclusion::Dependent);
+    assert_eq!(by_priority.conclusion(), OrderDependence::Dependent);
     let same = explorer.sample(|_| InOrder, run).unwrap();
     insta::assert_snapshot!(same, @"no difference found in 200 of at least 201 schedules, which proves nothing");
     // What was found is kept as choices, not as a seed.

@@ -149,7 +149,7 @@ impl Shop {
         let order = Rc::new(RefCell::new(Vec::new()));
         let into = order.clone();
         setup.observer(move |exchange: &Exchange<'_, Number>| {
-            if exchange.asked.is_some() {
+            if exchange.asked().is_some() {
                 into.borrow_mut().push(exchange.mediator.0 as u8);
             }
         });

@@ -11,10 +11,11 @@ use proptest::test_runner::{TestError, TestRunner};
 
 use crate::config;
 use crate::generate::{cases, scripted};
-use crate::programs::{Case, Style};
-use crate::reference::judge;
+use crate::programs::Case;
+use crate::reference::{Pass, judge};
 use crate::scenario::Scenario;
 use crate::verdict::{End, Verdict, engine};
+use crate::{REGRESSIONS, STYLES};
 
 const CASES: u32 = 2_000;
 const CASES_MANY: u32 = 100_000;
@@ -22,7 +23,7 @@ const CASES_MANY: u32 = 100_000;
 /// Compares the engine, in every style, with the reference.
 fn law(case: Case) -> Result<(), TestCaseError> {
     let (reference, _) = judge(&case);
-    for style in [Style::Machine, Style::Async, Style::Program] {
+    for style in STYLES {
         prop_assert_eq!(&engine(&case, style), &reference, "{:?}", style);
     }
     Ok(())
@@ -41,7 +42,7 @@ fn agree(cases_max: u32) {
 }
 
 fn regressions() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions")
+    PathBuf::from(REGRESSIONS)
 }
 
 fn keep(scenario: &Scenario) -> PathBuf {
@@ -147,7 +148,20 @@ fn the_generator_reaches_every_outcome() {
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     let count = |outcome: String| *seen.borrow_mut().entry(outcome).or_default() += 1;
     let law = |case: Case| {
-        let Verdict { log, end, .. } = judge(&case).0;
+        let (verdict, passed) = judge(&case);
+        let Verdict {
+            log,
+            end,
+            out_of_step,
+            ..
+        } = verdict;
+        skips_of(&case, &passed).for_each(|kind| count(kind.to_owned()));
+        if has_gap(&passed) {
+            count("an iteration after one that was counted only".to_owned());
+        }
+        if !out_of_step.is_empty() {
+            count("a count that stays".to_owned());
+        }
         let end = format!("{end:?}");
         count(end.split([' ', '(']).next().expect("a name").to_owned());
         for record in log {
@@ -194,6 +208,11 @@ fn the_generator_reaches_every_outcome() {
         "SkipMisfit",
         "NeverFired",
         "in a later iteration",
+        "a skip for the whole batch",
+        "a skip for the whole batch beside rows",
+        "a skip by all rows",
+        "an iteration after one that was counted only",
+        "a count that stays",
     ];
     let expected = refusals.concat().into_iter();
     for outcome in expected.chain(others.map(str::to_owned)) {
@@ -203,4 +222,30 @@ fn the_generator_reaches_every_outcome() {
             "`{outcome}` was generated {count} times: {seen:#?}"
         );
     }
+}
+
+/// Names the kinds of skips that modules were left out for, where there are rows.
+fn skips_of(case: &Case, passed: &[Pass]) -> impl Iterator<Item = &'static str> {
+    let has_rows = |who: usize| case.programs[who].rows.is_some();
+    let made = passed.windows(2).filter(move |pair| {
+        let (at, next) = (pair[0].site.point, pair[1].site.point);
+        case.batch() > 0 && !pair[0].skips.is_empty() && at.path == next.path
+    });
+    made.map(move |pair| {
+        let mut owned = pair[0].skips.iter().map(|(who, _)| has_rows(*who));
+        match (owned.clone().any(|owned| owned), owned.all(|owned| owned)) {
+            (false, _) => "a skip for the whole batch",
+            (true, false) => "a skip for the whole batch beside rows",
+            (true, true) => "a skip by all rows",
+        }
+    })
+}
+
+/// Returns whether a site was passed before which an iteration of it was not.
+fn has_gap(passed: &[Pass]) -> bool {
+    passed.iter().any(|pass| {
+        let before = pass.site.iteration.checked_sub(1);
+        let before = before.map(|iteration| pass.site.point.at(iteration));
+        before.is_some_and(|before| passed.iter().all(|other| other.site != before))
+    })
 }

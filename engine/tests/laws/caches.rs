@@ -6,13 +6,13 @@ use interloom_engine::array::Array;
 use interloom_engine::{CacheSpec, Cx, Site};
 use proptest::prelude::*;
 
-use crate::config;
 use crate::generate::{cases, quiet_cases, sites_of};
 use crate::programs::{CACHES, Case, Shelf, Style};
 use crate::reference::{Pass, judge};
 use crate::steps::{Collects, Step};
 use crate::support::to_array;
 use crate::tools::{cut, read, with_another};
+use crate::{STYLES, config};
 
 type Contents = BTreeMap<Site, Array>;
 
@@ -63,7 +63,7 @@ proptest! {
         let (trial, shelves) = case.trial_with_shelves(Style::Machine);
         trial.run(case.input());
         let found = contents_of(&shelves);
-        for style in [Style::Async, Style::Program] {
+        for style in STYLES {
             let (trial, shelves) = case.trial_with_shelves(style);
             trial.run(case.input());
             prop_assert_eq!(&contents_of(&shelves), &found);
@@ -124,8 +124,9 @@ proptest! {
 
     #[test]
     fn r70_a_cache_is_noticed_by_nobody(case in cases(), at in any::<prop::sample::Index>()) {
-        let without = case.run(Style::Program);
-        let mut trial = case.trial(Style::Program);
+        let style = STYLES[at.index(STYLES.len())];
+        let without = case.run(style);
+        let mut trial = case.trial(style);
         let _ = trial.cache(CacheSpec::all().both());
         let with = trial.run(case.input());
         prop_assert_eq!(&without.log, &with.log);
@@ -136,6 +137,6 @@ proptest! {
         // First of all, where it cannot be refused.
         let first = Step::Cache { r#as: "c".to_owned(), collects };
         declaring.programs[at.index(count)].lines.insert(0, first);
-        prop_assert_eq!(&declaring.run(Style::Program).log, &without.log);
+        prop_assert_eq!(&declaring.run(style).log, &without.log);
     }
 }

@@ -119,20 +119,6 @@ proptest! {
     }
 
     #[test]
-    fn r32_an_empty_slice_is_no_loop(case in quiet_cases(), at in any::<prop::sample::Index>(), start in 0u32..4) {
-        let mut looping = case.clone();
-        let lines = &mut looping.programs[0].lines;
-        let body = case.programs[0].lines.clone();
-        let empty = Step::each(Span::Slice(Some(start), Some(start / 2)), body);
-        lines.insert(at.index(lines.len() + 1), empty);
-        let (without, with) = (case.run(Style::Program), looping.run(Style::Program));
-        let has_numbers = start / 2 > start;
-        prop_assert!(!has_numbers);
-        prop_assert_eq!(without.log, with.log);
-        prop_assert_eq!(without.output, with.output);
-    }
-
-    #[test]
     fn r33_to_advance_is_to_name_the_iteration(case in quiet_cases(), place: u16, by in 0u32..4) {
         let sites = sites_of(&case.model);
         let point = sites[pick(place, sites.len())].point;

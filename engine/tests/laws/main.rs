@@ -6,11 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../support/as_program.rs"]
-mod as_program;
 #[path = "../support/generate.rs"]
 mod generate;
 #[path = "../support/programs.rs"]
+#[allow(dead_code, reason = "`interloom-program` has another style")]
 mod programs;
 #[path = "../support/reference.rs"]
 mod reference;
@@ -22,21 +21,28 @@ mod steps;
 mod agreement;
 mod batches;
 mod caches;
-mod checks;
 mod combined;
-mod data;
 mod loops;
 mod meetings;
-mod rehearsals;
+mod replays;
 mod runs;
 mod scenario;
 mod stepping;
+mod styles;
 mod tools;
 mod transitions;
 mod verdict;
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
+
+use crate::programs::Style;
+
+/// The styles in which mediators are written here; `interloom-program` tests the same laws with programs.
+const STYLES: [Style; 2] = [Style::Machine, Style::Async];
+
+/// The folder of the cases that were kept.
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions");
 
 /// Equal runs of the tests see equal cases.
 fn config(cases: u32) -> ProptestConfig {

@@ -123,20 +123,4 @@ proptest! {
         prop_assert_eq!(bits(&got), bits(&value));
     }
 
-    /// A GET that is served gets what was put last by that name.
-    #[test]
-    fn r72_who_gets_gets_what_was_put_last(case in cases()) {
-        let mut board = std::collections::BTreeMap::new();
-        for record in case.run(Style::Program).log {
-            let name = record.asked.clone().and_then(Result::err).unwrap_or_default();
-            match record.event {
-                Event::Put => drop(board.insert(name, record.value)),
-                Event::Get => match board.get(&name) {
-                    Some(value) => prop_assert_eq!(&record.value, value),
-                    None => prop_assert_eq!(record.outcome, "E016"),
-                },
-                _ => {}
-            }
-        }
-    }
 }

@@ -8,10 +8,10 @@ use interloom_engine::Flow;
 use interloom_engine::transition::TRANSITIONS;
 use proptest::test_runner::TestRunner;
 
-use crate::config;
 use crate::generate::cases;
 use crate::programs::{Case, Style};
 use crate::spy::{Taken, Watch};
+use crate::{STYLES, config};
 
 /// Runs a case whose mediators are watched, and returns the changes of state of all of them.
 fn taken(case: &Case, style: Style) -> Vec<Taken> {
@@ -42,7 +42,7 @@ fn taken(case: &Case, style: Style) -> Vec<Taken> {
 fn the_generated_runs_take_every_transition_and_none_else() {
     let seen = RefCell::new(BTreeMap::<Taken, u32>::new());
     let count = |case: Case| {
-        for style in [Style::Machine, Style::Async, Style::Program] {
+        for style in STYLES {
             for change in taken(&case, style) {
                 *seen.borrow_mut().entry(change).or_default() += 1;
             }

@@ -1,7 +1,7 @@
 //! What a run shows, whether the engine made it or the reference.
 
 use interloom_engine::array::Array;
-use interloom_engine::{Asker, Meeting, RunEnd, RunError, Site, SiteMap};
+use interloom_engine::{Asker, Audit, Meeting, Note, Point, RunEnd, RunError, Site, SiteMap};
 
 use crate::programs::{BARRIERS, Case, Style};
 use crate::support::{Ran, Record};
@@ -12,6 +12,8 @@ pub(crate) struct Verdict {
     pub(crate) log: Vec<Record>,
     pub(crate) end: End,
     pub(crate) output: Option<Array>,
+    /// The inputs at which modules were skipped, with the points inside whose iterations do not line up any more.
+    pub(crate) out_of_step: Vec<(Site, Vec<Point>)>,
 }
 
 /// How a run ends; mediators are numbered.
@@ -38,9 +40,22 @@ pub(crate) fn engine(case: &Case, style: Style) -> Verdict {
 pub(crate) fn verdict_of(ran: Ran, case: &Case) -> Verdict {
     Verdict {
         end: end_of(&ran, &case.model.map),
+        out_of_step: out_of_step(&ran.report.audit, &case.model.map),
         output: ran.output,
         log: ran.log,
     }
+}
+
+fn out_of_step(audit: &Audit, map: &SiteMap) -> Vec<(Site, Vec<Point>)> {
+    let of_note = |note: &Note| match note {
+        Note::OutOfStep { module, uneven } => {
+            let (point, iteration) = map.site(module).expect("a site of the model");
+            let uneven = uneven.iter().filter_map(|name| map.point(name));
+            Some((point.at(iteration.expect("written out")), uneven.collect()))
+        }
+        _ => None,
+    };
+    audit.notes.iter().filter_map(of_note).collect()
 }
 
 pub(crate) fn end_of(ran: &Ran, map: &SiteMap) -> End {

@@ -244,7 +244,7 @@ fn r63_the_audit_counts_what_was_asked_and_served() {
     let refusals: Vec<_> = busy
         .refusals
         .iter()
-        .map(|refusal| (refusal.site.as_str(), refusal.code))
+        .map(|refusal| (refusal.site.as_str(), refusal.code()))
         .collect();
     let expected = [
         ("embed.input.i0", Some("E002")),

@@ -8,10 +8,11 @@ use std::task::{Poll, Waker};
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cx, Delivery, Fault, FaultKind, Invoke, Mediator, Origin, RunEnd, Step, mediator,
+    Cx, Delivery, Fault, FaultKind, Group, Invoke, Mediator, Origin, Rows, RunEnd, RunError, Step,
+    mediator,
 };
 
-use crate::support::{Move, Ran, Trial, machine, stack, table};
+use crate::support::{Move, Ran, Trial, drive, machine, stack, table};
 
 fn run_alone<T, F, Fut>(program: F) -> Ran
 where
@@ -380,4 +381,112 @@ fn a_mediator_that_alternates_between_served_and_refused_is_failed() {
     assert_eq!(report.result.unwrap_err().code(), "E012");
     let account = &report.audit.mediators[0];
     assert_eq!(account.refused(interloom_engine::Event::Value), 1 << 12);
+}
+
+#[test]
+fn an_update_is_one_read_and_one_swap() {
+    let ran = run_alone(async |cx| {
+        cx.update_input("embed", |x| x.map(|x| x + 1.0)).await?;
+        cx.update_output("layers.0", |x| x.map(|x| 2.0 * x)).await?;
+        // In a loop, each iteration has its own; a site with an iteration is that one.
+        cx.for_each(0..1, async |cx, _| {
+            cx.update_output("head", |x| x.map(|x| x - 1.0)).await
+        })
+        .await?;
+        cx.update("head.output.i1", |x| x.map(|x| x * 3.0)).await
+    });
+    let written_out = run_alone(async |cx| {
+        let x = cx.input("embed").await?;
+        cx.set_input("embed", x.map(|x| x + 1.0)).await?;
+        let x = cx.output("layers.0").await?;
+        cx.set_output("layers.0", x.map(|x| 2.0 * x)).await?;
+        cx.for_each(0..1, async |cx, _| {
+            let x = cx.output("head").await?;
+            cx.set_output("head", x.map(|x| x - 1.0)).await
+        })
+        .await?;
+        let x = cx.value("head.output.i1").await?;
+        cx.set("head.output.i1", x.map(|x| x * 3.0)).await
+    });
+    assert_eq!(ran.lines(), written_out.lines());
+    assert_eq!(ran.output, written_out.output);
+    assert!(ran.output.is_some());
+}
+
+#[test]
+fn an_update_is_told_at_its_line_and_fails_where_it_is_refused() {
+    let line = line!() + 2;
+    let ran = run_alone(async |cx| {
+        cx.update_output("nowhere", |x| x).await?;
+        Ok(())
+    });
+    let RunError::Mediators(failures) = ran.error() else {
+        panic!("{}", ran.error());
+    };
+    assert_eq!(failures[0].fault.code(), "E001");
+    let Origin::Rust(at) = failures[0].origin else {
+        panic!("{}", failures[0].origin);
+    };
+    assert_eq!((at.file(), at.line()), (file!(), line));
+    let ran = run_alone(async |cx| {
+        let wide = Array::new(&[1, 5], &[0.0; 5]);
+        cx.update_output("embed", |_| wide).await
+    });
+    assert_eq!(ran.codes(), [("alone", "E004")]);
+    let ran = run_alone(async |cx| {
+        let panics = |_: Array| -> Array { panic!("out of ink") };
+        cx.update_output("embed", panics).await
+    });
+    assert_eq!(ran.codes(), [("alone", "E011")]);
+}
+
+#[test]
+fn a_boxed_mediator_is_what_it_boxes() {
+    let model = stack();
+    let lines = |is_boxed: bool| {
+        let (reads, saved) = mediator(model.map.clone(), async |cx: Cx<Array>| {
+            cx.output("embed").await
+        });
+        let mut trial = Trial::of(&model);
+        if is_boxed {
+            let boxed: Box<dyn Mediator<Array>> = Box::new(reads);
+            trial.invoke(Invoke::new("m", boxed));
+        } else {
+            trial.invoke(Invoke::new("m", reads));
+        }
+        let ran = trial.run(table(1, 0.0));
+        (ran.lines(), saved.take().unwrap())
+    };
+    assert_eq!(lines(true), lines(false));
+}
+
+#[test]
+fn options_can_be_changed_until_the_run_starts() {
+    let model = stack();
+    let invoke = |name: &str| {
+        let (mediator, _) = mediator(model.map.clone(), async |cx: Cx<Array>| {
+            let missing = cx.output("nowhere").await;
+            assert!(missing.is_err());
+            Ok(())
+        });
+        Invoke::new(name, mediator)
+    };
+    let mut first = invoke("first").optional();
+    let mut second = invoke("second");
+    let (options, same) = (first.share_options(), first.share_options());
+    let later = second.share_options();
+    let mut trial = Trial::of(&model);
+    trial.invoke(first.rows(3));
+    trial.invoke(second);
+    // What is said last counts, wherever it is said.
+    options.rows(2);
+    same.optional();
+    later.rows(1);
+    later.optional();
+    let setup = trial.into_setup();
+    let rows = |start, count| Group::Rows(Rows { start, count });
+    assert_eq!(setup.groups().unwrap(), [rows(0, 2), rows(2, 1)]);
+    assert!(setup.invokes().iter().all(Invoke::is_optional));
+    let (_, report, _) = drive(&model, setup, table(3, 0.0)).unwrap();
+    assert_eq!(report.result, Ok(RunEnd::Completed));
 }

@@ -58,7 +58,7 @@ fn r72_a_name_that_is_not_there_yet_is_refused_with_the_names_that_are() {
     assert!(second.is_ok());
     assert_eq!(ran.lines()[3], "0 GET h @ embed.output.i0 E016");
     let refusal = &ran.report.audit.mediators[0].refusals[0];
-    assert_eq!((refusal.site.as_str(), refusal.code), ("h", Some("E016")));
+    assert_eq!((refusal.site.as_str(), refusal.code()), ("h", Some("E016")));
 }
 
 #[test]

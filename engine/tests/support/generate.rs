@@ -179,10 +179,34 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
     })
 }
 
+/// Models in which one module is called several times, with another one inside it, which may be called from elsewhere, too.
+fn recurrent_models() -> impl Strategy<Value = Model> {
+    let calls = prop::collection::vec(prop::bool::weighted(0.7), 3..7);
+    let inside = 1usize..3;
+    (calls, inside, 1u8..6, 0u8..10).prop_map(|(calls, inside, scale, shift)| {
+        let module = |path: &str, children| Module {
+            path: path.to_owned(),
+            scale: f64::from(scale),
+            shift: f64::from(shift),
+            children,
+        };
+        let calls = calls.iter().map(|is_outer| if *is_outer { 1 } else { 2 });
+        Model::new(vec![
+            module("", calls.collect()),
+            module("m1", vec![2; inside]),
+            module("m1.m2", Vec::new()),
+        ])
+    })
+}
+
 /// Runs of every kind.
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
+    prop_oneof![3 => mixed_cases().boxed(), 1 => recurrent_cases().boxed()]
+}
+
+fn mixed_cases() -> impl Strategy<Value = Case> {
     let programs = prop::collection::vec(raw_program(), 1..5);
-    let joint = prop::option::weighted(0.3, any::<u16>());
+    let joint = prop::option::weighted(0.3, joint());
     let declared = (
         prop::array::uniform3(1u32..4),
         prop::option::weighted(0.3, 0u32..4),
@@ -201,20 +225,54 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Runs of a model with a module that is called several times and, mostly, skipped in one of its iterations first of all.
+fn recurrent_cases() -> impl Strategy<Value = Case> {
+    let program = prop_oneof![1 => raw_program().boxed(), 3 => quiet_program().boxed()];
+    let programs = prop::collection::vec(program, 1..4);
+    let joint = prop::option::weighted(0.8, joint());
+    (recurrent_models(), programs, joint)
+        .prop_map(|(model, programs, joint)| assemble(model, programs, joint, true))
+}
+
+/// A skip of one module by several programs.
+#[derive(Clone, Copy, Debug)]
+struct Joint {
+    place: u16,
+    by: By,
+}
+
+/// Who skips.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum By {
+    Rows,
+    Rowless,
+    All,
+}
+
+fn joint() -> impl Strategy<Value = Joint> {
+    let by = prop_oneof![4 => Just(By::Rows), 1 => Just(By::Rowless), 1 => Just(By::All)];
+    (any::<u16>(), by).prop_map(|(place, by)| Joint { place, by })
+}
+
 /// Reads a run of any kind from bytes, after whose end there are zeros.
 #[allow(dead_code, reason = "for the law of scripts and for fuzzing")]
 pub(crate) fn scripted(bytes: &[u8]) -> Case {
     let mut bytes = bytes.iter().copied();
     let mut next = || bytes.next().unwrap_or(0);
-    let count = 1 + next() % 6;
+    let first = next();
+    let count = 1 + first % 6;
+    // The second one may be around all others.
+    let outer = if first / 6 % 2 == 0 { "" } else { "m1." };
     let modules = (0..count).map(|index| {
         let later = count - index - 1;
         let children = if later == 0 { 0 } else { next() % 3 };
         Module {
             path: if index == 0 {
                 String::new()
+            } else if index == 1 {
+                "m1".to_owned()
             } else {
-                format!("m{index}")
+                format!("{outer}m{index}")
             },
             scale: f64::from(1 + next() % 5),
             shift: f64::from(next() % 10),
@@ -238,7 +296,10 @@ pub(crate) fn scripted(bytes: &[u8]) -> Case {
     let programs = programs.collect();
     let barriers = [(); 3].map(|()| 1 + u32::from(next() % 3));
     let steps = next().checked_sub(200).map(|steps| u32::from(steps % 4));
-    let joint = next().checked_sub(200).map(|place| u16::from(place) << 8);
+    let joint = next().checked_sub(200).map(|place| Joint {
+        place: u16::from(place) << 8,
+        by: [By::Rows, By::Rowless, By::All][usize::from(place) % 3],
+    });
     let cache = next().checked_sub(200).map(sides);
     Case {
         barriers,
@@ -295,7 +356,7 @@ fn scripted_line(next: &mut dyn FnMut() -> u8, depth: u8) -> RawLine {
 /// A module that all of them skip is skipped first of all, so that nobody is late for it.
 pub(crate) fn quiet_cases() -> impl Strategy<Value = Case> {
     let programs = prop::collection::vec(quiet_program(), 1..5);
-    let joint = prop::option::weighted(0.3, any::<u16>());
+    let joint = prop::option::weighted(0.3, joint());
     (models(), programs, joint)
         .prop_map(|(model, programs, joint)| assemble(model, programs, joint, true))
 }
@@ -317,15 +378,21 @@ pub(crate) fn sites_of(model: &Model) -> Vec<Site> {
     sites
 }
 
-/// Aims the lines at the sites of the model; with `joint`, all programs with rows skip one module together.
-fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quiet: bool) -> Case {
+/// Aims the lines at the sites of the model; with `joint`, several programs skip one module together, before all else where
+/// `is_first`.
+fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<Joint>, is_first: bool) -> Case {
     let sites = sites_of(&model);
     let program = |raw: RawProgram| {
         let mut lines = raw.lines;
         if raw.is_sorted {
             lines.sort_by_key(|line| line.place);
         }
-        let skip = joint.filter(|_| raw.rows.is_some()).map(|place| RawLine {
+        let skips = |joint: &Joint| match joint.by {
+            By::Rows => raw.rows.is_some(),
+            By::Rowless => raw.rows.is_none(),
+            By::All => true,
+        };
+        let skip = joint.filter(skips).map(|Joint { place, .. }| RawLine {
             kind: Kind::Skip,
             place,
             aim: Aim::Exact,
@@ -339,7 +406,7 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<u16>, is_quie
             body: Vec::new(),
         });
         if let Some(skip) = skip {
-            let at = match is_quiet {
+            let at = match is_first {
                 true => 0,
                 false => lines.partition_point(|line| line.place <= skip.place),
             };

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use interloom_engine::array::Array;
 use interloom_engine::{
     Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
-    Granularity, Invoke, Mediator, MediatorId, Origin, Outcome, Point, Port, Report, Request,
-    RunError, Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
+    Granularity, Invoke, Mediator, MediatorId, Origin, Point, Port, Report, Request, RunError,
+    Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -179,14 +179,12 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn of(exchange: &Exchange<'_, Array>) -> Self {
-        let (outcome, value) = match exchange.outcome {
-            Outcome::Served(value) => ("served", value.cloned()),
-            Outcome::Refused(fault) | Outcome::Failed(fault) => (fault.code(), None),
-        };
+        let outcome = exchange.fault().map_or("served", Fault::code);
+        let value = exchange.value().cloned();
         Self {
             mediator: exchange.mediator.0,
-            event: exchange.event,
-            asked: exchange.asked.map(|asked| match asked {
+            event: exchange.event(),
+            asked: exchange.asked().map(|asked| match asked {
                 About::Site(site) => Ok(site),
                 About::Unknown(name) => Err(format!("{name}?")),
                 About::Name(name) => Err(name.to_owned()),

@@ -1,4 +1,4 @@
-//! Mediators as data, for the laws, and three ways to run them.
+//! Mediators as data, for the laws, and the ways to run them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use interloom_engine::{
     mediator,
 };
 
-use crate::as_program;
 use crate::steps::{Action, Collects, Step, action};
 use crate::support::{Model, Ran, Trial};
 
@@ -52,9 +51,12 @@ pub(crate) struct Case {
 pub(crate) enum Style {
     Machine,
     Async,
-    /// As a program of the engine.
-    Program,
+    /// In a way that a test knows beside these two.
+    Other(Make),
 }
+
+/// Makes a mediator of lines and what the register holds at first, and what finds its caches.
+pub(crate) type Make = fn(Vec<Step>, Array, Shared) -> (Box<dyn Mediator<Array>>, Shelf);
 
 /// Finds a cache of one mediator, or of the run, by its name; of two of one name the later.
 pub(crate) type Shelf = Box<dyn Fn(&str) -> Option<Cached<Array>>>;
@@ -120,11 +122,7 @@ impl Case {
         let shelf = move |name: &str| caches.borrow().get(name).cloned();
         let mediator: Box<dyn Mediator<Array>> = match style {
             Style::Machine => Box::new(Interpreter::new(lines, 0, shared)),
-            Style::Program => {
-                let machine = as_program::machine(&lines, zeros, map, shared);
-                let results = machine.results();
-                return (Box::new(machine), Box::new(move |name| results.cache(name)));
-            }
+            Style::Other(make) => return make(lines, zeros, shared),
             Style::Async => {
                 let run = move |cx| interpret(cx, lines, shared);
                 Box::new(mediator(map.clone(), run).0)
@@ -191,10 +189,10 @@ impl Mediator<Array> for Boxed {
 
 /// What a mediator and its children have in common.
 #[derive(Clone)]
-struct Shared {
+pub(crate) struct Shared {
     register: Rc<RefCell<Array>>,
     caches: Rc<RefCell<BTreeMap<String, Cached<Array>>>>,
-    map: std::sync::Arc<SiteMap>,
+    pub(crate) map: std::sync::Arc<SiteMap>,
     #[allow(dead_code)] // It is there to be dropped.
     alive: Alive,
 }

@@ -27,6 +27,11 @@ struct Run<'c> {
     heard: usize,
     register: Array,
     passed: Vec<Pass>,
+    /// The iterations that are counted for sites inside skipped modules and not passed, and when: after so many passes.
+    left_out: Vec<(Site, usize)>,
+    /// How much each mediator had been told, and how many sites were passed, when it asked for what it waits for.
+    asked: Vec<(usize, usize)>,
+    out_of_step: Vec<(Site, Vec<Point>)>,
     log: Vec<Record>,
     stopped: Option<End>,
     failures: Vec<(usize, &'static str)>,
@@ -47,7 +52,7 @@ enum State {
 pub(crate) struct Pass {
     pub(crate) site: Site,
     pub(crate) value: Table,
-    skips: Vec<(usize, Table)>,
+    pub(crate) skips: Vec<(usize, Table)>,
     /// Not every mediator has been looked at, or one has failed here.
     pub(crate) is_open: bool,
 }
@@ -61,6 +66,9 @@ pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
         heard: 0,
         register: case.input(),
         passed: Vec::new(),
+        left_out: Vec::new(),
+        asked: vec![(usize::MAX, 0); case.programs.len()],
+        out_of_step: Vec::new(),
         log: Vec::new(),
         stopped: None,
         failures: Vec::new(),
@@ -68,8 +76,14 @@ pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
         is_closing: false,
     };
     let output = run.play().as_deref().map(to_array);
-    let (end, log) = (run.end(), run.log);
-    (Verdict { log, end, output }, run.passed)
+    let end = run.end();
+    let verdict = Verdict {
+        log: run.log,
+        end,
+        output,
+        out_of_step: run.out_of_step,
+    };
+    (verdict, run.passed)
 }
 
 impl Run<'_> {
@@ -102,9 +116,8 @@ impl Run<'_> {
 
     /// Passes a site, and returns its value and what it is skipped with; nothing if the model must not go on.
     fn pass(&mut self, point: Point, value: Table) -> Option<(Table, Option<Table>)> {
-        let before = self.passed.iter().filter(|pass| pass.site.point == point);
         self.passed.push(Pass {
-            site: point.at(before.count() as u32), // R30
+            site: point.at(self.counted(point)), // R30
             value,
             skips: Vec::new(),
             is_open: true,
@@ -117,26 +130,81 @@ impl Run<'_> {
         let (is_open, is_halted) = (self.broken.is_some(), self.is_halted());
         let here = self.passed.last_mut()?;
         here.is_open = is_open;
-        (!is_halted).then_some((here.value.clone(), joined.ok()?))
+        let passed = (!is_halted).then_some((here.value.clone(), joined.ok()?))?;
+        if passed.1.is_some() {
+            self.leave_out(point);
+        }
+        Some(passed)
+    }
+
+    /// R24: how many iterations of a point are over, or left out.
+    fn counted(&self, point: Point) -> u32 {
+        let passed = self.passed.iter().map(|pass| pass.site);
+        let sites = passed.chain(self.left_out.iter().map(|(site, _)| *site));
+        sites.filter(|site| site.point == point).count() as u32
+    }
+
+    /// R24: what is inside a module that is skipped for the k-th time goes on by a k-th part of its count.
+    fn leave_out(&mut self, module: Point) {
+        let map = &self.case.model.map;
+        let prefix = match map.path_name(module.path) {
+            "" => String::new(),
+            path => path.to_owned() + ".",
+        };
+        let others = map.points().filter(|point| point.path != module.path);
+        let inner = others.filter(|point| map.path_name(point.path).starts_with(&prefix));
+        let inner: Vec<Point> = inner.collect();
+        let before = self.counted(module) - 1;
+        let mut uneven = Vec::new();
+        for point in inner {
+            let count = self.counted(point);
+            let share = (0..=count).find(|share| share * before == count);
+            match share.filter(|_| before > 0).or((before == 0).then_some(1)) {
+                Some(more) => {
+                    let now = self.passed.len();
+                    let over = (count..count + more).map(|iteration| (point.at(iteration), now));
+                    self.left_out.extend(over);
+                }
+                None => uneven.push(point),
+            }
+        }
+        if !uneven.is_empty() {
+            self.out_of_step.push((module.at(before), uneven));
+        }
     }
 
     /// R21, R22: one output from the replacements of all.
     fn joined(&self) -> Result<Option<Table>, End> {
         let Pass { site, skips, .. } = self.passed.last().expect("a site");
         let skipping: Vec<usize> = skips.iter().map(|(who, _)| *who).collect();
-        let rows = |who: usize| self.case.programs[who].rows;
-        let is_absent = |who: &usize| rows(*who).is_some() && !skipping.contains(who);
+        let has_rows = |who: usize| self.case.programs[who].rows.is_some();
+        let is_absent = |who: &usize| has_rows(*who) && !skipping.contains(who);
         let absent: Vec<usize> = self.all().filter(is_absent).collect();
-        let is_whole = |who: usize| rows(who).is_none_or(|rows| rows == self.case.batch());
-        let is_odd = |(_, part): &(usize, Table)| part[0].len() != skips[0].1[0].len();
         let own = |who| skips.iter().filter(move |(skipping, _)| *skipping == who);
-        let parts = self.all().flat_map(own).map(|(_, part)| part.clone());
-        match skips.iter().rfind(|(who, _)| is_whole(*who)) {
-            _ if skips.is_empty() => Ok(None),
-            _ if !absent.is_empty() => Err(End::PartialSkip(*site, skipping, absent)),
-            Some((_, part)) => Ok(Some(part.clone())),
-            None if skips.iter().any(is_odd) => Err(End::SkipMisfit(*site, skipping)),
-            None => Ok(Some(parts.flatten().collect())),
+        let mut parts = self.all().filter(|who| has_rows(*who)).flat_map(own);
+        let is_odd = |(_, part): &&(usize, Table)| part[0].len() != skips[0].1[0].len();
+        let Some((_, whole)) = skips.iter().rfind(|(who, _)| !has_rows(*who)) else {
+            return match absent.is_empty() {
+                _ if skips.is_empty() => Ok(None),
+                false => Err(End::PartialSkip(*site, skipping, absent)),
+                true if skips.iter().any(|part| is_odd(&part)) => {
+                    Err(End::SkipMisfit(*site, skipping))
+                }
+                true => Ok(Some(parts.flat_map(|(_, part)| part.clone()).collect())),
+            };
+        };
+        let mut whole = whole.clone();
+        let is_laid_over = parts.all(|(who, part)| {
+            let rows = self.case.own_rows(*who, whole.len());
+            let fits = rows.len() == part.len() && whole[0].len() == part[0].len();
+            if fits {
+                whole.splice(rows, part.clone());
+            }
+            fits
+        });
+        match is_laid_over {
+            true => Ok(Some(whole)),
+            false => Err(End::SkipMisfit(*site, skipping)),
         }
     }
 
@@ -228,7 +296,18 @@ impl Run<'_> {
             _ => site_of(wish, own, &self.case.model.map),
         };
         let is_it = |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
-        let is_passed = |site| self.passed.iter().any(|pass| pass.site == site);
+        let (told, now) = (self.told[who].len(), self.passed.len());
+        if self.asked[who].0 != told {
+            self.asked[who] = (told, now);
+        }
+        // R24: who waited already, waits on.
+        let since = self.asked[who].1;
+        let is_over = |site| {
+            self.left_out
+                .iter()
+                .any(|(over, at)| *over == site && *at < since)
+        };
+        let is_passed = |site| self.passed.iter().any(|pass| pass.site == site) || is_over(site);
         let told = match (wish, asked.clone()) {
             (Request::Barrier { name }, _) => self.arrive(who, name),
             (Request::Put { value, .. }, _) => Ok(Some(value.clone())),

@@ -163,7 +163,7 @@ fn the_scripts_make_every_exchange_that_there_is() {
         for bytes in std::iter::once(seed.clone()).chain(mutations(&seed)) {
             for line in transcript(&bytes).exchanges {
                 let event = line.split(' ').next().unwrap().to_owned();
-                let outcome = ["Served", "Refused", "Failed"];
+                let outcome = ["Served", "Refused"];
                 let outcome = outcome.into_iter().find(|outcome| line.contains(outcome));
                 seen.insert((event, outcome.unwrap()));
             }
@@ -175,7 +175,7 @@ fn the_scripts_make_every_exchange_that_there_is() {
         .collect();
     let expected = [
         "END Served",
-        "EXCEPTION Failed",
+        "EXCEPTION Served",
         "SKIP Refused",
         "SKIP Served",
         "STOP Served",
@@ -222,7 +222,7 @@ fn the_corpora_are_small_and_what_the_seeds_make() {
             total += file.1.len();
         }
     }
-    assert!(total < 64 << 10, "{total} bytes");
+    assert!(total < 72 << 10, "{total} bytes");
 }
 
 #[test]

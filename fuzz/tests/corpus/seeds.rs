@@ -1,13 +1,13 @@
 //! The seeds of the corpora, made by code: small files of every kind, most of them good.
 
-use interloom::journal::frame::{FRAME_HEADER_BYTES, Kind, PREAMBLE_BYTES};
-use interloom::journal::{
-    DType, Digest, Event, Exchange, ExchangeResult, Experiment, Head, Journal, JournalReader,
-    JournalWriter, Outcome, Policy, RunStart, SiteRef, ValueTree, fuzzing,
-};
 use interloom_engine::Schedule;
-use interloom_engine::program::{Program, caught, get, given, map, module, read, tuple, var};
 use interloom_engine::scheduler::Choice;
+use interloom_journal::frame::{FRAME_HEADER_BYTES, FrameKind, PREAMBLE_BYTES};
+use interloom_journal::{
+    DType, Digest, Event, ExchangeRecord, ExchangeResult, Experiment, Head, Journal, JournalReader,
+    JournalWriter, OutcomeRecord, Policy, RunStart, SiteRef, TensorLine, ValueTree, fuzzing,
+};
+use interloom_program::{Program, caught, get, given, map, module, read, tuple, var};
 
 /// A name and bytes; names that start with `refused` or `dead` say what is to be expected.
 type Seed = (&'static str, Vec<u8>);
@@ -37,16 +37,13 @@ pub(crate) fn all() -> [(&'static str, Vec<Seed>); 18] {
 }
 
 /// A journal with every kind of record.
-const GOLDEN: &[u8] = include_bytes!("../../../replay/tests/golden/v1_4.ilj");
-
-const GOLDEN_V1_0: &[u8] = include_bytes!("../../../replay/tests/golden/v1_0.ilj");
+const GOLDEN: &[u8] = include_bytes!("../../../replay/journal/tests/golden/v1_0.ilj");
 
 fn journals() -> Vec<Seed> {
     let mut cut = GOLDEN.to_vec();
     cut.truncate(cut.len() * 3 / 4);
     vec![
         ("golden", GOLDEN.to_vec()),
-        ("golden-v1-0", GOLDEN_V1_0.to_vec()),
         ("empty", small(0)),
         ("runs", small(3)),
         ("refused-cut", cut),
@@ -79,13 +76,13 @@ fn with_another_shape() -> Vec<u8> {
     let digest = Digest::of_tensor(DType::U8, &[2], &[1, 2]);
     assert!(writer.tensor(&digest, DType::U8, &[2], &[1, 2]).unwrap());
     let path = writer.path("layers.0.output").unwrap();
-    let tensor = ValueTree::Tensor {
+    let tensor = ValueTree::Leaf(TensorLine {
         dtype: DType::U8,
         shape: vec![33],
         digest,
-    };
+    });
     let site = SiteRef { path, iteration: 0 };
-    let exchange = Exchange {
+    let exchange = ExchangeRecord {
         run: 0,
         index: 0,
         mediator: 0,
@@ -94,6 +91,8 @@ fn with_another_shape() -> Vec<u8> {
         at: Some(site),
         result: ExchangeResult::Served,
         value: Some(tensor),
+        reshape: false,
+        round: Default::default(),
         fault: None,
         origin: None,
     };
@@ -121,7 +120,7 @@ fn pairs() -> Vec<Seed> {
     vec![
         ("same", pair(&small(1), &small(1))),
         ("shorter", pair(&small(2), &small(1))),
-        ("versions", pair(GOLDEN, GOLDEN_V1_0)),
+        ("others", pair(GOLDEN, &small(1))),
         ("refused-nothing", pair(&[], &[])),
     ]
 }
@@ -230,7 +229,7 @@ fn small(runs: u32) -> Vec<u8> {
     for run in 0..runs {
         writer.start_run(&start(run)).unwrap();
         writer.path(&format!("a{run}.output")).unwrap();
-        writer.end_run(Outcome::default()).unwrap();
+        writer.end_run(OutcomeRecord::default()).unwrap();
     }
     writer.finish().unwrap();
     bytes
@@ -242,7 +241,7 @@ fn start(run: u32) -> RunStart {
         name: "r".into(),
         mediators: vec![],
         scheduler: "s".into(),
-        declared: None,
+        declared: Default::default(),
     }
 }
 
@@ -276,7 +275,7 @@ l = []; save l, h; put x = unembed(zeros_like(h)[]); barrier met; mark 'm'; resh
 "#;
 
 fn experiments() -> Vec<Seed> {
-    let shipped = include_bytes!("../../../replay/experiments/patching.toml");
+    let shipped = include_bytes!("../../../replay/cli/experiments/patching.toml");
     let broken = PROGRAM.replace("barrier met;", "barrier;");
     vec![
         ("patching", shipped.to_vec()),
@@ -301,20 +300,22 @@ fn frames() -> Vec<Seed> {
     ]
 }
 
-const EXCHANGES: [&str; 11] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+const EXCHANGES: [&str; 14] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13",
+];
 
 fn exchanges() -> Vec<Seed> {
     let (journal, _) = Journal::read_prefix(JournalReader::new(GOLDEN, "golden").unwrap());
     let payload = |exchange| {
         let payload = fuzzing::encode_exchange(exchange).unwrap();
-        [&[Kind::Exchange as u8][..], &payload].concat()
+        [&[FrameKind::Exchange as u8][..], &payload].concat()
     };
     let payloads: Vec<_> = journal.exchanges().map(payload).collect();
     assert_eq!(payloads.len(), EXCHANGES.len());
     let mut seeds: Vec<Seed> = EXCHANGES.into_iter().zip(payloads).collect();
     seeds.push((
         "path",
-        [&[Kind::Path as u8, 0x92, 0x00, 0xA1][..], b"a"].concat(),
+        [&[FrameKind::Path as u8, 0x92, 0x00, 0xA1][..], b"a"].concat(),
     ));
     seeds.push(("refused-kind", vec![0x7F, 0x90]));
     seeds

@@ -4,16 +4,14 @@
 //! and what a run showed is compared by content: what was saved, the model's output, and how the run ended. A failure and
 //! a barrier that never opened are outcomes like any other.
 //!
-//! [`Exploration`] explores runs of your own code, [`explore()`] each run of an experiment file, and
-//! [`FileExperiment::explore`] more of it; there it can also be asked whether an invoke's values depend on which invokes
-//! share its batch (rule R52), which [`company`](crate::company) asks of runs of your own code. [`FileExperiment::shrink`]
-//! makes of each difference the smallest experiment that shows it, [`Exploration::shrink`] of a schedule the smallest.
+//! [`Exploration`] explores runs of your own code, and [`Exploration::shrink`] makes of a schedule the smallest with the same
+//! outcome. `interloom explore` does so with the runs of experiment files.
 //!
 //! ```
 //! use burn::tensor::Device;
 //! use interloom::explore::Exploration;
 //! use interloom::prelude::*;
-//! use interloom_backends::models::induction::Sampler;
+//! use interloom_models::induction::Sampler;
 //!
 //! let device = Device::flex();
 //! let model = Induction::trained(&device);
@@ -40,7 +38,6 @@
 //! # Ok::<(), interloom::Error>(())
 //! ```
 
-mod company;
 mod orders;
 mod outcome;
 
@@ -49,60 +46,17 @@ mod tests;
 
 use std::cell::RefCell;
 
-use interloom_backends::{Effort, Run, Shared};
-use interloom_engine::explore::{Progress, Race, Races, Shrunk, Verdict, shrink_schedule};
+use interloom_backends::{PrefixCache, ReuseStats, Run};
+use interloom_engine::explore::{
+    ExplorationProgress, Race, Races, Shrunk, Verdict, shrink_schedule,
+};
 use interloom_engine::{Attempt, Explorer, Granularity, RunError, Schedule, ScheduleError};
 
 use crate::error::Error;
-use crate::experiment::FileExperiment;
 
-pub use crate::experiment::{Extent, FileFindings, MateFindings, RunFindings, Shrunken};
-pub use company::Mismatch;
-pub(crate) use company::{Company, alone_and_in_company};
 pub use orders::Orders;
-pub use outcome::{Outcome, Shown};
-
-pub(crate) use outcome::{end_of_failure, took_place};
-
-/// Explores each run of an experiment file, in at most `budget` runs of each; see [`FileExperiment::explore`] for more.
-///
-/// ```
-/// use interloom::experiment::FileExperiment;
-/// use interloom::explore::explore;
-///
-/// let text = r#"
-/// model = "induction"
-///
-/// [[input]]
-/// name = "a"
-/// tokens = [5, 3, 8]
-///
-/// [[run]]
-/// name = "both"
-/// input = "a"
-///
-/// [[run.invoke]]
-/// name = "scale"
-/// program = 'layers.0 *= 2'
-///
-/// [[run.invoke]]
-/// name = "look"
-/// program = 'save h = layers.0'
-/// "#;
-/// let found = explore(&FileExperiment::new("both.toml", text), 100)?;
-/// assert!(found.is_order_dependent());
-/// let verdict = &found.runs[0].verdict;
-/// assert_eq!(verdict.to_string(), "order-dependent: 2 outcomes of 2 schedules, which cover all");
-/// # Ok::<(), interloom::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As [`FileExperiment::explore`].
-pub fn explore(experiment: &FileExperiment, budget: u64) -> Result<FileFindings, Error> {
-    let exploration = Exploration::new().runs(budget);
-    experiment.explore(&exploration, None, false, &mut (), &mut |_| true)
-}
+pub(crate) use outcome::digest_of;
+pub use outcome::{ExploredOutcome, Shown, end_of_failure, took_place};
 
 /// How a run is explored.
 #[derive(Clone, Debug)]
@@ -119,9 +73,9 @@ pub struct Findings {
     /// What only the scheduler orders, as the first run showed it.
     pub races: Vec<Race>,
     /// The outcomes, the first of them that of definition order.
-    pub verdict: Verdict<Outcome>,
+    pub verdict: Verdict<ExploredOutcome>,
     /// How many calls of modules were computed and how many known, if the model is [stateless](Exploration::stateless).
-    pub effort: Effort,
+    pub effort: ReuseStats,
 }
 
 impl Default for Exploration {
@@ -190,15 +144,14 @@ impl Exploration {
     ///
     /// # Errors
     ///
-    /// What `run` returns, and [`Error::Forward`] with a [`ScheduleError`] (`E126`, `E127`) if what it does cannot be
-    /// explored.
-    pub fn explore(
+    /// What `run` returns, and a [`ScheduleError`] (`E126`, `E127`) if what it does cannot be explored.
+    pub fn explore<E: From<ScheduleError>>(
         &self,
-        mut run: impl FnMut(&Trial<'_>) -> Result<Outcome, Error>,
-        goes_on: impl FnMut(&Progress) -> bool,
-    ) -> Result<Findings, Error> {
+        mut run: impl FnMut(&Trial<'_>) -> Result<ExploredOutcome, E>,
+        goes_on: impl FnMut(&ExplorationProgress) -> bool,
+    ) -> Result<Findings, E> {
         let watch = RefCell::new(Watch::Waiting);
-        let shared = Shared::new();
+        let shared = PrefixCache::new();
         let run = |attempt: &Attempt| {
             run(&Trial {
                 attempt,
@@ -232,12 +185,12 @@ impl Exploration {
     /// # Errors
     ///
     /// As [`explore`](Self::explore).
-    pub fn shrink(
+    pub fn shrink<E: From<ScheduleError>>(
         &self,
         schedule: &Schedule,
-        mut run: impl FnMut(&Trial<'_>) -> Result<Outcome, Error>,
-        wanted: impl FnMut(&Outcome) -> bool,
-    ) -> Result<Option<Shrunk<Outcome>>, Error> {
+        mut run: impl FnMut(&Trial<'_>) -> Result<ExploredOutcome, E>,
+        wanted: impl FnMut(&ExploredOutcome) -> bool,
+    ) -> Result<Option<Shrunk<ExploredOutcome>>, E> {
         let watch = RefCell::new(Watch::Waiting);
         let run = |attempt: &Attempt| {
             run(&Trial {
@@ -264,7 +217,7 @@ pub struct Trial<'a> {
     attempt: &'a Attempt,
     granularity: Granularity,
     watch: &'a RefCell<Watch>,
-    shared: Option<&'a Shared>,
+    shared: Option<&'a PrefixCache>,
 }
 
 impl Trial<'_> {
@@ -289,15 +242,15 @@ impl Trial<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Outcome::of`].
+    /// As [`ExploredOutcome::of`].
     pub fn run<Y>(
         &self,
         mut run: Run,
         model: impl FnOnce() -> Y,
         show: impl FnOnce(Option<&Y>, &mut Shown),
-    ) -> Result<Outcome, Error> {
+    ) -> Result<ExploredOutcome, Error> {
         self.attach(&mut run);
-        Outcome::of(&run.execute(model), show)
+        ExploredOutcome::of(&run.execute(model), show)
     }
 }
 

@@ -8,7 +8,6 @@ use interloom_engine::explore::describe_end;
 use interloom_engine::{Audit, RunError};
 
 use crate::error::Error;
-use crate::experiment::Kept;
 use crate::journal::Digest;
 use crate::session::tensor_parts;
 
@@ -17,7 +16,7 @@ use crate::session::tensor_parts;
 /// What mediators saw on the way is no part of it, unless they save it: two orders in which other values were read but
 /// nothing else came out are one outcome.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Outcome {
+pub struct ExploredOutcome {
     /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators concerned.
     pub end: String,
     /// The digest of the end, of the state of each mediator, and of what was shown.
@@ -30,7 +29,7 @@ pub struct Shown {
     bytes: Vec<u8>,
 }
 
-impl Outcome {
+impl ExploredOutcome {
     /// Takes the outcome of a run; `show` adds what it showed, given the model's output if there is one.
     ///
     /// # Errors
@@ -45,7 +44,7 @@ impl Outcome {
         let (end, output) = match result {
             Ok(ran) => {
                 shown.states(&ran.audit);
-                (describe_end(Ok(&ran.end)), ran.output.as_ref())
+                (describe_end(Ok(&ran.end)), ran.output.as_ref().ok())
             }
             Err(error) if took_place(error) => {
                 if let ForwardError::Run { error, audit } = error {
@@ -63,14 +62,14 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ExploredOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, digest {}", self.end, self.digest.short())
     }
 }
 
 /// Says how a failed run ended, in words that do not hang on the order of those who failed.
-pub(crate) fn end_of_failure(error: &ForwardError) -> String {
+pub fn end_of_failure(error: &ForwardError) -> String {
     match error {
         ForwardError::Run { error, .. } => describe_end(Err(error)),
         other => format!("failed with {}: {}", other.code(), other.without_origins()),
@@ -78,7 +77,7 @@ pub(crate) fn end_of_failure(error: &ForwardError) -> String {
 }
 
 /// Returns whether a failure is one of a run that was under way, and so what the run showed.
-pub(crate) fn took_place(error: &ForwardError) -> bool {
+pub fn took_place(error: &ForwardError) -> bool {
     match error {
         ForwardError::Run { error, .. } => !matches!(
             **error,
@@ -111,19 +110,14 @@ impl Shown {
         add_text(&mut self.bytes, text);
     }
 
-    pub(crate) fn kept(&mut self, name: &str, kept: &Kept) {
-        match kept {
-            Kept::Number(number) => self.add(name, *number),
-            Kept::Text(text) => self.text(name, text),
-            Kept::Tensor(data) => {
-                self.part(name);
-                add_tensor(&mut self.bytes, data.clone());
-            }
-        }
+    /// Adds the data of a tensor by its name.
+    pub fn data(&mut self, name: &str, data: TensorData) {
+        self.part(name);
+        add_tensor(&mut self.bytes, data);
     }
 
     /// Returns the digest of what was added.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         Digest::of_bytes("outcome", &self.bytes)
     }
 
@@ -150,7 +144,7 @@ impl Shown {
 }
 
 /// Returns the digest of a value: of its structure, and of the content of its tensors.
-pub(super) fn digest_of(value: &Value) -> Digest {
+pub(crate) fn digest_of(value: &Value) -> Digest {
     let mut bytes = Vec::new();
     add_value(&mut bytes, value);
     Digest::of_bytes("value", &bytes)
@@ -220,13 +214,13 @@ mod tests {
 
     use super::*;
 
-    fn outcome(show: impl FnOnce(&mut Shown)) -> Outcome {
+    fn outcome(show: impl FnOnce(&mut Shown)) -> ExploredOutcome {
         let ran = Ran {
-            output: Some(()),
+            output: interloom_backends::RunOutput::Completed(()),
             end: RunEnd::Completed,
             audit: Audit::default(),
         };
-        Outcome::of(&Ok(ran), |_, shown| show(shown)).unwrap()
+        ExploredOutcome::of(&Ok(ran), |_, shown| show(shown)).unwrap()
     }
 
     #[test]
@@ -254,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_run_that_failed_has_an_outcome_and_one_that_could_not_start_has_none() {
-        let failed = |error: RunError| -> Result<Outcome, Error> {
-            Outcome::of::<()>(&Err(error.into()), |output, _| assert!(output.is_none()))
+        let failed = |error: RunError| -> Result<ExploredOutcome, Error> {
+            ExploredOutcome::of::<()>(&Err(error.into()), |output, _| assert!(output.is_none()))
         };
         let never = failed(RunError::NeverFired(Vec::new())).unwrap();
         assert_eq!(never.end, "failed with E022");
@@ -267,9 +261,9 @@ mod tests {
             empty_input: None,
             changed: None,
         };
-        let panicked = Outcome::of::<()>(&Err(panicked), |_, _| {}).unwrap();
+        let panicked = ExploredOutcome::of::<()>(&Err(panicked), |_, _| {}).unwrap();
         assert_eq!(panicked.end, "failed with E036: the model panicked: shapes");
-        let lost = Outcome::of::<()>(&Err(ForwardError::Lost), |_, _| {});
+        let lost = ExploredOutcome::of::<()>(&Err(ForwardError::Lost), |_, _| {});
         assert_eq!(lost.unwrap_err().code(), "E038");
     }
 }

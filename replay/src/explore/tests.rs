@@ -5,13 +5,13 @@ mod sharing;
 use std::cell::Cell;
 
 use burn::tensor::{Device, Tensor};
-use interloom_backends::models::induction::{Induction, Sampler};
 use interloom_backends::{Bound, Hooked};
-use interloom_engine::Saved;
-use interloom_engine::explore::Conclusion;
+use interloom_engine::explore::OrderDependence;
 use interloom_engine::scheduler::Recorded;
+use interloom_models::induction::{Induction, Sampler};
 
 use super::*;
+use crate::batch_invariance::{BatchDependence, BatchScope, compare_batches};
 
 struct Lab {
     model: Bound<Hooked<Induction>>,
@@ -42,7 +42,7 @@ impl Lab {
         self.model.forward(batch.tokens(&self.device))
     }
 
-    fn outcome(&self, factors: &[f64], trial: &Trial<'_>) -> Result<Outcome, Error> {
+    fn outcome(&self, factors: &[f64], trial: &Trial<'_>) -> Result<ExploredOutcome, Error> {
         trial.run(self.run(factors), || self.forward(1), show)
     }
 }
@@ -70,7 +70,7 @@ fn each_outcome_has_a_witness_that_leads_to_it_again() {
     for class in &found.verdict.classes {
         let mut run = lab.run(&factors);
         run.scheduler(Recorded::new(class.witness.clone()));
-        let again = Outcome::of(&run.execute(|| lab.forward(1)), show).unwrap();
+        let again = ExploredOutcome::of(&run.execute(|| lab.forward(1)), show).unwrap();
         assert_eq!(again, class.outcome);
     }
 }
@@ -93,7 +93,7 @@ fn an_exploration_can_be_ended_from_outside() {
         );
         let verdict = found.unwrap().verdict;
         assert_eq!((verdict.runs, verdict.is_complete), (3, false));
-        assert_eq!(verdict.conclusion(), Conclusion::Unknown);
+        assert_eq!(verdict.conclusion(), OrderDependence::Unknown);
         assert_eq!(seen, [1, 2, 3]);
     }
 }
@@ -101,7 +101,8 @@ fn an_exploration_can_be_ended_from_outside() {
 #[test]
 fn a_run_that_is_not_attached_or_not_the_same_again_is_an_error() {
     let lab = Lab::new();
-    let loose = |_: &Trial<'_>| Outcome::of(&lab.run(&[2.0]).execute(|| lab.forward(1)), show);
+    let loose =
+        |_: &Trial<'_>| ExploredOutcome::of(&lab.run(&[2.0]).execute(|| lab.forward(1)), show);
     let error = Exploration::new().explore(loose, |_| true).unwrap_err();
     assert_eq!(error.code(), "E127");
     let made = Cell::new(0);
@@ -114,28 +115,28 @@ fn a_run_that_is_not_attached_or_not_the_same_again_is_an_error() {
     assert_eq!(error.code(), "E126", "{error}");
     let twice = |trial: &Trial<'_>| {
         let mut run = lab.run(&[2.0]);
-        let _: Saved<()> = run.mediator("m0", |_| async move { Ok(()) });
+        run.mediator("m0", async |_| Ok(()));
         trial.run(run, || lab.forward(1), show)
     };
     let error = Exploration::new().explore(twice, |_| true).unwrap_err();
     assert_eq!(error.code(), "E023");
 }
 
-/// Makes an invoke with a row of its own, and in company another one, with a mediator that may look at the whole batch.
-fn company(lab: &Lab, meddles: bool) -> Result<Option<Mismatch>, Error> {
-    alone_and_in_company("own", |company| {
+/// Makes an invoke with a row of its own, and in a batch another one, with a mediator that may look at the whole batch.
+fn dependence(lab: &Lab, meddles: bool) -> Result<Option<BatchDependence>, Error> {
+    compare_batches("own", |batch| {
         let mut run = Run::new("mates", lab.model.sites());
         run.invoke("own", 1, |cx| async move { cx.output("layers.1").await });
-        let rows = match company {
-            Company::Alone => 1,
-            Company::Together => {
+        let rows = match batch {
+            BatchScope::Alone => 1,
+            BatchScope::Together => {
                 run.invoke("other", 1, |cx| async move {
                     cx.output("layers.0").await.map(drop)
                 });
                 2
             }
         };
-        if meddles && company == Company::Together {
+        if meddles && batch == BatchScope::Together {
             run.mediator("all", |cx| async move {
                 let h = cx.output("layers.0").await?;
                 cx.set_output("layers.0", h * 2.0).await
@@ -147,38 +148,40 @@ fn company(lab: &Lab, meddles: bool) -> Result<Option<Mismatch>, Error> {
 
 #[test]
 fn an_invoke_whose_mates_leave_it_alone_is_the_same_alone() {
-    assert_eq!(company(&Lab::new(), false).unwrap(), None);
+    assert_eq!(dependence(&Lab::new(), false).unwrap(), None);
 }
 
 #[test]
-fn the_first_exchange_that_differs_in_company_is_named() {
-    let mismatch = company(&Lab::new(), true).unwrap().unwrap();
-    let text = mismatch.to_string();
-    let start = "`own`, exchange 0: alone VALUE `layers.1.output.i0` b3:";
+fn the_first_exchange_that_differs_in_a_batch_is_named() {
+    let found = dependence(&Lab::new(), true).unwrap().unwrap();
+    let text = found.to_string();
+    let start = "`own`, exchange 0: alone VALUE `layers.1.output.i0` f32[1, 48, 64] b3:";
     assert!(text.starts_with(start), "{text}");
-    assert!(mismatch.largest.unwrap() > 0.0);
+    let elements = found.elements.unwrap();
+    assert!(elements.absolute > 0.0 && elements.relative > 0.0);
+    assert!(elements.tensor.ulp_max.unwrap() > 0);
     // Nothing at all is another thing than something.
     let lab = Lab::new();
-    let silent = alone_and_in_company("own", |company| {
+    let silent = compare_batches("own", |batch| {
         let mut run = Run::new("mates", lab.model.sites());
         run.invoke("own", 1, move |cx| async move {
-            match company {
-                Company::Alone => cx.output("layers.0").await.map(drop),
-                Company::Together => Ok(()),
+            match batch {
+                BatchScope::Alone => cx.output("layers.0").await.map(drop),
+                BatchScope::Together => Ok(()),
             }
         });
-        Ok((run, || drop(lab.forward(1))))
+        Ok::<_, Error>((run, || drop(lab.forward(1))))
     });
-    let mismatch = silent.unwrap().unwrap();
-    assert!(mismatch.alone.is_some() && mismatch.together != mismatch.alone);
+    let found = silent.unwrap().unwrap();
+    assert!(found.alone.is_some() && found.together != found.alone);
 }
 
 #[test]
 #[should_panic(expected = "no mediator of the run is named `nobody`")]
 fn an_invoke_that_there_is_not_is_no_invoke_without_differences() {
     let lab = Lab::new();
-    let _never_made = alone_and_in_company("nobody", |_| {
+    let _never_made = compare_batches("nobody", |_| {
         let run = lab.run(&[2.0]);
-        Ok((run, || drop(lab.forward(1))))
+        Ok::<_, Error>((run, || drop(lab.forward(1))))
     });
 }

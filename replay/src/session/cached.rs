@@ -9,8 +9,8 @@ use interloom_backends::{AnyTensor, Sites, Value};
 use interloom_engine::{Exchange, Moment, Observer, Point};
 
 use super::convert::{digested, tree};
-use super::late::Reads;
-use super::tape::Tape;
+use super::readback::TensorReads;
+use super::sink::JournalSink;
 use crate::journal::{CachedLine, JournalError, ValueTree};
 
 /// Watches the caches of a run. The values are those that the caches have, so that they take no room of their own.
@@ -27,7 +27,7 @@ impl Collected {
     /// Returns what was collected, as the journal has it. The tensors are read together.
     pub(super) fn lines(
         &self,
-        tape: &mut Tape,
+        sink: &mut JournalSink,
         sites: &Sites,
     ) -> Result<Vec<CachedLine>, JournalError> {
         let places = self.0.take();
@@ -35,14 +35,14 @@ impl Collected {
         for (_, value) in places.values().flatten() {
             value.each_tensor(&mut |tensor| tensors.push(tensor.clone()));
         }
-        let mut reads = Reads::Made(AnyTensor::read(&tensors).into_iter());
+        let mut reads = TensorReads::Made(AnyTensor::read(&tensors).into_iter());
         let mut lines = Vec::with_capacity(places.len());
         for ((owner, number, point), values) in places {
             let values: Vec<_> = values
                 .iter()
                 .map(|(iteration, value)| (*iteration, with_digests(value, &mut reads)))
                 .collect();
-            lines.push(tape.cached((owner, number), sites.point_name(point), &values)?);
+            lines.push(sink.cached((owner, number), sites.point_name(point), &values)?);
         }
         lines.sort();
         Ok(lines)
@@ -69,7 +69,7 @@ impl Observer<Value> for Collected {
 }
 
 /// Returns a value with the digests of its tensors.
-fn with_digests(value: &Value, reads: &mut Reads) -> ValueTree {
+fn with_digests(value: &Value, reads: &mut TensorReads) -> ValueTree {
     let tensor = &mut |tensor: &AnyTensor| Ok::<_, Infallible>(digested(reads.of(tensor)).0);
     match tree(value, tensor) {
         Ok(tree) => tree,

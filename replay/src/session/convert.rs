@@ -1,93 +1,139 @@
-//! From the engine's exchanges to the journal's.
+//! From what an observer sees to what a journal has.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{DType as BurnDType, TensorData};
 use interloom_backends::{AnyTensor, Passage, Sites, Value};
-use interloom_engine::{Exchange, Observer, Point, Port, Site};
+use interloom_engine::{Exchange, Moment, Observer, Point, Port, Site};
 
-use super::late::{Late, Noted, NotedName, Queue, Reads};
 use super::passages;
-use super::tape::Tape;
-use crate::journal::{self, DType, Digest, JournalError, Policy, SiteRef, ValueTree};
+use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
+use super::sink::JournalSink;
+use crate::journal::{
+    self, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef, TensorLine, ValueTree,
+    Visit,
+};
 
-/// Puts every exchange of one run on a tape, in order.
+/// Writes all that happens in one run to a sink, in order.
 ///
-/// A GPU computes on while the host goes ahead, and to read a tensor of it is to wait for it. So an exchange with such tensors
+/// A GPU computes on while the host goes ahead, and to read a tensor of it is to wait for it. So a record with such tensors
 /// waits in a queue, with all that come after it, until their tensors are read together: when the queue is full, and when the
-/// run ends. What comes on the tape is the same, byte for byte.
+/// run ends. What is written is the same, byte for byte.
 #[derive(Clone)]
 pub(super) struct Recorder(Rc<RefCell<Recording>>);
 
 struct Recording {
-    tape: Rc<RefCell<Tape>>,
+    sink: Rc<RefCell<JournalSink>>,
     sites: Sites,
     run: u32,
     policy: Policy,
-    late: Late,
+    readback: Readback,
     queue: Queue,
     /// The journal's number of each point, by [`Point::index`].
     points: Vec<Option<u32>>,
+    /// The tensors that the model brought to the site at hand, as the journal has them: mediators that see the whole batch read
+    /// the very same, and their digests are computed once.
+    brought: Vec<(AnyTensor, TensorLine)>,
 }
 
 impl Recorder {
     pub(super) fn new(
-        tape: Rc<RefCell<Tape>>,
+        sink: Rc<RefCell<JournalSink>>,
         sites: Sites,
         run: u32,
         policy: Policy,
-        late: Late,
+        readback: Readback,
     ) -> Self {
         let points = vec![None; sites.len() * Port::ALL.len()];
         Self(Rc::new(RefCell::new(Recording {
-            tape,
+            sink,
             sites,
             run,
             policy,
-            late,
+            readback,
             queue: Queue::default(),
             points,
+            brought: Vec::new(),
         })))
     }
 
-    /// Puts what a model passed and put out on the tape.
+    /// Writes what a model passed and returned.
     pub(super) fn passage(&self, passage: &Passage) -> Result<(), JournalError> {
-        let recording = self.0.borrow();
+        let recording = &mut *self.0.borrow_mut();
         let mut tensors = Vec::new();
         for value in passage.values() {
             value.each_tensor(&mut |tensor| tensors.push(tensor.clone()));
         }
-        let mut reads = Reads::Made(AnyTensor::read(&tensors).into_iter());
-        let mut tape = recording.tape.borrow_mut();
-        let write = |value: &Value| recording.value(&mut tape, value, &mut reads);
-        let passage = passages::to_journal(passage, recording.run, &recording.sites, write)?;
-        tape.passage(&passage)
+        let mut reads = TensorReads::Made(AnyTensor::read(&tensors).into_iter());
+        let sink = recording.sink.clone();
+        let sink = &mut *sink.borrow_mut();
+        let (run, sites) = (recording.run, recording.sites.clone());
+        let write = |value: &Value| recording.value(sink, value, &mut reads);
+        let passage = passages::to_journal(passage, run, &sites, write)?;
+        sink.passage(&passage)
     }
 
-    /// Puts what waits in the queue on the tape.
+    /// Writes what waits in the queue.
     pub(super) fn flush(&self) -> Result<(), JournalError> {
         self.0.borrow_mut().flush()
+    }
+
+    fn note(&self, pending: Pending) {
+        // The first failure poisons the sink, which reports it when the run ends: an observer changes nothing.
+        let _reported_at_the_end = self.0.borrow_mut().note(pending);
     }
 }
 
 impl Observer<Value> for Recorder {
     fn exchange(&mut self, exchange: &Exchange<'_, Value>) {
-        // The first failure poisons the tape, which reports it when the run ends: an observer changes nothing.
-        let _reported_at_the_end = self.0.borrow_mut().note(Noted::of(exchange));
+        self.note(Pending::Exchange(PendingExchange::of(exchange)));
+    }
+
+    fn moment(&mut self, moment: &Moment<'_, Value>) {
+        match *moment {
+            Moment::Enter { passed, value, .. } => {
+                self.note(Pending::Visit(passed.to_vec(), Some(value.clone())));
+            }
+            Moment::Finish { passed } if !passed.is_empty() => {
+                self.note(Pending::Visit(passed.to_vec(), None));
+            }
+            Moment::Open {
+                mediator,
+                message,
+                origin,
+            } => self.note(Pending::Open(PendingExchange::open(
+                mediator, &message, origin,
+            ))),
+            Moment::CacheDeclared {
+                mediator,
+                number,
+                spec,
+                fault,
+                ..
+            } => self.note(Pending::Cache {
+                mediator,
+                number,
+                spec: spec.clone(),
+                fault: fault.cloned(),
+            }),
+            _ => {}
+        }
     }
 }
 
 impl Recording {
-    fn note(&mut self, noted: Noted) -> Result<(), JournalError> {
-        let waits_for = self.late.bytes(noted.value.as_ref());
+    fn note(&mut self, pending: Pending) -> Result<(), JournalError> {
+        let waits_for = self.readback.bytes(pending.value());
         if waits_for == 0 && self.queue.is_empty() {
-            return self.put(&noted, &mut Reads::Now);
+            return self.put(&pending, &mut TensorReads::Now);
         }
-        self.queue.push(noted, waits_for);
-        match self.queue.is_full(self.late) {
-            true => self.flush(),
-            false => Ok(()),
+        self.queue.push(pending, waits_for);
+        if self.queue.is_full(self.readback) {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -95,101 +141,183 @@ impl Recording {
         if self.queue.is_empty() {
             return Ok(());
         }
-        let (noted, data) = self.queue.take();
-        let mut reads = Reads::Made(data.into_iter());
-        noted
+        let (pending, data) = self.queue.take();
+        let mut reads = TensorReads::Made(data.into_iter());
+        pending
             .iter()
-            .try_for_each(|noted| self.put(noted, &mut reads))
+            .try_for_each(|pending| self.put(pending, &mut reads))
     }
 
-    fn put(&mut self, noted: &Noted, reads: &mut Reads) -> Result<(), JournalError> {
-        let tape = self.tape.clone();
-        let mut tape = tape.borrow_mut();
-        let asked = match &noted.asked {
+    fn put(&mut self, pending: &Pending, reads: &mut TensorReads) -> Result<(), JournalError> {
+        let sink = self.sink.clone();
+        let sink = &mut *sink.borrow_mut();
+        match pending {
+            Pending::Exchange(exchange) => {
+                let line = self.exchange(sink, exchange, reads)?;
+                sink.exchange(line, |digest| {
+                    let value = exchange.value.as_ref();
+                    value.and_then(|value| tensor_with(value, digest))
+                })
+            }
+            Pending::Open(exchange) => {
+                let line = self.exchange(sink, exchange, reads)?;
+                sink.open_request(line)
+            }
+            Pending::Visit(passed, value) => {
+                self.brought.clear();
+                let visit = Visit {
+                    run: self.run,
+                    passed: self.points(sink, passed)?,
+                    value: match value {
+                        Some(value) => Some(self.brought(sink, value, reads)?),
+                        None => None,
+                    },
+                };
+                sink.visit(&visit, |digest| {
+                    value.as_ref().and_then(|value| tensor_with(value, digest))
+                })
+            }
+            Pending::Cache {
+                mediator,
+                number,
+                spec,
+                fault,
+            } => {
+                let (inputs, outputs) = spec.sides();
+                sink.cache_declaration(&CacheDeclaration {
+                    run: self.run,
+                    mediator: mediator.0,
+                    number: *number,
+                    modules: spec.modules().map(<[String]>::to_vec),
+                    inputs,
+                    outputs,
+                    fault: fault.clone(),
+                })
+            }
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        sink: &mut JournalSink,
+        pending: &PendingExchange,
+        reads: &mut TensorReads,
+    ) -> Result<journal::ExchangeRecord, JournalError> {
+        let asked = match &pending.asked {
             None => None,
-            Some(NotedName::Site(site)) => Some(self.site(&mut tape, *site)?),
-            Some(NotedName::Name(name)) => Some(SiteRef {
-                path: tape.path(name)?,
+            Some(AskedName::Site(site)) => Some(self.site(sink, *site)?),
+            Some(AskedName::Name(name)) => Some(SiteRef {
+                path: sink.path(name)?,
                 iteration: 0,
             }),
-            Some(NotedName::Iteration(iteration)) => Some(SiteRef {
-                path: tape.path("iteration")?,
+            Some(AskedName::Iteration(iteration)) => Some(SiteRef {
+                path: sink.path("iteration")?,
                 iteration: *iteration,
             }),
         };
-        let at = match noted.at {
+        let at = match pending.at {
             None => None,
-            Some(site) => Some(self.site(&mut tape, site)?),
+            Some(site) => Some(self.site(sink, site)?),
         };
-        let value = match &noted.value {
+        let value = match &pending.value {
             None => None,
-            Some(value) => Some(self.value(&mut tape, value, reads)?),
+            Some(value) => Some(self.value(sink, value, reads)?),
         };
-        let line = journal::Exchange {
+        Ok(journal::ExchangeRecord {
             run: self.run,
+            // The sink numbers them.
             index: 0,
-            mediator: noted.mediator,
-            event: noted.event,
+            mediator: pending.mediator,
+            event: pending.event,
             asked,
             at,
-            result: noted.result,
+            result: pending.result,
             value,
-            fault: noted.fault.clone(),
-            origin: noted.origin.clone(),
-        };
-        tape.exchange(line, |digest| {
-            let value = noted.value.as_ref();
-            value.and_then(|value| tensor_with(value, digest))
+            reshape: pending.reshape,
+            round: pending.round,
+            fault: pending.fault.clone(),
+            origin: pending.origin.clone(),
         })
     }
 
-    fn site(&mut self, tape: &mut Tape, site: Site) -> Result<SiteRef, JournalError> {
+    fn points(
+        &mut self,
+        sink: &mut JournalSink,
+        passed: &[Point],
+    ) -> Result<Vec<u32>, JournalError> {
+        passed
+            .iter()
+            .map(|point| self.point(sink, *point))
+            .collect()
+    }
+
+    fn site(&mut self, sink: &mut JournalSink, site: Site) -> Result<SiteRef, JournalError> {
         Ok(SiteRef {
-            path: self.point(tape, site.point)?,
+            path: self.point(sink, site.point)?,
             iteration: site.iteration,
         })
     }
 
-    fn point(&mut self, tape: &mut Tape, point: Point) -> Result<u32, JournalError> {
+    fn point(&mut self, sink: &mut JournalSink, point: Point) -> Result<u32, JournalError> {
         if let Some(path) = self.points[point.index()] {
             return Ok(path);
         }
-        let path = tape.path(&self.sites.point_name(point))?;
+        let path = sink.path(&self.sites.point_name(point))?;
         self.points[point.index()] = Some(path);
         Ok(path)
     }
 
-    fn value(
-        &self,
-        tape: &mut Tape,
+    /// Writes the value that the model brings to a site, and remembers its tensors until the next.
+    fn brought(
+        &mut self,
+        sink: &mut JournalSink,
         value: &Value,
-        reads: &mut Reads,
+        reads: &mut TensorReads,
     ) -> Result<ValueTree, JournalError> {
-        tree(value, &mut |tensor| self.tensor(tape, reads.of(tensor)))
+        let policy = self.policy;
+        let brought = &mut self.brought;
+        tree(value, &mut |tensor| {
+            let line = written(sink, policy, reads.of(tensor))?;
+            brought.push((tensor.clone(), line.clone()));
+            Ok(line)
+        })
     }
 
-    fn tensor(&self, tape: &mut Tape, data: TensorData) -> Result<ValueTree, JournalError> {
-        let (tensor, data) = digested(data);
-        if let (
-            ValueTree::Tensor {
-                dtype,
-                shape,
-                digest,
-            },
-            true,
-        ) = (&tensor, self.policy != Policy::Digest)
-        {
-            tape.tensor(digest, *dtype, shape, data.as_bytes())?;
-        }
-        Ok(tensor)
+    fn value(
+        &self,
+        sink: &mut JournalSink,
+        value: &Value,
+        reads: &mut TensorReads,
+    ) -> Result<ValueTree, JournalError> {
+        tree(value, &mut |tensor| {
+            let mut brought = self.brought.iter();
+            if let Some((_, line)) = brought.find(|(other, _)| other.is_same(tensor)) {
+                reads.skip();
+                return Ok(line.clone());
+            }
+            written(sink, self.policy, reads.of(tensor))
+        })
     }
 }
 
+/// Writes the elements of a tensor, if the policy keeps them, and returns the tensor as the journal has it.
+fn written(
+    sink: &mut JournalSink,
+    policy: Policy,
+    data: TensorData,
+) -> Result<TensorLine, JournalError> {
+    let (tensor, data) = digested(data);
+    if policy != Policy::Digest {
+        sink.tensor(&tensor.digest, tensor.dtype, &tensor.shape, data.as_bytes())?;
+    }
+    Ok(tensor)
+}
+
 /// Returns a tensor as the journal has it, with its digest, and the data that this is of.
-pub(super) fn digested(data: TensorData) -> (ValueTree, TensorData) {
+pub(super) fn digested(data: TensorData) -> (TensorLine, TensorData) {
     let (dtype, shape, data) = tensor_parts(data);
     let digest = Digest::of_tensor(dtype, &shape, data.as_bytes());
-    let tensor = ValueTree::Tensor {
+    let tensor = TensorLine {
         dtype,
         shape,
         digest,
@@ -200,20 +328,20 @@ pub(super) fn digested(data: TensorData) -> (ValueTree, TensorData) {
 /// Returns a value as the journal has it; `tensor` says what it has of a tensor.
 pub(super) fn tree<E>(
     value: &Value,
-    tensor: &mut impl FnMut(&AnyTensor) -> Result<ValueTree, E>,
+    tensor: &mut impl FnMut(&AnyTensor) -> Result<TensorLine, E>,
 ) -> Result<ValueTree, E> {
     Ok(match value {
         Value::Unit => ValueTree::Unit,
         Value::Bool(value) => ValueTree::Bool(*value),
         Value::Int(value) => ValueTree::Int(*value),
         Value::Float(value) => ValueTree::Float(*value),
-        Value::Text(value) => ValueTree::Text(value.to_string()),
-        Value::Tensor(whole) => tensor(whole)?,
+        Value::Text(value) => ValueTree::Text(value.clone()),
+        Value::Tensor(whole) => ValueTree::Leaf(tensor(whole)?),
         Value::Tuple(items) => ValueTree::Tuple(trees(items, tensor)?),
         Value::List(items) => ValueTree::List(trees(items, tensor)?),
         Value::Map(entries) => {
             let entries = entries.iter();
-            let trees = entries.map(|(key, value)| Ok((key.to_string(), tree(value, tensor)?)));
+            let trees = entries.map(|(key, value)| Ok((key.clone(), tree(value, tensor)?)));
             ValueTree::Map(trees.collect::<Result<_, E>>()?)
         }
     })
@@ -221,8 +349,8 @@ pub(super) fn tree<E>(
 
 fn trees<E>(
     items: &[Value],
-    tensor: &mut impl FnMut(&AnyTensor) -> Result<ValueTree, E>,
-) -> Result<Vec<ValueTree>, E> {
+    tensor: &mut impl FnMut(&AnyTensor) -> Result<TensorLine, E>,
+) -> Result<Arc<[ValueTree]>, E> {
     items.iter().map(|item| tree(item, tensor)).collect()
 }
 

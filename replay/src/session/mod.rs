@@ -5,68 +5,69 @@
 //!
 //! ```
 //! use burn::tensor::Device;
-//! use interloom::{Mode, Session, environment, journal::{Experiment, Policy}};
-//! use interloom_backends::{Run, models::induction::{Induction, Sampler}};
+//! use interloom::{Error, Session};
+//! use interloom_backends::Run;
+//! use interloom_models::induction::{Induction, Sampler};
+//!
+//! let device = Device::flex();
+//! let model = Induction::trained(&device);
+//! let batch = Sampler::new(7).batch(2);
 //!
 //! /// Reads how much the heads of layer 1 attend where.
-//! fn experiment(mode: Mode) -> Result<interloom::Conclusion, interloom::Error> {
-//!     let device = Device::flex();
-//!     let model = Induction::trained(&device);
-//!     let batch = Sampler::new(7).batch(2);
-//!     let head = environment::head(Experiment::default(), "cpu", Policy::Digest);
-//!     let mut session = Session::open(mode, head)?;
-//!
+//! let experiment = |mut session: Session| -> Result<(), Error> {
 //!     let mut run = Run::new("read", model.sites());
-//!     run.mediator("pattern", |cx| async move { cx.output("layers.1.attn.pattern").await });
+//!     run.mediator("pattern", async |cx| cx.output("layers.1.attn.pattern").await);
 //!     session.run(run, || model.forward(batch.tokens(&device)))?;
-//!     Ok(session.finish()?)
-//! }
+//!     session.finish()?;
+//!     Ok(())
+//! };
 //!
 //! # let folder = std::env::temp_dir().join(format!("interloom-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! let journal = folder.join("read.ilj");
-//! experiment(Mode::Record(journal.clone()))?;
-//! let replayed = experiment(Mode::Verify(journal))?;
-//! assert!(replayed.is_identical());
+//! experiment(Session::record(&journal, &model)?)?;
+//! // A divergence would be an error of `finish`.
+//! experiment(Session::verify(&journal, &model)?)?;
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod builder;
 mod cached;
 mod convert;
-mod drive;
-mod fork;
-mod late;
 mod passages;
+mod prefix;
+mod readback;
 mod recorded;
-mod refusals;
-mod serve;
-mod stand_in;
-mod tape;
+mod sink;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use interloom_backends::{Effort, ForwardError, Ran, Run, Shared, Value, described_device};
-use interloom_engine::{RunEnd, Setup};
+use interloom_backends::{
+    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value, described_device,
+};
+use interloom_engine::replay::{Played, pass_recorded};
+use interloom_engine::{Audit, Interleaver, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
-    BarrierLine, Declared, Digest, Head, JournalError, MediatorLine, Outcome, Policy, RunStart,
-    check_is_another,
+    self, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine, OutcomeRecord, Policy,
+    RunStart, check_is_another,
 };
 
+pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
-use convert::Recorder;
 pub(crate) use convert::tensor_parts;
-use fork::Fork;
-use late::Late;
+use readback::Readback;
 use recorded::Recorded;
-use tape::Tape;
+use sink::JournalSink;
+use source::{Driven, Forked, Live, Model, Served, Source, Staged};
 
 /// What a session does with its exchanges.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -133,23 +134,13 @@ impl std::fmt::Display for Proof {
 
 /// Runs that share a journal.
 pub struct Session {
-    tape: Option<Rc<RefCell<Tape>>>,
+    sink: Option<Rc<RefCell<JournalSink>>>,
     head: Head,
-    source: Source,
-    late: Late,
+    source: Box<dyn Source>,
+    proof: Proof,
+    readback: Readback,
     keeps_passages: bool,
-    effort: Effort,
-}
-
-/// Which side of a session's runs a journal stands in for.
-enum Source {
-    Live,
-    /// The model.
-    Serve(Box<Recorded>),
-    /// The mediators.
-    Drive(Box<Recorded>),
-    /// Everything up to an exchange.
-    Fork(Box<Fork>),
+    effort: ReuseStats,
 }
 
 /// What a session came to.
@@ -168,7 +159,7 @@ pub enum Conclusion {
         bytes: u64,
         /// How many calls of modules were computed and how many known, in the runs that [kept](Session::keep_passages) what
         /// their modules put out and in the one that left a [forked](Mode::Fork) journal which has that.
-        effort: Effort,
+        effort: ReuseStats,
     },
     /// A journal was compared with.
     Verified {
@@ -200,7 +191,72 @@ impl Conclusion {
 }
 
 impl Session {
-    /// Opens a session; `head` says what it depends on.
+    /// Describes a session of a model, which its methods then open; see [`record`](Self::record) and the others for the short way.
+    pub fn of(model: &(impl Subject + ?Sized)) -> SessionBuilder {
+        SessionBuilder::new(model)
+    }
+
+    /// Opens a session that records to a new journal, with all that its runs depend on gathered from the model: the digest of each
+    /// parameter, the sites, the device, and from this build and processor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the journal cannot be created.
+    pub fn record(path: impl AsRef<Path>, model: &(impl Subject + ?Sized)) -> Result<Self, Error> {
+        Self::of(model).record(path)
+    }
+
+    /// Opens a session that compares its runs with those of a journal; model and mediators are live.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the journal cannot be opened.
+    pub fn verify(path: impl AsRef<Path>, model: &(impl Subject + ?Sized)) -> Result<Self, Error> {
+        Self::of(model).verify(path)
+    }
+
+    /// Opens a session in which a journal stands in for the model, see [`Mode::Serve`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the journal cannot be opened.
+    pub fn serve(path: impl AsRef<Path>, model: &(impl Subject + ?Sized)) -> Result<Self, Error> {
+        Self::of(model).serve(path)
+    }
+
+    /// Opens a session in which a journal stands in for the mediators, see [`Mode::Drive`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the journal cannot be opened.
+    pub fn drive(path: impl AsRef<Path>, model: &(impl Subject + ?Sized)) -> Result<Self, Error> {
+        Self::of(model).drive(path)
+    }
+
+    /// Opens a session that forks a journal at an exchange into a new one, see [`Mode::Fork`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if a journal cannot be opened or created, or the two are one (E070).
+    pub fn fork(
+        from: impl AsRef<Path>,
+        exchange: u64,
+        into: impl AsRef<Path>,
+        model: &(impl Subject + ?Sized),
+    ) -> Result<Self, Error> {
+        Self::of(model).fork(from, exchange, into)
+    }
+
+    /// Opens a session that keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn plain(model: &(impl Subject + ?Sized)) -> Result<Self, Error> {
+        Self::of(model).plain()
+    }
+
+    /// Opens a session in a mode that is data; `head` says what it depends on.
     ///
     /// # Errors
     ///
@@ -213,31 +269,39 @@ impl Session {
         }
         // Where the model is, and where mediators make tensors of their own.
         let device = || described_device(&head.device);
-        let recorded = |path: &PathBuf| Recorded::load(path, device()?).map(Box::new);
-        let source = match &mode {
-            Mode::Serve(path) => Source::Serve(recorded(path)?),
-            Mode::Drive(path) => Source::Drive(recorded(path)?),
-            Mode::Fork { from, exchange, .. } => {
-                let watch = Tape::verify(from, &head)?;
-                Source::Fork(Box::new(Fork::new(*recorded(from)?, *exchange, watch)?))
-            }
-            Mode::Plain | Mode::Record(_) | Mode::Verify(_) => Source::Live,
-        };
-        let tape = match mode {
+        let recorded = |path: &PathBuf| Recorded::load(path, device()?);
+        let (mut source, mut proof): (Box<dyn Source>, _) = (Box::new(Live), Proof::Reexecution);
+        let sink = match &mode {
             Mode::Plain => None,
-            Mode::Record(path) | Mode::Fork { into: path, .. } => Some(Tape::record(&path, &head)?),
-            Mode::Verify(path) | Mode::Serve(path) | Mode::Drive(path) => {
-                Some(Tape::verify(&path, &head)?)
+            Mode::Record(path) => Some(JournalSink::record(path, &head)?),
+            Mode::Verify(path) => Some(JournalSink::verify(path, &head)?),
+            Mode::Serve(path) => {
+                source = Box::new(Served(recorded(path)?));
+                proof = Proof::Mediators;
+                Some(JournalSink::verify(path, &head)?)
+            }
+            Mode::Drive(path) => {
+                source = Box::new(Driven(recorded(path)?));
+                proof = Proof::Model;
+                Some(JournalSink::verify(path, &head)?)
+            }
+            Mode::Fork {
+                from,
+                exchange,
+                into,
+            } => {
+                source = Box::new(Forked::new(recorded(from)?, *exchange)?);
+                Some(JournalSink::fork(into, from, &head)?)
             }
         };
-        let tape = tape.map(|tape| Rc::new(RefCell::new(tape)));
         Ok(Self {
-            tape,
+            sink: sink.map(|sink| Rc::new(RefCell::new(sink))),
             head,
             source,
-            late: Late::default(),
+            proof,
+            readback: Readback::default(),
             keeps_passages: false,
-            effort: Effort::default(),
+            effort: ReuseStats::default(),
         })
     }
 
@@ -246,8 +310,8 @@ impl Session {
     /// Without this, up to 256 MiB of a GPU's tensors wait, because to read one is to wait for all that the GPU has to do, and
     /// tensors in memory do not wait at all. What is recorded is the same, byte for byte. Exchanges that wait are lost if the
     /// process is killed; at the end of a run none waits.
-    pub fn read_late(&mut self, bytes: u64) {
-        self.late = Late::UpTo(bytes);
+    pub fn set_readback_budget(&mut self, bytes: u64) {
+        self.readback = Readback::UpTo(bytes);
     }
 
     /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the journal keeps all tensors
@@ -255,75 +319,61 @@ impl Session {
     ///
     /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The models of these runs
     /// must be functions of their input: a module that keeps something between its calls (keys and values of the tokens
-    /// before, a random state) must not be left out. Each run keeps up to [`Shared::BYTES`] of tensors, in memory until it ends.
+    /// before, a random state) must not be left out. Each run keeps up to [`PrefixCache::BYTES`] of tensors, in memory until it ends.
     pub const fn keep_passages(&mut self, keeps: bool) {
         self.keeps_passages = keeps;
     }
 
-    /// Makes a run, as [`Run::execute`] does, and records or compares every exchange.
+    /// Makes a run, as [`Run::execute`] does, and records or compares all that happens.
     ///
     /// A run that fails is recorded too. Where a journal [serves](Mode::Serve) the values, `model` is not called, and there
-    /// is no output and no audit; where it [drives](Mode::Drive) the model, the mediators of `run` are not asked.
+    /// is no output; where it [drives](Mode::Drive) the model, the mediators of `run` are not asked.
     ///
     /// # Errors
     ///
     /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or read;
-    /// [`Error::NotKept`] if it has not kept what is to be replayed; [`Error::RecordedFailure`] if a run that is served
-    /// failed when it was recorded.
-    pub fn run<Y>(&mut self, mut run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
-        let Some(tape) = &self.tape else {
+    /// [`Error::NotKept`] if it has not kept what is to be replayed; [`Error::RecordedFailure`] if the model of a run that is
+    /// served failed when it was recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded one.
+    pub fn run<Y>(&mut self, run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
+        let Some(sink) = self.sink.clone() else {
             return Ok(run.execute(model)?);
         };
-        // The caches that were refused before a fork went on live.
-        let mut refused = Vec::new();
         let keeps = self.keeps_passages && self.head.policy == Policy::Full;
-        let mut shared = keeps.then(Shared::new);
-        if let Some(shared) = &shared {
-            run.share(shared, 0);
+        let Staged {
+            mut run,
+            model: side,
+            mut shared,
+            prefix,
+            fork,
+        } = self.source.stage(run, &self.head)?;
+        if keeps && shared.is_none() && matches!(side, Model::Live) {
+            let kept = PrefixCache::new();
+            run.share(&kept, 0);
+            shared = Some(kept);
         }
-        match &mut self.source {
-            Source::Live => {}
-            Source::Serve(recorded) => {
-                let tapes = [tape.clone()];
-                return match recorded.next_run() {
-                    Some(past) => serve::run(recorded, &past, run, &tapes, self.head.policy),
-                    None => serve::extra_run(&run, tape),
-                };
-            }
-            Source::Fork(fork) => match fork.next_run() {
-                Some(past) if fork.is_after(&past) => {
-                    return fork.serve(&past, run, tape, self.head.policy);
-                }
-                Some(past) => {
-                    let left = fork.leave(past, &mut run, self.head.policy)?;
-                    refused = left.refused;
-                    shared = left.shared.or(shared);
-                }
-                None => {}
-            },
-            Source::Drive(recorded) => {
-                if let Some(past) = recorded.next_run() {
-                    let cast = drive::cast(recorded, &past, run.sites())?;
-                    run.recast(cast);
-                }
-            }
+        if let Some(prefix) = prefix {
+            sink.borrow_mut().leave(prefix);
         }
-        let number = tape.borrow_mut().start_run(start_of(&run)?)?;
+        let number = sink.borrow_mut().start_run(start_of(&run)?)?;
         let sites = run.sites().clone();
-        let recorder = Recorder::new(
-            tape.clone(),
+        let recorder = convert::Recorder::new(
+            sink.clone(),
             sites.clone(),
             number,
             self.head.policy,
-            self.late,
+            self.readback,
         );
-        run.observer(recorder.clone());
-        refusals::note(&refused, tape, number);
-        let watch = refusals::Watch::new(tape.clone(), recorder.clone(), number, &refused);
-        run.observer(watch);
         let collected = Collected::default();
+        run.observer(recorder.clone());
         run.observer(collected.clone());
-        let result = run.execute(model);
+        run.trace();
+        let made = match side {
+            Model::Live => Made::of(run.execute(model)),
+            Model::Recorded(past) => {
+                let past = past.as_deref();
+                play(run, past, self.source.recorded())?
+            }
+        };
         recorder.flush()?;
         if let Some(shared) = shared {
             self.effort += shared.effort();
@@ -331,16 +381,18 @@ impl Session {
                 recorder.passage(&shared.passage())?;
             }
         }
-        let mut tape = tape.borrow_mut();
-        // What is driven has no mediators whose caches there could be.
-        let cached = match self.source {
-            Source::Drive(_) => None,
-            Source::Live | Source::Serve(_) | Source::Fork(_) => {
-                Some(collected.lines(&mut tape, &sites)?)
-            }
-        };
-        tape.end_run(outcome_of(&result), cached)?;
-        Ok(result?)
+        let mut sink = sink.borrow_mut();
+        let cached = collected.lines(&mut sink, &sites)?;
+        sink.end_run(made.outcome, cached)?;
+        match (fork, sink.divergence(), &made.result) {
+            // A model that fails by itself keeps its mediators from saying what they said.
+            (_, _, Err(Error::Forward(error))) if is_of_model(error) => made.result,
+            (Some(exchange), Some(divergence), _) => Err(Error::ForkParted {
+                exchange,
+                divergence: Box::new(divergence.clone()),
+            }),
+            _ => made.result,
+        }
     }
 
     /// Adds a remark to the journal.
@@ -349,38 +401,169 @@ impl Session {
     ///
     /// [`Error::Journal`] if it cannot be written.
     pub fn note(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        match &self.tape {
-            Some(tape) => Ok(tape.borrow_mut().note(key, value)?),
+        match &self.sink {
+            Some(sink) => Ok(sink.borrow_mut().note(key, value)?),
             None => Ok(()),
         }
     }
 
-    /// Closes the journal, or says what the comparison came to.
+    /// Closes the journal, or ends the comparison.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] if the runs were not those of the journal that they were compared with, with the report in it;
+    /// [`Error::Journal`] if the journal cannot be written or read to its end.
+    pub fn finish(self) -> Result<Conclusion, Error> {
+        let conclusion = self.conclude()?;
+        if conclusion.is_identical() {
+            Ok(conclusion)
+        } else {
+            Err(Error::Diverged(Box::new(conclusion)))
+        }
+    }
+
+    /// Closes the journal, or ends the comparison and returns what it came to, also a divergence.
     ///
     /// # Errors
     ///
     /// [`Error::Journal`] if the journal cannot be written or read to its end.
-    pub fn finish(self) -> Result<Conclusion, Error> {
-        let Some(tape) = self.tape else {
+    pub fn conclude(self) -> Result<Conclusion, Error> {
+        let Some(sink) = self.sink else {
             return Ok(Conclusion::Plain);
         };
-        let tape = Rc::into_inner(tape).map(RefCell::into_inner);
+        let sink = Rc::into_inner(sink).map(RefCell::into_inner);
         // Each run has given back its recorder when it ended.
-        let tape = tape.expect("no run is under way");
-        let mut conclusion = tape.finish(&self.head, self.effort)?;
+        let sink = sink.expect("no run is under way");
+        let mut conclusion = sink.finish(&self.head, self.effort)?;
         if let Conclusion::Verified {
             proof, environment, ..
         } = &mut conclusion
         {
-            match self.source {
-                Source::Live | Source::Fork(_) => {}
+            *proof = self.proof;
+            if self.proof == Proof::Mediators {
                 // Nothing of the machine is in what a journal serves.
-                Source::Serve(_) => (*proof, *environment) = (Proof::Mediators, None),
-                Source::Drive(_) => *proof = Proof::Model,
+                *environment = None;
             }
         }
         Ok(conclusion)
     }
+}
+
+/// A run that was made: how it ended, as the journal has it, and what its caller is told.
+struct Made<Y> {
+    outcome: OutcomeRecord,
+    result: Result<Ran<Y>, Error>,
+}
+
+impl<Y> Made<Y> {
+    fn of(result: Result<Ran<Y>, ForwardError>) -> Self {
+        let outcome = match &result {
+            Ok(ran) => outcome_of(&ran.end),
+            Err(error) => OutcomeRecord::Failed(failure_of(error)),
+        };
+        Self {
+            outcome,
+            result: result.map_err(Error::from),
+        }
+    }
+
+    /// A run of which nothing is known after the mediators asked for what the recording does not have.
+    fn unknown() -> Self {
+        let end = RunEnd::Completed;
+        Self {
+            outcome: outcome_of(&end),
+            result: Ok(Ran {
+                output: RunOutput::Served,
+                end,
+                audit: Audit::default(),
+            }),
+        }
+    }
+}
+
+/// Returns whether a run failed in its model, and not because of what its mediators asked for.
+fn is_of_model(error: &ForwardError) -> bool {
+    !matches!(
+        error,
+        ForwardError::Run { .. } | ForwardError::Unsteady { .. }
+    )
+}
+
+/// Plays the model of a recorded run to live mediators.
+fn play<Y>(
+    run: Run,
+    past: Option<&journal::RunRecord>,
+    recorded: &Recorded,
+) -> Result<Made<Y>, Error> {
+    let sites = run.sites().clone();
+    let mut interleaver = match run.start() {
+        Ok(interleaver) => interleaver,
+        Err(error) => return Ok(Made::of(Err(error))),
+    };
+    let Some(past) = past else {
+        interleaver.cancel();
+        return Ok(Made::unknown());
+    };
+    if !interleaver.is_halted() && !pass_all(&mut interleaver, past, recorded, &sites)? {
+        interleaver.cancel();
+        return Ok(Made::unknown());
+    }
+    let outcome = past.end.as_ref().map(|end| &end.outcome);
+    if let Some(OutcomeRecord::Failed(failure)) = outcome
+        && failure.run_error().is_none()
+    {
+        if past.visits.is_empty() && !past.exchanges.is_empty() {
+            // It passed nothing, and its mediators received their verdicts.
+            interleaver.finish();
+        } else {
+            // The model itself failed, after all that it passed.
+            interleaver.cancel();
+        }
+        return Ok(Made {
+            outcome: OutcomeRecord::Failed(failure.clone()),
+            result: Err(Error::RecordedFailure {
+                run: past.start.name.clone(),
+                code: failure.code.clone(),
+                message: failure.to_string(),
+            }),
+        });
+    }
+    let report = interleaver.finish();
+    Ok(Made::of(match report.result {
+        Ok(end) => Ok(Ran {
+            output: RunOutput::Served,
+            end,
+            audit: report.audit,
+        }),
+        Err(error) => Err(ForwardError::Run {
+            error: Box::new(error),
+            audit: report.audit,
+        }),
+    }))
+}
+
+/// Passes all that a recorded model passed, and returns whether the record had a value wherever a mediator waited.
+fn pass_all(
+    interleaver: &mut Interleaver<Value>,
+    past: &journal::RunRecord,
+    recorded: &Recorded,
+    sites: &Sites,
+) -> Result<bool, Error> {
+    for (exchange, visit) in &past.visits {
+        let texts = visit.passed.iter().map(|path| recorded.path(*path));
+        // A point that this model does not have cannot be waited for.
+        let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
+        let value = match &visit.value {
+            Some(tree) => Some(recorded.value(tree, *exchange)?),
+            None => None,
+        };
+        match pass_recorded(interleaver, &passed, value) {
+            Played::On => {}
+            Played::Halted => return Ok(true),
+            Played::Missing(_) => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would be an accident.
@@ -413,7 +596,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         name: run.name().to_owned(),
         mediators: lines.collect(),
         scheduler: setup.schedule(),
-        declared: Some(declared_by(setup)),
+        declared: declared_by(setup),
     })
 }
 
@@ -432,28 +615,20 @@ fn declared_by(setup: &Setup<Value>) -> Declared {
     }
 }
 
-fn outcome_of<Y>(result: &Result<Ran<Y>, ForwardError>) -> Outcome {
-    match result {
-        Ok(ran) => Outcome {
-            text: match &ran.end {
-                RunEnd::Completed => "completed".to_owned(),
-                RunEnd::Stopped { by, at: Some(at) } => format!("stopped by `{by}` at `{at}`"),
-                RunEnd::Stopped { by, at: None } => {
-                    format!("stopped by `{by}` before the model ran")
-                }
-            },
-            code: None,
-        },
-        Err(error) => Outcome {
-            // The exchanges have the lines, and these do not count when runs are compared.
-            text: error.without_origins().to_string(),
-            code: Some(error.code().to_owned()),
+fn outcome_of(end: &RunEnd) -> OutcomeRecord {
+    match end {
+        RunEnd::Completed => OutcomeRecord::Completed,
+        RunEnd::Stopped { by, at } => OutcomeRecord::Stopped {
+            by: by.clone(),
+            at: at.clone(),
         },
     }
 }
 
-impl From<JournalError> for Error {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(Box::new(error))
+/// Returns a failure as the journal has it; lines of source are no part of it.
+fn failure_of(error: &ForwardError) -> FailureLine {
+    match &error.without_origins() {
+        ForwardError::Run { error, .. } => FailureLine::new(error.code(), &**error),
+        error => FailureLine::new(error.code(), error),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use interloom_backends::{self as backends, Shared, Sites, Standing};
+use interloom_backends::{self as backends, PrefixCache, Sites, Standing};
 
 use super::recorded::Recorded;
 use crate::journal::{self, ValueTree};
@@ -16,11 +16,11 @@ pub(super) fn to_journal<E>(
     run: u32,
     sites: &Sites,
     mut write: impl FnMut(&backends::Value) -> Result<ValueTree, E>,
-) -> Result<journal::Passage, E> {
+) -> Result<journal::PassageRecord, E> {
     let mut points = Points::default();
     let mut passings = Vec::with_capacity(passage.passings.len());
     for passing in &passage.passings {
-        passings.push(journal::Passing {
+        passings.push(journal::PassingRecord {
             point: points.number(sites.point_name(passing.point)),
             exchanges: passing.had.unwrap_or_default().exchanges,
             given: passing.given.as_ref().map(&mut write).transpose()?,
@@ -28,13 +28,13 @@ pub(super) fn to_journal<E>(
     }
     let mut calls = Vec::with_capacity(passage.calls.len());
     for (&begin, call) in &passage.calls {
-        calls.push(journal::PassedCall {
+        calls.push(journal::PassedCallRecord {
             begin: place(begin),
             end: place(call.end),
             output: write(&call.output)?,
         });
     }
-    Ok(journal::Passage {
+    Ok(journal::PassageRecord {
         run,
         points: points.texts,
         passings,
@@ -44,7 +44,11 @@ pub(super) fn to_journal<E>(
 
 /// Makes the passage again that a journal has of a run; nothing if it has none, not all of its tensors,
 /// or one of a model with other sites.
-pub(super) fn of_run(recorded: &Recorded, run: &journal::Run, sites: &Sites) -> Option<Shared> {
+pub(super) fn of_run(
+    recorded: &Recorded,
+    run: &journal::RunRecord,
+    sites: &Sites,
+) -> Option<PrefixCache> {
     let passage = run.passage.as_ref()?;
     let points = passage.points.iter().map(|text| sites.map().point(text));
     let points = points.collect::<Option<Vec<_>>>()?;
@@ -71,7 +75,7 @@ pub(super) fn of_run(recorded: &Recorded, run: &journal::Run, sites: &Sites) -> 
         made.calls
             .insert(call.begin as usize, backends::PassedCall { end, output });
     }
-    Some(Shared::of(made))
+    Some(PrefixCache::of(made))
 }
 
 /// The texts of points, each once.

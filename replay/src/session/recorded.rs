@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
 use interloom_backends::Value;
-use interloom_engine::{Fault, SiteMap, Target};
+use interloom_engine::{SiteMap, Target};
 
-use super::refusals::{self, RefusedCache};
-use super::stand_in;
 use crate::error::Error;
 use crate::journal::{
-    self, DType, Digest, Exchange, FaultLine, Journal, JournalError, SiteRef, ValueTree,
+    self, DType, ExchangeRecord, Journal, JournalError, SiteRef, TensorLine, ValueTree,
 };
 
 /// A journal whose values are given back to mediators, or to a model.
@@ -48,26 +46,31 @@ impl Recorded {
     }
 
     /// Takes the next run; nothing if the journal has no more.
-    pub(super) fn next_run(&mut self) -> Option<journal::Run> {
+    pub(super) fn next_run(&mut self) -> Option<journal::RunRecord> {
         let run = self.journal.runs.get(self.taken)?.clone();
         self.taken += 1;
         Some(run)
     }
 
-    /// Returns the caches that were refused in a run.
-    pub(super) fn refused_caches(&self, run: &journal::Run) -> Vec<RefusedCache> {
-        refusals::of_run(&self.journal.notes, run.start.run)
+    pub(super) const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
-    /// Returns the value of an exchange, with its tensors.
+    /// Returns the value that a mediator gave or received in an exchange, with its tensors.
     ///
     /// # Errors
     ///
     /// [`Error::NotKept`] if the journal has not kept a tensor of it.
-    pub(super) fn value_of(&self, exchange: &Exchange) -> Result<Option<Value>, Error> {
-        let tree = exchange.value.as_ref();
-        tree.map(|tree| self.value(tree, exchange.index))
-            .transpose()
+    pub(super) fn value_of(&self, exchange: &ExchangeRecord) -> Result<Value, Error> {
+        match &exchange.value {
+            Some(tree) => self.value(tree, exchange.index),
+            None => Ok(Value::Unit),
+        }
+    }
+
+    /// Returns the text of a path.
+    pub(super) fn path(&self, path: u32) -> &str {
+        self.journal.path(path).unwrap_or_default()
     }
 
     /// Returns the text of a site's point, or of whatever else was asked for.
@@ -76,7 +79,10 @@ impl Recorded {
     }
 
     /// Returns what a request for a recorded site is for.
-    pub(super) fn target(&self, site: SiteRef, map: &SiteMap) -> Target {
+    pub(super) fn target(&self, asked: Option<SiteRef>, map: &SiteMap) -> Target {
+        let Some(site) = asked else {
+            return Target::Unknown("".into());
+        };
         let text = self.text(site);
         match map.point(text) {
             Some(point) => Target::Point {
@@ -87,27 +93,14 @@ impl Recorded {
         }
     }
 
-    /// Returns a value that is refused as the swap of `exchange` was: for its structure, kinds and shapes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoStandIn`] if the message does not say which they were.
-    pub(super) fn misfit(&self, exchange: &Exchange) -> Result<Value, Error> {
-        let message = exchange.fault.as_ref().map_or("", |fault| &fault.message);
-        stand_in::of_message(message, &self.device).ok_or_else(|| Error::NoStandIn {
-            journal: self.path.display().to_string(),
-            exchange: exchange.index,
-            message: message.to_owned(),
-        })
-    }
-
     /// Returns a value of the journal, with its tensors; `exchange` stands in the error.
     ///
     /// # Errors
     ///
     /// [`Error::NotKept`] if the journal has not kept a tensor of it.
     pub(super) fn value(&self, tree: &ValueTree, exchange: u64) -> Result<Value, Error> {
-        build(tree, &mut |_, _, digest| {
+        build(tree, &mut |line| {
+            let digest = &line.digest;
             let not_kept = || Error::NotKept {
                 journal: self.path.display().to_string(),
                 exchange,
@@ -122,10 +115,10 @@ impl Recorded {
     }
 }
 
-/// Makes a value from its tree, with what `tensor` makes of the type, shape and digest of each tensor.
+/// Makes a value from its tree, with what `tensor` makes of each tensor.
 pub(super) fn build<E>(
     tree: &ValueTree,
-    tensor: &mut impl FnMut(DType, &[u64], &Digest) -> Result<Value, E>,
+    tensor: &mut impl FnMut(&TensorLine) -> Result<Value, E>,
 ) -> Result<Value, E> {
     let mut all = |items: &[ValueTree]| -> Result<Arc<[Value]>, E> {
         items.iter().map(|item| build(item, tensor)).collect()
@@ -135,25 +128,16 @@ pub(super) fn build<E>(
         ValueTree::Bool(value) => Value::Bool(*value),
         ValueTree::Int(value) => Value::Int(*value),
         ValueTree::Float(value) => Value::Float(*value),
-        ValueTree::Text(value) => Value::Text(value.as_str().into()),
+        ValueTree::Text(value) => Value::Text(value.clone()),
         ValueTree::Tuple(items) => Value::Tuple(all(items)?),
         ValueTree::List(items) => Value::List(all(items)?),
         ValueTree::Map(entries) => {
             let entry =
-                |(key, item): &(String, ValueTree)| Ok((key.as_str().into(), build(item, tensor)?));
+                |(key, item): &(Arc<str>, ValueTree)| Ok((key.clone(), build(item, tensor)?));
             Value::Map(entries.iter().map(entry).collect::<Result<_, E>>()?)
         }
-        ValueTree::Tensor {
-            dtype,
-            shape,
-            digest,
-        } => tensor(*dtype, shape, digest)?,
+        ValueTree::Leaf(line) => tensor(line)?,
     })
-}
-
-/// Makes the fault that a journal has again.
-pub(super) fn fault(line: &FaultLine) -> Fault {
-    Fault::recorded(&line.code, line.message.clone())
 }
 
 pub(super) fn burn_dtype(dtype: DType) -> BurnDType {

@@ -14,8 +14,8 @@ use crate::stack::{Act, COMPUTED, Plan, an_act, input, invoke, plans, stack};
 #[derive(Debug)]
 struct Shown {
     ends: (String, String),
-    exchanges: Vec<journal::Exchange>,
-    effort: Effort,
+    exchanges: Vec<journal::ExchangeRecord>,
+    effort: ReuseStats,
     blocks: u64,
 }
 
@@ -35,9 +35,9 @@ fn make(mode: Mode, plans: &[Plan], keeps: bool) -> Shown {
     }
     COMPUTED.set(0);
     let ran = session.run(run, || model.forward(input(plans)));
-    let ran = ran.map(|ran| ran.output.map(|output| output.to_data().to_string()));
+    let ran = ran.map(|ran| ran.output.ok().map(|output| output.to_data().to_string()));
     let blocks = COMPUTED.get();
-    let conclusion = session.finish().unwrap();
+    let conclusion = session.conclude().unwrap();
     let Conclusion::Recorded { digest, effort, .. } = conclusion else {
         panic!("{conclusion:?}");
     };
@@ -71,9 +71,14 @@ fn forked(recorded: &[Plan], exchange: u64, live: &[Plan]) -> [Shown; 2] {
         )
     };
     let [with, without] = [fork(true, "with"), fork(false, "without")];
-    assert_eq!(with.ends, without.ends);
-    assert_eq!(with.exchanges, without.exchanges);
-    assert_eq!(without.effort, Effort::default());
+    let is_parted = |shown: &Shown| shown.ends.0.contains("the mediators part from the journal");
+    assert_eq!(is_parted(&with), is_parted(&without));
+    if !is_parted(&with) {
+        // What mediators do that part before the fork is in no journal that could be gone on with.
+        assert_eq!(with.ends, without.ends);
+        assert_eq!(with.exchanges, without.exchanges);
+    }
+    assert_eq!(without.effort, ReuseStats::default());
     assert!(with.blocks <= without.blocks);
     [with, without]
 }
@@ -102,7 +107,7 @@ fn what_was_over_before_a_fork_is_not_computed() {
     // Block 10 itself, where the mediator goes on, and the two calls of block 11.
     assert_eq!(with.blocks, 3);
     // Each block has a layer, and the stack is computed, too; the layer in block 10 is over.
-    let effort = Effort {
+    let effort = ReuseStats {
         computed: 1 + 1 + 2 * 2,
         known: 10 * 2 + 1,
     };
@@ -144,7 +149,7 @@ fn a_passage_that_does_not_fit_is_not_used() {
         Act::Read(9, ".output"),
     ])];
     make(Mode::Record(path("a")), &plans, true);
-    let rewritten = |change: &dyn Fn(&mut journal::Passage)| {
+    let rewritten = |change: &dyn Fn(&mut journal::PassageRecord)| {
         rewrite(&path("a"), &path("b"), change);
         let (from, into) = (path("b"), path("c"));
         make(
@@ -160,19 +165,19 @@ fn a_passage_that_does_not_fit_is_not_used() {
     assert_eq!(rewritten(&|_| {}).effort.known, 9 * 2);
     // Of another model: a site that this one does not have.
     let other = rewritten(&|passage| passage.points[0] = "elsewhere.input".into());
-    assert_eq!((other.effort, other.blocks), (Effort::default(), 13));
+    assert_eq!((other.effort, other.blocks), (ReuseStats::default(), 13));
     // In another order: what the model does is not what it did, and it computes from there on.
     let order = rewritten(&|passage| passage.points.swap(1, 4));
     assert_eq!(order.blocks, 13);
     // A tensor that is not there.
     let lost = rewritten(&|passage| {
-        passage.calls[1].output = journal::ValueTree::Tensor {
+        passage.calls[1].output = journal::ValueTree::Leaf(journal::TensorLine {
             dtype: journal::DType::F32,
             shape: vec![2, 4],
             digest: Digest::ZERO,
-        };
+        });
     });
-    assert_eq!((lost.effort, lost.blocks), (Effort::default(), 13));
+    assert_eq!((lost.effort, lost.blocks), (ReuseStats::default(), 13));
     // What no module puts out there.
     let strange = rewritten(&|passage| passage.calls[1].output = journal::ValueTree::Unit);
     assert!(
@@ -184,30 +189,17 @@ fn a_passage_that_does_not_fit_is_not_used() {
 }
 
 /// Writes a journal again, with another passage.
-fn rewrite(from: &Path, into: &Path, change: &dyn Fn(&mut journal::Passage)) {
+fn rewrite(from: &Path, into: &Path, change: &dyn Fn(&mut journal::PassageRecord)) {
     let mut reader = journal::JournalReader::open(from).unwrap();
     let head = reader.head().clone();
     let mut writer = journal::JournalWriter::create(into, &head).unwrap();
     while let Some((_, record)) = reader.next_record().unwrap() {
         match record {
-            journal::Record::RunStart(start) => writer.start_run(&start).unwrap(),
-            journal::Record::Path(path) => drop(writer.path(&path.text).unwrap()),
-            journal::Record::Exchange(exchange) => writer.exchange(&exchange).unwrap(),
-            journal::Record::Tensor(tensor) => {
-                let (dtype, shape) = (tensor.dtype, &tensor.shape);
-                writer
-                    .tensor(&tensor.digest, dtype, shape, &tensor.bytes)
-                    .unwrap();
-            }
             journal::Record::Passage(mut passage) => {
                 change(&mut passage);
                 writer.passage(&passage).unwrap();
             }
-            journal::Record::RunEnd(end) => drop(writer.end_run(end.outcome).unwrap()),
-            journal::Record::Head(_)
-            | journal::Record::Footer(_)
-            | journal::Record::Note(_)
-            | journal::Record::Tick(_) => {}
+            record => writer.record(&record).unwrap(),
         }
     }
     writer.finish().unwrap();

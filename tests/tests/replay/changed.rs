@@ -1,7 +1,9 @@
 //! Whatever is changed is found at its first exchange, and named.
 
 use interloom::Conclusion;
-use interloom::divergence::{Alignment, Class, Divergence, EnvironmentReport, Side, ValueSource};
+use interloom_journal::divergence::{
+    Alignment, Divergence, DivergenceClass, DivergenceSide, EnvironmentReport, ValueSource,
+};
 
 use crate::plan::Plan;
 use crate::{Recording, without_heads};
@@ -37,7 +39,7 @@ fn a_changed_intervention_is_the_mediators_own_arithmetic() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!(divergence.class, Class::Value);
+    assert_eq!(divergence.class, DivergenceClass::Value);
     assert_eq!(divergence.mediator.as_deref(), Some("scale"));
     assert_eq!(divergence.site.as_deref(), Some("act.output.i0"));
     assert_eq!(divergence.run, "run 0");
@@ -77,15 +79,21 @@ fn what_only_a_cache_saw_is_compared_too() {
     };
     let (divergence, _) = differs(&caches, &with_weight("down.weight"));
     let divergence = divergence.expect("the cache of the run has another value");
-    assert_eq!(divergence.class, Class::Environment, "the model is another");
-    assert_eq!(divergence.differences.len(), 1);
     assert_eq!(
-        divergence.differences[0].field,
-        "cache 0 of the run at down.output"
+        divergence.class,
+        DivergenceClass::Environment,
+        "the model is another"
     );
+    assert_eq!(
+        divergence.site.as_deref(),
+        Some("down.output.i0"),
+        "{divergence}"
+    );
+    assert_eq!(divergence.differences.len(), 1, "{divergence}");
+    assert_eq!(divergence.differences[0].field, "value digest");
     let (divergence, _) = differs(&caches, &with_weight("split.gain"));
     insta::assert_snapshot!(divergence.expect("both caches have other values"), @r#"
-    error[E080]: replay diverged at exchange 4 (run "run 0")
+    error[E080]: replay diverged at exchange 4 (run "run 0", site split.output.i0)
       class: environment (a value differs, and so does what values are made from)
       recorded: head b3:000000000000, device cpu, schedule in-order
       this run: head b3:010101010101 (another), device cpu, schedule in-order
@@ -93,10 +101,10 @@ fn what_only_a_cache_saw_is_compared_too() {
         1  VALUE  scale    act.output.i0     f32[2, 8] b3:5c9c3a7cd5d3
         2  SWAP   scale    act.output.i0     f32[2, 8] b3:e11913fd27b1
         3  END    scale    at act.output.i0
-      - 4  the run ends: "completed"  <- recorded
-      + 4  the run ends: "completed"  <- this run
-      cache 0 of the run at down.output: 1 value b3:c38c635ab531 recorded, 1 value b3:eff29f8419e3 in this run
-      cache 0 of collect at split.output: 1 value b3:9a7f3678d9b7 recorded, 1 value b3:e4cb39d2f901 in this run
+      - 4  the model comes to split.output.i0 with (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0), after 2 points  <- recorded
+      + 4  the model comes to split.output.i0 with (f32[2, 4] b3:3d607601959e, f32[2, 4] b3:524bc48f58a0), after 2 points  <- this run
+      value[0] digest: b3:af8d0aa71e95 recorded, b3:3d607601959e in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
       environment: model: "net" b3:55853d951813 recorded, "net" b3:ef61e102f5c3 in this run; 1 changed: split.gain
     "#);
 }
@@ -108,7 +116,7 @@ fn another_site_is_another_schedule() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!(divergence.class, Class::Schedule);
+    assert_eq!(divergence.class, DivergenceClass::Schedule);
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 1 (run "run 0", site act.output.i0, mediator "watch")
       class: schedule (another mediator or another site came next)
@@ -135,7 +143,7 @@ fn an_exchange_too_many_is_named() {
     };
     let divergence = diverges(&plan);
     assert_eq!(divergence.mediator.as_deref(), Some("scale"));
-    assert_eq!(divergence.class, Class::Protocol);
+    assert_eq!(divergence.class, DivergenceClass::Protocol);
     assert_eq!(divergence.alignment, Some(Alignment::Extra(1)));
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 4 (run "run 0", site act.output.i0, mediator "scale")
@@ -164,7 +172,7 @@ fn an_exchange_too_few_is_named() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!(divergence.class, Class::Protocol);
+    assert_eq!(divergence.class, DivergenceClass::Protocol);
     assert_eq!(divergence.mediator.as_deref(), Some("scale"));
     assert_eq!(divergence.alignment, Some(Alignment::Missing(1)));
     insta::assert_snapshot!(divergence, @r#"
@@ -193,7 +201,7 @@ fn another_order_of_mediators_is_another_schedule() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!(divergence.class, Class::Schedule);
+    assert_eq!(divergence.class, DivergenceClass::Schedule);
     assert_eq!(divergence.site.as_deref(), Some("act.output.i0"));
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 1 (run "run 0", site act.output.i0, mediator "watch")
@@ -217,7 +225,10 @@ fn mediators_defined_the_other_way_round_are_found_before_the_run() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!((divergence.class, divergence.index), (Class::Protocol, 0));
+    assert_eq!(
+        (divergence.class, divergence.index),
+        (DivergenceClass::Protocol, 0)
+    );
     assert_eq!(divergence.differences[0].field, "mediators");
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "run 0")
@@ -239,7 +250,10 @@ fn another_name_of_a_mediator_is_found_before_the_run() {
         ..Plan::default()
     };
     let divergence = diverges(&plan);
-    assert_eq!((divergence.class, divergence.index), (Class::Protocol, 0));
+    assert_eq!(
+        (divergence.class, divergence.index),
+        (DivergenceClass::Protocol, 0)
+    );
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 0 (run "run 0")
       class: protocol (something else was done, or the answer was another one)
@@ -259,7 +273,7 @@ fn a_run_too_many_and_too_few_are_named() {
         runs: 3,
         ..Plan::default()
     });
-    assert_eq!(divergence.recorded, Side::Nothing);
+    assert_eq!(divergence.recorded, DivergenceSide::Nothing);
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 18 (run "run 1")
       class: protocol (something else was done, or the answer was another one)
@@ -276,7 +290,7 @@ fn a_run_too_many_and_too_few_are_named() {
         runs: 1,
         ..Plan::default()
     });
-    assert_eq!(divergence.live, Side::Nothing);
+    assert_eq!(divergence.live, DivergenceSide::Nothing);
     insta::assert_snapshot!(divergence, @r#"
     error[E080]: replay diverged at exchange 9 (run "run 0")
       class: protocol (something else was done, or the answer was another one)
@@ -348,7 +362,7 @@ fn another_input_is_named_and_explains_the_value() {
         },
     );
     let divergence = divergence.expect("the runs part");
-    assert_eq!(divergence.class, Class::Environment);
+    assert_eq!(divergence.class, DivergenceClass::Environment);
     assert_eq!(divergence.site.as_deref(), Some("up.output.i0"));
     let differences = environment.expect("the heads differ").differences;
     assert_eq!(differences.len(), 1);
@@ -382,7 +396,7 @@ fn a_changed_weight_is_named_by_its_path() {
         },
     );
     let divergence = divergence.expect("the runs part");
-    assert_eq!(divergence.class, Class::Environment);
+    assert_eq!(divergence.class, DivergenceClass::Environment);
     assert_eq!(divergence.site.as_deref(), Some("output.i0"));
     let differences = environment.expect("the heads differ").differences;
     assert_eq!(differences.len(), 1);
@@ -442,7 +456,10 @@ fn a_barrier_and_a_number_of_steps_that_nobody_used_are_still_part_of_the_run() 
         },
     ] {
         let divergence = diverges(&live);
-        assert_eq!((divergence.class, divergence.index), (Class::Protocol, 0));
+        assert_eq!(
+            (divergence.class, divergence.index),
+            (DivergenceClass::Protocol, 0)
+        );
         let difference = &divergence.differences[0];
         assert_eq!(difference.recorded, "none");
         assert!(["\"meet\" of 2", "3"].contains(&&*difference.live));

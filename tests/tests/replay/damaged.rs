@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use interloom::journal::{Journal, JournalReader};
 use interloom::{Conclusion, Error, Mode};
+use interloom_journal::{Journal, JournalReader};
 
 use crate::identical::assert_same;
 use crate::plan::{Plan, make};

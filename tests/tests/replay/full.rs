@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use interloom::Conclusion;
-use interloom::divergence::{Divergence, TensorDifference};
-use interloom::journal::{DType, Digest, Journal, JournalReader, Policy, Record, check};
+use interloom_journal::divergence::{Divergence, TensorDifference};
+use interloom_journal::{Digest, Journal, JournalReader, Policy, Record, TensorLine, check};
 
 use crate::plan::Plan;
 use crate::{Recording, without_heads};
@@ -40,12 +40,16 @@ fn each_tensor_is_kept_once_and_before_its_first_use() {
                 kept.push(tensor.digest);
             }
             Record::Exchange(exchange) => {
-                let mut check = |_: DType, _: &[u64], digest: &Digest| {
+                let mut check = |tensor: &TensorLine| {
                     named += 1;
-                    assert!(kept.contains(digest), "{digest} is named before it is kept");
+                    let digest = tensor.digest;
+                    assert!(
+                        kept.contains(&digest),
+                        "{digest} is named before it is kept"
+                    );
                 };
                 if let Some(value) = &exchange.value {
-                    value.for_each_tensor(&mut check);
+                    value.for_each_leaf(&mut check);
                 }
             }
             _ => {}
@@ -103,7 +107,7 @@ fn a_changed_intervention_is_shown_element_by_element() {
         4  END    scale  at act.output.i0  (recorded next)
         5  VALUE  watch  split.output.i0   (f32[2, 4] b3:af8d0aa71e95, f32[2, 4] b3:524bc48f58a0)  (recorded next)
       value digest: b3:e11913fd27b1 recorded, b3:6b70bb934cca in this run
-      tensor: 6 of 16 elements differ, first at [0, 1]: 0x40180000 (2.375) recorded, 0x40180001 (2.3750002) in this run; at most 2 ulp apart
+      tensor: 6 of 16 elements differ, first at [0, 1]: 0x40180000 (2.375) recorded, 0x40180001 (2.3750002) in this run; at most 2 ulp apart (1.6e-7 relative)
       note: the schedules are equal up to here, and so is the value last served to "scale" (exchange 2) -> the mediator's own arithmetic differs
     "#);
 }
@@ -166,8 +170,8 @@ fn a_sample_keeps_the_tensors_of_every_nth_exchange_and_of_no_other() {
         .filter(|exchange| exchange.index % 3 == 0)
     {
         if let Some(value) = &exchange.value {
-            value.for_each_tensor(&mut |_, _, digest| {
-                sampled.insert(*digest);
+            value.for_each_leaf(&mut |tensor| {
+                sampled.insert(tensor.digest);
             });
         }
     }

@@ -1,11 +1,11 @@
 //! What is equal is called identical, in this process and in another.
 
 use burn::tensor::Device;
-use interloom::experiments::{HeadAblation, replay};
-use interloom::journal::{Experiment, Journal, Policy};
 use interloom::{Conclusion, Error, Mode, Proof, Session, environment};
 use interloom_backends::Run;
-use interloom_backends::models::induction::{Induction, Sampler};
+use interloom_cli::experiment::{FileExperiment, replay};
+use interloom_journal::{Experiment, Journal, Policy};
+use interloom_models::induction::{Induction, Sampler};
 
 use crate::plan::{Plan, make};
 use crate::{Recording, in_a_new_process, journal_of_the_parent};
@@ -153,17 +153,15 @@ fn patched(mode: Mode) -> Result<Conclusion, Error> {
     run.mediator("logits", |cx| async move { cx.output("").await });
     session.run(run, || model.forward(batch.tokens(&device)))?;
     session.note("remark", "notes are no exchanges")?;
-    session.finish()
+    session.conclude()
 }
 
 #[test]
 fn a_known_experiment_is_replayed_from_its_journal_alone() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("heads.ilj");
-    let experiment = HeadAblation {
-        sequences: 2,
-        ..HeadAblation::default()
-    };
+    let text = include_str!("../../../replay/cli/experiments/ablation.toml");
+    let experiment = FileExperiment::new("ablation.toml", text);
     let mode = Mode::Record(journal.clone());
     let (_, recorded) = experiment.run(mode, Policy::Digest, &mut ()).unwrap();
     assert_same(
@@ -182,13 +180,11 @@ fn a_run_that_fails_is_recorded_and_fails_the_same_way() {
     let journal = Journal::load(recording.path()).unwrap();
     for run in &journal.runs {
         let outcome = &run.end.as_ref().unwrap().outcome;
-        assert_eq!(outcome.code.as_deref(), Some("E002"));
+        assert_eq!(outcome.code(), Some("E002"));
+        let text = outcome.to_string();
         assert!(
-            outcome
-                .text
-                .contains("mediator `scale` failed at `act.output.i0`"),
-            "{}",
-            outcome.text
+            text.contains("mediator `scale` failed at `act.output.i0`"),
+            "{text}"
         );
     }
     assert_same(&recording.conclusion, &recording.verify(&plan));

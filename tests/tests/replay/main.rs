@@ -14,9 +14,9 @@ mod planted;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use interloom::divergence::Divergence;
-use interloom::journal::Digest;
 use interloom::{Conclusion, Mode};
+use interloom_journal::Digest;
+use interloom_journal::divergence::Divergence;
 use plan::{Plan, make};
 
 /// A journal in a folder of its own, which is removed with it.

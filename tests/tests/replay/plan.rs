@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, Relu};
 use burn::tensor::{Device, Tensor, TensorData};
-use interloom::journal::{DType, Digest, Experiment, Policy};
 use interloom::{Conclusion, Error, Mode, Session, environment};
 use interloom_backends::{Bound, Forward, Hooked, Run, Value};
 use interloom_engine::{CacheSpec, Fault, MediatorId, ScheduleError, Scheduler, Site};
+use interloom_journal::{DType, Digest, Experiment, Policy};
 
 /// Rows of the batch, and width of the input.
 pub(crate) const INPUT: [usize; 2] = [2, 4];
@@ -131,7 +131,7 @@ pub(crate) fn make(mode: Mode, plan: &Plan) -> Result<Conclusion, Error> {
             ran => drop(ran?),
         }
     }
-    session.finish()
+    session.conclude()
 }
 
 impl Plan {

@@ -1,7 +1,7 @@
 //! One hash map in an experiment, in whose order a mediator acts: every replay must notice.
 
 use interloom::Conclusion;
-use interloom::divergence::Class;
+use interloom_journal::divergence::DivergenceClass;
 
 use crate::Recording;
 use crate::identical::assert_same;
@@ -35,6 +35,6 @@ fn a_mediator_in_the_order_of_a_hash_map_is_noticed() {
         let Conclusion::Verified { divergence, .. } = conclusion else {
             panic!("{conclusion:?}");
         };
-        assert_eq!(divergence.unwrap().class, Class::Value);
+        assert_eq!(divergence.unwrap().class, DivergenceClass::Value);
     }
 }

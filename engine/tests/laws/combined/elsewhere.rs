@@ -145,21 +145,25 @@ fn r10_r51_who_catches_a_refused_swap_may_swap_again_at_the_same_site() {
 }
 
 #[test]
-fn r10_r20_who_skips_and_asks_for_an_inner_site_gets_it_from_the_next_call() {
+fn r10_r24_who_skips_and_asks_for_an_inner_site_has_to_ask_for_that_of_the_next_call() {
     let case = case([whole([
         skip("cell.input", 3.0),
-        read("cell.fc.input"),
+        caught([each(within(1, 2), [read("cell.fc.input")])]),
+        caught([read("cell.fc.input")]),
         caught([read("cell.output")]),
         read("cell.output.i1"),
     ])]);
     let log = "
         0 SKIP cell.input.i0 @ cell.input.i0
-        0 VALUE cell.fc.input.i0 @ cell.fc.input.i0
-        0 VALUE cell.output.i0 @ cell.fc.input.i0 E002
+        0 REGISTER i1 @ cell.input.i0
+        0 VALUE cell.fc.input.i1 @ cell.fc.input.i1
+        0 END @ cell.fc.input.i1
+        0 VALUE cell.fc.input.i0 @ cell.fc.input.i1 E002
+        0 VALUE cell.output.i0 @ cell.fc.input.i1 E002
         0 VALUE cell.output.i1 @ cell.output.i1
         0 END @ cell.output.i1";
     let verdict = holds(&case, &End::Completed, log);
-    assert_eq!(value(&verdict, 1), &rows(&[3.0, 3.0]));
+    assert_eq!(value(&verdict, 2), &rows(&[3.0, 3.0]));
 }
 
 #[test]

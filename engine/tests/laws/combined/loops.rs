@@ -4,7 +4,8 @@ use super::{
     ALL, cache, case, caught, each, holds, meet, next, put, raise, read, row, rows, site, skip,
     value, whole, within, write,
 };
-use crate::programs::{Case, Style};
+use crate::STYLES;
+use crate::programs::Case;
 use crate::steps::{Span, Step};
 use crate::verdict::End;
 
@@ -64,24 +65,30 @@ fn r34_r42_children_meet_in_each_iteration_and_who_is_released_swaps_in_the_same
 }
 
 #[test]
-fn r12_r20_the_inner_sites_of_a_module_that_was_skipped_once_count_on() {
+fn r12_r24_the_inner_sites_of_a_module_that_was_skipped_once_count_on_without_being_passed() {
     let case = case([
         whole([each(within(1, 2), [skip("cell.input", 9.0)])]),
         whole([each(ALL, [read("cell.fc.output")])]),
+        whole([each(
+            within(2, 3),
+            [read("cell.input"), read("cell.fc.input")],
+        )]),
     ]);
     let log = "
         0 REGISTER i1 @ -
         1 REGISTER i0 @ -
+        2 REGISTER i2 @ -
         1 VALUE cell.fc.output.i0 @ cell.fc.output.i0
         1 END @ cell.fc.output.i0
         1 REGISTER i1 @ cell.fc.output.i0
         0 SKIP cell.input.i1 @ cell.input.i1
         0 END @ cell.input.i1
         0 END @ cell.input.i1
-        1 VALUE cell.fc.output.i1 @ cell.fc.output.i1
-        1 END @ cell.fc.output.i1
-        1 REGISTER i2 @ cell.fc.output.i1
-        1 VALUE cell.fc.output.i2 @ - E003
+        2 VALUE cell.input.i2 @ cell.input.i2
+        2 VALUE cell.fc.input.i2 @ cell.fc.input.i2
+        2 END @ cell.fc.input.i2
+        2 END @ cell.fc.input.i2
+        1 VALUE cell.fc.output.i1 @ - E003
         1 EXCEPTION @ - E003
         1 END @ -";
     holds(&case, &End::Completed, log);
@@ -155,7 +162,7 @@ fn r70_r71_a_childs_cache_collects_after_the_child_and_a_second_one_is_late() {
         1 VALUE output.i0 @ output.i0
         1 END @ output.i0";
     let verdict = holds(&case, &End::Completed, log);
-    for style in [Style::Machine, Style::Async, Style::Program] {
+    for style in STYLES {
         let (trial, shelves) = case.trial_with_shelves(style);
         trial.run(case.input());
         let cached = shelves[1]("c").expect("it was declared");

@@ -6,7 +6,8 @@ mod loops;
 use interloom_engine::Site;
 use interloom_engine::array::Array;
 
-use crate::programs::{Case, Program, Style};
+use crate::STYLES;
+use crate::programs::{Case, Program};
 use crate::reference::judge;
 use crate::steps::{Collects, Form, Made, Span, Step};
 use crate::support::{Model, to_array};
@@ -144,7 +145,7 @@ fn holds(case: &Case, end: &End, log: &str) -> Verdict {
         .map(|record| record.line(&case.model.map));
     assert_eq!(lines.collect::<Vec<_>>(), expected);
     assert_eq!(&verdict.end, end);
-    for style in [Style::Machine, Style::Async, Style::Program] {
+    for style in STYLES {
         assert_eq!(engine(case, style), verdict, "{style:?}");
     }
     verdict

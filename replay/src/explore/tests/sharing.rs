@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use interloom_backends::{Effort, Run, Value};
+use interloom_backends::{ReuseStats, Run, Value};
 use interloom_engine::{CacheSpec, Exchange};
 use proptest::prelude::*;
 
@@ -23,18 +23,14 @@ fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>
             }
             let lines = log.clone();
             run.observer(move |exchange: &Exchange<'_, Value>| {
-                let line = match &exchange.outcome {
-                    interloom_engine::Outcome::Served(value) => {
-                        format!("{:?}", value.map(outcome::digest_of))
-                    }
-                    interloom_engine::Outcome::Refused(fault)
-                    | interloom_engine::Outcome::Failed(fault) => fault.to_string(),
+                let line = match exchange.fault() {
+                    None => format!("{:?}", exchange.value().map(outcome::digest_of)),
+                    Some(fault) => fault.to_string(),
                 };
+                let (event, asked) = (exchange.event(), exchange.asked());
                 let Exchange {
                     index,
                     mediator,
-                    event,
-                    asked,
                     at,
                     ..
                 } = exchange;
@@ -47,7 +43,7 @@ fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>
             let audit = ran.as_ref().map(|ran| ran.audit.to_string());
             log.borrow_mut()
                 .push(format!("{:?}", audit.map_err(|error| error.to_string())));
-            Outcome::of(&ran, |output, shown| {
+            ExploredOutcome::of(&ran, |output, shown| {
                 if let Some(output) = output {
                     shown.add("output", output.clone());
                 }
@@ -62,7 +58,7 @@ fn explored(plans: &[Plan], exploration: &Exploration) -> (Findings, Vec<String>
 }
 
 /// Explores with and without sharing, and returns what was computed with it, and without.
-fn effort(plans: &[Plan]) -> (Effort, u64, u64) {
+fn effort(plans: &[Plan]) -> (ReuseStats, u64, u64) {
     let exploration = Exploration::new().runs(60);
     let count = |exploration: &Exploration| {
         COMPUTED.set(0);
@@ -71,7 +67,7 @@ fn effort(plans: &[Plan]) -> (Effort, u64, u64) {
     };
     let (plain, plain_log, without) = count(&exploration);
     let (shared, shared_log, with) = count(&exploration.clone().stateless());
-    assert_eq!(plain.effort, Effort::default());
+    assert_eq!(plain.effort, ReuseStats::default());
     assert_eq!(shared_log, plain_log);
     assert_eq!(shared.verdict, plain.verdict);
     assert!(with <= without);
@@ -113,12 +109,29 @@ fn what_differs_inside_a_module_is_computed_and_what_comes_before_it_in_there_is
     assert_eq!((with, before.known), (13 + 8, 5 * 2));
 }
 
+/// R24: a pass that is skipped counts in a run that computes less of it, too.
+#[test]
+fn r24_what_is_inside_a_skipped_module_has_the_same_iterations_where_nothing_is_computed() {
+    let reads = || vec![Act::Read(11, ".fc.output.i1"), Act::Scale(11, ".output.i1")];
+    let plans: Vec<Plan> = vec![
+        (None, vec![Act::Skip(11)]),
+        (Some(1), reads()),
+        (None, reads()),
+    ];
+    let (effort, with, without) = effort(&plans);
+    // The first call of layer 11 is skipped, and what comes before its second call is computed once.
+    assert_eq!((with, without), (11 + 2, 2 * 12));
+    assert!(effort.known > 0);
+    let (_, log) = explored(&plans, &Exploration::new().stateless());
+    assert!(log.iter().all(|line| !line.contains("E00")), "{log:#?}");
+}
+
 #[test]
 fn what_is_kept_is_bounded() {
-    use interloom_backends::Shared;
+    use interloom_backends::PrefixCache;
     let model = stack();
     let computed = |bytes: u64| {
-        let shared = Shared::with_bytes(bytes);
+        let shared = PrefixCache::with_bytes(bytes);
         COMPUTED.set(0);
         for _ in 0..2 {
             let mut run = Run::new("run", model.sites());
@@ -129,7 +142,11 @@ fn what_is_kept_is_bounded() {
         }
         COMPUTED.get()
     };
-    assert_eq!(computed(Shared::BYTES), 13, "nothing is computed twice");
+    assert_eq!(
+        computed(PrefixCache::BYTES),
+        13,
+        "nothing is computed twice"
+    );
     assert_eq!(
         computed(0),
         26,
@@ -143,7 +160,7 @@ fn what_is_kept_is_bounded() {
 fn a_mediator_that_is_another_in_the_next_run_is_an_error_where_the_model_is_not_computed() {
     let model = stack();
     let ran = |first: &'static [&'static str], second: &'static [&'static str]| {
-        let shared = Shared::new();
+        let shared = PrefixCache::new();
         COMPUTED.set(0);
         let ran = [first, second].map(|sites| {
             let mut run = Run::new("run", model.sites());

@@ -1,0 +1,408 @@
+//! From what a user typed to a model's files.
+//!
+//! | typed                    | meaning                                                        |
+//! |--------------------------|----------------------------------------------------------------|
+//! | `path/to/model.gguf`     | a GGUF file                                                    |
+//! | `path/to/folder`         | `config.json`, `*.safetensors`, `tokenizer.json`; or one GGUF  |
+//! | `smollm2-135m`           | the file that `scripts/fetch-smollm2` put in the cache folder  |
+//! | `hf:ORG/NAME[@REVISION]` | a model of the Hugging Face hub (with the feature `hub`)       |
+//!
+//! The cache folder is `$INTERLOOM_CACHE`, else `$XDG_CACHE_HOME/interloom`, else
+//! `$HOME/.cache/interloom`. Models of the hub are kept where the hub's own tools keep them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::input::read_text;
+use super::similar::most_similar;
+use super::{FileError, Gguf, Safetensors, Tokenizer};
+
+/// The name of the model that comes with a script to fetch it.
+pub const SMOLLM2: &str = "smollm2-135m";
+/// Where that model lies in the cache folder.
+const SMOLLM2_FILE: &str = "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
+/// How long its file is. The script compares the sha256; here the length is enough to see a cut.
+const SMOLLM2_BYTES: u64 = 98_362_432;
+const HUB_PREFIX: &str = "hf:";
+
+/// A model's files, found but not yet opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelSource {
+    /// A GGUF file, which holds everything.
+    Gguf(PathBuf),
+    /// A folder with `config.json`, safetensors files and `tokenizer.json`.
+    Folder(PathBuf),
+}
+
+/// A model's files, opened.
+pub enum ModelFiles {
+    /// A GGUF file, which holds everything.
+    Gguf(Gguf),
+    /// A Hugging Face folder.
+    Folder(ModelFolder),
+}
+
+/// A Hugging Face folder, opened.
+pub struct ModelFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The text of its configuration.
+    pub config: String,
+    /// Its weights.
+    pub weights: Safetensors,
+}
+
+/// How far the download of a file has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Download<'a> {
+    /// The file's name in the model's repository.
+    pub file: &'a str,
+    /// The bytes that arrived.
+    pub received: u64,
+    /// The bytes in all.
+    pub total: u64,
+}
+
+impl ModelSource {
+    /// Finds the files of a model; see the [module](self) for what can be typed.
+    ///
+    /// # Errors
+    ///
+    /// E040 if there is no such model, with what was looked for and what was there; E041 if a
+    /// folder cannot be read; E043 for a file of another kind; E048 if the hub is needed and
+    /// cannot be used; E049 if `smollm2-135m` has the wrong length.
+    pub fn resolve(spec: &str) -> Result<Self, FileError> {
+        Self::resolve_with(spec, &mut |_| {})
+    }
+
+    /// Finds the files of a model as [`ModelSource::resolve`] does, and reports on downloads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ModelSource::resolve`].
+    pub fn resolve_with(
+        spec: &str,
+        progress: &mut dyn FnMut(Download<'_>),
+    ) -> Result<Self, FileError> {
+        if spec == SMOLLM2 {
+            return smollm2(&cache_folder()?);
+        }
+        match spec.strip_prefix(HUB_PREFIX) {
+            Some(model) => from_hub(&HubModel::parse(model)?, progress),
+            None => local(Path::new(spec)),
+        }
+    }
+
+    /// The file or folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Gguf(path) | Self::Folder(path) => path,
+        }
+    }
+
+    /// Opens the files, and reads the headers of the weights.
+    ///
+    /// # Errors
+    ///
+    /// E040 to E043: what can be wrong with a GGUF file, or with a folder's configuration and
+    /// weights.
+    pub fn open(&self) -> Result<ModelFiles, FileError> {
+        Ok(match self {
+            Self::Gguf(path) => ModelFiles::Gguf(Gguf::open(path)?),
+            Self::Folder(path) => ModelFiles::Folder(ModelFolder {
+                path: path.clone(),
+                config: read_text(&path.join(CONFIG_FILE), MAX_CONFIG_BYTES)?,
+                weights: Safetensors::open_folder(path)?,
+            }),
+        })
+    }
+}
+
+impl ModelFiles {
+    /// What messages call the files.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Gguf(gguf) => gguf.name().to_owned(),
+            Self::Folder(folder) => folder.path.display().to_string(),
+        }
+    }
+
+    /// The name of the model's architecture, as the files write it.
+    ///
+    /// # Errors
+    ///
+    /// E042 if there is none.
+    pub fn architecture(&self) -> Result<String, FileError> {
+        match self {
+            Self::Gguf(gguf) => gguf.text("general.architecture").map(str::to_owned),
+            Self::Folder(folder) => folder.model_type(),
+        }
+    }
+
+    /// Reads the tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// E047 if it is damaged or not supported; E040 or E041 if it cannot be read.
+    pub fn tokenizer(&self) -> Result<Tokenizer, FileError> {
+        match self {
+            Self::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Self::Folder(folder) => Tokenizer::from_json_file(&folder.path.join(TOKENIZER_FILE)),
+        }
+    }
+}
+
+impl ModelFolder {
+    /// What messages call the configuration's file.
+    #[must_use]
+    pub fn config_file(&self) -> String {
+        self.path.join(CONFIG_FILE).display().to_string()
+    }
+
+    fn model_type(&self) -> Result<String, FileError> {
+        #[derive(Deserialize)]
+        struct Typed {
+            model_type: Option<String>,
+        }
+        let typed: Result<Typed, _> = serde_json::from_str(&self.config);
+        let malformed = |place: &str, expected: &str, found: &str| {
+            FileError::malformed(&self.config_file(), place, expected, found)
+        };
+        let typed = typed.map_err(|error| {
+            malformed("the JSON", "a model's configuration", &error.to_string())
+        })?;
+        let missing = || malformed("key `model_type`", "a value", "no such key");
+        typed.model_type.ok_or_else(missing)
+    }
+}
+
+/// The longest `config.json`, in bytes.
+pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// The file with a folder's configuration.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The file with a folder's tokenizer.
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// A model's name on the hub.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HubModel {
+    /// `ORG/NAME`.
+    pub(crate) repository: String,
+    /// A branch, tag or commit.
+    pub(crate) revision: String,
+}
+
+impl HubModel {
+    /// Reads `ORG/NAME[@REVISION]`. The parts become parts of paths, so nothing else passes.
+    fn parse(model: &str) -> Result<Self, FileError> {
+        let (repository, revision) = model.split_once('@').unwrap_or((model, "main"));
+        let part = |part: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !part.is_empty() && part.chars().all(plain) && !part.starts_with('.')
+        };
+        let sound = repository
+            .split_once('/')
+            .is_some_and(|(org, name)| part(org) && part(name));
+        if !sound || !revision.split('/').all(part) {
+            return Err(FileError::NotFound {
+                expected: format!("a model of the hub as `{HUB_PREFIX}ORG/NAME[@REVISION]`"),
+                found: format!("`{HUB_PREFIX}{model}`"),
+                advice: "for example hf:HuggingFaceTB/SmolLM2-135M-Instruct".to_owned(),
+            });
+        }
+        Ok(Self {
+            repository: repository.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(
+    model: &HubModel,
+    progress: &mut dyn FnMut(Download<'_>),
+) -> Result<ModelSource, FileError> {
+    let folder = super::hub::fetch(model, super::hub::Place::default(), progress)?;
+    from_folder(&folder)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(
+    model: &HubModel,
+    _progress: &mut dyn FnMut(Download<'_>),
+) -> Result<ModelSource, FileError> {
+    let HubModel {
+        repository,
+        revision,
+    } = model;
+    Err(FileError::Hub {
+        expected: format!("to fetch {repository} (revision {revision}) from the Hugging Face hub"),
+        found: "that this program was built without the feature `hub`".to_owned(),
+        advice: "build it with `--features hub`, or fetch the model yourself and give its folder"
+            .to_owned(),
+    })
+}
+
+fn cache_folder() -> Result<PathBuf, FileError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let inside = |name: &str, rest: &str| variable(name).map(|base| PathBuf::from(base).join(rest));
+    variable("INTERLOOM_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| inside("XDG_CACHE_HOME", "interloom"))
+        .or_else(|| inside("HOME", ".cache/interloom"))
+        .ok_or_else(|| FileError::NotFound {
+            expected: "a cache folder".to_owned(),
+            found: "none of INTERLOOM_CACHE, XDG_CACHE_HOME and HOME set".to_owned(),
+            advice: "set INTERLOOM_CACHE to a folder".to_owned(),
+        })
+}
+
+fn smollm2(cache: &Path) -> Result<ModelSource, FileError> {
+    let path = cache.join(SMOLLM2_FILE);
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(FileError::NotFound {
+                expected: format!("the model {SMOLLM2} at {}", path.display()),
+                found: "nothing there".to_owned(),
+                advice: "run `scripts/fetch-smollm2`, which downloads it (93 MB)".to_owned(),
+            });
+        }
+        Err(source) => return Err(FileError::Unreadable { path, source }),
+    };
+    if metadata.len() != SMOLLM2_BYTES {
+        return Err(FileError::WrongLength {
+            path,
+            expected: SMOLLM2_BYTES,
+            found: metadata.len(),
+            advice: "delete it and run `scripts/fetch-smollm2`".to_owned(),
+        });
+    }
+    Ok(ModelSource::Gguf(path))
+}
+
+fn local(path: &Path) -> Result<ModelSource, FileError> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(nothing_at(path)),
+        Err(source) => {
+            return Err(FileError::Unreadable {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    if metadata.is_dir() {
+        return from_folder(path);
+    }
+    if has_ending(path, "gguf") {
+        return Ok(ModelSource::Gguf(path.to_owned()));
+    }
+    let name = path.display().to_string();
+    let advice = if has_ending(path, "safetensors") {
+        "give the folder, which must also hold config.json and tokenizer.json"
+    } else {
+        "convert the model to one of these formats"
+    };
+    let expected = "a .gguf file, or a folder with .safetensors files";
+    Err(FileError::unsupported(
+        &name,
+        "its name",
+        expected,
+        "another kind of file",
+        advice,
+    ))
+}
+
+fn from_folder(folder: &Path) -> Result<ModelSource, FileError> {
+    if folder.join(CONFIG_FILE).exists() {
+        let missing = if files_ending_in(folder, "safetensors")?.is_empty() {
+            "*.safetensors"
+        } else if !folder.join(TOKENIZER_FILE).exists() {
+            TOKENIZER_FILE
+        } else {
+            return Ok(ModelSource::Folder(folder.to_owned()));
+        };
+        return Err(FileError::NotFound {
+            expected: format!("{missing} beside {CONFIG_FILE} in {}", folder.display()),
+            found: "no such file".to_owned(),
+            advice: "fetch the model again, with all its files".to_owned(),
+        });
+    }
+    let files = files_ending_in(folder, "gguf")?;
+    if let [only] = &files[..] {
+        return Ok(ModelSource::Gguf(only.clone()));
+    }
+    let names: Vec<String> = files.iter().filter_map(|file| file_name(file)).collect();
+    Err(FileError::NotFound {
+        expected: format!(
+            "{CONFIG_FILE} or exactly one .gguf file in {}",
+            folder.display()
+        ),
+        found: match names.len() {
+            0 => "neither".to_owned(),
+            number => format!("{number} .gguf files: {}", names.join(", ")),
+        },
+        advice: "give the path of the model's folder or of its .gguf file".to_owned(),
+    })
+}
+
+/// The files in a folder with this ending, sorted.
+pub(crate) fn files_ending_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|source| FileError::io(folder, source))? {
+        let path = entry
+            .map_err(|source| FileError::io(folder, source))?
+            .path();
+        if has_ending(&path, ending) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(ending))
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Nothing is at a path: names a sibling with a similar name, or the ways to name a model.
+fn nothing_at(path: &Path) -> FileError {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let mut siblings: Vec<String> = match std::fs::read_dir(parent) {
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| file_name(&entry.path()))
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    siblings.push(SMOLLM2.to_owned());
+    siblings.sort();
+    let wanted = file_name(path).unwrap_or_default();
+    FileError::NotFound {
+        expected: format!("a .gguf file or a model's folder at {}", path.display()),
+        found: "nothing there".to_owned(),
+        advice: match most_similar(&wanted, siblings.iter().map(String::as_str)) {
+            Some(SMOLLM2) => format!("did you mean the model `{SMOLLM2}`?"),
+            Some(sibling) => format!("did you mean {}?", parent.join(sibling).display()),
+            None => format!("check the path, or name a model: `{SMOLLM2}`, `{HUB_PREFIX}ORG/NAME`"),
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

@@ -1,0 +1,548 @@
+//! Text to tokens and back, with the model's own tokenizer.
+//!
+//! A [`Tokenizer`] is built from the `tokenizer.json` of a folder, or from the vocabulary and the
+//! merges in a GGUF file's metadata. The work is done by the `tokenizers` crate; what is added
+//! here are checks. The crate indexes by what a file says, so merges are compared with the
+//! vocabulary first; it leaves out, silently, what has no token, so a text that byte-level tokens
+//! do not cover is an error.
+//!
+//! How a GGUF file's text is cut into words before the merges apply is only named in the file
+//! (`tokenizer.ggml.pre`). The expressions for the names are those of llama.cpp
+//! (`llama-vocab.cpp`), except that for `smollm` the cuts are those of the model's own
+//! `tokenizer.json`, which differ at a run of spaces in front of a digit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior};
+
+use super::begin::Begin;
+use super::gguf::{GgufArray, GgufValue};
+use super::input::read_text;
+use super::{FileError, Gguf};
+
+/// The longest `tokenizer.json`, in bytes.
+pub const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+/// The largest vocabulary.
+pub const MAX_VOCABULARY: usize = 1 << 22;
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    file: String,
+    /// What the characters of byte-level tokens stand for; none for other tokenizers.
+    bytes: Option<BTreeMap<char, u8>>,
+    /// Whether the bytes of all tokens together must be those of the text.
+    lossless: bool,
+    begin: Begin,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json` whose model is byte-pair encoding.
+    ///
+    /// Truncation and padding that the file asks for are switched off. Whether a text begins with
+    /// a token of its own is read from the `tokenizer_config.json` beside it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// E040 or E041 if a file cannot be read, E047 if it is not valid or of another model.
+    pub fn from_json_file(path: &Path) -> Result<Self, FileError> {
+        let text = read_text(path, MAX_TOKENIZER_BYTES)?;
+        let mut tokenizer = Self::from_json(&text, &path.display().to_string())?;
+        tokenizer.begin = Begin::beside(path, |token| tokenizer.inner.token_to_id(token))?;
+        Ok(tokenizer)
+    }
+
+    /// Reads the text of a `tokenizer.json`; `file` is what messages call it.
+    ///
+    /// # Errors
+    ///
+    /// E047 as for [`Tokenizer::from_json_file`].
+    pub fn from_json(text: &str, file: &str) -> Result<Self, FileError> {
+        check_json(text, file)?;
+        let mut inner = tokenizers::Tokenizer::from_str(text)
+            .map_err(|error| damaged(file, "a valid tokenizer.json", error.to_string()))?;
+        inner
+            .with_padding(None)
+            .with_truncation(None)
+            .map_err(|error| {
+                damaged(
+                    file,
+                    "a tokenizer that does not truncate",
+                    error.to_string(),
+                )
+            })?;
+        Ok(Self::wrap(inner, file, Begin::PostProcessor))
+    }
+
+    /// Builds the tokenizer that a GGUF file describes in its metadata.
+    ///
+    /// Supported are byte-level vocabularies (`tokenizer.ggml.model` is `gpt2`) with the word
+    /// splitting `smollm`, `gpt-2`, `llama-bpe` or `default`.
+    ///
+    /// # Errors
+    ///
+    /// E042 if a key is missing or of the wrong type, E047 if the tokenizer is of another kind or
+    /// its parts do not fit together.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, FileError> {
+        let file = gguf.name();
+        let model = gguf.text("tokenizer.ggml.model")?;
+        if model != "gpt2" {
+            return Err(other_kind(file, "the byte-level tokenizer `gpt2`", model));
+        }
+        let pre = gguf.optional("tokenizer.ggml.pre", "a string", GgufValue::as_str)?;
+        let words = Words::named(pre.unwrap_or("default"), file)?;
+        let tokens = gguf.texts("tokenizer.ggml.tokens")?;
+        let vocabulary = vocabulary(tokens, file)?;
+        let merges = merges(gguf.texts("tokenizer.ggml.merges")?, &vocabulary, file)?;
+        let added = added_tokens(gguf, tokens)?;
+
+        let fault =
+            |error: tokenizers::Error| damaged(file, "a sound tokenizer", error.to_string());
+        // Nothing is ordered by this map: it is only looked up in.
+        let vocabulary: Vocab = vocabulary
+            .into_iter()
+            .map(|(token, id)| (token.to_owned(), id))
+            .collect();
+        let model = BPE::builder()
+            .vocab_and_merges(vocabulary, merges)
+            .ignore_merges(matches!(words, Words::LlamaBpe))
+            .build()
+            .map_err(fault)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        inner.with_pre_tokenizer(Some(words.pre_tokenizer().map_err(fault)?));
+        inner.with_decoder(Some(ByteLevel::default()));
+        inner.add_tokens(added).map_err(fault)?;
+        let begin = Begin::from_gguf(gguf, matches!(words, Words::LlamaBpe))?;
+        Ok(Self::wrap(inner, file, begin))
+    }
+
+    fn wrap(inner: tokenizers::Tokenizer, file: &str, begin: Begin) -> Self {
+        let bytes = inner
+            .get_decoder()
+            .is_some_and(is_byte_level)
+            .then(byte_of_char);
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        // Whether any does is the same in every order.
+        #[allow(clippy::disallowed_methods)]
+        let strips = added.values().any(|token| token.lstrip || token.rstrip);
+        let lossless = bytes.is_some() && inner.get_normalizer().is_none() && !strips;
+        Self {
+            inner,
+            file: file.to_owned(),
+            bytes,
+            lossless,
+            begin,
+        }
+    }
+
+    /// The number of tokens, special ones included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The tokens of a text. None is added in front or behind; a special token that is spelled
+    /// out in the text is one token.
+    ///
+    /// # Errors
+    ///
+    /// E047 if parts of the text have no token.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, FileError> {
+        let ids = self.split(text, false)?;
+        if self.lossless {
+            self.check_covered(text, &ids)?;
+        }
+        Ok(ids)
+    }
+
+    /// The tokens of a text as the model was trained to see it begin: after a token that marks the
+    /// beginning, if the model's files ask for one.
+    ///
+    /// # Errors
+    ///
+    /// E047 as for [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, FileError> {
+        let ids = self.encode(text)?;
+        match self.begin {
+            Begin::Nothing => Ok(ids),
+            Begin::Token(id) => Ok([&[id], &ids[..]].concat()),
+            Begin::PostProcessor => self.split(text, true),
+        }
+    }
+
+    fn split(&self, text: &str, post_process: bool) -> Result<Vec<u32>, FileError> {
+        let encoding = self.inner.encode_fast(text, post_process);
+        let encoding = encoding.map_err(|error| FileError::Tokenizer {
+            file: self.file.clone(),
+            expected: "a text that can be tokenised".to_owned(),
+            found: error.to_string(),
+            advice: "change the text".to_owned(),
+        })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of tokens, special ones included.
+    ///
+    /// Tokens can end within a character; what is then not UTF-8 becomes U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// E047 if there is no such token.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, FileError> {
+        if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+            return Err(FileError::Tokenizer {
+                file: self.file.clone(),
+                expected: format!("tokens below {}", self.vocab_size()),
+                found: id.to_string(),
+                advice: "use the tokenizer that belongs to the model".to_owned(),
+            });
+        }
+        let text = self.inner.decode(ids, false);
+        text.map_err(|error| damaged(&self.file, "tokens that can be decoded", error.to_string()))
+    }
+
+    /// How a token reads, with its leading space.
+    ///
+    /// Of a token that ends within a character each byte reads like `<0xE2>`; an id without a
+    /// token reads `<no token 49152>`.
+    #[must_use]
+    pub fn token_text(&self, id: u32) -> String {
+        let Some(token) = self.inner.id_to_token(id) else {
+            return format!("<no token {id}>");
+        };
+        if self.is_added(id) {
+            return token;
+        }
+        match self.bytes_of(&token) {
+            Some(bytes) => String::from_utf8(bytes).unwrap_or_else(|error| {
+                error
+                    .as_bytes()
+                    .iter()
+                    .map(|byte| format!("<0x{byte:02X}>"))
+                    .collect()
+            }),
+            // Tokenizers that are not byte-level write a space as U+2581.
+            None => token.replace('\u{2581}', " "),
+        }
+    }
+
+    /// The token of a text that is exactly one.
+    ///
+    /// # Errors
+    ///
+    /// E050, which shows how the text splits, if it is none or several; E047 as for
+    /// [`Tokenizer::encode`].
+    pub fn single(&self, text: &str) -> Result<u32, FileError> {
+        match self.encode(text)?[..] {
+            [id] => Ok(id),
+            ref ids => Err(FileError::NotOneToken {
+                file: self.file.clone(),
+                text: text.to_owned(),
+                pieces: ids.iter().map(|&id| self.token_text(id)).collect(),
+            }),
+        }
+    }
+
+    fn is_added(&self, id: u32) -> bool {
+        self.inner
+            .get_added_vocabulary()
+            .get_added_tokens_decoder()
+            .contains_key(&id)
+    }
+
+    /// The bytes of a byte-level token.
+    fn bytes_of(&self, token: &str) -> Option<Vec<u8>> {
+        let bytes = self.bytes.as_ref()?;
+        token
+            .chars()
+            .map(|character| bytes.get(&character).copied())
+            .collect()
+    }
+
+    fn check_covered(&self, text: &str, ids: &[u32]) -> Result<(), FileError> {
+        let mut covered = Vec::with_capacity(text.len());
+        for &id in ids {
+            let token = self.inner.id_to_token(id).unwrap_or_default();
+            match self.bytes_of(&token).filter(|_| !self.is_added(id)) {
+                Some(bytes) => covered.extend(bytes),
+                None => covered.extend(token.as_bytes()),
+            }
+        }
+        // Some tokenizers put a space in front of every text.
+        let spaced = covered.strip_prefix(b" ").unwrap_or(&covered);
+        if covered == text.as_bytes() || spaced == text.as_bytes() {
+            return Ok(());
+        }
+        let same = covered
+            .iter()
+            .zip(text.as_bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        Err(FileError::Tokenizer {
+            file: self.file.clone(),
+            expected: "a token for every byte of the text".to_owned(),
+            found: format!(
+                "none for byte {same}, {:?}",
+                &text[text.floor_char_boundary(same)..]
+            ),
+            advice: "leave this character out".to_owned(),
+        })
+    }
+}
+
+/// How a text is cut into words before the merges apply.
+#[derive(Debug, Clone, Copy)]
+enum Words {
+    Smollm,
+    Gpt2,
+    LlamaBpe,
+    Default,
+}
+
+impl Words {
+    fn named(pre: &str, file: &str) -> Result<Self, FileError> {
+        match pre {
+            "smollm" => Ok(Self::Smollm),
+            "gpt-2" => Ok(Self::Gpt2),
+            "llama-bpe" | "llama3" | "llama-v3" => Ok(Self::LlamaBpe),
+            "default" => Ok(Self::Default),
+            _ => Err(other_kind(
+                file,
+                "the word splitting `smollm`, `gpt-2`, `llama-bpe` or `default`",
+                pre,
+            )),
+        }
+    }
+
+    fn pre_tokenizer(self) -> tokenizers::Result<PreTokenizerWrapper> {
+        let bytes = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, true, use_regex));
+        let expressions: &[&str] = match self {
+            Self::Gpt2 => return Ok(bytes(true)),
+            Self::Smollm => {
+                let steps = vec![PreTokenizerWrapper::from(Digits::new(true)), bytes(true)];
+                return Ok(Sequence::new(steps).into());
+            }
+            Self::LlamaBpe => &[LLAMA_BPE],
+            Self::Default => &[PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+        };
+        let mut steps = Vec::new();
+        for expression in expressions {
+            let pattern = SplitPattern::Regex((*expression).to_owned());
+            steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
+        }
+        steps.push(bytes(false));
+        Ok(Sequence::new(steps).into())
+    }
+}
+
+const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|]+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+const LLAMA_BPE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// `tokenizer.ggml.token_type` of tokens that are commands to the model.
+const CONTROL: i64 = 3;
+/// `tokenizer.ggml.token_type` of tokens that are always cut out of a text first.
+const USER_DEFINED: i64 = 4;
+
+fn vocabulary<'a>(tokens: &'a [String], file: &str) -> Result<BTreeMap<&'a str, u32>, FileError> {
+    if tokens.len() > MAX_VOCABULARY {
+        let expected = format!("at most {MAX_VOCABULARY} tokens");
+        return Err(damaged(file, &expected, tokens.len().to_string()));
+    }
+    let mut vocabulary = BTreeMap::new();
+    for (id, token) in (0_u32..).zip(tokens) {
+        if let Some(earlier) = vocabulary.insert(token.as_str(), id) {
+            let found = format!("{token:?} as token {earlier} and {id}");
+            return Err(damaged(file, "every token once", found));
+        }
+    }
+    Ok(vocabulary)
+}
+
+/// Splits the merges, and checks that both sides and the result are tokens.
+fn merges(
+    lines: &[String],
+    vocabulary: &BTreeMap<&str, u32>,
+    file: &str,
+) -> Result<Vec<(String, String)>, FileError> {
+    let mut merges = Vec::with_capacity(lines.len());
+    for (number, line) in lines.iter().enumerate() {
+        let pair = line.split_once(' ').filter(|(left, right)| {
+            let joined = [*left, *right].concat();
+            [*left, *right, &joined]
+                .iter()
+                .all(|side| vocabulary.contains_key(side))
+        });
+        let Some((left, right)) = pair else {
+            let expected = format!("merge {number} to join two tokens into a third");
+            return Err(damaged(file, &expected, format!("{line:?}")));
+        };
+        merges.push((left.to_owned(), right.to_owned()));
+    }
+    Ok(merges)
+}
+
+fn added_tokens(gguf: &Gguf, tokens: &[String]) -> Result<Vec<AddedToken>, FileError> {
+    let key = "tokenizer.ggml.token_type";
+    let Some(kinds) = gguf.optional(key, "an array of whole numbers", token_types)? else {
+        return Ok(Vec::new());
+    };
+    if kinds.len() != tokens.len() {
+        let expected = format!("a type for each of the {} tokens", tokens.len());
+        return Err(damaged(
+            gguf.name(),
+            &expected,
+            format!("{} types", kinds.len()),
+        ));
+    }
+    let added = kinds
+        .iter()
+        .zip(tokens)
+        .filter_map(|(&kind, token)| match kind {
+            CONTROL => Some(AddedToken::from(token.clone(), true)),
+            USER_DEFINED => Some(AddedToken::from(token.clone(), false).normalized(false)),
+            _ => None,
+        });
+    Ok(added.collect())
+}
+
+fn token_types(value: &GgufValue) -> Option<Vec<i64>> {
+    match value {
+        GgufValue::Array(GgufArray::I32(kinds)) => {
+            Some(kinds.iter().map(|&kind| kind.into()).collect())
+        }
+        GgufValue::Array(GgufArray::U32(kinds)) => {
+            Some(kinds.iter().map(|&kind| kind.into()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The parts of a `tokenizer.json` that the tokenizers crate believes without a check.
+#[derive(Deserialize)]
+struct JsonFile {
+    model: JsonModel,
+}
+
+#[derive(Deserialize)]
+struct JsonModel {
+    r#type: Option<String>,
+    #[serde(default)]
+    vocab: serde_json::Value,
+    #[serde(default)]
+    merges: Vec<JsonMerge>,
+    continuing_subword_prefix: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsonMerge {
+    Line(String),
+    Pair(String, String),
+}
+
+fn check_json(text: &str, file: &str) -> Result<(), FileError> {
+    let json: JsonFile = serde_json::from_str(text)
+        .map_err(|error| damaged(file, "a valid tokenizer.json", error.to_string()))?;
+    let model = json.model;
+    if let Some(kind) = model.r#type.as_deref().filter(|&kind| kind != "BPE") {
+        return Err(other_kind(file, "a tokenizer of the model `BPE`", kind));
+    }
+    let vocab: BTreeMap<String, u32> = serde_json::from_value(model.vocab).map_err(|error| {
+        damaged(
+            file,
+            "a vocabulary from tokens to numbers",
+            error.to_string(),
+        )
+    })?;
+    let ids: BTreeSet<u32> = vocab.values().copied().collect();
+    if ids.len() != vocab.len() || vocab.len() > MAX_VOCABULARY {
+        let expected = format!("at most {MAX_VOCABULARY} tokens with a number each");
+        let found = format!("{} tokens with {} numbers", vocab.len(), ids.len());
+        return Err(damaged(file, &expected, found));
+    }
+    let prefix = model.continuing_subword_prefix.unwrap_or_default();
+    for (number, merge) in model.merges.iter().enumerate() {
+        let pair = match merge {
+            JsonMerge::Line(line) => line.split_once(' '),
+            JsonMerge::Pair(left, right) => Some((left.as_str(), right.as_str())),
+        };
+        let joins = pair.is_some_and(|(left, right)| {
+            let joined = right
+                .strip_prefix(&prefix)
+                .map(|rest| [left, rest].concat());
+            let joined = joined.is_some_and(|joined| vocab.contains_key(&joined));
+            joined && vocab.contains_key(left) && vocab.contains_key(right)
+        });
+        if !joins {
+            let found = pair.map_or_else(
+                || "no pair".to_owned(),
+                |(left, right)| format!("{left:?} and {right:?}"),
+            );
+            let expected = format!("merge {number} to join two tokens into a third");
+            return Err(damaged(file, &expected, found));
+        }
+    }
+    Ok(())
+}
+
+fn is_byte_level(decoder: &DecoderWrapper) -> bool {
+    match decoder {
+        DecoderWrapper::ByteLevel(_) => true,
+        DecoderWrapper::Sequence(steps) => steps.get_decoders().iter().any(is_byte_level),
+        _ => false,
+    }
+}
+
+/// What the characters of byte-level tokens stand for: printable Latin-1 for itself, the other
+/// bytes in order for the characters from U+0100 on (`bytes_to_unicode` of GPT-2's `encoder.py`).
+fn byte_of_char() -> BTreeMap<char, u8> {
+    let mut others = 0x100_u32..;
+    (0..=u8::MAX)
+        .filter_map(|byte| {
+            let printable = matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+            let code = if printable {
+                Some(byte.into())
+            } else {
+                others.next()
+            };
+            code.and_then(char::from_u32)
+                .map(|character| (character, byte))
+        })
+        .collect()
+}
+
+pub(super) fn damaged(file: &str, expected: &str, found: impl Into<String>) -> FileError {
+    FileError::Tokenizer {
+        file: file.to_owned(),
+        expected: expected.to_owned(),
+        found: found.into(),
+        advice: "fetch the file again".to_owned(),
+    }
+}
+
+fn other_kind(file: &str, expected: &str, found: &str) -> FileError {
+    FileError::Tokenizer {
+        file: file.to_owned(),
+        expected: expected.to_owned(),
+        found: format!("{found:?}"),
+        advice:
+            "use the model as a folder with config.json, *.safetensors and a tokenizer.json of \
+                 the model BPE"
+                .to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! A two-layer attention-only transformer that continues repeated sequences: the smallest model with a real circuit.
+//!
+//! Sequences of random tokens repeat themselves after a length that is drawn for each of them. To predict the second copy
+//! the model needs two heads in a row: a *previous-token head* in layer 0, which writes into each position what came
+//! before it, and *induction heads* in layer 1, which look for the current token in what the first head wrote and attend
+//! to the token after it (Elhage et al. 2021, Olsson et al. 2022). With a fixed repeat length one head could solve the task
+//! by position, and there would be no induction; hence the drawn lengths.
+//!
+//! The trained weights are part of the crate ([`Induction::trained`]); `examples/train_induction.rs` of the crate
+//! `interloom` makes them.
+
+mod call;
+mod data;
+mod lm;
+mod metrics;
+mod train;
+
+use burn::module::{Initializer, Module, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use interloom_backends::{Bound, Forward, Hooked, ModelError, Tap, parameters};
+
+pub use data::{Batch, Sampler};
+pub use lm::InductionLm;
+pub use metrics::{HeadScores, Score, head_scores, score};
+pub use train::{Trainer, WeightsError, load_weights, save_weights};
+
+/// How many different tokens there are.
+pub const VOCABULARY: usize = 40;
+/// How many tokens a sequence has.
+pub const POSITIONS: usize = 48;
+/// The width of the residual stream.
+pub const WIDTH: usize = 64;
+/// How many layers the model has.
+pub const LAYERS: usize = 2;
+/// How many heads each layer has.
+pub const HEADS: usize = 4;
+/// The width of a head.
+pub const HEAD_WIDTH: usize = WIDTH / HEADS;
+
+/// What a masked attention score is set to.
+const MASKED: f64 = -1.0e9;
+
+/// The weights of [`Induction::trained`], with seed, command and loss in their metadata.
+const TRAINED: &[u8] = include_bytes!("weights.safetensors");
+
+/// The transformer: `[batch, position]` tokens to `[batch, position, token]` logits.
+#[derive(Module, Debug)]
+pub struct Induction {
+    embed: Hooked<Embedding>,
+    position: Param<Tensor<2>>,
+    position_tap: Tap,
+    layers: Vec<Hooked<Layer>>,
+    unembed: Hooked<Linear>,
+}
+
+/// One layer: what it reads from the residual stream is added to it.
+#[derive(Module, Debug)]
+pub struct Layer {
+    attn: Hooked<Attention>,
+}
+
+/// Causal self-attention of [`HEADS`] heads, without biases.
+///
+/// Taps: `q`, `k`, `v` and `z` (what a head reads, before the output projection) are `[batch, position, head, width]`;
+/// `scores` and `pattern` are `[batch, head, query, key]`.
+#[derive(Module, Debug)]
+pub struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    q: Tap,
+    k: Tap,
+    v: Tap,
+    scores: Tap,
+    pattern: Tap,
+    z: Tap,
+}
+
+impl Induction {
+    /// Draws a model from `seed`, and binds it.
+    ///
+    /// Burn's seed is global to the process, so that nothing else may draw numbers meanwhile.
+    pub fn new(seed: u64, device: &Device) -> Bound<Hooked<Self>> {
+        device.seed(seed);
+        let model = Hooked::from(Self::init(device));
+        // Burn draws a parameter when it is first used: use all of them now, in the order of the module tree.
+        let _drawn = parameters(&model);
+        bind(model)
+    }
+
+    /// Returns the trained model.
+    ///
+    /// # Panics
+    ///
+    /// Never: that the weights in the crate fit is tested.
+    pub fn trained(device: &Device) -> Bound<Hooked<Self>> {
+        let model = Hooked::from(Self::init(device));
+        let model = load_weights(model, TRAINED, device).expect("the crate's own weights fit");
+        bind(model)
+    }
+
+    /// Returns what the file of the trained weights says about itself: seed, command, loss, and so on, by key.
+    pub fn provenance() -> std::collections::BTreeMap<String, String> {
+        train::metadata(TRAINED).expect("the crate's own weights are a safetensors file")
+    }
+
+    fn init(device: &Device) -> Self {
+        let std = 1.0 / (WIDTH as f64).sqrt();
+        let normal = Initializer::Normal { mean: 0.0, std };
+        let embedding = EmbeddingConfig::new(VOCABULARY, WIDTH).with_initializer(normal.clone());
+        Self {
+            embed: embedding.init(device).into(),
+            position: normal.init([POSITIONS, WIDTH], device),
+            position_tap: Tap::new(),
+            layers: (0..LAYERS).map(|_| Layer::init(device).into()).collect(),
+            unembed: linear(VOCABULARY, &normal, device).into(),
+        }
+    }
+}
+
+impl Layer {
+    fn init(device: &Device) -> Self {
+        Self {
+            attn: Attention::init(device).into(),
+        }
+    }
+}
+
+impl Attention {
+    fn init(device: &Device) -> Self {
+        let std = 1.0 / (WIDTH as f64).sqrt();
+        let normal = Initializer::Normal { mean: 0.0, std };
+        let square = || linear(WIDTH, &normal, device);
+        Self {
+            query: square(),
+            key: square(),
+            value: square(),
+            output: square(),
+            q: Tap::new(),
+            k: Tap::new(),
+            v: Tap::new(),
+            scores: Tap::new(),
+            pattern: Tap::new(),
+            z: Tap::new(),
+        }
+    }
+}
+
+impl Forward<Tensor<2, Int>> for Induction {
+    type Output = Tensor<3>;
+
+    fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, length] = tokens.dims();
+        let position = self.position.val().narrow(0, 0, length).unsqueeze::<3>();
+        let position = self
+            .position_tap
+            .pass(position.expand([batch, length, WIDTH]));
+        let embedded = self.embed.forward(tokens) + position;
+        let residual = self
+            .layers
+            .iter()
+            .fold(embedded, |residual, layer| layer.forward(residual));
+        self.unembed.forward(residual)
+    }
+}
+
+impl Forward<Tensor<3>> for Layer {
+    type Output = Tensor<3>;
+
+    fn forward(&self, residual: Tensor<3>) -> Tensor<3> {
+        residual.clone() + self.attn.forward(residual)
+    }
+}
+
+impl Forward<Tensor<3>> for Attention {
+    type Output = Tensor<3>;
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, length, _] = x.dims();
+        let heads = |linear: &Linear| {
+            linear
+                .forward(x.clone())
+                .reshape([batch, length, HEADS, HEAD_WIDTH])
+        };
+        let q = self.q.pass(heads(&self.query)).swap_dims(1, 2);
+        let k = self.k.pass(heads(&self.key)).swap_dims(1, 2);
+        let v = self.v.pass(heads(&self.value)).swap_dims(1, 2);
+
+        let scores = q.matmul(k.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
+        let future =
+            Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device()).unsqueeze::<4>();
+        let scores = scores.mask_fill(future.expand([batch, HEADS, length, length]), MASKED);
+        let scores = self.scores.pass(scores);
+        let pattern = self.pattern.pass(activation::softmax(scores, 3));
+
+        let z = self.z.pass(pattern.matmul(v).swap_dims(1, 2));
+        self.output.forward(z.reshape([batch, length, WIDTH]))
+    }
+}
+
+/// Returns the names that TransformerLens users know for the model's points.
+fn aliases() -> Vec<(String, String)> {
+    let mut aliases = vec![
+        ("hook_embed".to_owned(), "embed.output".to_owned()),
+        (
+            "hook_pos_embed".to_owned(),
+            "position_tap.output".to_owned(),
+        ),
+    ];
+    for layer in 0..LAYERS {
+        let names = [
+            ("hook_resid_pre", "input"),
+            ("hook_resid_post", "output"),
+            ("hook_attn_out", "attn.output"),
+            ("attn.hook_q", "attn.q.output"),
+            ("attn.hook_k", "attn.k.output"),
+            ("attn.hook_v", "attn.v.output"),
+            ("attn.hook_attn_scores", "attn.scores.output"),
+            ("attn.hook_pattern", "attn.pattern.output"),
+            ("attn.hook_z", "attn.z.output"),
+        ];
+        aliases.extend(names.map(|(alias, point)| {
+            (
+                format!("blocks.{layer}.{alias}"),
+                format!("layers.{layer}.{point}"),
+            )
+        }));
+    }
+    aliases
+}
+
+fn bind(model: Hooked<Induction>) -> Bound<Hooked<Induction>> {
+    let bound: Result<_, ModelError> =
+        Bound::new(model).and_then(|model| model.with_aliases(aliases()));
+    bound.expect("the model's own paths are distinct, and its aliases name them")
+}
+
+fn linear(out: usize, initializer: &Initializer, device: &Device) -> Linear {
+    LinearConfig::new(WIDTH, out)
+        .with_bias(false)
+        .with_initializer(initializer.clone())
+        .init(device)
+}
+
+/// Makes a parameter of given data with the identity and the trainability of the one that it replaces.
+fn replace<const D: usize>(
+    param: Param<Tensor<D>>,
+    data: TensorData,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let id = param.id;
+    param.transform_for_load(Tensor::from_data(data, device), id)
+}

@@ -1,0 +1,405 @@
+//! A language model with its tokenizer: what an experiment on text needs.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use interloom_backends::{ModelError, Sites, Value};
+use interloom_engine::Fault;
+use interloom_program::Modules;
+
+use crate::architecture::Architecture;
+use crate::causal::CausalLm;
+use crate::files::{Download, FileError, ModelFiles, ModelSource, Tokenizer};
+use crate::induction::InductionLm;
+
+/// The name of the model whose weights are part of this crate.
+pub const INDUCTION: &str = "induction";
+
+/// A language model of any family, with its name, its device and its tokenizer.
+///
+/// Prompts are checked when they are made: what computes with them cannot fail.
+///
+/// ```no_run
+/// use interloom_backends::{Run, parse_device};
+/// use interloom_models::LanguageModel;
+///
+/// let lm = LanguageModel::load("smollm2-135m", &parse_device("cpu")?)?;
+/// let prompt = lm.prompt("The capital of France is")?;
+///
+/// let mut run = Run::new("quieter", lm.sites());
+/// run.mediator("halve", |cx| async move {
+///     let mlp = cx.output("layers.20.mlp").await?;
+///     cx.set_output("layers.20.mlp", mlp * 0.5).await
+/// });
+/// let logits = run.execute(|| prompt.logits())?.output;
+/// # let _ = logits;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct LanguageModel {
+    name: String,
+    model: Box<dyn CausalLm>,
+    /// None if tokens are written as their numbers.
+    tokenizer: Option<Tokenizer>,
+    device: Device,
+}
+
+impl std::fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LanguageModel")
+            .field("name", &self.name)
+            .field("vocabulary", &self.model.vocabulary())
+            .field("positions", &self.model.positions())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A language model that cannot be loaded or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LanguageModelError {
+    /// Its files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its input.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl LanguageModelError {
+    /// Returns the error's stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::File(error) => error.code(),
+            Self::Model(error) => error.code(),
+        }
+    }
+}
+
+impl LanguageModel {
+    /// Loads a model: `induction`, a path to a GGUF file or to a Hugging Face folder, `smollm2-135m`, or `hf:ORG/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`LanguageModelError::File`] if there is no such model, or its files are damaged or not supported.
+    pub fn load(spec: &str, device: &Device) -> Result<Self, LanguageModelError> {
+        Self::load_with(spec, device, &mut |_| {})
+    }
+
+    /// Loads a model as [`load`](Self::load) does, and reports on downloads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    pub fn load_with(
+        spec: &str,
+        device: &Device,
+        progress: &mut dyn FnMut(Download<'_>),
+    ) -> Result<Self, LanguageModelError> {
+        if spec == INDUCTION {
+            return Ok(Self::new(spec, InductionLm::trained(device), device));
+        }
+        let source = ModelSource::resolve_with(spec, progress)?;
+        Self::from_source(&source, spec, device)
+    }
+
+    /// Loads a model from a source that has been looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`LanguageModelError::File`] if the files are damaged or not supported.
+    pub fn from_source(
+        source: &ModelSource,
+        name: &str,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
+        Ok(Self::from_files(source.open()?, name, device)?)
+    }
+
+    fn from_files(files: ModelFiles, name: &str, device: &Device) -> Result<Self, FileError> {
+        let architecture = Architecture::of(&files)?;
+        let (tokenizer, file) = (files.tokenizer()?, files.name());
+        let model = (architecture.load)(files, device)?;
+        let (found, most) = (tokenizer.vocab_size(), model.vocabulary());
+        if found > most {
+            return Err(FileError::Tokenizer {
+                file,
+                expected: format!("at most the model's {most} tokens"),
+                found: format!("{found} tokens in the tokenizer"),
+                advice: "use the tokenizer that belongs to the model".to_owned(),
+            });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            model,
+            tokenizer: Some(tokenizer),
+            device: device.clone(),
+        })
+    }
+
+    /// Makes a language model of one's own, whose tokens are written as their numbers.
+    pub fn new(name: impl Into<String>, model: impl CausalLm + 'static, device: &Device) -> Self {
+        Self {
+            name: name.into(),
+            model: Box::new(model),
+            tokenizer: None,
+            device: device.clone(),
+        }
+    }
+
+    /// Returns the name by which the model was loaded.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the model, without name and tokenizer.
+    pub fn model(&self) -> &dyn CausalLm {
+        &*self.model
+    }
+
+    /// Returns the model's sites.
+    pub fn sites(&self) -> &Sites {
+        self.model.sites()
+    }
+
+    /// Returns the device that the model runs on.
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns the model's tokenizer, if it has one.
+    pub const fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// Calls `visit` with the path and the data of every parameter: what the identity of the model is made of.
+    pub fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
+        self.model.visit_parameters(visit);
+    }
+
+    /// Returns the tokens of `text`, after one that marks its beginning if the model's files ask for that.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if there are none, more than the model has positions, or no tokenizer; [`FileError`] if the
+    /// tokenizer fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
+        let Some(tokenizer) = &self.tokenizer else {
+            let what = format!("a text, but the model `{}` has no tokenizer", self.name);
+            return Err(input(what, "give it tokens").into());
+        };
+        let tokens = tokenizer.encode_prompt(text)?;
+        self.batch(&[&tokens])?;
+        Ok(tokens)
+    }
+
+    /// Returns the one token that `text` is, without one that marks a beginning.
+    ///
+    /// # Errors
+    ///
+    /// E050 if it is none or several; [`ModelError::Input`] if the model has no tokenizer, and `text` is no number of a token.
+    pub fn token(&self, text: &str) -> Result<u32, LanguageModelError> {
+        if let Some(tokenizer) = &self.tokenizer {
+            return Ok(tokenizer.single(text)?);
+        }
+        let known = self.model.vocabulary();
+        let token = text.parse().ok().filter(|&token| is_below(token, known));
+        token.ok_or_else(|| {
+            let what = format!("{text:?}, which is no token of the model `{}`", self.name);
+            input(what, &format!("they are 0 to {}", known.saturating_sub(1))).into()
+        })
+    }
+
+    /// Returns how a token reads.
+    pub fn token_text(&self, token: u32) -> String {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.token_text(token),
+            None => token.to_string(),
+        }
+    }
+
+    /// Returns how tokens read one after another.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        let texts = || tokens.iter().map(|&token| self.token_text(token));
+        match &self.tokenizer {
+            Some(tokenizer) => {
+                let text = tokenizer.decode(tokens);
+                text.unwrap_or_else(|_| texts().collect())
+            }
+            None => texts().collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// Makes a batch of one text.
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode).
+    pub fn prompt(&self, text: &str) -> Result<TokenBatch<'_>, LanguageModelError> {
+        let tokens = self.encode(text)?;
+        Ok(self.batch(&[&tokens])?)
+    }
+
+    /// Makes a batch of prompts.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length, do not fit into the model's
+    /// positions, or have a token that the model does not know.
+    pub fn batch(&self, prompts: &[&[u32]]) -> Result<TokenBatch<'_>, ModelError> {
+        let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
+        let missing = match lengths[..] {
+            [] => Some("no prompt, at least one is expected".to_owned()),
+            [0] => Some("a prompt of 0 tokens, at least 1 is expected".to_owned()),
+            _ if lengths.contains(&0) => Some(format!(
+                "prompts of {lengths:?} tokens, at least 1 in each is expected"
+            )),
+            _ => None,
+        };
+        if let Some(what) = missing {
+            return Err(input(what, "give it some text"));
+        }
+        let length = lengths[0];
+        if lengths.iter().any(|&other| other != length) {
+            let what = format!("the prompts of a batch have {lengths:?} tokens");
+            return Err(input(
+                what,
+                "run them one by one, or make them equally long",
+            ));
+        }
+        let tokens = prompts.concat();
+        let batch = TokenBatch {
+            lm: self,
+            tokens,
+            length,
+        };
+        let batch = batch.with_room(0)?;
+        let known = self.model.vocabulary();
+        let unknown = |token: &&u32| !is_below(**token, known);
+        match batch.tokens.iter().find(unknown) {
+            Some(token) => {
+                let what = format!("token {token}, but the model knows {known} tokens");
+                Err(match self.tokenizer {
+                    Some(_) => input(what, "use the model's own tokenizer"),
+                    None => input(what, &format!("they are 0 to {}", known.saturating_sub(1))),
+                })
+            }
+            None => Ok(batch),
+        }
+    }
+}
+
+impl Modules<Value> for LanguageModel {
+    fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        self.model.call(path, input)
+    }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        self.model.shape(path, input)
+    }
+}
+
+/// Prompts of equal length that fit the language model that made the batch.
+#[derive(Clone, Debug)]
+pub struct TokenBatch<'m> {
+    lm: &'m LanguageModel,
+    /// Row after row; at least one token.
+    tokens: Vec<u32>,
+    length: usize,
+}
+
+impl<'m> TokenBatch<'m> {
+    /// Returns the tokens of each prompt.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+        self.tokens.chunks(self.length)
+    }
+
+    /// Returns how many tokens the model could add to each prompt.
+    pub fn room(&self) -> usize {
+        self.lm.model.positions().saturating_sub(self.length)
+    }
+
+    /// Returns the batch if the model has positions for `new` more tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if it has not.
+    pub fn with_room(self, new: usize) -> Result<Self, ModelError> {
+        let (length, positions) = (self.length, self.lm.model.positions());
+        if length > positions || new > self.room() {
+            let what = format!(
+                "{length} tokens and {new} new ones, but the model has {positions} positions"
+            );
+            return Err(input(what, "shorten the prompt"));
+        }
+        Ok(self)
+    }
+
+    /// Computes `[batch, position, token]` logits.
+    pub fn logits(&self) -> Tensor<3> {
+        self.lm.model.forward(self.tensor(&self.tokens))
+    }
+
+    /// Continues each prompt greedily by up to `new` tokens, and returns those of each.
+    ///
+    /// A prompt is complete with an end-of-text token, and all are where the model has no more positions
+    /// ([`with_room`](Self::with_room) refuses that before). The prompts are iteration 0 of every site, each further token one more; a
+    /// prompt that is complete is given its last token again for as long as others are not.
+    pub fn generate(&self, new: usize) -> Vec<Vec<u32>> {
+        let new = new.min(self.room());
+        let mut generated = vec![Vec::with_capacity(new); self.rows().len()];
+        let mut decode = self.lm.model.decoder(generated.len(), self.length + new);
+        let mut tokens = self.tensor(&self.tokens);
+        for _ in 0..new {
+            let next = largest(decode(tokens));
+            for (row, token) in generated.iter_mut().zip(next) {
+                if !self.is_complete(row) {
+                    row.push(token);
+                }
+            }
+            if generated.iter().all(|row| self.is_complete(row)) {
+                break;
+            }
+            let last: Vec<u32> = generated
+                .iter()
+                .filter_map(|row| row.last().copied())
+                .collect();
+            tokens = self.tensor(&last);
+        }
+        generated
+    }
+
+    fn is_complete(&self, generated: &[u32]) -> bool {
+        let last = generated.last();
+        last.is_some_and(|token| self.lm.model.end_tokens().contains(token))
+    }
+
+    /// Makes the `[batch, position]` tensor of equally long rows.
+    fn tensor(&self, tokens: &[u32]) -> Tensor<2, Int> {
+        let rows = self.rows().len();
+        let tokens: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let shape = [rows, tokens.len() / rows];
+        Tensor::from_data(TensorData::new(tokens, shape), &self.lm.device)
+    }
+}
+
+/// Returns the most likely token at the last position of each row; the lowest of equals.
+fn largest(logits: Tensor<3>) -> Vec<u32> {
+    let [rows, positions, tokens] = logits.dims();
+    let last = logits
+        .slice([0..rows, positions - 1..positions, 0..tokens])
+        .into_data();
+    let last: Vec<f32> = last.iter::<f32>().collect();
+    last.chunks(tokens).map(largest_of).collect()
+}
+
+fn largest_of(row: &[f32]) -> u32 {
+    let better = |best: usize, index: usize| if row[index] > row[best] { index } else { best };
+    (1..row.len()).fold(0, better) as u32
+}
+
+fn is_below(token: u32, known: usize) -> bool {
+    usize::try_from(token).is_ok_and(|token| token < known)
+}
+
+fn input(what: String, instead: &str) -> ModelError {
+    let instead = instead.to_owned();
+    ModelError::Input { what, instead }
+}

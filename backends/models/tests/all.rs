@@ -1,0 +1,21 @@
+//! The models and their files from outside.
+//!
+//! One binary, because linking burn is slow.
+
+#[path = "all/calls.rs"]
+mod calls;
+#[path = "all/induction.rs"]
+mod induction;
+#[path = "all/language.rs"]
+mod language;
+#[path = "all/llama.rs"]
+mod llama;
+#[path = "all/llama_files.rs"]
+mod llama_files;
+#[path = "all/llama_reference.rs"]
+mod llama_reference;
+#[path = "all/smollm2.rs"]
+mod smollm2;
+#[allow(dead_code, reason = "the tests of the backends use more of it")]
+#[path = "../../tests/all/support.rs"]
+mod support;

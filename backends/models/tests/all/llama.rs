@@ -1,0 +1,593 @@
+//! Language models of the Llama architecture: their numbers, their sites, their generation.
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use interloom_backends::{Run, Value};
+use interloom_engine::{Cx, Fault};
+use interloom_models::files::ModelSource;
+use interloom_models::llama::LlamaLm;
+use interloom_models::{CausalLm as _, LanguageModel};
+
+use crate::llama_files::{GROUPED, ONE_KEY, POSITIONS, Sizes, Tiny, VOCABULARY, WIDE, weights};
+use crate::llama_reference::Reference;
+use crate::support::{bits, cpu, floats, points, reader};
+
+const PROMPT: [u32; 7] = [72, 101, 3, 3, 258, 200, 0];
+
+fn load(sizes: Sizes) -> (LanguageModel, Tiny) {
+    let tiny = Tiny::write(sizes);
+    let model = LanguageModel::load(tiny.path(), &cpu()).unwrap();
+    (model, tiny)
+}
+
+fn grouped() -> LanguageModel {
+    load(GROUPED).0
+}
+
+/// Continues one prompt.
+fn generated(model: &LanguageModel, prompt: &[u32], new: usize) -> Vec<u32> {
+    let batch = model.batch(&[prompt]).unwrap();
+    batch.generate(new).concat()
+}
+
+/// Runs the model on [`PROMPT`] with one mediator, and returns its logits.
+fn logits_with<F, Fut>(model: &LanguageModel, program: F) -> Tensor<3>
+where
+    F: FnOnce(Cx<Value>) -> Fut,
+    Fut: Future<Output = Result<(), Fault>> + 'static,
+{
+    let mut run = Run::new("test", model.sites());
+    run.mediator("m", program);
+    let ran = run.execute(|| model.batch(&[&PROMPT]).unwrap().logits());
+    ran.unwrap().output.ok().unwrap()
+}
+
+fn distance(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    let pairs = left.iter().zip(right);
+    pairs
+        .map(|(left, right)| (left - right).abs())
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn logits_are_those_of_the_reference() {
+    for sizes in [GROUPED, WIDE, ONE_KEY] {
+        let (model, tiny) = load(sizes);
+        let reference = Reference {
+            weights: &tiny.weights,
+            sizes,
+        };
+        let expected = reference.logits(&PROMPT).concat();
+        let expected: Vec<f32> = expected.into_iter().map(|x| x as f32).collect();
+        let logits = model.batch(&[&PROMPT]).unwrap().logits();
+        assert_eq!(logits.dims(), [1, PROMPT.len(), VOCABULARY]);
+        let error = distance(&floats(logits), &expected);
+        assert!(error < 1e-4, "{sizes:?}: {error}");
+        let spread = expected.iter().copied().fold(f32::MIN, f32::max);
+        assert!(spread > 1.0, "the model says something: {spread}");
+    }
+}
+
+#[test]
+fn a_batch_is_computed_row_by_row() {
+    let model = grouped();
+    let other: Vec<u32> = PROMPT.iter().rev().copied().collect();
+    let both = floats(model.batch(&[&PROMPT, &other]).unwrap().logits());
+    let one_by_one = [
+        floats(model.batch(&[&PROMPT]).unwrap().logits()),
+        floats(model.batch(&[&other]).unwrap().logits()),
+    ];
+    assert!(distance(&both, &one_by_one.concat()) < 1e-5);
+}
+
+#[test]
+fn generation_with_a_cache_is_generation_from_scratch() {
+    for sizes in [GROUPED, WIDE, ONE_KEY] {
+        let (model, _tiny) = load(sizes);
+        let new = 8;
+        let mut run = Run::new("generate", model.sites());
+        let steps: Vec<_> = (0..new)
+            .map(|step| reader(&mut run, &format!("output.i{step}")))
+            .collect();
+        let generated = run.execute(|| generated(&model, &PROMPT, new));
+        let generated = generated.unwrap().output.ok().unwrap();
+        let mut tokens = PROMPT.to_vec();
+        for (step, &token) in generated.iter().enumerate() {
+            let scratch = floats(model.batch(&[&tokens]).unwrap().logits());
+            let last = &scratch[scratch.len() - VOCABULARY..];
+            let cached: Tensor<3> = steps[step].take().unwrap().unwrap().tensor().unwrap();
+            let expected = if step == 0 { PROMPT.len() } else { 1 };
+            assert_eq!(cached.dims(), [1, expected, VOCABULARY]);
+            let cached = floats(cached);
+            assert!(
+                distance(&cached[cached.len() - VOCABULARY..], last) < 1e-5,
+                "step {step}"
+            );
+            assert_eq!(largest(last), token, "step {step}");
+            tokens.push(token);
+        }
+        assert!(generated.len() == new || generated.last() == Some(&(VOCABULARY as u32 - 1)));
+    }
+}
+
+fn largest(row: &[f32]) -> u32 {
+    (0..row.len())
+        .max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)))
+        .unwrap() as u32
+}
+
+#[test]
+fn each_generated_token_is_an_iteration() {
+    let model = grouped();
+    let mut run = Run::new("generate", model.sites());
+    let site = |step: usize| format!("layers.1.attn.pattern.output.i{step}");
+    let saved: Vec<_> = (0..5).map(|step| reader(&mut run, &site(step))).collect();
+    let generated = run
+        .execute(|| generated(&model, &PROMPT, 4))
+        .unwrap()
+        .output;
+    assert_eq!(generated.ok().unwrap().len(), 4);
+    let shapes = saved.iter().map(|saved| match saved.take().unwrap() {
+        Some(value) => value.to_string(),
+        None => "not passed".to_owned(),
+    });
+    insta::assert_snapshot!(shapes.collect::<Vec<_>>().join("\n"), @r"
+    f32[1, 4, 7, 7]
+    f32[1, 4, 1, 8]
+    f32[1, 4, 1, 9]
+    f32[1, 4, 1, 10]
+    not passed
+    ");
+}
+
+#[test]
+fn generation_can_be_steered_and_ends_at_the_end_of_text() {
+    let model = grouped();
+    let end = VOCABULARY as u32 - 1;
+    let force = |step: usize, token: u32| {
+        let mut run = Run::new("steer", model.sites());
+        run.mediator("force", move |cx| async move {
+            let site = format!("output.i{step}");
+            let logits: Tensor<3> = cx.value(&site).await?.tensor()?;
+            let [_, positions, tokens] = logits.dims();
+            let mut row = vec![0.0; positions * tokens];
+            row[(positions - 1) * tokens + token as usize] = 9.0;
+            let forced = burn::tensor::TensorData::new(row, [1, positions, tokens]);
+            cx.set(&site, Tensor::<3>::from_data(forced, &cpu())).await
+        });
+        let ran = run.execute(|| generated(&model, &PROMPT, 6));
+        ran.unwrap().output.ok().unwrap()
+    };
+    assert_eq!(force(2, 17)[2], 17);
+    let ended = force(3, end);
+    assert_eq!((ended.len(), ended[3]), (4, end));
+    assert!(generated(&model, &PROMPT, 0).is_empty());
+}
+
+/// Each row is continued as it would be alone, also after another has come to its end.
+#[test]
+fn a_batch_is_continued_row_by_row() {
+    let model = grouped();
+    let other: Vec<u32> = PROMPT.iter().rev().copied().collect();
+    let alone = [generated(&model, &PROMPT, 6), generated(&model, &other, 6)];
+    let both = model.batch(&[&PROMPT, &other]).unwrap();
+    assert_eq!(both.rows().collect::<Vec<_>>(), [&PROMPT[..], &other]);
+    assert_eq!(both.generate(6), alone);
+
+    let end = VOCABULARY as u32 - 1;
+    let mut run = Run::new("end the first", model.sites());
+    run.invoke("force", 1, move |cx| async move {
+        let logits: Tensor<3> = cx.value("output.i2").await?.tensor()?;
+        let mut row = vec![0.0; VOCABULARY];
+        row[end as usize] = 9.0;
+        assert_eq!(logits.dims(), [1, 1, VOCABULARY]);
+        let forced = TensorData::new(row, logits.dims());
+        cx.set("output.i2", Tensor::<3>::from_data(forced, &cpu()))
+            .await
+    });
+    run.invoke("watch", 1, async |cx| cx.value("output.i5").await.map(drop));
+    let ended = run
+        .execute(|| both.generate(6))
+        .unwrap()
+        .output
+        .ok()
+        .unwrap();
+    assert_eq!(ended[0], [&alone[0][..2], &[end]].concat());
+    assert_eq!(ended[1], alone[1]);
+}
+
+/// The table in the module's documentation.
+#[test]
+fn every_point_has_the_documented_shape() {
+    let model = grouped();
+    let mut run = Run::new("read all", model.sites());
+    let names = points(model.sites());
+    let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
+    let logits = run
+        .execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+        .unwrap()
+        .output;
+    let line = |(name, saved): (&String, &interloom_engine::Saved<Option<Value>>)| {
+        format!(
+            "{name} {}",
+            saved.take().unwrap().expect("every point is passed")
+        )
+    };
+    let lines: Vec<String> = names.iter().zip(&saved).map(line).collect();
+    let of_block: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("layers.0."))
+        .collect();
+    insta::assert_snapshot!(of_block.join("\n"), @r"
+    input f32[1, 7, 16]
+    output f32[1, 7, 16]
+    ln1.input f32[1, 7, 16]
+    ln1.output f32[1, 7, 16]
+    ln1.scale.output f32[1, 7, 1]
+    ln1.normalized.output f32[1, 7, 16]
+    attn.input f32[1, 7, 16]
+    attn.output f32[1, 7, 16]
+    attn.q.output f32[1, 7, 4, 4]
+    attn.k.output f32[1, 7, 2, 4]
+    attn.v.output f32[1, 7, 2, 4]
+    attn.rot_q.output f32[1, 7, 4, 4]
+    attn.rot_k.output f32[1, 7, 2, 4]
+    attn.scores.output f32[1, 4, 7, 7]
+    attn.pattern.output f32[1, 4, 7, 7]
+    attn.z.output f32[1, 7, 4, 4]
+    resid_mid.output f32[1, 7, 16]
+    ln2.input f32[1, 7, 16]
+    ln2.output f32[1, 7, 16]
+    ln2.scale.output f32[1, 7, 1]
+    ln2.normalized.output f32[1, 7, 16]
+    mlp.input f32[1, 7, 16]
+    mlp.output f32[1, 7, 16]
+    mlp.pre.output f32[1, 7, 24]
+    mlp.pre_linear.output f32[1, 7, 24]
+    mlp.post.output f32[1, 7, 24]
+    ");
+    let second = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("layers.1."));
+    assert_eq!(second.collect::<Vec<_>>(), of_block);
+    let whole: Vec<&str> = lines
+        .iter()
+        .filter(|line| !line.starts_with("layers."))
+        .map(String::as_str)
+        .collect();
+    insta::assert_snapshot!(whole.join("\n"), @r"
+    input i32[1, 7]
+    output f32[1, 7, 260]
+    embed.input i32[1, 7]
+    embed.output f32[1, 7, 16]
+    norm.input f32[1, 7, 16]
+    norm.output f32[1, 7, 16]
+    norm.scale.output f32[1, 7, 1]
+    norm.normalized.output f32[1, 7, 16]
+    unembed.input f32[1, 7, 16]
+    unembed.output f32[1, 7, 260]
+    ");
+    // Reading all of it changed nothing.
+    assert_eq!(
+        bits(logits.ok().unwrap()),
+        bits(model.batch(&[&PROMPT]).unwrap().logits())
+    );
+}
+
+#[test]
+fn transformer_lens_names_stand_for_the_documented_points() {
+    let model = grouped();
+    let sites = model.sites();
+    let aliases: Vec<String> = sites
+        .aliases()
+        .filter(|(alias, _)| !alias.starts_with("blocks.1."))
+        .map(|(alias, point)| format!("{alias} = {}", sites.point_name(point)))
+        .collect();
+    insta::assert_snapshot!(aliases.join("\n"), @r"
+    blocks.0.attn.hook_attn_scores = layers.0.attn.scores.output
+    blocks.0.attn.hook_k = layers.0.attn.k.output
+    blocks.0.attn.hook_pattern = layers.0.attn.pattern.output
+    blocks.0.attn.hook_q = layers.0.attn.q.output
+    blocks.0.attn.hook_rot_k = layers.0.attn.rot_k.output
+    blocks.0.attn.hook_rot_q = layers.0.attn.rot_q.output
+    blocks.0.attn.hook_v = layers.0.attn.v.output
+    blocks.0.attn.hook_z = layers.0.attn.z.output
+    blocks.0.hook_attn_out = layers.0.attn.output
+    blocks.0.hook_mlp_out = layers.0.mlp.output
+    blocks.0.hook_resid_mid = layers.0.resid_mid.output
+    blocks.0.hook_resid_post = layers.0.output
+    blocks.0.hook_resid_pre = layers.0.input
+    blocks.0.ln1.hook_normalized = layers.0.ln1.normalized.output
+    blocks.0.ln1.hook_scale = layers.0.ln1.scale.output
+    blocks.0.ln2.hook_normalized = layers.0.ln2.normalized.output
+    blocks.0.ln2.hook_scale = layers.0.ln2.scale.output
+    blocks.0.mlp.hook_post = layers.0.mlp.post.output
+    blocks.0.mlp.hook_pre = layers.0.mlp.pre.output
+    blocks.0.mlp.hook_pre_linear = layers.0.mlp.pre_linear.output
+    hook_embed = embed.output
+    ln_final.hook_normalized = norm.normalized.output
+    ln_final.hook_scale = norm.scale.output
+    ");
+    let per_block = |block: &str| {
+        sites
+            .aliases()
+            .filter(|(alias, _)| alias.starts_with(block))
+            .count()
+    };
+    assert_eq!(per_block("blocks.0."), per_block("blocks.1."));
+
+    // Every name reaches what its point does.
+    let mut run = Run::new("aliases", sites);
+    let pairs: Vec<_> = sites
+        .aliases()
+        .map(|(alias, point)| {
+            let name = sites.point_name(point);
+            (reader(&mut run, alias), reader_of(&mut run, &name, alias))
+        })
+        .collect();
+    run.execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+        .unwrap();
+    for (aliased, named) in pairs {
+        let data = |saved: interloom_engine::Saved<Option<Value>>| match saved.take().unwrap() {
+            Some(Value::Tensor(tensor)) => tensor.to_data(),
+            other => panic!("a tensor, found {other:?}"),
+        };
+        assert_eq!(data(aliased), data(named));
+    }
+}
+
+/// A reader of a point that several aliases may name.
+fn reader_of(run: &mut Run, site: &str, reason: &str) -> interloom_engine::Saved<Option<Value>> {
+    let site = site.to_owned();
+    run.mediator(format!("{site} for {reason}"), move |cx| async move {
+        Ok(Some(cx.value(&site).await?))
+    })
+    .into()
+}
+
+#[test]
+fn patterns_are_causal_and_their_rows_sum_to_one() {
+    for sizes in [GROUPED, WIDE, ONE_KEY] {
+        let (model, _tiny) = load(sizes);
+        let mut run = Run::new("patterns", model.sites());
+        let saved = reader(&mut run, "layers.1.attn.pattern.output");
+        run.execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+            .unwrap();
+        let pattern: Tensor<4> = saved.take().unwrap().unwrap().tensor().unwrap();
+        let length = PROMPT.len();
+        assert_eq!(pattern.dims(), [1, sizes.heads, length, length]);
+        for (row, keys) in floats(pattern).chunks(length).enumerate() {
+            let query = row % length;
+            let sum: f32 = keys.iter().sum();
+            assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+            assert!(keys[..=query].iter().all(|&share| share > 0.0));
+            assert!(keys[query + 1..].iter().all(|&share| share == 0.0));
+        }
+    }
+}
+
+#[test]
+fn scores_can_be_replaced() {
+    let model = grouped();
+    let plain = model.batch(&[&PROMPT]).unwrap().logits();
+    // Equal scores for all keys that may be seen: a uniform pattern.
+    let mut run = Run::new("uniform", model.sites());
+    run.mediator("m", |cx| async move {
+        let scores = cx.output("layers.0.attn.scores").await?;
+        cx.set_output("layers.0.attn.scores", scores.clone() * 0.0)
+            .await?;
+        cx.output("layers.0.attn.pattern").await.map(|_| ())
+    });
+    let pattern = reader(&mut run, "layers.0.attn.pattern.output");
+    let changed = run
+        .execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+        .unwrap()
+        .output;
+    assert!(distance(&floats(changed.ok().unwrap()), &floats(plain)) > 1e-3);
+    let pattern: Tensor<4> = pattern.take().unwrap().unwrap().tensor().unwrap();
+    let share = 1.0 / PROMPT.len() as f32;
+    assert!(
+        floats(pattern)
+            .iter()
+            .all(|&found| (found - share).abs() < 1e-6)
+    );
+}
+
+#[test]
+fn a_head_can_be_ablated() {
+    let model = grouped();
+    let mut run = Run::new("ablate", model.sites());
+    run.mediator("m", |cx| async move {
+        let z: Tensor<4> = cx.output("blocks.1.attn.hook_z").await?.tensor()?;
+        cx.set("blocks.1.attn.hook_z", z * 0.0).await
+    });
+    let attended = reader(&mut run, "layers.1.attn.output");
+    let mid = reader(&mut run, "layers.1.resid_mid.output");
+    let before = reader(&mut run, "layers.1.input");
+    run.execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+        .unwrap();
+    let [attended, mid, before] = [attended, mid, before]
+        .map(|saved| -> Tensor<3> { saved.take().unwrap().unwrap().tensor().unwrap() });
+    // Without biases nothing is added where all heads are silent.
+    assert!(floats(attended).iter().all(|&value| value == 0.0));
+    assert_eq!(floats(mid), floats(before));
+}
+
+#[test]
+fn the_residual_stream_can_be_replaced() {
+    let model = grouped();
+    let other: [u32; 7] = [9, 8, 7, 6, 5, 4, 3];
+    let mut run = Run::new("clean", model.sites());
+    let clean = run.mediator("m", |cx| async move {
+        cx.value("blocks.1.hook_resid_post").await
+    });
+    let expected = run
+        .execute(|| model.batch(&[&other]).unwrap().logits())
+        .unwrap()
+        .output
+        .ok()
+        .unwrap();
+    let clean = clean.take().unwrap();
+    let patched = logits_with(&model, |cx| async move {
+        cx.set("blocks.1.hook_resid_post", clean).await
+    });
+    // After the last block nothing else is left of the prompt.
+    assert_eq!(bits(patched), bits(expected));
+    let halved = logits_with(&model, |cx| async move {
+        let mlp = cx.output("layers.0.mlp").await?;
+        cx.set_output("layers.0.mlp", mlp * 0.5).await
+    });
+    assert!(
+        distance(
+            &floats(halved),
+            &floats(model.batch(&[&PROMPT]).unwrap().logits())
+        ) > 1e-3
+    );
+}
+
+#[test]
+fn a_block_can_be_skipped() {
+    let model = grouped();
+    let mut run = Run::new("skip", model.sites());
+    run.mediator("m", |cx| async move {
+        let residual = cx.input("layers.0").await?;
+        cx.skip("layers.0", residual).await
+    });
+    let inside = reader(&mut run, "layers.0.attn.z.output");
+    let embedded = reader(&mut run, "embed.output");
+    let next = reader(&mut run, "layers.1.input");
+    run.execute(|| model.batch(&[&PROMPT]).unwrap().logits())
+        .unwrap();
+    assert!(inside.take().unwrap().is_none());
+    let [embedded, next] = [embedded, next]
+        .map(|saved| -> Tensor<3> { saved.take().unwrap().unwrap().tensor().unwrap() });
+    assert_eq!(bits(embedded), bits(next));
+}
+
+#[test]
+fn prompts_are_checked() {
+    let model = grouped();
+    let ids = |length: usize| vec![1_u32; length];
+    let cases: [(&[&[u32]], usize); 6] = [
+        (&[], 0),
+        (&[&[1], &[]], 0),
+        (&[&[1, 2], &[1]], 0),
+        (&[&ids(POSITIONS + 1)], 0),
+        (&[&ids(POSITIONS)], 1),
+        (&[&[1, VOCABULARY as u32]], 0),
+    ];
+    let check = |prompts: &[&[u32]], new: usize| {
+        let batch = model.batch(prompts)?;
+        batch.with_room(new).map(drop)
+    };
+    let messages = cases.map(|(prompts, new)| {
+        let error = check(prompts, new).unwrap_err();
+        assert_eq!(error.code(), "E033");
+        error.to_string()
+    });
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    the input does not fit the model: no prompt, at least one is expected; give it some text
+    the input does not fit the model: prompts of [1, 0] tokens, at least 1 in each is expected; give it some text
+    the input does not fit the model: the prompts of a batch have [2, 1] tokens; run them one by one, or make them equally long
+    the input does not fit the model: 25 tokens and 0 new ones, but the model has 24 positions; shorten the prompt
+    the input does not fit the model: 24 tokens and 1 new ones, but the model has 24 positions; shorten the prompt
+    the input does not fit the model: token 260, but the model knows 260 tokens; use the model's own tokenizer
+    ");
+    assert!(check(&[&ids(POSITIONS), &ids(POSITIONS)], 0).is_ok());
+    assert_eq!(check(&[&[1]], usize::MAX).unwrap_err().code(), "E033");
+    // The longest prompt works, and so does generation up to the last position.
+    assert_eq!(
+        model.batch(&[&ids(POSITIONS)]).unwrap().logits().dims()[1],
+        POSITIONS
+    );
+    assert!(generated(&model, &ids(POSITIONS - 2), 2).len() <= 2);
+    // Where there are no more positions, a generation ends.
+    let full = ids(POSITIONS - 3);
+    assert_eq!(
+        generated(&model, &full, usize::MAX),
+        generated(&model, &full, 3)
+    );
+    assert!(generated(&model, &ids(POSITIONS), 5).is_empty());
+}
+
+#[test]
+fn text_is_encoded_and_checked() {
+    let model = grouped();
+    let ids = model.encode(" hell").unwrap();
+    assert_eq!(model.text(&ids), " hell");
+    assert_eq!(ids, [258, 257]);
+    for text in ["", &"x".repeat(POSITIONS + 1)] {
+        assert_eq!(model.encode(text).unwrap_err().code(), "E033");
+    }
+    assert_eq!(model.model().vocabulary(), VOCABULARY);
+    assert_eq!(model.model().positions(), POSITIONS);
+}
+
+#[test]
+fn a_prompt_begins_with_the_token_that_the_files_ask_for() {
+    let tiny = Tiny::write(GROUPED);
+    let settings = r#"{"add_bos_token": true, "bos_token": "<end>"}"#;
+    std::fs::write(tiny.folder.path().join("tokenizer_config.json"), settings).unwrap();
+    let model = LanguageModel::load(tiny.path(), &cpu()).unwrap();
+    assert_eq!(model.encode(" he").unwrap(), [VOCABULARY as u32 - 1, 258]);
+    assert_eq!(model.token(" he").unwrap(), 258);
+}
+
+#[test]
+fn a_tied_model_may_carry_its_output_layer_along() {
+    let mut stored = weights(GROUPED);
+    let embedding = stored["model.embed_tokens.weight"].clone();
+    stored.insert("lm_head.weight".to_owned(), embedding);
+    let with = Tiny::write_with(stored.clone(), GROUPED);
+    let with = LanguageModel::load(with.path(), &cpu()).unwrap();
+    let without = grouped().batch(&[&PROMPT]).unwrap().logits();
+    assert_eq!(
+        bits(with.batch(&[&PROMPT]).unwrap().logits()),
+        bits(without)
+    );
+
+    let (shape, values) = stored.get_mut("lm_head.weight").unwrap();
+    shape[0] -= 1;
+    values.truncate(shape[0] * shape[1]);
+    let other = Tiny::write_with(stored, GROUPED);
+    let error = LanguageModel::load(other.path(), &cpu()).unwrap_err();
+    assert_eq!(error.code(), "E045");
+}
+
+#[test]
+fn folders_of_another_model_are_refused() {
+    let mut missing = weights(GROUPED);
+    missing.remove("model.layers.1.mlp.up_proj.weight");
+    let mut more = weights(GROUPED);
+    more.insert(
+        "model.layers.1.extra.weight".to_owned(),
+        (vec![1], vec![0.0]),
+    );
+    let mut untied = GROUPED;
+    untied.tied = false;
+    let error = |weights, sizes| {
+        let tiny = Tiny::write_with(weights, sizes);
+        LanguageModel::load(tiny.path(), &cpu()).unwrap_err().code()
+    };
+    assert_eq!(error(missing, GROUPED), "E044");
+    assert_eq!(error(more, GROUPED), "E046");
+    assert_eq!(error(weights(GROUPED), untied), "E044");
+    assert_eq!(error(weights(WIDE), GROUPED), "E045");
+}
+
+#[test]
+fn gradients_reach_the_embedding() {
+    let tiny = Tiny::write(GROUPED);
+    let device: Device = cpu().autodiff();
+    let files = ModelSource::resolve(tiny.path()).unwrap().open().unwrap();
+    let model = LlamaLm::load(files, &device).unwrap();
+    assert_eq!(model.model().inner().len(), GROUPED.layers);
+    let tokens = TensorData::new(PROMPT.map(|token| token as i32).to_vec(), [1, PROMPT.len()]);
+    let logits = model.forward(Tensor::from_data(tokens, &device));
+    let loss = activation::log_softmax(logits, 2).mean();
+    let gradients =
+        burn::optim::GradientsParams::from_grads(loss.backward(), model.model().inner());
+    let parameters = interloom_backends::parameters(&**model.model());
+    // The tied embedding is one parameter at two places.
+    assert_eq!(gradients.len(), parameters.len() - 1);
+}

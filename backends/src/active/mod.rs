@@ -1,0 +1,407 @@
+//! The run under way, as the hooks of its model see it.
+//!
+//! A hooked module knows two words, [`enter`] and [`leave`]; a tap, which takes nothing in, only
+//! [`pass`]. Behind them are three rooms:
+//!
+//! - `slot` holds the run, for the hooks of its thread, and is where a run leaves the model: by
+//!   unwinding.
+//! - `guards` refuses what the model must not be given.
+//! - `reuse` leaves out what the last run has computed already.
+//!
+//! The latter two are [`Visitor`]s, which accompany the model through its sites around the
+//! mediators. Most runs have nothing for them to do, and pay for it with two comparisons at a
+//! module's input.
+
+mod guards;
+mod reuse;
+mod slot;
+
+use std::any::Any;
+
+use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
+
+use self::guards::Guards;
+use self::reuse::{Planned, Reuse};
+pub(crate) use self::slot::{Outer, drive, is_running};
+use self::slot::{Visited, halt_with, look, unusable, visit};
+use crate::bind::Place;
+use crate::erase::Erase;
+use crate::error::{ForwardError, Unreached};
+use crate::run::{Ran, RunOutput};
+use crate::shared::{Known, PrefixCache};
+use crate::value::Value;
+
+/// What a hooked module does with its input.
+pub(crate) enum Entered<I, O> {
+    /// It is computed, and the call is [left](leave) with what comes out.
+    Compute(Call, I),
+    /// A mediator skips it: the call is left with this.
+    Skipped(Call, O),
+    /// The last run has computed it: the call is over, with this output.
+    Reused(O),
+}
+
+/// The call of a hooked module that is under way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Call {
+    /// The visit at which it begins, in a run that keeps what its modules put out.
+    kept_from: Option<usize>,
+}
+
+/// Enters a hooked module: passes its input site.
+#[inline]
+pub(crate) fn enter<I: Erase, O: Erase>(place: &Place, input: I) -> Entered<I, O> {
+    match look(|run| run.arrive(place)) {
+        None | Some(Arrival::Unawaited) => Entered::Compute(Call::default(), input),
+        Some(Arrival::Awaited(point)) => visit_input(point, Call::default(), input),
+        Some(Arrival::Watched(point)) => enter_watched(point, input),
+    }
+}
+
+/// Leaves a hooked module: passes its output site.
+#[inline]
+pub(crate) fn leave<O: Erase>(place: &Place, call: Call, output: O) -> O {
+    let output = match look(|run| run.departs(place)) {
+        Some(Some(point)) => visit_output(point, output),
+        None | Some(None) => output,
+    };
+    match call.kept_from {
+        Some(begin) => keep_output(place, begin, output),
+        None => output,
+    }
+}
+
+/// Passes a site that is neither a module's input nor its output.
+#[inline]
+pub(crate) fn pass<T: Erase>(place: &Place, value: T) -> T {
+    match look(|run| run.taps(place)) {
+        Some(Some(point)) => visit_output(point, value),
+        None | Some(None) => value,
+    }
+}
+
+/// The run under way.
+pub(crate) struct Active {
+    binding: u32,
+    interleaver: Interleaver<Value>,
+    visitors: (Guards, Option<Reuse>),
+    strangers: Strangers,
+    /// Whether a cache of the run waits for what the model passes.
+    has_caches: bool,
+    /// The last site that somebody waited for, to say where a model panicked.
+    last: Option<Site>,
+    broken: Option<ForwardError>,
+}
+
+/// Whether somebody waits for the input of a module that is called.
+enum Arrival {
+    Unawaited,
+    Awaited(Point),
+    /// That is not known yet: a visitor has to look at the call first.
+    Watched(Point),
+}
+
+/// The hooks that were called in a run without being those of its model.
+#[derive(Clone, Copy, Debug, Default)]
+struct Strangers {
+    /// Calls of hooks that were never bound.
+    unbound: u64,
+    /// Calls of hooks that belong to another binding.
+    elsewhere: u64,
+}
+
+impl Strangers {
+    #[cold]
+    fn meet(&mut self, place: &Place) {
+        if place.is_bound() {
+            self.elsewhere += 1;
+        } else {
+            self.unbound += 1;
+        }
+    }
+
+    /// Returns why a run has passed no site.
+    ///
+    /// Hooks that were never bound are a mistake wherever they are called; those of another model
+    /// may have been called on purpose as well.
+    const fn reason(self) -> Unreached {
+        match self {
+            Self {
+                unbound: 0,
+                elsewhere: 0,
+            } => Unreached::Nowhere,
+            Self {
+                unbound: 0,
+                elsewhere,
+            } => Unreached::Elsewhere { calls: elsewhere },
+            Self { unbound, .. } => Unreached::Unbound { calls: unbound },
+        }
+    }
+}
+
+/// Something that accompanies the model through the sites of a run, around its mediators.
+///
+/// The model enters a site with a value, the mediators that wait there change it, and the model
+/// leaves with what they made of it. Visitors are nested: the first to see a site entered is the
+/// last to see it left. A site for which nobody waits is entered and left without a value; one at
+/// which the run is halted is never left.
+trait Visitor {
+    /// Sees the model enter a site with `value`, if somebody waits for it.
+    fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>);
+
+    /// Sees the model leave the site with `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if the model must not go on with that.
+    fn leave(
+        &mut self,
+        run: &Interleaver<Value>,
+        point: Point,
+        value: Option<&Value>,
+    ) -> Result<(), Misfit>;
+}
+
+impl<A: Visitor, B: Visitor> Visitor for (A, B) {
+    fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>) {
+        self.0.enter(run, point, value);
+        self.1.enter(run, point, value);
+    }
+
+    fn leave(
+        &mut self,
+        run: &Interleaver<Value>,
+        point: Point,
+        value: Option<&Value>,
+    ) -> Result<(), Misfit> {
+        self.1.leave(run, point, value)?;
+        self.0.leave(run, point, value)
+    }
+}
+
+impl<V: Visitor> Visitor for Option<V> {
+    fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>) {
+        if let Some(visitor) = self {
+            visitor.enter(run, point, value);
+        }
+    }
+
+    fn leave(
+        &mut self,
+        run: &Interleaver<Value>,
+        point: Point,
+        value: Option<&Value>,
+    ) -> Result<(), Misfit> {
+        match self {
+            Some(visitor) => visitor.leave(run, point, value),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Active {
+    /// Makes what the hooks of the model with this binding number find.
+    pub(crate) fn new(
+        interleaver: Interleaver<Value>,
+        binding: u32,
+        shared: Option<(PrefixCache, Known)>,
+        has_caches: bool,
+    ) -> Self {
+        let reuse = shared.map(|(shared, known)| Reuse::begin(&shared, known));
+        Self {
+            visitors: (Guards::of(&interleaver), reuse),
+            binding,
+            interleaver,
+            strangers: Strangers::default(),
+            has_caches,
+            last: None,
+            broken: None,
+        }
+    }
+
+    /// Returns whether the model must not run at all.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.interleaver.is_halted()
+    }
+
+    /// Takes the call of a hooked module in.
+    #[inline]
+    fn arrive(&mut self, place: &Place) -> Arrival {
+        let (binding, point) = place.point(Port::Input);
+        if binding != self.binding {
+            self.strangers.meet(place);
+            return Arrival::Unawaited;
+        }
+        let (guards, reuse) = &self.visitors;
+        if reuse.is_some() || guards.expects_input() {
+            return Arrival::Watched(point);
+        }
+        if self.passes(point) {
+            Arrival::Awaited(point)
+        } else {
+            Arrival::Unawaited
+        }
+    }
+
+    /// Returns the point of a module's output if somebody waits for it.
+    #[inline]
+    fn departs(&mut self, place: &Place) -> Option<Point> {
+        let (binding, point) = place.point(Port::Output);
+        (binding == self.binding && self.passes(point)).then_some(point)
+    }
+
+    /// Returns the point of a tap if somebody waits for it.
+    #[inline]
+    fn taps(&mut self, place: &Place) -> Option<Point> {
+        let (binding, _) = place.point(Port::Output);
+        if binding != self.binding {
+            self.strangers.meet(place);
+        }
+        self.departs(place)
+    }
+
+    /// Counts the visit of a point, and returns whether somebody waits for it.
+    #[inline]
+    fn passes(&mut self, point: Point) -> bool {
+        let is_awaited = self.interleaver.passes(point);
+        if !is_awaited && self.visitors.1.is_some() {
+            self.pass_alone(point);
+        }
+        is_awaited
+    }
+
+    /// Passes a site for which nobody waits.
+    #[cold]
+    fn pass_alone(&mut self, point: Point) {
+        let (run, visitors) = (&self.interleaver, &mut self.visitors);
+        visitors.enter(run, point, None);
+        let left = visitors.leave(run, point, None);
+        left.expect("what is not there is not refused");
+    }
+
+    /// Visits a site that [`passes`](Self::passes) has counted.
+    fn visit(&mut self, point: Point, value: Value) -> Result<Flow<Value>, Misfit> {
+        self.visitors.enter(&self.interleaver, point, Some(&value));
+        let flow = self.interleaver.provide(point, value);
+        self.last = Some(point.at(self.interleaver.passed(point) - 1));
+        if let Flow::Continue(value) | Flow::Skip(value) = &flow {
+            self.visitors.leave(&self.interleaver, point, Some(value))?;
+        }
+        Ok(flow)
+    }
+
+    /// Draws up what the run leaves behind.
+    pub(crate) fn conclude<Y>(self, output: Option<Y>) -> Result<Ran<Y>, ForwardError> {
+        if let Some(broken) = self.broken {
+            self.interleaver.cancel();
+            return Err(broken);
+        }
+        let reason = self.unreached(output.is_some());
+        let has_caches = self.has_caches;
+        let Report { result, audit } = self.interleaver.finish();
+        match (result, reason) {
+            (Err(error), Some(why)) if is_of_sites(&error) => Err(ForwardError::Unreached {
+                why,
+                error: Some(Box::new(error)),
+                audit,
+            }),
+            (Err(error), _) => Err(ForwardError::Run {
+                error: Box::new(error),
+                audit,
+            }),
+            (Ok(_), Some(why)) if has_caches => Err(ForwardError::Unreached {
+                why,
+                error: None,
+                audit,
+            }),
+            (Ok(end), _) => Ok(Ran {
+                output: output.map_or(RunOutput::Stopped, RunOutput::Completed),
+                end,
+                audit,
+            }),
+        }
+    }
+
+    /// Returns why the model has passed no site of the run, if it has finished without.
+    fn unreached(&self, has_finished: bool) -> Option<Unreached> {
+        let is_passed = |point| self.interleaver.passed(point) > 0;
+        let is_unreached = || !self.interleaver.map().points().any(is_passed);
+        (has_finished && is_unreached()).then(|| self.strangers.reason())
+    }
+
+    /// Says what is known of a panic of the model.
+    fn panicked(self, payload: &(dyn Any + Send)) -> ForwardError {
+        let map = self.interleaver.map().clone();
+        let changed = self.interleaver.last_change().map(Box::new);
+        self.interleaver.cancel();
+        ForwardError::ModelPanicked {
+            message: interloom_engine::panic_message(payload),
+            after: self.last.map(|site| map.site_name(site)),
+            empty_input: self.visitors.0.into_empty_input(),
+            changed,
+        }
+    }
+}
+
+/// Returns whether a run fails for what the model passes, and not for what mediators do among
+/// themselves.
+const fn is_of_sites(error: &RunError) -> bool {
+    matches!(error, RunError::Mediators(_) | RunError::NeverFired(_))
+}
+
+/// Enters a module at which a visitor looks before it is computed.
+#[cold]
+fn enter_watched<I: Erase, O: Erase>(point: Point, input: I) -> Entered<I, O> {
+    let call = match look(|run| run.plan(point)) {
+        None | Some(None) => Call::default(),
+        Some(Some(Planned::Compute(begin))) => Call {
+            kept_from: Some(begin),
+        },
+        Some(Some(Planned::Reuse(visits, output))) => {
+            return Entered::Reused(reuse::visit_again(point, visits, output));
+        }
+    };
+    let input = guards::check_input(point, input);
+    if look(|run| run.passes(point)).unwrap_or(false) {
+        visit_input(point, call, input)
+    } else {
+        Entered::Compute(call, input)
+    }
+}
+
+/// Visits a module's input site, for which somebody waits.
+fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entered<I, O> {
+    match visit(point, input.erase()) {
+        Visited::Continue(value) => Entered::Compute(call, recover(point, value)),
+        Visited::Skip(value) => {
+            let output = Point::new(point.path, Port::Output);
+            Entered::Skipped(call, recover(output, value))
+        }
+    }
+}
+
+/// Visits a site at which nothing can be skipped, and for which somebody waits.
+fn visit_output<T: Erase>(point: Point, value: T) -> T {
+    match visit(point, value.erase()) {
+        Visited::Continue(value) => recover(point, value),
+        Visited::Skip(_) => unreachable!("the interleaver refuses a skip at an output"),
+    }
+}
+
+/// Keeps what a call has put out, for the next run.
+#[cold]
+fn keep_output<O: Erase>(place: &Place, begin: usize, output: O) -> O {
+    let output = output.erase();
+    look(|run| {
+        if let Some(reuse) = &mut run.visitors.1 {
+            reuse.keep(begin, &output);
+        }
+    });
+    let (_, point) = place.point(Port::Output);
+    recover(point, output)
+}
+
+/// Gives a value its type back; a reshaping swap or a skip may have made that impossible.
+fn recover<T: Erase>(point: Point, value: Value) -> T {
+    T::recover(value).unwrap_or_else(|misfit| halt_with(point, unusable(misfit)))
+}

@@ -1,0 +1,123 @@
+//! The slot in which a run lives while its model does: one for each thread.
+//!
+//! Hooks have no argument through which a run could reach them, so that they look for it here. The
+//! run is taken out while its mediators are at work, so that a module that a mediator calls itself
+//! (a logit lens, say) passes no site of the run, and put back when they are done. Without a run a
+//! hook costs one look at the slot.
+//!
+//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
+//! sees.
+
+use std::cell::RefCell;
+use std::panic::resume_unwind;
+
+use interloom_engine::{Asker, Flow, Misfit, Point};
+
+use super::Active;
+use crate::caught::catch;
+use crate::error::ForwardError;
+use crate::run::Ran;
+use crate::value::Value;
+
+thread_local! {
+    static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
+}
+
+/// Returns whether there is a run on this thread, of whichever model.
+#[inline]
+pub(crate) fn is_running() -> bool {
+    ACTIVE.with_borrow(Option::is_some)
+}
+
+/// Looks at the run, which stays where it is.
+#[inline]
+pub(super) fn look<T>(f: impl FnOnce(&mut Active) -> T) -> Option<T> {
+    ACTIVE.with_borrow_mut(|active| active.as_mut().map(f))
+}
+
+/// What the model does after a site, if it goes on at all.
+pub(super) enum Visited {
+    /// It goes on with this value.
+    Continue(Value),
+    /// It does not compute the module; this is its output.
+    Skip(Value),
+}
+
+/// Visits a site for which somebody waits, with the run out of its slot; unwinds the model if the
+/// run ends there.
+pub(super) fn visit(point: Point, value: Value) -> Visited {
+    let active = ACTIVE.take();
+    let mut active = active.expect("the site is awaited, so there is a run");
+    let flow = active.visit(point, value);
+    ACTIVE.set(Some(active));
+    match flow {
+        Ok(Flow::Continue(value)) => Visited::Continue(value),
+        Ok(Flow::Skip(value)) => Visited::Skip(value),
+        Ok(Flow::Halt) => halt(),
+        Err(misfit) => halt_with(point, unusable(misfit)),
+    }
+}
+
+/// The run that the model of this one belongs to, if it is itself a part of a model that runs.
+///
+/// It is out of the slot until this run is over, so that neither this run's model nor its mediators
+/// pass sites of it.
+pub(crate) struct Outer(Option<Active>);
+
+impl Outer {
+    /// Takes the run under way out of its slot, until this is dropped.
+    pub(crate) fn set_aside() -> Self {
+        Self(ACTIVE.take())
+    }
+}
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        ACTIVE.set(self.0.take());
+    }
+}
+
+/// Runs the model, and catches what unwinds it.
+pub(crate) fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<Y>, ForwardError> {
+    ACTIVE.set(Some(active));
+    // Nothing of the model is looked at after a panic but what the caller holds anyway.
+    let result = catch(model);
+    match (result, ACTIVE.take()) {
+        (Ok(output), Some(active)) => active.conclude(Some(output)),
+        (Err(payload), Some(active)) if payload.is::<Halted>() => active.conclude(None),
+        (Err(payload), Some(active)) => Err(active.panicked(&*payload)),
+        // A panic while the run was out of its slot (of an observer, say) has dropped it.
+        (Err(payload), None) if !payload.is::<Halted>() => Err(ForwardError::ModelPanicked {
+            message: interloom_engine::panic_message(&*payload),
+            after: None,
+            empty_input: None,
+            changed: None,
+        }),
+        (Ok(_) | Err(_), None) => Err(ForwardError::Lost),
+    }
+}
+
+/// What unwinds the model when a run is halted.
+struct Halted;
+
+fn halt() -> ! {
+    resume_unwind(Box::new(Halted))
+}
+
+/// Unwinds the model with an error about a point, and about whoever put something else there.
+pub(super) fn halt_with(
+    point: Point,
+    error: impl FnOnce(String, Option<Box<Asker>>) -> ForwardError,
+) -> ! {
+    look(|active| {
+        let site = active.interleaver.map().point_name(point);
+        let by = active.interleaver.last_change().map(Box::new);
+        active.broken = Some(error(site, by));
+    });
+    halt()
+}
+
+/// The error of a value that the model cannot go on with.
+pub(super) fn unusable(misfit: Misfit) -> impl FnOnce(String, Option<Box<Asker>>) -> ForwardError {
+    |site, by| ForwardError::Unusable { site, misfit, by }
+}

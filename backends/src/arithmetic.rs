@@ -1,0 +1,132 @@
+//! Whether a build computes the same bits every time.
+//!
+//! Features of burn add up over a whole build: a program that takes burn with its default features
+//! has `burn-flex/rayon` in it, whatever this crate asks for. Sums of many elements are then made
+//! of partial sums, in an order that depends on threads, and no journal of such a build can be
+//! exact. A crate cannot ask which features another was built with, so [`arithmetic`] looks at what
+//! comes out.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use burn::tensor::{Device, TensorData};
+
+use crate::tensor::AnyTensor;
+
+/// What the arithmetic of a build on the CPU depends on, beside its inputs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BuildArithmetic {
+    /// Nothing: equal inputs give equal bits.
+    Exact,
+    /// The order of threads, in sums of many elements.
+    Threads {
+        /// The feature that brings threads in, as `crate/feature`.
+        feature: &'static str,
+    },
+}
+
+impl BuildArithmetic {
+    /// Returns whether equal inputs give equal bits.
+    pub const fn is_exact(self) -> bool {
+        matches!(self, Self::Exact)
+    }
+}
+
+/// Writes the name that stands in the head of a journal: `exact`, or what breaks it.
+impl fmt::Display for BuildArithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("exact"),
+            Self::Threads { feature } => write!(f, "threads ({feature})"),
+        }
+    }
+}
+
+/// Returns what the arithmetic of this build on the CPU depends on, beside its inputs.
+///
+/// The first call sums a tensor of 16 MiB, which takes milliseconds; later ones cost nothing.
+pub fn arithmetic() -> BuildArithmetic {
+    static FOUND: OnceLock<BuildArithmetic> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        if sum_of_large_and_ones() == LARGE {
+            BuildArithmetic::Exact
+        } else {
+            BuildArithmetic::Threads {
+                feature: "burn-flex/rayon",
+            }
+        }
+    })
+}
+
+/// The number of elements from which burn-flex makes a sum of partial sums, with threads.
+const PARALLEL_FROM: usize = 4 << 20;
+/// How many elements each of these has.
+const CHUNK: usize = 64 << 10;
+/// A number to which 1 can be added any number of times without a change: the next one is larger by
+/// 4.
+const LARGE: f32 = (1 << 25) as f32;
+/// The distance between two ones: a multiple of the elements that any processor adds at once, so
+/// that one running sum takes in the large number and all of the ones.
+const STRIDE: usize = 1 << 10;
+
+/// Sums a large number and many ones.
+///
+/// A running sum meets the large number first, and every one that follows is lost: the sum is the
+/// large number, however many lanes a processor has. Of partial sums, only the first has the large
+/// number in it. The others are 64 each, which is not lost when they are added to it, in whichever
+/// order, so that the sum is another number, also with one thread.
+fn sum_of_large_and_ones() -> f32 {
+    let mut elements = vec![0.0_f32; PARALLEL_FROM];
+    elements[0] = LARGE;
+    for one in (CHUNK..PARALLEL_FROM).step_by(STRIDE) {
+        elements[one] = 1.0;
+    }
+    let data = TensorData::new(elements, [PARALLEL_FROM]);
+    let tensor = AnyTensor::from_data(data, &Device::flex()).expect("one dimension of floats");
+    let sum = tensor.sum().expect("floats have a sum").number();
+    sum.expect("a sum is one number") as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two ways to sum, written out: they differ, and the order of partial sums changes
+    /// nothing.
+    #[test]
+    fn what_is_summed_tells_a_running_sum_from_partial_ones() {
+        let mut elements = vec![0.0_f32; PARALLEL_FROM];
+        elements[0] = LARGE;
+        for one in (CHUNK..PARALLEL_FROM).step_by(STRIDE) {
+            elements[one] = 1.0;
+        }
+        // With 1 to 1024 lanes, each of which has a running sum of its own.
+        for lanes in (0..=10).map(|power| 1 << power) {
+            let mut sums = vec![0.0_f32; lanes];
+            for group in elements.chunks(lanes) {
+                for (sum, element) in sums.iter_mut().zip(group) {
+                    *sum += element;
+                }
+            }
+            assert_eq!(sums.iter().sum::<f32>(), LARGE, "{lanes}");
+        }
+        let mut partial: Vec<f32> = elements.chunks(CHUNK).map(|c| c.iter().sum()).collect();
+        let expected = LARGE + 63.0 * 64.0;
+        for turn in 0..partial.len() {
+            partial.rotate_left(1);
+            assert_eq!(partial.iter().sum::<f32>(), expected, "{turn}");
+            let pairs = partial.chunks(2).map(|pair| pair.iter().sum::<f32>());
+            assert_eq!(pairs.sum::<f32>(), expected, "{turn}");
+        }
+    }
+
+    #[test]
+    fn names_stand_in_the_head() {
+        let feature = "burn-flex/rayon";
+        let threads = BuildArithmetic::Threads { feature };
+        assert_eq!(threads.to_string(), "threads (burn-flex/rayon)");
+        assert_eq!(BuildArithmetic::Exact.to_string(), "exact");
+        assert!(BuildArithmetic::Exact.is_exact() && !threads.is_exact());
+    }
+}

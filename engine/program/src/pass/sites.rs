@@ -1,0 +1,279 @@
+//! What a program asks of the model's sites: in which order, and with which replacements.
+
+use interloom_engine::{CacheSpec, Point, Port, ProgramFault, Site};
+
+use super::Pass;
+use super::shape::Shape;
+use crate::error::{Place, ProgramError};
+use crate::expr::Expr;
+use crate::form::{Form, Shapes};
+use crate::known::Skipped;
+
+/// A site that was passed when the program comes to the step at hand.
+pub(super) struct Reached {
+    /// Its place in the order of the pass.
+    place: u32,
+    site: Site,
+    /// Where it was asked for.
+    at: Place,
+}
+
+impl Pass<'_> {
+    /// Asks for a site, in its place among the others that the model passes.
+    pub(super) fn ask(&mut self, name: &str) -> Result<(), ProgramError> {
+        let site = self.site(name);
+        let order = self.known.order.map(|(order, _)| order);
+        let place = order
+            .zip(site)
+            .and_then(|(order, site)| order.place(site).zip(Some(site)));
+        let Some((place, site)) = place else {
+            // In a loop this is how it ends.
+            self.is_doubtful |= self.loops > 0;
+            return match site {
+                Some(site) if self.loops == 0 => self.check_passed(site),
+                _ => Ok(()),
+            };
+        };
+        if let Some(reached) = self.reached.as_ref().filter(|_| self.tries == 0)
+            && place < reached.place
+            && self.is_steady(site, reached.site)
+        {
+            let map = self.known.map;
+            return Err(ProgramError::Order {
+                at: self.cursor.place(),
+                asked: map.site_name(site),
+                reached: map.site_name(reached.site),
+                since: Box::new(reached.at.clone()),
+            });
+        }
+        // A loop ends without a word if what it asks for is never passed.
+        self.is_doubtful |= self.loops > 0 && !self.is_calm();
+        let is_certain = self.tries == 0 && !self.is_doubtful;
+        let is_later = |reached: &Reached| reached.place < place;
+        if is_certain && self.reached.as_ref().is_none_or(is_later) {
+            let at = Place {
+                // It is the same as that of the later request.
+                mediator: None,
+                ..self.cursor.place()
+            };
+            self.reached = Some(Reached { place, site, at });
+        }
+        Ok(())
+    }
+
+    /// Refuses a request for what the run never passes.
+    fn check_passed(&self, site: Site) -> Result<(), ProgramError> {
+        match self.known.order {
+            Some((order, true)) if !self.may_count_beyond(order, site) => {
+                Err(self.fault(ProgramFault::NeverPassed {
+                    site: self.known.map.site_name(site),
+                    last: order.last(site).map(|last| self.known.map.site_name(last)),
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether the iterations of a point may go beyond those of the pass, because modules around it are skipped and
+    /// count all the same.
+    ///
+    /// They cannot if each of these is passed once, and the point once in that.
+    fn may_count_beyond(&self, order: &Shapes, site: Site) -> bool {
+        if self.is_computed() || order.last(site).is_none() {
+            return false;
+        }
+        let map = self.known.map;
+        let path = map.path_name(site.point.path);
+        let around = path.match_indices('.').map(|(end, _)| &path[..end]);
+        let place = |point: Option<Point>| order.place(point?.at(0));
+        let is_sure = |module: &str| {
+            let input = map.point_at(module, Port::Input);
+            let Some(entered) = place(input) else {
+                return true;
+            };
+            let is_inside = place(Some(site.point)) > Some(entered)
+                && place(Some(site.point)) < place(map.point_at(module, Port::Output));
+            let is_once = |point: Point| order.is_single(point.at(0));
+            is_inside && is_once(site.point) && input.is_some_and(is_once)
+        };
+        !around.into_iter().all(is_sure)
+    }
+
+    /// Refuses a cache of what was passed before.
+    pub(super) fn cache(&self, spec: &CacheSpec) -> Result<(), ProgramError> {
+        let (Some((order, _)), Some(reached)) = (self.known.order, &self.reached) else {
+            return Ok(());
+        };
+        let map = self.known.map;
+        let points = spec.points(map).unwrap_or_default().into_iter();
+        let is_passed = |point: &Point| {
+            let place = order.place(point.at(0));
+            place.is_some_and(|place| place < reached.place)
+        };
+        let passed: Vec<String> = points
+            .filter(is_passed)
+            .map(|point| map.point_name(point))
+            .collect();
+        // What is skipped is not passed.
+        match passed.is_empty() || !self.is_computed() {
+            true => Ok(()),
+            false => Err(self.fault(ProgramFault::LateCache {
+                passed,
+                reached: map.site_name(reached.site),
+                since: reached.at.to_string(),
+            })),
+        }
+    }
+
+    /// Returns whether no module of the run is skipped.
+    fn is_computed(&self) -> bool {
+        self.known.effects.is_some_and(|effects| effects.skips == 0)
+    }
+
+    /// Returns whether every run passes these two in the known order, or passes the earlier one never.
+    fn is_steady(&self, asked: Site, reached: Site) -> bool {
+        // If a module is skipped that calls it, the next call is the first.
+        let is_single = self.known.order.is_some_and(|(order, is_whole)| {
+            is_whole && order.is_single(asked) && order.is_single(reached)
+        });
+        match self.loops {
+            0 => self.is_computed() || is_single,
+            _ => self.is_calm(),
+        }
+    }
+
+    /// Returns whether the model certainly passes its sites, as long as nobody fails.
+    fn is_calm(&self) -> bool {
+        let effects = self.known.effects;
+        effects.is_some_and(|effects| effects.skips == 0 && !effects.stops)
+    }
+
+    pub(super) fn write(
+        &mut self,
+        site: &str,
+        value: &Expr,
+        reshape: bool,
+    ) -> Result<(), ProgramError> {
+        let found = self.value("a write", value)?;
+        self.ask(site)?;
+        if reshape {
+            self.is_reshaped = true;
+            return Ok(());
+        }
+        match self.form_at(site) {
+            Some(expected) if found.is_unlike(&expected) => Err(ProgramError::Shape {
+                at: self.cursor.place(),
+                site: site.to_owned(),
+                expected: expected.to_string(),
+                found: found.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks a skip: what it puts in place of the module's output may have another shape, if the model can go on with that.
+    pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
+        let found = self.value("a skip", value)?;
+        self.ask(site)?;
+        self.check_skippable(site)?;
+        self.note_skip(site, &found);
+        let output = self.known.map.site(site).map(|(point, iteration)| {
+            let output = Point::new(point.path, Port::Output);
+            (output, iteration)
+        });
+        let expected = output.and_then(|(output, iteration)| self.form_of(output, iteration));
+        let Some(expected) = expected else {
+            self.is_reshaped = true;
+            return Ok(());
+        };
+        if !matches!(found, Shape::Unknown) && !found.is_unlike(&expected) {
+            return Ok(());
+        }
+        self.is_reshaped = true;
+        match self.no_output(site, &found, &expected) {
+            None => Ok(()),
+            Some(reason) => Err(self.fault(ProgramFault::Skip {
+                site: site.to_owned(),
+                expected: expected.to_string(),
+                found: found.to_string(),
+                reason,
+            })),
+        }
+    }
+
+    fn note_skip(&mut self, name: &str, found: &Shape) {
+        let is_certain = self.tries == 0 && self.loops == 0 && !self.is_doubtful;
+        if let Some(site) = self.site(name).filter(|_| is_certain) {
+            self.skipped.push(Skipped {
+                at: self.cursor.place(),
+                site,
+                output: match found {
+                    Shape::Tensor(shape) => Some(shape.clone()),
+                    _ => None,
+                },
+            });
+        }
+    }
+
+    /// Refuses a skip of what is no module's input.
+    fn check_skippable(&self, name: &str) -> Result<(), ProgramError> {
+        let map = self.known.map;
+        let is_unfit = |&(point, _): &(Point, Option<u32>)| {
+            point.port != Port::Input || !map.has(Point::new(point.path, Port::Output))
+        };
+        match map.site(name).filter(is_unfit) {
+            None => Ok(()),
+            Some(_) => Err(self.fault(ProgramFault::Unskippable(name.to_owned()))),
+        }
+    }
+
+    /// Returns why the model cannot go on with another form in place of a module's output, if nobody can mend it.
+    fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
+        let effects = self.known.effects?;
+        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put it right.
+        if effects.skips != 1 || effects.stops || effects.reshapes {
+            return None;
+        }
+        let (shapes, rows) = self.known.shapes?;
+        match (found, expected) {
+            (Shape::Unknown, _) => None,
+            (Shape::Tensor(shape), Form::Tensor(_)) => {
+                let mut whole = shape.clone();
+                if let (Some(rows), Some(first)) = (rows, whole.first_mut())
+                    && *first == u64::from(rows)
+                {
+                    *first = shapes.batch().into();
+                }
+                let model = self.known.model?;
+                model.0.skip(self.site(site)?, &whole)
+            }
+            _ => Some("it is of another structure".to_owned()),
+        }
+    }
+
+    /// Returns the site that a name means; in a loop, in its first round.
+    fn site(&self, name: &str) -> Option<Site> {
+        let (point, iteration) = self.known.map.site(name)?;
+        Some(point.at(iteration.or(self.iteration)?))
+    }
+
+    /// Returns what the mediator reads at a site.
+    pub(super) fn form_at(&self, name: &str) -> Option<Form> {
+        let (point, iteration) = self.known.map.site(name)?;
+        self.form_of(point, iteration)
+    }
+
+    /// Returns what the mediator reads at a point: in a loop, in its first round if every run comes to the step in that, and
+    /// else in any of the iterations that may be meant.
+    fn form_of(&self, point: Point, iteration: Option<u32>) -> Option<Form> {
+        let (shapes, rows) = self.known.shapes?;
+        let map = self.known.map;
+        let is_first = !self.is_moving || !self.is_doubtful;
+        let iteration = iteration.or(self.iteration.filter(|_| is_first));
+        match iteration {
+            _ if self.is_reshaped => None,
+            Some(iteration) => shapes.form(map, point.at(iteration), rows),
+            None => shapes.form_of_point(map, point.at(0), rows),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Replays: a record in the place of the model or of the mediators, at the same interleaver.
+//!
+//! What an [`Observer`](crate::Observer) sees of a run is all that either side said. So either can be played from a record
+//! while the other is live, and the interleaver between them counts, serves and refuses as it always does:
+//!
+//! - [`pass_recorded`] passes the sites that a recorded model passed, with the values that it brought;
+//! - [`scripted`] makes a mediator that says what a recorded one said, its children among it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use interloom_engine::replay::{ScriptedRequest, Played, Said, pass_recorded, scripted};
+//! use interloom_engine::{Invoke, Origin, Port, Setup, SiteMap, array::Array};
+//!
+//! let mut map = SiteMap::new();
+//! map.add("act", &[Port::Output]);
+//! let map = Arc::new(map);
+//! let act = map.point("act.output").unwrap();
+//!
+//! let mut setup = Setup::new(map.clone());
+//! let line = |said| ScriptedRequest { said, origin: Origin::Unknown };
+//! let script = vec![line(Said::Value { target: act.into() }), line(Said::End)];
+//! setup.invoke(Invoke::new("read", scripted(script, &map)));
+//! let mut run = setup.start()?;
+//! assert_eq!(pass_recorded(&mut run, &[act], Some(Array::scalar(1.0))), Played::On);
+//! assert_eq!(run.exchanges(), 2);
+//! assert!(run.finish().result.is_ok());
+//! # Ok::<(), interloom_engine::RunError>(())
+//! ```
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::cache::{CacheSpec, Cached};
+use crate::event::{Delivery, Origin, Request, Step, Target};
+use crate::fault::Fault;
+use crate::interleaver::{Flow, Interleaver};
+use crate::iterations::Round;
+use crate::map::SiteMap;
+use crate::mediator::Mediator;
+use crate::site::{Point, Site};
+use crate::value::Value;
+
+/// What came of sites that were passed from a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Played {
+    /// The model goes on.
+    On,
+    /// The run was stopped, or has failed: no further site is passed.
+    Halted,
+    /// A mediator waits for a site for which the record has no value, because no mediator waited there.
+    Missing(Site),
+}
+
+/// Passes the points that a recorded model passed one after the other; `value` is what it brought to the last of them.
+pub fn pass_recorded<V: Value>(
+    run: &mut Interleaver<V>,
+    passed: &[Point],
+    value: Option<V>,
+) -> Played {
+    let mut value = value;
+    for (place, &point) in passed.iter().enumerate() {
+        if !run.passes(point) {
+            continue;
+        }
+        let is_last = place + 1 == passed.len();
+        let Some(value) = value.take_if(|_| is_last) else {
+            return Played::Missing(point.at(run.passed(point) - 1));
+        };
+        // What the model goes on with is in what it passes next.
+        if matches!(run.provide(point, value), Flow::Halt) {
+            return Played::Halted;
+        }
+    }
+    Played::On
+}
+
+/// One line of a script: what a mediator said, and where that stands in the user's source.
+#[derive(Clone, Debug)]
+pub struct ScriptedRequest<V> {
+    /// What it said.
+    pub said: Said<V>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What a mediator said, with its values.
+#[derive(Clone, Debug)]
+pub enum Said<V> {
+    /// A request for a site's value.
+    Value {
+        /// The site.
+        target: Target,
+    },
+    /// A replacement for a site's value.
+    Swap {
+        /// The site.
+        target: Target,
+        /// The replacement.
+        value: V,
+        /// Whether the shape may change.
+        reshape: bool,
+    },
+    /// An output for a module that is then not computed.
+    Skip {
+        /// The module's input.
+        target: Target,
+        /// The output.
+        value: V,
+    },
+    /// A child; the lines that follow are its own, up to its end.
+    Register {
+        /// The child's own iteration.
+        iteration: u32,
+        /// The loop that it is an iteration of, if it is one.
+        round: Round,
+    },
+    /// An arrival at a barrier.
+    Barrier {
+        /// The barrier's name.
+        name: Arc<str>,
+    },
+    /// A value for the blackboard.
+    Put {
+        /// The value's name.
+        name: Arc<str>,
+        /// The value.
+        value: V,
+    },
+    /// A request for a value of the blackboard.
+    Get {
+        /// The value's name.
+        name: Arc<str>,
+    },
+    /// A cache; no exchange.
+    Cache {
+        /// What it collects.
+        spec: CacheSpec,
+    },
+    /// The end of the model's run.
+    Stop,
+    /// The end of the mediator, or of the child that acts for it.
+    End,
+    /// The failure of the mediator, or of the child that acts for it.
+    Exception {
+        /// Why it failed.
+        fault: Fault,
+    },
+}
+
+/// Makes a mediator that says what stands in a script, whatever it is answered, and then ends. Its caches collect for the model
+/// whose sites `map` lists; what they collect is seen by observers.
+pub fn scripted<V: Clone + 'static>(
+    lines: Vec<ScriptedRequest<V>>,
+    map: &Arc<SiteMap>,
+) -> impl Mediator<V> + use<V> {
+    Scripted {
+        lines: lines.into(),
+        next: Rc::default(),
+        map: map.clone(),
+    }
+}
+
+/// A mediator or one of its children: they go on in the same script.
+struct Scripted<V> {
+    lines: Rc<[ScriptedRequest<V>]>,
+    next: Rc<Cell<usize>>,
+    map: Arc<SiteMap>,
+}
+
+impl<V: Clone + 'static> Mediator<V> for Scripted<V> {
+    fn resume(self: Box<Self>, _: Delivery<V>) -> Step<V> {
+        let place = self.next.get();
+        let Some(line) = self.lines.get(place) else {
+            return Step::End;
+        };
+        self.next.set(place + 1);
+        let ScriptedRequest { said, origin } = line.clone();
+        let request = match said {
+            Said::Cache { spec } => {
+                return Step::Cache {
+                    spec,
+                    into: Cached::new(self.map.clone()),
+                    origin,
+                    rest: self,
+                };
+            }
+            Said::Stop => return Step::Stop { origin },
+            Said::End => return Step::End,
+            Said::Exception { fault } => return Step::Fail { fault, origin },
+            Said::Value { target } => Request::Value { target },
+            Said::Swap {
+                target,
+                value,
+                reshape,
+            } => Request::Swap {
+                target,
+                value,
+                reshape,
+            },
+            Said::Skip { target, value } => Request::Skip { target, value },
+            Said::Register { iteration, round } => Request::Register {
+                child: Box::new(Self {
+                    lines: self.lines.clone(),
+                    next: self.next.clone(),
+                    map: self.map.clone(),
+                }),
+                iteration: Some(iteration),
+                round,
+            },
+            Said::Barrier { name } => Request::Barrier { name },
+            Said::Put { name, value } => Request::Put { name, value },
+            Said::Get { name } => Request::Get { name },
+        };
+        Step::Ask {
+            request,
+            origin,
+            rest: self,
+        }
+    }
+}

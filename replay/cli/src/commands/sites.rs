@@ -1,0 +1,94 @@
+//! `interloom sites`: what can be reached in a model?
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Int, Tensor};
+use clap::Args;
+use interloom_backends::{Sites, parse_device};
+use interloom_engine::{Point, Site};
+use interloom_models::LanguageModel;
+use interloom_models::induction::Induction;
+use interloom_program::{Form, Shapes};
+use serde_json::{Value, json};
+
+use super::Ending;
+use super::progress::Bars;
+use super::report::outln;
+use crate::CliError;
+use crate::Progress as _;
+
+/// The tokens of the batch whose shapes are shown.
+const TOKENS: usize = 3;
+
+/// List the sites of a model, in the order of its module tree, with their shapes and their TransformerLens names.
+///
+/// The shapes are those of a batch of one row of three tokens; a site that such a batch does not pass has none.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// `induction`, or a language model: a GGUF file, a Hugging Face folder, `smollm2-135m`, or `hf:ORG/NAME`.
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
+    let device = parse_device("cpu")?;
+    match arguments.model.as_str() {
+        "induction" => {
+            let model = Induction::trained(&device);
+            let tokens = Tensor::<2, Int>::zeros([1, TOKENS], &device);
+            let shapes = model.sites().shapes(1, || model.forward(tokens))?;
+            list(model.sites(), &shapes, arguments.json);
+        }
+        model => {
+            let mut bars = Bars::default();
+            let lm = LanguageModel::load_with(model, &device, &mut |part| bars.download(part))?;
+            let batch = lm.batch(&[&[0; TOKENS]])?;
+            let shapes = lm.sites().shapes(1, || batch.logits())?;
+            list(lm.sites(), &shapes, arguments.json);
+        }
+    }
+    Ok(Ending::Done)
+}
+
+fn list(sites: &Sites, shapes: &Shapes, json: bool) {
+    let shape = |point: Point| {
+        let site = Site {
+            point,
+            iteration: 0,
+        };
+        shapes.form(sites.map(), site, None)
+    };
+    let aliases: BTreeMap<_, _> = sites
+        .aliases()
+        .map(|(alias, point)| (point, alias))
+        .collect();
+    if json {
+        let points = sites.points();
+        let points = points.map(|point| {
+            json!({
+                "site": sites.point_name(point),
+                "alias": aliases.get(&point),
+                "shape": shape(point).map(|form| match form {
+                    Form::Tensor(shape) => json!(shape),
+                    other => json!(other.to_string()),
+                }),
+            })
+        });
+        outln!("{}", points.collect::<Value>());
+        return;
+    }
+    for point in sites.points() {
+        let name = sites.point_name(point);
+        let shape = match shape(point) {
+            Some(Form::Tensor(shape)) => format!("{shape:?}"),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        let alias = aliases.get(&point).copied().unwrap_or_default();
+        let line = format!("{name:40} {shape:16} {alias}");
+        outln!("{}", line.trim_end());
+    }
+}

@@ -1,0 +1,73 @@
+//! `interloom step`: go through a journal, forwards and back.
+
+mod figures;
+#[cfg(feature = "tui")]
+mod lanes;
+mod line;
+#[cfg(feature = "tui")]
+mod screen;
+#[cfg(all(test, feature = "tui"))]
+mod tests;
+#[cfg(feature = "tui")]
+mod view;
+#[cfg(feature = "tui")]
+mod walk;
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use figures::Figures;
+use interloom_journal::IndexedJournal;
+
+use super::Ending;
+use crate::CliError;
+
+/// Go through a journal, forwards and back: on the screen where there is a terminal, and line by line for scripts.
+///
+/// On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back [N], goto N, site SITE
+/// and mediator NAME (the next one there), show, why, quit. Each prints the exchange at which it arrives; `show` also the figures of
+/// the tensors that are kept, which JSON always has. Exits with 2 if a
+/// command was not understood.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The journal.
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// Begin at this exchange.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    at: u64,
+    /// Read commands line by line, also where there is a terminal.
+    #[arg(long)]
+    plain: bool,
+    /// Print each exchange as JSON; commands are read line by line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
+    let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
+    if arguments.at > 0 {
+        // Says what there is if there is no such exchange.
+        journal.exchange(arguments.at)?;
+    }
+    let is_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
+    let (path, at) = (&arguments.journal, arguments.at);
+    let figures = Figures::open(path, &journal)?;
+    let ending = if arguments.plain || arguments.json || !is_terminal() {
+        line::run(journal, figures, at, arguments.json)?
+    } else {
+        #[cfg(feature = "tui")]
+        let ended = screen::run(path, journal, figures, at, problem.as_ref())?;
+        #[cfg(not(feature = "tui"))]
+        let ended = Err(CliError::NotBuiltIn {
+            what: "the screen of `interloom step`, in place of which `--plain` reads lines",
+            feature: "tui",
+        })?;
+        ended
+    };
+    match problem {
+        Some(error) => Err(error.into()),
+        None => Ok(ending),
+    }
+}

@@ -1,0 +1,241 @@
+//! What is checked of an experiment against its model before the first run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use interloom_backends::Value;
+use interloom_program::{CheckContext, Expr, Form, Operand as _, Skipped};
+
+use super::error::ExperimentError;
+use super::execute::Rows;
+use super::outlook::Outlook;
+use super::plan::{Content, Given, Input, InvokePlan, Plan, RunPlan};
+use super::subject::Subject;
+use super::{skips, tensors};
+use crate::Progress;
+
+/// How many warnings there are before the first run.
+const WARNINGS_MAX: usize = 16;
+
+/// Checks the names in every program: those of sites, modules and barriers, and of the values that it is given by then.
+pub(super) fn check_names(plan: &Plan, subject: &Subject) -> Result<(), ExperimentError> {
+    each_program(plan, subject, |_, invoke, known| {
+        Ok(invoke.program.check(known)?)
+    })
+}
+
+/// Checks every program with what is known of its run, and warns of what it may come to.
+pub(super) fn check_programs(
+    plan: &Plan,
+    subject: &Subject,
+    outlooks: &[Outlook<'_>],
+    givens: &BTreeMap<String, Value>,
+    progress: &mut dyn Progress,
+) -> Result<(), ExperimentError> {
+    let forms = givens.iter();
+    let forms: BTreeMap<String, Form> = forms
+        .map(|(name, value)| (name.clone(), value.form()))
+        .collect();
+    // A sweep may have one mistake in many programs.
+    let mut warned = BTreeSet::new();
+    let mut skipped: Vec<Vec<Vec<Skipped>>> = vec![Vec::new(); plan.runs.len()];
+    each_program(plan, subject, |index, invoke, known| {
+        let (outlook, named) = (&outlooks[index], known.given_forms(&forms));
+        let known = outlook.of(invoke, named);
+        invoke.program.check(known)?;
+        let before = outlook.before_skips(invoke, named);
+        skipped[index].push(invoke.program.skips(before));
+        for doubt in invoke.program.doubts(known) {
+            let doubt = format!("{doubt}; this fails the run if it comes to the step");
+            if warned.len() < WARNINGS_MAX && warned.insert(doubt.clone()) {
+                progress.warn(&doubt);
+            }
+        }
+        Ok(())
+    })?;
+    let map = subject.sites().map();
+    for ((run, skipped), outlook) in plan.runs.iter().zip(&skipped).zip(outlooks) {
+        skips::check(run, skipped, outlook, map)?;
+    }
+    Ok(())
+}
+
+fn each_program(
+    plan: &Plan,
+    subject: &Subject,
+    mut check: impl FnMut(usize, &InvokePlan, CheckContext<'_>) -> Result<(), ExperimentError>,
+) -> Result<(), ExperimentError> {
+    let map = subject.sites().map();
+    let mut given: Vec<String> = plan.givens.iter().map(|given| given.name.clone()).collect();
+    let mut known_by = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        known_by.push(given.len());
+        given.extend(run.shares().into_keys());
+    }
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    for (index, run) in plan.runs.iter().enumerate() {
+        let names = &given[..known_by[index]];
+        let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
+        for invoke in &run.invokes {
+            let known = CheckContext::of(map).givens(names).barriers(&barriers);
+            check(index, invoke, known.named(&invoke.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a program calls modules of the model itself, so that not even served it can do without it.
+pub(super) fn calls_modules(plan: &Plan) -> bool {
+    fn is_call(value: &Expr) -> bool {
+        matches!(value, Expr::Module { .. }) || value.operands().into_iter().any(is_call)
+    }
+    let invokes = plan.runs.iter().flat_map(|run| &run.invokes);
+    let mut actions = invokes.flat_map(|invoke| invoke.program.actions());
+    actions.any(|action| action.values().into_iter().any(is_call))
+}
+
+/// Returns the rows of each input.
+pub(super) fn inputs(
+    plan: &Plan,
+    subject: &Subject,
+    folder: &Path,
+) -> Result<Vec<Rows>, ExperimentError> {
+    let rows = |input: &Input| {
+        let at = || plan.source.spot(input.at);
+        let recorded = subject.recorded_rows(&input.name);
+        let tokens = match &input.content {
+            Content::Prompt(_) | Content::Tensor(_) if recorded.is_some() => {
+                recorded.unwrap_or_default()
+            }
+            Content::Tokens(rows) => rows.clone(),
+            Content::Prompt(prompt) => {
+                let tokens = subject.encode(prompt);
+                vec![tokens.map_err(|reason| ExperimentError::Input { at: at(), reason })?]
+            }
+            Content::Tensor(tensor) => {
+                tensors::rows(folder, tensor).map_err(|reason| ExperimentError::Tensor {
+                    at: at(),
+                    tensor: tensor.clone(),
+                    reason,
+                })?
+            }
+        };
+        let name = input.name.clone();
+        Ok(Rows { name, tokens })
+    };
+    plan.inputs.iter().map(rows).collect()
+}
+
+/// Returns the tensors that programs are given.
+pub(super) fn givens(
+    plan: &Plan,
+    subject: &Subject,
+    folder: &Path,
+) -> Result<BTreeMap<String, Value>, ExperimentError> {
+    let value = |given: &Given| {
+        let value = tensors::floats(folder, &given.tensor, subject.device());
+        let value = value.map_err(|reason| ExperimentError::Tensor {
+            at: plan.source.spot(given.at),
+            tensor: given.tensor.clone(),
+            reason,
+        })?;
+        Ok((given.name.clone(), value))
+    };
+    plan.givens.iter().map(value).collect()
+}
+
+/// Returns the tokens of a run's answers; none if the model is not here, because they are read off its output.
+pub(super) fn answers(
+    plan: &Plan,
+    run: &RunPlan,
+    subject: &Subject,
+) -> Result<Vec<u32>, ExperimentError> {
+    let answers = run.report.answers.iter().filter(|_| subject.is_here());
+    let token = |(text, at): &(String, usize)| {
+        subject
+            .single(text)
+            .map_err(|reason| ExperimentError::Input {
+                at: plan.source.spot(*at),
+                reason,
+            })
+    };
+    answers.map(token).collect()
+}
+
+/// Warns of answers that are a word without the space in front with which it follows another.
+pub(super) fn warn_of_answers(plan: &Plan, subject: &Subject, progress: &mut dyn Progress) {
+    let answers = plan.runs.iter().flat_map(|run| &run.report.answers);
+    // A sweep has one report for many runs.
+    let answers: BTreeMap<usize, &String> = answers.map(|(text, at)| (*at, text)).collect();
+    for (at, text) in answers.into_iter().filter(|_| subject.is_here()) {
+        let spaced = format!(" {text}");
+        let is_word = text.starts_with(char::is_alphabetic);
+        if is_word && subject.single(&spaced).is_ok() {
+            progress.warn(&format!(
+                "{}: the answer {text:?} is another token than {spaced:?}, with which a text goes on after a word; write the \
+                 space if that is meant",
+                plan.source.spot(at)
+            ));
+        }
+    }
+}
+
+/// Checks that the rows of a run can be a batch of the model.
+pub(super) fn check_rows(
+    plan: &Plan,
+    run: &RunPlan,
+    inputs: &[Rows],
+    subject: &Subject,
+) -> Result<(), ExperimentError> {
+    let rows = run.rows();
+    let rows: Vec<&[u32]> = rows
+        .iter()
+        .flat_map(|&input| inputs[input].tokens.iter().map(Vec::as_slice))
+        .collect();
+    let new = run.generate.unwrap_or(0) as usize;
+    let reason = match (run.generate, rows.len()) {
+        (Some(_), count @ 2..) => Err(format!(
+            "a generation continues one row, and the run `{}` has {count}; make a run for each",
+            run.name
+        )),
+        _ => subject.check(&rows, new),
+    };
+    reason.map_err(|reason| ExperimentError::Input {
+        at: plan.source.spot(run.at),
+        reason,
+    })
+}
+
+/// Checks that there is a position from which on the loss of a run is shown.
+pub(super) fn check_loss(
+    plan: &Plan,
+    run: &RunPlan,
+    inputs: &[Rows],
+) -> Result<(), ExperimentError> {
+    // A generation has no logits, and what a file asks of all runs is not asked of it.
+    let (Some((from, at)), None) = (run.report.loss_from, run.generate) else {
+        return Ok(());
+    };
+    let rows = run.rows();
+    let mut lengths = rows.iter().flat_map(|&input| &inputs[input].tokens);
+    let length = lengths.next().map_or(0, Vec::len);
+    if (from as usize) + 1 < length {
+        return Ok(());
+    }
+    let expected = match length.checked_sub(2) {
+        Some(last) => format!(
+            "a position that has a next token: from 0 to {last}, because the rows of the run `{}` have {length} tokens",
+            run.name
+        ),
+        None => format!(
+            "left out, because the rows of the run `{}` have {length} token, so that no position has a next one",
+            run.name
+        ),
+    };
+    Err(ExperimentError::Value {
+        at: plan.source.spot(at),
+        key: "loss_from".to_owned(),
+        expected,
+        found: from.to_string(),
+    })
+}

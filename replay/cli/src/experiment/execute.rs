@@ -1,0 +1,496 @@
+//! An experiment file under way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use interloom::Session;
+use interloom::environment;
+use interloom_backends::{Ran, Run, RunOutput, Value};
+use interloom_engine::{Cached, Invoke, Note};
+use interloom_journal::{Digest, Tokens};
+use interloom_program::{Machine, Modules as _, Results};
+
+use super::checks::{
+    answers, check_loss, check_names, check_programs, check_rows, givens, inputs, warn_of_answers,
+};
+use super::error::ExperimentError;
+use super::estimate::Estimate;
+use super::kept::{as_value, leaves, value_leaves};
+use super::outlook::outlooks;
+use super::plan::{Content, InvokePlan, Plan, RunPlan};
+use super::readout::{Logits, last_logits, lens, losses};
+use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
+use super::subject::Subject;
+use super::{FileExperiment, Purpose, language};
+use crate::Progress;
+
+/// An experiment whose programs, inputs and tensors have been checked against its model.
+pub(super) struct Prepared {
+    subject: Subject,
+    runs: Vec<RunPlan>,
+    /// The rows of each input, with their labels.
+    inputs: Vec<Rows>,
+    /// Those rows that do not stand in the file.
+    tokens: Tokens,
+    /// The tokens of each run's answers.
+    answers: Vec<Vec<u32>>,
+    /// The values that programs are given: tensors of the file, and what earlier runs saved.
+    givens: BTreeMap<String, Value>,
+    estimate: Estimate,
+}
+
+/// What a model puts out.
+pub(super) enum Output {
+    /// `[batch, position, token]`.
+    Logits(Box<Tensor<3>>),
+    /// The tokens that were generated.
+    Tokens(Vec<u32>),
+}
+
+/// The rows of one input.
+pub(super) struct Rows {
+    pub(super) name: String,
+    pub(super) tokens: Vec<Vec<u32>>,
+}
+
+impl Rows {
+    /// Returns what a row is called.
+    fn label(&self, place: usize) -> String {
+        self.label_of(&self.name, place)
+    }
+
+    /// Returns what a row is called whose owner has this name.
+    fn label_of(&self, name: &str, place: usize) -> String {
+        match self.tokens.len() {
+            1 => name.to_owned(),
+            _ => format!("{name}.{place}"),
+        }
+    }
+}
+
+/// A row of a batch.
+struct Row<'a> {
+    input: String,
+    invoke: Option<String>,
+    tokens: &'a [u32],
+}
+
+/// What is said of a run without an output that was not stopped.
+const SERVED: &str = "this run was answered from the journal: what its caches collect, and what is read off the output of the \
+                      model, is not in there";
+
+impl Prepared {
+    /// Checks everything that can be known before the first run; `folder` is where tensors are looked for.
+    pub(super) fn new(
+        mut plan: Plan,
+        subject: Subject,
+        folder: &Path,
+        purpose: Purpose,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, ExperimentError> {
+        for run in &mut plan.runs {
+            for invoke in &mut run.invokes {
+                invoke.uses = language::resolve(&mut invoke.program, subject.sites().map());
+            }
+        }
+        // First what can be said without the model.
+        check_names(&plan, &subject)?;
+        let inputs = inputs(&plan, &subject, folder)?;
+        let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
+        let answers = answers.collect::<Result<_, ExperimentError>>()?;
+        for run in &plan.runs {
+            check_rows(&plan, run, &inputs, &subject)?;
+        }
+        let givens = givens(&plan, &subject, folder)?;
+        let outlooks = outlooks(&plan, &inputs, &subject, progress)?;
+        if purpose == Purpose::Run {
+            for run in &plan.runs {
+                check_loss(&plan, run, &inputs)?;
+            }
+            warn_of_answers(&plan, &subject, progress);
+            if subject.is_here() {
+                check_programs(&plan, &subject, &outlooks, &givens, progress)?;
+            }
+        }
+        let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
+        drop(outlooks);
+        let made = plan.inputs.iter().zip(&inputs);
+        let made = made.filter(|(input, _)| !matches!(input.content, Content::Tokens(_)));
+        let tokens = made.map(|(_, rows)| (rows.name.clone(), rows.tokens.clone()));
+        Ok(Self {
+            subject,
+            tokens: tokens.collect(),
+            runs: plan.runs,
+            inputs,
+            answers,
+            givens,
+            estimate,
+        })
+    }
+
+    /// Returns the name and digest of each input and each tensor of the file.
+    pub(super) fn digests(&self) -> Vec<(String, Digest)> {
+        let inputs = self.inputs.iter();
+        let mut digests: Vec<(String, Digest)> = inputs
+            .map(|rows| {
+                (
+                    rows.name.clone(),
+                    environment::tokens_digest(&rows.tokens.concat()),
+                )
+            })
+            .collect();
+        for (name, value) in &self.givens {
+            if let Value::Tensor(tensor) = value {
+                let digest = environment::tensor_digest(tensor.to_data());
+                digests.push((format!("${name}"), digest));
+            }
+        }
+        digests
+    }
+
+    /// Returns the tokens that cannot be had again without the model, or a file beside the experiment's.
+    pub(super) const fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Makes every run, up to the one that `experiment` names if it does.
+    pub(super) fn run(
+        &self,
+        experiment: &FileExperiment,
+        session: &mut Session,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<RunReport>, ExperimentError> {
+        let through = experiment.through.as_deref();
+        let last = self.runs.iter().position(|run| Some(&*run.name) == through);
+        let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
+        progress.begin("running", runs.len() as u64);
+        let mut givens = self.givens.clone();
+        let mut reports = Vec::with_capacity(runs.len());
+        for (index, plan) in runs.iter().enumerate() {
+            let (mut run, results) = self.stage(plan, &givens)?;
+            experiment.schedules.prepare(&mut run)?;
+            // A generation keeps keys and values between its steps.
+            session.keep_passages(experiment.passages && plan.generate.is_none());
+            let ran = session.run(run, || self.output(plan))?;
+            reports.push(self.report(index, &results, &ran));
+            share(plan, &results, &self.subject, &mut givens);
+            progress.step();
+        }
+        Ok(reports)
+    }
+
+    pub(super) const fn estimate(&self) -> Estimate {
+        self.estimate
+    }
+
+    pub(super) const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Returns the rows of each input, in the order of the file.
+    pub(super) fn inputs(&self) -> &[Rows] {
+        &self.inputs
+    }
+
+    pub(super) fn into_inputs(self) -> Vec<Rows> {
+        self.inputs
+    }
+
+    pub(super) fn runs(&self) -> &[RunPlan] {
+        &self.runs
+    }
+
+    /// Returns the values that the first run is given.
+    pub(super) const fn givens(&self) -> &BTreeMap<String, Value> {
+        &self.givens
+    }
+
+    /// Makes a run of its programs and what they are given, and the places of their results.
+    pub(super) fn stage(
+        &self,
+        plan: &RunPlan,
+        givens: &BTreeMap<String, Value>,
+    ) -> Result<(Run, Vec<Results<Value>>), ExperimentError> {
+        let mut run = Run::new(&plan.name, self.subject.sites());
+        if let Some(steps) = plan.generate {
+            run.steps(steps);
+        }
+        for (name, participants) in &plan.barriers {
+            run.barrier(name, *participants);
+        }
+        let mut results = Vec::with_capacity(plan.invokes.len());
+        for invoke in &plan.invokes {
+            let machine = self.machine(invoke, givens)?;
+            results.push(machine.results());
+            let mut mediator = Invoke::new(&invoke.name, machine);
+            if let Some(input) = invoke.input {
+                mediator = mediator.rows(self.inputs[input].tokens.len() as u32);
+            }
+            if invoke.optional {
+                mediator = mediator.optional();
+            }
+            run.add(mediator);
+        }
+        Ok((run, results))
+    }
+
+    /// Makes a run in definition order, for what it saves: that is given to the runs after it.
+    pub(super) fn pass(
+        &self,
+        plan: &RunPlan,
+        givens: &mut BTreeMap<String, Value>,
+    ) -> Result<(), ExperimentError> {
+        let (run, results) = self.stage(plan, givens)?;
+        run.execute(|| self.output(plan))?;
+        share(plan, &results, &self.subject, givens);
+        Ok(())
+    }
+
+    /// Calls the model on the batch of a run.
+    pub(super) fn output(&self, plan: &RunPlan) -> Output {
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        match plan.generate {
+            Some(new) => Output::Tokens(self.subject.generate(rows[0], new)),
+            None => Output::Logits(Box::new(self.subject.logits(&rows))),
+        }
+    }
+
+    /// Returns what a run shows that has come to its end.
+    pub(super) fn report(
+        &self,
+        index: usize,
+        results: &[Results<Value>],
+        ran: &Ran<Output>,
+    ) -> RunReport {
+        let plan = &self.runs[index];
+        let mut report = self.report_of_failure(index, results, ran.end.to_string());
+        report.warnings = warnings_of(ran);
+        match &ran.output {
+            RunOutput::Completed(Output::Tokens(tokens)) => {
+                report.generated = Some(Generated {
+                    text: self.subject.text(tokens),
+                    tokens: tokens.clone(),
+                });
+            }
+            RunOutput::Completed(Output::Logits(logits)) => {
+                let batch = self.batch(plan);
+                report.rows = self.rows(plan, &self.answers[index], &batch, logits);
+            }
+            RunOutput::Served => report.warnings.push(SERVED.to_owned()),
+            RunOutput::Stopped => {}
+        }
+        report
+    }
+
+    /// Returns what a run shows that has ended like this, without an output: what its programs have saved.
+    pub(super) fn report_of_failure(
+        &self,
+        index: usize,
+        results: &[Results<Value>],
+        end: String,
+    ) -> RunReport {
+        let plan = &self.runs[index];
+        let pairs = plan.invokes.iter().zip(results);
+        RunReport {
+            name: plan.name.clone(),
+            table: plan.table,
+            each: plan.each.clone(),
+            end,
+            invokes: pairs
+                .map(|(invoke, results)| self.invoke(invoke, results))
+                .collect(),
+            rows: Vec::new(),
+            generated: None,
+            lenses: self.lenses(plan, results),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn machine(
+        &self,
+        invoke: &InvokePlan,
+        givens: &BTreeMap<String, Value>,
+    ) -> Result<Machine<Value>, ExperimentError> {
+        let subject = self.subject.clone();
+        let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
+        let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
+        let uses = invoke.uses.iter();
+        let given = uses.filter_map(|name| Some((name, givens.get(name)?)));
+        Ok(given.fold(machine, |machine, (name, value)| {
+            machine.given(name, value.clone())
+        }))
+    }
+
+    /// Returns the rows of a run's batch.
+    fn batch<'a>(&'a self, plan: &'a RunPlan) -> Vec<Row<'a>> {
+        let whole = plan.batch.iter().map(|&input| (input, None));
+        let own = plan.invokes.iter();
+        let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
+        let mut batch = Vec::new();
+        for (input, invoke) in whole.chain(own) {
+            let rows = &self.inputs[input];
+            for (place, tokens) in rows.tokens.iter().enumerate() {
+                batch.push(Row {
+                    input: rows.label(place),
+                    invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
+                    tokens,
+                });
+            }
+        }
+        batch
+    }
+
+    fn rows(
+        &self,
+        plan: &RunPlan,
+        answers: &[u32],
+        batch: &[Row<'_>],
+        logits: &Tensor<3>,
+    ) -> Vec<RowReport> {
+        let asked = &plan.report;
+        let is_asked = asked.top > 0 || asked.loss_from.is_some() || !answers.is_empty();
+        // A reshaping swap may have left other rows than the batch had.
+        if !is_asked || logits.dims()[0] != batch.len() || logits.dims().contains(&0) {
+            return Vec::new();
+        }
+        let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let losses = match asked.loss_from {
+            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
+                losses(logits, &tokens, from as usize)
+            }
+            _ => vec![None; tokens.len()],
+        };
+        let last = last_logits(logits).into_iter().zip(losses);
+        let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
+            input: row.input.clone(),
+            invoke: row.invoke.clone(),
+            top: last.top(asked.top, &self.subject),
+            answers: last.answers(answers, &self.subject),
+            loss,
+        };
+        batch.iter().zip(last).map(report).collect()
+    }
+
+    fn lenses(&self, plan: &RunPlan, results: &[Results<Value>]) -> Vec<Lens> {
+        let count = plan.report.top.max(1);
+        let batch = self.batch(plan);
+        let mut lenses = Vec::new();
+        for (name, _) in &plan.report.lens {
+            for (invoke, results) in plan.invokes.iter().zip(results) {
+                let Some(saved) = results.get(name) else {
+                    continue;
+                };
+                let items = lens(&saved);
+                let name = match plan.invokes.len() {
+                    1 => name.clone(),
+                    _ => format!("{}.{name}", invoke.name),
+                };
+                let rows = items.iter().map(Vec::len).max().unwrap_or(0);
+                for row in 0..rows {
+                    let tops = items.iter().filter_map(|rows| rows.get(row));
+                    let tops = tops.map(|logits| logits.top(count, &self.subject));
+                    lenses.push(Lens {
+                        name: name.clone(),
+                        row: (rows > 1).then(|| self.row_name(invoke, &batch, rows, row)),
+                        tops: tops.collect(),
+                    });
+                }
+            }
+        }
+        lenses
+    }
+
+    /// Returns what a row of something saved is called: as its input is, if there are as many as the program sees.
+    fn row_name(&self, invoke: &InvokePlan, batch: &[Row<'_>], rows: usize, row: usize) -> String {
+        let own = match invoke.input {
+            Some(input) => {
+                let own = &self.inputs[input];
+                let count = own.tokens.len();
+                (count == rows).then(|| own.label(row))
+            }
+            None if batch.len() == rows => Some(batch[row].input.clone()),
+            None => None,
+        };
+        own.unwrap_or_else(|| format!("row {row}"))
+    }
+
+    fn invoke(&self, invoke: &InvokePlan, results: &Results<Value>) -> InvokeReport {
+        let saved = results.saved();
+        let mut kept: Vec<_> = saved
+            .iter()
+            .flat_map(|(name, datum)| leaves(name, datum))
+            .collect();
+        for name in invoke.caches() {
+            let Some(cache) = results.cache(&name) else {
+                continue;
+            };
+            for site in cache.sites() {
+                let site_name = self.subject.sites().site_name(site);
+                if let Some(value) = cache.at(site) {
+                    value_leaves(&format!("{name}.{site_name}"), &value, &mut kept);
+                }
+            }
+        }
+        let caught = results.caught().into_iter();
+        InvokeReport {
+            name: invoke.name.clone(),
+            each: invoke.each.clone(),
+            kept,
+            marks: results.marks(),
+            caught: caught
+                .map(|(name, fault)| (name, fault.to_string()))
+                .collect(),
+        }
+    }
+}
+
+/// Lets later programs be given what a run has saved, and what its caches have collected.
+pub(super) fn share(
+    plan: &RunPlan,
+    results: &[Results<Value>],
+    subject: &Subject,
+    givens: &mut BTreeMap<String, Value>,
+) {
+    for (name, (invoke, saved)) in plan.shares() {
+        let results = &results[invoke];
+        let datum = results.get(&saved).map(|datum| as_value(&datum));
+        let cached = || cache_as_value(&results.cache(&saved)?, subject);
+        if let Some(value) = datum.or_else(cached) {
+            givens.insert(name, value);
+        }
+    }
+}
+
+/// Returns what a cache has collected as a map from the names of the sites; nothing if it has collected nothing, as where the
+/// model did not run.
+fn cache_as_value(cache: &Cached<Value>, subject: &Subject) -> Option<Value> {
+    let sites = cache.sites().into_iter();
+    let entries = sites.filter_map(|site| {
+        let name = subject.sites().site_name(site);
+        Some((name.into(), cache.at(site)?))
+    });
+    let entries: Arc<[_]> = entries.collect();
+    (!entries.is_empty()).then_some(Value::Map(entries))
+}
+
+/// Returns what was asked for and did not come, with whose it is.
+fn warnings_of<Y>(ran: &Ran<Y>) -> Vec<String> {
+    let accounts = ran.audit.mediators.iter();
+    let of_mediators = accounts.flat_map(|account| {
+        let notes = account.notes.iter().filter(|note| note.is_warning());
+        notes.map(|note| (account.name.as_str(), note))
+    });
+    let of_the_run = ran.audit.notes.iter().filter(|note| note.is_warning());
+    let notes = of_mediators.chain(of_the_run.map(|note| ("the run", note)));
+    let text = |(name, note): (&str, &Note)| {
+        let note = note.to_string();
+        format!(
+            "{name}: {}",
+            note.strip_prefix("warning: ").unwrap_or(&note)
+        )
+    };
+    notes.map(text).collect()
+}

@@ -1,0 +1,397 @@
+//! From the text of an experiment file to what is to be run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use interloom_program::Program;
+use toml::de::DeTable;
+
+use super::error::ExperimentError;
+use super::language;
+use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan};
+use super::source::{Located, Source};
+use super::sweep::{Budget, Sweep, sweeps};
+use super::table::Table;
+
+/// How many runs a file may have, and how many invokes a run, with those that sweeps make.
+pub(super) const RUNS_MAX: usize = 4096;
+
+const FILE: [&str; 8] = [
+    "about", "model", "device", "set", "input", "given", "report", "run",
+];
+const INPUT: [&str; 4] = ["name", "prompt", "tokens", "tensor"];
+const GIVEN: [&str; 2] = ["name", "tensor"];
+const REPORT: [&str; 3] = ["top", "answers", "loss_from"];
+const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
+const RUN: [&str; 9] = [
+    "name", "each", "input", "program", "optional", "invoke", "generate", "barriers", "report",
+];
+const INVOKE: [&str; 5] = ["name", "each", "input", "program", "optional"];
+
+impl Plan {
+    /// Reads the text of an experiment file, which messages call `file`, with other values for what it sets.
+    pub(super) fn read(
+        file: &str,
+        text: &str,
+        others: &BTreeMap<String, String>,
+    ) -> Result<Self, ExperimentError> {
+        let source = Source::new(file, text);
+        let parsed = DeTable::parse(text).map_err(|error| ExperimentError::NotToml {
+            at: source.spot(error.span().map_or(0, |span| span.start)),
+            reason: error.message().trim().replace('\n', ", "),
+        })?;
+        let table = Table::new(&source, parsed.get_ref(), 0, "the file", &FILE)?;
+        let set = Sweep::set(&source, &table, others)?;
+        let budget = Budget::new(&source);
+        let mut plan = Self {
+            about: table.text("about")?.map(|about| about.text().to_owned()),
+            model: table.needed_text("model")?.text().to_owned(),
+            model_at: table.at("model"),
+            device_at: table.at("device"),
+            device: match table.text("device")? {
+                Some(device) => device.text().to_owned(),
+                None => "cpu".to_owned(),
+            },
+            inputs: inputs(&source, &table, &set, &budget)?,
+            givens: givens(&source, &table)?,
+            runs: Vec::new(),
+            source: source.clone(),
+        };
+        let reader = Runs {
+            source: &source,
+            inputs: &plan.inputs,
+            set,
+            budget,
+            report: match table.table("report", "[report]", &REPORT)? {
+                Some(report) => read_report(&report)?,
+                None => ReportPlan::default(),
+            },
+        };
+        plan.runs = reader.runs(&table)?;
+        Ok(plan)
+    }
+}
+
+fn inputs(
+    source: &Source,
+    file: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Vec<Input>, ExperimentError> {
+    let mut inputs: Vec<Input> = Vec::new();
+    for table in file.tables("input", "[[input]]", &INPUT)? {
+        let name = table.needed_name("name")?;
+        let at = table.at("name");
+        let taken = inputs.iter().any(|input| input.name == name);
+        check_free(source, at, "two inputs", &name, taken)?;
+        let prompt = match table.text("prompt")? {
+            Some(prompt) => Some(set.fill(&prompt, budget)?),
+            None => None,
+        };
+        let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
+        let contents = [
+            prompt,
+            table.rows("tokens")?.map(Content::Tokens),
+            table
+                .text("tensor")?
+                .map(|tensor| Content::Tensor(tensor.text().to_owned())),
+        ];
+        let mut contents = contents.into_iter().flatten();
+        match (contents.next(), contents.next()) {
+            (Some(content), None) => inputs.push(Input { name, content, at }),
+            (found, _) => {
+                let count = if found.is_some() { "several" } else { "none" };
+                return Err(ExperimentError::Conflict {
+                    at: source.spot(at),
+                    what: format!(
+                        "the input `{name}` has {count} of `prompt`, `tokens` and `tensor`"
+                    ),
+                    instead: "give it one of them".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentError> {
+    let mut givens: Vec<Given> = Vec::new();
+    for table in file.tables("given", "[[given]]", &GIVEN)? {
+        let name = table.needed_name("name")?;
+        let taken = givens.iter().any(|given| given.name == name);
+        check_free(source, table.at("name"), "two given values", &name, taken)?;
+        givens.push(Given {
+            name,
+            tensor: table.needed_text("tensor")?.text().to_owned(),
+            at: table.at("tensor"),
+        });
+    }
+    Ok(givens)
+}
+
+fn read_report(table: &Table<'_>) -> Result<ReportPlan, ExperimentError> {
+    let texts = |key| -> Result<Vec<(String, usize)>, ExperimentError> {
+        let texts = table.texts(key)?.unwrap_or_default().into_iter();
+        Ok(texts
+            .map(|(text, at)| (text.text().to_owned(), at))
+            .collect())
+    };
+    Ok(ReportPlan {
+        top: table.count("top", 1..101)?.unwrap_or(0),
+        answers: texts("answers")?,
+        loss_from: table
+            .count("loss_from", 0..u32::MAX)?
+            .map(|from| (from, table.at("loss_from"))),
+        lens: texts("lens")?,
+    })
+}
+
+/// Reads runs and their invokes, one for each value that is swept over.
+struct Runs<'p> {
+    source: &'p Source,
+    inputs: &'p [Input],
+    set: Sweep,
+    budget: Budget<'p>,
+    report: ReportPlan,
+}
+
+impl Runs<'_> {
+    fn runs(&self, file: &Table<'_>) -> Result<Vec<RunPlan>, ExperimentError> {
+        let mut runs: Vec<RunPlan> = Vec::new();
+        let tables = file.tables("run", "[[run]]", &RUN)?;
+        if tables.is_empty() {
+            return Err(file.missing("run", "one or more tables `[[run]]`"));
+        }
+        for (place, table) in tables.iter().enumerate() {
+            for sweep in sweeps(table, &self.set, &self.budget)? {
+                let run = self.run(place, table, &sweep)?;
+                let taken = runs.iter().any(|other| other.name == run.name);
+                check_free(self.source, run.at, "two runs", &run.name, taken)?;
+                if runs.len() == RUNS_MAX {
+                    return Err(self.too_many(run.at, "runs in the file"));
+                }
+                runs.push(run);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn run(
+        &self,
+        place: usize,
+        table: &Table<'_>,
+        sweep: &Sweep,
+    ) -> Result<RunPlan, ExperimentError> {
+        let run = RunPlan {
+            table: place,
+            each: sweep.beyond(&self.set),
+            name: self.name(table, sweep)?,
+            at: table.at("name"),
+            batch: self.batch(table, sweep)?,
+            invokes: self.invokes(table, sweep)?,
+            generate: table.count("generate", 1..65_537)?,
+            barriers: barriers(table)?,
+            report: match table.table("report", "[run.report]", &RUN_REPORT)? {
+                Some(report) => read_report(&report)?,
+                None => self.report.clone(),
+            },
+        };
+        self.check_rows(&run)?;
+        for (lens, at) in &run.report.lens {
+            let saved: BTreeSet<String> = run.invokes.iter().flat_map(InvokePlan::saves).collect();
+            if !saved.contains(lens) {
+                return Err(self.unknown(
+                    *at,
+                    "saved value",
+                    lens,
+                    saved.iter().map(String::as_str),
+                ));
+            }
+        }
+        let unfit = [
+            ("top", run.report.top > 0),
+            ("loss_from", run.report.loss_from.is_some()),
+        ];
+        let unfit = unfit
+            .into_iter()
+            .find(|&(_, asked)| asked && table.has("report"));
+        if let (Some((key, _)), Some(_)) = (unfit, run.generate) {
+            return Err(self.conflict(
+                run.at,
+                format!(
+                    "`{key}` is about the logits of one forward pass, and the run `{}` generates",
+                    run.name
+                ),
+                "leave one of them out",
+            ));
+        }
+        Ok(run)
+    }
+
+    fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {
+        let text = table.needed_text("name")?;
+        table.as_swept_name("name", sweep.fill(&text, &self.budget)?.text())
+    }
+
+    fn batch(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Vec<usize>, ExperimentError> {
+        let names = table.texts("input")?.unwrap_or_default();
+        let names = names.into_iter();
+        names
+            .map(|(name, at)| self.input(&sweep.fill(&name, &self.budget)?, at))
+            .collect()
+    }
+
+    fn input(&self, name: &Located, at: usize) -> Result<usize, ExperimentError> {
+        let name = name.text();
+        let found = self.inputs.iter().position(|input| input.name == name);
+        let names = self.inputs.iter().map(|input| input.name.as_str());
+        found.ok_or_else(|| self.unknown(at, "input", name, names))
+    }
+
+    fn invokes(
+        &self,
+        table: &Table<'_>,
+        sweep: &Sweep,
+    ) -> Result<Vec<InvokePlan>, ExperimentError> {
+        let tables = table.tables("invoke", "[[run.invoke]]", &INVOKE)?;
+        if table.has("program") && !tables.is_empty() {
+            return Err(self.conflict(
+                table.at("program"),
+                "the run has a `program` and invokes".to_owned(),
+                "put the program into an invoke, or leave the invokes out",
+            ));
+        }
+        if tables.is_empty() {
+            // A run without a program shows what the model does by itself.
+            let program = match table.has("program") {
+                true => self.program(table, sweep)?,
+                false => return Ok(Vec::new()),
+            };
+            return Ok(vec![InvokePlan {
+                name: self.name(table, sweep)?,
+                input: None,
+                program,
+                uses: BTreeSet::new(),
+                optional: table.truth("optional")?,
+                each: Vec::new(),
+            }]);
+        }
+        let mut invokes: Vec<InvokePlan> = Vec::new();
+        for table in &tables {
+            for inner in sweeps(table, sweep, &self.budget)? {
+                let each = inner.beyond(sweep);
+                let invoke = self.invoke(table, &inner, each)?;
+                let at = table.at("name");
+                let taken = invokes.iter().any(|other| other.name == invoke.name);
+                check_free(self.source, at, "two invokes of a run", &invoke.name, taken)?;
+                if invokes.len() == RUNS_MAX {
+                    return Err(self.too_many(at, "invokes in the run"));
+                }
+                invokes.push(invoke);
+            }
+        }
+        Ok(invokes)
+    }
+
+    fn invoke(
+        &self,
+        table: &Table<'_>,
+        sweep: &Sweep,
+        each: Vec<(String, String)>,
+    ) -> Result<InvokePlan, ExperimentError> {
+        let input = match table.text("input")? {
+            Some(name) => Some(self.input(&sweep.fill(&name, &self.budget)?, table.at("input"))?),
+            None => None,
+        };
+        Ok(InvokePlan {
+            name: self.name(table, sweep)?,
+            input,
+            program: self.program(table, sweep)?,
+            uses: BTreeSet::new(),
+            optional: table.truth("optional")?,
+            each,
+        })
+    }
+
+    fn program(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Program, ExperimentError> {
+        let text = sweep.fill(&table.needed_text("program")?, &self.budget)?;
+        let program = language::parse(&text, |at| self.source.line(at));
+        let program = program.map_err(|error| ExperimentError::Syntax {
+            at: self.source.spot(error.at),
+            expected: error.expected,
+            found: error.found,
+        })?;
+        Ok(program.in_file(self.source.file()))
+    }
+
+    /// Checks that a run has rows, and that it is clear whose they are.
+    fn check_rows(&self, run: &RunPlan) -> Result<(), ExperimentError> {
+        let owns = run.invokes.iter().find(|invoke| invoke.input.is_some());
+        if let (false, Some(invoke)) = (run.batch.is_empty(), owns) {
+            return Err(self.conflict(
+                run.at,
+                format!(
+                    "the run `{}` has an `input`, and its invoke `{}` too",
+                    run.name, invoke.name
+                ),
+                "name the inputs in the run or in its invokes",
+            ));
+        }
+        if run.rows().is_empty() {
+            return Err(self.conflict(
+                run.at,
+                format!("the run `{}` has no input", run.name),
+                "give `input` the name of an [[input]]",
+            ));
+        }
+        Ok(())
+    }
+
+    fn unknown<'n>(
+        &self,
+        at: usize,
+        kind: &'static str,
+        name: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> ExperimentError {
+        ExperimentError::unknown(self.source.spot(at), kind, name, names)
+    }
+
+    fn too_many(&self, at: usize, what: &str) -> ExperimentError {
+        let what = format!("there are more than {RUNS_MAX} {what}");
+        self.conflict(at, what, "sweep over less, or split the file")
+    }
+
+    fn conflict(&self, at: usize, what: String, instead: &str) -> ExperimentError {
+        ExperimentError::Conflict {
+            at: self.source.spot(at),
+            what,
+            instead: instead.to_owned(),
+        }
+    }
+}
+
+fn barriers(table: &Table<'_>) -> Result<Vec<(String, u32)>, ExperimentError> {
+    let entries = table.inner("barriers")?.into_iter();
+    let barrier = |(name, value): (String, _)| {
+        let participants = table.number(&name, value, 1..65_537)?;
+        Ok((name, participants))
+    };
+    entries.map(barrier).collect()
+}
+
+fn check_free(
+    source: &Source,
+    at: usize,
+    what: &str,
+    name: &str,
+    taken: bool,
+) -> Result<(), ExperimentError> {
+    match taken {
+        false => Ok(()),
+        true => Err(ExperimentError::Conflict {
+            at: source.spot(at),
+            what: format!("{what} have the name `{name}`"),
+            instead: "give each its own; in a sweep, put its values into the name".to_owned(),
+        }),
+    }
+}

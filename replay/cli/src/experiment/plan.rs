@@ -1,0 +1,148 @@
+//! What is to be run: the experiment of a file with its sweeps written out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use interloom_program::{Action, Program};
+
+use super::source::Source;
+
+/// What an experiment file says.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) source: Source,
+    pub(super) about: Option<String>,
+    pub(super) model: String,
+    pub(super) model_at: usize,
+    pub(super) device: String,
+    pub(super) device_at: usize,
+    pub(super) inputs: Vec<Input>,
+    pub(super) givens: Vec<Given>,
+    pub(super) runs: Vec<RunPlan>,
+}
+
+/// Something that the model is run on.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) content: Content,
+    pub(super) at: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Content {
+    Prompt(String),
+    /// Rows of one length.
+    Tokens(Vec<Vec<u32>>),
+    /// `FILE#NAME`.
+    Tensor(String),
+}
+
+/// A tensor from a file that programs are given.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) name: String,
+    /// `FILE#NAME`.
+    pub(super) tensor: String,
+    pub(super) at: usize,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(super) struct RunPlan {
+    pub(super) name: String,
+    pub(super) at: usize,
+    /// The inputs of the batch, if its invokes have none of their own.
+    pub(super) batch: Vec<usize>,
+    pub(super) invokes: Vec<InvokePlan>,
+    pub(super) generate: Option<u32>,
+    pub(super) barriers: Vec<(String, u32)>,
+    pub(super) report: ReportPlan,
+    /// Which of the file's tables `[[run]]` it is from.
+    pub(super) table: usize,
+    /// What it is swept over, with its own values.
+    pub(super) each: Vec<(String, String)>,
+}
+
+/// One program of a run.
+#[derive(Clone, Debug)]
+pub(super) struct InvokePlan {
+    pub(super) name: String,
+    /// The invoke's own rows; without them it sees the whole batch.
+    pub(super) input: Option<usize>,
+    pub(super) program: Program,
+    /// The given values that the program names, once its sites are resolved.
+    pub(super) uses: BTreeSet<String>,
+    pub(super) optional: bool,
+    /// What it is swept over within its run, with its own values.
+    pub(super) each: Vec<(String, String)>,
+}
+
+/// What is shown of a run beside what its programs save.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReportPlan {
+    pub(super) top: u32,
+    pub(super) answers: Vec<(String, usize)>,
+    pub(super) loss_from: Option<(u32, usize)>,
+    pub(super) lens: Vec<(String, usize)>,
+}
+
+impl RunPlan {
+    /// Returns the inputs of the batch, in order.
+    pub(super) fn rows(&self) -> Vec<usize> {
+        match self.batch.is_empty() {
+            true => self
+                .invokes
+                .iter()
+                .filter_map(|invoke| invoke.input)
+                .collect(),
+            false => self.batch.clone(),
+        }
+    }
+
+    /// Returns the names under which later programs are given what this run saves and caches, each with its invoke and the name there.
+    pub(super) fn shares(&self) -> BTreeMap<String, (usize, String)> {
+        let mut shares = BTreeMap::new();
+        let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, invoke) in self.invokes.iter().enumerate() {
+            for saved in invoke.kept() {
+                let name = format!("{}.{}.{saved}", self.name, invoke.name);
+                shares.insert(name, (index, saved.clone()));
+                owners.entry(saved).or_default().push(index);
+            }
+        }
+        for (saved, owners) in owners {
+            // What two invokes save has no short name.
+            if let [owner] = owners[..] {
+                shares.insert(format!("{}.{saved}", self.name), (owner, saved));
+            }
+        }
+        shares
+    }
+}
+
+impl InvokePlan {
+    /// Returns the names of what the program saves.
+    pub(super) fn saves(&self) -> BTreeSet<String> {
+        let name = |action: &Action| match action {
+            Action::Save { variable } => Some(variable.clone()),
+            _ => None,
+        };
+        self.program.actions().filter_map(name).collect()
+    }
+
+    /// Returns the names of the program's caches.
+    pub(super) fn caches(&self) -> BTreeSet<String> {
+        let name = |action: &Action| match action {
+            Action::Cache { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        self.program.actions().filter_map(name).collect()
+    }
+
+    /// Returns the names of what later programs may be given: what the program saves, and its caches.
+    fn kept(&self) -> BTreeSet<String> {
+        let mut kept = self.saves();
+        kept.extend(self.caches());
+        kept
+    }
+}

@@ -1,0 +1,107 @@
+//! Tensors in files, which an experiment file names as `FILE#NAME`.
+
+use std::io::Read;
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use interloom_backends::Value;
+use interloom_journal::Reason;
+use interloom_models::files::{FileError, Safetensors};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+/// How large a file of tokens may be, in bytes.
+const TOKENS_BYTES_MAX: u64 = 64 << 20;
+
+/// Reads a tensor of floats; `folder` is where the file is looked for.
+pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, Reason> {
+    let (file, name) = split(tensor)?;
+    let mut files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+    let raw = files.load(name).map_err(of_file)?;
+    let data = TensorData::new(raw.data, raw.shape);
+    Value::from_data(data, device).map_err(|misfit| misfit.to_string().into())
+}
+
+fn of_file(error: FileError) -> Reason {
+    match error {
+        // The system's own words are in the message as well.
+        FileError::Unreadable { ref source, .. } => {
+            let kind = source.kind();
+            Reason::from(std::io::Error::new(kind, error.to_string()))
+        }
+        other => other.to_string().into(),
+    }
+}
+
+/// Reads rows of tokens: integers of one dimension or two.
+pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason> {
+    let (file, name) = split(tensor)?;
+    let bytes = read(&folder.join(file))?;
+    let file = SafeTensors::deserialize(&bytes);
+    let file = file.map_err(|error| format!("the file is no safetensors file: {error}"))?;
+    let view = file.tensor(name);
+    let view = view.map_err(|_| {
+        let mut names = file.names();
+        names.sort_unstable();
+        format!("the file has no such tensor; it has {names:?}")
+    })?;
+    let tokens = integers(view.dtype(), view.data()).ok_or_else(|| {
+        format!(
+            "tokens are integers from 0 to 2^32 - 1, and these are {:?}",
+            view.dtype()
+        )
+    })?;
+    let width = match *view.shape() {
+        [length] | [_, length] => length,
+        _ => {
+            return Err(format!(
+                "tokens have one dimension or two, and these {:?}",
+                view.shape()
+            )
+            .into());
+        }
+    };
+    match tokens.is_empty() {
+        true => Err(format!("there are no tokens in it, its shape is {:?}", view.shape()).into()),
+        false => Ok(tokens.chunks(width).map(<[u32]>::to_vec).collect()),
+    }
+}
+
+fn split(tensor: &str) -> Result<(&str, &str), String> {
+    let parts = tensor.split_once('#');
+    let parts = parts.filter(|(file, name)| !file.is_empty() && !name.is_empty());
+    parts.ok_or_else(|| {
+        "it is written FILE#NAME, with a safetensors file and a tensor in it".to_owned()
+    })
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(TOKENS_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > TOKENS_BYTES_MAX {
+        true => Err(std::io::Error::other(format!(
+            "the file of tokens has more than {TOKENS_BYTES_MAX} bytes"
+        ))),
+        false => Ok(bytes),
+    }
+}
+
+/// Returns numbers that are whole and not negative, or nothing if they are not.
+fn integers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u32>> {
+    let width = match dtype {
+        Dtype::I64 | Dtype::U64 => 8,
+        Dtype::I32 | Dtype::U32 => 4,
+        Dtype::I16 | Dtype::U16 => 2,
+        Dtype::I8 | Dtype::U8 => 1,
+        _ => return None,
+    };
+    let is_signed = matches!(dtype, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8);
+    let number = |bytes: &[u8]| {
+        let is_negative = is_signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+        let mut padded = [0; 8];
+        padded[..width].copy_from_slice(bytes);
+        let number = u32::try_from(u64::from_le_bytes(padded)).ok();
+        number.filter(|_| !is_negative)
+    };
+    bytes.chunks_exact(width).map(number).collect()
+}

@@ -1,0 +1,153 @@
+//! Journals in formats that other programs read.
+
+mod arrays;
+mod kept;
+mod lines;
+#[cfg(feature = "mcap")]
+mod mcap;
+mod page;
+mod statistics;
+mod trace;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use super::error::JournalError;
+use super::index::is_at;
+use super::names::{Names, plain};
+use super::read::{FrameInfo, JournalReader};
+use super::record::{ExchangeRecord, Head, Record};
+
+pub use arrays::{npz, safetensors};
+pub use kept::KeptTensors;
+pub use lines::json_lines;
+#[cfg(feature = "mcap")]
+pub use mcap::mcap;
+pub use page::{PAGE_EXCHANGES_DEFAULT, page};
+pub(crate) use page::{PageItems, file_name, write_page};
+pub use statistics::{Finite, Statistics};
+pub use trace::trace;
+
+/// How much was exported.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Exported {
+    /// How many frames, exchanges or tensors.
+    pub items: u64,
+    /// That the journal ends early (E065), if it does: what is there of it was exported.
+    pub torn: Option<JournalError>,
+}
+
+/// Which exchanges are exported: those at any of these sites, or all if there is none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selection {
+    sites: Vec<String>,
+    is_found: Vec<bool>,
+}
+
+impl Selection {
+    /// The exchanges at `sites`, each named as [`Names::is_site`] says.
+    pub fn of(sites: &[String]) -> Self {
+        Self {
+            sites: sites.to_vec(),
+            is_found: vec![false; sites.len()],
+        }
+    }
+
+    fn takes(&mut self, names: &Names, exchange: &ExchangeRecord) -> bool {
+        let mut takes = self.sites.is_empty();
+        for (site, is_found) in self.sites.iter().zip(&mut self.is_found) {
+            if is_at(names, exchange, site) {
+                *is_found = true;
+                takes = true;
+            }
+        }
+        takes
+    }
+
+    /// A site that was named and is not in the journal.
+    fn check(&self, journal: &str, names: &Names) -> Result<(), JournalError> {
+        let missing = self
+            .sites
+            .iter()
+            .zip(&self.is_found)
+            .find(|(_, found)| !**found);
+        match missing {
+            Some((site, _)) => Err(absent_site(journal, site, names)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error that a journal has no exchange at a site; names a few that it has.
+pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
+    const SHOWN: usize = 6;
+    let mut has = names
+        .paths()
+        .iter()
+        .take(SHOWN)
+        .map(|path| plain(path))
+        .collect::<Vec<_>>();
+    if names.paths().len() > SHOWN {
+        has.push(format!("{} more", names.paths().len() - SHOWN));
+    }
+    if has.is_empty() {
+        has.push("no site at all".to_owned());
+    }
+    JournalError::Absent {
+        journal: journal.into(),
+        what: format!("exchange at the site {site:?}"),
+        has: has.join(", "),
+    }
+}
+
+fn no_tensors(journal: &str, head: &Head) -> JournalError {
+    JournalError::Absent {
+        journal: journal.into(),
+        what: "tensor of these exchanges".to_owned(),
+        has: format!("the policy {}", head.policy),
+    }
+}
+
+/// Reads the next record; a journal that ends early ends there, and `torn` says so.
+fn next_record<R: Read>(
+    reader: &mut JournalReader<R>,
+    torn: &mut Option<JournalError>,
+) -> Result<Option<(FrameInfo, Record)>, JournalError> {
+    match reader.next_record() {
+        Err(error) if error.is_torn() => {
+            *torn = Some(error);
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Turns a failure of the output into an error that names it.
+fn written<T>(result: io::Result<T>, name: &Arc<str>) -> Result<T, JournalError> {
+    result.map_err(|error| JournalError::io(name, "write to", &error))
+}
+
+/// An output with the name that errors give it.
+struct Out<'a, W> {
+    sink: &'a mut W,
+    name: Arc<str>,
+}
+
+impl<W: Write> Out<'_, W> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        written(self.sink.write_all(bytes), &self.name)
+    }
+
+    fn flush(&mut self) -> Result<(), JournalError> {
+        written(self.sink.flush(), &self.name)
+    }
+}
+
+impl<'a, W: Write> Out<'a, W> {
+    fn new(sink: &'a mut W, name: &str) -> Self {
+        Self {
+            sink,
+            name: name.into(),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What a session depends on, gathered from the model itself before it opens.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use interloom_backends::{Bound, Sites, Value, device_name, visit_parameters};
+use interloom_models::LanguageModel;
+
+use super::{Mode, Session};
+use crate::environment;
+use crate::error::Error;
+use crate::journal::{Digest, Experiment, Head, Policy};
+
+/// A model as a session describes it in its journal: name, sites, device and parameters.
+pub trait Subject {
+    /// Returns the model's name.
+    fn name(&self) -> &str;
+
+    /// Returns the model's sites.
+    fn sites(&self) -> &Sites;
+
+    /// Returns the device that the model runs on.
+    fn device(&self) -> Device;
+
+    /// Calls `visit` with the path and the data of every parameter, in the order of the module tree.
+    fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
+}
+
+impl Subject for LanguageModel {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn sites(&self) -> &Sites {
+        self.sites()
+    }
+
+    fn device(&self) -> Device {
+        self.device().clone()
+    }
+
+    fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
+        self.visit_parameters(visit);
+    }
+}
+
+impl<M: Module> Subject for Bound<M> {
+    /// The model's type.
+    fn name(&self) -> &str {
+        short_name::<M>()
+    }
+
+    fn sites(&self) -> &Sites {
+        self.sites()
+    }
+
+    fn device(&self) -> Device {
+        device_of(&**self)
+    }
+
+    fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
+        visit_parameters(&**self, visit);
+    }
+}
+
+/// A burn module with its bound sites, which stays the caller's own.
+impl<M: Module> Subject for (&M, &Sites) {
+    /// The module's type.
+    fn name(&self) -> &str {
+        short_name::<M>()
+    }
+
+    fn sites(&self) -> &Sites {
+        self.1
+    }
+
+    fn device(&self) -> Device {
+        device_of(self.0)
+    }
+
+    fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
+        visit_parameters(self.0, visit);
+    }
+}
+
+fn device_of(module: &impl Module) -> Device {
+    // A module without parameters has no device of its own, and computes where its input is.
+    let devices = module.devices();
+    devices.into_iter().next().unwrap_or_else(Device::flex)
+}
+
+/// Returns the last part of a type's path, without its arguments: `Mlp` of `Hooked<net::Mlp>`.
+fn short_name<M>() -> &'static str {
+    let name = std::any::type_name::<M>();
+    let name = name.rsplit('<').find(|part| !part.is_empty());
+    let name = name.unwrap_or_default().trim_end_matches('>');
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// A session that is about to open.
+///
+/// Model, sites, device, build and processor are gathered from the things themselves; the caller adds what the session cannot see:
+/// inputs, seeds, and how to make the runs again.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use interloom::{Policy, Session};
+/// use interloom_models::induction::{Induction, Sampler};
+///
+/// let device = Device::flex();
+/// let model = Induction::trained(&device);
+/// let tokens = Sampler::new(7).batch(2).tokens(&device);
+/// # let folder = std::env::temp_dir().join(format!("interloom-builder-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("a.ilj");
+/// let session = Session::of(&model)
+///     .policy(Policy::Full)
+///     .input("tokens", tokens)
+///     .record(&path)?;
+/// session.finish()?;
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct SessionBuilder {
+    head: Head,
+    device: Device,
+}
+
+impl SessionBuilder {
+    pub(super) fn new(model: &(impl Subject + ?Sized)) -> Self {
+        let device = model.device();
+        let name = device_name(&device);
+        let head = environment::head(Experiment::default(), &name, Policy::Digest);
+        let identity =
+            environment::identity_of(model.name(), |visit| model.visit_parameters(visit));
+        Self {
+            head: Head {
+                model: Some(identity),
+                sites: Some(environment::site_table(model.sites().map())),
+                ..head
+            },
+            device,
+        }
+    }
+
+    /// Chooses what the journal keeps of tensors; digests, unless this says otherwise.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.head.policy = policy;
+        self
+    }
+
+    /// Seeds the device of the model, and notes the seed.
+    ///
+    /// Burn's seeds are global to the process: what else draws numbers in it draws others.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.device.seed(seed);
+        self.head.seeds.push(seed);
+        self
+    }
+
+    /// Notes an input by its digest.
+    pub fn input(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let mut digests = Vec::new();
+        value.into().each_tensor(&mut |tensor| {
+            digests.push(environment::tensor_digest(tensor.to_data()));
+        });
+        let digest = match digests[..] {
+            [digest] => digest,
+            _ => {
+                let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.0).collect();
+                Digest::of_bytes("input", &bytes)
+            }
+        };
+        self.head.inputs.push((name.to_owned(), digest));
+        self
+    }
+
+    /// Notes which experiment this is, with arguments from which its runs can be made again.
+    pub fn experiment(mut self, experiment: Experiment) -> Self {
+        self.head.experiment = experiment;
+        self
+    }
+
+    /// Returns the head that the journal will have.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Makes runs, and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn plain(self) -> Result<Session, Error> {
+        Session::open(Mode::Plain, self.head)
+    }
+
+    /// Records to a new journal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::record`].
+    pub fn record(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        Session::open(Mode::Record(path.as_ref().to_owned()), self.head)
+    }
+
+    /// Compares runs with those of a journal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::verify`].
+    pub fn verify(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        Session::open(Mode::Verify(path.as_ref().to_owned()), self.head)
+    }
+
+    /// Lets a journal stand in for the model.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::serve`].
+    pub fn serve(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        Session::open(Mode::Serve(path.as_ref().to_owned()), self.head)
+    }
+
+    /// Lets a journal stand in for the mediators.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::drive`].
+    pub fn drive(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        Session::open(Mode::Drive(path.as_ref().to_owned()), self.head)
+    }
+
+    /// Forks a journal at an exchange into a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::fork`].
+    pub fn fork(
+        self,
+        from: impl AsRef<Path>,
+        exchange: u64,
+        into: impl AsRef<Path>,
+    ) -> Result<Session, Error> {
+        let (from, into) = (from.as_ref().to_owned(), into.as_ref().to_owned());
+        let mode = Mode::Fork {
+            from,
+            exchange,
+            into,
+        };
+        Session::open(mode, self.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn a_model_is_named_by_the_last_part_of_its_type() {
+        struct Net;
+        assert_eq!(short_name::<Net>(), "Net");
+        assert_eq!(short_name::<Option<Option<Net>>>(), "Net");
+    }
+}

@@ -1,0 +1,483 @@
+//! From the steps of a body to those of a program.
+
+use std::collections::BTreeMap;
+
+use interloom_program::{
+    Action, BODIES_MAX, Expr, Over, Program, Side, get, given, is_set, read, var,
+};
+use serde_json::Value;
+
+use super::company::{Company, Uses};
+use super::expr::{input_of, port};
+use super::names::{Bound, Kind, Scope};
+use super::{saved_name, side};
+use crate::scenario::{RawIter, RawStep, Unsupported};
+
+/// Variables of the translator's own; no scenario has names with a space.
+const CALL: &str = "the call";
+const FIRST: &str = "the first argument";
+const ITEM: &str = "the item";
+const LIST: &str = "the list";
+const KEPT: &str = "kept ";
+
+/// Passes the steps of a body, in order, and makes a program of them.
+pub(super) struct Translator<'s> {
+    pub(super) by_name: &'s dyn Fn(&str) -> bool,
+    company: &'s Company,
+    /// What the body's own names stand for, at the step at hand.
+    pub(super) scope: Scope,
+    /// What it has used of others.
+    uses: Uses,
+    /// Where each variable was read.
+    read_at: BTreeMap<String, String>,
+    /// Steps that come before those of the step at hand.
+    before: Program,
+    /// Whether the parts of an expression are kept first, for something in it is found out by steps.
+    pub(super) is_in_steps: bool,
+    temporaries: usize,
+    /// How many loops the step at hand is in.
+    loops: u32,
+}
+
+impl<'s> Translator<'s> {
+    pub(super) fn new(by_name: &'s dyn Fn(&str) -> bool, company: &'s Company) -> Self {
+        Self {
+            by_name,
+            company,
+            scope: Scope::default(),
+            uses: Uses::default(),
+            read_at: BTreeMap::new(),
+            before: Program::new(),
+            is_in_steps: false,
+            temporaries: 0,
+            loops: 0,
+        }
+    }
+
+    /// Makes the program of a body.
+    pub(super) fn program(&mut self, steps: &[RawStep]) -> Result<Program, Unsupported> {
+        let seeds = self.company.seeds.iter();
+        let mut program = seeds.fold(Program::new(), |program, name| {
+            // It may be that no earlier run came to it.
+            let seed = Program::new().put(name, given(&saved_name(name)));
+            program.attempt(seed)
+        });
+        program.steps.extend(self.steps(steps)?.steps);
+        Ok(program)
+    }
+
+    /// Returns what the body uses of others.
+    pub(super) fn uses(mut self, steps: &[RawStep]) -> Result<Uses, Unsupported> {
+        self.steps(steps)?;
+        Ok(self.uses)
+    }
+
+    fn steps(&mut self, steps: &[RawStep]) -> Result<Program, Unsupported> {
+        let mut program = Program::new();
+        for step in steps {
+            let made = self.step(step)?;
+            let before = std::mem::take(&mut self.before);
+            program.steps.extend(before.steps);
+            program.steps.extend(made.steps);
+        }
+        Ok(program)
+    }
+
+    fn step(&mut self, step: &RawStep) -> Result<Program, Unsupported> {
+        let program = Program::new();
+        Ok(match step {
+            RawStep::Read { target, r#as, save } => {
+                self.read_at.insert(r#as.clone(), target.clone());
+                let value = self.read(target);
+                self.assign(r#as, Kind::Variable, value, *save)
+            }
+            RawStep::Let { r#as, expr, save } => self.set(r#as, expr, *save)?,
+            RawStep::Save { name } => self.save(name)?,
+            RawStep::Write { target, expr } => self.write(target, expr)?,
+            RawStep::Mark { text } => program.mark(text),
+            RawStep::Raise { message } => program.raise(message),
+            RawStep::Try { body, r#as } => {
+                let entry = self.scope.clone();
+                let body = self.steps(body)?;
+                self.join(&entry);
+                program.catch(r#as, body)
+            }
+            RawStep::Stop => program.stop(),
+            RawStep::Skip { module, expr } => program.skip(module, self.value(expr)?),
+            RawStep::Barrier { name } => program.barrier(name),
+            RawStep::Iter { iter, var, body } => self.each(iter, var, body)?,
+            RawStep::Next { step } => program.next(step.unwrap_or(1)),
+            RawStep::IfEq { var, value, body } => self.choose(var, *value, body)?,
+            RawStep::List { r#as } => {
+                self.scope.bind(r#as, Kind::List);
+                // What is saved in the reference is the list itself, which goes on growing.
+                self.share(program.list(r#as).save(r#as), r#as)
+            }
+            RawStep::Append { list, expr } => self.append(list, expr)?,
+            RawStep::Cache { r#as, modules, .. } => program.then(Action::Cache {
+                name: r#as.clone(),
+                modules: modules.clone(),
+                side: step
+                    .cache()
+                    .map_or(Side::Both, |(_, collects)| side(&collects)),
+            }),
+            RawStep::InplaceFill { var, value } => self.fill(var, *value),
+            RawStep::Backward {} | RawStep::SaveParamGrad {} => {
+                return Err(Unsupported::Gradients);
+            }
+        })
+    }
+
+    fn set(&mut self, name: &str, expr: &Value, save: bool) -> Result<Program, Unsupported> {
+        if let ("read", Some(target)) = (expr[0].as_str().unwrap_or(""), expr[1].as_str()) {
+            self.read_at.insert(name.to_owned(), target.to_owned());
+        }
+        let kind = self.kind(expr);
+        let value = self.value(expr)?;
+        if let Kind::Alias(list) = &kind {
+            // It stands for this list already.
+            if list == name {
+                let program = Program::new().set(name, value);
+                return Ok(if save { program.save(name) } else { program });
+            }
+        } else {
+            self.hold(expr);
+        }
+        Ok(self.assign(name, kind, value, save))
+    }
+
+    fn assign(&mut self, name: &str, kind: Kind, value: Expr, save: bool) -> Program {
+        self.scope.bind(name, kind);
+        let mut program = Program::new().set(name, value);
+        if save {
+            self.scope.save(name);
+            program = program.save(name);
+        }
+        self.share(program, name)
+    }
+
+    /// Who else uses a name gets its value from the blackboard.
+    fn share(&self, program: Program, name: &str) -> Program {
+        if self.company.wanted.contains(name) {
+            program.put(name, var(name))
+        } else {
+            program
+        }
+    }
+
+    /// A body may save what another one, or an earlier run, has set.
+    fn save(&mut self, name: &str) -> Result<Program, Unsupported> {
+        let is_list = self.list_of(name).is_some();
+        if self.list_of(name).is_some_and(|list| list != name) {
+            self.scope.save(name);
+        }
+        let value = self.variable(name);
+        let program = Program::new();
+        if value == var(name) {
+            return Ok(program.save(name));
+        }
+        if !is_list {
+            self.scope.bind(name, Kind::Variable);
+        }
+        Ok(program.set(name, value).save(name))
+    }
+
+    fn write(&mut self, target: &str, expr: &Value) -> Result<Program, Unsupported> {
+        let (program, value) = (Program::new(), self.value(expr)?);
+        Ok(match port(target) {
+            (path, "inputs") if (self.by_name)(path) => program.write(&input_of(path), value),
+            (path, "inputs") => program.write(&input_of(path), value.index(0).index(0)),
+            (path, "input") if (self.by_name)(path) => {
+                // The first of the arguments by place; the others stay.
+                let places = var(CALL).index(0).replace(0, var(FIRST));
+                let program = program.set(FIRST, value).set(CALL, read(&input_of(path)));
+                program.write(&input_of(path), var(CALL).replace(0, places))
+            }
+            _ => program.write(target, value),
+        })
+    }
+
+    fn each(
+        &mut self,
+        iter: &RawIter,
+        variable: &str,
+        body: &[RawStep],
+    ) -> Result<Program, Unsupported> {
+        // Each level is passed twice, and no program may have more.
+        if self.loops == BODIES_MAX {
+            return Err(format!("a loop in {BODIES_MAX} others").into());
+        }
+        self.loops += 1;
+        let entry = self.scope.clone();
+        // What one iteration leaves, the next one begins with.
+        self.scope.bind(variable, Kind::Variable);
+        self.steps(body)?;
+        self.join(&entry);
+        self.scope.bind(variable, Kind::Variable);
+        let mut inner = self.share(Program::new(), variable);
+        inner.steps.extend(self.steps(body)?.steps);
+        self.join(&entry);
+        self.loops -= 1;
+        Ok(Program::new().each(over(iter), variable, inner))
+    }
+
+    fn choose(&mut self, name: &str, value: f64, body: &[RawStep]) -> Result<Program, Unsupported> {
+        let compared = self.variable(name);
+        if self.list_of(name).is_some() {
+            // No list equals a number.
+            return Ok(Program::new().set(LIST, compared));
+        }
+        let before = std::mem::take(&mut self.before);
+        let entry = self.scope.clone();
+        let body = self.steps(body)?;
+        self.join(&entry);
+        self.before = before;
+        Ok(Program::new().when(compared.equals(value), body))
+    }
+
+    /// Goes on where the path from `entry` to here may not have been taken.
+    fn join(&mut self, entry: &Scope) {
+        self.scope = entry.joined(std::mem::take(&mut self.scope));
+    }
+
+    /// A filled copy takes the value's place, also in the model.
+    fn fill(&mut self, name: &str, value: f64) -> Program {
+        let filled = self.variable(name).zeros_like() + value;
+        let program = self.assign(name, Kind::Variable, filled, false);
+        match self.read_at.get(name) {
+            // Where the model is past the site, nobody but the program sees the filled value.
+            Some(target) => {
+                let body = Program::new().write(target, var(name)).steps;
+                program.then(Action::Try { body, error: None })
+            }
+            None => program,
+        }
+    }
+
+    fn append(&mut self, name: &str, expr: &Value) -> Result<Program, Unsupported> {
+        let list = self.list_of(name).unwrap_or_else(|| name.to_owned());
+        let bound = self.scope.get(&list).cloned();
+        if self.may_be_in_two_places(name, &list) {
+            let what = "which may be a list that is in two places,";
+            return Err(format!("an append to `{name}`, {what}").into());
+        }
+        let is_wanted = self.company.wanted.contains(&list);
+        let program = match bound {
+            _ if is_wanted => self.append_to_shared(&list, expr)?,
+            Some(bound) if bound.is_certain || !self.company.has(&list) => {
+                self.append_to_own(&list, expr, bound.is_certain)?
+            }
+            Some(_) if !self.company.is_draft => {
+                let what = "which may be the body's own list or another's,";
+                return Err(format!("an append to `{name}`, {what}").into());
+            }
+            None if !self.company.has(&list) => self.append_to_own(&list, expr, false)?,
+            _ => self.append_to_shared(&list, expr)?,
+        };
+        self.hold_item(expr);
+        Ok(self.renew_aliases(program, &list))
+    }
+
+    /// Returns whether a list may be an item of something, or have names that are not known to be its own.
+    fn may_be_in_two_places(&self, name: &str, list: &str) -> bool {
+        let is_open = |bound: &Bound| matches!(bound.kind, Kind::Alias(_)) && !bound.is_certain;
+        let is_second = match self.scope.get(list) {
+            Some(bound) => bound.kind == Kind::Item,
+            None => self.company.seconds.contains(list),
+        };
+        is_second || self.scope.is_held(list) || self.scope.get(name).is_some_and(is_open)
+    }
+
+    fn append_to_own(
+        &mut self,
+        list: &str,
+        expr: &Value,
+        is_certain: bool,
+    ) -> Result<Program, Unsupported> {
+        if !is_certain && reads(expr) {
+            self.look_up(var(list));
+        }
+        Ok(Program::new().append(list, self.value(expr)?))
+    }
+
+    /// All who share a list see it grow.
+    fn append_to_shared(&mut self, list: &str, expr: &Value) -> Result<Program, Unsupported> {
+        self.foreign(list);
+        self.uses.appended.insert(list.to_owned());
+        let program = Program::new();
+        if !reads(expr) {
+            let value = self.value(expr)?;
+            let program = program.set(list, get(list)).append(list, value);
+            return Ok(program.put(list, var(list)).save(list));
+        }
+        if self.company.remade.contains(list) {
+            let what = "which may be made again meanwhile,";
+            return Err(format!("an append of what is read to the list `{list}`, {what}").into());
+        }
+        self.look_up(get(list));
+        // Others may append to it before the item is there.
+        let program = program.set(ITEM, self.value(expr)?);
+        let program = program.set(list, get(list)).append(list, var(ITEM));
+        Ok(program.put(list, var(list)).save(list))
+    }
+
+    /// A list has to be there before anything is read that is to be appended.
+    fn look_up(&mut self, list: Expr) {
+        let before = std::mem::take(&mut self.before);
+        self.before = before.set(LIST, list);
+    }
+
+    /// A list grows under all its names.
+    fn renew_aliases(&mut self, mut program: Program, list: &str) -> Program {
+        for name in self.scope.aliases(list) {
+            program = program.set(&name, self.variable(list));
+            if self.scope.is_saved(&name) {
+                program = program.save(&name);
+            }
+            program = self.share(program, &name);
+        }
+        program
+    }
+
+    /// Returns what a name stands for that is given this value.
+    fn kind(&self, expr: &Value) -> Kind {
+        let name = expr[1].as_str();
+        match (expr[0].as_str(), name) {
+            (Some("var"), Some(name)) => match (self.list_of(name), self.scope.get(name)) {
+                (Some(list), _) => Kind::Alias(list),
+                (None, Some(bound)) => bound.kind.clone(),
+                (None, None) => Kind::Variable,
+            },
+            (Some("rows"), _) if self.is_list(&expr[1]) => Kind::List,
+            (Some("index"), _) => Kind::Item,
+            _ => Kind::Variable,
+        }
+    }
+
+    fn is_list(&self, expr: &Value) -> bool {
+        match (expr[0].as_str(), expr[1].as_str()) {
+            (Some("var"), Some(name)) => self.list_of(name).is_some(),
+            (Some("rows"), _) => self.is_list(&expr[1]),
+            _ => false,
+        }
+    }
+
+    /// Returns the name under which a list was made that this one stands for; nothing if it is not known to be a list.
+    fn list_of(&self, name: &str) -> Option<String> {
+        match self.scope.get(name).map(|bound| &bound.kind) {
+            Some(Kind::Alias(list)) => Some(list.clone()),
+            Some(Kind::List) => Some(name.to_owned()),
+            Some(Kind::Variable | Kind::Item) => None,
+            None => self.company.lists.contains(name).then(|| name.to_owned()),
+        }
+    }
+
+    /// Notes the lists that become items of something.
+    fn hold(&mut self, expr: &Value) {
+        let Some(items) = expr.as_array() else { return };
+        if let Some("tuple" | "tuple_replace0" | "inputs") = expr[0].as_str() {
+            for item in &items[1..] {
+                self.hold_item(item);
+            }
+        }
+    }
+
+    fn hold_item(&mut self, expr: &Value) {
+        match (expr, expr[0].as_str(), expr[1].as_str()) {
+            (_, Some("var"), Some(name)) => {
+                if let Some(list) = self.list_of(name) {
+                    self.scope.hold(&list);
+                }
+            }
+            (Value::Array(items), None, _) => items.iter().for_each(|item| self.hold_item(item)),
+            (Value::Object(items), ..) => items.values().for_each(|item| self.hold_item(item)),
+            _ => self.hold(expr),
+        }
+    }
+
+    /// Returns the value of a name.
+    pub(super) fn variable(&mut self, name: &str) -> Expr {
+        let Some(Bound { kind, is_certain }) = self.scope.get(name).cloned() else {
+            return self.foreign(name).unwrap_or_else(|| var(name));
+        };
+        let own = match kind {
+            Kind::Alias(list) if is_certain => return self.variable(&list),
+            Kind::List if self.company.wanted.contains(name) => get(name),
+            _ => var(name),
+        };
+        if is_certain {
+            own
+        } else {
+            match self.foreign(name) {
+                Some(foreign) if foreign != own => self.either(name, own, foreign),
+                _ => own,
+            }
+        }
+    }
+
+    /// Whether the body has come to give the name a value, only the run says.
+    fn either(&mut self, name: &str, own: Expr, foreign: Expr) -> Expr {
+        let kept = self.temporary();
+        let choice = |value| Program::new().set(&kept, value);
+        let before = std::mem::take(&mut self.before);
+        self.before = before.choose(is_set(name), choice(own), choice(foreign));
+        var(&kept)
+    }
+
+    /// Returns whether a name is found out by steps.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        let bound = self.scope.get(name);
+        bound.is_some_and(|bound| !bound.is_certain) && self.company.has(name)
+    }
+
+    /// Where a name that this body gives no value is taken from.
+    fn foreign(&mut self, name: &str) -> Option<Expr> {
+        if self.company.others.contains(name) {
+            self.uses.shared.insert(name.to_owned());
+            return Some(get(name));
+        }
+        let is_earlier = self.company.earlier.contains(name);
+        is_earlier.then(|| given(&saved_name(name)))
+    }
+
+    /// Keeps a value before the step at hand, unless it is kept already.
+    pub(super) fn keep(&mut self, value: Expr) -> Expr {
+        match &value {
+            Expr::Number(_) => return value,
+            Expr::Var(name) if name.starts_with(KEPT) => return value,
+            _ => {}
+        }
+        let kept = self.temporary();
+        let before = std::mem::take(&mut self.before);
+        self.before = before.set(&kept, value);
+        var(&kept)
+    }
+
+    fn temporary(&mut self) -> String {
+        self.temporaries += 1;
+        format!("{KEPT}{}", self.temporaries)
+    }
+}
+
+/// Iterations of a loop.
+pub(crate) fn over(iter: &RawIter) -> Over {
+    match iter {
+        RawIter::Slice(start, end) => Over::Slice {
+            start: *start,
+            end: *end,
+        },
+        RawIter::List(list) => list.clone().into(),
+        RawIter::Int(iteration) => (*iteration).into(),
+    }
+}
+
+/// Whether an expression asks for something of the model.
+fn reads(expr: &Value) -> bool {
+    match expr {
+        Value::Array(items) => {
+            items.first().is_some_and(|kind| kind == "read") || items.iter().any(reads)
+        }
+        Value::Object(items) => items.values().any(reads),
+        _ => false,
+    }
+}

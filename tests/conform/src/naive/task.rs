@@ -1,0 +1,392 @@
+//! Bodies that run until they wait for something.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::array::Array;
+use super::model::{Network, Value};
+use crate::outcome::Fault;
+use crate::scenario::RawIter;
+use crate::user::{Asks, Collects, Halt, Promise, Round, Tensor, Thing, Wrong};
+
+/// What a body waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Value(String),
+    Swap(String, Value),
+    Skip(String, Value),
+    Barrier(String),
+    Cache(String, Collects),
+    /// The next iteration of a loop, and its last one unless it has no upper bound.
+    Begin {
+        number: u32,
+        last: Option<u32>,
+        is_first: bool,
+    },
+    /// What an iteration came to.
+    Finish {
+        number: u32,
+        last: Option<u32>,
+        came_to: Result<(), Fault>,
+    },
+    Stop,
+}
+
+type Answer = Result<Value, Halt<Fault>>;
+
+/// In whose manner a body asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Manner {
+    Rules,
+    /// The generation of threads.
+    Threads,
+    /// The generation of coroutines.
+    Coroutines,
+}
+
+impl Manner {
+    /// That of a version of the reference.
+    pub(crate) fn of(version: &str) -> Self {
+        match version {
+            "v050" => Self::Threads,
+            _ => Self::Coroutines,
+        }
+    }
+}
+
+/// What all bodies of a scenario have in common.
+pub(super) struct Scene {
+    pub(super) network: Network,
+    pub(super) inputs: BTreeMap<String, Array>,
+    pub(super) marks: RefCell<Vec<String>>,
+    pub(super) caught: RefCell<BTreeMap<String, Fault>>,
+    /// The modules of which operations were named.
+    pub(super) named: RefCell<BTreeSet<String>>,
+    pub(super) manner: Manner,
+}
+
+/// A body that is under way.
+pub(super) struct Task {
+    line: Line,
+    has_begun: bool,
+    running: Option<Promise<(), Fault>>,
+    /// What it waits for.
+    pub(super) ask: Option<Ask>,
+}
+
+/// A body's way to its run.
+#[derive(Clone)]
+pub(super) struct Line {
+    scene: Rc<Scene>,
+    mail: Rc<Mail>,
+    own: Rc<Cell<Own>>,
+}
+
+#[derive(Default)]
+struct Mail {
+    ask: RefCell<Option<Ask>>,
+    answer: RefCell<Option<Answer>>,
+    /// The iteration of whoever asked last: the body, or a child of it.
+    own: RefCell<Rc<Cell<Own>>>,
+}
+
+/// Which iteration is meant by a request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Own {
+    pub(super) iteration: u32,
+    /// Whether the reference has met the iteration, and goes on with whatever comes next.
+    pub(super) is_met: bool,
+}
+
+impl Task {
+    pub(super) fn new(scene: &Rc<Scene>, start: impl FnOnce(Line) -> Promise<(), Fault>) -> Self {
+        let line = Line {
+            scene: scene.clone(),
+            mail: Rc::default(),
+            own: Rc::default(),
+        };
+        Self {
+            running: Some(start(line.clone())),
+            has_begun: false,
+            line,
+            ask: None,
+        }
+    }
+
+    /// Lets the body go on until it waits again; returns what it came to if it is over.
+    pub(super) fn resume(&mut self, answer: Option<Answer>) -> Option<Result<(), Halt<Fault>>> {
+        self.has_begun = true;
+        let mut running = self.running.take()?;
+        *self.line.mail.answer.borrow_mut() = answer;
+        let polled = running
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        self.ask = self.line.mail.ask.take();
+        match polled {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => {
+                self.running = Some(running);
+                None
+            }
+        }
+    }
+
+    pub(super) const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    pub(super) const fn is_over(&self) -> bool {
+        self.running.is_none()
+    }
+
+    pub(super) fn own(&self) -> Own {
+        self.line.mail.own.borrow().get()
+    }
+
+    pub(super) fn set_own(&self, own: Own) {
+        self.line.mail.own.borrow().set(own);
+    }
+}
+
+impl Line {
+    fn ask(&self, ask: Ask) -> Promise<Value, Fault> {
+        let (mail, own) = (self.mail.clone(), self.own.clone());
+        let mut ask = Some(ask);
+        Box::pin(std::future::poll_fn(move |_| {
+            if let Some(ask) = ask.take() {
+                mail.own.replace(own.clone());
+                *mail.ask.borrow_mut() = Some(ask);
+                return Poll::Pending;
+            }
+            match mail.answer.take() {
+                Some(answer) => Poll::Ready(answer),
+                None => Poll::Pending,
+            }
+        }))
+    }
+
+    fn done(&self, ask: Ask) -> Promise<(), Fault> {
+        let asked = self.ask(ask);
+        Box::pin(async move { asked.await.map(drop) })
+    }
+
+    /// The iterations of a loop, and the last one if it has an upper bound.
+    fn numbers(&self, iter: &RawIter) -> (Box<dyn Iterator<Item = u32>>, Option<u32>) {
+        let own = self.own.get().iteration;
+        match iter {
+            RawIter::Int(number) => (Box::new(std::iter::once(*number)), Some(*number)),
+            RawIter::List(list) => {
+                let mut list = list.clone();
+                if self.scene.manner != Manner::Coroutines {
+                    list.sort_unstable();
+                }
+                let last = list.last().copied();
+                (Box::new(list.into_iter()), Some(last.unwrap_or(0)))
+            }
+            RawIter::Slice(start, end) => {
+                let first = start.unwrap_or(match self.scene.manner {
+                    Manner::Coroutines => 0,
+                    Manner::Rules | Manner::Threads => own,
+                });
+                match end {
+                    Some(end) => {
+                        // Threads find out only after the first one.
+                        let least = u32::from(self.scene.manner == Manner::Threads);
+                        let end = (*end).max(first.saturating_add(least));
+                        (Box::new(first..end), Some(end.saturating_sub(1)))
+                    }
+                    None => (Box::new(first..), None),
+                }
+            }
+        }
+    }
+
+    /// R31, R35: each iteration is a child, which acts for its parent.
+    async fn children(self, iter: RawIter, round: Round<Self>) -> Result<(), Halt<Fault>> {
+        let (numbers, last) = self.numbers(&iter);
+        for (place, number) in numbers.enumerate() {
+            let begin = Ask::Begin {
+                number,
+                last,
+                is_first: place == 0,
+            };
+            if self.ask(begin).await.is_err() {
+                break;
+            }
+            let child = Self {
+                own: Rc::new(Cell::new(Own {
+                    iteration: number,
+                    is_met: false,
+                })),
+                ..self.clone()
+            };
+            let came_to = match round(child, number).await {
+                Ok(()) => Ok(()),
+                Err(Halt::Fault(fault)) => Err(fault),
+                Err(halt) => return Err(halt),
+            };
+            let finish = Ask::Finish {
+                number,
+                last,
+                came_to,
+            };
+            match self.ask(finish).await {
+                Ok(_) => {}
+                // The loop is over.
+                Err(Halt::Fault(_)) => break,
+                Err(halt) => return Err(halt),
+            }
+        }
+        Ok(())
+    }
+
+    /// The loop of coroutines: the first request of an iteration waits for that one, the others for what comes next.
+    async fn pins(self, iter: RawIter, round: Round<Self>) -> Result<(), Halt<Fault>> {
+        let before = self.own.get();
+        for number in self.numbers(&iter).0 {
+            self.own.set(Own {
+                iteration: number,
+                is_met: false,
+            });
+            if let Err(halt) = round(self.clone(), number).await {
+                self.own.set(before);
+                return Err(halt);
+            }
+        }
+        self.own.set(before);
+        Ok(())
+    }
+}
+
+impl Asks for Line {
+    type Tensor = Array;
+    type Fault = Fault;
+
+    fn value(&self, point: &str) -> Promise<Value, Fault> {
+        self.ask(Ask::Value(point.to_owned()))
+    }
+
+    fn swap(&self, point: &str, value: Value) -> Promise<(), Fault> {
+        let path = point
+            .strip_suffix("input")
+            .map(|path| path.trim_end_matches('.'));
+        let is_of_one = path.is_some_and(|path| !self.scene.network.is_by_name(path));
+        let value = match self.scene.manner {
+            // A module of burn that takes one argument takes the first.
+            Manner::Rules if is_of_one => match value.first_argument() {
+                Ok(first) => Thing::call(vec![first], Vec::new()),
+                Err(wrong) => {
+                    let fault = self.wrong(wrong);
+                    return Box::pin(async move { Err(Halt::Fault(fault)) });
+                }
+            },
+            _ => value,
+        };
+        self.done(Ask::Swap(point.to_owned(), value))
+    }
+
+    fn skip(&self, module: &str, value: Value) -> Promise<(), Fault> {
+        self.done(Ask::Skip(module.to_owned(), value))
+    }
+
+    fn barrier(&self, name: &str) -> Promise<(), Fault> {
+        self.done(Ask::Barrier(name.to_owned()))
+    }
+
+    fn stop(&self) -> Promise<(), Fault> {
+        match self.scene.manner {
+            Manner::Rules => self.done(Ask::Stop),
+            // There a stop is an error like any other.
+            Manner::Threads | Manner::Coroutines => {
+                Box::pin(async { Err(Halt::Fault(Fault::of("EarlyStopException"))) })
+            }
+        }
+    }
+
+    fn cache(&self, name: &str, collects: Collects) -> Promise<(), Fault> {
+        self.done(Ask::Cache(name.to_owned(), collects))
+    }
+
+    fn next(&self, by: u32) -> Result<(), Fault> {
+        if self.scene.manner == Manner::Coroutines {
+            return Err(Fault::of("AttributeError"));
+        }
+        let own = self.own.get();
+        self.own.set(Own {
+            iteration: own.iteration.saturating_add(by),
+            ..own
+        });
+        Ok(())
+    }
+
+    fn each(&self, iterations: &RawIter, round: Round<Self>) -> Promise<(), Fault> {
+        let iter = iterations.clone();
+        match self.scene.manner {
+            Manner::Coroutines => Box::pin(self.clone().pins(iter, round)),
+            Manner::Rules | Manner::Threads => Box::pin(self.clone().children(iter, round)),
+        }
+    }
+
+    fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        match self.scene.network.call(path, input) {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(_)) | None => Err(self.wrong(Wrong::Type)),
+        }
+    }
+
+    fn given(&self, name: &str) -> Option<Array> {
+        self.scene.inputs.get(name).map(Tensor::copy)
+    }
+
+    fn reads_to_write(&self, path: &str) -> bool {
+        self.scene.manner != Manner::Rules || self.scene.network.is_by_name(path)
+    }
+
+    fn fill(&self, tensor: Array, number: f64, read_at: Option<String>) -> Promise<Value, Fault> {
+        if self.scene.manner != Manner::Rules {
+            tensor.fill(number);
+            return Box::pin(async move { Ok(Thing::Tensor(tensor)) });
+        }
+        // R50: values never change; a filled copy takes the place of what was read, if the model is still there.
+        let filled = Thing::Tensor(tensor.map(|_| number));
+        let line = self.clone();
+        Box::pin(async move {
+            if let Some(point) = read_at {
+                let _is_late = crate::user::write(&line, &point, filled.clone()).await;
+            }
+            Ok(filled)
+        })
+    }
+
+    fn mark(&self, text: &str) {
+        self.scene.marks.borrow_mut().push(text.to_owned());
+    }
+
+    fn caught(&self, name: &str, fault: Fault) {
+        self.scene
+            .caught
+            .borrow_mut()
+            .insert(name.to_owned(), fault);
+    }
+
+    fn wrong(&self, wrong: Wrong) -> Fault {
+        match self.scene.manner {
+            Manner::Rules => Fault::of("E103"),
+            Manner::Threads | Manner::Coroutines => Fault::of(match wrong {
+                Wrong::Index => "IndexError",
+                Wrong::Type => "TypeError",
+                Wrong::Shape => "RuntimeError",
+            }),
+        }
+    }
+
+    fn raised(&self, _: &str) -> Fault {
+        Fault::of("E013")
+    }
+
+    fn unknown_name(&self, name: &str) -> Fault {
+        Fault::about("E016", name)
+    }
+}

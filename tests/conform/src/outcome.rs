@@ -1,0 +1,305 @@
+//! What a scenario came to, whoever ran it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Sums of another library round differently.
+const TOLERANCE: f64 = 1e-5;
+
+/// The same on a GPU, whose tensor cores may round the factors of a product to the 10 bits of TF32: a relative error of up to 2⁻¹⁰
+/// for each of a few layers.
+const TOLERANCE_OF_GPUS: f64 = 1e-2;
+
+/// What a scenario came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// What failed; nothing of a scenario that succeeds.
+    pub(crate) faults: Vec<Fault>,
+    /// What was saved, as it is in the end.
+    pub(crate) saved: BTreeMap<String, Item>,
+    /// The same as it was when it was saved, where values can change.
+    pub(crate) snapshots: BTreeMap<String, Item>,
+    pub(crate) marks: Vec<String>,
+    pub(crate) caught: BTreeMap<String, Fault>,
+    /// What the model put out, by run and step.
+    pub(crate) outputs: BTreeMap<usize, Vec<Item>>,
+    pub(crate) caches: BTreeMap<String, Collected>,
+    /// The requests that were served.
+    pub(crate) served: Vec<Served>,
+    /// Every exchange, in words.
+    pub(crate) exchanges: Vec<String>,
+}
+
+/// What a cache has of each module, pass by pass.
+pub(crate) type Collected = BTreeMap<String, Vec<Entry>>;
+
+/// What a cache has of one pass of a module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) inputs: Option<Item>,
+    pub(crate) output: Option<Item>,
+}
+
+/// A served request: the mediator's number, the event, and the site; nothing for a barrier.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Served(pub(crate) u32, pub(crate) &'static str, pub(crate) String);
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(who, event, site) = self;
+        write!(f, "m{who} {event} {site}")
+    }
+}
+
+impl Served {
+    /// Words it as the older version does, which does not log who waits at barriers, nor at which iteration an operation was.
+    pub(crate) fn of_threads(&self) -> Option<Self> {
+        let Self(who, event, site) = self;
+        match (*event, site.rsplit_once(".i")) {
+            ("BARRIER", _) => None,
+            (_, Some((point, _))) if site.contains(".source.") => {
+                Some(Self(*who, event, point.replace(".source.", ".")))
+            }
+            _ => Some(self.clone()),
+        }
+    }
+}
+
+/// A value without its device and its type.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Item {
+    None,
+    Bool(bool),
+    Number(f64),
+    /// Something that scenarios only pass on.
+    Text(String),
+    Tensor {
+        shape: Vec<usize>,
+        numbers: Vec<f64>,
+        is_on_host: bool,
+    },
+    Sequence(Vec<Item>),
+    Map(BTreeMap<String, Item>),
+}
+
+impl Item {
+    /// Returns whether two are the same but for rounding.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tensor {
+                    shape,
+                    numbers,
+                    is_on_host,
+                },
+                Self::Tensor {
+                    shape: other_shape,
+                    numbers: others,
+                    is_on_host: is_other_on_host,
+                },
+            ) => {
+                let tolerance = if is_on_host & is_other_on_host {
+                    TOLERANCE
+                } else {
+                    TOLERANCE_OF_GPUS
+                };
+                is_shaped_like(shape, other_shape) && is_close(numbers, others, tolerance)
+            }
+            (Self::Sequence(own), Self::Sequence(others)) => {
+                let mut pairs = own.iter().zip(others);
+                own.len() == others.len() && pairs.all(|(own, other)| own.is_like(other))
+            }
+            (Self::Map(own), Self::Map(others)) => {
+                let mut pairs = own.iter().zip(others);
+                own.len() == others.len()
+                    && pairs.all(|(own, other)| own.0 == other.0 && own.1.is_like(other.1))
+            }
+            (own, other) => own == other,
+        }
+    }
+}
+
+/// Burn has no tensors without dimensions.
+fn is_shaped_like(one: &[usize], other: &[usize]) -> bool {
+    let is_single = |shape: &[usize]| shape.is_empty() || shape == [1];
+    one == other || (is_single(one) && is_single(other))
+}
+
+fn is_close(numbers: &[f64], others: &[f64], tolerance: f64) -> bool {
+    let size = |scale: f64, x: &f64| scale.max(x.abs());
+    let limit = tolerance * others.iter().fold(1e-3, size);
+    let mut pairs = numbers.iter().zip(others);
+    numbers.len() == others.len()
+        && pairs.all(|(a, b)| (a - b).abs() <= limit || (a.is_nan() && b.is_nan()) || a == b)
+}
+
+/// Why something failed: Interloom's code, or the class of the reference's error, and the site or the name that it is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) code: &'static str,
+    pub(crate) about: Option<String>,
+}
+
+impl Fault {
+    pub(crate) const fn of(code: &'static str) -> Self {
+        Self { code, about: None }
+    }
+
+    pub(crate) fn about(code: &'static str, about: &str) -> Self {
+        let about = Some(about.to_owned());
+        Self { code, about }
+    }
+
+    /// Returns whether it is the error that a reference was recorded with: of such a class, and about the site or the name
+    /// that its message names, if it names one.
+    pub(crate) fn is_told_as(&self, told: &Told) -> bool {
+        kin(self.code).contains(&told.class.as_str()) && self.is_named_in(&told.message)
+    }
+
+    fn is_named_in(&self, message: &str) -> bool {
+        let names_something = names_a_site(message) || message.contains("'v_");
+        match (&self.about, self.code) {
+            _ if !names_something => true,
+            (None, "E015") => !names_a_site(message),
+            (None, _) => false,
+            (Some(name), "E016") => message.contains(&format!("'v_{name}'")),
+            // What the reference calls a skip's place is the module's input.
+            (Some(site), _) => message.replace(".skip.i", ".input.i").contains(&**site),
+        }
+    }
+
+    /// Words it as the reference would.
+    pub(crate) fn told(&self) -> Told {
+        let about = self.about.as_deref().unwrap_or_default();
+        let message = match self.code {
+            "E016" => format!("'v_{about}'"),
+            _ => about.to_owned(),
+        };
+        let class = match self.code.strip_prefix('E') {
+            Some(number) if number.starts_with(|digit: char| digit.is_ascii_digit()) => {
+                kin(self.code).first().copied().unwrap_or(self.code)
+            }
+            _ => self.code,
+        };
+        Told {
+            class: class.to_owned(),
+            message,
+        }
+    }
+
+    /// Returns whether two faults are of one kind and about the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        kind(self.code) == kind(other.code) && self.about == other.about
+    }
+}
+
+/// The code of all that are of one kind: an expression that cannot be computed is worded in several ways.
+pub(crate) fn kind(code: &str) -> &str {
+    match code {
+        "E007" | "E011" => "E103",
+        code => code,
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.about {
+            None => f.write_str(self.code),
+            Some(about) => write!(f, "{} about `{about}`", self.code),
+        }
+    }
+}
+
+/// An error that the reference was recorded with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) class: String,
+    pub(crate) message: String,
+}
+
+/// Returns whether a message has something like `layers.0.output.i0` in it.
+fn names_a_site(message: &str) -> bool {
+    let mut rests = message.split(".i").skip(1);
+    rests.any(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()))
+}
+
+/// The reference's classes for an error; it words some of them differently in each version (R10).
+fn kin(code: &'static str) -> &'static [&'static str] {
+    const PYTHON: &[&str] = &[
+        "AttributeError",
+        "IndexError",
+        "KeyError",
+        "NameError",
+        "RuntimeError",
+        "TypeError",
+        "UnboundLocalError",
+        "ValueError",
+    ];
+    match code {
+        "E001" => &["AttributeError", "ValueError"],
+        "E002" | "E003" => &["OutOfOrderError", "ValueError"],
+        "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
+        // A barrier that nobody has declared is a name that is not there.
+        "E015" => &["KeyError", "NameError", "RuntimeError", "ValueError"],
+        "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
+        "E016" => &["KeyError", "NameError", "UnboundLocalError"],
+        // The user's own error, an expression's, or the model's on a value that it cannot take.
+        "E007" | "E011" | "E013" | "E035" | "E036" | "E103" => PYTHON,
+        // What the interpreter of the reference says by its class.
+        "AttributeError" => &["AttributeError"],
+        "EarlyStopException" => &["EarlyStopException"],
+        "OutOfOrderError" => &["OutOfOrderError"],
+        "ValueError" => &["ValueError"],
+        "IndexError" | "RuntimeError" | "TypeError" => PYTHON,
+        _ => &[],
+    }
+}
+
+/// Leaves out whoever came last to a barrier: the reference does not log these. Barriers have no names there.
+pub(crate) fn without_last_arrivals(
+    served: Vec<Served>,
+    barriers: &BTreeMap<String, u32>,
+) -> Vec<Served> {
+    /// Who has passed a barrier since it last opened, with the places in the log.
+    #[derive(Default)]
+    struct Round {
+        passed: Vec<(usize, u32)>,
+        /// Whose request was served last before it opened; nobody's before the model started.
+        before: Option<u32>,
+    }
+
+    let mut rounds: BTreeMap<String, Round> = BTreeMap::new();
+    let mut kept: Vec<Option<Served>> = Vec::new();
+    for Served(who, event, what) in served {
+        if event != "BARRIER" {
+            kept.push(Some(Served(who, event, what)));
+            continue;
+        }
+        let last = kept
+            .iter()
+            .rev()
+            .flatten()
+            .map(|Served(who, ..)| *who)
+            .next();
+        kept.push(Some(Served(who, event, String::new())));
+        let participants = barriers.get(&what).copied().unwrap_or(0) as usize;
+        let round = rounds.entry(what).or_default();
+        if round.passed.is_empty() {
+            round.before = last;
+        }
+        round.passed.push((kept.len() - 1, who));
+        if round.passed.len() < participants {
+            continue;
+        }
+        // It opened in the turn of the last to come. Before the model starts mediators run in their order, so that the last
+        // has the highest number.
+        let passed = std::mem::take(&mut round.passed);
+        let is_in = |who: &u32| passed.iter().any(|(_, other)| other == who);
+        let last = round.before.filter(is_in);
+        let last = last.or_else(|| passed.iter().map(|(_, who)| *who).max());
+        if let Some((place, _)) = passed.iter().find(|(_, who)| Some(*who) == last) {
+            kept[*place] = None;
+        }
+    }
+    kept.into_iter().flatten().collect()
+}

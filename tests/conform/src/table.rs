@@ -1,0 +1,454 @@
+//! Where Interloom differs from the reference by its rules, and why.
+//!
+//! That Interloom does what the rules say, and that the recording is what the reference does, to the last request and value, is
+//! known before anybody looks here. What is left to say is why the two differ: each aspect in which they do has to be that of a
+//! rule that has to do with what happened.
+
+use std::collections::BTreeSet;
+
+use crate::compare::{Aspect, Difference};
+use crate::outcome::{Fault, Outcome, Served, kind};
+use crate::recording::Recording;
+use crate::scenario::{RawBlock, RawIter, RawStep, Run, Scenario, has_step};
+
+use Aspect::{Caches, Caught, Error, Marks, Order, Outputs, Saved, Status};
+
+/// A rule of the behaviour, and why the recording differs from it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// Its number.
+    pub rule: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// What a rule can look at.
+pub(crate) struct Case<'c> {
+    pub(crate) scenario: &'c Scenario,
+    pub(crate) own: &'c Outcome,
+    pub(crate) recorded: &'c Recording,
+}
+
+struct Row {
+    rule: &'static str,
+    reason: &'static str,
+    /// In what it can make a difference.
+    aspects: &'static [Aspect],
+    /// Whether what happened has to do with it.
+    applies: fn(&Case<'_>) -> bool,
+}
+
+const ALL: &[Aspect] = &[Status, Error, Saved, Marks, Caught, Outputs, Caches, Order];
+
+/// Returns the rules that say why, in every aspect that differs; nothing if one is left.
+pub(crate) fn explain(case: &Case<'_>, differences: &[Difference]) -> Option<Vec<Rule>> {
+    let rows: Vec<&Row> = TABLE.iter().filter(|row| (row.applies)(case)).collect();
+    let mut rules: Vec<Rule> = Vec::new();
+    for difference in differences {
+        let about = rows
+            .iter()
+            .filter(|row| row.aspects.contains(&difference.aspect));
+        let about: Vec<Rule> = about
+            .map(|row| Rule {
+                rule: row.rule,
+                reason: row.reason,
+            })
+            .collect();
+        if about.is_empty() {
+            return None;
+        }
+        rules.extend(
+            about
+                .into_iter()
+                .filter(|rule| !rules.contains(rule))
+                .collect::<Vec<_>>(),
+        );
+    }
+    Some(rules)
+}
+
+const TABLE: &[Row] = &[
+    Row {
+        rule: "R1",
+        reason: "after a STOP before the model starts it does not run at all; this version of the reference runs it",
+        aspects: &[Outputs, Saved, Marks, Caught, Caches, Order],
+        applies: |case| case.is_of_threads() && case.did("STOP", "@ - served"),
+    },
+    Row {
+        rule: "R60",
+        reason: "who waits when another one stops the run before the model starts gets a verdict; the reference forgets them",
+        aspects: &[Status, Error, Saved, Marks, Caught],
+        applies: |case| !case.is_of_threads() && case.did("STOP", "@ - served"),
+    },
+    Row {
+        rule: "R60",
+        reason: "a STOP cannot be caught; in the reference it is an error like any other",
+        aspects: ALL,
+        applies: |case| case.has_in(is_try, &|step| matches!(step, RawStep::Stop)),
+    },
+    Row {
+        rule: "R60",
+        reason: "after a STOP those that wait for this very site are served; this version of the reference ends there",
+        aspects: ALL,
+        applies: |case| case.is_of_threads() && case.did("STOP", " served"),
+    },
+    Row {
+        rule: "R3",
+        reason: "a write to an input is one SWAP; the reference reads the other arguments first",
+        aspects: &[Order, Status, Error],
+        applies: |case| {
+            case.has(&|step| match step {
+                RawStep::Write { target, .. } => target == "input" || target.ends_with(".input"),
+                _ => false,
+            })
+        },
+    },
+    Row {
+        rule: "R10",
+        reason: "a request for what has passed is refused at once, and who catches that goes on; the reference tells it after the run, \
+                 and drops what follows",
+        aspects: ALL,
+        applies: |case| case.did("", " E002"),
+    },
+    Row {
+        rule: "R11",
+        reason: "everybody who still waits gets a verdict when the model has finished, and goes on with what there is; the reference \
+                 ends with the first",
+        aspects: ALL,
+        applies: |case| {
+            let mut caught = case.own.caught.values();
+            case.failed_when_over() || caught.any(|fault| fault.code == "E003")
+        },
+    },
+    Row {
+        rule: "R12",
+        reason: "a loop whose iterations do not come any more ends, nothing of that can be caught around it, and what follows is run; \
+                 the reference ends the block, or fails it",
+        aspects: ALL,
+        applies: |case| case.has(&is_loop) && case.did("EXCEPTION", "@ - E003"),
+    },
+    Row {
+        rule: "R20",
+        reason: "SKIP is asked for at the module's input, where it is served in turn and the input may still be read; the reference \
+                 has a place for it after the input, where all have read",
+        aspects: ALL,
+        applies: |case| case.did("SKIP", " served"),
+    },
+    Row {
+        rule: "R20",
+        reason: "a replacement is of the kind that the module puts out, and nothing is none of it; the reference goes on with anything, \
+                 or takes nothing for no skip",
+        aspects: ALL,
+        applies: |case| case.failed_with("E035"),
+    },
+    Row {
+        rule: "R22",
+        reason: "one without rows skips for the whole batch, and those with rows put their own in its place; in the reference one takes \
+                 the place of the others",
+        aspects: ALL,
+        applies: |case| {
+            let mut runs = case.scenario.traces.iter();
+            let is_shared = |run: &Run| run.blocks().any(|block| block.input.is_some());
+            let is_rowless =
+                |block: &RawBlock| block.input.is_none() && has_step(&block.steps, &is_skip);
+            let mut edits = case.scenario.edits.iter();
+            let has_edit = edits.any(|edit| has_step(&edit.steps, &is_skip));
+            runs.any(|run| is_shared(run) && (has_edit || run.blocks().any(is_rowless)))
+        },
+    },
+    Row {
+        rule: "R24",
+        reason: "a pass of a module that is skipped counts for the sites inside it; in the reference these are one behind",
+        aspects: ALL,
+        applies: |case| case.has_skipped_around_requests(),
+    },
+    Row {
+        rule: "R30",
+        reason: "in iteration i a request is for pass i of its site; in the reference the first request of an iteration is, and those \
+                 after it are for what comes next",
+        aspects: ALL,
+        applies: |case| !case.is_of_threads() && case.has(&is_loop) && case.serves_others(),
+    },
+    Row {
+        rule: "R32",
+        reason: "a list of iterations is taken in ascending order; this version of the reference takes it as it is",
+        aspects: ALL,
+        applies: |case| {
+            !case.is_of_threads()
+                && case.has(&|step| match step {
+                    RawStep::Iter {
+                        iter: RawIter::List(list),
+                        ..
+                    } => !list.is_sorted(),
+                    _ => false,
+                })
+        },
+    },
+    Row {
+        rule: "R32",
+        reason: "an empty slice runs nothing; this version of the reference runs it once",
+        aspects: ALL,
+        applies: |case| {
+            case.is_of_threads()
+                && case.has(&|step| match step {
+                    RawStep::Iter {
+                        iter: RawIter::Slice(start, Some(end)),
+                        ..
+                    } => start.unwrap_or(0) >= *end,
+                    _ => false,
+                })
+        },
+    },
+    Row {
+        rule: "R32",
+        reason: "a loop without an upper bound ends at the declared steps of a generation; in the reference it goes on to a step that \
+                 does not come",
+        aspects: ALL,
+        applies: |case| {
+            let mut blocks = case.scenario.traces.iter().flat_map(Run::blocks);
+            let is_open = |step: &RawStep| match step {
+                RawStep::Iter { iter, .. } => matches!(iter, RawIter::Slice(_, None)),
+                _ => false,
+            };
+            blocks.any(|block| block.generate.is_some()) && case.has(&is_open)
+        },
+    },
+    Row {
+        rule: "R33",
+        reason: "next(n) advances the mediator's own iteration; this version of the reference has no such method",
+        aspects: ALL,
+        applies: |case| {
+            !case.is_of_threads() && case.has(&|step| matches!(step, RawStep::Next { .. }))
+        },
+    },
+    Row {
+        rule: "R34",
+        reason: "an error in an iteration fails its mediator, and no `try` around the loop catches it; in this version of the reference \
+                 one does",
+        aspects: ALL,
+        applies: |case| !case.is_of_threads() && case.has_in(is_try, &is_loop),
+    },
+    Row {
+        rule: "R40",
+        reason: "a barrier releases all in definition order; the reference those that wait, in the order in which they came, and then \
+                 the last, which gets what goes wrong with them",
+        aspects: ALL,
+        applies: |case| case.did("BARRIER", " served"),
+    },
+    Row {
+        rule: "R43",
+        reason: "a barrier that too few come to fails the run; this version of the reference leaves them waiting",
+        aspects: &[Status, Error],
+        applies: |case| case.is_of_threads() && case.failed_with("E025"),
+    },
+    Row {
+        rule: "R50",
+        reason: "tensors without dimensions pass whole; the reference looks for their rows and fails",
+        aspects: ALL,
+        applies: |case| {
+            let mut classes = case.recorded.error.iter().map(|error| error.class.as_str());
+            classes.any(|class| class == "IndexError")
+        },
+    },
+    Row {
+        rule: "R50",
+        reason: "values never change; what the reference edits in place, and all that shares its memory, is a SWAP of a filled copy here",
+        aspects: ALL,
+        applies: |case| case.has(&|step| matches!(step, RawStep::InplaceFill { .. })),
+    },
+    Row {
+        rule: "R51",
+        reason: "a swap of another shape or kind is refused at the swap; the reference takes it, and the model fails or goes on",
+        aspects: ALL,
+        applies: |case| {
+            // What is no arguments is no swap of them.
+            let is_of_arguments = |step: &RawStep| match step {
+                RawStep::Write { target, .. } => target == "inputs" || target.ends_with(".inputs"),
+                _ => false,
+            };
+            let faults = || case.own.faults.iter().chain(case.own.caught.values());
+            let is_refused = faults().any(|fault| kind(fault.code) == "E103");
+            case.did("SWAP", " E004") || (is_refused && case.has(&is_of_arguments))
+        },
+    },
+    Row {
+        rule: "R62",
+        reason: "a failure halts the model where it happens; the reference lets the model finish and raises afterwards, or the model \
+                 fails first",
+        aspects: ALL,
+        applies: |case| case.has_failed_in_the_model(),
+    },
+    Row {
+        rule: "R70",
+        reason: "a run may have a cache of its own, outside every invoke; this version of the reference refuses it",
+        aspects: ALL,
+        applies: |case| {
+            let mut runs = case.scenario.traces.iter();
+            !case.is_of_threads() && runs.any(|run| !run.pre.is_empty())
+        },
+    },
+    Row {
+        rule: "R70",
+        reason: "a cache collects what a site passes on, with all changes, also at a STOP; and nothing at the site of a failure, where \
+                 not all had their turn",
+        aspects: &[Caches],
+        applies: |case| case.did("STOP", " served") || !case.own.faults.is_empty(),
+    },
+    Row {
+        rule: "R70",
+        reason: "a cache collects also while an iteration is active, and several passes of a module; this version of the reference \
+                 misses what is passed then, and trips over its own list",
+        aspects: &[Status, Error, Caches],
+        applies: |case| case.is_of_threads() && case.has(&is_cache),
+    },
+    Row {
+        rule: "R71",
+        reason: "a cache may be declared until one of its modules was passed, and says so at once; the reference wants it before the \
+                 first request, or collects less",
+        aspects: ALL,
+        applies: |case| {
+            case.has(&is_cache) && (case.is_told("tracer.cache()") || case.has_refused_cache())
+        },
+    },
+    Row {
+        rule: "R72",
+        reason: "names are shared over the blackboard, the last value of each, and edits share them, too; in the reference a name is \
+                 first what it was when its block was written",
+        aspects: ALL,
+        applies: |case| case.has_company() && case.has(&uses_names),
+    },
+    Row {
+        rule: "R73",
+        reason: "an edit sees the whole batch, each invoke its rows; with several invokes this version of the reference loses what the \
+                 edit swaps and gives each the whole batch",
+        aspects: ALL,
+        applies: |case| case.is_of_threads() && !case.scenario.edits.is_empty(),
+    },
+    Row {
+        rule: "R90",
+        reason: "operations are sites like any other, counted from the start; the reference passes them from when they are first named",
+        aspects: ALL,
+        applies: |case| {
+            case.own
+                .exchanges
+                .iter()
+                .any(|line| line.contains(".source."))
+        },
+    },
+];
+
+fn is_try(step: &RawStep) -> bool {
+    matches!(step, RawStep::Try { .. })
+}
+
+fn is_loop(step: &RawStep) -> bool {
+    matches!(step, RawStep::Iter { .. })
+}
+
+fn is_skip(step: &RawStep) -> bool {
+    matches!(step, RawStep::Skip { .. })
+}
+
+fn is_cache(step: &RawStep) -> bool {
+    matches!(step, RawStep::Cache { .. })
+}
+
+/// Whether a step looks a name up.
+fn uses_names(step: &RawStep) -> bool {
+    let is_variable = |expr: &serde_json::Value| expr.to_string().contains("[\"var\"");
+    let has_variable = step.expr().is_some_and(is_variable);
+    has_variable
+        || matches!(
+            step,
+            RawStep::Save { .. }
+                | RawStep::IfEq { .. }
+                | RawStep::Append { .. }
+                | RawStep::InplaceFill { .. }
+        )
+}
+
+impl Case<'_> {
+    fn is_of_threads(&self) -> bool {
+        self.recorded.version == "v050"
+    }
+
+    /// Returns whether there was an exchange of an event that ends so.
+    fn did(&self, event: &str, end: &str) -> bool {
+        let mut lines = self.own.exchanges.iter();
+        lines.any(|line| line.contains(event) && line.ends_with(end))
+    }
+
+    fn failed_with(&self, code: &str) -> bool {
+        self.own.faults.iter().any(|fault| fault.code == code)
+    }
+
+    /// Returns whether the run failed before the model had finished.
+    fn has_failed_in_the_model(&self) -> bool {
+        let is_over = |fault: &Fault| matches!(fault.code, "E003" | "E025");
+        !self.own.faults.iter().all(is_over)
+    }
+
+    /// Returns whether the reference served something that was not served here, or the other way round.
+    fn serves_others(&self) -> bool {
+        let one = |served: &[Served]| {
+            served
+                .iter()
+                .map(Served::to_string)
+                .collect::<BTreeSet<_>>()
+        };
+        one(&self.own.served) != one(&self.recorded.served)
+    }
+
+    fn failed_when_over(&self) -> bool {
+        self.failed_with("E003") || self.failed_with("E025")
+    }
+
+    /// Returns whether the reference was recorded with an error that says this.
+    fn is_told(&self, message: &str) -> bool {
+        let caught = self.recorded.caught.values();
+        let mut told = self.recorded.error.iter().chain(caught);
+        told.any(|error| error.message.contains(message))
+    }
+
+    fn has_refused_cache(&self) -> bool {
+        let caught = self.own.caught.values();
+        let mut faults = self.own.faults.iter().chain(caught);
+        faults.any(|fault| fault.code == "E017")
+    }
+
+    /// Returns whether a module is skipped, and something inside it asked for.
+    fn has_skipped_around_requests(&self) -> bool {
+        let asked = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+        let lines = self.own.exchanges.iter();
+        let skipped = lines.clone().filter(|line| line.contains(" SKIP "));
+        let mut skipped = skipped.filter_map(|line| {
+            let site = asked(line)?;
+            let (module, _) = site.rsplit_once("input.i")?;
+            Some(module.to_owned())
+        });
+        skipped.any(|module| {
+            let mut lines = lines.clone();
+            lines.any(|line| {
+                let site = asked(line).unwrap_or_default();
+                let inner = site.strip_prefix(&*module);
+                inner.is_some_and(|inner| inner.matches('.').count() > 1)
+            })
+        })
+    }
+
+    /// Returns whether several mediators share a run, or runs a scenario.
+    fn has_company(&self) -> bool {
+        let Scenario { edits, traces, .. } = self.scenario;
+        let mut runs = traces.iter();
+        !edits.is_empty() || traces.len() > 1 || runs.any(|run| run.blocks().count() > 1)
+    }
+
+    fn has(&self, is_it: &dyn Fn(&RawStep) -> bool) -> bool {
+        self.scenario.has_step(is_it)
+    }
+
+    /// Returns whether a step is in one of another kind.
+    fn has_in(&self, is_around: fn(&RawStep) -> bool, is_it: &dyn Fn(&RawStep) -> bool) -> bool {
+        self.has(&|step| is_around(step) && has_step(step.body(), is_it))
+    }
+}
