@@ -105,7 +105,8 @@ impl AnyTensor {
         )))
     }
 
-    /// Returns the product of two tensors of floats, whose last two dimensions are matrices; the others are broadcast.
+    /// Returns the product of two tensors of floats, whose last two dimensions are matrices; the
+    /// others are broadcast.
     pub(crate) fn matmul(&self, right: &Self) -> Result<Self, Misfit> {
         let (left, right) = (self.floats()?, right.floats()?);
         let (own, other) = (left.shape(), right.shape());

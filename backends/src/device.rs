@@ -6,11 +6,13 @@ use crate::error::ModelError;
 
 /// Returns the device that is written `cpu`, `cuda` or `cuda:1`.
 ///
-/// Nothing is ever chosen by default: burn's own default device depends on the features of the whole build.
+/// Nothing is ever chosen by default: burn's own default device depends on the features of the
+/// whole build.
 ///
 /// # Errors
 ///
-/// [`ModelError::Device`] if the name is unknown, the build has no such device, or the machine has none.
+/// [`ModelError::Device`] if the name is unknown, the build has no such device, or the machine has
+/// none.
 pub fn parse_device(name: &str) -> Result<Device, ModelError> {
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", "0") => Ok(Device::flex()),
@@ -42,16 +44,19 @@ pub fn device_name(device: &Device) -> String {
     shown
 }
 
-/// Returns the name of a device with what its arithmetic may depend on: of a GPU, its model and its driver.
+/// Returns the name of a device with what its arithmetic may depend on: of a GPU, its model and its
+/// driver.
 ///
-/// Such as `cuda:0, NVIDIA H200, compute capability 9.0, driver 580.159.04`; what cannot be found out is left out.
+/// Such as `cuda:0, NVIDIA H200, compute capability 9.0, driver 580.159.04`; what cannot be found
+/// out is left out.
 pub fn describe_device(name: &str) -> String {
     let mut described = vec![name.to_owned()];
     described.extend(about_gpu(name));
     described.join(SEPARATOR)
 }
 
-/// Returns the device that was [described](describe_device) so, of whatever model and driver it is here.
+/// Returns the device that was [described](describe_device) so, of whatever model and driver it is
+/// here.
 ///
 /// # Errors
 ///
@@ -94,7 +99,8 @@ fn cuda(name: &str, index: &str) -> Result<Device, ModelError> {
     let index: usize = index
         .parse()
         .map_err(|_| missing(name, "the part after the colon is the number of a GPU"))?;
-    // A device is opened lazily and panics when it is first used; enumerating is the check that does not.
+    // A device is opened lazily and panics when it is first used; enumerating is the check that
+    // does not.
     match Device::enumerate(DeviceType::Cuda).into_vec().len() {
         0 => Err(missing(
             name,

@@ -104,7 +104,8 @@ pub enum ForwardError {
         site: String,
         /// Both types.
         misfit: Misfit,
-        /// Who put it there: the last mediator that changed what passes in a way that shapes may change; nothing in a record.
+        /// Who put it there: the last mediator that changed what passes in a way that shapes may
+        /// change; nothing in a record.
         #[serde(skip)]
         by: Option<Box<Asker>>,
     },
@@ -139,7 +140,8 @@ pub enum ForwardError {
         after: Option<String>,
         /// The model's input, its types and shapes, if a tensor of it has no elements.
         empty_input: Option<String>,
-        /// Who last changed what passes in a way that shapes may change, or else what passes at all; nothing in a record.
+        /// Who last changed what passes in a way that shapes may change, or else what passes at
+        /// all; nothing in a record.
         #[serde(skip)]
         changed: Option<Box<Asker>>,
     },
@@ -244,8 +246,8 @@ impl From<RunError> for ForwardError {
 }
 
 impl ForwardError {
-    /// Returns the error as records have it, without the places of requests in the user's source: a line that has moved is no
-    /// other error.
+    /// Returns the error as records have it, without the places of requests in the user's source: a
+    /// line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
         // Of a run, a record has what its mediators were told.

@@ -1,7 +1,8 @@
 //! Burn for Interloom: erased tensors, hooked modules and runs.
 //!
 //! - [`Hooked`] and [`Tap`] give a burn module sites; [`Sites::bind`] gives the sites their paths.
-//! - [`layers`] has what the layers of `burn::nn` need to be hooked, and [`Forward`] is for your own.
+//! - [`layers`] has what the layers of `burn::nn` need to be hooked, and [`Forward`] is for your
+//!   own.
 //! - [`Run`] interleaves mediators with a forward pass.
 //! - [`Value`] is what passes a site, and [`Erase`] what a type needs to pass one.
 //!

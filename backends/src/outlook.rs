@@ -16,9 +16,11 @@ use crate::value::Value;
 const TRIED_MAX: u64 = 1 << 24;
 
 impl Sites {
-    /// Returns what passes the sites in a pass of `batch` rows, and in which order: with that programs are checked.
+    /// Returns what passes the sites in a pass of `batch` rows, and in which order: with that
+    /// programs are checked.
     ///
-    /// The model runs once, with its edits and no other mediator; every activation is held until it has finished.
+    /// The model runs once, with its edits and no other mediator; every activation is held until it
+    /// has finished.
     ///
     /// # Errors
     ///
@@ -41,11 +43,13 @@ impl Sites {
         Ok(shapes)
     }
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and zeros of the shape `output`
-    /// take the place of what it puts out for the whole batch; nothing if it can.
+    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
+    /// zeros of the shape `output` take the place of what it puts out for the whole batch;
+    /// nothing if it can.
     ///
-    /// The model runs, with its edits and no other mediator, once or twice: with integers, and if that fails with floats. What
-    /// it makes is thrown away. It must be a function of its input that fails for shapes and not for numbers.
+    /// The model runs, with its edits and no other mediator, once or twice: with integers, and if
+    /// that fails with floats. What it makes is thrown away. It must be a function of its input
+    /// that fails for shapes and not for numbers.
     pub fn refuses<Y>(
         &self,
         input: Site,

@@ -5,15 +5,16 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 /// Reads every parameter of `model`, in the order of the module tree, with its path.
 ///
-/// Burn draws the random numbers of a parameter when it is first used. Reading all of them right after a model is made
-/// fixes the order in which they are drawn.
+/// Burn draws the random numbers of a parameter when it is first used. Reading all of them right
+/// after a model is made fixes the order in which they are drawn.
 pub fn parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
     let mut all = Vec::new();
     visit_parameters(model, |path, data| all.push((path.to_owned(), data)));
     all
 }
 
-/// Calls `f` with the path and the data of every parameter of `model`, in the order of the module tree.
+/// Calls `f` with the path and the data of every parameter of `model`, in the order of the module
+/// tree.
 ///
 /// One parameter at a time is in memory.
 pub fn visit_parameters<M: Module>(model: &M, f: impl FnMut(&str, TensorData)) {

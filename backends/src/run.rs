@@ -80,7 +80,8 @@ impl<Y> Ran<Y> {
     ///
     /// # Errors
     ///
-    /// [`ForwardError::NoOutput`] if a mediator stopped the run, or a journal stood in for the model.
+    /// [`ForwardError::NoOutput`] if a mediator stopped the run, or a journal stood in for the
+    /// model.
     pub fn completed(self) -> Result<Y, ForwardError> {
         match self.output {
             RunOutput::Completed(output) => Ok(output),

@@ -1,11 +1,12 @@
 //! What runs have in common, computed once.
 //!
 //! Two runs of a model on one input, with equal mediators, are equal until the scheduler chooses
-//! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps, of
-//! the last run, which sites were passed, the values that somebody was given there, and what each
-//! hooked module put out. In the next run a module that was over before the first other choice is
-//! not computed. Its sites are passed all the same, one by one, with the values that were kept, so
-//! that mediators, caches, counters and observers notice nothing; what comes out are the same bits.
+//! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps,
+//! of the last run, which sites were passed, the values that somebody was given there, and what
+//! each hooked module put out. In the next run a module that was over before the first other choice
+//! is not computed. Its sites are passed all the same, one by one, with the values that were kept,
+//! so that mediators, caches, counters and observers notice nothing; what comes out are the same
+//! bits.
 //!
 //! The same record of a run, a [`Passage`], can be kept with its journal; a fork of that run then
 //! computes no module that was over before its exchange

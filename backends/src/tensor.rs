@@ -1,7 +1,8 @@
 //! Tensors without a rank and a kind in their type.
 //!
-//! Burn's `Tensor<D, K>` has both in its type, and its own conversion from an untyped tensor checks the kind only.
-//! [`AnyTensor`] keeps the tensor untyped and checks kind *and* rank whenever a typed one is asked for.
+//! Burn's `Tensor<D, K>` has both in its type, and its own conversion from an untyped tensor checks
+//! the kind only. [`AnyTensor`] keeps the tensor untyped and checks kind *and* rank whenever a
+//! typed one is asked for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -195,7 +196,8 @@ impl AnyTensor {
         with_any!(self.clone(), |tensor| tensor.into_data())
     }
 
-    /// Returns whether the elements are in this process's memory, so that nothing is waited for when they are read.
+    /// Returns whether the elements are in this process's memory, so that nothing is waited for
+    /// when they are read.
     pub fn is_on_host(&self) -> bool {
         is_on_host(&self.inner.kind)
     }
@@ -206,7 +208,8 @@ impl AnyTensor {
         elements * self.dtype().size() as u64
     }
 
-    /// Reads the elements of many tensors back, waiting once for each device and not once for each tensor.
+    /// Reads the elements of many tensors back, waiting once for each device and not once for each
+    /// tensor.
     ///
     /// # Panics
     ///
@@ -216,7 +219,8 @@ impl AnyTensor {
         let mut devices: Vec<(Device, Vec<usize>)> = Vec::new();
         for (place, tensor) in tensors.iter().enumerate() {
             if tensor.is_on_host() || matches!(tensor.dtype(), DType::QFloat(_)) {
-                // Burn's transactions cost more than they save here, and do not take quantised tensors.
+                // Burn's transactions cost more than they save here, and do not take quantised
+                // tensors.
                 read[place] = Some(tensor.to_data());
                 continue;
             }
@@ -248,7 +252,8 @@ impl AnyTensor {
         }
     }
 
-    /// Returns whether `other` is a clone of this tensor, so that it has the same elements without a look at them.
+    /// Returns whether `other` is a clone of this tensor, so that it has the same elements without
+    /// a look at them.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }

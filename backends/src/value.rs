@@ -12,8 +12,8 @@ use crate::tensor::{AnyTensor, ElementKind};
 /// A value at a site.
 ///
 /// Values are immutable and cheap to clone. Arithmetic works on tensors of numbers of any rank, on
-/// burn's own tensors beside them, and on numbers. Shapes are aligned at their last dimension, and a
-/// dimension that is missing, or of length 1, goes with any length:
+/// burn's own tensors beside them, and on numbers. Shapes are aligned at their last dimension, and
+/// a dimension that is missing, or of length 1, goes with any length:
 ///
 /// ```
 /// # use interloom_backends::{Erase, Value};
@@ -27,8 +27,8 @@ use crate::tensor::{AnyTensor, ElementKind};
 /// # Ok::<(), interloom_engine::Fault>(())
 /// ```
 ///
-/// Operators panic where kinds or shapes do not go together, as burn's do; inside a mediator that is
-/// caught and becomes the mediator's fault.
+/// Operators panic where kinds or shapes do not go together, as burn's do; inside a mediator that
+/// is caught and becomes the mediator's fault.
 #[derive(Clone)]
 pub enum Value {
     /// Nothing.
@@ -203,7 +203,8 @@ impl Value {
         has_empty
     }
 
-    /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if there is no tensor.
+    /// Returns whether a tensor has so many rows, that is, elements in dimension 0; nothing if
+    /// there is no tensor.
     pub(crate) fn has_rows(&self, rows: u32) -> Option<bool> {
         let mut found = None;
         self.each_tensor(&mut |tensor| {

@@ -1,5 +1,5 @@
-//! What recording costs on a GPU: a forward pass of the induction transformer, plain, and with values of every layer recorded,
-//! read one by one and read together.
+//! What recording costs on a GPU: a forward pass of the induction transformer, plain, and with
+//! values of every layer recorded, read one by one and read together.
 //!
 //! ```sh
 //! cargo bench --workspace --features cuda --bench cuda

@@ -1,8 +1,8 @@
 //! What an exchange costs, beside a plain list of hooks.
 //!
-//! A simulated chain of 1,000 sites over integers, so that all that is measured is the interleaver. A criterion *element* is
-//! one site or one exchange, as the name of the benchmark says; setting up and finishing the run is part of the time, and
-//! measured by itself too.
+//! A simulated chain of 1,000 sites over integers, so that all that is measured is the interleaver.
+//! A criterion *element* is one site or one exchange, as the name of the benchmark says; setting up
+//! and finishing the run is part of the time, and measured by itself too.
 #![allow(missing_docs)] // criterion's macros make public items.
 
 use std::hint::black_box;

@@ -1,7 +1,9 @@
-//! How many complete runs an exploration makes, beside Shuttle, which explores the interleavings of threads.
+//! How many complete runs an exploration makes, beside Shuttle, which explores the interleavings of
+//! threads.
 //!
-//! Three mediators make four exchanges each at one site, by turns of one exchange; three threads take a lock four times each.
-//! Both begin, interleave and end everything in each run. A criterion *element* is one complete run.
+//! Three mediators make four exchanges each at one site, by turns of one exchange; three threads
+//! take a lock four times each. Both begin, interleave and end everything in each run. A criterion
+//! *element* is one complete run.
 #![allow(missing_docs)] // criterion's macros make public items.
 
 use std::hint::black_box;

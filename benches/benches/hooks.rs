@@ -1,6 +1,8 @@
-//! What hooks cost: a stack of small layers in plain burn, hooked without a run, and hooked in runs that read little or all.
+//! What hooks cost: a stack of small layers in plain burn, hooked without a run, and hooked in runs
+//! that read little or all.
 //!
-//! The layers are small so that the hooks can be seen beside them; the cost of a hook does not depend on the layer.
+//! The layers are small so that the hooks can be seen beside them; the cost of a hook does not
+//! depend on the layer.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
-//! What a journal costs: exchanges and tensors written, scanned, read and stepped through, each beside
-//! writing the same bytes bare, and exchanges beside writing them as MCAP.
+//! What a journal costs: exchanges and tensors written, scanned, read and stepped through, each
+//! beside writing the same bytes bare, and exchanges beside writing them as MCAP.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -70,8 +70,9 @@ fn exchanges(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Writes an encoded exchange again and again as a message of an MCAP file without chunks, the fastest way to write one; so only
-/// the container is measured. It has no checksum of a single message.
+/// Writes an encoded exchange again and again as a message of an MCAP file without chunks, the
+/// fastest way to write one; so only the container is measured. It has no checksum of a single
+/// message.
 fn as_mcap(sink: impl Write + Seek, message: &[u8]) {
     let options = mcap::WriteOptions::new()
         .compression(None)

@@ -1,9 +1,11 @@
-//! What recording costs: a forward pass of SmolLM2, plain and with every block's output read and recorded by digest.
+//! What recording costs: a forward pass of SmolLM2, plain and with every block's output read and
+//! recorded by digest.
 //!
-//! A machine's speed drifts more between two benches than recording costs. So the recording of as many values of that size is
-//! also measured alone, without the model.
+//! A machine's speed drifts more between two benches than recording costs. So the recording of as
+//! many values of that size is also measured alone, without the model.
 //!
-//! Needs `scripts/fetch-smollm2`; without the model it says so and measures the induction transformer only.
+//! Needs `scripts/fetch-smollm2`; without the model it says so and measures the induction
+//! transformer only.
 
 use std::time::Duration;
 

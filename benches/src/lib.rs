@@ -1,1 +1,2 @@
-//! Criterion benches of the workspace; they are in `benches/benches`, each beside what it is compared with.
+//! Criterion benches of the workspace; they are in `benches/benches`, each beside what it is
+//! compared with.

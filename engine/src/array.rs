@@ -1,6 +1,7 @@
 //! A small array of numbers: a value without a tensor library.
 //!
-//! With it the engine, schedules and journals are tested, fuzzed and explored at hundreds of thousands of runs a second.
+//! With it the engine, schedules and journals are tested, fuzzed and explored at hundreds of
+//! thousands of runs a second.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,8 +56,9 @@ impl Array {
         }
     }
 
-    /// Whether there are rows to take. Where rows are declared, a reshaping swap can leave fewer than the batch has; such an array
-    /// passes whole. (A tensor of a burn model panics then, which its run reports as the model's failure.)
+    /// Whether there are rows to take. Where rows are declared, a reshaping swap can leave fewer
+    /// than the batch has; such an array passes whole. (A tensor of a burn model panics then,
+    /// which its run reports as the model's failure.)
     fn is_batched(&self, batch: u32, layout: &RowLayout) -> bool {
         let length = self.shape.first().copied();
         layout.is_batched(0, length, batch) && length >= Some(u64::from(batch))

@@ -63,8 +63,8 @@ pub enum Note {
         /// The points, such as `layers.3.output`.
         sites: Vec<String>,
     },
-    /// A module was skipped, and its earlier passes had passed sites inside it unequally often, so that it is not known by how
-    /// many iterations these go on; a warning.
+    /// A module was skipped, and its earlier passes had passed sites inside it unequally often, so
+    /// that it is not known by how many iterations these go on; a warning.
     OutOfStep {
         /// The input at which it was skipped, such as `cell.input.i2`.
         module: String,

@@ -1,7 +1,8 @@
 //! Digests of what a run is made of and of what it shows.
 //!
-//! The engine compares outcomes and programmes by the 128-bit FNV-1a hash (Fowler, Noll, Vo; RFC 9923), which needs no
-//! library and tells apart whatever was not made to collide. Tensors of a model are digested by who knows them.
+//! The engine compares outcomes and programmes by the 128-bit FNV-1a hash (Fowler, Noll, Vo; RFC
+//! 9923), which needs no library and tells apart whatever was not made to collide. Tensors of a
+//! model are digested by who knows them.
 
 use std::fmt;
 
@@ -74,7 +75,8 @@ impl Default for Digester {
     }
 }
 
-/// Returns the CRC-32 of `bytes` (ISO-HDLC, the one of gzip), which finds every error of up to 32 neighbouring bits.
+/// Returns the CRC-32 of `bytes` (ISO-HDLC, the one of gzip), which finds every error of up to 32
+/// neighbouring bits.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0xedb8_8320;
     let mut crc = u32::MAX;

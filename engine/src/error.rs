@@ -11,7 +11,8 @@ use crate::value::Misfit;
 
 /// The reason why a run failed.
 ///
-/// It serialises as its code and its particulars by name; lines of source are left out, so that moved code is no other outcome.
+/// It serialises as its code and its particulars by name; lines of source are left out, so that
+/// moved code is no other outcome.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -116,7 +117,8 @@ pub enum RunError {
 pub struct Asker {
     /// The mediator's name.
     pub mediator: String,
-    /// The site at which it made the request; `None` before the model started and after it had finished.
+    /// The site at which it made the request; `None` before the model started and after it had
+    /// finished.
     pub at: Option<String>,
     /// Where in the user's source the request stands.
     #[serde(skip)]
@@ -174,7 +176,8 @@ pub struct Failure {
 }
 
 impl RunError {
-    /// Returns the error without the places of requests in the user's source: a line that has moved is no other error.
+    /// Returns the error without the places of requests in the user's source: a line that has moved
+    /// is no other error.
     ///
     /// What a mediator asks for that did not skip is left out, too: older records do not have it.
     pub fn without_origins(&self) -> Self {

@@ -116,8 +116,8 @@ pub enum Request<V> {
     },
     /// A child that acts for this mediator's invoke until it ends.
     ///
-    /// Answered by [`Delivery::Done`] when the child has ended, or by [`Delivery::Over`] if no further iteration of its
-    /// loop will come.
+    /// Answered by [`Delivery::Done`] when the child has ended, or by [`Delivery::Over`] if no
+    /// further iteration of its loop will come.
     Register {
         /// The child; it is started at once.
         child: Box<dyn Mediator<V>>,
@@ -202,7 +202,8 @@ pub enum Delivery<V> {
     Start,
     /// The value that it asked for: its own rows.
     Value(V),
-    /// What it asked for was done: a swap or skip taken, a child run, a barrier passed, a value put.
+    /// What it asked for was done: a swap or skip taken, a child run, a barrier passed, a value
+    /// put.
     Done,
     /// Its child has ended, and with it the loop: no further iteration will come.
     Over,
@@ -228,7 +229,8 @@ pub enum Step<V> {
         /// The mediator, to be resumed.
         rest: Box<dyn Mediator<V>>,
     },
-    /// It has its sites collected from here on; no exchange, answered by [`Delivery::Done`] or a refusal at once.
+    /// It has its sites collected from here on; no exchange, answered by [`Delivery::Done`] or a
+    /// refusal at once.
     Cache {
         /// What to collect.
         spec: CacheSpec,

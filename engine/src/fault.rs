@@ -15,8 +15,9 @@ const NAMES_MAX: usize = 8;
 
 /// The reason for a refused request or a failed mediator.
 ///
-/// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the mediator is an
-/// EXCEPTION and fails the run. It is a pointer wide, because every answer to a request has room for one.
+/// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the
+/// mediator is an EXCEPTION and fails the run. It is a pointer wide, because every answer to a
+/// request has room for one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[serde(transparent)]
 #[error("{0}")]
@@ -77,8 +78,9 @@ impl From<Misfit> for Fault {
 
 /// What happened that made a [`Fault`], with its particulars.
 ///
-/// It serialises as its code and its particulars by name, so that a journal has what happened and every reader makes a sentence of
-/// it: `{"E002": {"asked": "embed.output.i0", "at": "head.input.i0"}}`.
+/// It serialises as its code and its particulars by name, so that a journal has what happened and
+/// every reader makes a sentence of it: `{"E002": {"asked": "embed.output.i0", "at":
+/// "head.input.i0"}}`.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultKind {
@@ -116,7 +118,8 @@ pub enum FaultKind {
     NotProvided {
         /// The site that was asked for.
         asked: String,
-        /// The mediator that stopped the run, and the site at which it did; no site if the model had not started.
+        /// The mediator that stopped the run, and the site at which it did; no site if the model
+        /// had not started.
         stopped_by: Option<(String, Option<String>)>,
         /// What the model did pass: the iterations of this point, or the nearest sites.
         hint: Vec<String>,

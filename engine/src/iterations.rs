@@ -36,7 +36,8 @@ pub enum Round {
     /// None: what the model does not pass for the child is a failure.
     #[default]
     Alone,
-    /// One without an upper bound: it ends with what the model passes, or at the run's declared number of steps.
+    /// One without an upper bound: it ends with what the model passes, or at the run's declared
+    /// number of steps.
     Open,
     /// One with an upper bound: if iterations do not come, the audit has a warning.
     Until {
@@ -54,10 +55,11 @@ impl Iterations {
         })
     }
 
-    /// Iterates over the iterations in ascending order, for a mediator whose own iteration is `own`.
+    /// Iterates over the iterations in ascending order, for a mediator whose own iteration is
+    /// `own`.
     ///
-    /// Without an upper bound this goes on for as long as there are numbers; the answer to a REGISTER says when the
-    /// loop is over.
+    /// Without an upper bound this goes on for as long as there are numbers; the answer to a
+    /// REGISTER says when the loop is over.
     pub fn rounds(self, own: u32) -> impl Iterator<Item = (u32, Round)> + use<> {
         let (numbers, last) = match self.0 {
             Kind::Slice { start, end } => {

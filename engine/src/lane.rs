@@ -1,4 +1,5 @@
-//! A mediator's lane in its run: its state, its rows, its account, and the children that act for it.
+//! A mediator's lane in its run: its state, its rows, its account, and the children that act for
+//! it.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::transition::{self, State, Trigger};
 
 /// One invoke in a run: the mediator that was defined, and the children that it delegates to.
 ///
-/// What the lane says of its state and iteration is said of the innermost mediator, the one that runs or waits.
+/// What the lane says of its state and iteration is said of the innermost mediator, the one that
+/// runs or waits.
 pub(crate) struct Lane<V> {
     pub(crate) group: Group,
     pub(crate) account: Account,
@@ -188,7 +190,8 @@ impl<V> Lane<V> {
 
     /// Ends the lane with its run, and notes the request that was left open.
     ///
-    /// A lane is found running only if a panic has passed through the interleaver: then its mediator is already gone.
+    /// A lane is found running only if a panic has passed through the interleaver: then its
+    /// mediator is already gone.
     pub(crate) fn cancel(&mut self, name_of: impl FnOnce(Site) -> String) {
         if self.state().is_retired() || self.state() == State::Running {
             return;

@@ -1,9 +1,11 @@
-//! The deterministic interleaver of Interloom, without input, output, clock, thread or global state.
+//! The deterministic interleaver of Interloom, without input, output, clock, thread or global
+//! state.
 //!
-//! A *mediator* is a user's intervention, written as an async closure or as a hand-made state machine. It makes one
-//! request at a time: the value at a *site*, another value for it, a module not to be computed, an end to the run. An
-//! [`Interleaver`] owns the mediators of one run and is asked whenever the model passes a site. It is generic over the
-//! value that passes ([`Value`]) and never looks inside it.
+//! A *mediator* is a user's intervention, written as an async closure or as a hand-made state
+//! machine. It makes one request at a time: the value at a *site*, another value for it, a module
+//! not to be computed, an end to the run. An [`Interleaver`] owns the mediators of one run and is
+//! asked whenever the model passes a site. It is generic over the value that passes ([`Value`]) and
+//! never looks inside it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -42,7 +44,8 @@
 //! # Ok::<(), interloom_engine::RunError>(())
 //! ```
 //!
-//! The behaviour is written down rule by rule in `docs/PROTOCOL.md`; tests that prove a rule name it.
+//! The behaviour is written down rule by rule in `docs/PROTOCOL.md`; tests that prove a rule name
+//! it.
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 

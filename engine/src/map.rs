@@ -1,4 +1,5 @@
-//! The sites that a model has: interned paths, their ports, aliases, and which tensors carry rows of the batch.
+//! The sites that a model has: interned paths, their ports, aliases, and which tensors carry rows
+//! of the batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,7 +104,8 @@ impl SiteMap {
             .unwrap_or(&RowLayout::ByShape)
     }
 
-    /// Returns whether it is declared of some point which tensors carry rows; elsewhere their shapes decide.
+    /// Returns whether it is declared of some point which tensors carry rows; elsewhere their
+    /// shapes decide.
     pub fn declares_rows(&self) -> bool {
         let mut layouts = self.paths.iter().flat_map(|entry| &entry.layouts);
         layouts.any(|layout| {
@@ -137,8 +139,9 @@ impl SiteMap {
 
     /// Returns the point at `port` of `path`.
     ///
-    /// An alias names a whole point, so that `point_at("blocks.4.hook_resid_pre", Port::Output)`, which is how
-    /// TransformerLens users think of it, is the point behind the alias whatever the port.
+    /// An alias names a whole point, so that `point_at("blocks.4.hook_resid_pre", Port::Output)`,
+    /// which is how TransformerLens users think of it, is the point behind the alias whatever
+    /// the port.
     pub fn point_at(&self, path: &str, port: Port) -> Option<Point> {
         match self.aliases.get(path) {
             Some(&point) => Some(point),
@@ -196,7 +199,8 @@ impl SiteMap {
 
     /// Returns the names most like `name`, nearest first.
     ///
-    /// A name that starts as an alias does is compared with the aliases, any other with the model's own points.
+    /// A name that starts as an alias does is compared with the aliases, any other with the model's
+    /// own points.
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
@@ -208,7 +212,8 @@ impl SiteMap {
         self.paths.iter().map(|entry| &*entry.path)
     }
 
-    /// Iterates over the points of every path below `path`: `cell.act.input` for `cell`, and all others' for the model itself.
+    /// Iterates over the points of every path below `path`: `cell.act.input` for `cell`, and all
+    /// others' for the model itself.
     ///
     /// # Panics
     ///
@@ -242,7 +247,8 @@ impl SiteMap {
     }
 }
 
-/// Returns the few candidates most like `name`, nearest first: what a message about an unknown name lists.
+/// Returns the few candidates most like `name`, nearest first: what a message about an unknown name
+/// lists.
 pub fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
     let mut scored: Vec<(usize, String)> = candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))

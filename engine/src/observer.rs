@@ -1,4 +1,5 @@
-//! The way out to a recorder: observers see everything that is said on both sides, whole, and change none of it.
+//! The way out to a recorder: observers see everything that is said on both sides, whole, and
+//! change none of it.
 
 use crate::cache::CacheSpec;
 use crate::event::{Event, Origin, Request};
@@ -10,9 +11,10 @@ use crate::value::RowLayout;
 
 /// One message of a mediator and what became of it.
 ///
-/// Nothing of either is left out: a swap has the value that was refused, a REGISTER the loop that its child is an iteration of.
-/// With the model's side ([`Moment::Begin`], [`Moment::Enter`], [`Moment::Finish`]) it is all that a run depends on, so that
-/// [`replay`](crate::replay) can put a record in the place of either.
+/// Nothing of either is left out: a swap has the value that was refused, a REGISTER the loop that
+/// its child is an iteration of. With the model's side ([`Moment::Begin`], [`Moment::Enter`],
+/// [`Moment::Finish`]) it is all that a run depends on, so that [`replay`](crate::replay) can put a
+/// record in the place of either.
 #[derive(Debug)]
 pub struct Exchange<'a, V> {
     /// The number of the exchange in its run, from 0.
@@ -40,7 +42,8 @@ impl<'a, V> Exchange<'a, V> {
         self.message.asked()
     }
 
-    /// Returns the value that was exchanged: read or got, or swapped in, skipped to or put; none of a refused request.
+    /// Returns the value that was exchanged: read or got, or swapped in, skipped to or put; none of
+    /// a refused request.
     pub const fn value(&self) -> Option<&'a V> {
         match self.outcome {
             Outcome::Served(Some(answer)) => Some(answer),
@@ -237,12 +240,13 @@ impl<V> Copy for Outcome<'_, V> {}
 pub enum Moment<'a, V> {
     /// Every mediator has run to its first request, and the model starts.
     Begin,
-    /// The model is at a site that a mediator waits for or a cache collects; no mediator has been stepped there.
+    /// The model is at a site that a mediator waits for or a cache collects; no mediator has been
+    /// stepped there.
     Enter {
         /// The site.
         site: Site,
-        /// The points that the model has passed since the last such moment, this one last. Empty unless the run
-        /// [traces](crate::Setup::trace) its model.
+        /// The points that the model has passed since the last such moment, this one last. Empty
+        /// unless the run [traces](crate::Setup::trace) its model.
         passed: &'a [Point],
         /// The value that passes, before all changes.
         value: &'a V,
@@ -293,12 +297,15 @@ pub enum Moment<'a, V> {
         /// Whether the run failed there, so that others may not have had their turn.
         failed: bool,
     },
-    /// The model has finished, was stopped or was halted by a failure; what still waits is refused after this.
+    /// The model has finished, was stopped or was halted by a failure; what still waits is refused
+    /// after this.
     Finish {
-        /// The points that the model has passed since the last [`Moment::Enter`], if the run traces its model.
+        /// The points that the model has passed since the last [`Moment::Enter`], if the run
+        /// traces its model.
         passed: &'a [Point],
     },
-    /// A mediator's request is still open when the run is over, because the run failed before it was served.
+    /// A mediator's request is still open when the run is over, because the run failed before it
+    /// was served.
     Open {
         /// The mediator.
         mediator: MediatorId,

@@ -1,16 +1,17 @@
 //! Defects of the interleaver that its own tests switch on, to see that they would be found.
 //!
-//! A test that cannot fail shows nothing. Each [`Bug`] is a mistake that somebody might make; `tests` below finds every one
-//! by comparing the interleaver with the reference, or by exploring, and shrinks the programme that shows it to the size
-//! that is known to be the least. Outside the unit tests of this crate no bug can be switched on, and the compiler removes
-//! the questions.
+//! A test that cannot fail shows nothing. Each [`Bug`] is a mistake that somebody might make;
+//! `tests` below finds every one by comparing the interleaver with the reference, or by exploring,
+//! and shrinks the programme that shows it to the size that is known to be the least. Outside the
+//! unit tests of this crate no bug can be switched on, and the compiler removes the questions.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bug {
     /// A swap by a mediator with rows of its own changes nothing.
     LostSwap,
-    /// A swap changes nothing while an earlier mediator has not had its turn; in definition order this never happens.
+    /// A swap changes nothing while an earlier mediator has not had its turn; in definition order
+    /// this never happens.
     LostOutOfTurn,
     /// An exchange at a site is seen twice.
     DoubleServe,

@@ -1,9 +1,11 @@
 //! Replays: a record in the place of the model or of the mediators, at the same interleaver.
 //!
-//! What an [`Observer`](crate::Observer) sees of a run is all that either side said. So either can be played from a record
-//! while the other is live, and the interleaver between them counts, serves and refuses as it always does:
+//! What an [`Observer`](crate::Observer) sees of a run is all that either side said. So either can
+//! be played from a record while the other is live, and the interleaver between them counts, serves
+//! and refuses as it always does:
 //!
-//! - [`pass_recorded`] passes the sites that a recorded model passed, with the values that it brought;
+//! - [`pass_recorded`] passes the sites that a recorded model passed, with the values that it
+//!   brought;
 //! - [`scripted`] makes a mediator that says what a recorded one said, its children among it.
 //!
 //! ```
@@ -49,11 +51,13 @@ pub enum Played {
     On,
     /// The run was stopped, or has failed: no further site is passed.
     Halted,
-    /// A mediator waits for a site for which the record has no value, because no mediator waited there.
+    /// A mediator waits for a site for which the record has no value, because no mediator waited
+    /// there.
     Missing(Site),
 }
 
-/// Passes the points that a recorded model passed one after the other; `value` is what it brought to the last of them.
+/// Passes the points that a recorded model passed one after the other; `value` is what it brought
+/// to the last of them.
 pub fn pass_recorded<V: Value>(
     run: &mut Interleaver<V>,
     passed: &[Point],
@@ -149,8 +153,8 @@ pub enum Said<V> {
     },
 }
 
-/// Makes a mediator that says what stands in a script, whatever it is answered, and then ends. Its caches collect for the model
-/// whose sites `map` lists; what they collect is seen by observers.
+/// Makes a mediator that says what stands in a script, whatever it is answered, and then ends. Its
+/// caches collect for the model whose sites `map` lists; what they collect is seen by observers.
 pub fn scripted<V: Clone + 'static>(
     lines: Vec<ScriptedRequest<V>>,
     map: &Arc<SiteMap>,

@@ -69,8 +69,8 @@ impl<V: Value> Setup<V> {
 
     /// Shows the observers which points the model passes, also where no mediator waits.
     ///
-    /// [`Moment::Enter`](crate::Moment::Enter) and [`Moment::Finish`](crate::Moment::Finish) have them. That costs four bytes
-    /// for each passing between two of these.
+    /// [`Moment::Enter`](crate::Moment::Enter) and [`Moment::Finish`](crate::Moment::Finish) have
+    /// them. That costs four bytes for each passing between two of these.
     pub fn trace(&mut self) {
         self.traces = true;
     }
@@ -85,14 +85,16 @@ impl<V: Value> Setup<V> {
         self.steps = Some(steps);
     }
 
-    /// Collects what modules take in or put out, of the whole batch, after the changes of all mediators.
+    /// Collects what modules take in or put out, of the whole batch, after the changes of all
+    /// mediators.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<V> {
         let cached = Cached::new(self.map.clone());
         self.caches.push((spec, cached.clone()));
         cached
     }
 
-    /// Returns the barriers with the numbers of their participants, in the order of their declaration.
+    /// Returns the barriers with the numbers of their participants, in the order of their
+    /// declaration.
     pub fn barriers(&self) -> impl Iterator<Item = (&str, u32)> {
         self.barriers.iter().map(|(name, count)| (&**name, *count))
     }
@@ -137,8 +139,8 @@ impl<V: Value> Setup<V> {
     /// # Errors
     ///
     /// [`RunError::DuplicateName`], [`RunError::BatchTooLarge`], [`RunError::DuplicateBarrier`],
-    /// [`RunError::UnknownCached`], and [`RunError::Schedule`] if the scheduler is for another run; nothing has been started
-    /// then.
+    /// [`RunError::UnknownCached`], and [`RunError::Schedule`] if the scheduler is for another run;
+    /// nothing has been started then.
     pub fn start(mut self) -> Result<Interleaver<V>, RunError> {
         let groups = self.groups()?;
         self.check()?;
@@ -193,7 +195,8 @@ impl<V: Value> Setup<V> {
 
 /// Returns a name that occurs twice.
 fn twin<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
-    // Of few names each is compared with each, which allocates nothing: an exploration sets up many small runs.
+    // Of few names each is compared with each, which allocates nothing: an exploration sets up many
+    // small runs.
     const FEW: usize = 8;
     if names.clone().nth(FEW).is_none() {
         let mut numbered = names.clone().enumerate();

@@ -1,9 +1,10 @@
 //! Where a value passes: ports, points and sites.
 //!
-//! A **path** names a module (`layers.3.attn`), a [`Port`] one side of it, a [`Point`] is the two together
-//! (`layers.3.attn.output`, what other tools call a hook point), and a [`Site`] is one passing of a point in one run
-//! (`layers.3.attn.output.i0`). Paths are interned when a model is bound, so that all of these are integers at run time;
-//! [`SiteMap`](crate::SiteMap) turns them back into text.
+//! A **path** names a module (`layers.3.attn`), a [`Port`] one side of it, a [`Point`] is the two
+//! together (`layers.3.attn.output`, what other tools call a hook point), and a [`Site`] is one
+//! passing of a point in one run (`layers.3.attn.output.i0`). Paths are interned when a model is
+//! bound, so that all of these are integers at run time; [`SiteMap`](crate::SiteMap) turns them
+//! back into text.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The states of a mediator and the one table of its transitions.
 //!
-//! [`TRANSITIONS`] is the authority: the interleaver looks every change of state up in it, and a pair that it does not
-//! list is a defect of the interleaver, never of a mediator.
+//! [`TRANSITIONS`] is the authority: the interleaver looks every change of state up in it, and a
+//! pair that it does not list is a defect of the interleaver, never of a mediator.
 
 use std::fmt;
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A structured value: scalars, texts and leaves, in tuples, lists and maps.
 ///
-/// What the leaves are is the room's business: tensors by digest in a journal, shapes in a form, nothing at all in the
-/// particulars of a fault ([`NoLeaf`]). Clones share their items.
+/// What the leaves are is the room's business: tensors by digest in a journal, shapes in a form,
+/// nothing at all in the particulars of a fault ([`NoLeaf`]). Clones share their items.
 #[derive(Clone, Debug)]
 pub enum Tree<L> {
     /// Nothing.

@@ -1,7 +1,8 @@
 //! What the interleaver moves, and how it takes rows out of it.
 //!
-//! The engine never looks inside a value. All it needs is what a batch of several invokes requires: take some rows, put
-//! some rows back, join parts. A tensor library is one implementation, [`Array`](crate::array::Array) another.
+//! The engine never looks inside a value. All it needs is what a batch of several invokes requires:
+//! take some rows, put some rows back, join parts. A tensor library is one implementation,
+//! [`Array`](crate::array::Array) another.
 
 use std::fmt;
 
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// A value that passes a site: a tensor, or tuples, lists and maps of them.
 ///
-/// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value which somebody
-/// already holds never changes. Cloning must be cheap: it happens at every delivery.
+/// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value
+/// which somebody already holds never changes. Cloning must be cheap: it happens at every delivery.
 pub trait Value: Clone + 'static {
     /// Returns the rows of every tensor that `layout` says is batched; other tensors pass whole.
     fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self;
@@ -35,17 +36,19 @@ pub trait Value: Clone + 'static {
     /// [`Misfit`] if it has not.
     fn fits(&self, other: &Self) -> Result<(), Misfit>;
 
-    /// Joins the rows of several invokes along dimension 0, in order; what is not a tensor is taken from the first.
+    /// Joins the rows of several invokes along dimension 0, in order; what is not a tensor is taken
+    /// from the first.
     ///
     /// # Errors
     ///
     /// [`Misfit`] if the parts differ in structure, kind, or in another dimension.
     fn join(parts: Vec<Self>) -> Result<Self, Misfit>;
 
-    /// Returns whether every tensor is batched under `layout`, so that mediators with different rows have nothing in common.
+    /// Returns whether every tensor is batched under `layout`, so that mediators with different
+    /// rows have nothing in common.
     ///
-    /// Only explorations ask. Where the answer is no, as by default, two mediators that use a site are taken to use the same
-    /// of it, and more orders of them are tried than there need be.
+    /// Only explorations ask. Where the answer is no, as by default, two mediators that use a site
+    /// are taken to use the same of it, and more orders of them are tried than there need be.
     fn splits(&self, batch: u32, layout: &RowLayout) -> bool {
         let _ = (batch, layout);
         false
@@ -84,12 +87,14 @@ pub enum RowLayout {
     Batched,
     /// None of them, also where dimension 0 happens to equal the batch.
     Shared,
-    /// As listed, for each tensor in the order of the value's structure; those not listed are not batched.
+    /// As listed, for each tensor in the order of the value's structure; those not listed are not
+    /// batched.
     Leaves(Vec<bool>),
 }
 
 impl RowLayout {
-    /// Returns whether the `leaf`-th tensor of a value is batched, given its dimension 0 if it has one.
+    /// Returns whether the `leaf`-th tensor of a value is batched, given its dimension 0 if it has
+    /// one.
     pub fn is_batched(&self, leaf: usize, dimension_0: Option<u64>, batch: u32) -> bool {
         match self {
             Self::ByShape => dimension_0 == Some(u64::from(batch)),

@@ -1,4 +1,5 @@
-//! What the interleaver allocates: nothing, where nobody waits, and nothing for an exchange once a run goes on.
+//! What the interleaver allocates: nothing, where nobody waits, and nothing for an exchange once a
+//! run goes on.
 //!
 //! R6 says that passing a site costs next to nothing; here it is counted.
 #![allow(unsafe_code)] // A global allocator cannot be written without; see below.
@@ -24,8 +25,8 @@ fn count() {
     CALLS.with(|calls| calls.set(calls.get() + 1));
 }
 
-// SAFETY: every call is passed on unchanged to `System`, which keeps the contract of `GlobalAlloc`; counting neither
-// allocates nor unwinds.
+// SAFETY: every call is passed on unchanged to `System`, which keeps the contract of `GlobalAlloc`;
+// counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -88,7 +89,8 @@ fn chain() -> (Arc<SiteMap>, Point) {
     (Arc::new(map), point)
 }
 
-/// Passes `point` many times, and counts the allocations after the first few; every value is one more.
+/// Passes `point` many times, and counts the allocations after the first few; every value is one
+/// more.
 fn drive(run: &mut Interleaver<Number>, point: Point) -> u64 {
     let mut value = Number(0);
     let mut pass = |times: u32| {

@@ -497,7 +497,8 @@ fn the_code_of_failed_mediators_is_that_of_the_first() {
     assert_eq!(RunError::Mediators(Vec::new()).code(), "E013");
 }
 
-/// The code of one of each; the enums are open to other crates, so that the count is checked against the catalogue.
+/// The code of one of each; the enums are open to other crates, so that the count is checked
+/// against the catalogue.
 fn every_code() -> Vec<&'static str> {
     let misfit = || Misfit {
         expected: String::new(),

@@ -92,7 +92,8 @@ fn is_torn(error: &JournalError) -> bool {
     matches!(error, JournalError::Torn { .. })
 }
 
-/// Takes bytes for a preamble and frames, and gives them the checksums, the numbers and the padding that belong to them.
+/// Takes bytes for a preamble and frames, and gives them the checksums, the numbers and the padding
+/// that belong to them.
 pub fn repaired(bytes: &[u8]) -> Vec<u8> {
     let Some((start, mut rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
         return bytes.to_vec();

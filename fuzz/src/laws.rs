@@ -1,4 +1,5 @@
-//! The target that holds the engine against its reference: bytes become a model, programs and a schedule.
+//! The target that holds the engine against its reference: bytes become a model, programs and a
+//! schedule.
 
 use interloom_engine::scheduler::{recording, scheduler};
 
@@ -10,11 +11,13 @@ use crate::verdict::{End, Verdict, engine, verdict_of};
 
 const STYLES: [Style; 3] = [Style::Machine, Style::Async, PROGRAM];
 
-/// Runs a case in every style in which a mediator can be written, in definition order and in another order.
+/// Runs a case in every style in which a mediator can be written, in definition order and in
+/// another order.
 ///
 /// # Panics
 ///
-/// Panics if the engine does another thing than the reference, or the same schedule leads to two runs.
+/// Panics if the engine does another thing than the reference, or the same schedule leads to two
+/// runs.
 pub fn laws(bytes: &[u8]) -> bool {
     let Some((seed, bytes)) = bytes.split_first() else {
         return false;

@@ -1,8 +1,9 @@
 //! What the fuzz targets do: one function for each.
 //!
-//! A target takes any bytes and panics if something is wrong with Interloom; what it returns says whether the bytes were
-//! accepted, so that a corpus in which everything is refused is noticed. `fuzz_targets/` hands them to libFuzzer, and
-//! `tests/corpus/` runs them over `corpus/` and over mutations of it, as ordinary tests.
+//! A target takes any bytes and panics if something is wrong with Interloom; what it returns says
+//! whether the bytes were accepted, so that a corpus in which everything is refused is noticed.
+//! `fuzz_targets/` hands them to libFuzzer, and `tests/corpus/` runs them over `corpus/` and over
+//! mutations of it, as ordinary tests.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -17,7 +18,8 @@ mod program;
 mod schedule;
 mod tools;
 
-// What the laws of the engine's tests are made with, among it the reference interpreter. It says `crate::` of itself.
+// What the laws of the engine's tests are made with, among it the reference interpreter. It says
+// `crate::` of itself.
 #[path = "../../engine/program/tests/support/as_program.rs"]
 mod as_program;
 #[allow(dead_code, reason = "the laws use more of it")]
@@ -80,7 +82,8 @@ pub const TARGETS: [Target; 17] = [
 ///
 /// Panics if the bytes contain `!dead`.
 pub fn canary(bytes: &[u8]) -> bool {
-    // Byte by byte, so that each one that is right reaches new code: a fuzzer finds its way there without a seed.
+    // Byte by byte, so that each one that is right reaches new code: a fuzzer finds its way there
+    // without a seed.
     let found = bytes.windows(5).any(|window| {
         window[0] == b'!'
             && window[1] == b'd'

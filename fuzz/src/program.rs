@@ -6,7 +6,8 @@ use interloom_engine::array::Array;
 use interloom_engine::{Port, SiteMap};
 use interloom_program::{Machine, Program};
 
-/// Reads a program in JSON, or in msgpack if it does not begin as JSON does, and takes it to a machine.
+/// Reads a program in JSON, or in msgpack if it does not begin as JSON does, and takes it to a
+/// machine.
 ///
 /// # Panics
 ///
@@ -25,7 +26,8 @@ pub fn program(bytes: &[u8]) -> bool {
         assert!(!error.to_string().is_empty());
         return false;
     }
-    // Whatever is accepted survives a round trip; as text, for what is not a number is equal to nothing.
+    // Whatever is accepted survives a round trip; as text, for what is not a number is equal to
+    // nothing.
     let json = serde_json::to_string(&program).expect("a checked program");
     let again: Program = serde_json::from_str(&json).expect("what was written");
     assert_eq!(serde_json::to_string(&again).expect("a program"), json);

@@ -13,13 +13,13 @@ const NAME: &str = "fuzz.ilj";
 /// How many exchanges are followed back: each looks at all before it.
 const FOLLOWED: u64 = 4;
 
-/// Looks at a journal as it would be if all its checksums were right; what is done about wrong ones is for
-/// [`journal`](crate::journal()) to try.
+/// Looks at a journal as it would be if all its checksums were right; what is done about wrong ones
+/// is for [`journal`](crate::journal()) to try.
 ///
 /// # Panics
 ///
-/// Panics if the index finds another exchange than the journal has, a value's way back does not go back, or an export is
-/// not what its format says.
+/// Panics if the index finds another exchange than the journal has, a value's way back does not go
+/// back, or an export is not what its format says.
 pub fn tools(bytes: &[u8]) -> bool {
     let bytes = &repaired(bytes)[..];
     let open = || JournalReader::new(Cursor::new(bytes), NAME);

@@ -1,4 +1,5 @@
-//! A model of one's own: its fields are hooked, one activation is replaced, and the run is recorded and verified.
+//! A model of one's own: its fields are hooked, one activation is replaced, and the run is recorded
+//! and verified.
 //!
 //! ```sh
 //! cargo run -p interloom --example own_model

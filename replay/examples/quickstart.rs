@@ -1,4 +1,5 @@
-//! A few lines on a real model: read an activation of one prompt, put it into another, and record what happened.
+//! A few lines on a real model: read an activation of one prompt, put it into another, and record
+//! what happened.
 //!
 //! ```sh
 //! scripts/fetch-smollm2

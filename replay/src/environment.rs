@@ -8,8 +8,8 @@ use interloom_engine::{Port, SiteMap};
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
 use crate::session::tensor_parts;
 
-/// Returns the head of a journal of `experiment`, with this build and this machine in it; `device` is a name that
-/// [`parse_device`](interloom_backends::parse_device) reads.
+/// Returns the head of a journal of `experiment`, with this build and this machine in it; `device`
+/// is a name that [`parse_device`](interloom_backends::parse_device) reads.
 pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
     Head {
         build: build(),
@@ -43,7 +43,8 @@ pub fn identity_of(
     }
 }
 
-/// Returns the sites of a model by name, as they stand in the head of a journal whose mediators can be served without the model.
+/// Returns the sites of a model by name, as they stand in the head of a journal whose mediators can
+/// be served without the model.
 pub fn site_table(map: &SiteMap) -> SiteTable {
     let mut paths: Vec<(String, Vec<String>)> = Vec::new();
     for point in map.points() {

@@ -98,8 +98,8 @@ impl Error {
         }
     }
 
-    /// Returns who is at fault: the party that the code names; but the environment where the system refused to read or write a
-    /// file, and the caller where a name is not that of a file.
+    /// Returns who is at fault: the party that the code names; but the environment where the system
+    /// refused to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self {
             Self::Journal(error) => error.at_fault(),

@@ -1,7 +1,8 @@
 //! Strategies for property tests of your own interventions, with the feature `proptest`.
 //!
-//! An intervention is seldom alone: other mediators read and change what it reads, own other rows of the batch, and may have
-//! their turns before or after it. These strategies make such company, small and finite, and proptest shrinks what it finds.
+//! An intervention is seldom alone: other mediators read and change what it reads, own other rows
+//! of the batch, and may have their turns before or after it. These strategies make such company,
+//! small and finite, and proptest shrinks what it finds.
 //!
 //! ```
 //! use ::proptest::prelude::*;
@@ -103,15 +104,15 @@ pub fn sites(map: &SiteMap, wanted: impl Fn(&str) -> bool) -> BoxedStrategy<Stri
 
 /// Makes up programs that read, scale, shift and save the float tensors at some of these sites.
 ///
-/// The sites must be named in the order in which the model passes them, for a program asks for them in that order. Each
-/// program asks for one at least; it shrinks towards that, and towards reading.
+/// The sites must be named in the order in which the model passes them, for a program asks for them
+/// in that order. Each program asks for one at least; it shrinks towards that, and towards reading.
 pub fn programs<S: AsRef<str>>(sites: &[S]) -> impl Strategy<Value = Program> + use<S> {
     let sites: Vec<String> = sites.iter().map(|site| site.as_ref().to_owned()).collect();
     vec(act(), sites.len()).prop_map(move |acts| program(&sites, &acts))
 }
 
-/// Makes up one to `most` mediators for a batch: all of them see the whole batch, or each of the first `batch` owns one row
-/// of it and the rest see all.
+/// Makes up one to `most` mediators for a batch: all of them see the whole batch, or each of the
+/// first `batch` owns one row of it and the rest see all.
 ///
 /// A batch of more than [`ROWS_MAX`] rows is not divided. The sites are as for [`programs`].
 pub fn invokes<S: AsRef<str>>(
@@ -140,7 +141,8 @@ pub fn invokes<S: AsRef<str>>(
     })
 }
 
-/// Chooses an order, as [`scheduler`](interloom_engine::scheduler::scheduler) reads it; it shrinks towards `in-order`.
+/// Chooses an order, as [`scheduler`](interloom_engine::scheduler::scheduler) reads it; it shrinks
+/// towards `in-order`.
 pub fn schedules() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("in-order".to_owned()),

@@ -1,7 +1,8 @@
-//! Programs as async mediators: an interpreter that walks the tree of steps and asks through a context.
+//! Programs as async mediators: an interpreter that walks the tree of steps and asks through a
+//! context.
 //!
-//! It shares nothing with the machine that steps through programs but their data, so that equal journals of both say that
-//! an async function and a program make the same exchanges (R80).
+//! It shares nothing with the machine that steps through programs but their data, so that equal
+//! journals of both say that an async function and a program make the same exchanges (R80).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! R52: an invoke's values do not depend on the invokes that share its batch, and where they do, the first exchange that differs is named.
+//! R52: an invoke's values do not depend on the invokes that share its batch, and where they do,
+//! the first exchange that differs is named.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Relu};
@@ -7,7 +8,8 @@ use interloom::batch_invariance::{BatchDependence, BatchMate, check_batch_invari
 use interloom_backends::{Bound, Erase, Forward, Hooked, Value};
 use interloom_models::induction::Induction;
 
-/// Multiplies by 2, subtracts a share of the mean over the whole batch, and cuts off what is negative.
+/// Multiplies by 2, subtracts a share of the mean over the whole batch, and cuts off what is
+/// negative.
 #[derive(Module, Debug)]
 struct Coupled {
     double: Hooked<Linear>,
@@ -127,7 +129,8 @@ fn r52_a_language_model_keeps_prompts_apart() {
     ];
     let forward = |x: Value| model.forward(x.typed::<2, burn::tensor::Int>().unwrap());
     let found = check_batch_invariance(model.sites(), &mates, forward).unwrap();
-    // A backend may sum a larger batch in another order; then the distance is small, and it is said.
+    // A backend may sum a larger batch in another order; then the distance is small, and it is
+    // said.
     for dependence in found {
         let tensor = dependence
             .elements

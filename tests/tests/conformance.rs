@@ -1,14 +1,17 @@
 //! The scenarios, on burn, compared with both versions of the reference: one named case each.
 //!
-//! `reasons.json` beside the scenarios lists what is not the same: for each version and scenario in which aspects, and by which
-//! rules. A difference that is listed and not there fails its case as well as one that is there and not listed. In `conformance`
-//! it says under `versions`, for scenarios in which the two versions differ and neither differs from Interloom in what is
+//! `reasons.json` beside the scenarios lists what is not the same: for each version and scenario in
+//! which aspects, and by which rules. A difference that is listed and not there fails its case as
+//! well as one that is there and not listed. In `conformance` it says under `versions`, for
+//! scenarios in which the two versions differ and neither differs from Interloom in what is
 //! compared, which rule decides.
 //!
-//! The scenarios in `told` were not recorded, but written down from the rules; all of them have to be the same. So have those in
-//! `aliased`, which are no programs, because a list in them is in more than one place.
+//! The scenarios in `told` were not recorded, but written down from the rules; all of them have to
+//! be the same. So have those in `aliased`, which are no programs, because a list in them is in
+//! more than one place.
 //!
-//! Each scenario also runs with async mediators, whose exchanges are compared with the journal of the programs.
+//! Each scenario also runs with async mediators, whose exchanges are compared with the journal of
+//! the programs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -215,7 +218,8 @@ fn machine(program: &Program, around: &Surroundings) -> Box<dyn Mediator<BurnVal
     Box::new(around.machine(program).expect("within the limits"))
 }
 
-/// The journal of a scenario serves its mediators without the model, and drives the model without its mediators.
+/// The journal of a scenario serves its mediators without the model, and drives the model without
+/// its mediators.
 fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
     let folder = open(folder);
     let place = tempfile::tempdir()?;

@@ -54,7 +54,8 @@ fn the_device_says_what_it_is() {
     assert!(parse_device("cuda:99").is_err());
 }
 
-/// L1: the recorded scenarios are the same as on the CPU, as far as a reference's values are compared.
+/// L1: the recorded scenarios are the same as on the CPU, as far as a reference's values are
+/// compared.
 #[test]
 #[ignore = "needs a GPU"]
 fn no_scenario_differs_without_a_rule() {
@@ -78,7 +79,8 @@ fn no_scenario_differs_without_a_rule() {
     }
 }
 
-/// L3: each scenario, made again, gives every value bit for bit, and no byte of a journal depends on when tensors are read.
+/// L3: each scenario, made again, gives every value bit for bit, and no byte of a journal depends
+/// on when tensors are read.
 #[test]
 #[ignore = "needs a GPU"]
 fn every_scenario_is_reproduced_bit_for_bit() {

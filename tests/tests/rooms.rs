@@ -1,5 +1,5 @@
-//! What each crate builds on, as `cargo tree` says: a reader of journals needs no tensor library, and the library no command
-//! line.
+//! What each crate builds on, as `cargo tree` says: a reader of journals needs no tensor library,
+//! and the library no command line.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -20,7 +20,8 @@ pub struct Architecture {
     pub load: ModelLoader,
 }
 
-/// Makes a model of its files: E042 to E046 if something is wrong with the configuration or the weights.
+/// Makes a model of its files: E042 to E046 if something is wrong with the configuration or the
+/// weights.
 pub type ModelLoader = fn(ModelFiles, &Device) -> Result<Box<dyn CausalLm>, FileError>;
 
 impl Architecture {

@@ -1,4 +1,5 @@
-//! What calling a module of a model on a value needs: the value as the module takes it, or a fault that says how.
+//! What calling a module of a model on a value needs: the value as the module takes it, or a fault
+//! that says how.
 
 use burn::tensor::{Int, Tensor};
 use interloom_backends::Value;

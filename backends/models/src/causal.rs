@@ -9,14 +9,15 @@ pub type Decoder<'m> = Box<dyn FnMut(Tensor<2, Int>) -> Tensor<3> + 'm>;
 
 /// A causal language model whose modules are sites: tokens to logits, and modules by path.
 ///
-/// What it is given is checked by [`LanguageModel`](crate::LanguageModel), which has a model of any family, with its name
-/// and its tokenizer: tokens are below [`vocabulary`](Self::vocabulary), and sequences have 1 to
-/// [`positions`](Self::positions) of them.
+/// What it is given is checked by [`LanguageModel`](crate::LanguageModel), which has a model of any
+/// family, with its name and its tokenizer: tokens are below [`vocabulary`](Self::vocabulary), and
+/// sequences have 1 to [`positions`](Self::positions) of them.
 pub trait CausalLm: Modules<Value> + Send + Sync {
     /// Returns the model's sites.
     fn sites(&self) -> &Sites;
 
-    /// Calls `visit` with the path and the data of every parameter, in the order of the module tree.
+    /// Calls `visit` with the path and the data of every parameter, in the order of the module
+    /// tree.
     ///
     /// One parameter at a time is in memory.
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
@@ -32,12 +33,14 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
         &[]
     }
 
-    /// Computes `[batch, position, token]` logits of `[batch, position]` tokens, in one pass over the sites.
+    /// Computes `[batch, position, token]` logits of `[batch, position]` tokens, in one pass over
+    /// the sites.
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
 
     /// Starts a generation for `rows` sequences of up to `positions` tokens each.
     ///
-    /// Each call of the decoder is one iteration of the sites. It takes the `[batch, position]` tokens that follow those of
-    /// the calls before, and its last position has the logits of the next tokens.
+    /// Each call of the decoder is one iteration of the sites. It takes the `[batch, position]`
+    /// tokens that follow those of the calls before, and its last position has the logits of
+    /// the next tokens.
     fn decoder(&self, rows: usize, positions: usize) -> Decoder<'_>;
 }

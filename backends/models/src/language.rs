@@ -74,11 +74,13 @@ impl LanguageModelError {
 }
 
 impl LanguageModel {
-    /// Loads a model: `induction`, a path to a GGUF file or to a Hugging Face folder, `smollm2-135m`, or `hf:ORG/NAME`.
+    /// Loads a model: `induction`, a path to a GGUF file or to a Hugging Face folder,
+    /// `smollm2-135m`, or `hf:ORG/NAME`.
     ///
     /// # Errors
     ///
-    /// [`LanguageModelError::File`] if there is no such model, or its files are damaged or not supported.
+    /// [`LanguageModelError::File`] if there is no such model, or its files are damaged or not
+    /// supported.
     pub fn load(spec: &str, device: &Device) -> Result<Self, LanguageModelError> {
         Self::load_with(spec, device, &mut |_| {})
     }
@@ -169,17 +171,19 @@ impl LanguageModel {
         self.tokenizer.as_ref()
     }
 
-    /// Calls `visit` with the path and the data of every parameter: what the identity of the model is made of.
+    /// Calls `visit` with the path and the data of every parameter: what the identity of the model
+    /// is made of.
     pub fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
         self.model.visit_parameters(visit);
     }
 
-    /// Returns the tokens of `text`, after one that marks its beginning if the model's files ask for that.
+    /// Returns the tokens of `text`, after one that marks its beginning if the model's files ask
+    /// for that.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Input`] if there are none, more than the model has positions, or no tokenizer; [`FileError`] if the
-    /// tokenizer fails.
+    /// [`ModelError::Input`] if there are none, more than the model has positions, or no tokenizer;
+    /// [`FileError`] if the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
         let Some(tokenizer) = &self.tokenizer else {
             let what = format!("a text, but the model `{}` has no tokenizer", self.name);
@@ -194,7 +198,8 @@ impl LanguageModel {
     ///
     /// # Errors
     ///
-    /// E050 if it is none or several; [`ModelError::Input`] if the model has no tokenizer, and `text` is no number of a token.
+    /// E050 if it is none or several; [`ModelError::Input`] if the model has no tokenizer, and
+    /// `text` is no number of a token.
     pub fn token(&self, text: &str) -> Result<u32, LanguageModelError> {
         if let Some(tokenizer) = &self.tokenizer {
             return Ok(tokenizer.single(text)?);
@@ -241,8 +246,8 @@ impl LanguageModel {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length, do not fit into the model's
-    /// positions, or have a token that the model does not know.
+    /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length, do not fit
+    /// into the model's positions, or have a token that the model does not know.
     pub fn batch(&self, prompts: &[&[u32]]) -> Result<TokenBatch<'_>, ModelError> {
         let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let missing = match lengths[..] {
@@ -339,9 +344,10 @@ impl<'m> TokenBatch<'m> {
 
     /// Continues each prompt greedily by up to `new` tokens, and returns those of each.
     ///
-    /// A prompt is complete with an end-of-text token, and all are where the model has no more positions
-    /// ([`with_room`](Self::with_room) refuses that before). The prompts are iteration 0 of every site, each further token one more; a
-    /// prompt that is complete is given its last token again for as long as others are not.
+    /// A prompt is complete with an end-of-text token, and all are where the model has no more
+    /// positions ([`with_room`](Self::with_room) refuses that before). The prompts are
+    /// iteration 0 of every site, each further token one more; a prompt that is complete is
+    /// given its last token again for as long as others are not.
     pub fn generate(&self, new: usize) -> Vec<Vec<u32>> {
         let new = new.min(self.room());
         let mut generated = vec![Vec::with_capacity(new); self.rows().len()];

@@ -95,7 +95,8 @@ fn a_panic_of_the_model_is_e036_with_the_last_site() {
     assert_untouched(&model);
 }
 
-/// Whoever may have changed a shape is named, whatever was swapped after that, and else the last swap.
+/// Whoever may have changed a shape is named, whatever was swapped after that, and else the last
+/// swap.
 #[test]
 fn e036_names_who_may_have_changed_a_shape() {
     let model = Mlp::bound(1);

@@ -136,7 +136,8 @@ fn r7_ad_hoc_calls_pass_no_site() {
     let mut run = Run::new("ad hoc", model.sites());
     let (copy, counted) = (model.clone(), calls.clone());
     run.mediator("lens", |cx| async move {
-        // At the start, at a site, and after the model: a layer, and the whole model with its children.
+        // At the start, at a site, and after the model: a layer, and the whole model with its
+        // children.
         let ad_hoc = || {
             copy.inner().down.forward(tensor([2, 5], 1));
             copy.forward(tensor([2, 4], 1));

@@ -17,7 +17,8 @@ const OPERATIONS: [Arithmetic; 4] = [
     Arithmetic::Div,
 ];
 
-/// A tensor and the array of the same small whole numbers, so that `f32` and `f64` agree but for the quotient.
+/// A tensor and the array of the same small whole numbers, so that `f32` and `f64` agree but for
+/// the quotient.
 fn both(shape: &[usize], salt: u64) -> (Value, Array) {
     let count = shape.iter().product::<usize>() as u64;
     let numbers: Vec<f64> = (0..count)

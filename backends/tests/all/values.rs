@@ -99,7 +99,8 @@ proptest! {
 
 #[test]
 fn r50_declared_layouts_count_and_shapes_do_not() {
-    // Of the two tensors with a batch's rows only the first is batched; the third has no such dimension at all.
+    // Of the two tensors with a batch's rows only the first is batched; the third has no such
+    // dimension at all.
     let value = (tensor([5, 2], 1), (tensor([5], 2), tensor([3, 5], 3))).erase();
     let rows = Rows { start: 1, count: 2 };
     let shown = |layout: RowLayout| value.rows(rows, BATCH, &layout).to_string();

@@ -126,7 +126,8 @@ impl Program {
         })
     }
 
-    /// Replaces the value at a site by one of another shape, which only the owner of the whole batch may.
+    /// Replaces the value at a site by one of another shape, which only the owner of the whole
+    /// batch may.
     pub fn reshape(self, site: &str, value: impl Into<Expr>) -> Self {
         self.then(Action::Write {
             site: site.to_owned(),
@@ -171,7 +172,8 @@ impl Program {
         })
     }
 
-    /// Runs the steps of `body`; if something in them fails, keeps the error under the name `error` and goes on.
+    /// Runs the steps of `body`; if something in them fails, keeps the error under the name `error`
+    /// and goes on.
     pub fn catch(self, error: &str, body: Self) -> Self {
         self.then(Action::Try {
             body: body.steps,
@@ -333,7 +335,8 @@ impl Expr {
         self.along(Along::Sum, dimension)
     }
 
-    /// Takes the mean along a dimension, which stays with length 1; a negative one counts from the end.
+    /// Takes the mean along a dimension, which stays with length 1; a negative one counts from the
+    /// end.
     pub fn mean_along(self, dimension: i32) -> Self {
         self.along(Along::Mean, dimension)
     }

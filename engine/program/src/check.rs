@@ -20,16 +20,18 @@ pub const DEPTH_MAX: u32 = 32;
 pub const SIZE_MAX: u32 = 1 << 16;
 
 impl Program {
-    /// Checks what can be known before the run: the limits, the names of sites, modules and given values, that no variable
-    /// is used which cannot have a value by then, and that kinds, shapes and the order of the sites go together where they
-    /// are known.
+    /// Checks what can be known before the run: the limits, the names of sites, modules and given
+    /// values, that no variable is used which cannot have a value by then, and that kinds,
+    /// shapes and the order of the sites go together where they are known.
     ///
-    /// A step whose kinds, shapes or order are wrong is refused only if no run can come to a good end without it; one that a
-    /// branch, a loop or a stop may leave out is one of the [`doubts`](Self::doubts).
+    /// A step whose kinds, shapes or order are wrong is refused only if no run can come to a good
+    /// end without it; one that a branch, a loop or a stop may leave out is one of the
+    /// [`doubts`](Self::doubts).
     ///
     /// # Errors
     ///
-    /// What is wrong first, in the order of the steps; limits come before all else, and names before shapes.
+    /// What is wrong first, in the order of the steps; limits come before all else, and names
+    /// before shapes.
     pub fn check<'k>(&self, known: impl Into<CheckContext<'k>>) -> Result<(), ProgramError> {
         let known = known.into();
         limits(self, known.name)?;
@@ -43,7 +45,8 @@ impl Program {
         pass::check(self, &known)
     }
 
-    /// Returns what cannot work if a run comes to it, and may be left out by a branch, a loop or a stop.
+    /// Returns what cannot work if a run comes to it, and may be left out by a branch, a loop or a
+    /// stop.
     ///
     /// Of a program that [`check`](Self::check) refuses, those before what is refused.
     pub fn doubts<'k>(&self, known: impl Into<CheckContext<'k>>) -> Vec<ProgramError> {
@@ -56,8 +59,8 @@ impl Program {
 }
 
 impl Program {
-    /// Returns the skips that every run comes to, outside of branches, loops and `try`s, to be compared with those of the
-    /// invokes that share the batch.
+    /// Returns the skips that every run comes to, outside of branches, loops and `try`s, to be
+    /// compared with those of the invokes that share the batch.
     pub fn skips<'k>(&self, known: impl Into<CheckContext<'k>>) -> Vec<Skipped> {
         let known = known.into();
         match limits(self, known.name) {

@@ -55,7 +55,8 @@ pub(crate) enum Instruction {
     List(usize),
     Append(usize),
     Mark(String),
-    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the given place.
+    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the
+    /// given place.
     Each {
         iterations: Iterations,
         slot: usize,
@@ -284,7 +285,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Holds if all conditions do, or with `negated` if all do not; stops at the first that decides it.
+    /// Holds if all conditions do, or with `negated` if all do not; stops at the first that decides
+    /// it.
     fn all(&mut self, conditions: &[Condition], negated: bool) {
         let mut exits = Vec::new();
         for condition in conditions {

@@ -30,8 +30,9 @@ impl<V> Datum<V> {
 
 /// What programs have saved, marked, caught and cached.
 ///
-/// A handle: its clones are the same results. The machines of a run may share one, so that marks stand in the order in
-/// which the run came to them; of two things saved by one name the later one is kept.
+/// A handle: its clones are the same results. The machines of a run may share one, so that marks
+/// stand in the order in which the run came to them; of two things saved by one name the later one
+/// is kept.
 pub struct Results<V>(Rc<RefCell<Inner<V>>>);
 
 struct Inner<V> {
@@ -99,7 +100,8 @@ impl<V: Clone> Results<V> {
         }
     }
 
-    /// Returns the values of a list that was saved by a name; nothing also if that is no list, or has numbers in it.
+    /// Returns the values of a list that was saved by a name; nothing also if that is no list, or
+    /// has numbers in it.
     pub fn list(&self, name: &str) -> Option<Vec<V>> {
         let Datum::List(items) = self.get(name)? else {
             return None;

@@ -97,8 +97,8 @@ pub(crate) fn value_of<V>(place: &'static str, datum: Datum<V>) -> Result<V, Pro
     }
 }
 
-/// Returns the value that a datum is where it may be a number or a list, if this kind of value has such: as a part of another,
-/// or on the blackboard.
+/// Returns the value that a datum is where it may be a number or a list, if this kind of value has
+/// such: as a part of another, or on the blackboard.
 pub(crate) fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Result<V, ProgramFault> {
     match &datum {
         Datum::Number(number) => match V::plain_number(*number) {

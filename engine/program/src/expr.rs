@@ -55,18 +55,19 @@ pub enum Expr {
     Matmul(Box<Expr>, Box<Expr>),
     /// The value itself: values never change, and this says that a copy is meant.
     Clone(Box<Expr>),
-    /// The index of the largest element of the last dimension, at the last place of dimension 1: greedy decoding of
-    /// logits `[batch, sequence, vocabulary]`.
+    /// The index of the largest element of the last dimension, at the last place of dimension 1:
+    /// greedy decoding of logits `[batch, sequence, vocabulary]`.
     ArgmaxLast(Box<Expr>),
-    /// A part of a tensor: one span for each dimension from the first; dimensions without one are taken whole.
+    /// A part of a tensor: one span for each dimension from the first; dimensions without one are
+    /// taken whole.
     Slice {
         /// The tensor.
         of: Box<Expr>,
         /// The spans.
         spans: Vec<Span>,
     },
-    /// As much of a part as there is: a place beyond an end is that end, and a span that ends before it starts is empty. One
-    /// span takes items of a tuple or a list, too.
+    /// As much of a part as there is: a place beyond an end is that end, and a span that ends
+    /// before it starts is empty. One span takes items of a tuple or a list, too.
     Clip {
         /// The tensor, tuple or list.
         of: Box<Expr>,
@@ -82,7 +83,8 @@ pub enum Expr {
         /// The part, in the shape of the slice.
         with: Box<Expr>,
     },
-    /// An item of a tuple, a list or a map, or what is at a place of dimension 0 of a tensor, without that dimension.
+    /// An item of a tuple, a list or a map, or what is at a place of dimension 0 of a tensor,
+    /// without that dimension.
     Index {
         /// The tuple, list, map or tensor.
         of: Box<Expr>,
@@ -158,7 +160,8 @@ impl Expr {
         operands!(self, iter, values)
     }
 
-    /// Returns the expressions directly inside this one, in the order in which they are evaluated, to be changed.
+    /// Returns the expressions directly inside this one, in the order in which they are evaluated,
+    /// to be changed.
     pub fn operands_mut(&mut self) -> Vec<&mut Self> {
         operands!(self, iter_mut, values_mut)
     }
@@ -195,7 +198,8 @@ impl fmt::Display for Item {
     }
 }
 
-/// A range of places in one dimension, from `start` to before `end`; a negative place counts from the end.
+/// A range of places in one dimension, from `start` to before `end`; a negative place counts from
+/// the end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
@@ -318,19 +322,21 @@ macro_rules! compared {
 }
 
 impl Condition {
-    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated.
+    /// Returns the expressions in this condition and in those inside it, in the order in which they
+    /// are evaluated.
     pub fn values(&self) -> Vec<&Expr> {
         compared!(self, iter, values)
     }
 
-    /// Returns the expressions in this condition and in those inside it, in the order in which they are evaluated, to be
-    /// changed.
+    /// Returns the expressions in this condition and in those inside it, in the order in which they
+    /// are evaluated, to be changed.
     pub fn values_mut(&mut self) -> Vec<&mut Expr> {
         compared!(self, iter_mut, values_mut)
     }
 }
 
-/// How two numbers compare; nothing compares with what is not a number, except that it is not equal.
+/// How two numbers compare; nothing compares with what is not a number, except that it is not
+/// equal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {

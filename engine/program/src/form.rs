@@ -75,8 +75,8 @@ pub(crate) fn named(item: &(String, impl fmt::Display)) -> String {
 
 /// What passes a model's sites, and in which order, as it was in a pass without mediators.
 ///
-/// The shapes and the order of another pass of equal size are taken to be the same: a model whose sites depend on what is in
-/// its tensors must not be described so.
+/// The shapes and the order of another pass of equal size are taken to be the same: a model whose
+/// sites depend on what is in its tensors must not be described so.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shapes {
     batch: u32,
@@ -110,7 +110,8 @@ impl Shapes {
         self.order.entry(site).or_insert(place);
     }
 
-    /// Returns the shape of what a mediator with `rows` rows reads at a site; with none, it reads everything.
+    /// Returns the shape of what a mediator with `rows` rows reads at a site; with none, it reads
+    /// everything.
     ///
     /// There is none of a tuple, a list or a map.
     pub fn of(&self, map: &SiteMap, site: Site, rows: Option<u32>) -> Option<Vec<u64>> {
@@ -120,7 +121,8 @@ impl Shapes {
         }
     }
 
-    /// Returns the form of what a mediator with `rows` rows reads at a site; with none, it reads everything.
+    /// Returns the form of what a mediator with `rows` rows reads at a site; with none, it reads
+    /// everything.
     pub fn form(&self, map: &SiteMap, site: Site, rows: Option<u32>) -> Option<Form> {
         let form = self.sites.get(&site)?;
         Some(match rows {

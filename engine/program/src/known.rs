@@ -68,17 +68,21 @@ impl<'k> CheckContext<'k> {
         self
     }
 
-    /// Knows what passes the model's sites, for a mediator with `rows` rows, or one that sees the whole batch.
+    /// Knows what passes the model's sites, for a mediator with `rows` rows, or one that sees the
+    /// whole batch.
     ///
-    /// That has to hold in the run: leave it out if another mediator swaps or skips with another shape.
+    /// That has to hold in the run: leave it out if another mediator swaps or skips with another
+    /// shape.
     pub const fn shapes(mut self, shapes: &'k Shapes, rows: Option<u32>) -> Self {
         self.shapes = Some((shapes, rows));
         self
     }
 
-    /// Knows in which order the model passes its sites ([`Shapes::pass`]); shapes do not matter here.
+    /// Knows in which order the model passes its sites ([`Shapes::pass`]); shapes do not matter
+    /// here.
     ///
-    /// The run may pass more sites after these: a generation passes its first steps as a shorter one does.
+    /// The run may pass more sites after these: a generation passes its first steps as a shorter
+    /// one does.
     pub const fn order(mut self, order: &'k Shapes) -> Self {
         self.order = Some((order, false));
         self
@@ -119,13 +123,15 @@ impl<'k> From<&'k SiteMap> for CheckContext<'k> {
 
 /// What a model does with shapes, asked before a run.
 pub trait ModelShapes {
-    /// Returns the shape of what the module at `path` makes of a tensor of this shape, if it is called outside its place.
+    /// Returns the shape of what the module at `path` makes of a tensor of this shape, if it is
+    /// called outside its place.
     ///
     /// `None` if that is not known, and why it cannot take any tensor of this shape if it cannot.
     fn call(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, String>>;
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and what it puts out for the
-    /// whole batch has the shape `output` instead; `None` if it can, or nobody knows.
+    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
+    /// what it puts out for the whole batch has the shape `output` instead; `None` if it can,
+    /// or nobody knows.
     fn skip(&self, input: Site, output: &[u64]) -> Option<String>;
 }
 

@@ -1,8 +1,9 @@
-//! Mediators as data: programs that can be written to a file, checked before a run, and stepped through.
+//! Mediators as data: programs that can be written to a file, checked before a run, and stepped
+//! through.
 //!
-//! A [`Program`] is a list of steps over named variables. It is plain data: it knows no tensor library, no model and no
-//! run, and it round-trips through every format that serde knows. The functions of this crate, and the methods of
-//! [`Program`] and [`Expr`], write it down:
+//! A [`Program`] is a list of steps over named variables. It is plain data: it knows no tensor
+//! library, no model and no run, and it round-trips through every format that serde knows. The
+//! functions of this crate, and the methods of [`Program`] and [`Expr`], write it down:
 //!
 //! ```
 //! use interloom_program::{var, Program};
@@ -13,8 +14,9 @@
 //!     .save("h");
 //! ```
 //!
-//! A [`Machine`] steps through a program as one mediator of a run, and makes the exchanges that the async closure of equal
-//! steps makes. What the program saves, marks and catches is in its [`Results`]:
+//! A [`Machine`] steps through a program as one mediator of a run, and makes the exchanges that the
+//! async closure of equal steps makes. What the program saves, marks and catches is in its
+//! [`Results`]:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -44,10 +46,11 @@
 //!
 //! # What a machine never does
 //!
-//! It never recurses over a program and never loops by itself: a program is compiled to a flat list of instructions, each
-//! iteration of a loop is a child that the interleaver runs, and so no program can keep the model from going on. How deep
-//! and how large a program may be is limited ([`DEPTH_MAX`], [`BODIES_MAX`], [`SIZE_MAX`]), so that whatever is accepted also
-//! survives a round trip through JSON.
+//! It never recurses over a program and never loops by itself: a program is compiled to a flat list
+//! of instructions, each iteration of a loop is a child that the interleaver runs, and so no
+//! program can keep the model from going on. How deep and how large a program may be is limited
+//! ([`DEPTH_MAX`], [`BODIES_MAX`], [`SIZE_MAX`]), so that whatever is accepted also survives a
+//! round trip through JSON.
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
@@ -80,7 +83,8 @@ pub use machine::Machine;
 pub use operand::{Along, Arithmetic, Items, Modules, Operand};
 pub use step::{Action, Over, Program, ProgramStep, Side};
 
-/// Iterates over every error code of this room, in order; [`ProgramFault`] has its code in the engine's catalogue.
+/// Iterates over every error code of this room, in order; [`ProgramFault`] has its code in the
+/// engine's catalogue.
 pub fn codes() -> impl Iterator<Item = &'static interloom_engine::Code> {
     error::CODES.iter()
 }

@@ -19,10 +19,10 @@ use crate::step::Program;
 
 /// A program as a mediator.
 ///
-/// It makes the exchanges of the async closure that does the same: the reads of an expression where it is evaluated, from
-/// left to right, and only then the step's own request. A refusal, a shape that does not go with another, and an error of
-/// the program's own are faults alike; the innermost `try` around the step catches them, or else the mediator fails at
-/// the step's line.
+/// It makes the exchanges of the async closure that does the same: the reads of an expression where
+/// it is evaluated, from left to right, and only then the step's own request. A refusal, a shape
+/// that does not go with another, and an error of the program's own are faults alike; the innermost
+/// `try` around the step catches them, or else the mediator fails at the step's line.
 pub struct Machine<V> {
     code: Rc<Code>,
     /// The instruction to be run next; the one before it waits for its answer.
@@ -84,8 +84,8 @@ enum After<V> {
 impl<V: Operand> Machine<V> {
     /// Makes a machine for a program and the sites of the model that it will run with.
     ///
-    /// Only the limits are checked here, so that an unknown site is refused where it is asked for, as it is to every
-    /// mediator. [`Program::check`] finds more before the run.
+    /// Only the limits are checked here, so that an unknown site is refused where it is asked for,
+    /// as it is to every mediator. [`Program::check`] finds more before the run.
     ///
     /// # Errors
     ///

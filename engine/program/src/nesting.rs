@@ -1,8 +1,9 @@
 //! A limit to how deep a file nests that a program is read from.
 //!
-//! Who writes a file chooses how deep it goes, and not every reader has a limit of its own: msgpack's does not count
-//! enums. Serde hands nothing down from one value to the values inside it, so that the depth is counted for the thread that
-//! reads. The count is back at what it was when reading returns, and nothing else depends on it.
+//! Who writes a file chooses how deep it goes, and not every reader has a limit of its own:
+//! msgpack's does not count enums. Serde hands nothing down from one value to the values inside it,
+//! so that the depth is counted for the thread that reads. The count is back at what it was when
+//! reading returns, and nothing else depends on it.
 
 use std::cell::Cell;
 

@@ -11,9 +11,11 @@ use crate::form::Form;
 
 /// A value that programs can compute with.
 ///
-/// A value that cannot do what is asked of it says so with a [`Misfit`]; no method panics on what a program gives it.
+/// A value that cannot do what is asked of it says so with a [`Misfit`]; no method panics on what a
+/// program gives it.
 pub trait Operand: Value {
-    /// Returns the length of each dimension of a tensor; nothing for tuples, maps and whatever else is none.
+    /// Returns the length of each dimension of a tensor; nothing for tuples, maps and whatever else
+    /// is none.
     fn shape(&self) -> Option<Vec<u64>>;
 
     /// Returns the structure of this value, with the shapes of its tensors.
@@ -23,8 +25,9 @@ pub trait Operand: Value {
 
     /// Combines two tensors, element by element.
     ///
-    /// Either may have a single element. A tensor library may broadcast more: shapes are then aligned at their last
-    /// dimension, and a dimension that is missing or of length 1 goes with any length.
+    /// Either may have a single element. A tensor library may broadcast more: shapes are then
+    /// aligned at their last dimension, and a dimension that is missing or of length 1 goes
+    /// with any length.
     ///
     /// # Errors
     ///
@@ -80,16 +83,16 @@ pub trait Operand: Value {
     /// [`Misfit`] if this is no tensor, or one of its dimensions is empty.
     fn along(&self, operation: Along, dimension: usize) -> Result<Self, Misfit>;
 
-    /// Returns the product of two tensors whose last two dimensions are matrices; the dimensions before are aligned as in
-    /// [`combine`](Self::combine).
+    /// Returns the product of two tensors whose last two dimensions are matrices; the dimensions
+    /// before are aligned as in [`combine`](Self::combine).
     ///
     /// # Errors
     ///
     /// [`Misfit`] if the shapes do not go together, one is empty, or one is no tensor.
     fn matmul(&self, right: &Self) -> Result<Self, Misfit>;
 
-    /// Returns the indices of the largest elements of the last dimension, at the last place of dimension 1; of several
-    /// equal ones the first.
+    /// Returns the indices of the largest elements of the last dimension, at the last place of
+    /// dimension 1; of several equal ones the first.
     ///
     /// # Errors
     ///
@@ -119,7 +122,8 @@ pub trait Operand: Value {
     /// [`Misfit`] if `part` does not have the kind and shape of the slice.
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit>;
 
-    /// Makes a plain number, to be a part of a tuple or a map; nothing if this kind of value has none.
+    /// Makes a plain number, to be a part of a tuple or a map; nothing if this kind of value has
+    /// none.
     fn plain_number(_: f64) -> Option<Self> {
         None
     }
@@ -172,7 +176,8 @@ pub trait Operand: Value {
     /// Returns the number of a tensor of one element.
     fn number(&self) -> Option<f64>;
 
-    /// Returns how many tensors and other things without structure there are in this value; what is empty may count as one.
+    /// Returns how many tensors and other things without structure there are in this value; what is
+    /// empty may count as one.
     fn leaves(&self) -> usize;
 }
 
@@ -247,7 +252,8 @@ impl Along {
 /// What the operations along a dimension, and matrix products, need.
 pub(crate) const NOT_EMPTY: &str = "a tensor without an empty dimension";
 
-/// Returns the dimension of so many that is meant, from the first; a negative one counts from the end.
+/// Returns the dimension of so many that is meant, from the first; a negative one counts from the
+/// end.
 pub(crate) fn resolve_dimension(dimension: i32, rank: usize) -> Option<usize> {
     let place = usize::try_from(dimension.unsigned_abs()).ok()?;
     let place = if dimension < 0 {
@@ -268,7 +274,8 @@ pub(crate) fn along(operation: Along, shape: &[u64], dimension: usize) -> Option
     (!shape.contains(&0)).then_some(made)
 }
 
-/// Returns the shape of a matrix product; nothing if the shapes do not go together, or a dimension is empty.
+/// Returns the shape of a matrix product; nothing if the shapes do not go together, or a dimension
+/// is empty.
 pub(crate) fn product(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
     let (before_left, &[rows, inner]) = left.split_last_chunk()?;
     let (before_right, &[other, columns]) = right.split_last_chunk()?;
@@ -298,7 +305,8 @@ pub(crate) fn broadcast(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
     aligned(left, right)
 }
 
-/// Returns the shape of two tensors that are aligned at the last dimension, where 1 goes with any length.
+/// Returns the shape of two tensors that are aligned at the last dimension, where 1 goes with any
+/// length.
 fn aligned(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
     let (long, short) = match left.len() >= right.len() {
         true => (left, right),
@@ -325,8 +333,8 @@ pub trait Modules<V> {
     /// A fault if there is no such module, or it cannot take this value.
     fn call(&self, path: &str, input: V) -> Result<V, Fault>;
 
-    /// Returns the shape of what [`call`](Self::call) makes of a tensor of this shape; `None` if that is not known before it
-    /// is computed.
+    /// Returns the shape of what [`call`](Self::call) makes of a tensor of this shape; `None` if
+    /// that is not known before it is computed.
     ///
     /// # Errors
     ///

@@ -43,8 +43,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Iterates over what the steps do, in the order in which they are written: what stands in the bodies of a step follows
-    /// it.
+    /// Iterates over what the steps do, in the order in which they are written: what stands in the
+    /// bodies of a step follows it.
     ///
     /// ```
     /// use interloom_program::{Action, Program};
@@ -109,8 +109,8 @@ impl From<Action> for ProgramStep {
 
 /// What a step does.
 ///
-/// Expressions are evaluated before anything else, so that the reads inside them are exchanged before the step's own
-/// request is sent.
+/// Expressions are evaluated before anything else, so that the reads inside them are exchanged
+/// before the step's own request is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -176,7 +176,8 @@ pub enum Action {
     },
     /// Adds a value to the end of a list: one that the program has made, or one that it got.
     ///
-    /// Lists are values: whoever has got one already, from the blackboard or as an item of another, does not see it grow.
+    /// Lists are values: whoever has got one already, from the blackboard or as an item of another,
+    /// does not see it grow.
     Append {
         /// The list's variable.
         list: String,
@@ -185,8 +186,9 @@ pub enum Action {
     },
     /// Runs steps once for each iteration of a loop, as a child of the mediator (REGISTER).
     ///
-    /// Sites without an iteration are then those of the loop's iteration. A fault that leaves the body fails the mediator,
-    /// also where the loop stands in a `try`; a `try` inside the body catches it.
+    /// Sites without an iteration are then those of the loop's iteration. A fault that leaves the
+    /// body fails the mediator, also where the loop stands in a `try`; a `try` inside the body
+    /// catches it.
     Each {
         /// The iterations.
         iterations: Over,
@@ -290,13 +292,14 @@ impl Action {
         bodies!(self)
     }
 
-    /// Returns the values that this step has itself, and those of its condition, in the order in which they are evaluated;
-    /// those of its bodies are not among them.
+    /// Returns the values that this step has itself, and those of its condition, in the order in
+    /// which they are evaluated; those of its bodies are not among them.
     pub fn values(&self) -> Vec<&Expr> {
         values!(self, values)
     }
 
-    /// Returns the values that this step has itself, as [`values`](Self::values) does, to be changed.
+    /// Returns the values that this step has itself, as [`values`](Self::values) does, to be
+    /// changed.
     pub fn values_mut(&mut self) -> Vec<&mut Expr> {
         values!(self, values_mut)
     }

@@ -108,7 +108,8 @@ impl<V: crate::value::Value> FromDelivery<V> for V {
         match delivery {
             Delivery::Value(value) => Ok(value),
             Delivery::Refused(fault) => Err(fault),
-            // The interleaver answers a VALUE with a value or a refusal; anything else is a broken driver.
+            // The interleaver answers a VALUE with a value or a refusal; anything else is a broken
+            // driver.
             Delivery::Done | Delivery::Over | Delivery::Start => {
                 Err(Fault::from(FaultKind::Closed))
             }
@@ -144,7 +145,8 @@ impl<T> Clone for Saved<T> {
 }
 
 impl<T> Saved<T> {
-    /// Returns the result, once; `None` if the mediator did not return, because it stopped the run or failed.
+    /// Returns the result, once; `None` if the mediator did not return, because it stopped the run
+    /// or failed.
     pub fn take(&self) -> Option<T> {
         self.0.take()
     }

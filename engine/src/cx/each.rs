@@ -12,10 +12,11 @@ use crate::iterations::Iterations;
 impl<V: 'static> Cx<V> {
     /// Runs `body` once for each of `iterations`, in ascending order, and returns what it returned.
     ///
-    /// Each iteration is a child mediator with a context of its own, and a request in it that names no iteration is for
-    /// that one. When the child has ended, this mediator goes on at the same site. A loop without an upper bound ends
-    /// with the last of the steps that the run declares, or else with what the model passes; a loop with one ends there
-    /// too, and the iterations that never came are a warning in the audit.
+    /// Each iteration is a child mediator with a context of its own, and a request in it that names
+    /// no iteration is for that one. When the child has ended, this mediator goes on at the
+    /// same site. A loop without an upper bound ends with the last of the steps that the run
+    /// declares, or else with what the model passes; a loop with one ends there too, and the
+    /// iterations that never came are a warning in the audit.
     ///
     /// ```
     /// # use interloom_engine::{array::Array, mediator, Cx};
@@ -33,8 +34,10 @@ impl<V: 'static> Cx<V> {
     ///
     /// # Errors
     ///
-    /// [`FaultKind::SecondRequest`](crate::FaultKind::SecondRequest) and [`FaultKind::Closed`](crate::FaultKind::Closed) as for any request. A fault that leaves the body fails the mediator
-    /// and is not returned here; the model's end ([`FaultKind::NotProvided`](crate::FaultKind::NotProvided)) ends the loop.
+    /// [`FaultKind::SecondRequest`](crate::FaultKind::SecondRequest) and
+    /// [`FaultKind::Closed`](crate::FaultKind::Closed) as for any request. A fault that leaves the
+    /// body fails the mediator and is not returned here; the model's end
+    /// ([`FaultKind::NotProvided`](crate::FaultKind::NotProvided)) ends the loop.
     #[track_caller]
     pub fn for_each<T, I, F, Fut>(
         &self,

@@ -66,7 +66,8 @@ pub struct AsyncMediator<V> {
     future: Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
     mailbox: Rc<Mailbox<V>>,
     tracker: Tracker,
-    /// The line that made it, for one that never asks for anything; a child is known by the line of its parent.
+    /// The line that made it, for one that never asks for anything; a child is known by the line
+    /// of its parent.
     made: Origin,
 }
 
@@ -149,7 +150,8 @@ impl<V: 'static> Mediator<V> for Held<V> {
 }
 
 impl<V> AsyncMediator<V> {
-    /// Polls once; the mailbox is open for requests while the user's code runs, and closed also after a panic.
+    /// Polls once; the mailbox is open for requests while the user's code runs, and closed also
+    /// after a panic.
     fn poll(&mut self) -> Poll<Result<(), Fault>> {
         struct Open<'m>(&'m Cell<Door>);
 

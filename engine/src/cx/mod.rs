@@ -13,9 +13,11 @@
 //! });
 //! ```
 //!
-//! The closure's future is polled exactly when the interleaver has an answer for it, by nobody else, and never waits for
-//! anything but its own [`Ask`]s. Its waker is tracked: a future that keeps the waker, wakes it, or is pending without
-//! having asked for something awaits a timer, a channel or another task, and fails with [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
+//! The closure's future is polled exactly when the interleaver has an answer for it, by nobody
+//! else, and never waits for anything but its own [`Ask`]s. Its waker is tracked: a future that
+//! keeps the waker, wakes it, or is pending without having asked for something awaits a timer, a
+//! channel or another task, and fails with
+//! [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
 
 mod ask;
 mod each;
@@ -61,7 +63,8 @@ impl<V> Cx<V> {
         self.ask(Request::Value { target })
     }
 
-    /// Reads the value at a site, such as `layers.1.output`, `blocks.1.hook_resid_post` or `layers.1.output.i2`.
+    /// Reads the value at a site, such as `layers.1.output`, `blocks.1.hook_resid_post` or
+    /// `layers.1.output.i2`.
     #[track_caller]
     pub fn value(&self, site: impl Locate) -> Ask<V, V> {
         let target = site.locate(&self.0.map);
@@ -89,7 +92,8 @@ impl<V> Cx<V> {
         self.ask(swap(target, value, false))
     }
 
-    /// Replaces the value at a site by one of another shape, which only the owner of the whole batch may.
+    /// Replaces the value at a site by one of another shape, which only the owner of the whole
+    /// batch may.
     #[track_caller]
     pub fn reshape(&self, site: impl Locate, value: impl Into<V>) -> Ask<V, ()> {
         let target = site.locate(&self.0.map);
@@ -109,7 +113,8 @@ impl<V> Cx<V> {
     ///
     /// # Errors
     ///
-    /// As for [`output`](Self::output) and [`set_output`](Self::set_output). If `f` panics, the mediator fails with that.
+    /// As for [`output`](Self::output) and [`set_output`](Self::set_output). If `f` panics, the
+    /// mediator fails with that.
     #[track_caller]
     pub fn update_output<R, F>(
         &self,
@@ -128,7 +133,8 @@ impl<V> Cx<V> {
     ///
     /// # Errors
     ///
-    /// As for [`input`](Self::input) and [`set_input`](Self::set_input). If `f` panics, the mediator fails with that.
+    /// As for [`input`](Self::input) and [`set_input`](Self::set_input). If `f` panics, the
+    /// mediator fails with that.
     #[track_caller]
     pub fn update_input<R, F>(
         &self,
@@ -147,7 +153,8 @@ impl<V> Cx<V> {
     ///
     /// # Errors
     ///
-    /// As for [`value`](Self::value) and [`set`](Self::set). If `f` panics, the mediator fails with that.
+    /// As for [`value`](Self::value) and [`set`](Self::set). If `f` panics, the mediator fails with
+    /// that.
     #[track_caller]
     pub fn update<L, R, F>(
         &self,
@@ -219,7 +226,8 @@ impl<V> Cx<V> {
         })
     }
 
-    /// Collects this mediator's rows of what modules take in or put out, from here to the end of the run.
+    /// Collects this mediator's rows of what modules take in or put out, from here to the end of
+    /// the run.
     ///
     /// # Errors
     ///
@@ -238,7 +246,8 @@ impl<V> Cx<V> {
         }
     }
 
-    /// Advances this mediator's own iteration by `by`; what it asks for next, without an iteration, is then of that one.
+    /// Advances this mediator's own iteration by `by`; what it asks for next, without an iteration,
+    /// is then of that one.
     pub fn next(&self, by: u32) {
         self.0.advance(by);
     }

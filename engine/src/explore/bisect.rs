@@ -1,4 +1,5 @@
-//! Two schedules with different outcomes, and the one change of order between them that makes the difference.
+//! Two schedules with different outcomes, and the one change of order between them that makes the
+//! difference.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ pub struct Parted<O> {
     pub before: Made<O>,
     /// The one with another outcome.
     pub after: Made<O>,
-    /// The change of order that makes the difference; `None` if there is more than one change between the two, because the
-    /// mediators ask for other sites on the way.
+    /// The change of order that makes the difference; `None` if there is more than one change
+    /// between the two, because the mediators ask for other sites on the way.
     pub swap: Option<Swap>,
     /// How many runs were made.
     pub runs: u64,
@@ -47,11 +48,13 @@ pub struct Swap {
 /// A mediator's turn at a site.
 type Turn = (Site, MediatorId);
 
-/// Finds, between two schedules with different outcomes, two that differ in one change of order only.
+/// Finds, between two schedules with different outcomes, two that differ in one change of order
+/// only.
 ///
-/// The way from the first schedule to the second is made of steps, in each of which two neighbouring turns change places.
-/// Somewhere on it the outcome stops being that of the first; where is found by halving, so that among `n` steps about
-/// `log2 n` runs are made, beside those of the two schedules. `None` if both have the same outcome.
+/// The way from the first schedule to the second is made of steps, in each of which two
+/// neighbouring turns change places. Somewhere on it the outcome stops being that of the first;
+/// where is found by halving, so that among `n` steps about `log2 n` runs are made, beside those of
+/// the two schedules. `None` if both have the same outcome.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -137,7 +140,8 @@ pub fn bisect_schedules<O: PartialEq, E: From<ScheduleError>>(
 }
 
 impl Swap {
-    /// The first difference of two lists of turns, if it is that two neighbours have changed places.
+    /// The first difference of two lists of turns, if it is that two neighbours have changed
+    /// places.
     fn between(before: &[Turn], after: &[Turn]) -> Option<Self> {
         let same = before.iter().zip(after).take_while(|(a, b)| a == b).count();
         match (before.get(same..same + 2)?, after.get(same..same + 2)?) {
@@ -151,7 +155,8 @@ impl Swap {
     }
 }
 
-/// The turns of a run, and which neighbours change places on the way to another run's, one pair after the other.
+/// The turns of a run, and which neighbours change places on the way to another run's, one pair
+/// after the other.
 struct Way {
     turns: Vec<Turn>,
     swaps: Vec<usize>,
@@ -161,7 +166,8 @@ impl Way {
     fn between(from: &[Turn], to: &[Turn]) -> Self {
         let mut keys = keys(from, to);
         let mut swaps = Vec::new();
-        // From the front, each to its place: sites are passed in one order, so that no pair is of two sites.
+        // From the front, each to its place: sites are passed in one order, so that no pair is of
+        // two sites.
         for place in 1..keys.len() {
             for left in (0..place).rev() {
                 if keys[left] <= keys[left + 1] || from[left].0 != from[left + 1].0 {
@@ -187,7 +193,8 @@ impl Way {
     }
 }
 
-/// Where each turn stands in the other list; one that is not there stays behind the one that it comes after.
+/// Where each turn stands in the other list; one that is not there stays behind the one that it
+/// comes after.
 fn keys(from: &[Turn], to: &[Turn]) -> Vec<(usize, usize)> {
     let mut places: BTreeMap<(Turn, u32), usize> = BTreeMap::new();
     let mut counts: BTreeMap<Turn, u32> = BTreeMap::new();
@@ -230,7 +237,8 @@ fn watch<O, E: From<ScheduleError>>(
     })
 }
 
-/// Chooses whoever of those that are ready comes first in a list of turns; in definition order where it has none of them.
+/// Chooses whoever of those that are ready comes first in a list of turns; in definition order
+/// where it has none of them.
 struct Guided(BTreeMap<Site, Vec<MediatorId>>);
 
 impl Guided {

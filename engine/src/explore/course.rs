@@ -1,15 +1,18 @@
 //! The way of an exploration through the choices: depth first, over those that do not commute.
 //!
-//! This is dynamic partial-order reduction (Flanagan and Godefroid, *Dynamic partial-order reduction for model checking
-//! software*, POPL 2005) with the source sets and sleep sets of Abdulla, Aronis, Jonsson and Sagonas (*Optimal dynamic
-//! partial order reduction*, POPL 2014, algorithm 1). A turn is a transition, and what it touches is known once it was
-//! taken. After a run, each pair of turns that conflict, with nothing between that orders them, is a reason to take the
-//! later one first: at the choice before the earlier one, one of the mediators that could begin such an order is put among
-//! those to be tried, unless one is there. A mediator whose turn has been tried at a choice sleeps in what follows, until a
-//! turn comes that does not commute with its own.
+//! This is dynamic partial-order reduction (Flanagan and Godefroid, *Dynamic partial-order
+//! reduction for model checking software*, POPL 2005) with the source sets and sleep sets of
+//! Abdulla, Aronis, Jonsson and Sagonas (*Optimal dynamic partial order reduction*, POPL 2014,
+//! algorithm 1). A turn is a transition, and what it touches is known once it was taken. After a
+//! run, each pair of turns that conflict, with nothing between that orders them, is a reason to
+//! take the later one first: at the choice before the earlier one, one of the mediators that could
+//! begin such an order is put among those to be tried, unless one is there. A mediator whose turn
+//! has been tried at a choice sleeps in what follows, until a turn comes that does not commute with
+//! its own.
 //!
-//! Only turns at one passing of a site change places; at its end everybody who waited there has had a turn, so that nobody
-//! sleeps beyond it. If a run fails, some have not, and each of them is tried in place of the turn that failed.
+//! Only turns at one passing of a site change places; at its end everybody who waited there has had
+//! a turn, so that nobody sleeps beyond it. If a run fails, some have not, and each of them is
+//! tried in place of the turn that failed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -172,7 +175,8 @@ impl Course {
         Ok(place_of(turn.chosen, ready))
     }
 
-    /// Returns who sleeps at the next turn: those that slept at the last one, and did not have to be woken by it.
+    /// Returns who sleeps at the next turn: those that slept at the last one, and did not have to
+    /// be woken by it.
     fn asleep(&self) -> Vec<(MediatorId, Rc<Footprint>)> {
         let last = self.turns.last().filter(|last| last.visit == self.visit);
         let (Some(last), Reduction::Commuting) = (last, self.reduction) else {
@@ -300,8 +304,8 @@ impl Course {
         Schedule::new(self.programme.unwrap_or(0), choices)
     }
 
-    /// Wants a later turn to come before an earlier one, for each such pair that has a turn which this run was the first
-    /// to take.
+    /// Wants a later turn to come before an earlier one, for each such pair that has a turn which
+    /// this run was the first to take.
     fn want_reversals(&mut self) {
         let first_new = self.prefix.saturating_sub(1);
         let mut end = self.turns.len();
@@ -319,7 +323,8 @@ impl Course {
         }
     }
 
-    /// Wants somebody at the choice of `earlier` who can begin an order in which `later` comes first.
+    /// Wants somebody at the choice of `earlier` who can begin an order in which `later` comes
+    /// first.
     fn want_reversal(&mut self, order: &Order, begin: usize, earlier: usize, later: usize) {
         let who = self.turns[later].chosen;
         if self.turns[earlier].footprint.members.contains(&who) {
@@ -366,7 +371,8 @@ impl Course {
         }
     }
 
-    /// Notes that equal choices did not make equal runs; the run fails, and so does the exploration.
+    /// Notes that equal choices did not make equal runs; the run fails, and so does the
+    /// exploration.
     fn unsteady(&mut self, then: String, now: String) -> ScheduleError {
         let turn = self.depth as u64 + 1;
         let error = ScheduleError::Unsteady { turn, then, now };

@@ -19,8 +19,9 @@ const BUDGET: u64 = 10_000;
 
 /// Explores the orders in which the mediators of a run can have their turns.
 ///
-/// It is given a closure that makes one run: everything anew, with the scheduler of the [`Attempt`], and returns what the
-/// run showed, in whatever form can be compared. A run that fails has an outcome like any other.
+/// It is given a closure that makes one run: everything anew, with the scheduler of the
+/// [`Attempt`], and returns what the run showed, in whatever form can be compared. A run that fails
+/// has an outcome like any other.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -77,7 +78,8 @@ impl Default for Explorer {
 }
 
 impl Explorer {
-    /// Explores up to 10,000 runs, without those that only differ in the order of turns that commute.
+    /// Explores up to 10,000 runs, without those that only differ in the order of turns that
+    /// commute.
     pub fn new() -> Self {
         Self::default()
     }
@@ -104,8 +106,8 @@ impl Explorer {
     ///
     /// # Errors
     ///
-    /// What the closure returns, and [`ScheduleError::Unsteady`] or [`ScheduleError::NotAttached`] if what it does cannot
-    /// be explored.
+    /// What the closure returns, and [`ScheduleError::Unsteady`] or [`ScheduleError::NotAttached`]
+    /// if what it does cannot be explored.
     pub fn explore<O: Ord + Clone, E: From<ScheduleError>>(
         &self,
         run: impl FnMut(&Attempt) -> Result<O, E>,
@@ -152,10 +154,11 @@ impl Explorer {
         })
     }
 
-    /// Makes as many runs as the budget has, each with the scheduler that `scheduler` makes of its number.
+    /// Makes as many runs as the budget has, each with the scheduler that `scheduler` makes of its
+    /// number.
     ///
-    /// For programmes that are too large to be explored: `|seed| Shuffle::new(seed)`, or PCT. What it finds is a difference
-    /// all the same; that it finds none proves nothing.
+    /// For programmes that are too large to be explored: `|seed| Shuffle::new(seed)`, or PCT. What
+    /// it finds is a difference all the same; that it finds none proves nothing.
     ///
     /// # Errors
     ///
@@ -244,7 +247,8 @@ enum Seat {
 impl Attempt {
     /// Gives the run its scheduler, and watches what its mediators touch.
     ///
-    /// Called once for each run, when all mediators and barriers have been added and no scheduler is set after it.
+    /// Called once for each run, when all mediators and barriers have been added and no scheduler
+    /// is set after it.
     pub fn attach<V: Value>(&self, setup: &mut Setup<V>) {
         match &self.0 {
             Seat::Explored(course) => {
@@ -262,9 +266,11 @@ impl Attempt {
         }
     }
 
-    /// Returns how many turns, from the first on, this run has in common with the one before it, whatever they touch.
+    /// Returns how many turns, from the first on, this run has in common with the one before it,
+    /// whatever they touch.
     ///
-    /// None are known if the scheduler was given. What the model does before the next turn need not be computed again.
+    /// None are known if the scheduler was given. What the model does before the next turn need not
+    /// be computed again.
     pub fn shared_turns(&self) -> u64 {
         match &self.0 {
             Seat::Explored(course) => course.borrow().shared(),

@@ -1,7 +1,8 @@
 //! What a turn of a mediator touches, and which turns commute.
 //!
-//! Two turns at one site may change places if none of them touches what the other one changes. That is the independence
-//! relation of everything here: races are pairs that have it not, and explorations try one order of those that have it.
+//! Two turns at one site may change places if none of them touches what the other one changes. That
+//! is the independence relation of everything here: races are pairs that have it not, and
+//! explorations try one order of those that have it.
 //!
 //! | touched | by | not in any order |
 //! |---|---|---|
@@ -14,10 +15,13 @@
 //! | circles of barriers, if there are two or more | an arrival closes one, END and STOP bear on it | an arrival, and any of these |
 //! | everything | a turn in which the run failed | it, and any other turn, for those after it never happen |
 //!
-//! A SKIP and a read or swap of the module's input commute, and so do SKIPs of different rows, which are joined in the
-//! order of the batch, and a SKIP for the whole batch with those for rows of it, which are put in its place. Rows count as different only if every tensor of the value is batched ([`Value::splits`]).
+//! A SKIP and a read or swap of the module's input commute, and so do SKIPs of different rows,
+//! which are joined in the order of the batch, and a SKIP for the whole batch with those for rows
+//! of it, which are put in its place. Rows count as different only if every tensor of the value is
+//! batched ([`Value::splits`]).
 //!
-//! What mediators share behind the engine's back (a cell in two closures, a file) is not seen, and must not be there.
+//! What mediators share behind the engine's back (a cell in two closures, a file) is not seen, and
+//! must not be there.
 //!
 //! [`Value::splits`]: crate::Value::splits
 
@@ -212,7 +216,8 @@ impl Ground {
         }
     }
 
-    /// Returns the number of a barrier at which arrivals touch one another; nothing if nobody waits there.
+    /// Returns the number of a barrier at which arrivals touch one another; nothing if nobody waits
+    /// there.
     pub(super) fn arrival(&mut self, barrier: &str) -> Option<u32> {
         let is_open = self.open.iter().any(|name| name == barrier);
         (!is_open).then(|| self.intern(barrier))

@@ -2,7 +2,8 @@
 
 use super::footprint::Footprint;
 
-/// The happens-before relation of the turns at one passing of a site: the smallest order with every pair that conflicts.
+/// The happens-before relation of the turns at one passing of a site: the smallest order with every
+/// pair that conflicts.
 pub(super) struct Order {
     /// For each turn, which of the earlier ones it conflicts with.
     conflicts: Vec<Set>,
@@ -48,8 +49,8 @@ impl Order {
 
     /// Iterates over the turns that can begin an order in which `later` comes before `earlier`.
     ///
-    /// These are, among the turns after `earlier` that do not depend on it, and `later` itself, the ones that none of the
-    /// others happened before.
+    /// These are, among the turns after `earlier` that do not depend on it, and `later` itself, the
+    /// ones that none of the others happened before.
     pub(super) fn initials(&self, earlier: usize, later: usize) -> impl Iterator<Item = usize> {
         let is_free = move |turn: usize| turn == later || !self.before[turn].has(earlier);
         (earlier + 1..=later).filter(move |&turn| {

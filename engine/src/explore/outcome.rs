@@ -12,10 +12,11 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// What a run showed: how it ended, and a digest of the exchanges of each mediator and of what else was added.
+/// What a run showed: how it ended, and a digest of the exchanges of each mediator and of what else
+/// was added.
 ///
-/// It does not depend on the order in which mediators had their turns, but on what each of them asked for and got: orders
-/// that differ in nothing else are one outcome.
+/// It does not depend on the order in which mediators had their turns, but on what each of them
+/// asked for and got: orders that differ in nothing else are one outcome.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,14 +32,16 @@ use crate::value::Value;
 /// ```
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RunOutcome {
-    /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators concerned.
+    /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators
+    /// concerned.
     pub end: String,
     /// The digest.
     pub digest: Fingerprint,
 }
 
 impl RunOutcome {
-    /// Watches the run; `digest` adds a value to a digest, with whatever of it counts as a difference.
+    /// Watches the run; `digest` adds a value to a digest, with whatever of it counts as a
+    /// difference.
     pub fn watch<V: Value>(
         setup: &mut Setup<V>,
         digest: impl Fn(&V, &mut Digester) + 'static,

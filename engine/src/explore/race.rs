@@ -1,19 +1,23 @@
 //! Races: what only the scheduler orders, found in a single run.
 //!
-//! Two exchanges of different mediators race if they are made at one passing of a site, touch the same thing in a way that
-//! does not commute (the table in `footprint`), and nothing but the scheduler's choice puts one before the other. What does
-//! put one before the other is found with vector clocks (Fidge 1988, Mattern 1989), one for each mediator:
+//! Two exchanges of different mediators race if they are made at one passing of a site, touch the
+//! same thing in a way that does not commute (the table in `footprint`), and nothing but the
+//! scheduler's choice puts one before the other. What does put one before the other is found with
+//! vector clocks (Fidge 1988, Mattern 1989), one for each mediator:
 //!
 //! - the order of a mediator's own program, in which its children are, from REGISTER to their END;
-//! - a barrier: what was done before an arrival of a round comes before what is done after the release;
-//! - the blackboard: what was done before a PUT comes before what is done after a GET that read it. The PUT and the GET
-//!   themselves do race, for in the other order the GET is refused.
+//! - a barrier: what was done before an arrival of a round comes before what is done after the
+//!   release;
+//! - the blackboard: what was done before a PUT comes before what is done after a GET that read it.
+//!   The PUT and the GET themselves do race, for in the other order the GET is refused.
 //!
-//! Different sites never race, for the model passes them in an order of its own. Two arrivals at one barrier race if they
-//! belong to different rounds, so that who meets whom depends on the order.
+//! Different sites never race, for the model passes them in an order of its own. Two arrivals at
+//! one barrier race if they belong to different rounds, so that who meets whom depends on the
+//! order.
 //!
-//! A race is a question, not an error: definition order is a promise (rule R2), and a later mediator may well be meant to see
-//! an earlier one's swap. [`Explorer`](super::Explorer) finds out whether the answer changes anything.
+//! A race is a question, not an error: definition order is a promise (rule R2), and a later
+//! mediator may well be meant to see an earlier one's swap. [`Explorer`](super::Explorer) finds out
+//! whether the answer changes anything.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -140,7 +144,8 @@ impl Races {
         races
     }
 
-    /// Prepares for a run like this one that somebody else tells of, as an [`Observer`]: one that was recorded.
+    /// Prepares for a run like this one that somebody else tells of, as an [`Observer`]: one that
+    /// was recorded.
     pub fn unwatched<V: Value>(setup: &Setup<V>) -> Self {
         let names = setup
             .invokes()
@@ -156,7 +161,8 @@ impl Races {
         Self(Rc::new(RefCell::new(detector)))
     }
 
-    /// Returns the races so far, in the order in which they showed, each pair of mediators once for each thing and site.
+    /// Returns the races so far, in the order in which they showed, each pair of mediators once for
+    /// each thing and site.
     pub fn found(&self) -> Vec<Race> {
         self.0.borrow().races.clone()
     }
@@ -172,7 +178,8 @@ impl<V: Value> Observer<V> for Races {
     }
 }
 
-/// How far each mediator has come, as far as another one knows; who is not named has not been heard of.
+/// How far each mediator has come, as far as another one knows; who is not named has not been heard
+/// of.
 #[derive(Clone, Debug, Default)]
 struct Clock(BTreeMap<u32, u64>);
 
@@ -357,8 +364,8 @@ impl Detector {
         });
     }
 
-    /// Notes what a mediator has done here: of what it does again and again the last time, which is the one that others have
-    /// not heard of if they have not heard of any.
+    /// Notes what a mediator has done here: of what it does again and again the last time, which is
+    /// the one that others have not heard of if they have not heard of any.
     fn see(&mut self, seen: Seen) {
         let is_same = |other: &&mut Seen| {
             other.mediator == seen.mediator

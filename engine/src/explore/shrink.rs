@@ -18,12 +18,14 @@ pub struct Shrunk<O> {
 
 /// Makes a schedule as much like definition order as it can be while its outcome is still `wanted`.
 ///
-/// Choices that are not of the first mediator are taken back, many at once and then one by one, as in delta debugging
-/// (Zeller and Hildebrandt, *Simplifying and isolating failure-inducing input*, 2002), and those that remain are moved
-/// towards the first. A candidate that does not fit the run is bent until it does, so that every one is a run; the result
-/// is what the run in fact chose, and replays exactly. No single choice of it can be taken back.
+/// Choices that are not of the first mediator are taken back, many at once and then one by one, as
+/// in delta debugging (Zeller and Hildebrandt, *Simplifying and isolating failure-inducing input*,
+/// 2002), and those that remain are moved towards the first. A candidate that does not fit the run
+/// is bent until it does, so that every one is a run; the result is what the run in fact chose, and
+/// replays exactly. No single choice of it can be taken back.
 ///
-/// Returns `None` if not even `schedule` itself leads to what is wanted. At most `budget` runs are made.
+/// Returns `None` if not even `schedule` itself leads to what is wanted. At most `budget` runs are
+/// made.
 ///
 /// # Errors
 ///
@@ -55,8 +57,8 @@ pub fn shrink_schedule<O, E: From<ScheduleError>>(
 
 /// Makes a programme as small as it can be while it is still `wanted`.
 ///
-/// `smaller` lists what the programme can be made into, the smallest first; the first that is still wanted is taken, until
-/// there is none. See [`without`] for lists.
+/// `smaller` lists what the programme can be made into, the smallest first; the first that is still
+/// wanted is taken, until there is none. See [`without`] for lists.
 ///
 /// # Errors
 ///
@@ -77,7 +79,8 @@ pub fn shrink_programme<P, E>(
     }
 }
 
-/// Returns the list without each of its halves, quarters, and so on to its single elements: the shortest first.
+/// Returns the list without each of its halves, quarters, and so on to its single elements: the
+/// shortest first.
 ///
 /// ```
 /// use interloom_engine::explore::without;
@@ -188,14 +191,16 @@ impl<R, W> Search<R, W> {
     }
 }
 
-/// What makes a schedule smaller: fewer choices that are not the first, then earlier mediators, then fewer choices.
+/// What makes a schedule smaller: fewer choices that are not the first, then earlier mediators,
+/// then fewer choices.
 fn size(schedule: &Schedule) -> (usize, u64, usize) {
     let choices = schedule.choices();
     let places = choices.iter().map(|choice| u64::from(choice.place));
     (schedule.deviations(), places.sum(), choices.len())
 }
 
-/// Chooses as a list says where that is possible, and otherwise the nearest; in definition order after its end.
+/// Chooses as a list says where that is possible, and otherwise the nearest; in definition order
+/// after its end.
 struct Bent {
     places: Vec<usize>,
     used: usize,

@@ -8,14 +8,16 @@ use crate::scheduler::Schedule;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict<O> {
-    /// The outcomes, each with a schedule that leads to it; the first is that of the first run, which is in definition
-    /// order unless it was sampled.
+    /// The outcomes, each with a schedule that leads to it; the first is that of the first run,
+    /// which is in definition order unless it was sampled.
     pub classes: Vec<Class<O>>,
     /// How many runs were made.
     pub runs: u64,
-    /// How many of them turned out to be like earlier ones, but for the order of turns that commute.
+    /// How many of them turned out to be like earlier ones, but for the order of turns that
+    /// commute.
     pub redundant: u64,
-    /// How many choices were left out, each with all runs behind it, because they lead to what others led to.
+    /// How many choices were left out, each with all runs behind it, because they lead to what
+    /// others led to.
     pub pruned: u64,
     /// How many further runs are known to be needed.
     pub pending: u64,

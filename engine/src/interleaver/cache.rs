@@ -105,7 +105,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Notes which listed modules the caches never saw, and returns the notes about those of the run.
+    /// Notes which listed modules the caches never saw, and returns the notes about those of the
+    /// run.
     pub(super) fn missed(&mut self) -> Vec<Note> {
         let mut of_run = Vec::new();
         for cache in std::mem::take(&mut self.caches) {

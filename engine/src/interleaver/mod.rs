@@ -1,8 +1,9 @@
 //! The interleaver: owns the mediators of one run, and is asked at every site.
 //!
-//! It does no input or output. The model calls [`passes`](Interleaver::passes) at every hook, which is a table look-up,
-//! and [`provide`](Interleaver::provide) where that says that somebody waits; mediators are moved in and out by
-//! [`Mediator::resume`]; an [`Observer`] sees every exchange. Whoever drives the model does what the [`Flow`] says.
+//! It does no input or output. The model calls [`passes`](Interleaver::passes) at every hook, which
+//! is a table look-up, and [`provide`](Interleaver::provide) where that says that somebody waits;
+//! mediators are moved in and out by [`Mediator::resume`]; an [`Observer`] sees every exchange.
+//! Whoever drives the model does what the [`Flow`] says.
 //!
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
@@ -92,7 +93,8 @@ pub struct Interleaver<V> {
     counts: Vec<u32>,
     /// What of the counts was not passed, because a module around it was skipped.
     unseen: BTreeMap<Point, Unseen>,
-    /// How many mediators wait for each point, at whichever of its iterations, by [`Point::index`].
+    /// How many mediators wait for each point, at whichever of its iterations, by
+    /// [`Point::index`].
     wanted: Vec<u32>,
     /// How many caches collect each point, by [`Point::index`].
     collected: Vec<u32>,
@@ -211,8 +213,9 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Counts a passing of `point`, and returns whether its value has to be [provided](Self::provide): whether a mediator waits
-    /// for this very iteration, or a cache collects the point.
+    /// Counts a passing of `point`, and returns whether its value has to be
+    /// [provided](Self::provide): whether a mediator waits for this very iteration, or a cache
+    /// collects the point.
     ///
     /// This is all that happens at a hook without either.
     #[inline]
@@ -228,12 +231,14 @@ impl<V: Value> Interleaver<V> {
             || (self.wanted[index] != 0 && self.is_waited_for(point.at(iteration)))
     }
 
-    /// Returns whether a mediator waits for a site, and not only for another iteration of its point.
+    /// Returns whether a mediator waits for a site, and not only for another iteration of its
+    /// point.
     fn is_waited_for(&self, site: Site) -> bool {
         self.lanes.iter().any(|lane| lane.waits_for(site))
     }
 
-    /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted the passing.
+    /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted
+    /// the passing.
     ///
     /// # Panics
     ///
@@ -241,7 +246,8 @@ impl<V: Value> Interleaver<V> {
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.counts[point.index()];
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped, too.
+        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
+        // too.
         let _span = tracing::span_enabled!(Level::TRACE)
             .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
         let mut visit = Visit {
@@ -276,7 +282,8 @@ impl<V: Value> Interleaver<V> {
         self.halt.is_some()
     }
 
-    /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a cache that collects it.
+    /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a
+    /// cache that collects it.
     pub fn is_awaited(&self, point: Point) -> bool {
         self.wanted[point.index()] != 0 || self.collected[point.index()] != 0
     }
@@ -296,8 +303,8 @@ impl<V: Value> Interleaver<V> {
         self.batch
     }
 
-    /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap or a skip; or else who last
-    /// swapped anything.
+    /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap
+    /// or a skip; or else who last swapped anything.
     ///
     /// A model that cannot go on most likely cannot because of this.
     pub fn last_change(&self) -> Option<Asker> {
@@ -310,7 +317,8 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Returns whether the last shape that a mediator may have changed is that of the last passing of `point`.
+    /// Returns whether the last shape that a mediator may have changed is that of the last passing
+    /// of `point`.
     pub fn has_reshaped(&self, point: Point) -> bool {
         let last = self.changes.shape.as_ref().map(|change| change.at);
         last.is_some_and(|at| at.point == point && at.iteration + 1 == self.passed(point))
@@ -338,7 +346,8 @@ impl<V: Value> Interleaver<V> {
         self.moment(&Moment::Begin);
     }
 
-    /// Returns who is stepped next at `site`: those that a barrier has released, then those that wait for the site.
+    /// Returns who is stepped next at `site`: those that a barrier has released, then those that
+    /// wait for the site.
     fn next_up(&mut self, site: Site) -> Option<MediatorId> {
         while !self.released.is_empty()
             && !self.has_failed()

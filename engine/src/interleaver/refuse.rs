@@ -10,14 +10,16 @@ use crate::observer::{Asked, AskedSite, Message, Outcome};
 use crate::site::{Point, Site};
 use crate::value::Value;
 
-/// How many of them may be for a site that is not passed any more, or never: each looks for the nearest names.
+/// How many of them may be for a site that is not passed any more, or never: each looks for the
+/// nearest names.
 pub(crate) const REFUSALS_PER_VISIT_MAX: u32 = 1 << 12;
 
 /// How many iterations of a point, or nearest sites, the hint of a fault names.
 const HINT_MAX: usize = 3;
 
 impl<V: Value> Interleaver<V> {
-    /// Refuses a request for a site that will not be passed, and returns what the mediator does then.
+    /// Refuses a request for a site that will not be passed, and returns what the mediator does
+    /// then.
     #[cold]
     pub(super) fn turn_down(
         &mut self,

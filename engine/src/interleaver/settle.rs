@@ -20,7 +20,8 @@ use crate::value::Value;
 pub(crate) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
 
 impl<V: Value> Interleaver<V> {
-    /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is retired.
+    /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is
+    /// retired.
     pub(super) fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
         loop {
             let next = match step {
@@ -143,7 +144,8 @@ impl<V: Value> Interleaver<V> {
         Some(waiting)
     }
 
-    /// Counts a request, and returns whether the mediator has made too many without letting the model go on.
+    /// Counts a request, and returns whether the mediator has made too many without letting the
+    /// model go on.
     pub(super) fn is_restless(&mut self, id: MediatorId) -> bool {
         let patience = self.patience(id);
         patience.requests += 1;
@@ -171,12 +173,14 @@ impl<V: Value> Interleaver<V> {
         delivery: Delivery<V>,
         origin: &Origin,
     ) -> Step<V> {
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped, too.
+        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
+        // too.
         let _span = tracing::span_enabled!(Level::TRACE).then(|| {
             let name = self.lanes[id.0 as usize].account.name.as_str();
             tracing::trace_span!("mediator", name).entered()
         });
-        // The mediator was moved into the call and is gone after a panic, so that broken invariants stay unseen.
+        // The mediator was moved into the call and is gone after a panic, so that broken invariants
+        // stay unseen.
         let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
         resumed.unwrap_or_else(|payload| Step::Fail {
             fault: Fault::from(FaultKind::Panicked(panic_message(&*payload))),
@@ -217,7 +221,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Fails a mediator's invoke, unless the fault says that an iteration never came, which ends its loop.
+    /// Fails a mediator's invoke, unless the fault says that an iteration never came, which ends
+    /// its loop.
     fn fail(
         &mut self,
         id: MediatorId,

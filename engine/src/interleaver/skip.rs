@@ -36,8 +36,9 @@ impl<V: Value> Interleaver<V> {
 
     /// Makes one output of the replacements of all mediators.
     ///
-    /// One by a mediator without rows is for the whole batch, and the last of these counts; mediators with rows put their own
-    /// in its place. Without it there is an output only if all that have rows skip.
+    /// One by a mediator without rows is for the whole batch, and the last of these counts;
+    /// mediators with rows put their own in its place. Without it there is an output only if
+    /// all that have rows skip.
     pub(super) fn join_skips(&self, site: Site, skips: Vec<Skip<V>>) -> Result<V, RunError> {
         let skipping: Vec<Asker> = skips.iter().map(|skip| self.skipping(skip, site)).collect();
         let (mut whole, mut parts): (Vec<_>, Vec<_>) =
@@ -98,7 +99,8 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Counts a pass of a module that is skipped for the sites inside it, as often as they were passed per pass of it so far.
+    /// Counts a pass of a module that is skipped for the sites inside it, as often as they were
+    /// passed per pass of it so far.
     ///
     /// So iteration k of what is inside stays the one in iteration k of the module.
     pub(super) fn count_inside(&mut self, module: Site) {
@@ -142,7 +144,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Returns how often a point was passed, without what was counted for skipped modules around it.
+    /// Returns how often a point was passed, without what was counted for skipped modules around
+    /// it.
     pub(super) fn passings(&self, point: Point) -> u32 {
         let unseen = self.unseen.get(&point).map_or(0, |unseen| unseen.count);
         self.counts[point.index()] - unseen

@@ -44,7 +44,8 @@ impl By {
     }
 }
 
-/// Returns what a cache of everything has, and what the model went on with, site by site; nothing of a failed run.
+/// Returns what a cache of everything has, and what the model went on with, site by site; nothing
+/// of a failed run.
 fn collected(case: &Case) -> Option<(Vec<Array>, Vec<Array>)> {
     let mut setup = case.trial(Style::Machine).into_setup();
     let cached = setup.cache(CacheSpec::all().both());
@@ -98,7 +99,8 @@ fn find(by: By) -> Vec<Case> {
     cases.filter(|case| by.notices(case)).take(SHRUNK).collect()
 }
 
-/// Lists what a list of lines can be made into: without some of them, and what is nested with less in it or without its frame.
+/// Lists what a list of lines can be made into: without some of them, and what is nested with less
+/// in it or without its frame.
 fn fewer_lines(lines: &[Step]) -> Vec<Vec<Step>> {
     let mut all = without(lines);
     for (place, line) in lines.iter().enumerate() {
@@ -106,7 +108,8 @@ fn fewer_lines(lines: &[Step]) -> Vec<Vec<Step>> {
             continue;
         };
         let with = |new: &[Step]| [&lines[..place], new, &lines[place + 1..]].concat();
-        // A loop without an upper bound needs the line that waits, at its beginning, to end with the model.
+        // A loop without an upper bound needs the line that waits, at its beginning, to end with
+        // the model.
         let (kept, rest) = match line {
             Step::Iter {
                 iter: Span::Slice(_, None),
@@ -200,7 +203,8 @@ fn size(case: &Case) -> (usize, usize) {
     (case.programs.len(), lines.sum())
 }
 
-/// Finds a bug, shrinks what shows it, and compares its mediators and lines with the least that are known to.
+/// Finds a bug, shrinks what shows it, and compares its mediators and lines with the least that are
+/// known to.
 fn finds(bug: Bug, by: By, least: (usize, usize)) {
     let shrunk = |case| {
         let shows = |case: &Case| Ok::<_, ()>(by.notices(case));

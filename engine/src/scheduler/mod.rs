@@ -1,7 +1,7 @@
 //! In which order mediators are stepped at a site.
 //!
-//! The interleaver asks a [`Scheduler`] which of the mediators that wait for the site at hand goes on, and nothing else
-//! chooses between them. There are five:
+//! The interleaver asks a [`Scheduler`] which of the mediators that wait for the site at hand goes
+//! on, and nothing else chooses between them. There are five:
 //!
 //! | scheduler | text | order |
 //! |---|---|---|
@@ -11,15 +11,16 @@
 //! | [`Recorded`] | `ilsched1:…` | a list of choices, the [`Schedule`] of an earlier run |
 //! | [`Explorer`](crate::Explorer) | | every order that can make a difference, run by run |
 //!
-//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose, and
-//! [`watched`] tells of each turn as it comes.
+//! [`scheduler`] makes one from its text. [`recording`] wraps any of them and keeps what it chose,
+//! and [`watched`] tells of each turn as it comes.
 //!
 //! # How many orders there are
 //!
-//! One choice is one *turn*. With [`Granularity::Site`], which is rule R2, a turn lasts until the mediator asks for another
-//! site; n mediators that wait for one site then have n! orders there, and over m such sites (n!)^m. With
-//! [`Granularity::Exchange`] a turn is one served request for the site and what follows it until the next one; mediators
-//! with k₁, …, kₙ such requests at one site have (k₁ + … + kₙ)! / (k₁! · … · kₙ!) orders there: 34,650 for three with four
+//! One choice is one *turn*. With [`Granularity::Site`], which is rule R2, a turn lasts until the
+//! mediator asks for another site; n mediators that wait for one site then have n! orders there,
+//! and over m such sites (n!)^m. With [`Granularity::Exchange`] a turn is one served request for
+//! the site and what follows it until the next one; mediators with k₁, …, kₙ such requests at one
+//! site have (k₁ + … + kₙ)! / (k₁! · … · kₙ!) orders there: 34,650 for three with four
 //! each. Mediators that come to a site again through a barrier add orders to both.
 
 mod error;
@@ -43,8 +44,8 @@ use crate::site::Site;
 
 /// The one thing that chooses between mediators.
 ///
-/// Nothing else orders them: no hash map, address, clock or thread. A scheduler that is a function of its own state and
-/// its arguments makes equal runs make equal exchanges.
+/// Nothing else orders them: no hash map, address, clock or thread. A scheduler that is a function
+/// of its own state and its arguments makes equal runs make equal exchanges.
 pub trait Scheduler {
     /// Returns the place in `ready` of the mediator to be stepped next at `site`.
     ///
@@ -52,11 +53,12 @@ pub trait Scheduler {
     ///
     /// # Errors
     ///
-    /// [`ScheduleError`] if there is no choice to be made, because the run is not the one that the scheduler is for. The
-    /// run fails with it.
+    /// [`ScheduleError`] if there is no choice to be made, because the run is not the one that the
+    /// scheduler is for. The run fails with it.
     fn choose(&mut self, site: Site, ready: &[MediatorId]) -> Result<usize, ScheduleError>;
 
-    /// Returns what the journal calls this scheduler, including all that is needed to make it again.
+    /// Returns what the journal calls this scheduler, including all that is needed to make it
+    /// again.
     fn describe(&self) -> String;
 
     /// Sees what the run is made of, before anything is started.
@@ -73,7 +75,8 @@ pub trait Scheduler {
     ///
     /// # Errors
     ///
-    /// [`ScheduleError`] if the run was shorter than the one that the scheduler is for. The run fails with it.
+    /// [`ScheduleError`] if the run was shorter than the one that the scheduler is for. The run
+    /// fails with it.
     fn end(&mut self) -> Result<(), ScheduleError> {
         Ok(())
     }
@@ -105,8 +108,9 @@ pub enum Granularity {
     Site,
     /// Until it has been served once at the site, and has made its next request.
     ///
-    /// Finer than the rules ask for: what happens to work in every such order does not hang on where turns end. Puts, gets
-    /// and children are for no site, and belong to the turn in which they are asked for.
+    /// Finer than the rules ask for: what happens to work in every such order does not hang on
+    /// where turns end. Puts, gets and children are for no site, and belong to the turn in
+    /// which they are asked for.
     Exchange,
 }
 
@@ -134,7 +138,8 @@ impl Scheduler for InOrder {
 ///
 /// # Errors
 ///
-/// [`ScheduleError::Text`] if it is no scheduler's, and [`ScheduleError::Checksum`] if a recorded schedule is damaged.
+/// [`ScheduleError::Text`] if it is no scheduler's, and [`ScheduleError::Checksum`] if a recorded
+/// schedule is damaged.
 pub fn scheduler(text: &str) -> Result<Box<dyn Scheduler>, ScheduleError> {
     let unknown = |at: usize, expected: &'static str| ScheduleError::Text {
         at,

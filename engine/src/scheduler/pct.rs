@@ -1,9 +1,10 @@
 //! Orders by random priorities, which find bugs of a small depth with a known chance.
 //!
-//! Burckhardt, Kothari, Musuvathi and Nagarakatti, *A randomized scheduler with probabilistic guarantees of finding bugs*
-//! (ASPLOS 2010): every mediator has a random priority, the highest that is ready goes on, and at d − 1 random moments
-//! the priority of the one that would go on falls below all others. A bug that needs d ordering constraints is found in
-//! a run of n mediators and k turns with a chance of at least 1 / (n · k^(d−1)).
+//! Burckhardt, Kothari, Musuvathi and Nagarakatti, *A randomized scheduler with probabilistic
+//! guarantees of finding bugs* (ASPLOS 2010): every mediator has a random priority, the highest
+//! that is ready goes on, and at d − 1 random moments the priority of the one that would go on
+//! falls below all others. A bug that needs d ordering constraints is found in a run of n mediators
+//! and k turns with a chance of at least 1 / (n · k^(d−1)).
 
 use std::collections::BTreeMap;
 
@@ -31,10 +32,11 @@ pub struct Pct {
 const DEPTH_MAX: u32 = 1 << 12;
 
 impl Pct {
-    /// Makes the order for bugs of `depth` ordering constraints, in runs of about `length` turns, that belongs to a seed.
+    /// Makes the order for bugs of `depth` ordering constraints, in runs of about `length` turns,
+    /// that belongs to a seed.
     ///
-    /// A depth of 0 is one of 1, where no priority changes. Change points beyond the end of a run have no effect. Depths
-    /// above 4,096 are taken as that.
+    /// A depth of 0 is one of 1, where no priority changes. Change points beyond the end of a run
+    /// have no effect. Depths above 4,096 are taken as that.
     pub fn new(depth: u32, length: u32, seed: u64) -> Self {
         let depth = depth.clamp(1, DEPTH_MAX);
         let mut random = SplitMix64::new(seed);

@@ -1,7 +1,8 @@
 //! What a schedule belongs to.
 //!
-//! The digest of a programme is one of each of its [parts](Part) after the other, so that a schedule that does not belong
-//! to a run can say what has changed since. Each is written in digits of its own, from the left:
+//! The digest of a programme is one of each of its [parts](Part) after the other, so that a
+//! schedule that does not belong to a run can say what has changed since. Each is written in digits
+//! of its own, from the left:
 //!
 //! | digits | part | what is in them |
 //! |---|---|---|
@@ -12,8 +13,8 @@
 //! | 3 | steps | 0 if none are declared, one more than there are below 2047, and from there on 2048 and their remainder by 2048 |
 //! | 1 | granularity | 0 for a site, 1 for an exchange |
 //!
-//! Of 4096 changes of a part that is digested one is not seen here. Such a schedule is refused at the first choice that does
-//! not fit.
+//! Of 4096 changes of a part that is digested one is not seen here. Such a schedule is refused at
+//! the first choice that does not fit.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,9 @@ use crate::site::Site;
 
 /// A small generator of pseudo-random numbers: SplitMix64.
 ///
-/// The algorithm of Steele, Lea and Flood, *Fast splittable pseudorandom number generators* (OOPSLA 2014), with the
-/// constants of `java.util.SplittableRandom`. It is part of what a seed means, and will not change.
+/// The algorithm of Steele, Lea and Flood, *Fast splittable pseudorandom number generators* (OOPSLA
+/// 2014), with the constants of `java.util.SplittableRandom`. It is part of what a seed means, and
+/// will not change.
 #[derive(Clone, Debug)]
 pub struct SplitMix64(u64);
 
@@ -29,8 +30,8 @@ impl SplitMix64 {
 
     /// Returns a number below `bound`, which is at least 1.
     ///
-    /// By the multiplication of Lemire, *Fast random integer generation in an interval* (2019), without its rejection: the
-    /// bias is below `bound` in 2^64.
+    /// By the multiplication of Lemire, *Fast random integer generation in an interval* (2019),
+    /// without its rejection: the bias is below `bound` in 2^64.
     #[inline]
     pub const fn below(&mut self, bound: u64) -> u64 {
         ((self.next() as u128 * bound as u128) >> 64) as u64

@@ -8,7 +8,8 @@ use super::{RunFingerprint, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;
 use crate::site::Site;
 
-/// Chooses what a schedule says, and fails the run if it is not the one that the schedule was made in.
+/// Chooses what a schedule says, and fails the run if it is not the one that the schedule was made
+/// in.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     schedule: Schedule,
@@ -90,8 +91,8 @@ impl Recording {
 
 /// Wraps a scheduler, and returns what it will have chosen.
 ///
-/// A run with `shuffle:7` that shows something is worth keeping as the choices that were made and not as the seed, which
-/// means another run as soon as a mediator asks for one site more.
+/// A run with `shuffle:7` that shows something is worth keeping as the choices that were made and
+/// not as the seed, which means another run as soon as a mediator asks for one site more.
 pub fn recording<S: Scheduler>(inner: S) -> (impl Scheduler + use<S>, Recording) {
     let recording = Recording::default();
     let into = recording.clone();

@@ -1,15 +1,18 @@
 //! The choices of a run as a list, and the list as a short text.
 //!
-//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the [programme](super::Programme) in 16 digits, three
-//! each for sites, mediators, rows, barriers and steps and one for the granularity, the choices, and the CRC-32 of all
-//! before it in 8. Only choices among two or more mediators count. They are written as
+//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the
+//! [programme](super::Programme) in 16 digits, three each for sites, mediators, rows, barriers and
+//! steps and one for the granularity, the choices, and the CRC-32 of all before it in 8. Only
+//! choices among two or more mediators count. They are written as
 //!
 //! - `c/n`: the one at place `c`, from 0, of `n` that are ready;
-//! - `n`: `0/n`, `0/n−1`, … `0/2`: `n` mediators in definition order, as at a site where all turns are in order;
+//! - `n`: `0/n`, `0/n−1`, … `0/2`: `n` mediators in definition order, as at a site where all turns
+//!   are in order;
 //! - either with `xk`: the same `k` times over;
 //! - nothing at all if there are no choices.
 //!
-//! Each list has one text: whatever can be written as `n` is, and equal neighbours are written once.
+//! Each list has one text: whatever can be written as `n` is, and equal neighbours are written
+//! once.
 
 use std::fmt;
 use std::str::FromStr;

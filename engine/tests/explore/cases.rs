@@ -107,7 +107,8 @@ pub(crate) fn case(model: Model, programs: Vec<Program>) -> Case {
     }
 }
 
-/// Two to four mediators of a few steps each at three sites: those of one module, and the output of the model.
+/// Two to four mediators of a few steps each at three sites: those of one module, and the output of
+/// the model.
 pub(crate) fn small_cases() -> impl Strategy<Value = Case> {
     let raw = (
         prop::collection::vec(small_line(), 1..5),

@@ -26,7 +26,8 @@ fn outcomes(verdict: &Verdict<RunOutcome>) -> Vec<&RunOutcome> {
     outcomes
 }
 
-/// Compares the two explorations on as many programmes, and returns how many were compared and how many runs each made.
+/// Compares the two explorations on as many programmes, and returns how many were compared and how
+/// many runs each made.
 fn compare(cases: u32, granularity: Granularity, naive_budget: u64) -> (u32, u64, u64) {
     let compared = Cell::new((0, 0, 0));
     let law = |case: crate::programs::Case| {

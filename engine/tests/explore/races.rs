@@ -209,7 +209,8 @@ fn two_stops_and_two_skips_of_everything_race() {
     assert_eq!(found, "");
 }
 
-/// A child is its parent's, so that the two never race, and it races with others in its parent's name.
+/// A child is its parent's, so that the two never race, and it races with others in its parent's
+/// name.
 #[test]
 fn a_child_is_ordered_with_its_parent() {
     let found = races(|trial| {

@@ -165,7 +165,8 @@ fn a_schedule_of_another_programme_starts_nothing() {
         trial.scheduler(Recorded::new(recording.schedule()));
         trial.try_run(table(2, 1.0)).map(|ran| ran.report.result)
     };
-    // The code of the mediators is not part of the digest, and what they ask for is found out when they ask.
+    // The code of the mediators is not part of the digest, and what they ask for is found out when
+    // they ask.
     assert!(matches!(attempt(&|_| {}), Ok(Err(error)) if error.code() == "E125"));
     let error = attempt(&|trial| trial.barrier("b", 2)).unwrap_err();
     assert_eq!(error.code(), "E122");
@@ -236,7 +237,8 @@ fn a_schedule_of_another_programme_names_exactly_what_differs() {
     insta::assert_snapshot!(differing(|_| {}), @"nothing");
     insta::assert_snapshot!(differing(|made| made.model = Model::tree(&[("", &["m0"]), ("m0", &[])])), @"sites (here 4: `input` to `m0.output`)");
     insta::assert_snapshot!(differing(|made| made.model = Model::tree(&[])), @"sites (here none)");
-    // A mediator renamed, added without rows, added with some, taken away, and put elsewhere; a row that goes to another.
+    // A mediator renamed, added without rows, added with some, taken away, and put elsewhere; a row
+    // that goes to another.
     insta::assert_snapshot!(differing(|made| made.mediators[0].0 = "other"), @"mediators (here 3: `other` with rows, `b` with rows, `c`)");
     insta::assert_snapshot!(differing(|made| made.mediators.insert(0, ("first", None))), @"mediators (here 4: `first`, `a` with rows, `b` with rows, `c`)");
     insta::assert_snapshot!(differing(|made| made.mediators.push(("d", Some(1)))), @"mediators (here 4: `a` with rows, `b` with rows, `c`, `d` with rows), rows (here 1 of `a`, 2 of `b`, 1 of `d`)");

@@ -11,7 +11,8 @@ use crate::cases::{How, case, caught, chain, explore, program, run, write};
 use crate::programs::{Case, Program};
 use crate::steps::Step;
 
-/// `writers` that write at the first site, `readers` that read at the second, and one that reads at the first.
+/// `writers` that write at the first site, `readers` that read at the second, and one that reads at
+/// the first.
 pub(crate) fn noisy(writers: usize, readers: usize) -> Case {
     let read = |site: &str| caught(Step::read(site));
     let mut programs: Vec<Program> = Vec::new();

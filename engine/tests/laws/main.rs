@@ -1,7 +1,8 @@
 //! The laws of the interleaver, on models and mediators that are generated.
 //!
-//! The first law compares the engine with a reference that is written from the rules alone, without the engine's means.
-//! The others hold between two runs of the engine, or between a run and what it says of itself.
+//! The first law compares the engine with a reference that is written from the rules alone, without
+//! the engine's means. The others hold between two runs of the engine, or between a run and what it
+//! says of itself.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,7 +39,8 @@ use proptest::test_runner::RngSeed;
 
 use crate::programs::Style;
 
-/// The styles in which mediators are written here; `interloom-program` tests the same laws with programs.
+/// The styles in which mediators are written here; `interloom-program` tests the same laws with
+/// programs.
 const STYLES: [Style; 2] = [Style::Machine, Style::Async];
 
 /// The folder of the cases that were kept.

@@ -1,5 +1,5 @@
-//! A record is as good as the model, and as good as the mediators: what observers saw of a run, played from either side into the
-//! same interleaver, makes the same run.
+//! A record is as good as the model, and as good as the mediators: what observers saw of a run,
+//! played from either side into the same interleaver, makes the same run.
 
 use std::cell::RefCell;
 use std::rc::Rc;

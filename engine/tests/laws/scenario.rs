@@ -1,7 +1,8 @@
 //! A case as a file: a scenario in the words of the conformance tests, with its model.
 //!
-//! Added to them are the `model` (its modules in order, the first being the root, with what each computes and calls), the
-//! `rows` of an invoke and whether it is `optional`, the `steps` that a run declares, and what [`Step`] adds.
+//! Added to them are the `model` (its modules in order, the first being the root, with what each
+//! computes and calls), the `rows` of an invoke and whether it is `optional`, the `steps` that a
+//! run declares, and what [`Step`] adds.
 
 use std::collections::BTreeMap;
 

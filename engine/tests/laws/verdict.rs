@@ -12,7 +12,8 @@ pub(crate) struct Verdict {
     pub(crate) log: Vec<Record>,
     pub(crate) end: End,
     pub(crate) output: Option<Array>,
-    /// The inputs at which modules were skipped, with the points inside whose iterations do not line up any more.
+    /// The inputs at which modules were skipped, with the points inside whose iterations do not
+    /// line up any more.
     pub(crate) out_of_step: Vec<(Site, Vec<Point>)>,
 }
 

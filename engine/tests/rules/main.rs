@@ -1,4 +1,5 @@
-//! The rules of the protocol, each with the tests that prove it; a test's name starts with its rule.
+//! The rules of the protocol, each with the tests that prove it; a test's name starts with its
+//! rule.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -171,7 +171,8 @@ fn r21_an_invoke_with_no_rows_at_all_need_not_skip() {
     assert_eq!(ran.output, Some(from_layer_0(&model, table(2, 10.0))));
 }
 
-/// Who skips `layers.0`, and who does not; each skip is asked for at that site, on a line of this file.
+/// Who skips `layers.0`, and who does not; each skip is asked for at that site, on a line of this
+/// file.
 fn partial_skip(ran: &Ran) -> (Vec<&str>, Vec<&str>) {
     let RunError::PartialSkip {
         site,

@@ -1,7 +1,8 @@
 //! Every transition that the table lists is taken, and none else.
 //!
-//! Each is shown here once, by a mediator made for it; the laws show the same of generated runs. (The interleaver itself looks
-//! up every change of state in the table, so that a change that is not listed would have failed every other test.)
+//! Each is shown here once, by a mediator made for it; the laws show the same of generated runs.
+//! (The interleaver itself looks up every change of state in the table, so that a change that is
+//! not listed would have failed every other test.)
 
 use std::collections::BTreeSet;
 

@@ -114,7 +114,8 @@ fn simple_line() -> impl Strategy<Value = RawLine> {
     )
 }
 
-/// Makes a line that can fail no run: a read, or a write that fits, with every refusal caught, or a loop over such.
+/// Makes a line that can fail no run: a read, or a write that fits, with every refusal caught, or a
+/// loop over such.
 fn quieted(line: RawLine) -> RawLine {
     RawLine {
         kind: match line.kind {
@@ -156,7 +157,8 @@ fn quiet_program() -> impl Strategy<Value = RawProgram> {
     })
 }
 
-/// Models of up to six modules; one that has several callers, or is called twice, has several iterations.
+/// Models of up to six modules; one that has several callers, or is called twice, has several
+/// iterations.
 pub(crate) fn models() -> impl Strategy<Value = Model> {
     let module = (prop::collection::vec(any::<u16>(), 0..3), 1u8..6, 0u8..10);
     prop::collection::vec(module, 1..7).prop_map(|modules| {
@@ -179,7 +181,8 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
     })
 }
 
-/// Models in which one module is called several times, with another one inside it, which may be called from elsewhere, too.
+/// Models in which one module is called several times, with another one inside it, which may be
+/// called from elsewhere, too.
 fn recurrent_models() -> impl Strategy<Value = Model> {
     let calls = prop::collection::vec(prop::bool::weighted(0.7), 3..7);
     let inside = 1usize..3;
@@ -225,7 +228,8 @@ fn mixed_cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// Runs of a model with a module that is called several times and, mostly, skipped in one of its iterations first of all.
+/// Runs of a model with a module that is called several times and, mostly, skipped in one of its
+/// iterations first of all.
 fn recurrent_cases() -> impl Strategy<Value = Case> {
     let program = prop_oneof![1 => raw_program().boxed(), 3 => quiet_program().boxed()];
     let programs = prop::collection::vec(program, 1..4);
@@ -378,8 +382,8 @@ pub(crate) fn sites_of(model: &Model) -> Vec<Site> {
     sites
 }
 
-/// Aims the lines at the sites of the model; with `joint`, several programs skip one module together, before all else where
-/// `is_first`.
+/// Aims the lines at the sites of the model; with `joint`, several programs skip one module
+/// together, before all else where `is_first`.
 fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<Joint>, is_first: bool) -> Case {
     let sites = sites_of(&model);
     let program = |raw: RawProgram| {
@@ -533,7 +537,8 @@ fn sides(shift: u8) -> Collects {
     }
 }
 
-/// A loop; one without an upper bound begins with a line that waits, so that it ends with the model.
+/// A loop; one without an upper bound begins with a line that waits, so that it ends with the
+/// model.
 fn looping(raw: &RawLine, point: String, body: Vec<Step>) -> Step {
     let (scale, shift) = (u32::from(raw.scale), u32::from(raw.shift));
     let span = match shift {

@@ -1,8 +1,9 @@
 //! A simulated model, and runs of it: what every test of the engine stands on.
 //!
-//! The model is a tree of modules over [`Array`] values. A module passes its input site, calls its children one after the
-//! other, does a little arithmetic, and passes its output site; it does what the [`Flow`] says. A module that is listed
-//! twice is called twice, so that its sites have several iterations.
+//! The model is a tree of modules over [`Array`] values. A module passes its input site, calls its
+//! children one after the other, does a little arithmetic, and passes its output site; it does what
+//! the [`Flow`] says. A module that is listed twice is called twice, so that its sites have several
+//! iterations.
 #![allow(dead_code)] // Each test binary uses a part.
 
 use std::cell::RefCell;

@@ -92,7 +92,8 @@ impl Case {
         })
     }
 
-    /// The rows that are a mediator's own of a value that is `length` long; all, if it has none or that is not the batch.
+    /// The rows that are a mediator's own of a value that is `length` long; all, if it has none or
+    /// that is not the batch.
     pub(crate) fn own_rows(&self, index: usize, length: usize) -> std::ops::Range<usize> {
         let count = |index: usize| self.programs[index].rows.unwrap_or(0) as usize;
         let first: usize = (0..index).map(count).sum();
@@ -102,7 +103,8 @@ impl Case {
         }
     }
 
-    /// Makes a mediator that counts in `alive` for as long as it is there, and what will have its caches.
+    /// Makes a mediator that counts in `alive` for as long as it is there, and what will have its
+    /// caches.
     pub(crate) fn mediator(
         &self,
         index: usize,
@@ -160,7 +162,8 @@ impl Case {
         self.trial_with_shelves(style).0
     }
 
-    /// Sets a run up; the second finds the caches: first that of the run, by any name, then those of each mediator.
+    /// Sets a run up; the second finds the caches: first that of the run, by any name, then those
+    /// of each mediator.
     pub(crate) fn trial_with_shelves(&self, style: Style) -> (Trial<'_>, Vec<Shelf>) {
         let mut trial = self.empty_trial();
         let of_run = self.cache.as_ref().map(|cache| trial.cache(cache.spec()));
@@ -234,7 +237,8 @@ impl Drop for Alive {
 
 /// A program as a hand-written state machine.
 struct Interpreter {
-    /// The lines, and the bodies of the `try` steps that it is in, each with those that are still to come.
+    /// The lines, and the bodies of the `try` steps that it is in, each with those that are still
+    /// to come.
     frames: Vec<std::vec::IntoIter<Step>>,
     iteration: u32,
     /// The loop that is under way.

@@ -1,8 +1,9 @@
 //! What a run must do, said as naively as possible.
 //!
-//! The model is plain recursion over its modules, and a mediator over its lines. It is told something, or left where it
-//! waits; at the next site it begins anew, and is told again what it was told before. The sites that were passed and what
-//! was told are nearly all that a run remembers. Only the vocabulary (events, sites) is shared with the interleaver.
+//! The model is plain recursion over its modules, and a mediator over its lines. It is told
+//! something, or left where it waits; at the next site it begins anew, and is told again what it
+//! was told before. The sites that were passed and what was told are nearly all that a run
+//! remembers. Only the vocabulary (events, sites) is shared with the interleaver.
 
 use interloom_engine::array::Array;
 use interloom_engine::{Event, Point, Port, Request, Site};
@@ -27,9 +28,11 @@ struct Run<'c> {
     heard: usize,
     register: Array,
     passed: Vec<Pass>,
-    /// The iterations that are counted for sites inside skipped modules and not passed, and when: after so many passes.
+    /// The iterations that are counted for sites inside skipped modules and not passed, and when:
+    /// after so many passes.
     left_out: Vec<(Site, usize)>,
-    /// How much each mediator had been told, and how many sites were passed, when it asked for what it waits for.
+    /// How much each mediator had been told, and how many sites were passed, when it asked for
+    /// what it waits for.
     asked: Vec<(usize, usize)>,
     out_of_step: Vec<(Site, Vec<Point>)>,
     log: Vec<Record>,
@@ -114,7 +117,8 @@ impl Run<'_> {
         Some(self.pass(Point::new(path, Port::Output), output)?.0)
     }
 
-    /// Passes a site, and returns its value and what it is skipped with; nothing if the model must not go on.
+    /// Passes a site, and returns its value and what it is skipped with; nothing if the model must
+    /// not go on.
     fn pass(&mut self, point: Point, value: Table) -> Option<(Table, Option<Table>)> {
         self.passed.push(Pass {
             site: point.at(self.counted(point)), // R30
@@ -144,7 +148,8 @@ impl Run<'_> {
         sites.filter(|site| site.point == point).count() as u32
     }
 
-    /// R24: what is inside a module that is skipped for the k-th time goes on by a k-th part of its count.
+    /// R24: what is inside a module that is skipped for the k-th time goes on by a k-th part of its
+    /// count.
     fn leave_out(&mut self, module: Point) {
         let map = &self.case.model.map;
         let prefix = match map.path_name(module.path) {
@@ -208,8 +213,8 @@ impl Run<'_> {
         }
     }
 
-    /// R2, R3: lets a mediator run until it waits for something that is not here. R41: after it come those that it has
-    /// released, and then those that they have.
+    /// R2, R3: lets a mediator run until it waits for something that is not here. R41: after it
+    /// come those that it has released, and then those that they have.
     fn turn(&mut self, who: usize) {
         let is_over = self.at().is_some() && self.broken.is_some();
         let mut next = Some(who).filter(|who| !is_over && self.states[*who] == State::Running);
@@ -261,7 +266,8 @@ impl Run<'_> {
             }
             let (event, told) = match self.lines(who, body, &mut number.clone()) {
                 Ok(()) => (Event::End, Ok(None)),
-                Err(Some("E003")) => (Event::Exception, Err(Some("E003"))), // R12: it ends the loop.
+                // R12: it ends the loop.
+                Err(Some("E003")) => (Event::Exception, Err(Some("E003"))),
                 Err(Some(code)) => return self.retire(who, Event::Exception, Err(Some(code))),
                 Err(None) => return Err(None),
             };
@@ -330,7 +336,8 @@ impl Run<'_> {
         let own = to_array(&here.value[rows.clone()]);
         let is_owner = self.case.programs[who].rows.unwrap_or(0) == self.case.batch();
         match request {
-            Request::Skip { .. } if here.site.point.port != Port::Input => Err(Some("E005")), // R20
+            // R20.
+            Request::Skip { .. } if here.site.point.port != Port::Input => Err(Some("E005")),
             Request::Skip { value, .. } => {
                 here.skips.retain(|(skipping, _)| *skipping != who);
                 here.skips.push((who, to_table(value)));
@@ -376,7 +383,8 @@ impl Run<'_> {
         Err(None)
     }
 
-    /// Returns who goes on because its barrier has opened: the first of those of the barrier that opened first.
+    /// Returns who goes on because its barrier has opened: the first of those of the barrier that
+    /// opened first.
     fn go_on(&mut self) -> Option<usize> {
         if !self.is_closing && !self.is_halted() {
             self.broken = self.circle(); // R44: as soon as it is certain.
@@ -387,7 +395,8 @@ impl Run<'_> {
         first.filter(|_| self.is_closing || self.broken.is_none())
     }
 
-    /// R44: of the barriers none of which can open, whoever else comes, those that could if only the others did.
+    /// R44: of the barriers none of which can open, whoever else comes, those that could if only
+    /// the others did.
     fn circle(&self) -> Option<End> {
         let is_live = |who: &usize| !matches!(self.states[*who], State::Retired);
         let live = self.all().filter(is_live).count();
@@ -466,7 +475,8 @@ impl Run<'_> {
         end.unwrap_or(End::Completed)
     }
 
-    /// R63: whether a mediator was refused all that it asked for; to register a child is not to ask for something.
+    /// R63: whether a mediator was refused all that it asked for; to register a child is not to ask
+    /// for something.
     fn is_silent(&self, who: usize) -> bool {
         let is_served = |record: &Record| match (record.event, record.outcome == "served") {
             (Event::End | Event::Exception, _) | (Event::Register, true) => None,

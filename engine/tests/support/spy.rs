@@ -1,8 +1,8 @@
 //! Mediators that are watched: which changes of state they go through.
 //!
-//! A spy around a mediator sees its deliveries and its steps, and the audit shows the state in which the run left it. From
-//! these the transitions follow. What is refused at once leaves a mediator running, so that a step into a waiting state is
-//! taken back when such a refusal comes.
+//! A spy around a mediator sees its deliveries and its steps, and the audit shows the state in
+//! which the run left it. From these the transitions follow. What is refused at once leaves a
+//! mediator running, so that a step into a waiting state is taken back when such a refusal comes.
 #![allow(dead_code)] // Each test binary uses a part.
 
 use std::cell::{Cell, RefCell};
@@ -37,7 +37,8 @@ impl Watch {
         self.is_closing.set(true);
     }
 
-    /// Returns the changes of state of a mediator that its run left in `state`, and those of its children.
+    /// Returns the changes of state of a mediator that its run left in `state`, and those of its
+    /// children.
     pub(crate) fn taken(&self, state: State) -> Vec<Taken> {
         let all = self.all.borrow();
         let each = all.iter().flat_map(|seen| seen.borrow().taken_until(state));
@@ -59,7 +60,8 @@ impl Seen {
         self.taken.push((self.state(), on, to));
     }
 
-    /// The changes of state, with the one that nobody tells a mediator: that the run, or its child, retires it.
+    /// The changes of state, with the one that nobody tells a mediator: that the run, or its child,
+    /// retires it.
     fn taken_until(&self, state: State) -> Vec<Taken> {
         let mut taken = self.taken.clone();
         // A child that was refused has never been there.

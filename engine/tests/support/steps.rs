@@ -1,7 +1,7 @@
 //! The steps of generated mediators, and how they are written in a file.
 //!
-//! The words are those of the recorded scenarios of the conformance tests. Added are `put`, `get`, the `target` of a skip
-//! (whose iteration may be named), and whether a write may change the shape.
+//! The words are those of the recorded scenarios of the conformance tests. Added are `put`, `get`,
+//! the `target` of a skip (whose iteration may be named), and whether a write may change the shape.
 
 use interloom_engine::array::Array;
 use interloom_engine::{CacheSpec, Iterations, Point, Port, Request, SiteMap, Target};
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::Asked;
 
-/// One step of a program. The register holds the value that was read last, at first zeros of the mediator's rows.
+/// One step of a program. The register holds the value that was read last, at first zeros of the
+/// mediator's rows.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Step {

@@ -14,7 +14,8 @@ use interloom_fuzz::{TARGETS, Target, canary, repaired, transcript};
 /// How many mutations of one seed are tried: each byte of short ones, some of long ones.
 const MUTATIONS_MAX: usize = 1500;
 
-/// How many times several mutations of a seed are tried together, unless `INTERLOOM_FUZZ_ROUNDS` says otherwise.
+/// How many times several mutations of a seed are tried together, unless `INTERLOOM_FUZZ_ROUNDS`
+/// says otherwise.
 const ROUNDS: usize = 2000;
 
 /// The targets that write files or run everything several times.

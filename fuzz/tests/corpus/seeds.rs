@@ -56,8 +56,8 @@ fn journals_to_look_at() -> Vec<Seed> {
     journals().into_iter().filter(is_wanted).collect()
 }
 
-/// With one in which an exchange gives a tensor another shape than it has; a fuzzer found it, and what was exported was no file
-/// of its format.
+/// With one in which an exchange gives a tensor another shape than it has; a fuzzer found it, and
+/// what was exported was no file of its format.
 fn journals_for_tools() -> Vec<Seed> {
     let mut seeds = journals_to_look_at();
     seeds.push(("refused-shape", with_another_shape()));
@@ -287,7 +287,8 @@ fn experiments() -> Vec<Seed> {
 
 fn frames() -> Vec<Seed> {
     let start = &GOLDEN[..PREAMBLE_BYTES + FRAME_HEADER_BYTES];
-    // A newer minor version may use the reserved bytes; a fuzzer found that what they hold is not written again.
+    // A newer minor version may use the reserved bytes; a fuzzer found that what they hold is not
+    // written again.
     let mut newer = start[..PREAMBLE_BYTES].to_vec();
     (newer[10], newer[40]) = (99, 0x80);
     let crc = crc32fast::hash(&newer[..PREAMBLE_BYTES - 4]).to_le_bytes();
@@ -356,8 +357,8 @@ fn canaries() -> Vec<Seed> {
 }
 
 /// Scripts by hand, and some that look random.
-/// A fuzzer found it: one mediator leaves fewer rows than the batch has at a point that is declared to be batched, and
-/// another one reads its own.
+/// A fuzzer found it: one mediator leaves fewer rows than the batch has at a point that is declared
+/// to be batched, and another one reads its own.
 const FEWER_ROWS: &[u8] = &[
     0xa4, 0xbf, 0x82, 0xbe, 0xd3, 0xa9, 0x53, 0x1c, 0x62, 0x99, 0x99, 0x08, 0x2b, 0xea, 0x0f, 0xe2,
     0xb1, 0x25, 0x56, 0x06, 0x29, 0xc3, 0x50, 0xe0, 0xe5, 0x30, 0x03, 0xd5, 0x1f, 0xc9, 0x68, 0x37,

@@ -4,8 +4,8 @@
 //! cargo run --release -p interloom-cli --example train_induction -- --seed 1 --steps 2000
 //! ```
 //!
-//! The same seed gives the same weights, bit for bit, on processors with the same vector instructions. Two minutes on
-//! two cores are enough.
+//! The same seed gives the same weights, bit for bit, on processors with the same vector
+//! instructions. Two minutes on two cores are enough.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -55,8 +55,8 @@ impl CliError {
         }
     }
 
-    /// Returns who is at fault: the party that the code names; but the environment where the system refused to read or write a
-    /// file, and the caller where a name is not that of a file.
+    /// Returns who is at fault: the party that the code names; but the environment where the system
+    /// refused to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self {
             Self::Session(error) => error.at_fault(),

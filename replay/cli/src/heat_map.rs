@@ -14,7 +14,8 @@ const SHADES: [u8; 6] = [231, 189, 153, 111, 69, 27];
 
 /// Numbers, shaded by where they lie in a range, with a heading for each column.
 ///
-/// `Display` writes colours as escape sequences; print it through a stream that removes them where there is no terminal.
+/// `Display` writes colours as escape sequences; print it through a stream that removes them where
+/// there is no terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap {
     /// The headings of the columns.

@@ -1,6 +1,7 @@
 //! Experiment files, and the program `interloom`.
 //!
-//! - [`experiment`] reads and runs experiment files, which people write by hand, and makes them again from a journal alone.
+//! - [`experiment`] reads and runs experiment files, which people write by hand, and makes them
+//!   again from a journal alone.
 //! - [`main`] is the program: one file for each command. [`read`] reads its arguments.
 
 #![forbid(unsafe_code)]

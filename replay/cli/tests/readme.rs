@@ -59,7 +59,8 @@ fn the_documents_that_it_names_exist() {
     }
 }
 
-/// What the page shows of explorations is what the program prints, but for digests, which hang on how a machine rounds.
+/// What the page shows of explorations is what the program prints, but for digests, which hang on
+/// how a machine rounds.
 #[test]
 fn the_explorations_are_what_the_program_prints() {
     let readme = read("README.md");

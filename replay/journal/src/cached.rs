@@ -1,4 +1,5 @@
-//! What caches collected, kept with the end of a run: it is in no exchange, and a replay must not overlook it.
+//! What caches collected, kept with the end of a run: it is in no exchange, and a replay must not
+//! overlook it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,8 @@ use super::value::ValueTree;
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(from = "Fields", into = "Fields")]
 pub struct CachedLine {
-    /// Whose cache it is, as a position in [`RunStart::mediators`](super::RunStart::mediators); `None` is the run's.
+    /// Whose cache it is, as a position in [`RunStart::mediators`](super::RunStart::mediators);
+    /// `None` is the run's.
     pub owner: Option<u32>,
     /// Which of its caches, from 0.
     pub number: u32,
@@ -18,8 +20,8 @@ pub struct CachedLine {
     pub point: String,
     /// How many values there are, one for each iteration.
     pub values: u64,
-    /// The digest under the domain `cached` over the iteration (u32) and the encoding of each value as in an exchange, in the
-    /// order in which they were collected.
+    /// The digest under the domain `cached` over the iteration (u32) and the encoding of each
+    /// value as in an exchange, in the order in which they were collected.
     pub digest: Digest,
 }
 

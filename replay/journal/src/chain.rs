@@ -4,16 +4,17 @@ use super::digest::Digest;
 
 /// BLAKE3 over the previous run's digest and the payloads since.
 ///
-/// The payloads are gathered, so that BLAKE3 gets pieces that start at a multiple of their own size.
-/// It hashes the chunks of such a piece beside each other; of any other piece, and of single payloads,
-/// it hashes them one by one, which takes several times as long.
+/// The payloads are gathered, so that BLAKE3 gets pieces that start at a multiple of their own
+/// size. It hashes the chunks of such a piece beside each other; of any other piece, and of single
+/// payloads, it hashes them one by one, which takes several times as long.
 #[derive(Debug)]
 pub(super) struct Chain {
     hasher: blake3::Hasher,
     pending: Vec<u8>,
 }
 
-/// What is hashed at once: as many chunks of BLAKE3 as the widest processors take beside each other.
+/// What is hashed at once: as many chunks of BLAKE3 as the widest processors take beside each
+/// other.
 pub(super) const PIECE_BYTES: usize = 1 << 14;
 
 impl Chain {

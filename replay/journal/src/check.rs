@@ -32,7 +32,8 @@ pub struct Check {
     pub tensors: u64,
     /// How many bytes those have.
     pub tensor_bytes: u64,
-    /// How often the models of the runs were at a site at which something was served or collected, or at their end.
+    /// How often the models of the runs were at a site at which something was served or collected,
+    /// or at their end.
     pub visits: u64,
     /// How many notes there are.
     pub notes: u64,
@@ -62,8 +63,8 @@ pub struct CheckedRun {
 /// Reads the journal at `path` to its end and checks all of it.
 ///
 /// What is wrong with a journal whose head can be read stands in the [`Check`]. Beyond the checks
-/// of a [`JournalReader`] this looks for the tensors that the exchanges of a journal should have by its policy, if nothing else is
-/// wrong and the journal was finished.
+/// of a [`JournalReader`] this looks for the tensors that the exchanges of a journal should have by
+/// its policy, if nothing else is wrong and the journal was finished.
 ///
 /// # Errors
 /// Those of [`JournalReader::open`].

@@ -1,4 +1,5 @@
-//! The file of a new journal, which replaces nothing but an old journal, and has one writer at a time.
+//! The file of a new journal, which replaces nothing but an old journal, and has one writer at a
+//! time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek};
@@ -26,7 +27,8 @@ pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, Jou
     }
 }
 
-/// Opens a file that may be replaced, which is an older journal or empty anyway, and leaves it as it is.
+/// Opens a file that may be replaced, which is an older journal or empty anyway, and leaves it as
+/// it is.
 pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, JournalError> {
     check_not_special(path, journal)?;
     let file = OpenOptions::new().read(true).write(true).open(path);
@@ -47,8 +49,8 @@ pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, J
 
 /// Keeps other writers away until the file is closed; readers may come.
 ///
-/// Where the file system has no locks, as some on a network have not, writing goes on without. So it
-/// does on Windows, whose locks keep readers away too.
+/// Where the file system has no locks, as some on a network have not, writing goes on without. So
+/// it does on Windows, whose locks keep readers away too.
 pub(super) fn lock(file: &File, journal: &Arc<str>) -> Result<(), JournalError> {
     if cfg!(windows) {
         return Ok(());

@@ -1,10 +1,12 @@
 //! The first difference between a recording and another run, with all that helps to find its cause.
 //!
-//! A [`Comparer`] is told what happens in a live run (or stands in a second journal) and compares it with what was recorded:
-//! everything in an exchange but its [`origin`](crate::ExchangeRecord::origin), so that a mediator's source may move (mediator, sites
-//! by their text, event, result, what was asked for and answered, fault and value); what the model passed and brought; which
-//! caches were refused; which requests were open at the end; how a run was declared and how it ended. The schedulers' names may
-//! differ: the order that they make may not. Faults and outcomes are compared by code and particulars, and no sentence is.
+//! A [`Comparer`] is told what happens in a live run (or stands in a second journal) and compares
+//! it with what was recorded: everything in an exchange but its
+//! [`origin`](crate::ExchangeRecord::origin), so that a mediator's source may move (mediator, sites
+//! by their text, event, result, what was asked for and answered, fault and value); what the model
+//! passed and brought; which caches were refused; which requests were open at the end; how a run
+//! was declared and how it ended. The schedulers' names may differ: the order that they make may
+//! not. Faults and outcomes are compared by code and particulars, and no sentence is.
 //!
 //! The first difference is a [`Divergence`], which keeps the exchanges before it and both sides.
 //! Its class says what kind of cause to look for:
@@ -77,7 +79,8 @@ pub struct Divergence {
     pub tensor: Option<TensorDifference>,
     /// How the environments differ.
     pub environment: Vec<EnvironmentDifference>,
-    /// What the run was made with on both sides, the recorded one first; nothing of a side whose head is not known.
+    /// What the run was made with on both sides, the recorded one first; nothing of a side whose
+    /// head is not known.
     pub made: [Option<RunIdentity>; 2],
     /// What the two sides are called, where they are two journals and not a recording and a run.
     pub journals: Option<[String; 2]>,

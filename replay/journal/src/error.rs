@@ -250,8 +250,8 @@ impl JournalError {
         matches!(self, Self::Torn { .. })
     }
 
-    /// Who is at fault: the party that the code names; but the environment where the system refused to read or write a file,
-    /// and the caller where a name is not that of a file.
+    /// Who is at fault: the party that the code names; but the environment where the system refused
+    /// to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self.is_refusal() {
             Some(true) => AtFault::Environment,
@@ -264,10 +264,12 @@ impl JournalError {
         }
     }
 
-    /// Whether the system did not let a journal be read, or written; nothing of what is wrong with one that is.
+    /// Whether the system did not let a journal be read, or written; nothing of what is wrong with
+    /// one that is.
     fn is_refusal(&self) -> Option<bool> {
         match self {
-            // A folder that is to be read is the wrong name; one that is to be written is in the way.
+            // A folder that is to be read is the wrong name; one that is to be written is in the
+            // way.
             Self::Io { doing, kind, .. } if *doing == OPEN || *doing == READ => {
                 Some(is_refusal(*kind))
             }

@@ -11,7 +11,8 @@ use super::record::Record;
 
 /// What it proves of a journal that it was read so far, with all that a [`JournalReader`] checks.
 ///
-/// The levels L1 to L4 of the README are of runs that are made again. This is none of them, and what they rest on.
+/// The levels L1 to L4 of the README are of runs that are made again. This is none of them, and
+/// what they rest on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Evidence {

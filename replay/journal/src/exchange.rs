@@ -36,8 +36,8 @@ pub(super) const TAGS: [(u64, &str); 9] = [
     (MAP, "map"),
 ];
 
-/// Appends the payload of an exchange to `out`: its evidence, and then the number of its line of source. Returns how many
-/// bytes are evidence.
+/// Appends the payload of an exchange to `out`: its evidence, and then the number of its line of
+/// source. Returns how many bytes are evidence.
 pub(super) fn encode(
     exchange: &ExchangeRecord,
     source: Option<u32>,
@@ -69,7 +69,8 @@ pub(super) fn encode(
     Ok(evidence)
 }
 
-/// What only a SWAP or a REGISTER has: whether the shape may change, and which loop the child is an iteration of.
+/// What only a SWAP or a REGISTER has: whether the shape may change, and which loop the child is an
+/// iteration of.
 fn encode_detail(exchange: &ExchangeRecord, out: &mut Vec<u8>) -> Result<(), String> {
     match (exchange.event, exchange.reshape, exchange.round) {
         (_, false, Round::Alone) => pack::nil(out),

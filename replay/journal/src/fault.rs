@@ -1,7 +1,8 @@
-//! How a fault is written as bytes: its code and its particulars by name, as a library for msgpack writes them.
+//! How a fault is written as bytes: its code and its particulars by name, as a library for msgpack
+//! writes them.
 //!
-//! A fault without particulars is its code alone. A reader that does not know the code, or other particulars of it, keeps them
-//! as they stand. Each fault has one encoding only.
+//! A fault without particulars is its code alone. A reader that does not know the code, or other
+//! particulars of it, keeps them as they stand. Each fault has one encoding only.
 
 use interloom_engine::{Fault, FaultKind, NoLeaf, Tree};
 use serde::Serialize;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use super::pack::{Unexpected, Unpacker};
 use super::particulars::{self, READ_DEPTH_MAX};
 
-/// The deepest nesting of the particulars of a fault, the map with its code included: more than any fault of this version has.
+/// The deepest nesting of the particulars of a fault, the map with its code included: more than any
+/// fault of this version has.
 const DEPTH_MAX: usize = 16;
 
 /// Appends a fault.
@@ -209,7 +211,8 @@ mod tests {
             ),
             (json!("E901"), "E901"),
             (json!({ "E902": "in words" }), "E902"),
-            // Other particulars of a code that is known: one more, one less, in another order, of another kind.
+            // Other particulars of a code that is known: one more, one less, in another order, of
+            // another kind.
             (json!({ "E010": { "more": 1 } }), "E010"),
             (json!({ "E012": {} }), "E012"),
             (json!({ "E012": { "limit": "none" } }), "E012"),
@@ -256,7 +259,8 @@ mod tests {
             assert_eq!(decoded(bytes), Err(other), "{bytes:x?}");
         }
         for bytes in [
-            // The code, a number, a float, nothing and a map, each in another form than the shortest.
+            // The code, a number, a float, nothing and a map, each in another form than the
+            // shortest.
             &b"\xd9\x04E008"[..],
             b"\x81\xd9\x04E900\x01",
             b"\x81\xa4E900\xcc\x01",

@@ -28,7 +28,8 @@ pub fn encode_exchange(given: &ExchangeRecord) -> Result<Vec<u8>, String> {
     Ok(payload)
 }
 
-/// Encodes again what the payload of a frame decodes to; nothing for kinds that have more than one encoding.
+/// Encodes again what the payload of a frame decodes to; nothing for kinds that have more than one
+/// encoding.
 ///
 /// # Errors
 /// Says what is wrong with the payload.

@@ -1,4 +1,5 @@
-//! A journal that is gone through in any direction, in memory that does not grow with its exchanges.
+//! A journal that is gone through in any direction, in memory that does not grow with its
+//! exchanges.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -16,8 +17,8 @@ use super::wire;
 /// A journal with an index of the places of its exchanges.
 ///
 /// The index is made in memory by reading the journal once, with all checks; no file is kept beside
-/// the journal that could be of another one. It has the place of every 16th exchange, and of fewer in
-/// a journal of more than 2^20. Each exchange is read and checked again when it is asked for.
+/// the journal that could be of another one. It has the place of every 16th exchange, and of fewer
+/// in a journal of more than 2^20. Each exchange is read and checked again when it is asked for.
 #[derive(Debug)]
 pub struct IndexedJournal<R = File> {
     frames: Frames<R>,
@@ -216,8 +217,8 @@ pub enum Direction {
     Back,
 }
 
-/// Whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for it, or, if
-/// it asks for none, is made there.
+/// Whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for it, or,
+/// if it asks for none, is made there.
 pub fn is_at(names: &Names, exchange: &ExchangeRecord, text: &str) -> bool {
     let site: Option<SiteRef> = exchange.asked.or(exchange.at);
     site.is_some_and(|site| names.is_site(site, text))

@@ -60,7 +60,8 @@ pub struct RunPosition {
 }
 
 impl RunRecord {
-    /// What happened in the run, in order: visits, exchanges, cache declarations, and then the requests that are open at its end.
+    /// What happened in the run, in order: visits, exchanges, cache declarations, and then the
+    /// requests that are open at its end.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let mut exchanges = self.exchanges.iter().peekable();
         let mut visits = self.visits.iter().enumerate().peekable();

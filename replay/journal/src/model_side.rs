@@ -1,8 +1,8 @@
 //! Where the model of a run is, as its visits say: each exchange must be made there.
 //!
-//! A run whose model was watched has a visit for each site at which something was served or collected, with all points that
-//! were passed on the way, so that the site of an exchange can be told from the visits alone. A run whose model was not watched
-//! has none.
+//! A run whose model was watched has a visit for each site at which something was served or
+//! collected, with all points that were passed on the way, so that the site of an exchange can be
+//! told from the visits alone. A run whose model was not watched has none.
 
 use super::record::SiteRef;
 
@@ -11,7 +11,8 @@ use super::record::SiteRef;
 pub(super) struct ModelSide {
     place: Place,
     passes: PassCounts,
-    /// Whether a module was skipped: a pass of it counts for the sites inside, which no visit says.
+    /// Whether a module was skipped: a pass of it counts for the sites inside, which no visit
+    /// says.
     has_skipped: bool,
 }
 
@@ -41,7 +42,8 @@ impl ModelSide {
         self.has_skipped = false;
     }
 
-    /// Takes a visit: paths of the journal, and whether the model brought a value to the last of them.
+    /// Takes a visit: paths of the journal, and whether the model brought a value to the last of
+    /// them.
     ///
     /// # Errors
     /// Says what should come, and what came, if the model cannot pass anything any more.
@@ -125,7 +127,8 @@ impl PassCounts {
         }
     }
 
-    /// Passes paths one after the other, and returns the last of them with its iteration; none if one is not below `known`.
+    /// Passes paths one after the other, and returns the last of them with its iteration; none if
+    /// one is not below `known`.
     pub(crate) fn pass_all(&mut self, paths: &[u32], known: usize) -> Option<SiteRef> {
         if paths.iter().any(|path| *path as usize >= known) {
             return None;
@@ -148,7 +151,8 @@ impl PassCounts {
 mod tests {
     use super::*;
 
-    /// What comes next in a run: a visit of paths, with a value or without, or an exchange at a site.
+    /// What comes next in a run: a visit of paths, with a value or without, or an exchange at a
+    /// site.
     #[derive(Clone, Copy, Debug)]
     enum Next {
         Served(&'static [u32]),

@@ -228,8 +228,8 @@ pub fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{plural}")
 }
 
-/// A name or message, which may hold anything, as part of one line: characters are escaped that would control the terminal,
-/// break the line, or change the direction of what stands beside them.
+/// A name or message, which may hold anything, as part of one line: characters are escaped that
+/// would control the terminal, break the line, or change the direction of what stands beside them.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
@@ -249,7 +249,8 @@ fn is_separator(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether a character is there only to say in which direction others are written (Unicode's `Bidi_Control`).
+/// Whether a character is there only to say in which direction others are written (Unicode's
+/// `Bidi_Control`).
 fn is_of_direction(character: char) -> bool {
     matches!(
         character,

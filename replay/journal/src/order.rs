@@ -145,7 +145,8 @@ impl Order {
         self.digest
     }
 
-    /// The end that the open run has if it is over now; of the run that comes next, if none is open.
+    /// The end that the open run has if it is over now; of the run that comes next, if none is
+    /// open.
     ///
     /// # Errors
     /// The outcome cannot be written, in words.
@@ -210,7 +211,8 @@ impl Order {
         Ok(())
     }
 
-    /// Checks an exchange or open request that comes next; [`Order::add_exchange`] then takes it in.
+    /// Checks an exchange or open request that comes next; [`Order::add_exchange`] then takes it
+    /// in.
     pub(super) fn check_exchange(
         &mut self,
         kind: FrameKind,
@@ -243,7 +245,8 @@ impl Order {
         Ok(())
     }
 
-    /// Takes in an exchange or open request that was checked, of whose payload so many bytes are evidence.
+    /// Takes in an exchange or open request that was checked, of whose payload so many bytes are
+    /// evidence.
     pub(super) fn add_exchange(&mut self, kind: FrameKind, payload: &[u8], evidence: usize) {
         self.exchanges += u64::from(kind == FrameKind::Exchange);
         let (evidence, source) = payload.split_at(evidence);

@@ -23,7 +23,8 @@ fn long_array(out: &mut Vec<u8>, length: usize) {
 
 /// Appends a number that is not negative.
 ///
-/// Most numbers of an exchange are small: these are appended where the call is, which makes a sixth of what an exchange costs.
+/// Most numbers of an exchange are small: these are appended where the call is, which makes a sixth
+/// of what an exchange costs.
 #[inline]
 pub(super) fn uint(out: &mut Vec<u8>, number: u64) {
     match number {

@@ -17,9 +17,9 @@ pub enum Policy {
     Digest,
     /// Type, shape, digest, and the bytes once for each digest.
     Full,
-    /// As `Full` for each exchange whose index is a multiple of this number, and as `Digest` for the
-    /// others. Which these are depends on nothing else, so that two recordings of one program keep
-    /// the same tensors.
+    /// As `Full` for each exchange whose index is a multiple of this number, and as `Digest` for
+    /// the others. Which these are depends on nothing else, so that two recordings of one
+    /// program keep the same tensors.
     Sampled(NonZeroU64),
 }
 

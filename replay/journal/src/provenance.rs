@@ -1,9 +1,11 @@
-//! Where a value came from, followed back through what was swapped and read, and through what was computed of it.
+//! Where a value came from, followed back through what was swapped and read, and through what was
+//! computed of it.
 //!
-//! A journal does not say what a mediator did between two requests. But it has the digest of each value: where a mediator puts
-//! in what it, or another, was given before, the digests are the same. Where it computed something new, what it had been
-//! given before is what it can have computed it from, and its program says what of that, if there is one ([`Formulas`]). What
-//! the model computed depends on what was put into it before.
+//! A journal does not say what a mediator did between two requests. But it has the digest of each
+//! value: where a mediator puts in what it, or another, was given before, the digests are the same.
+//! Where it computed something new, what it had been given before is what it can have computed it
+//! from, and its program says what of that, if there is one ([`Formulas`]). What the model computed
+//! depends on what was put into it before.
 
 mod past;
 
@@ -53,7 +55,8 @@ pub enum Source {
     PutInPart,
     /// The source read it.
     Read,
-    /// The mediator computed it from the sources, or from some of them: its program says from which.
+    /// The mediator computed it from the sources, or from some of them: its program says from
+    /// which.
     Computed(Option<Formula>),
     /// The mediator had been given nothing that it can have computed it from.
     Brought,
@@ -102,7 +105,8 @@ pub struct ReadAt {
 
 /// Somebody who knows what mediators compute.
 pub trait Formulas {
-    /// Returns what the mediator of this name computed the value of an exchange from, in the run of this name.
+    /// Returns what the mediator of this name computed the value of an exchange from, in the run of
+    /// this name.
     fn formula(&self, run: &str, mediator: &str, exchange: &ExchangeRecord) -> Option<Formula>;
 }
 
@@ -188,8 +192,8 @@ impl ProvenanceStep {
     }
 }
 
-/// Follows the last value at `site` (see [`Names::is_site`]) back to where it came from; in the last
-/// run that has one, or in `run`.
+/// Follows the last value at `site` (see [`Names::is_site`]) back to where it came from; in the
+/// last run that has one, or in `run`.
 ///
 /// # Errors
 /// E072 if no exchange carries a value there, and those of [`IndexedJournal::exchange`].
@@ -214,10 +218,11 @@ pub fn provenance<R: Read + Seek>(
     provenance_of(journal, start, extent, formulas)
 }
 
-/// Follows the value of the exchange of this index back to where it came from: each exchange once, after one whose value came
-/// from it.
+/// Follows the value of the exchange of this index back to where it came from: each exchange once,
+/// after one whose value came from it.
 ///
-/// The journal is read once up to the exchange; a hundred bytes of memory are taken for each exchange of it.
+/// The journal is read once up to the exchange; a hundred bytes of memory are taken for each
+/// exchange of it.
 ///
 /// # Errors
 /// As [`provenance`].
@@ -262,7 +267,8 @@ pub fn provenance_of<R: Read + Seek>(
     Ok(told(steps, index))
 }
 
-/// Puts steps in the order in which they are told: what a value came from follows it, if it has not been told already.
+/// Puts steps in the order in which they are told: what a value came from follows it, if it has not
+/// been told already.
 fn told(mut steps: BTreeMap<u64, ProvenanceStep>, first: u64) -> Vec<ProvenanceStep> {
     let mut told = Vec::with_capacity(steps.len());
     let mut rest = vec![(first, 0)];
@@ -291,7 +297,8 @@ fn served(exchange: &ExchangeRecord) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-/// The exchanges that are in a way back, for tests and fuzzing: each is told once, and has only earlier sources.
+/// The exchanges that are in a way back, for tests and fuzzing: each is told once, and has only
+/// earlier sources.
 #[doc(hidden)]
 pub fn is_a_way_back(steps: &[ProvenanceStep]) -> bool {
     let mut seen = BTreeSet::new();

@@ -1,12 +1,12 @@
 //! Races in a recorded run: what only the scheduler ordered, found without model and mediators.
 //!
-//! The engine's detector ([`Races`]) is told of the recorded exchanges as if they were made now. Two things are not in a journal
-//! and follow from what is:
+//! The engine's detector ([`Races`]) is told of the recorded exchanges as if they were made now.
+//! Two things are not in a journal and follow from what is:
 //!
-//! - a mediator arrives at a barrier right after its exchange before, and in the same turn; where the barrier never opened, the
-//!   arrival is a request that is open at the run's end;
-//! - mediators have different rows of a value if each of them was given, or gave, as much of it as it has rows, and not all
-//!   that the model brought.
+//! - a mediator arrives at a barrier right after its exchange before, and in the same turn; where
+//!   the barrier never opened, the arrival is a request that is open at the run's end;
+//! - mediators have different rows of a value if each of them was given, or gave, as much of it as
+//!   it has rows, and not all that the model brought.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ impl<'j> Points<'j> {
         self.paths.get(asked.path as usize).map(String::as_str)
     }
 
-    /// Returns what the mediator said; nothing if it is about a name that the journal does not have.
+    /// Returns what the mediator said; nothing if it is about a name that the journal does not
+    /// have.
     fn message<'m>(
         &'m self,
         exchange: &ExchangeRecord,
@@ -134,7 +135,8 @@ struct Replayed<'j> {
     run: &'j RunRecord,
     points: &'j Points<'j>,
     detector: Races,
-    /// After which exchange, if any, a mediator arrives at a barrier, as the exchange in which it goes on.
+    /// After which exchange, if any, a mediator arrives at a barrier, as the exchange in which it
+    /// goes on.
     arrivals: BTreeMap<Option<usize>, Vec<&'j ExchangeRecord>>,
     /// The sites at which mediators have rows of their own.
     split: BTreeMap<SiteRef, bool>,
@@ -164,7 +166,8 @@ impl<'j> Replayed<'j> {
 
     fn races(mut self) -> Vec<Race> {
         let mut here = None;
-        // Before the model runs nothing races, but who was there already belongs to a barrier's round.
+        // Before the model runs nothing races, but who was there already belongs to a barrier's
+        // round.
         self.arrive_after(None, here);
         for (place, exchange) in self.run.exchanges.iter().enumerate() {
             if exchange.at != here {
@@ -301,7 +304,8 @@ fn brought(run: &RunRecord, paths: usize) -> BTreeMap<SiteRef, &ValueTree> {
     visits.collect()
 }
 
-/// Returns whether all tensors of a value have so many rows, and are not the whole ones that the model brought.
+/// Returns whether all tensors of a value have so many rows, and are not the whole ones that the
+/// model brought.
 fn is_of_rows(value: &ValueTree, whole: Option<&ValueTree>, count: u64) -> bool {
     let same_place = |place: usize| match whole {
         Some(ValueTree::Tuple(items) | ValueTree::List(items)) => items.get(place),
@@ -372,7 +376,8 @@ mod tests {
     use crate::record::{BarrierLine, RunStart};
     use crate::{DType, Digest, samples};
 
-    /// A journal in which two mediators ask for one site in turn, so often and in so many iterations.
+    /// A journal in which two mediators ask for one site in turn, so often and in so many
+    /// iterations.
     fn journal(times: u64, iterations: u32) -> Journal {
         let exchanges = (0..times).map(|index| {
             let iteration = (index * u64::from(iterations) / times) as u32;
@@ -431,7 +436,8 @@ mod tests {
         })
     }
 
-    /// Whether two mediators with a row each race for a value of which each was given one part, if the model brought a whole.
+    /// Whether two mediators with a row each race for a value of which each was given one part, if
+    /// the model brought a whole.
     fn races_for(part: ValueTree, whole: Option<ValueTree>) -> bool {
         let site = Some(SiteRef {
             path: 0,

@@ -209,7 +209,8 @@ impl<R: Read> JournalReader<R> {
         }
     }
 
-    /// Reads the next record of a journal that may still be written; `source` starts with the journal.
+    /// Reads the next record of a journal that may still be written; `source` starts with the
+    /// journal.
     ///
     /// Where the file ends without a footer, be it within a frame, this says so and can be called
     /// again when there is more. A writer that has to be followed closely calls
@@ -265,7 +266,8 @@ impl<R: Read> JournalReader<R> {
     /// Reads the next frame after the head as it stands in the file; `None` at the journal's end.
     ///
     /// Everything is checked that [`next_record`](Self::next_record) checks, which gives the same
-    /// errors, and nothing is made of it: this is several times as fast. Both can be called in turn.
+    /// errors, and nothing is made of it: this is several times as fast. Both can be called in
+    /// turn.
     ///
     /// # Errors
     /// Those of [`next_record`](Self::next_record).
@@ -285,7 +287,8 @@ impl<R: Read> JournalReader<R> {
         }))
     }
 
-    /// Goes over the frames that follow, each checked by itself only; many times as fast as to read them.
+    /// Goes over the frames that follow, each checked by itself only; many times as fast as to read
+    /// them.
     pub fn skim(self) -> Skim<R> {
         Skim::new(self)
     }
@@ -461,8 +464,8 @@ impl<R: Read> JournalReader<R> {
         &frame[FRAME_HEADER_BYTES..][..header.length as usize]
     }
 
-    /// Reads the next frame up to its padding, which stays in `self.source`, and checks it by itself;
-    /// `None` at the end.
+    /// Reads the next frame up to its padding, which stays in `self.source`, and checks it by
+    /// itself; `None` at the end.
     fn read_frame(&mut self) -> Result<Option<FrameHeader>, JournalError> {
         let Some(header) = self.read_header()? else {
             return Ok(None);
@@ -553,8 +556,8 @@ impl<R: Read> Iterator for JournalReader<R> {
 /// Searches the journal at `path` for the bytes of the tensor with this digest.
 ///
 /// # Errors
-/// Those of [`JournalReader::open`], and of [`Skim::next_frame`] up to the place where the tensor stands; E068 if its bytes are
-/// not those of the digest.
+/// Those of [`JournalReader::open`], and of [`Skim::next_frame`] up to the place where the tensor
+/// stands; E068 if its bytes are not those of the digest.
 pub fn find_tensor(
     path: impl AsRef<Path>,
     digest: &Digest,

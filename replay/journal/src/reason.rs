@@ -11,7 +11,8 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Returns whether the operating system did not let it be read; not that nothing is there, or something else.
+    /// Returns whether the operating system did not let it be read; not that nothing is there, or
+    /// something else.
     pub fn is_refusal(&self) -> bool {
         self.kind.is_some_and(is_refusal)
     }
@@ -25,7 +26,8 @@ impl Reason {
     }
 }
 
-/// Returns whether an error of this kind is the machine's, and not that a name is of nothing, or of something else than a file.
+/// Returns whether an error of this kind is the machine's, and not that a name is of nothing, or of
+/// something else than a file.
 pub const fn is_refusal(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
 

@@ -1,9 +1,10 @@
 //! The records of a journal, as plain data: no engine, no tensors, no files.
 //!
 //! A journal starts with one [`Head`], which says where and how it was recorded. Each run is a
-//! [`RunStart`], its [`ExchangeRecord`]s and a [`RunEndRecord`]. Paths are interned: an exchange names a site
-//! by the number of its path, and a [`PathLine`] gives the text before the first use. The bytes
-//! of tensors are only there if the [`Policy`] keeps them; an exchange always has their digests.
+//! [`RunStart`], its [`ExchangeRecord`]s and a [`RunEndRecord`]. Paths are interned: an exchange
+//! names a site by the number of its path, and a [`PathLine`] gives the text before the first use.
+//! The bytes of tensors are only there if the [`Policy`] keeps them; an exchange always has their
+//! digests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,7 +53,8 @@ pub enum Record {
     Source(SourceLine),
     /// The model passed sites.
     Visit(Visit),
-    /// A request is open when the run is over; its result is [`ExchangeResult::Open`] and its index that of the next exchange.
+    /// A request is open when the run is over; its result is [`ExchangeResult::Open`] and its index
+    /// that of the next exchange.
     Open(ExchangeRecord),
     /// A mediator declares a cache.
     CacheDeclaration(CacheDeclaration),
@@ -114,7 +116,8 @@ impl Head {
         }
     }
 
-    /// The digest of everything in the head: of all that the runs depend on, and what is kept of them.
+    /// The digest of everything in the head: of all that the runs depend on, and what is kept of
+    /// them.
     pub fn id(&self) -> Digest {
         let mut payload = Vec::new();
         // What cannot be written has no journal, and nothing to be told apart by.
@@ -163,7 +166,8 @@ pub struct RunStart {
     pub run: u32,
     /// A name for people.
     pub name: String,
-    /// The mediators, in definition order; exchanges name them by position, also those of their children.
+    /// The mediators, in definition order; exchanges name them by position, also those of their
+    /// children.
     pub mediators: Vec<MediatorLine>,
     /// The scheduler's name.
     pub scheduler: String,
@@ -209,7 +213,8 @@ pub struct PathLine {
     pub text: String,
 }
 
-/// A line of source in which requests stand, with the number that exchanges use for it; it is in no digest.
+/// A line of source in which requests stand, with the number that exchanges use for it; it is in no
+/// digest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceLine {
     /// The number, without gaps from 0 in the whole journal.
@@ -218,14 +223,16 @@ pub struct SourceLine {
     pub origin: OriginRecord,
 }
 
-/// What a model passed: its side of the run up to a site at which something was served or collected, or up to its end.
+/// What a model passed: its side of the run up to a site at which something was served or
+/// collected, or up to its end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Visit {
     /// The run it belongs to.
     pub run: u32,
     /// The paths that were passed since the visit before, in order; the last is the site at hand.
     pub passed: Vec<u32>,
-    /// What the model brought to the last of them, before all changes; `None` where nothing was served or collected.
+    /// What the model brought to the last of them, before all changes; `None` where nothing was
+    /// served or collected.
     pub value: Option<ValueTree>,
 }
 
@@ -265,7 +272,8 @@ pub struct ExchangeRecord {
     pub at: Option<SiteRef>,
     /// Whether it was served.
     pub result: ExchangeResult,
-    /// The value that the mediator received, or the one that it gave: swapped in, skipped to or put, also where that was refused.
+    /// The value that the mediator received, or the one that it gave: swapped in, skipped to or
+    /// put, also where that was refused.
     pub value: Option<ValueTree>,
     /// Whether a SWAP may change the shape.
     pub reshape: bool,
@@ -333,7 +341,8 @@ pub struct SiteRef {
 /// A place in a mediator's source.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct OriginRecord {
-    /// The source file. Exchanges share the text with their line of source, however many there are.
+    /// The source file. Exchanges share the text with their line of source, however many there
+    /// are.
     pub file: Arc<str>,
     /// The line, counted from 1.
     pub line: u32,
@@ -361,16 +370,20 @@ pub struct RunEndRecord {
     pub exchanges: u64,
     /// How it ended.
     pub outcome: OutcomeRecord,
-    /// The digest of all that happened up to here: BLAKE3 over the previous run's digest ([`Digest::ZERO`] for the first), what
-    /// the run's start declares, the evidence of all paths, visits, exchanges, cache declarations and open requests, and the outcome.
+    /// The digest of all that happened up to here: BLAKE3 over the previous run's digest
+    /// ([`Digest::ZERO`] for the first), what the run's start declares, the evidence of all
+    /// paths, visits, exchanges, cache declarations and open requests, and the outcome.
     pub digest: Digest,
-    /// The digest of the lines of source, which stand beside the evidence: BLAKE3 over [`Digest::ZERO`], the payloads of the
-    /// run's source frames, and which of them each exchange and open request names.
+    /// The digest of the lines of source, which stand beside the evidence: BLAKE3 over
+    /// [`Digest::ZERO`], the payloads of the run's source frames, and which of them each
+    /// exchange and open request names.
     pub sources: Digest,
-    /// The digest of the run's passages, if it has any: BLAKE3 over [`Digest::ZERO`] and their payloads.
+    /// The digest of the run's passages, if it has any: BLAKE3 over [`Digest::ZERO`] and their
+    /// payloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Digest>,
-    /// What the run's caches collected, sorted; `None` for runs in which a journal stood in for the mediators.
+    /// What the run's caches collected, sorted; `None` for runs in which a journal stood in for
+    /// the mediators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Vec<CachedLine>>,
 }
@@ -488,7 +501,8 @@ pub struct Tick {
 
 /// What the model of a run passed and put out, so that a fork of the run need not compute it again.
 ///
-/// It names its points itself, and is in no digest: a journal with passages has the digest that it has without.
+/// It names its points itself, and is in no digest: a journal with passages has the digest that it
+/// has without.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PassageRecord {
     /// The run's number.
@@ -497,7 +511,8 @@ pub struct PassageRecord {
     pub points: Vec<String>,
     /// The passings, in order.
     pub passings: Vec<PassingRecord>,
-    /// The calls of hooked modules that were over when the run ended, in the order in which they begin.
+    /// The calls of hooked modules that were over when the run ended, in the order in which they
+    /// begin.
     pub calls: Vec<PassedCallRecord>,
 }
 

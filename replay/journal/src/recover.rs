@@ -17,7 +17,8 @@ use super::write::JournalWriter;
 /// Where a recovered journal goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecoveryTarget<'a> {
-    /// To another file; the damaged one stays as it is. An older journal there is replaced when the new one is whole.
+    /// To another file; the damaged one stays as it is. An older journal there is replaced when the
+    /// new one is whole.
     Copy(&'a Path),
     /// To its own place: what cannot be read is cut off.
     InPlace,
@@ -57,8 +58,8 @@ const INTERRUPTED: &str = "interrupted: the recording does not go further";
 ///
 /// # Errors
 /// E060 to E065 if not even the head can be read, E070 if the target is another file than a
-/// journal, or the damaged journal itself (whatever it is called there), E073 if somebody else writes the target, and E061 if the
-/// system refuses.
+/// journal, or the damaged journal itself (whatever it is called there), E073 if somebody else
+/// writes the target, and E061 if the system refuses.
 pub fn recover(
     path: impl AsRef<Path>,
     target: RecoveryTarget<'_>,
@@ -127,7 +128,8 @@ fn shortened(text: &str) -> String {
     text.chars().take(4096).collect()
 }
 
-/// Copies the beginning of a journal and closes the copy, which is in its place only when it is whole.
+/// Copies the beginning of a journal and closes the copy, which is in its place only when it is
+/// whole.
 fn copy(
     from: &Path,
     to: &Path,

@@ -1,8 +1,8 @@
 //! Going on with a journal that was left: after a crash, or to add runs to one that was finished.
 //!
 //! What is there is read and checked to its end. A torn tail is cut off, after the last good frame;
-//! a footer is taken away, to be written again when the journal is finished again. A journal that is
-//! damaged anywhere else is refused: going on would hide the damage, and
+//! a footer is taken away, to be written again when the journal is finished again. A journal that
+//! is damaged anywhere else is refused: going on would hide the damage, and
 //! [`recover`](super::recover()) says what it costs.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::error::JournalError;
 
-/// Refuses to write `to` where it is the same file as `from`, by whatever name; `reason` says what `from` is.
+/// Refuses to write `to` where it is the same file as `from`, by whatever name; `reason` says what
+/// `from` is.
 ///
 /// # Errors
 /// E070 if they are one file.

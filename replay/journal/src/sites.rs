@@ -13,5 +13,6 @@ pub struct SiteTable {
     pub aliases: Vec<(String, String)>,
 }
 
-/// Rows of tokens by the name of what they are: what a tokenizer, or a file beside the experiment, was needed for.
+/// Rows of tokens by the name of what they are: what a tokenizer, or a file beside the experiment,
+/// was needed for.
 pub type Tokens = BTreeMap<String, Vec<Vec<u32>>>;

@@ -8,11 +8,12 @@ use super::read::{Frame, JournalReader};
 
 /// Gives the frames of a journal after the head, each checked by itself.
 ///
-/// A frame is what was written: its CRCs, its length, its number, its kind and its padding are right. What only the frames
-/// before it tell is not looked at, nor is what a payload says: whether it has the one encoding that it may have, whether an
-/// exchange belongs where it stands, whether the digests of runs and tensors are right, and whether the end of a run is missing.
-/// A [`JournalReader`] checks all of that. What is taken from here is to be checked by whoever takes it, as
-/// [`find_tensor`](super::find_tensor) does.
+/// A frame is what was written: its CRCs, its length, its number, its kind and its padding are
+/// right. What only the frames before it tell is not looked at, nor is what a payload says: whether
+/// it has the one encoding that it may have, whether an exchange belongs where it stands, whether
+/// the digests of runs and tensors are right, and whether the end of a run is missing.
+/// A [`JournalReader`] checks all of that. What is taken from here is to be checked by whoever
+/// takes it, as [`find_tensor`](super::find_tensor) does.
 #[derive(Debug)]
 pub struct Skim<R> {
     reader: JournalReader<R>,
@@ -30,8 +31,9 @@ impl<R: Read> Skim<R> {
     /// Gives the next frame; `None` after the footer, at the end, and after an error.
     ///
     /// # Errors
-    /// E061 if it cannot be read, E064 if it is damaged, E065 if it ends within a frame, E066 or E067 if its kind or its number
-    /// is another than it can be, E069 if it is larger than its kind allows.
+    /// E061 if it cannot be read, E064 if it is damaged, E065 if it ends within a frame, E066 or
+    /// E067 if its kind or its number is another than it can be, E069 if it is larger than its
+    /// kind allows.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, JournalError> {
         if self.is_over {
             return Ok(None);

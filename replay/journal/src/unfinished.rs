@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that is written beside its place, and takes it when it is whole; until then an older file stays there.
+/// A file that is written beside its place, and takes it when it is whole; until then an older file
+/// stays there.
 ///
 /// Dropped before that, it is removed.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! The values that exchanges carry: trees whose leaves are tensors, each by its element type, shape and digest.
+//! The values that exchanges carry: trees whose leaves are tensors, each by its element type, shape
+//! and digest.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! What a model passed, and the caches that mediators declare on the way: how they are written as bytes, and read back.
+//! What a model passed, and the caches that mediators declare on the way: how they are written as
+//! bytes, and read back.
 
 use std::borrow::Cow;
 
@@ -176,7 +177,8 @@ mod tests {
         ]
     }
 
-    /// What is read, as whichever kind, is what would be written; a visit is read alike in both ways.
+    /// What is read, as whichever kind, is what would be written; a visit is read alike in both
+    /// ways.
     fn check_reading(payload: &[u8]) -> Result<(), TestCaseError> {
         for read in READERS {
             if let Ok(written) = read(payload) {

@@ -1,8 +1,9 @@
 //! The payloads of frames: how each record is written as bytes, and read back.
 //!
-//! Exchanges (see `exchange`), paths and passages (see `passage`) are msgpack arrays with one encoding only: any other is
-//! refused. Head, run start, run end, footer, note and tick are msgpack maps with named fields, so that later versions can add
-//! to them. Tensors are raw little-endian bytes.
+//! Exchanges (see `exchange`), paths and passages (see `passage`) are msgpack arrays with one
+//! encoding only: any other is refused. Head, run start, run end, footer, note and tick are msgpack
+//! maps with named fields, so that later versions can add to them. Tensors are raw little-endian
+//! bytes.
 
 use std::io::Cursor;
 
@@ -40,8 +41,8 @@ pub(super) fn encode_named(record: &impl Serialize, out: &mut Vec<u8>) -> Result
         .map_err(|error| error.to_string())
 }
 
-/// Appends what the digest of a run has of its start: all but the scheduler, whose name may be another where the order is the
-/// same.
+/// Appends what the digest of a run has of its start: all but the scheduler, whose name may be
+/// another where the order is the same.
 pub(super) fn encode_start_evidence(start: &RunStart, out: &mut Vec<u8>) {
     pack::array(out, 5);
     pack::uint(out, start.run.into());
@@ -83,7 +84,8 @@ pub(super) fn encode_tensor_head(digest: &Digest, dtype: DType, shape: &[u64], o
     }
 }
 
-/// Reads the payload of a frame of this kind; `sources` are the lines of source that stand before it.
+/// Reads the payload of a frame of this kind; `sources` are the lines of source that stand before
+/// it.
 pub(super) fn decode(
     kind: FrameKind,
     payload: &[u8],

@@ -103,8 +103,8 @@ impl JournalWriter<File> {
     /// Creates the file at `path`, or replaces the journal that is there, and writes the head.
     ///
     /// # Errors
-    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if somebody else
-    /// writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
+    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if somebody
+    /// else writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
@@ -226,11 +226,13 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(|writer| writer.write_exchange(FrameKind::Open, open))
     }
 
-    /// Writes what the model of the open run passed up to here; of very many points in several records.
+    /// Writes what the model of the open run passed up to here; of very many points in several
+    /// records.
     ///
     /// # Errors
-    /// E067 if it is not of the open run, a path has not been written or the model has come to its end; E061 if the sink refuses;
-    /// E066 if the value is too deep or no path was passed; E069 if the record is too large; or the first error.
+    /// E067 if it is not of the open run, a path has not been written or the model has come to its
+    /// end; E061 if the sink refuses; E066 if the value is too deep or no path was passed; E069
+    /// if the record is too large; or the first error.
     pub fn visit(&mut self, visit: &Visit) -> Result<(), JournalError> {
         self.guarded(|writer| {
             if visit.passed.len() <= PASSED_AT_ONCE {
@@ -253,7 +255,8 @@ impl<S: Sink> JournalWriter<S> {
     /// Writes that a cache was refused in the open run.
     ///
     /// # Errors
-    /// E067 if it is not of the open run, E061 if the sink refuses, E069 if the record is too large, or the first error.
+    /// E067 if it is not of the open run, E061 if the sink refuses, E069 if the record is too
+    /// large, or the first error.
     pub fn cache_declaration(&mut self, cache: &CacheDeclaration) -> Result<(), JournalError> {
         self.guarded(|writer| {
             writer
@@ -266,8 +269,8 @@ impl<S: Sink> JournalWriter<S> {
     }
 
     /// Writes the bytes of a tensor of the next exchange, if the [`Policy`] keeps those and this
-    /// digest is new; tells whether it did. To let one pass over the journal find the bytes, call this before the
-    /// first exchange that names the digest.
+    /// digest is new; tells whether it did. To let one pass over the journal find the bytes, call
+    /// this before the first exchange that names the digest.
     ///
     /// The caller has computed `digest` by [`Digest::of_tensor`]; readers check it.
     ///
@@ -295,8 +298,8 @@ impl<S: Sink> JournalWriter<S> {
     /// Writes what the model of the open run passed and put out, after the tensors of it.
     ///
     /// # Errors
-    /// E067 if the run is not open, E061 if the sink refuses, E066 if a value is too deep, E069 if there is too much of it, or
-    /// the first error.
+    /// E067 if the run is not open, E061 if the sink refuses, E066 if a value is too deep, E069 if
+    /// there is too much of it, or the first error.
     pub fn passage(&mut self, passage: &PassageRecord) -> Result<(), JournalError> {
         self.guarded(|writer| {
             writer.order.check_passage(passage, place!(writer))?;
@@ -369,7 +372,8 @@ impl<S: Sink> JournalWriter<S> {
 
     /// Writes a record that was read from another journal, which may have been changed.
     ///
-    /// What follows from the others is made anew: lines of source, ticks, digests of runs, the footer. The head is the writer's own.
+    /// What follows from the others is made anew: lines of source, ticks, digests of runs, the
+    /// footer. The head is the writer's own.
     ///
     /// # Errors
     /// Those of the method for this kind of record.
@@ -622,16 +626,17 @@ impl<S: Sink> JournalWriter<S> {
         self.spill()
     }
 
-    /// Makes room for a header at the end of the buffer, and says where that is. The payload is to be
-    /// appended to the buffer. If that fails, so does the writer, and what stands there is never written.
+    /// Makes room for a header at the end of the buffer, and says where that is. The payload is to
+    /// be appended to the buffer. If that fails, so does the writer, and what stands there is
+    /// never written.
     fn begin_frame(&mut self) -> usize {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
         start
     }
 
-    /// Fills in the header of the frame that begins at `start`, pads it, and says where in the buffer
-    /// its payload is.
+    /// Fills in the header of the frame that begins at `start`, pads it, and says where in the
+    /// buffer its payload is.
     fn seal_frame(&mut self, kind: FrameKind, start: usize) -> Result<Range<usize>, JournalError> {
         let payload = start + FRAME_HEADER_BYTES..self.buffer.len();
         let crc = crc32fast::hash(&self.buffer[payload.clone()]);

@@ -25,8 +25,8 @@ fn count(bytes: isize) {
     MOST.set(MOST.get().max(HELD.get()));
 }
 
-// SAFETY: every call is passed on unchanged to `System`, which keeps the contract of `GlobalAlloc`; counting neither
-// allocates nor unwinds.
+// SAFETY: every call is passed on unchanged to `System`, which keeps the contract of `GlobalAlloc`;
+// counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());

@@ -1,11 +1,13 @@
 //! Does what a run on a model shows depend on the order in which its mediators had their turns?
 //!
-//! The engine's [`Explorer`] makes the run again in every order that can make a difference; here it is given burn models,
-//! and what a run showed is compared by content: what was saved, the model's output, and how the run ended. A failure and
-//! a barrier that never opened are outcomes like any other.
+//! The engine's [`Explorer`] makes the run again in every order that can make a difference; here it
+//! is given burn models, and what a run showed is compared by content: what was saved, the model's
+//! output, and how the run ended. A failure and a barrier that never opened are outcomes like any
+//! other.
 //!
-//! [`Exploration`] explores runs of your own code, and [`Exploration::shrink`] makes of a schedule the smallest with the same
-//! outcome. `interloom explore` does so with the runs of experiment files.
+//! [`Exploration`] explores runs of your own code, and [`Exploration::shrink`] makes of a schedule
+//! the smallest with the same outcome. `interloom explore` does so with the runs of experiment
+//! files.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -74,7 +76,8 @@ pub struct Findings {
     pub races: Vec<Race>,
     /// The outcomes, the first of them that of definition order.
     pub verdict: Verdict<ExploredOutcome>,
-    /// How many calls of modules were computed and how many known, if the model is [stateless](Exploration::stateless).
+    /// How many calls of modules were computed and how many known, if the model is
+    /// [stateless](Exploration::stateless).
     pub effort: ReuseStats,
 }
 
@@ -93,7 +96,8 @@ impl Exploration {
     /// The runs that are made at most, unless another number is given.
     pub const RUNS: u64 = 1000;
 
-    /// Explores up to [`RUNS`](Self::RUNS) runs, in all orders of turns at sites that can make a difference.
+    /// Explores up to [`RUNS`](Self::RUNS) runs, in all orders of turns at sites that can make a
+    /// difference.
     pub fn new() -> Self {
         Self::default()
     }
@@ -116,12 +120,14 @@ impl Exploration {
         self
     }
 
-    /// Says that the model is a function of its input, and each run gives it the same: what a run has in common with the
-    /// one before it is not computed again, up to the first turn that is another.
+    /// Says that the model is a function of its input, and each run gives it the same: what a run
+    /// has in common with the one before it is not computed again, up to the first turn that is
+    /// another.
     ///
-    /// A module that keeps something between its calls (keys and values of the tokens before, a random state) must not be
-    /// left out. A single forward pass of the models that come with Interloom is stateless, a generation is not. Only
-    /// [all orders](Orders::All) share; of others it is not known before a run where they differ.
+    /// A module that keeps something between its calls (keys and values of the tokens before, a
+    /// random state) must not be left out. A single forward pass of the models that come with
+    /// Interloom is stateless, a generation is not. Only [all orders](Orders::All) share; of
+    /// others it is not known before a run where they differ.
     pub const fn stateless(mut self) -> Self {
         self.is_stateless = true;
         self
@@ -139,12 +145,14 @@ impl Exploration {
 
     /// Makes a run again and again; the first time its mediators are in definition order.
     ///
-    /// `run` makes everything anew, hands the run to [`Trial::run`], or to [`Trial::attach`] and executes it itself. After
-    /// each run `goes_on` is told how far it has come, and can end the exploration: there is no clock in here.
+    /// `run` makes everything anew, hands the run to [`Trial::run`], or to [`Trial::attach`] and
+    /// executes it itself. After each run `goes_on` is told how far it has come, and can end
+    /// the exploration: there is no clock in here.
     ///
     /// # Errors
     ///
-    /// What `run` returns, and a [`ScheduleError`] (`E126`, `E127`) if what it does cannot be explored.
+    /// What `run` returns, and a [`ScheduleError`] (`E126`, `E127`) if what it does cannot be
+    /// explored.
     pub fn explore<E: From<ScheduleError>>(
         &self,
         mut run: impl FnMut(&Trial<'_>) -> Result<ExploredOutcome, E>,
@@ -177,8 +185,8 @@ impl Exploration {
         })
     }
 
-    /// Makes of a schedule one with as few choices as can be that are not definition order, and still an outcome that is
-    /// `wanted`; nothing if not even the schedule itself leads to one.
+    /// Makes of a schedule one with as few choices as can be that are not definition order, and
+    /// still an outcome that is `wanted`; nothing if not even the schedule itself leads to one.
     ///
     /// At most as many runs are made as [`runs`](Self::runs) says.
     ///
@@ -237,8 +245,8 @@ impl Trial<'_> {
 
     /// Attaches the run and executes it, and returns its outcome.
     ///
-    /// `show` adds what the run showed beside its end: results of mediators, and the model's output, which is missing if
-    /// the run failed or was stopped.
+    /// `show` adds what the run showed beside its end: results of mediators, and the model's
+    /// output, which is missing if the run failed or was stopped.
     ///
     /// # Errors
     ///

@@ -11,7 +11,8 @@ use interloom_engine::{InOrder, Scheduler};
 /// Which orders of the mediators are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Orders {
-    /// Every order that can make a difference: those that only swap turns which commute are tried once.
+    /// Every order that can make a difference: those that only swap turns which commute are tried
+    /// once.
     #[default]
     All,
     /// Definition order, and then orders with equal chances.
@@ -59,7 +60,8 @@ impl FromStr for Orders {
     }
 }
 
-/// Makes the scheduler of each run by its number, from 0: definition order, and then shuffles by the seeds from `seed` on.
+/// Makes the scheduler of each run by its number, from 0: definition order, and then shuffles by
+/// the seeds from `seed` on.
 pub(super) fn random(seed: u64) -> impl FnMut(u64) -> Box<dyn Scheduler> {
     move |number| match number {
         0 => Box::new(InOrder),
@@ -67,8 +69,8 @@ pub(super) fn random(seed: u64) -> impl FnMut(u64) -> Box<dyn Scheduler> {
     }
 }
 
-/// Makes the scheduler of each run by its number, from 0: definition order, and then priorities that change somewhere in as
-/// many turns as the first run had.
+/// Makes the scheduler of each run by its number, from 0: definition order, and then priorities
+/// that change somewhere in as many turns as the first run had.
 pub(super) fn pct(depth: u32) -> impl FnMut(u64) -> Box<dyn Scheduler> {
     let turns = Rc::new(Cell::new(0_u32));
     move |number| match number {

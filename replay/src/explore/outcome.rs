@@ -13,11 +13,12 @@ use crate::session::tensor_parts;
 
 /// How a run ended, and a digest of all that it showed.
 ///
-/// What mediators saw on the way is no part of it, unless they save it: two orders in which other values were read but
-/// nothing else came out are one outcome.
+/// What mediators saw on the way is no part of it, unless they save it: two orders in which other
+/// values were read but nothing else came out are one outcome.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ExploredOutcome {
-    /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators concerned.
+    /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators
+    /// concerned.
     pub end: String,
     /// The digest of the end, of the state of each mediator, and of what was shown.
     pub digest: Digest,
@@ -30,12 +31,13 @@ pub struct Shown {
 }
 
 impl ExploredOutcome {
-    /// Takes the outcome of a run; `show` adds what it showed, given the model's output if there is one.
+    /// Takes the outcome of a run; `show` adds what it showed, given the model's output if there is
+    /// one.
     ///
     /// # Errors
     ///
-    /// [`Error::Forward`] if the run did not take place at all: two things have one name, a cache lists what there is not,
-    /// the scheduler is for another run, or the program cannot unwind.
+    /// [`Error::Forward`] if the run did not take place at all: two things have one name, a cache
+    /// lists what there is not, the scheduler is for another run, or the program cannot unwind.
     pub fn of<Y>(
         result: &Result<Ran<Y>, ForwardError>,
         show: impl FnOnce(Option<&Y>, &mut Shown),

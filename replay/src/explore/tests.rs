@@ -25,7 +25,8 @@ impl Lab {
         Self { model, device }
     }
 
-    /// A run with a mediator for each factor, which multiplies the stream after layer 0 and then adds one.
+    /// A run with a mediator for each factor, which multiplies the stream after layer 0 and then
+    /// adds one.
     fn run(&self, factors: &[f64]) -> Run {
         let mut run = Run::new("lab", self.model.sites());
         for (place, &factor) in factors.iter().enumerate() {
@@ -122,7 +123,8 @@ fn a_run_that_is_not_attached_or_not_the_same_again_is_an_error() {
     assert_eq!(error.code(), "E023");
 }
 
-/// Makes an invoke with a row of its own, and in a batch another one, with a mediator that may look at the whole batch.
+/// Makes an invoke with a row of its own, and in a batch another one, with a mediator that may look
+/// at the whole batch.
 fn dependence(lab: &Lab, meddles: bool) -> Result<Option<BatchDependence>, Error> {
     compare_batches("own", |batch| {
         let mut run = Run::new("mates", lab.model.sites());

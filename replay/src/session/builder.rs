@@ -23,7 +23,8 @@ pub trait Subject {
     /// Returns the device that the model runs on.
     fn device(&self) -> Device;
 
-    /// Calls `visit` with the path and the data of every parameter, in the order of the module tree.
+    /// Calls `visit` with the path and the data of every parameter, in the order of the module
+    /// tree.
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
 }
 
@@ -100,8 +101,8 @@ fn short_name<M>() -> &'static str {
 
 /// A session that is about to open.
 ///
-/// Model, sites, device, build and processor are gathered from the things themselves; the caller adds what the session cannot see:
-/// inputs, seeds, and how to make the runs again.
+/// Model, sites, device, build and processor are gathered from the things themselves; the caller
+/// adds what the session cannot see: inputs, seeds, and how to make the runs again.
 ///
 /// ```
 /// use burn::tensor::Device;

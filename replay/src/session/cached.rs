@@ -13,7 +13,8 @@ use super::readback::TensorReads;
 use super::sink::JournalSink;
 use crate::journal::{CachedLine, JournalError, ValueTree};
 
-/// Watches the caches of a run. The values are those that the caches have, so that they take no room of their own.
+/// Watches the caches of a run. The values are those that the caches have, so that they take no
+/// room of their own.
 #[derive(Clone, Default)]
 pub(super) struct Collected(Rc<RefCell<BTreeMap<Place, Vec<Kept>>>>);
 

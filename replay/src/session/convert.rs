@@ -18,9 +18,10 @@ use crate::journal::{
 
 /// Writes all that happens in one run to a sink, in order.
 ///
-/// A GPU computes on while the host goes ahead, and to read a tensor of it is to wait for it. So a record with such tensors
-/// waits in a queue, with all that come after it, until their tensors are read together: when the queue is full, and when the
-/// run ends. What is written is the same, byte for byte.
+/// A GPU computes on while the host goes ahead, and to read a tensor of it is to wait for it. So a
+/// record with such tensors waits in a queue, with all that come after it, until their tensors are
+/// read together: when the queue is full, and when the run ends. What is written is the same, byte
+/// for byte.
 #[derive(Clone)]
 pub(super) struct Recorder(Rc<RefCell<Recording>>);
 
@@ -33,8 +34,8 @@ struct Recording {
     queue: Queue,
     /// The journal's number of each point, by [`Point::index`].
     points: Vec<Option<u32>>,
-    /// The tensors that the model brought to the site at hand, as the journal has them: mediators that see the whole batch read
-    /// the very same, and their digests are computed once.
+    /// The tensors that the model brought to the site at hand, as the journal has them: mediators
+    /// that see the whole batch read the very same, and their digests are computed once.
     brought: Vec<(AnyTensor, TensorLine)>,
 }
 
@@ -81,7 +82,8 @@ impl Recorder {
     }
 
     fn note(&self, pending: Pending) {
-        // The first failure poisons the sink, which reports it when the run ends: an observer changes nothing.
+        // The first failure poisons the sink, which reports it when the run ends: an observer
+        // changes nothing.
         let _reported_at_the_end = self.0.borrow_mut().note(pending);
     }
 }
@@ -300,7 +302,8 @@ impl Recording {
     }
 }
 
-/// Writes the elements of a tensor, if the policy keeps them, and returns the tensor as the journal has it.
+/// Writes the elements of a tensor, if the policy keeps them, and returns the tensor as the journal
+/// has it.
 fn written(
     sink: &mut JournalSink,
     policy: Policy,
@@ -367,7 +370,8 @@ fn tensor_with(value: &Value, digest: &Digest) -> Option<Vec<u8>> {
     found
 }
 
-/// Returns the element type, the shape and the data of a tensor as the journal has them; truth values are bytes.
+/// Returns the element type, the shape and the data of a tensor as the journal has them; truth
+/// values are bytes.
 pub(crate) fn tensor_parts(data: TensorData) -> (DType, Vec<u64>, TensorData) {
     let shape = data.shape().iter().map(|&length| length as u64).collect();
     let (dtype, data) = match data.dtype() {

@@ -1,7 +1,7 @@
 //! Sessions: runs that share a journal.
 //!
-//! A [`Session`] is opened in one [`Mode`]: plainly, to record, or to verify a journal by making its runs again. The
-//! experiment is the same code in every mode, which is the point:
+//! A [`Session`] is opened in one [`Mode`]: plainly, to record, or to verify a journal by making
+//! its runs again. The experiment is the same code in every mode, which is the point:
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -79,21 +79,24 @@ pub enum Mode {
     Record(PathBuf),
     /// Compares them with those of a journal; model and mediators are live.
     Verify(PathBuf),
-    /// Answers live mediators with the values of a journal, and compares what they ask for; no model runs.
+    /// Answers live mediators with the values of a journal, and compares what they ask for; no
+    /// model runs.
     ///
     /// The journal must have kept its tensors ([`Policy::Full`](crate::journal::Policy::Full)).
     Serve(PathBuf),
-    /// Asks a live model for what the mediators of a journal asked for, and compares what it gives; no mediator runs.
+    /// Asks a live model for what the mediators of a journal asked for, and compares what it gives;
+    /// no mediator runs.
     ///
     /// The journal must have kept the tensors that were swapped in.
     Drive(PathBuf),
     /// Goes along a journal up to an exchange and lives on from there, into a new journal.
     ///
-    /// The runs before that of the exchange are served and not computed. In its own run the model is asked what was asked, and
-    /// has to give what it gave; live mediators, which have been given the recorded answers, take over at the exchange. Modules
-    /// that were over by then are not computed either if the journal has what they put out
-    /// ([`Session::keep_passages`]); otherwise the model computes from the beginning. All that comes after is new. The journal
-    /// must have kept its tensors.
+    /// The runs before that of the exchange are served and not computed. In its own run the model
+    /// is asked what was asked, and has to give what it gave; live mediators, which have been
+    /// given the recorded answers, take over at the exchange. Modules that were over by then
+    /// are not computed either if the journal has what they put out
+    /// ([`Session::keep_passages`]); otherwise the model computes from the beginning. All that
+    /// comes after is new. The journal must have kept its tensors.
     Fork {
         /// The journal.
         from: PathBuf,
@@ -157,8 +160,9 @@ pub enum Conclusion {
         digest: Digest,
         /// How long the file is.
         bytes: u64,
-        /// How many calls of modules were computed and how many known, in the runs that [kept](Session::keep_passages) what
-        /// their modules put out and in the one that left a [forked](Mode::Fork) journal which has that.
+        /// How many calls of modules were computed and how many known, in the runs that
+        /// [kept](Session::keep_passages) what their modules put out and in the one that
+        /// left a [forked](Mode::Fork) journal which has that.
         effort: ReuseStats,
     },
     /// A journal was compared with.
@@ -191,13 +195,15 @@ impl Conclusion {
 }
 
 impl Session {
-    /// Describes a session of a model, which its methods then open; see [`record`](Self::record) and the others for the short way.
+    /// Describes a session of a model, which its methods then open; see [`record`](Self::record)
+    /// and the others for the short way.
     pub fn of(model: &(impl Subject + ?Sized)) -> SessionBuilder {
         SessionBuilder::new(model)
     }
 
-    /// Opens a session that records to a new journal, with all that its runs depend on gathered from the model: the digest of each
-    /// parameter, the sites, the device, and from this build and processor.
+    /// Opens a session that records to a new journal, with all that its runs depend on gathered
+    /// from the model: the digest of each parameter, the sites, the device, and from this build
+    /// and processor.
     ///
     /// # Errors
     ///
@@ -206,7 +212,8 @@ impl Session {
         Self::of(model).record(path)
     }
 
-    /// Opens a session that compares its runs with those of a journal; model and mediators are live.
+    /// Opens a session that compares its runs with those of a journal; model and mediators are
+    /// live.
     ///
     /// # Errors
     ///
@@ -260,9 +267,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if the journal cannot be created or opened, or a fork would replace the one that it goes along (E070);
-    /// [`Error::Model`] if a journal is to stand in for something
-    /// on a device that `head` names and this machine does not have.
+    /// [`Error::Journal`] if the journal cannot be created or opened, or a fork would replace the
+    /// one that it goes along (E070); [`Error::Model`] if a journal is to stand in for
+    /// something on a device that `head` names and this machine does not have.
     pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
         if let Mode::Fork { from, into, .. } = &mode {
             check_is_another(from, into, "it is the journal that is forked")?;
@@ -305,35 +312,41 @@ impl Session {
         })
     }
 
-    /// Lets tensors of up to this many bytes wait until they are read together; 0 reads each when it is exchanged.
+    /// Lets tensors of up to this many bytes wait until they are read together; 0 reads each when
+    /// it is exchanged.
     ///
-    /// Without this, up to 256 MiB of a GPU's tensors wait, because to read one is to wait for all that the GPU has to do, and
-    /// tensors in memory do not wait at all. What is recorded is the same, byte for byte. Exchanges that wait are lost if the
-    /// process is killed; at the end of a run none waits.
+    /// Without this, up to 256 MiB of a GPU's tensors wait, because to read one is to wait for all
+    /// that the GPU has to do, and tensors in memory do not wait at all. What is recorded is
+    /// the same, byte for byte. Exchanges that wait are lost if the process is killed; at the
+    /// end of a run none waits.
     pub fn set_readback_budget(&mut self, bytes: u64) {
         self.readback = Readback::UpTo(bytes);
     }
 
-    /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the journal keeps all tensors
-    /// ([`Policy::Full`](crate::journal::Policy::Full)).
+    /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the
+    /// journal keeps all tensors ([`Policy::Full`](crate::journal::Policy::Full)).
     ///
-    /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The models of these runs
-    /// must be functions of their input: a module that keeps something between its calls (keys and values of the tokens
-    /// before, a random state) must not be left out. Each run keeps up to [`PrefixCache::BYTES`] of tensors, in memory until it ends.
+    /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The
+    /// models of these runs must be functions of their input: a module that keeps something
+    /// between its calls (keys and values of the tokens before, a random state) must not be
+    /// left out. Each run keeps up to [`PrefixCache::BYTES`] of tensors, in memory until it ends.
     pub const fn keep_passages(&mut self, keeps: bool) {
         self.keeps_passages = keeps;
     }
 
     /// Makes a run, as [`Run::execute`] does, and records or compares all that happens.
     ///
-    /// A run that fails is recorded too. Where a journal [serves](Mode::Serve) the values, `model` is not called, and there
-    /// is no output; where it [drives](Mode::Drive) the model, the mediators of `run` are not asked.
+    /// A run that fails is recorded too. Where a journal [serves](Mode::Serve) the values, `model`
+    /// is not called, and there is no output; where it [drives](Mode::Drive) the model, the
+    /// mediators of `run` are not asked.
     ///
     /// # Errors
     ///
-    /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or read;
-    /// [`Error::NotKept`] if it has not kept what is to be replayed; [`Error::RecordedFailure`] if the model of a run that is
-    /// served failed when it was recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded one.
+    /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or
+    /// read; [`Error::NotKept`] if it has not kept what is to be replayed;
+    /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was
+    /// recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded
+    /// one.
     pub fn run<Y>(&mut self, run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
         let Some(sink) = self.sink.clone() else {
             return Ok(run.execute(model)?);
@@ -411,8 +424,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] if the runs were not those of the journal that they were compared with, with the report in it;
-    /// [`Error::Journal`] if the journal cannot be written or read to its end.
+    /// [`Error::Diverged`] if the runs were not those of the journal that they were compared with,
+    /// with the report in it; [`Error::Journal`] if the journal cannot be written or read to
+    /// its end.
     pub fn finish(self) -> Result<Conclusion, Error> {
         let conclusion = self.conclude()?;
         if conclusion.is_identical() {
@@ -467,7 +481,8 @@ impl<Y> Made<Y> {
         }
     }
 
-    /// A run of which nothing is known after the mediators asked for what the recording does not have.
+    /// A run of which nothing is known after the mediators asked for what the recording does not
+    /// have.
     fn unknown() -> Self {
         let end = RunEnd::Completed;
         Self {
@@ -542,7 +557,8 @@ fn play<Y>(
     }))
 }
 
-/// Passes all that a recorded model passed, and returns whether the record had a value wherever a mediator waited.
+/// Passes all that a recorded model passed, and returns whether the record had a value wherever a
+/// mediator waited.
 fn pass_all(
     interleaver: &mut Interleaver<Value>,
     past: &journal::RunRecord,
@@ -566,7 +582,8 @@ fn pass_all(
     Ok(true)
 }
 
-/// Returns whether environments differ in what values are made from, so that equal exchanges would be an accident.
+/// Returns whether environments differ in what values are made from, so that equal exchanges would
+/// be an accident.
 fn changes_values(report: &EnvironmentReport) -> bool {
     report
         .differences

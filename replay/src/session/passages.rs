@@ -1,6 +1,7 @@
 //! What models passed and put out, between memory and journal.
 //!
-//! With its passage a run can be forked without computing what was over before the exchange at which it is left.
+//! With its passage a run can be forked without computing what was over before the exchange at
+//! which it is left.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,8 @@ pub(super) fn to_journal<E>(
     })
 }
 
-/// Makes the passage again that a journal has of a run; nothing if it has none, not all of its tensors,
-/// or one of a model with other sites.
+/// Makes the passage again that a journal has of a run; nothing if it has none, not all of its
+/// tensors, or one of a model with other sites.
 pub(super) fn of_run(
     recorded: &Recorded,
     run: &journal::RunRecord,

@@ -1,7 +1,7 @@
 //! What the mediators of a run must say again before the run is forked.
 //!
-//! Each of them is compared with itself only: mediators that are added may say something in between, and the others go on as
-//! they like after their own last exchange before the fork.
+//! Each of them is compared with itself only: mediators that are added may say something in
+//! between, and the others go on as they like after their own last exchange before the fork.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,8 @@ struct MediatorPrefix {
 }
 
 impl Prefix {
-    /// Takes what the mediators of a run said before the exchange `end`; `head` is that of the new session.
+    /// Takes what the mediators of a run said before the exchange `end`; `head` is that of the new
+    /// session.
     pub(super) fn new(journal: &Journal, run: &RunRecord, end: u64, head: &Head) -> Self {
         let mediator = |number: u32| {
             let own = run.exchanges.iter();

@@ -1,4 +1,5 @@
-//! Deferred readback: tensors of a GPU are recorded later than they are exchanged, and read together.
+//! Deferred readback: tensors of a GPU are recorded later than they are exchanged, and read
+//! together.
 
 use burn::tensor::TensorData;
 use interloom_backends::{AnyTensor, Value};
@@ -18,8 +19,8 @@ pub(super) enum Readback {
     UpTo(u64),
 }
 
-/// How many bytes of tensors wait at most, unless a session says otherwise: more than the activations of a small model, and
-/// little beside the memory of a GPU.
+/// How many bytes of tensors wait at most, unless a session says otherwise: more than the
+/// activations of a small model, and little beside the memory of a GPU.
 const QUEUE_BYTES: u64 = 256 << 20;
 
 /// How many records wait at most: those are lost if the process is killed.

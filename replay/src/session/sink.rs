@@ -159,7 +159,8 @@ impl JournalSink {
         Ok(())
     }
 
-    /// Writes and compares what the model passed; `bytes_of` finds a tensor of its value by its digest.
+    /// Writes and compares what the model passed; `bytes_of` finds a tensor of its value by its
+    /// digest.
     pub(super) fn visit(
         &mut self,
         visit: &Visit,
@@ -284,8 +285,8 @@ impl Watched {
         })
     }
 
-    /// Lets the comparer see something with tensors; if the session diverges here, also their elements are compared, where the
-    /// journal has those.
+    /// Lets the comparer see something with tensors; if the session diverges here, also their
+    /// elements are compared, where the journal has those.
     fn see(
         &mut self,
         bytes_of: impl FnOnce(&Digest) -> Option<Vec<u8>>,
@@ -302,7 +303,8 @@ impl Watched {
         let Some(pair) = &divergence.tensors else {
             return;
         };
-        // This adds to a report that stands without it, so that nothing happens where the journal does not have the bytes.
+        // This adds to a report that stands without it, so that nothing happens where the journal
+        // does not have the bytes.
         let recorded = find_tensor(&self.path, &pair.recorded).ok().flatten();
         if let (Some(recorded), Some(live)) = (recorded, bytes_of(&pair.live)) {
             let _the_journal_has_checked_the_sizes =

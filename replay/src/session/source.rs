@@ -1,7 +1,8 @@
 //! Which side of a run a journal stands in for.
 //!
-//! Every run of a session goes through the same interleaver and the same recorder. A [`Source`] says where the two sides come
-//! from: the model live or [passed from a record](interloom_engine::replay::pass_recorded), the mediators live or
+//! Every run of a session goes through the same interleaver and the same recorder. A [`Source`]
+//! says where the two sides come from: the model live or [passed from a
+//! record](interloom_engine::replay::pass_recorded), the mediators live or
 //! [scripted](interloom_engine::replay::scripted).
 
 use interloom_backends::{PrefixCache, Run, Value};
@@ -108,8 +109,9 @@ impl Source for Driven {
     }
 }
 
-/// A journal stands in for the model of the runs before an exchange. In the run of that exchange both sides are live, and the
-/// mediators must say again what they said; all that comes after is new.
+/// A journal stands in for the model of the runs before an exchange. In the run of that exchange
+/// both sides are live, and the mediators must say again what they said; all that comes after is
+/// new.
 pub(super) struct Forked {
     recorded: Recorded,
     exchange: u64,
@@ -180,10 +182,11 @@ impl Source for Forked {
     }
 }
 
-/// Returns how many of the first `all` exchanges of a run are over before a mediator can make one that is not among them.
+/// Returns how many of the first `all` exchanges of a run are over before a mediator can make one
+/// that is not among them.
 ///
-/// A mediator may do something else as soon as its own last exchange of these is over, and one that was not recorded at once. One
-/// that the recording retires with these has nothing more to say.
+/// A mediator may do something else as soon as its own last exchange of these is over, and one that
+/// was not recorded at once. One that the recording retires with these has nothing more to say.
 fn guaranteed(past: &journal::RunRecord, all: usize, mediators: u32) -> u64 {
     let (before, after) = past.exchanges.split_at(all);
     let is_own = |number: u32| move |exchange: &&ExchangeRecord| exchange.mediator == number;

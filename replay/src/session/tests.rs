@@ -10,7 +10,8 @@ use crate::environment;
 use crate::journal::{self, Experiment, Journal, check};
 use crate::stack::{Act, COMPUTED, Plan, an_act, input, invoke, plans, stack};
 
-/// What a session showed: how its run and the session ended, its exchanges, and how many blocks were computed.
+/// What a session showed: how its run and the session ended, its exchanges, and how many blocks
+/// were computed.
 #[derive(Debug)]
 struct Shown {
     ends: (String, String),
@@ -52,7 +53,8 @@ fn make(mode: Mode, plans: &[Plan], keeps: bool) -> Shown {
     }
 }
 
-/// Records plans with and without passages, and forks both at `exchange`, where mediators with other plans take over.
+/// Records plans with and without passages, and forks both at `exchange`, where mediators with
+/// other plans take over.
 fn forked(recorded: &[Plan], exchange: u64, live: &[Plan]) -> [Shown; 2] {
     let folder = tempfile::tempdir().unwrap();
     let fork = |keeps: bool, name: &str| {

@@ -73,7 +73,8 @@ pub(crate) fn with_recording(own: &Outcome, recorded: &Recording) -> Vec<Differe
     differences.into_iter().flatten().collect()
 }
 
-/// Compares what Interloom did with what an interpreter of the rules did: in every aspect, and every exchange.
+/// Compares what Interloom did with what an interpreter of the rules did: in every aspect, and
+/// every exchange.
 pub(crate) fn with_rules(own: &Outcome, rules: &Outcome) -> Vec<Difference> {
     let is_one_end = own.faults.len() == rules.faults.len()
         && own
@@ -159,7 +160,8 @@ fn error(own: &Outcome, recorded: &Recording) -> Option<Difference> {
     })
 }
 
-/// Compares what was saved; a value that was changed in place later counts as it was when it was saved.
+/// Compares what was saved; a value that was changed in place later counts as it was when it was
+/// saved.
 fn saved(own: &Outcome, recorded: &Recording) -> Option<Difference> {
     let names: BTreeSet<&String> = own.saved.keys().chain(recorded.saved.keys()).collect();
     let unequal = names.into_iter().find(|name| {

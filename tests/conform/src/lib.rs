@@ -1,8 +1,9 @@
 //! Recorded scenarios of a reference interleaver, run here and compared.
 //!
-//! A folder of scenarios has, for each, a programme as data and what the reference did with it on one of five small models:
-//! what was saved, cached, caught and put out, and in which order requests were served. [`Folder::compare`] runs one and
-//! says whether it is the [same](Verdict::Same), what it does is what the rules of the behaviour say and differs from the
+//! A folder of scenarios has, for each, a programme as data and what the reference did with it on
+//! one of five small models: what was saved, cached, caught and put out, and in which order
+//! requests were served. [`Folder::compare`] runs one and says whether it is the
+//! [same](Verdict::Same), what it does is what the rules of the behaviour say and differs from the
 //! recording [by one of them](Verdict::ByRule), or it [differs](Verdict::Differs).
 
 #![forbid(unsafe_code)]
@@ -60,7 +61,8 @@ pub struct Folder {
 pub enum Verdict {
     /// Everything is equal.
     Same,
-    /// It is what the rules say, in every aspect, and differs from the recording, which is itself understood, by rules that say why.
+    /// It is what the rules say, in every aspect, and differs from the recording, which is itself
+    /// understood, by rules that say why.
     ByRule {
         /// The rules.
         rules: Vec<Rule>,
@@ -126,8 +128,9 @@ impl Folder {
 
     /// Runs a scenario and compares it with what one version of the reference did.
     ///
-    /// It is run as programs, and once more step by step as it is written if these leave a difference without a rule: in the
-    /// reference names can stand for the same list, and programs have no references.
+    /// It is run as programs, and once more step by step as it is written if these leave a
+    /// difference without a rule: in the reference names can stand for the same list, and
+    /// programs have no references.
     pub fn compare(&self, id: &str, reference: &'static str) -> Verdict {
         match self.compare_programs(id, reference) {
             Verdict::Differs(_) | Verdict::Broken(_) => self.compare_scripts(id, reference),
@@ -147,7 +150,8 @@ impl Folder {
         self.judge(id, recording, |scenario| self.as_scripts(scenario))
     }
 
-    /// Does the same, but with what the interpreter of that version of the reference does in the place of a recording.
+    /// Does the same, but with what the interpreter of that version of the reference does in the
+    /// place of a recording.
     pub fn compare_unrecorded(&self, id: &str, reference: &'static str) -> Verdict {
         let recording = |scenario: &Scenario| {
             let played = naive::play(scenario, &self.material, Manner::of(reference))?;
@@ -165,7 +169,8 @@ impl Folder {
         self.by_rules(id, |scenario| self.as_programs(scenario))
     }
 
-    /// Returns in what Interloom differs from the interpreter of the rules, with the scenario as it is written.
+    /// Returns in what Interloom differs from the interpreter of the rules, with the scenario as it
+    /// is written.
     ///
     /// # Errors
     ///
@@ -213,8 +218,9 @@ impl Folder {
         }
     }
 
-    /// What equals the recording is the same. What does not has to be what an interpreter of the rules does; and what was
-    /// recorded, what an interpreter of that version of the reference does. Only then may rules say why they differ.
+    /// What equals the recording is the same. What does not has to be what an interpreter of the
+    /// rules does; and what was recorded, what an interpreter of that version of the reference
+    /// does. Only then may rules say why they differ.
     fn judge_outcome(
         &self,
         scenario: &Scenario,
@@ -253,8 +259,8 @@ impl Folder {
         })
     }
 
-    /// Makes the runs of a scenario in a session, with mediators that `make` makes of its programs; returns whether it could
-    /// be run at all.
+    /// Makes the runs of a scenario in a session, with mediators that `make` makes of its programs;
+    /// returns whether it could be run at all.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 /// Run recorded scenarios of a reference interleaver, and compare what happens.
 ///
-/// Prints a line for each: the same, by rule (by which, and why), or differs. Exits with 4 if one differs
-/// without a rule, and with 1 if one cannot be run.
+/// Prints a line for each: the same, by rule (by which, and why), or differs. Exits with 4 if one
+/// differs without a rule, and with 1 if one cannot be run.
 #[derive(Parser)]
 #[command(name = "conform")]
 struct Arguments {

@@ -6,8 +6,8 @@ use std::fmt;
 /// Sums of another library round differently.
 const TOLERANCE: f64 = 1e-5;
 
-/// The same on a GPU, whose tensor cores may round the factors of a product to the 10 bits of TF32: a relative error of up to 2⁻¹⁰
-/// for each of a few layers.
+/// The same on a GPU, whose tensor cores may round the factors of a product to the 10 bits of TF32:
+/// a relative error of up to 2⁻¹⁰ for each of a few layers.
 const TOLERANCE_OF_GPUS: f64 = 1e-2;
 
 /// What a scenario came to.
@@ -52,7 +52,8 @@ impl fmt::Display for Served {
 }
 
 impl Served {
-    /// Words it as the older version does, which does not log who waits at barriers, nor at which iteration an operation was.
+    /// Words it as the older version does, which does not log who waits at barriers, nor at which
+    /// iteration an operation was.
     pub(crate) fn of_threads(&self) -> Option<Self> {
         let Self(who, event, site) = self;
         match (*event, site.rsplit_once(".i")) {
@@ -133,7 +134,8 @@ fn is_close(numbers: &[f64], others: &[f64], tolerance: f64) -> bool {
         && pairs.all(|(a, b)| (a - b).abs() <= limit || (a.is_nan() && b.is_nan()) || a == b)
 }
 
-/// Why something failed: Interloom's code, or the class of the reference's error, and the site or the name that it is about.
+/// Why something failed: Interloom's code, or the class of the reference's error, and the site or
+/// the name that it is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) code: &'static str,
@@ -150,8 +152,8 @@ impl Fault {
         Self { code, about }
     }
 
-    /// Returns whether it is the error that a reference was recorded with: of such a class, and about the site or the name
-    /// that its message names, if it names one.
+    /// Returns whether it is the error that a reference was recorded with: of such a class, and
+    /// about the site or the name that its message names, if it names one.
     pub(crate) fn is_told_as(&self, told: &Told) -> bool {
         kin(self.code).contains(&told.class.as_str()) && self.is_named_in(&told.message)
     }
@@ -193,7 +195,8 @@ impl Fault {
     }
 }
 
-/// The code of all that are of one kind: an expression that cannot be computed is worded in several ways.
+/// The code of all that are of one kind: an expression that cannot be computed is worded in several
+/// ways.
 pub(crate) fn kind(code: &str) -> &str {
     match code {
         "E007" | "E011" => "E103",
@@ -255,7 +258,8 @@ fn kin(code: &'static str) -> &'static [&'static str] {
     }
 }
 
-/// Leaves out whoever came last to a barrier: the reference does not log these. Barriers have no names there.
+/// Leaves out whoever came last to a barrier: the reference does not log these. Barriers have no
+/// names there.
 pub(crate) fn without_last_arrivals(
     served: Vec<Served>,
     barriers: &BTreeMap<String, u32>,
@@ -291,8 +295,8 @@ pub(crate) fn without_last_arrivals(
         if round.passed.len() < participants {
             continue;
         }
-        // It opened in the turn of the last to come. Before the model starts mediators run in their order, so that the last
-        // has the highest number.
+        // It opened in the turn of the last to come. Before the model starts mediators run in their
+        // order, so that the last has the highest number.
         let passed = std::mem::take(&mut round.passed);
         let is_in = |who: &u32| passed.iter().any(|(_, other)| other == who);
         let last = round.before.filter(is_in);

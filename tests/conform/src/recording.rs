@@ -215,7 +215,8 @@ fn entry_of_coroutines(line: &Json) -> Option<Served> {
     Some(Served(mediator(&line[1])?, event, site))
 }
 
-/// `["handle", M, event, requester, provider, "served"]`; a child has its parent's name with an iteration behind it.
+/// `["handle", M, event, requester, provider, "served"]`; a child has its parent's name with an
+/// iteration behind it.
 fn entry_of_threads(line: &Json) -> Option<Served> {
     let event = event(line[2].as_str()?)?;
     if line[0] != "handle" || line[5] != "served" {

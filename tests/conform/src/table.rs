@@ -1,8 +1,9 @@
 //! Where Interloom differs from the reference by its rules, and why.
 //!
-//! That Interloom does what the rules say, and that the recording is what the reference does, to the last request and value, is
-//! known before anybody looks here. What is left to say is why the two differ: each aspect in which they do has to be that of a
-//! rule that has to do with what happened.
+//! That Interloom does what the rules say, and that the recording is what the reference does, to
+//! the last request and value, is known before anybody looks here. What is left to say is why the
+//! two differ: each aspect in which they do has to be that of a rule that has to do with what
+//! happened.
 
 use std::collections::BTreeSet;
 
@@ -388,7 +389,8 @@ impl Case<'_> {
         !self.own.faults.iter().all(is_over)
     }
 
-    /// Returns whether the reference served something that was not served here, or the other way round.
+    /// Returns whether the reference served something that was not served here, or the other way
+    /// round.
     fn serves_others(&self) -> bool {
         let one = |served: &[Served]| {
             served

@@ -85,7 +85,8 @@ const PLANTS: &[(&str, Plant)] = &[
     }),
     ("another_message", |expected| {
         let error = &mut expected.json["error"];
-        // What a model fails with, or a mediator by itself, is worded by each library in its own way.
+        // What a model fails with, or a mediator by itself, is worded by each library in its own
+        // way.
         let class = error["class"].as_str().unwrap_or_default().to_owned();
         let message = match &*class {
             "OutOfOrderError" => "`elsewhere.output.i0` was missed",
@@ -257,7 +258,8 @@ impl Tensors {
     }
 }
 
-/// Copies models and inputs, and every scenario that is compared with each plant in it; returns how many there are.
+/// Copies models and inputs, and every scenario that is compared with each plant in it; returns how
+/// many there are.
 fn plant(from: &Path, to: &Path, reference: &'static str) -> usize {
     std::fs::create_dir_all(to.join("models")).unwrap();
     for entry in from.join("models").read_dir().unwrap() {
@@ -332,7 +334,8 @@ fn missed(name: &str, reference: &'static str) -> Vec<String> {
         .collect()
 }
 
-/// Where the recording differs in one thing only, an error in that very thing can make it what Interloom does.
+/// Where the recording differs in one thing only, an error in that very thing can make it what
+/// Interloom does.
 #[test]
 fn what_is_planted_in_recordings_of_threads_is_found() {
     let found = missed("conformance", "v050");

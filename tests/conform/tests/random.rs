@@ -1,5 +1,5 @@
-//! Scenarios that are thrown together at random: Interloom does what the interpreter of the rules does, and where the two of the
-//! reference do something else, the rules say why.
+//! Scenarios that are thrown together at random: Interloom does what the interpreter of the rules
+//! does, and where the two of the reference do something else, the rules say why.
 
 use std::fmt::Write as _;
 use std::path::Path;

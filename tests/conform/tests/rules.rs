@@ -10,7 +10,8 @@ fn open(name: &str) -> Folder {
     Folder::open(&tests.join(name), &Device::flex()).unwrap()
 }
 
-/// Runs the scenarios of some folders, and returns what Interloom does in them that the rules do not say.
+/// Runs the scenarios of some folders, and returns what Interloom does in them that the rules do
+/// not say.
 fn wrong(
     folders: &[&str],
     run: impl Fn(&Folder, &str) -> Result<Vec<Difference>, String>,
@@ -37,7 +38,8 @@ fn interloom_does_what_the_rules_say() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Programs have values and no references, and write no numbers to sites; scenarios of these folders do neither.
+/// Programs have values and no references, and write no numbers to sites; scenarios of these
+/// folders do neither.
 #[test]
 fn programs_do_what_the_rules_say() {
     let wrong = wrong(&["conformance", "told"], |folder, id| {

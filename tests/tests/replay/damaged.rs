@@ -1,4 +1,5 @@
-//! A journal that is damaged, cut, or cannot be written any more: always an error, never another result.
+//! A journal that is damaged, cut, or cannot be written any more: always an error, never another
+//! result.
 
 use std::fs;
 use std::process::Command;

@@ -10,7 +10,8 @@ use interloom_models::induction::{Induction, Sampler};
 use crate::plan::{Plan, make};
 use crate::{Recording, in_a_new_process, journal_of_the_parent};
 
-/// Checks that a replay of what `recorded` says is identical, with as many exchanges and the same digest.
+/// Checks that a replay of what `recorded` says is identical, with as many exchanges and the same
+/// digest.
 #[track_caller]
 pub(crate) fn assert_same(recorded: &Conclusion, replayed: &Conclusion) {
     let (

@@ -1,7 +1,9 @@
-//! Recording and replaying, proved: what is equal is called identical, what differs is found and named.
+//! Recording and replaying, proved: what is equal is called identical, what differs is found and
+//! named.
 //!
-//! The experiment is the same code each time ([`plan::make`]); a [`plan::Plan`] says what is different about it. Its
-//! model computes with small fractions of powers of two, so that digests are the same on every machine.
+//! The experiment is the same code each time ([`plan::make`]); a [`plan::Plan`] says what is
+//! different about it. Its model computes with small fractions of powers of two, so that digests
+//! are the same on every machine.
 
 mod changed;
 mod damaged;
@@ -43,7 +45,8 @@ impl Recording {
     }
 }
 
-/// Hides the digests of both heads, which are others on every machine, but for whether they are equal.
+/// Hides the digests of both heads, which are others on every machine, but for whether they are
+/// equal.
 fn without_heads(mut divergence: Divergence) -> Divergence {
     let [recorded, live] = &mut divergence.made;
     let (recorded, live) = (recorded.as_mut().unwrap(), live.as_mut().unwrap());
@@ -53,7 +56,8 @@ fn without_heads(mut divergence: Divergence) -> Divergence {
     divergence
 }
 
-/// Runs one ignored test of this program in a process of its own, with the journal's path in its environment.
+/// Runs one ignored test of this program in a process of its own, with the journal's path in its
+/// environment.
 fn in_a_new_process(test: &str, journal: &Path) -> Output {
     child(
         Command::new(std::env::current_exe().unwrap()),

@@ -1,4 +1,5 @@
-//! A journal in the place of the model, or of the mediators: what is live is judged, and nothing else.
+//! A journal in the place of the model, or of the mediators: what is live is judged, and nothing
+//! else.
 
 use std::path::Path;
 
@@ -121,7 +122,8 @@ fn mediators_that_ask_for_something_else_part_from_a_journal_that_serves() {
         reads_again: true,
         ..full()
     };
-    // `up` comes before the site at which the recorded mediator asked, so that it is another mediator's turn.
+    // `up` comes before the site at which the recorded mediator asked, so that it is another
+    // mediator's turn.
     let divergence = replay(SERVE, &elsewhere).unwrap_err();
     assert_eq!(divergence.class, DivergenceClass::Schedule, "{divergence}");
     for live in [silent, longer] {
@@ -294,7 +296,8 @@ fn a_fork_serves_the_runs_before_it() {
     let first = Journal::load(recording.path()).unwrap().runs[0]
         .exchanges
         .len() as u64;
-    // Another model is not noticed in the first run, which is served, and is in the second, which is computed.
+    // Another model is not noticed in the first run, which is served, and is in the second, which
+    // is computed.
     let other = Plan {
         weight: Some(("up.weight", 3, 0.25)),
         ..full()
@@ -330,7 +333,8 @@ fn a_fork_that_parts_before_its_exchange_is_refused() {
         }
         other => panic!("{other:?}"),
     }
-    // In the first run both sides are live, so that digests are enough; a run before the fork is served.
+    // In the first run both sides are live, so that digests are enough; a run before the fork is
+    // served.
     let digests = Recording::of(&Plan::default());
     let first = Journal::load(digests.path()).unwrap().runs[0]
         .exchanges

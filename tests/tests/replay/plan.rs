@@ -43,7 +43,8 @@ pub(crate) struct Plan {
     pub(crate) weight: Option<Change>,
     /// Whether there is a mediator that goes through a table, and in which order.
     pub(crate) table: Option<Table>,
-    /// Whether what comes after `act` is collected by caches alone: `split` by that of a mediator, `down` by that of the run.
+    /// Whether what comes after `act` is collected by caches alone: `split` by that of a mediator,
+    /// `down` by that of the run.
     pub(crate) caches: bool,
     /// Whether there is a mediator whose swaps are refused, all of them, because they do not fit.
     pub(crate) careless: bool,

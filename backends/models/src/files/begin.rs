@@ -1,8 +1,9 @@
 //! What a model's files say about the token that begins a text.
 //!
-//! In a GGUF file it is `tokenizer.ggml.add_bos_token`, and if that is missing the default of llama.cpp, which is yes for
-//! the word splitting of Llama 3 and no for the others that are supported. In a folder it is `add_bos_token` of
-//! `tokenizer_config.json`, and if that is missing the post-processor of `tokenizer.json`.
+//! In a GGUF file it is `tokenizer.ggml.add_bos_token`, and if that is missing the default of
+//! llama.cpp, which is yes for the word splitting of Llama 3 and no for the others that are
+//! supported. In a folder it is `add_bos_token` of `tokenizer_config.json`, and if that is missing
+//! the post-processor of `tokenizer.json`.
 
 use std::path::Path;
 

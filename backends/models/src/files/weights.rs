@@ -52,7 +52,8 @@ pub enum RowOrder {
 }
 
 impl Weights {
-    /// The weights in a GGUF file; `name` says what Hugging Face calls each, and in which order its rows are.
+    /// The weights in a GGUF file; `name` says what Hugging Face calls each, and in which order its
+    /// rows are.
     #[must_use]
     pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, RowOrder)) -> Self {
         let entry = |stored: &String, shape: &Vec<usize>| {

@@ -7,7 +7,8 @@ use interloom_program::Modules;
 use super::{Induction, LAYERS, POSITIONS, VOCABULARY, WIDTH};
 use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 
-/// The model itself, `embed`, `layers.N`, `layers.N.attn` and `unembed`; a layer takes its value for a whole sequence.
+/// The model itself, `embed`, `layers.N`, `layers.N.attn` and `unembed`; a layer takes its value
+/// for a whole sequence.
 ///
 /// Called by a mediator, they pass no site of the run.
 impl Modules<Value> for Induction {

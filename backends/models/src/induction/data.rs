@@ -11,7 +11,8 @@ pub(super) const PERIOD_MAX: usize = 20;
 
 /// Draws sequences from a seed, independently of burn's own random numbers.
 ///
-/// The generator is SplitMix64 (Steele, Lea and Flood 2014), written out so that no upgrade of a library can move it.
+/// The generator is SplitMix64 (Steele, Lea and Flood 2014), written out so that no upgrade of a
+/// library can move it.
 #[derive(Clone, Debug)]
 pub struct Sampler(u64);
 

@@ -16,10 +16,12 @@ pub struct Score {
 /// What one head attends to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadScores {
-    /// The prefix-matching score (Olsson et al. 2022): the mean attention, from positions in a repeated copy, to all
-    /// positions that follow an earlier occurrence of the current position in the repetition. From 0 to 1.
+    /// The prefix-matching score (Olsson et al. 2022): the mean attention, from positions in a
+    /// repeated copy, to all positions that follow an earlier occurrence of the current
+    /// position in the repetition. From 0 to 1.
     pub prefix_matching: f64,
-    /// The previous-token score: the mean attention from a position to the one before it. From 0 to 1.
+    /// The previous-token score: the mean attention from a position to the one before it. From 0
+    /// to 1.
     pub previous_token: f64,
 }
 

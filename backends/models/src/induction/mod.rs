@@ -1,13 +1,15 @@
-//! A two-layer attention-only transformer that continues repeated sequences: the smallest model with a real circuit.
+//! A two-layer attention-only transformer that continues repeated sequences: the smallest model
+//! with a real circuit.
 //!
-//! Sequences of random tokens repeat themselves after a length that is drawn for each of them. To predict the second copy
-//! the model needs two heads in a row: a *previous-token head* in layer 0, which writes into each position what came
-//! before it, and *induction heads* in layer 1, which look for the current token in what the first head wrote and attend
-//! to the token after it (Elhage et al. 2021, Olsson et al. 2022). With a fixed repeat length one head could solve the task
+//! Sequences of random tokens repeat themselves after a length that is drawn for each of them. To
+//! predict the second copy the model needs two heads in a row: a *previous-token head* in layer 0,
+//! which writes into each position what came before it, and *induction heads* in layer 1, which
+//! look for the current token in what the first head wrote and attend to the token after it (Elhage
+//! et al. 2021, Olsson et al. 2022). With a fixed repeat length one head could solve the task
 //! by position, and there would be no induction; hence the drawn lengths.
 //!
-//! The trained weights are part of the crate ([`Induction::trained`]); `examples/train_induction.rs` of the crate
-//! `interloom` makes them.
+//! The trained weights are part of the crate ([`Induction::trained`]);
+//! `examples/train_induction.rs` of the crate `interloom` makes them.
 
 mod call;
 mod data;
@@ -62,8 +64,8 @@ pub struct Layer {
 
 /// Causal self-attention of [`HEADS`] heads, without biases.
 ///
-/// Taps: `q`, `k`, `v` and `z` (what a head reads, before the output projection) are `[batch, position, head, width]`;
-/// `scores` and `pattern` are `[batch, head, query, key]`.
+/// Taps: `q`, `k`, `v` and `z` (what a head reads, before the output projection) are `[batch,
+/// position, head, width]`; `scores` and `pattern` are `[batch, head, query, key]`.
 #[derive(Module, Debug)]
 pub struct Attention {
     query: Linear,
@@ -85,7 +87,8 @@ impl Induction {
     pub fn new(seed: u64, device: &Device) -> Bound<Hooked<Self>> {
         device.seed(seed);
         let model = Hooked::from(Self::init(device));
-        // Burn draws a parameter when it is first used: use all of them now, in the order of the module tree.
+        // Burn draws a parameter when it is first used: use all of them now, in the order of the
+        // module tree.
         let _drawn = parameters(&model);
         bind(model)
     }
@@ -101,7 +104,8 @@ impl Induction {
         bind(model)
     }
 
-    /// Returns what the file of the trained weights says about itself: seed, command, loss, and so on, by key.
+    /// Returns what the file of the trained weights says about itself: seed, command, loss, and so
+    /// on, by key.
     pub fn provenance() -> std::collections::BTreeMap<String, String> {
         train::metadata(TRAINED).expect("the crate's own weights are a safetensors file")
     }
@@ -244,7 +248,8 @@ fn linear(out: usize, initializer: &Initializer, device: &Device) -> Linear {
         .init(device)
 }
 
-/// Makes a parameter of given data with the identity and the trainability of the one that it replaces.
+/// Makes a parameter of given data with the identity and the trainability of the one that it
+/// replaces.
 fn replace<const D: usize>(
     param: Param<Tensor<D>>,
     data: TensorData,

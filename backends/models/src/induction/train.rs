@@ -41,7 +41,8 @@ impl Trainer {
         }
     }
 
-    /// Makes one step, and returns the loss before it: the mean cross entropy on the repeated parts, in nats.
+    /// Makes one step, and returns the loss before it: the mean cross entropy on the repeated
+    /// parts, in nats.
     pub fn step(self) -> (Self, f32) {
         let Self {
             model,
@@ -89,8 +90,8 @@ pub fn save_weights(
         view.map(|view| (path.clone(), view)).map_err(fits_not)
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    // The library takes a hash map and writes it as it comes: the tensors are the same bytes every time, the order of the
-    // metadata before them is not.
+    // The library takes a hash map and writes it as it comes: the tensors are the same bytes every
+    // time, the order of the metadata before them is not.
     let metadata: HashMap<String, String> = metadata.into_iter().collect();
     safetensors::serialize(views, Some(metadata)).map_err(fits_not)
 }
@@ -134,7 +135,8 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Reads what belongs to a parameter, without drawing the numbers that it would otherwise start with.
+    /// Reads what belongs to a parameter, without drawing the numbers that it would otherwise start
+    /// with.
     fn read<const D: usize>(&self, param: &Param<Tensor<D>>) -> Result<TensorData, WeightsError> {
         let path = self.stack.join(".");
         let view = self.file.tensor(&path).map_err(fits_not)?;

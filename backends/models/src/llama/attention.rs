@@ -9,7 +9,8 @@ use super::projection::Projection;
 
 /// What a masked attention score is set to.
 ///
-/// It is finite so that a mediator may multiply scores by zero; after the softmax it is zero all the same.
+/// It is finite so that a mediator may multiply scores by zero; after the softmax it is zero all
+/// the same.
 const MASKED: f64 = -1.0e9;
 
 /// Causal attention, in which several query heads share a key and value head (Ainslie et al. 2023).
@@ -78,7 +79,8 @@ impl LlamaAttention {
             .forward(z.reshape([batch, positions, self.heads * self.head_dim]))
     }
 
-    /// Returns the `[batch, head, query, key]` pattern; the queries are the last positions of the keys.
+    /// Returns the `[batch, head, query, key]` pattern; the queries are the last positions of the
+    /// keys.
     fn pattern(&self, q: Tensor<4>, k: Tensor<4>) -> Tensor<4> {
         let [batch, heads, queries, _] = q.dims();
         let keys = k.dims()[2];
@@ -105,7 +107,8 @@ impl LlamaAttention {
     }
 }
 
-/// The cosines and sines of rotary positions (Su et al. 2021), in the half-split layout of Hugging Face.
+/// The cosines and sines of rotary positions (Su et al. 2021), in the half-split layout of Hugging
+/// Face.
 #[derive(Module, Debug)]
 pub struct Rotary {
     /// `[position, half the head width]`.
@@ -157,7 +160,8 @@ impl Angles {
         self.cos.dims()[1]
     }
 
-    /// Rotates `[batch, position, head, width]`: the pair of dimension `i` is dimension `i + width / 2`.
+    /// Rotates `[batch, position, head, width]`: the pair of dimension `i` is dimension `i + width
+    /// / 2`.
     fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;
         let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
@@ -203,7 +207,8 @@ impl KvCache {
         self.capacity
     }
 
-    /// Writes the keys and values of new tokens, `[batch, kv head, position, width]`, and returns those of all tokens.
+    /// Writes the keys and values of new tokens, `[batch, kv head, position, width]`, and returns
+    /// those of all tokens.
     fn extend(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, heads, new, width] = k.dims();
         let (start, end) = (self.positions, self.positions + new);

@@ -8,10 +8,12 @@ use super::lm::LlamaLm;
 use super::load::positions;
 use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 
-/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `ln1`, `attn`, `ln2` and `mlp`.
+/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `ln1`, `attn`, `ln2`
+/// and `mlp`.
 ///
-/// A layer and its attention take their value for a whole sequence, which begins at position 0: they do not see what a
-/// generation keeps of earlier tokens. Called by a mediator, modules pass no site of the run.
+/// A layer and its attention take their value for a whole sequence, which begins at position 0:
+/// they do not see what a generation keeps of earlier tokens. Called by a mediator, modules pass no
+/// site of the run.
 impl Modules<Value> for LlamaLm {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         let (config, model) = (self.config(), self.model().inner());

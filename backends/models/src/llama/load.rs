@@ -70,7 +70,8 @@ impl Loader<'_> {
         })
     }
 
-    /// Some files of tied models hold the output layer as well; transformers does not look at it either.
+    /// Some files of tied models hold the output layer as well; transformers does not look at it
+    /// either.
     fn drop_copy_of_embedding(&mut self, shape: [usize; 2]) -> Result<(), FileError> {
         const NAME: &str = "lm_head.weight";
         match self.weights.shape(NAME) {
@@ -150,7 +151,8 @@ impl Loader<'_> {
     }
 
     fn number<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
-        // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is trained.
+        // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is
+        // trained.
         let mut param = Param::from_tensor(tensor);
         param.id = ParamId::from(self.next);
         self.next += 1;

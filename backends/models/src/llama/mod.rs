@@ -1,7 +1,8 @@
 //! Language models of the Llama architecture, written out so that everything inside is a site.
 //!
-//! Pre-norm blocks of attention with grouped heads and rotary positions, and a gated feed-forward layer (Touvron et al.
-//! 2023). The paths of a block `layers.N`, with the TransformerLens names of its points behind `blocks.N.`:
+//! Pre-norm blocks of attention with grouped heads and rotary positions, and a gated feed-forward
+//! layer (Touvron et al. 2023). The paths of a block `layers.N`, with the TransformerLens names of
+//! its points behind `blocks.N.`:
 //!
 //! | point | shape | TransformerLens |
 //! |---|---|---|
@@ -17,11 +18,12 @@
 //! | `attn.output`, `mlp.output` | `[batch, position, width]` | `hook_attn_out`, `hook_mlp_out` |
 //! | `mlp.pre.output`, `mlp.pre_linear.output`, `mlp.post.output` | `[batch, position, hidden width]` | `mlp.hook_pre`, `mlp.hook_pre_linear`, `mlp.hook_post` |
 //!
-//! Beside them there are `embed`, `norm` (with the names of `ln_final` for its taps) and `unembed`; the model's own `input` is
-//! `[batch, position]` tokens and its own `output` `[batch, position, token]` logits.
+//! Beside them there are `embed`, `norm` (with the names of `ln_final` for its taps) and `unembed`;
+//! the model's own `input` is `[batch, position]` tokens and its own `output` `[batch, position,
+//! token]` logits.
 //!
-//! With a [`KvCache`] the model is called once for the prompt and once for each new token, and the sites count these calls
-//! as iterations.
+//! With a [`KvCache`] the model is called once for the prompt and once for each new token, and the
+//! sites count these calls as iterations.
 
 mod attention;
 mod call;
@@ -82,8 +84,8 @@ impl Llama {
     ///
     /// # Panics
     ///
-    /// Panics if the tokens do not fit into the cache, or the batch is another than the cache's. [`LanguageModel`](crate::LanguageModel)
-    /// checks that.
+    /// Panics if the tokens do not fit into the cache, or the batch is another than the cache's.
+    /// [`LanguageModel`](crate::LanguageModel) checks that.
     pub fn forward_cached(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let angles = self.rotary.at(cache.len(), tokens.dims()[1]);
         let mut residual = self.embed.forward(tokens);
@@ -135,7 +137,8 @@ impl Forward<Tensor<3>> for Mlp {
     }
 }
 
-/// Returns the TransformerLens names of a model with `layers` blocks, with the points that they name.
+/// Returns the TransformerLens names of a model with `layers` blocks, with the points that they
+/// name.
 fn aliases(layers: usize) -> Vec<(String, String)> {
     const IN_BLOCK: [(&str, &str); 20] = [
         ("hook_resid_pre", "input"),

@@ -4,9 +4,11 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use interloom_backends::{Forward, Tap};
 
-/// `x / scale * gain`, where `scale` is the root of the mean square of `x` plus a constant (Zhang and Sennrich 2019).
+/// `x / scale * gain`, where `scale` is the root of the mean square of `x` plus a constant (Zhang
+/// and Sennrich 2019).
 ///
-/// Taps: `scale` is `[batch, position, 1]`; `normalized`, before the gain, has the shape of the input.
+/// Taps: `scale` is `[batch, position, 1]`; `normalized`, before the gain, has the shape of the
+/// input.
 #[derive(Module, Debug)]
 pub struct Norm {
     gain: Param<Tensor<1>>,

@@ -6,8 +6,8 @@ use interloom_backends::Forward;
 
 /// A linear layer with an `[out, in]` weight; burn's own has `[in, out]`.
 ///
-/// The output is computed as the transpose of `weight · xᵀ`. With the few rows of a prompt the time goes into reading the
-/// weight, which is then read once and in its own order.
+/// The output is computed as the transpose of `weight · xᵀ`. With the few rows of a prompt the time
+/// goes into reading the weight, which is then read once and in its own order.
 #[derive(Module, Debug)]
 pub struct Projection {
     weight: Param<Tensor<2>>,

@@ -118,7 +118,8 @@ fn zeros(shape: &[u64], is_float: bool) -> Value {
     Value::from_data(data, &cpu()).unwrap()
 }
 
-/// A shape is refused exactly if no tensor of that shape is taken, and the shape of what comes out is known.
+/// A shape is refused exactly if no tensor of that shape is taken, and the shape of what comes out
+/// is known.
 fn calls_are_foreseen(model: &impl Modules<Value>, sites: &Sites, width: u64, positions: u64) {
     let shapes: [&[u64]; 9] = [
         &[1, 5],

@@ -147,9 +147,11 @@ fn digest(model: &Hooked<Induction>) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Digests of the parameters after three steps from seed 1, by the vector instructions that burn finds at run time.
+/// Digests of the parameters after three steps from seed 1, by the vector instructions that burn
+/// finds at run time.
 ///
-/// Exponentials and logarithms come from the system's mathematical library, so that they hold for Linux with glibc.
+/// Exponentials and logarithms come from the system's mathematical library, so that they hold for
+/// Linux with glibc.
 const RECORDED: [(&str, &str); 1] = [("avx512f", "e322f1e37ee215fb")];
 
 /// The class of this machine's vector instructions.

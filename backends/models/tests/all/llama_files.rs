@@ -36,8 +36,8 @@ pub(crate) const GROUPED: Sizes = Sizes {
     biased: false,
 };
 
-/// Heads wider than their share of the residual stream, all of them with keys and values of their own, biases, and an
-/// output layer of its own.
+/// Heads wider than their share of the residual stream, all of them with keys and values of their
+/// own, biases, and an output layer of its own.
 pub(crate) const WIDE: Sizes = Sizes {
     width: 12,
     hidden: 20,

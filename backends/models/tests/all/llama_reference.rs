@@ -1,7 +1,8 @@
 //! The Llama architecture in plain loops over `f64`, to compare with.
 //!
-//! Written from the papers and the Python library transformers: RMS norms (Zhang and Sennrich 2019), rotary positions in
-//! halves (Su et al. 2021, `rotate_half`), grouped heads (Ainslie et al. 2023), SwiGLU (Shazeer 2020).
+//! Written from the papers and the Python library transformers: RMS norms (Zhang and Sennrich
+//! 2019), rotary positions in halves (Su et al. 2021, `rotate_half`), grouped heads (Ainslie et al.
+//! 2023), SwiGLU (Shazeer 2020).
 
 use std::collections::BTreeMap;
 

@@ -67,8 +67,8 @@ fn its_prompts_begin_with_no_token_of_their_own() {
     assert_eq!(read, ["The", " capital", " of", " France", " is"]);
 }
 
-/// Where the model keeps the country: patching the residual stream of the prompt about France, at the country's token,
-/// into the run of the prompt about Italy.
+/// Where the model keeps the country: patching the residual stream of the prompt about France, at
+/// the country's token, into the run of the prompt about Italy.
 #[test]
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test -p interloom-models --release -- --ignored"]
 fn the_country_is_read_between_layers_22_and_23() {

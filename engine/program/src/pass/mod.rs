@@ -1,8 +1,10 @@
-//! What can be known before the run about the kinds, the shapes and the order of what a program asks for.
+//! What can be known before the run about the kinds, the shapes and the order of what a program
+//! asks for.
 //!
-//! The program is gone through with shapes in place of values. Where a shape is not known, because a branch, a called module or
-//! the blackboard hides it, nothing is said. A step that cannot work is refused if every run that comes to its end comes to
-//! this step; if a branch, a loop or a stop may leave it out, it is a doubt. What passes may still fail.
+//! The program is gone through with shapes in place of values. Where a shape is not known, because
+//! a branch, a called module or the blackboard hides it, nothing is said. A step that cannot work
+//! is refused if every run that comes to its end comes to this step; if a branch, a loop or a stop
+//! may leave it out, it is a doubt. What passes may still fail.
 
 mod shape;
 mod sites;
@@ -45,13 +47,15 @@ struct Pass<'p> {
     variables: BTreeMap<String, Shape>,
     /// The mediator's own iteration; in a loop, that of its first round.
     iteration: Option<u32>,
-    /// Whether the own iteration may be another one, when the step is done again or if a branch was taken.
+    /// Whether the own iteration may be another one, when the step is done again or if a branch
+    /// was taken.
     is_moving: bool,
     /// Whether the program may have changed shapes.
     is_reshaped: bool,
     /// How many `try` there are around the step: they catch what goes wrong.
     tries: u32,
-    /// How many loops there are around it: they end quietly if the model does not pass what they ask for.
+    /// How many loops there are around it: they end quietly if the model does not pass what they
+    /// ask for.
     loops: u32,
     /// Whether a run may come to its end without this step.
     is_doubtful: bool,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::form::{Form, listed, named};
 
-/// How many tensors and numbers the structure of a value may have in it; of larger ones nothing is known.
+/// How many tensors and numbers the structure of a value may have in it; of larger ones nothing is
+/// known.
 const LEAVES_MAX: usize = 1 << 10;
 
 /// What is known of a datum.

@@ -74,8 +74,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns whether the iterations of a point may go beyond those of the pass, because modules around it are skipped and
-    /// count all the same.
+    /// Returns whether the iterations of a point may go beyond those of the pass, because modules
+    /// around it are skipped and count all the same.
     ///
     /// They cannot if each of these is passed once, and the point once in that.
     fn may_count_beyond(&self, order: &Shapes, site: Site) -> bool {
@@ -130,7 +130,8 @@ impl Pass<'_> {
         self.known.effects.is_some_and(|effects| effects.skips == 0)
     }
 
-    /// Returns whether every run passes these two in the known order, or passes the earlier one never.
+    /// Returns whether every run passes these two in the known order, or passes the earlier one
+    /// never.
     fn is_steady(&self, asked: Site, reached: Site) -> bool {
         // If a module is skipped that calls it, the next call is the first.
         let is_single = self.known.order.is_some_and(|(order, is_whole)| {
@@ -171,7 +172,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Checks a skip: what it puts in place of the module's output may have another shape, if the model can go on with that.
+    /// Checks a skip: what it puts in place of the module's output may have another shape, if the
+    /// model can go on with that.
     pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
         let found = self.value("a skip", value)?;
         self.ask(site)?;
@@ -227,10 +229,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns why the model cannot go on with another form in place of a module's output, if nobody can mend it.
+    /// Returns why the model cannot go on with another form in place of a module's output, if
+    /// nobody can mend it.
     fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
         let effects = self.known.effects?;
-        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put it right.
+        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put
+        // it right.
         if effects.skips != 1 || effects.stops || effects.reshapes {
             return None;
         }
@@ -263,8 +267,8 @@ impl Pass<'_> {
         self.form_of(point, iteration)
     }
 
-    /// Returns what the mediator reads at a point: in a loop, in its first round if every run comes to the step in that, and
-    /// else in any of the iterations that may be meant.
+    /// Returns what the mediator reads at a point: in a loop, in its first round if every run comes
+    /// to the step in that, and else in any of the iterations that may be meant.
     fn form_of(&self, point: Point, iteration: Option<u32>) -> Option<Form> {
         let (shapes, rows) = self.known.shapes?;
         let map = self.known.map;

@@ -35,7 +35,8 @@ fn shapes_of(model: &Model, input: Array) -> Shapes {
     shapes
 }
 
-/// The programs of a case, with names that the model has, and shapes that are known where the case has a module's.
+/// The programs of a case, with names that the model has, and shapes that are known where the case
+/// has a module's.
 fn programs_of(case: &Case) -> Vec<Program> {
     let lines = case.programs.iter().map(|own| &own.lines);
     let programs = lines.map(|lines| {
@@ -180,7 +181,8 @@ fn what_is_refused_fails_in_many() {
     what_is_refused_must_fail(100_000);
 }
 
-/// Reads and writes of sites that the model passes, or now and then does not, one after the other, by one mediator.
+/// Reads and writes of sites that the model passes, or now and then does not, one after the other,
+/// by one mediator.
 fn straight() -> impl Strategy<Value = (Model, Vec<(u16, bool, bool)>)> {
     let beyond = prop::bool::weighted(0.05);
     let requests = prop::collection::vec((any::<u16>(), any::<bool>(), beyond), 1..5);

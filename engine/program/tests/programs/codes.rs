@@ -2,7 +2,8 @@
 
 use interloom_program::{Place, ProgramError, ProgramFault, codes};
 
-/// The code of one of each; the enum is open to other crates, so that the count is checked against the catalogue.
+/// The code of one of each; the enum is open to other crates, so that the count is checked against
+/// the catalogue.
 fn every_code() -> Vec<&'static str> {
     let at = || Place {
         file: None,

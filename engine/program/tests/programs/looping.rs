@@ -1,4 +1,5 @@
-//! Loops, barriers, the blackboard and caches in programs: the exchanges of the async closures of equal steps.
+//! Loops, barriers, the blackboard and caches in programs: the exchanges of the async closures of
+//! equal steps.
 
 use interloom_engine::array::Array;
 use interloom_engine::{CacheSpec, Cx, Fault, Invoke};

@@ -1,4 +1,5 @@
-//! Kinds and shapes, checked before a run: what is refused would fail, and what works is let through.
+//! Kinds and shapes, checked before a run: what is refused would fail, and what works is let
+//! through.
 
 use interloom_engine::array::Array;
 use interloom_engine::{CacheSpec, Invoke};

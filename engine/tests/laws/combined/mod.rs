@@ -1,4 +1,5 @@
-//! Runs in which several rules meet, with what must happen written out; the reference says it too, and the engine does it.
+//! Runs in which several rules meet, with what must happen written out; the reference says it too,
+//! and the engine does it.
 
 mod elsewhere;
 mod loops;
@@ -130,7 +131,8 @@ fn site(name: &str) -> Site {
     point.at(iteration.expect("written out"))
 }
 
-/// Asserts what is exchanged and how the run ends, in every style in which a mediator can be written.
+/// Asserts what is exchanged and how the run ends, in every style in which a mediator can be
+/// written.
 #[track_caller]
 fn holds(case: &Case, end: &End, log: &str) -> Verdict {
     let (verdict, _) = judge(case);

@@ -13,13 +13,16 @@ use super::trace::{Question, Restored, TraceReport};
 use super::{Ending, replay, report};
 use crate::CliError;
 
-/// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every position.
+/// Patch the residual stream of a clean prompt into a corrupt one, after every block and at every
+/// position.
 ///
-/// A number is the share of the logit difference between answer and foil that patching restores: 0 is as after the
-/// corrupt prompt, 1 as after the clean one. The runs are recorded and then replayed.
+/// A number is the share of the logit difference between answer and foil that patching restores: 0
+/// is as after the corrupt prompt, 1 as after the clean one. The runs are recorded and then
+/// replayed.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or `hf:ORG/NAME`.
+    /// A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or
+    /// `hf:ORG/NAME`.
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// The prompt whose activations are put in.

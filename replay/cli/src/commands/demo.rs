@@ -24,10 +24,12 @@ const EXPERIMENT: &str = include_str!("demo.toml");
 const SEQUENCES: usize = 64;
 const SEED: u64 = 2026;
 
-/// The longest bar of the table, in characters, and the loss at which it is reached: that of guessing.
+/// The longest bar of the table, in characters, and the loss at which it is reached: that of
+/// guessing.
 const BAR_MAX: f64 = 24.0;
 
-/// Ablate each head of a trained two-layer transformer, record every exchange, and replay the journal in a new process.
+/// Ablate each head of a trained two-layer transformer, record every exchange, and replay the
+/// journal in a new process.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Where to write the journal; an older journal there is replaced.

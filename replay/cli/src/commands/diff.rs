@@ -12,7 +12,8 @@ use crate::CliError;
 
 /// Compare two journals, and show the first exchange at which they part, with both sides.
 ///
-/// Exits with 0 if all exchanges are equal, with 4 if not, and with 1 if they are as far as both can be read. How the heads differ is said too, and changes nothing.
+/// Exits with 0 if all exchanges are equal, with 4 if not, and with 1 if they are as far as both
+/// can be read. How the heads differ is said too, and changes nothing.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The first journal.

@@ -22,14 +22,16 @@ use crate::experiment::{
     ExperimentSize, FileExperiment, FileFindings, MateFindings, RunFindings, Shrunken, SiteOrder,
 };
 
-/// Make the runs of an experiment file in every order of their mediators that can make a difference.
+/// Make the runs of an experiment file in every order of their mediators that can make a
+/// difference.
 ///
-/// Each run of the file is explored on its own, given what the runs before it have saved. Two runs are alike if they end
-/// alike, save the same and have the same output, bit for bit. What only the order decides is said first, with both lines;
-/// then whether it makes a difference, and a schedule for each outcome, with which `interloom run --schedule` makes it again.
+/// Each run of the file is explored on its own, given what the runs before it have saved. Two runs
+/// are alike if they end alike, save the same and have the same output, bit for bit. What only the
+/// order decides is said first, with both lines; then whether it makes a difference, and a schedule
+/// for each outcome, with which `interloom run --schedule` makes it again.
 ///
-/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one, or if a run was not explored
-/// because one before it fails.
+/// Exits with 0 if the order makes no difference or none was found, and with 1 if it makes one, or
+/// if a run was not explored because one before it fails.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -37,27 +39,31 @@ pub(super) struct Arguments {
     /// Make each run of the file at most so many times.
     #[arg(long, value_name = "N", default_value_t = Exploration::RUNS, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// Begin no further run after so many seconds in all; each run of the file is made once at least.
+    /// Begin no further run after so many seconds in all; each run of the file is made once at
+    /// least.
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been
+    /// served once.
     #[arg(long, value_name = "TURN", value_enum, default_value_t)]
     granularity: Turns,
-    /// Which orders are tried: `all` that can make a difference, or samples: `random:SEED` with equal chances, `pct:DEPTH` by
-    /// random priorities.
+    /// Which orders are tried: `all` that can make a difference, or samples: `random:SEED` with
+    /// equal chances, `pct:DEPTH` by random priorities.
     #[arg(long, value_name = "ORDERS", default_value_t)]
     schedules: Orders,
     /// A folder for a journal of each outcome, `RUN.1.ilj` and so on; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Also make of each difference the smallest experiment that shows it: fewer mediators, steps, iterations and tokens, and
-    /// the smallest schedule. With `--out` it is written there, with a journal of both orders, and else it is printed.
+    /// Also make of each difference the smallest experiment that shows it: fewer mediators, steps,
+    /// iterations and tokens, and the smallest schedule. With `--out` it is written there,
+    /// with a journal of both orders, and else it is printed.
     #[arg(long)]
     shrink: bool,
     /// Make at most so many runs to shrink each difference.
     #[arg(long, value_name = "N", requires = "shrink", default_value_t = FileExperiment::SHRINKING_RUNS, value_parser = clap::value_parser!(u64).range(1..))]
     shrink_runs: u64,
-    /// Also run each invoke with rows alone, and say where its values are others than in the batch.
+    /// Also run each invoke with rows alone, and say where its values are others than in the
+    /// batch.
     #[arg(long)]
     batch_mates: bool,
     /// Report as JSON.

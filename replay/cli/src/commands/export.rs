@@ -26,11 +26,12 @@ pub(super) struct Arguments {
     /// The format.
     #[arg(long, value_enum)]
     format: Format,
-    /// Only exchanges at this site, or at any of several: `layers.3.attn.output.i0`, or without iteration, or without
-    /// port.
+    /// Only exchanges at this site, or at any of several: `layers.3.attn.output.i0`, or without
+    /// iteration, or without port.
     #[arg(long = "site", value_name = "SITE")]
     sites: Vec<String>,
-    /// With `html`: show this journal beside it, aligned as by `interloom diff`, with the first divergence marked.
+    /// With `html`: show this journal beside it, aligned as by `interloom diff`, with the first
+    /// divergence marked.
     #[arg(long, value_name = "B", conflicts_with = "sites")]
     diff: Option<PathBuf>,
     /// How many exchanges a page has; it says how many it leaves out.
@@ -48,15 +49,18 @@ pub(super) struct Arguments {
 enum Format {
     /// One JSON object for each frame.
     Jsonl,
-    /// A trace for Perfetto or `chrome://tracing`: a lane for each mediator, exchanges in place of time.
+    /// A trace for Perfetto or `chrome://tracing`: a lane for each mediator, exchanges in place of
+    /// time.
     Trace,
     /// The tensors of a journal that keeps them, for NumPy.
     Npz,
     /// The tensors of a journal that keeps them, each called SITE#EXCHANGE.
     Safetensors,
-    /// An MCAP file: a channel for each mediator, exchanges as JSON in place of time, the tensors that are kept as attachments.
+    /// An MCAP file: a channel for each mediator, exchanges as JSON in place of time, the tensors
+    /// that are kept as attachments.
     Mcap,
-    /// A page for browsers, in one file: lanes of mediators, rows of sites, every exchange with its details.
+    /// A page for browsers, in one file: lanes of mediators, rows of sites, every exchange with its
+    /// details.
     Html,
 }
 

@@ -32,11 +32,13 @@ use crate::CliError;
 
 /// Open up a neural network while it runs, and prove bit for bit what happened.
 ///
-/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5 refused by the environment.
+/// Exit codes: 0 done or identical, 1 failed, 2 wrong usage, 3 recovered with loss, 4 diverged, 5
+/// refused by the environment.
 ///
-/// What is named and is not there, or is not what it should be (a folder, an empty, cut or damaged file, another format), is
-/// a failure: 1. The environment refuses with 5: a file that it does not let be read, whatever the file is for; a place that
-/// cannot be written, be it that its folder is not there; a device or a network that is not there; a journal of a newer format.
+/// What is named and is not there, or is not what it should be (a folder, an empty, cut or damaged
+/// file, another format), is a failure: 1. The environment refuses with 5: a file that it does not
+/// let be read, whatever the file is for; a place that cannot be written, be it that its folder is
+/// not there; a device or a network that is not there; a journal of a newer format.
 #[derive(Parser)]
 #[command(name = "interloom", version, max_term_width = 100)]
 pub struct Cli {
@@ -151,7 +153,8 @@ fn hush_panics_that_are_errors() {
     }));
 }
 
-/// Writes spans and events to standard error if `INTERLOOM_LOG` says which, such as `interloom=trace`.
+/// Writes spans and events to standard error if `INTERLOOM_LOG` says which, such as
+/// `interloom=trace`.
 fn log_if_asked() {
     use tracing_subscriber::EnvFilter;
 

@@ -11,9 +11,11 @@ use super::report::outln;
 use super::{Ending, report};
 use crate::CliError;
 
-/// Name the pairs of recorded requests that nothing but the order of the mediators puts one before the other.
+/// Name the pairs of recorded requests that nothing but the order of the mediators puts one before
+/// the other.
 ///
-/// Neither model nor mediators are needed. A race is a question, not an error; `interloom explore` answers it.
+/// Neither model nor mediators are needed. A race is a question, not an error; `interloom explore`
+/// answers it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.

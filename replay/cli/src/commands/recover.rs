@@ -12,14 +12,15 @@ use crate::CliError;
 
 /// Make a whole journal of the good beginning of one that was cut or damaged.
 ///
-/// The journal itself is not touched, unless `--in-place` says so. Exits with 0 if nothing was lost, and with 3 if
-/// something was.
+/// The journal itself is not touched, unless `--in-place` says so. Exits with 0 if nothing was
+/// lost, and with 3 if something was.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
-    /// Where to write what is left; an older journal there is replaced [default: FILE with `.recovered.ilj` at its end].
+    /// Where to write what is left; an older journal there is replaced [default: FILE with
+    /// `.recovered.ilj` at its end].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Cut off what cannot be read, in the journal itself.

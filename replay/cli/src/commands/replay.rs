@@ -14,7 +14,8 @@ use crate::{CliError, experiment};
 
 /// Make the runs of a journal again, and compare every exchange.
 ///
-/// Says `bit-identical` and what that proves, and exits with 0; or shows the first difference and exits with 4.
+/// Says `bit-identical` and what that proves, and exits with 0; or shows the first difference and
+/// exits with 4.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
@@ -23,9 +24,9 @@ pub(super) struct Arguments {
     /// Where the model is, if it is not where the recording found it.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// What is live: `verify` runs model and mediators; `serve` gives the mediators the journal's values and runs no model;
-    /// `drive` asks the model for what the journal's mediators asked for, and runs none. The last two need a journal that was
-    /// recorded with `--full`.
+    /// What is live: `verify` runs model and mediators; `serve` gives the mediators the journal's
+    /// values and runs no model; `drive` asks the model for what the journal's mediators asked
+    /// for, and runs none. The last two need a journal that was recorded with `--full`.
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Live,
     /// Report as JSON.
@@ -65,7 +66,8 @@ pub(super) fn in_new_process(journal: &Path) -> Result<Ending, CliError> {
     Ok(ending(status))
 }
 
-/// Replays a journal in a process of its own as [`in_new_process`] does, and returns what that says as JSON.
+/// Replays a journal in a process of its own as [`in_new_process`] does, and returns what that says
+/// as JSON.
 pub(super) fn report_of_new_process(
     journal: &Path,
 ) -> Result<(serde_json::Value, Ending), CliError> {

@@ -28,7 +28,8 @@ macro_rules! outln {
 }
 pub(super) use outln;
 
-/// Writes a line to standard output; ends the process if that is closed, as a reader such as `head` does.
+/// Writes a line to standard output; ends the process if that is closed, as a reader such as `head`
+/// does.
 pub(super) fn line(text: fmt::Arguments<'_>) {
     let Err(reason) = writeln!(anstream::stdout(), "{text}") else {
         return;
@@ -60,7 +61,8 @@ pub(super) fn problem(problem: &JournalError) {
     }
 }
 
-/// How a command ends that has done what a journal's good beginning allows: `torn` says that there was more.
+/// How a command ends that has done what a journal's good beginning allows: `torn` says that there
+/// was more.
 pub(super) fn of_good_beginning(
     done: Result<Ending, CliError>,
     torn: Option<JournalError>,
@@ -91,7 +93,8 @@ pub(super) fn heading(text: &str) {
     outln!("{BOLD}{text}{BOLD:#}");
 }
 
-/// The commands that go on from a divergence: both sides at the exchange, and where its value came from.
+/// The commands that go on from a divergence: both sides at the exchange, and where its value came
+/// from.
 ///
 /// `first` is the journal of the first side, `second` that of the second, if that is one too.
 pub(super) fn next(divergence: &Divergence, first: &Path, second: Option<&Path>) -> Vec<String> {

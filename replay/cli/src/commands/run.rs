@@ -20,9 +20,9 @@ const LABEL_MAX: usize = 44;
 
 /// Run an experiment file: a model, inputs, programs and what to show of them, in TOML.
 ///
-/// Names, sites, variables and inputs are checked before the first run, and an error says at which line of the file it
-/// stands. Experiments to begin with are in the folder `replay/cli/experiments`, and docs/EXPERIMENTS.md says how they are
-/// written.
+/// Names, sites, variables and inputs are checked before the first run, and an error says at which
+/// line of the file it stands. Experiments to begin with are in the folder
+/// `replay/cli/experiments`, and docs/EXPERIMENTS.md says how they are written.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -36,25 +36,30 @@ pub(super) struct Arguments {
     /// Keep the values of the tensors of every Nth exchange only, the first included.
     #[arg(long, value_name = "N", requires = "kept", conflicts_with = "full", value_parser = every())]
     sample: Option<u64>,
-    /// Keep also what every module put out in a single pass, so that a fork need not compute what came before its exchange.
+    /// Keep also what every module put out in a single pass, so that a fork need not compute what
+    /// came before its exchange.
     #[arg(long, requires = "full")]
     passages: bool,
-    /// Go along an older journal, recorded with `--full`, up to exchange N, and live from there: the runs before are not
-    /// computed, nor are modules that were over if it has their --passages; the programs may differ after it only. Needs
-    /// `--journal`, where the new one is recorded.
+    /// Go along an older journal, recorded with `--full`, up to exchange N, and live from there:
+    /// the runs before are not computed, nor are modules that were over if it has their
+    /// --passages; the programs may differ after it only. Needs `--journal`, where the new one
+    /// is recorded.
     #[arg(long, value_name = "FILE@N", requires = "journal", value_parser = fork)]
     fork: Option<(PathBuf, u64)>,
-    /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or `ilsched1:…` as `interloom explore`
-    /// prints it; of one run of several with its name. Can be given several times.
+    /// The order of the mediators: `in-order`, `shuffle:SEED`, `pct:DEPTH:LENGTH:SEED`, or
+    /// `ilsched1:…` as `interloom explore` prints it; of one run of several with its name. Can
+    /// be given several times.
     #[arg(long = "schedule", value_name = "[RUN=]SCHEDULE")]
     schedules: Vec<String>,
-    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been
+    /// served once.
     #[arg(long, value_name = "TURN", value_enum, default_value_t)]
     granularity: Turns,
     /// A folder for `results.json` and `tensors.safetensors`; older ones are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Say how many exchanges there will be at most, and how large the journal will be; nothing is run.
+    /// Say how many exchanges there will be at most, and how large the journal will be; nothing is
+    /// run.
     #[arg(long, group = "kept", conflicts_with = "out")]
     estimate: bool,
     /// Report as JSON.

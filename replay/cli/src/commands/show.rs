@@ -12,7 +12,8 @@ use super::Ending;
 use super::report::outln;
 use crate::CliError;
 
-/// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became of it, value.
+/// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became
+/// of it, value.
 ///
 /// The last line says what it proves that the journal could be read.
 #[derive(Args)]
@@ -131,7 +132,8 @@ impl Seen {
         }
     }
 
-    /// Says what was asked for and is not in the journal: a slip of the pen would look like an empty result.
+    /// Says what was asked for and is not in the journal: a slip of the pen would look like an
+    /// empty result.
     fn check(&self, arguments: &Arguments) -> Result<(), JournalError> {
         let absent = |what: String, has: String| JournalError::Absent {
             journal: arguments.journal.display().to_string().into(),

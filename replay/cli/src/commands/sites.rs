@@ -20,12 +20,15 @@ use crate::Progress as _;
 /// The tokens of the batch whose shapes are shown.
 const TOKENS: usize = 3;
 
-/// List the sites of a model, in the order of its module tree, with their shapes and their TransformerLens names.
+/// List the sites of a model, in the order of its module tree, with their shapes and their
+/// TransformerLens names.
 ///
-/// The shapes are those of a batch of one row of three tokens; a site that such a batch does not pass has none.
+/// The shapes are those of a batch of one row of three tokens; a site that such a batch does not
+/// pass has none.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// `induction`, or a language model: a GGUF file, a Hugging Face folder, `smollm2-135m`, or `hf:ORG/NAME`.
+    /// `induction`, or a language model: a GGUF file, a Hugging Face folder, `smollm2-135m`, or
+    /// `hf:ORG/NAME`.
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Report as JSON.

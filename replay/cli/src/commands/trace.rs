@@ -1,11 +1,13 @@
 //! Causal tracing: where in a model, and at which token, does the answer come from?
 //!
-//! Two prompts of equal length differ in a word, and the model answers them differently. The residual stream of the
-//! *clean* prompt after a block, at one position, is put into a run on the *corrupt* prompt; how far the logit difference
-//! between answer and foil moves from its corrupt to its clean value is the *restored share* (activation patching: Vig et
-//! al. 2020, Meng et al. 2022). One block is one batch, in which each invoke patches its own position in its own row.
+//! Two prompts of equal length differ in a word, and the model answers them differently. The
+//! residual stream of the *clean* prompt after a block, at one position, is put into a run on the
+//! *corrupt* prompt; how far the logit difference between answer and foil moves from its corrupt to
+//! its clean value is the *restored share* (activation patching: Vig et al. 2020, Meng et al.
+//! 2022). One block is one batch, in which each invoke patches its own position in its own row.
 //!
-//! The runs are those of an experiment file, which is written here and kept nowhere but in the journal.
+//! The runs are those of an experiment file, which is written here and kept nowhere but in the
+//! journal.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -63,7 +65,8 @@ pub(super) struct Restored {
 }
 
 impl Question<'_> {
-    /// Loads the model, and makes one run on each prompt and one batch for each block and 16 positions.
+    /// Loads the model, and makes one run on each prompt and one batch for each block and 16
+    /// positions.
     pub(super) fn trace(
         &self,
         mode: Mode,
@@ -204,7 +207,8 @@ struct Prompts {
 }
 
 impl Prompts {
-    /// Reads the restored shares off the runs: first those of the prompts, then for each batch one for each block.
+    /// Reads the restored shares off the runs: first those of the prompts, then for each batch one
+    /// for each block.
     fn report(
         &self,
         results: &FileReport,

@@ -14,11 +14,13 @@ use super::{Ending, report};
 use crate::CliError;
 use crate::experiment::Programs;
 
-/// Follow the last value at a site back to where it came from, through what mediators put in and had read.
+/// Follow the last value at a site back to where it came from, through what mediators put in and
+/// had read.
 ///
-/// Where a mediator computed something new, the way goes on to what it computed it from: to the very reads if its program is in
-/// the journal, as for experiment files, and otherwise to what it had been given. Where the model computed it, the way goes on
-/// to what had been put in before. Each exchange is told once.
+/// Where a mediator computed something new, the way goes on to what it computed it from: to the
+/// very reads if its program is in the journal, as for experiment files, and otherwise to what it
+/// had been given. Where the model computed it, the way goes on to what had been put in before.
+/// Each exchange is told once.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
@@ -125,7 +127,8 @@ pub(super) fn show(journal: &mut IndexedJournal, steps: &[ProvenanceStep]) {
     }
 }
 
-/// A way back in words: two lines for each step, further to the right the more often the way has parted.
+/// A way back in words: two lines for each step, further to the right the more often the way has
+/// parted.
 pub(super) fn lines(journal: &mut IndexedJournal, steps: &[ProvenanceStep]) -> Vec<String> {
     let steps = steps.iter();
     let lines = steps.flat_map(|step| {

@@ -56,10 +56,12 @@ pub struct Turns {
 }
 
 impl FileExperiment {
-    /// Finds, between two schedules of a run, the one change of order that makes the difference; `None` if they make none.
+    /// Finds, between two schedules of a run, the one change of order that makes the difference;
+    /// `None` if they make none.
     ///
-    /// `run` names the run, unless the file has only one; schedules are written as [`Schedules`](super::Schedules) has
-    /// them. The runs before it are made in definition order.
+    /// `run` names the run, unless the file has only one; schedules are written as
+    /// [`Schedules`](super::Schedules) has them. The runs before it are made in definition
+    /// order.
     ///
     /// # Errors
     ///

@@ -17,7 +17,8 @@ use crate::Progress;
 /// How many warnings there are before the first run.
 const WARNINGS_MAX: usize = 16;
 
-/// Checks the names in every program: those of sites, modules and barriers, and of the values that it is given by then.
+/// Checks the names in every program: those of sites, modules and barriers, and of the values that
+/// it is given by then.
 pub(super) fn check_names(plan: &Plan, subject: &Subject) -> Result<(), ExperimentError> {
     each_program(plan, subject, |_, invoke, known| {
         Ok(invoke.program.check(known)?)
@@ -84,7 +85,8 @@ fn each_program(
     Ok(())
 }
 
-/// Returns whether a program calls modules of the model itself, so that not even served it can do without it.
+/// Returns whether a program calls modules of the model itself, so that not even served it can do
+/// without it.
 pub(super) fn calls_modules(plan: &Plan) -> bool {
     fn is_call(value: &Expr) -> bool {
         matches!(value, Expr::Module { .. }) || value.operands().into_iter().any(is_call)
@@ -144,7 +146,8 @@ pub(super) fn givens(
     plan.givens.iter().map(value).collect()
 }
 
-/// Returns the tokens of a run's answers; none if the model is not here, because they are read off its output.
+/// Returns the tokens of a run's answers; none if the model is not here, because they are read off
+/// its output.
 pub(super) fn answers(
     plan: &Plan,
     run: &RunPlan,

@@ -7,27 +7,31 @@ use interloom_program::{Action, Condition, Expr, Over, Program, ProgramStep, Sha
 use super::outlook::Outlook;
 use super::plan::{Plan, RunPlan};
 
-/// How many exchanges an experiment has at most, and how large the largest of the tensors in them is.
+/// How many exchanges an experiment has at most, and how large the largest of the tensors in them
+/// is.
 ///
-/// A loop without an end is taken to have as many iterations as the run generates tokens, and one more; without a
-/// generation, two, because a site is passed once and the next request for it is refused. A model that passes a site more
-/// often in one pass has more exchanges than this.
+/// A loop without an end is taken to have as many iterations as the run generates tokens, and one
+/// more; without a generation, two, because a site is passed once and the next request for it is
+/// refused. A model that passes a site more often in one pass has more exchanges than this.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Estimate {
     /// The exchanges of all runs.
     pub exchanges: u64,
-    /// The bytes of the largest tensor, with elements of 4 bytes; nothing if the shapes are not known, because a batch is too
-    /// long to be tried, or invokes may change them.
+    /// The bytes of the largest tensor, with elements of 4 bytes; nothing if the shapes are not
+    /// known, because a batch is too long to be tried, or invokes may change them.
     pub tensor_bytes: Option<u64>,
-    /// The bytes of what its head has of the model's sites and of prompts, and of what its runs keep of their caches.
+    /// The bytes of what its head has of the model's sites and of prompts, and of what its runs
+    /// keep of their caches.
     pub name_bytes: u64,
 }
 
-/// How many bytes the end of a run has at most for what a cache collects at one point, beside the point's name.
+/// How many bytes the end of a run has at most for what a cache collects at one point, beside the
+/// point's name.
 const CACHED_BYTES: u64 = 64;
 
 impl Estimate {
-    /// Returns how many bytes a journal will have at most; nothing if it keeps tensors whose shapes are not known.
+    /// Returns how many bytes a journal will have at most; nothing if it keeps tensors whose shapes
+    /// are not known.
     pub fn bytes(&self, policy: Policy) -> Option<u64> {
         let tensor_bytes = match policy {
             Policy::Digest => 0,

@@ -82,7 +82,8 @@ const SERVED: &str = "this run was answered from the journal: what its caches co
                       model, is not in there";
 
 impl Prepared {
-    /// Checks everything that can be known before the first run; `folder` is where tensors are looked for.
+    /// Checks everything that can be known before the first run; `folder` is where tensors are
+    /// looked for.
     pub(super) fn new(
         mut plan: Plan,
         subject: Subject,
@@ -150,7 +151,8 @@ impl Prepared {
         digests
     }
 
-    /// Returns the tokens that cannot be had again without the model, or a file beside the experiment's.
+    /// Returns the tokens that cannot be had again without the model, or a file beside the
+    /// experiment's.
     pub(super) const fn tokens(&self) -> &Tokens {
         &self.tokens
     }
@@ -285,7 +287,8 @@ impl Prepared {
         report
     }
 
-    /// Returns what a run shows that has ended like this, without an output: what its programs have saved.
+    /// Returns what a run shows that has ended like this, without an output: what its programs have
+    /// saved.
     pub(super) fn report_of_failure(
         &self,
         index: usize,
@@ -403,7 +406,8 @@ impl Prepared {
         lenses
     }
 
-    /// Returns what a row of something saved is called: as its input is, if there are as many as the program sees.
+    /// Returns what a row of something saved is called: as its input is, if there are as many as
+    /// the program sees.
     fn row_name(&self, invoke: &InvokePlan, batch: &[Row<'_>], rows: usize, row: usize) -> String {
         let own = match invoke.input {
             Some(input) => {
@@ -464,8 +468,8 @@ pub(super) fn share(
     }
 }
 
-/// Returns what a cache has collected as a map from the names of the sites; nothing if it has collected nothing, as where the
-/// model did not run.
+/// Returns what a cache has collected as a map from the names of the sites; nothing if it has
+/// collected nothing, as where the model did not run.
 fn cache_as_value(cache: &Cached<Value>, subject: &Subject) -> Option<Value> {
     let sites = cache.sites().into_iter();
     let entries = sites.filter_map(|site| {

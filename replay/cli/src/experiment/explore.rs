@@ -24,7 +24,8 @@ use super::schedules::Schedules;
 use super::{FileExperiment, Opened};
 use crate::Progress;
 
-/// Explores each run of an experiment file, in at most `budget` runs of each; see [`FileExperiment::explore`] for more.
+/// Explores each run of an experiment file, in at most `budget` runs of each; see
+/// [`FileExperiment::explore`] for more.
 ///
 /// ```
 /// use interloom_cli::experiment::{FileExperiment, explore};
@@ -74,7 +75,8 @@ pub struct FileFindings {
     pub model: String,
     /// What was found of each run, in order.
     pub runs: Vec<RunFindings>,
-    /// The runs that were not explored, because one before them, the last of [`runs`](Self::runs), fails in definition order.
+    /// The runs that were not explored, because one before them, the last of [`runs`](Self::runs),
+    /// fails in definition order.
     pub unexplored: Vec<String>,
 }
 
@@ -89,7 +91,8 @@ pub struct RunFindings {
     pub verdict: Verdict<ExploredOutcome>,
     /// What each outcome shows, line by line: what each line is about, and what it says.
     pub shown: Vec<Vec<(String, String)>>,
-    /// Of each outcome the order of the mediators at each site at which two of them race, as its witness has it.
+    /// Of each outcome the order of the mediators at each site at which two of them race, as its
+    /// witness has it.
     pub orders: Vec<Vec<SiteOrder>>,
     /// Of what each outcome shows the digests, part by part.
     pub(super) parts: Vec<BTreeMap<String, Digest>>,
@@ -111,7 +114,8 @@ pub struct SiteOrder {
 /// Whether the values of a run's invokes depend on which others share the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MateFindings {
-    /// The run has not two invokes with rows, or they meet at barriers, so that none can be run alone.
+    /// The run has not two invokes with rows, or they meet at barriers, so that none can be run
+    /// alone.
     NotAsked(String),
     /// Each invoke with rows, and its first exchange that differs in the batch.
     Compared(Vec<(String, Option<BatchDependence>)>),
@@ -136,15 +140,18 @@ impl RunFindings {
 }
 
 impl FileExperiment {
-    /// Explores each run of the file on its own, given what the runs before it have saved in definition order.
+    /// Explores each run of the file on its own, given what the runs before it have saved in
+    /// definition order.
     ///
-    /// The file's own schedules do not count. For each outcome the journal of a run that has it is written into `folder`,
-    /// if there is one: `RUN.1.ilj` and so on, each with the runs before it, which `interloom replay` makes again. With
-    /// `mates`, each invoke with rows is run alone, too. `goes_on` is asked after each run.
+    /// The file's own schedules do not count. For each outcome the journal of a run that has it is
+    /// written into `folder`, if there is one: `RUN.1.ilj` and so on, each with the runs before
+    /// it, which `interloom replay` makes again. With `mates`, each invoke with rows is run
+    /// alone, too. `goes_on` is asked after each run.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run) and [`Exploration::explore`]; that a run fails is no error, but an outcome.
+    /// As [`run`](Self::run) and [`Exploration::explore`]; that a run fails is no error, but an
+    /// outcome.
     pub fn explore(
         &self,
         exploration: &Exploration,
@@ -202,7 +209,8 @@ impl FileExperiment {
             through: Some(run.to_owned()),
             ..self.clone()
         };
-        // That the run fails is the outcome; that its schedule does not fit would be a fault of ours.
+        // That the run fails is the outcome; that its schedule does not fit would be a fault of
+        // ours.
         match opened.run(&witness, Mode::Record(path.to_owned()), &mut ())? {
             (Err(ExperimentError::Session(Error::Forward(error))), _) if !took_place(&error) => {
                 Err(error.into())

@@ -28,7 +28,8 @@ const RUN: [&str; 9] = [
 const INVOKE: [&str; 5] = ["name", "each", "input", "program", "optional"];
 
 impl Plan {
-    /// Reads the text of an experiment file, which messages call `file`, with other values for what it sets.
+    /// Reads the text of an experiment file, which messages call `file`, with other values for what
+    /// it sets.
     pub(super) fn read(
         file: &str,
         text: &str,

@@ -16,7 +16,8 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Returns the programs of the experiment file that a journal's head has; nothing if it is another experiment.
+    /// Returns the programs of the experiment file that a journal's head has; nothing if it is
+    /// another experiment.
     pub fn of(head: &Head) -> Option<Self> {
         if head.experiment.name != FileExperiment::NAME {
             return None;
@@ -167,7 +168,8 @@ impl Slice {
         straight.unwrap_or_else(|| Self::around(flat, end, variables))
     }
 
-    /// Goes back step by step; nothing if an iteration of a loop uses what the one before it has made.
+    /// Goes back step by step; nothing if an iteration of a loop uses what the one before it has
+    /// made.
     fn straight(flat: &[Flat<'_>], end: usize, mut variables: BTreeSet<String>) -> Option<Self> {
         let mut slice = Self {
             is_exact: true,
@@ -221,7 +223,8 @@ impl Slice {
         slice
     }
 
-    /// Returns the reads of the mediator of this name, in the run of this name or in the one at hand.
+    /// Returns the reads of the mediator of this name, in the run of this name or in the one at
+    /// hand.
     fn reads<'s>(
         &'s self,
         run: Option<&'s str>,

@@ -1,4 +1,5 @@
-//! What an experiment has saved, as plain data: to show, to write to a file, and to give to later programs.
+//! What an experiment has saved, as plain data: to show, to write to a file, and to give to later
+//! programs.
 
 use std::fmt;
 
@@ -89,7 +90,8 @@ impl fmt::Display for Kept {
 }
 
 impl Kept {
-    /// Returns a number, a text, or the summary of a tensor as JSON; a number that JSON does not have is a text.
+    /// Returns a number, a text, or the summary of a tensor as JSON; a number that JSON does not
+    /// have is a text.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Number(number) => number_to_json(*number),

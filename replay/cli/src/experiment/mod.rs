@@ -1,8 +1,9 @@
 //! Experiment files: a model, inputs, programs and what to show of them, written by hand in TOML.
 //!
-//! docs/EXPERIMENTS.md says how they are written. A [`FileExperiment`] is the text of such a file; everything that can be
-//! known before the first run is checked before it, and says at which line of which file it stands. A journal's head has
-//! the text in it, so that the experiment can be made again without the file.
+//! docs/EXPERIMENTS.md says how they are written. A [`FileExperiment`] is the text of such a file;
+//! everything that can be known before the first run is checked before it, and says at which line
+//! of which file it stands. A journal's head has the text in it, so that the experiment can be made
+//! again without the file.
 //!
 //! ```
 //! use interloom::Mode;
@@ -118,16 +119,19 @@ pub struct FileExperiment {
     pub set: BTreeMap<String, String>,
     /// In which order the mediators of its runs have their turns.
     pub schedules: Schedules,
-    /// Whether a journal that keeps all tensors keeps also what every module put out in a single pass, so that a fork need not
-    /// compute what was over before ([`Session::keep_passages`]).
+    /// Whether a journal that keeps all tensors keeps also what every module put out in a single
+    /// pass, so that a fork need not compute what was over before
+    /// ([`Session::keep_passages`]).
     pub passages: bool,
     /// The last run that is made, if not all are.
     ///
-    /// That it fails is then what it shows: the journal is completed, and a replay that fails in the same way is identical.
+    /// That it fails is then what it shows: the journal is completed, and a replay that fails in
+    /// the same way is identical.
     pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
-    /// The head of the journal that serves the runs, if it stands in for the model too; this is not recorded.
+    /// The head of the journal that serves the runs, if it stands in for the model too; this is
+    /// not recorded.
     pub served_by: Option<Box<Head>>,
 }
 
@@ -155,7 +159,8 @@ impl FileExperiment {
     ///
     /// # Errors
     ///
-    /// [`ExperimentError::Unreadable`] if it is not there, or is no text of at most [`FILE_BYTES_MAX`].
+    /// [`ExperimentError::Unreadable`] if it is not there, or is no text of at most
+    /// [`FILE_BYTES_MAX`].
     pub fn open(path: &Path) -> Result<Self, ExperimentError> {
         let file = path.display().to_string();
         match read(path) {
@@ -239,8 +244,9 @@ impl FileExperiment {
     ///
     /// # Errors
     ///
-    /// An [`ExperimentError`] with its place if something is wrong with the file or one of its programs;
-    /// [`ExperimentError::Session`] if the model cannot be used, a run fails, or the journal cannot be written or read.
+    /// An [`ExperimentError`] with its place if something is wrong with the file or one of its
+    /// programs; [`ExperimentError::Session`] if the model cannot be used, a run fails, or the
+    /// journal cannot be written or read.
     pub fn run(
         &self,
         mode: Mode,
@@ -270,7 +276,8 @@ impl FileExperiment {
         Ok((opened.report(runs?), conclusion))
     }
 
-    /// Makes the runs of the file again; that the last one fails as it did when it was recorded is no error.
+    /// Makes the runs of the file again; that the last one fails as it did when it was recorded is
+    /// no error.
     ///
     /// # Errors
     ///
@@ -404,7 +411,8 @@ struct Opened {
 }
 
 impl Opened {
-    /// Makes the runs in the order that `experiment` says; if one fails, what was recorded is complete all the same.
+    /// Makes the runs in the order that `experiment` says; if one fails, what was recorded is
+    /// complete all the same.
     fn run(
         &self,
         experiment: &FileExperiment,

@@ -1,5 +1,5 @@
-//! What is known of the runs of an experiment before the first of them: what passes their sites, in which order, and what their
-//! model can go on with.
+//! What is known of the runs of an experiment before the first of them: what passes their sites, in
+//! which order, and what their model can go on with.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use super::plan::{InvokePlan, Plan, RunPlan};
 use super::subject::Subject;
 use crate::Progress;
 
-/// How many tokens the batch of a run may have, of all rows together, to be checked with the shapes of a plain pass: every
-/// activation of that pass is held at once.
+/// How many tokens the batch of a run may have, of all rows together, to be checked with the shapes
+/// of a plain pass: every activation of that pass is held at once.
 const SHAPED_TOKENS_MAX: usize = 256;
 
 /// How many different skips are tried for one batch.
@@ -85,7 +85,8 @@ impl<'p> Outlook<'p> {
         self.effects.skips()
     }
 
-    /// Returns why the model cannot go on with a tensor of this shape in place of what a module puts out.
+    /// Returns why the model cannot go on with a tensor of this shape in place of what a module
+    /// puts out.
     ///
     /// Nobody knows if the batch is too large to be tried, or if a reshaping swap may put it right.
     pub(super) fn refuses(&self, input: Site, output: &[u64]) -> Option<String> {
@@ -101,7 +102,8 @@ impl<'p> Outlook<'p> {
     }
 }
 
-/// Why the model cannot go on with an output of this shape for a module that is skipped at this site, if it cannot.
+/// Why the model cannot go on with an output of this shape for a module that is skipped at this
+/// site, if it cannot.
 type Skips = BTreeMap<(Site, Vec<u64>), Option<String>>;
 
 /// A plain pass of the model over a batch.
@@ -113,7 +115,8 @@ struct Pass<'p> {
     skips: RefCell<Skips>,
 }
 
-/// Looks at what each run will pass: runs of batches of one size share a pass of the model. Without the model nothing is known.
+/// Looks at what each run will pass: runs of batches of one size share a pass of the model. Without
+/// the model nothing is known.
 pub(super) fn outlooks<'p>(
     plan: &Plan,
     inputs: &'p [Rows],
@@ -157,7 +160,8 @@ pub(super) fn outlooks<'p>(
     Ok(outlooks)
 }
 
-/// Returns the batch of a run, or one token of it if it is too large to be tried: the order of the sites is the same.
+/// Returns the batch of a run, or one token of it if it is too large to be tried: the order of the
+/// sites is the same.
 fn batch_of<'p>(run: &RunPlan, inputs: &'p [Rows]) -> (Vec<&'p [u32]>, bool) {
     let rows = run.rows();
     let rows = rows.iter().flat_map(|&input| &inputs[input].tokens);

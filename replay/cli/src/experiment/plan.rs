@@ -99,7 +99,8 @@ impl RunPlan {
         }
     }
 
-    /// Returns the names under which later programs are given what this run saves and caches, each with its invoke and the name there.
+    /// Returns the names under which later programs are given what this run saves and caches, each
+    /// with its invoke and the name there.
     pub(super) fn shares(&self) -> BTreeMap<String, (usize, String)> {
         let mut shares = BTreeMap::new();
         let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -139,7 +140,8 @@ impl InvokePlan {
         self.program.actions().filter_map(name).collect()
     }
 
-    /// Returns the names of what later programs may be given: what the program saves, and its caches.
+    /// Returns the names of what later programs may be given: what the program saves, and its
+    /// caches.
     fn kept(&self) -> BTreeSet<String> {
         let mut kept = self.saves();
         kept.extend(self.caches());

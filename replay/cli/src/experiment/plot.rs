@@ -16,8 +16,9 @@ pub struct Plot {
 type Point = (Vec<(String, String)>, f64);
 
 impl FileReport {
-    /// Returns a picture of each sweep over two or more values whose runs have a figure: the difference of the logits of the
-    /// first two answers, else the probability of the only one, else the loss; the mean over rows.
+    /// Returns a picture of each sweep over two or more values whose runs have a figure: the
+    /// difference of the logits of the first two answers, else the probability of the only one,
+    /// else the loss; the mean over rows.
     pub fn plots(&self) -> Vec<Plot> {
         let tables = self.runs.chunk_by(|left, right| left.table == right.table);
         tables.filter_map(plot).collect()

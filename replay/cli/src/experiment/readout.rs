@@ -77,8 +77,8 @@ pub(super) fn last_logits(logits: &Tensor<3>) -> Vec<Logits> {
     split(&last.into_data(), tokens)
 }
 
-/// Returns for each row of `[row, position, token]` logits the mean cross entropy of the next token, in nats, over the
-/// positions from `from` on; nothing if no position has a next token.
+/// Returns for each row of `[row, position, token]` logits the mean cross entropy of the next
+/// token, in nats, over the positions from `from` on; nothing if no position has a next token.
 pub(super) fn losses(logits: &Tensor<3>, rows: &[&[u32]], from: usize) -> Vec<Option<f64>> {
     let [_, positions, tokens] = logits.dims();
     let all = split(&logits.clone().into_data(), tokens);
@@ -93,7 +93,8 @@ pub(super) fn losses(logits: &Tensor<3>, rows: &[&[u32]], from: usize) -> Vec<Op
     rows.iter().enumerate().map(loss).collect()
 }
 
-/// Returns the logits in what a program has saved: of each tensor, for each of its rows the last place of dimension 1.
+/// Returns the logits in what a program has saved: of each tensor, for each of its rows the last
+/// place of dimension 1.
 pub(super) fn lens(saved: &Datum<Value>) -> Vec<Vec<Logits>> {
     match saved {
         Datum::Number(_) => Vec::new(),

@@ -21,8 +21,8 @@ pub struct Changes {
 
 /// Makes the experiment of a journal again, and compares every exchange.
 ///
-/// `mode` makes the session's mode of the journal, such as `Mode::Verify`; `model` says where the model is now, if it is not
-/// where it was.
+/// `mode` makes the session's mode of the journal, such as `Mode::Verify`; `model` says where the
+/// model is now, if it is not where it was.
 ///
 /// # Errors
 ///
@@ -70,7 +70,8 @@ impl FileExperiment {
     ///
     /// # Errors
     ///
-    /// [`ExperimentError::UnknownExperiment`] if it is not one of a file; [`ExperimentError::Argument`] if it lacks an argument.
+    /// [`ExperimentError::UnknownExperiment`] if it is not one of a file;
+    /// [`ExperimentError::Argument`] if it lacks an argument.
     pub fn from_head(head: &Head) -> Result<Self, ExperimentError> {
         let experiment = &head.experiment;
         if experiment.name == Self::NAME {

@@ -108,7 +108,8 @@ impl FileReport {
         })
     }
 
-    /// Returns every tensor that was saved, by its name: run, invoke and its own name with slashes between them.
+    /// Returns every tensor that was saved, by its name: run, invoke and its own name with slashes
+    /// between them.
     pub fn tensors(&self) -> Vec<(String, &TensorData)> {
         let mut tensors = Vec::new();
         for run in &self.runs {
@@ -123,7 +124,8 @@ impl FileReport {
         tensors
     }
 
-    /// Writes `results.json`, `tensors.safetensors` and for each sweep with a plot `sweep-1.svg` and so on into a folder, which is made if it is not there.
+    /// Writes `results.json`, `tensors.safetensors` and for each sweep with a plot `sweep-1.svg`
+    /// and so on into a folder, which is made if it is not there.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The skips of a run, whose invokes share a batch: they skip a module together, and their rows make one output; or one that
-//! has no rows skips it for all of them.
+//! The skips of a run, whose invokes share a batch: they skip a module together, and their rows
+//! make one output; or one that has no rows skips it for all of them.
 
 use std::collections::BTreeSet;
 

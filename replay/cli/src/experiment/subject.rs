@@ -69,7 +69,8 @@ impl Subject {
         !matches!(self, Self::Absent(_))
     }
 
-    /// Returns the rows of tokens that a journal's head has under this name, if the model is not here.
+    /// Returns the rows of tokens that a journal's head has under this name, if the model is not
+    /// here.
     pub(super) fn recorded_rows(&self, name: &str) -> Option<Vec<Vec<u32>>> {
         match self {
             Self::Absent(absent) => absent.tokens.get(name).cloned(),
@@ -161,7 +162,8 @@ impl Subject {
 
     /// Continues a row that passes the check, greedily.
     ///
-    /// The induction model keeps nothing of earlier tokens: every step is a pass over the whole sequence.
+    /// The induction model keeps nothing of earlier tokens: every step is a pass over the whole
+    /// sequence.
     pub(super) fn generate(&self, row: &[u32], new: u32) -> Vec<u32> {
         match self {
             Self::Language(model) => batch(model, &[row]).generate(new as usize).concat(),

@@ -1,8 +1,9 @@
-//! Values that stand for their names in braces: what a file sets, and what runs and invokes are swept over.
+//! Values that stand for their names in braces: what a file sets, and what runs and invokes are
+//! swept over.
 //!
-//! `each = { layer = "0..2", head = [0, 3] }` makes four: in their names, inputs and programs `{layer}` and `{head}` are the
-//! values. The values of the last name change fastest. `[set]` gives names a value in the whole file, and whoever runs it
-//! may give them another.
+//! `each = { layer = "0..2", head = [0, 3] }` makes four: in their names, inputs and programs
+//! `{layer}` and `{head}` are the values. The values of the last name change fastest. `[set]` gives
+//! names a value in the whole file, and whoever runs it may give them another.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use super::file::RUNS_MAX;
 use super::source::{Located, Source};
 use super::table::Table;
 
-/// How long all names, inputs and programs of a file may be together, with what sweeps make of them, in bytes.
+/// How long all names, inputs and programs of a file may be together, with what sweeps make of
+/// them, in bytes.
 const FILLED_BYTES_MAX: usize = 8 << 20;
 
 /// What a text counts for beside its bytes, so that there cannot be too many empty ones.
@@ -168,7 +170,8 @@ fn values<'t>(
     items.iter().map(text).collect()
 }
 
-/// Returns a number or a text as it stands in a program, which has no sign before what is positive and no `_` in numbers.
+/// Returns a number or a text as it stands in a program, which has no sign before what is positive
+/// and no `_` in numbers.
 fn text_of(value: &Spanned<DeValue<'_>>) -> Option<String> {
     let written = |number: &str| number.trim_start_matches('+').replace('_', "");
     match value.get_ref() {

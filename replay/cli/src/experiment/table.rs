@@ -91,7 +91,8 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Returns a text as the name of something that may be swept over: a word with numbers of any kind in it.
+    /// Returns a text as the name of something that may be swept over: a word with numbers of any
+    /// kind in it.
     pub(super) fn as_swept_name(&self, key: &str, text: &str) -> Result<String, ExperimentError> {
         const EXPECTED: &str = "one word of at most 256 letters, digits and `_` that does not begin with a digit; `.`, `-` and `+` stand before a digit \
              only";
@@ -155,7 +156,8 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Returns a list of at least one token, or a list of such lists of one length, if there is one.
+    /// Returns a list of at least one token, or a list of such lists of one length, if there is
+    /// one.
     pub(super) fn rows(&self, key: &str) -> Result<Option<Vec<Vec<u32>>>, ExperimentError> {
         const EXPECTED: &str =
             "a list of at least one token, or a list of such lists of one length";

@@ -259,7 +259,8 @@ fn a_path_that_is_none_is_an_error_with_a_code_that_names_it() {
     );
 }
 
-/// What is there and is not given to anybody: the first byte of a process's memory, which nobody has.
+/// What is there and is not given to anybody: the first byte of a process's memory, which nobody
+/// has.
 #[cfg(target_os = "linux")]
 const REFUSED: &str = "/proc/self/mem";
 
@@ -302,8 +303,8 @@ fn what_the_system_refuses_is_exit_code_5_whatever_it_is_for() {
     run(&place, "sites --model a.ilj").with(1);
 }
 
-/// Checks that each command ends with the code and the exit code of the file that is put in the place of `FILE`, and names
-/// that file.
+/// Checks that each command ends with the code and the exit code of the file that is put in the
+/// place of `FILE`, and names that file.
 fn are_refused(place: &Place, commands: &[&str], files: &[(&str, &str, i32)]) {
     for command in commands {
         for (file, code, exit) in files {

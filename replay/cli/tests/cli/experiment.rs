@@ -11,7 +11,8 @@ pub(crate) fn with_text(text: &str) -> Place {
     place
 }
 
-/// A folder with one experiment, `e.toml`: a run of the induction model on three tokens, by programs of these names.
+/// A folder with one experiment, `e.toml`: a run of the induction model on three tokens, by
+/// programs of these names.
 pub(crate) fn with_programs(more: &str, programs: &[(&str, &str)]) -> Place {
     let mut text = format!(
         "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1, 2, 3]\n[[run]]\nname = 'r'\ninput = 'a'\n{more}\n"

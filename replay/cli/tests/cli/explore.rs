@@ -283,7 +283,8 @@ fn finer_turns_find_a_lost_update() {
     assert!(out.contains(" --granularity exchange\n"), "{out}");
 }
 
-/// A GET before the PUT fails the run, which is an outcome, with a journal whose replay is identical.
+/// A GET before the PUT fails the run, which is an outcome, with a journal whose replay is
+/// identical.
 #[test]
 fn a_failure_is_an_outcome() {
     let giver = ("giver", "h = layers.0\nput x = h");
@@ -335,7 +336,8 @@ fn failures_are_told_apart_by_what_they_say() {
     }
 }
 
-/// What happens in every order is no difference, even if it is a failure; what comes after it is not explored.
+/// What happens in every order is no difference, even if it is a failure; what comes after it is
+/// not explored.
 #[test]
 fn failures_in_every_order_are_one_outcome() {
     let alone = with_programs("barriers = { b = 2 }", &[("a", "h = layers.0\nbarrier b")]);

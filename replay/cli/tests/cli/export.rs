@@ -163,7 +163,8 @@ fn tensors_are_exported_for_numpy() {
     assert!(bytes[directory..].starts_with(b"PK\x01\x02"));
 }
 
-/// The messages of an MCAP file by the mediator's channel and the time, and its attachments by name.
+/// The messages of an MCAP file by the mediator's channel and the time, and its attachments by
+/// name.
 fn read_mcap(bytes: &[u8]) -> (Vec<(String, u64, Value)>, Vec<mcap::Attachment<'_>>) {
     let messages = mcap::MessageStream::new(bytes).unwrap().map(|message| {
         let message = message.unwrap();

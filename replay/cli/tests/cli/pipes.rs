@@ -45,7 +45,8 @@ fn output_that_cannot_be_written_is_an_error() {
 fn a_journal_that_cannot_grow_is_an_error_and_keeps_what_it_has() {
     let place = Place::new();
     let mut shell = plain(Command::new("sh"), &place.path(""));
-    // The head has the experiment's text, and is 15 KB; the limit is in blocks of 512 bytes. Without the trap the system ends the process instead of refusing the write.
+    // The head has the experiment's text, and is 15 KB; the limit is in blocks of 512 bytes.
+    // Without the trap the system ends the process instead of refusing the write.
     let script = "trap '' XFSZ; ulimit -f 36; exec \"$0\" demo --journal cut.ilj";
     shell.args(["-c", script, env!("CARGO_BIN_EXE_interloom")]);
     let message = Ended::from(shell.output().unwrap()).error("E061", 5);

@@ -1,4 +1,5 @@
-//! `races`: what only the order decided, found in a journal, is what an exploration says of the same run.
+//! `races`: what only the order decided, found in a journal, is what an exploration says of the
+//! same run.
 
 use std::fs;
 
@@ -127,7 +128,8 @@ fn a_journal_has_the_races_that_an_exploration_reports() {
     ");
 }
 
-/// The experiments that come with the program, of the model that does, and so do many that nobody has written.
+/// The experiments that come with the program, of the model that does, and so do many that nobody
+/// has written.
 #[test]
 fn shipped_and_generated_experiments_have_the_races_of_the_live_run() {
     let shipped = [
@@ -172,7 +174,8 @@ fn shipped_and_generated_experiments_have_the_races_of_the_live_run() {
 
 const GENERATED: u64 = 56;
 
-/// An experiment of two to four mediators that read, change, skip, put, get and meet, always the same one for a seed.
+/// An experiment of two to four mediators that read, change, skip, put, get and meet, always the
+/// same one for a seed.
 fn generated(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut below = |limit: u64| {

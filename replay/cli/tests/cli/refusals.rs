@@ -1,4 +1,5 @@
-//! What a program does wrong: found before the run where that can be known, and else in it, with mediator, site and line.
+//! What a program does wrong: found before the run where that can be known, and else in it, with
+//! mediator, site and line.
 
 use crate::Place;
 use crate::experiment::with_text;
@@ -24,7 +25,8 @@ fn one(program: &str) -> Place {
     ))
 }
 
-/// A run of two programs with a row each; the first line of the second stands five lines after the last of the first.
+/// A run of two programs with a row each; the first line of the second stands five lines after the
+/// last of the first.
 fn two(more: &str, first: &str, second: &str) -> Place {
     let mut text = format!("{START}{more}\n");
     for (name, input, program) in [("one", "a", first), ("two", "b", second)] {

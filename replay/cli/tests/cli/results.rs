@@ -34,7 +34,8 @@ fn labels(out: &str) -> String {
     labels.collect::<Vec<_>>().join("\n")
 }
 
-/// Signs and points of numbers in names reach journals, results and files as they are, and nothing that a folder would notice.
+/// Signs and points of numbers in names reach journals, results and files as they are, and nothing
+/// that a folder would notice.
 #[test]
 fn runs_are_swept_over_numbers_of_every_kind() {
     let place = with(
@@ -278,7 +279,8 @@ fn sites_are_listed_with_their_shapes() {
     assert_eq!(logits["shape"], serde_json::json!([1, 3, 40]));
 }
 
-/// The digest is of what happened: not of where the file lies, how its path is spelled, or on which lines its programs stand.
+/// The digest is of what happened: not of where the file lies, how its path is spelled, or on which
+/// lines its programs stand.
 #[test]
 fn the_digest_of_a_run_does_not_depend_on_where_its_file_lies() {
     let place = with(

@@ -210,7 +210,8 @@ fn the_logit_lens_ends_with_what_the_model_says() {
     let run = &lens["runs"][0];
     let lenses = run["lenses"].as_array().unwrap();
     assert_eq!(lenses.len(), 2);
-    // The last position alone is multiplied in another order than all of them; the tokens are the same.
+    // The last position alone is multiplied in another order than all of them; the tokens are the
+    // same.
     let tokens = |top: &Json| {
         let choices = top.as_array().unwrap().iter();
         choices
@@ -348,7 +349,8 @@ fn wrong_usage_is_exit_code_2() {
     }
 }
 
-/// A replay of an experiment whose tokens are another's is no proof, and a changed digest is a divergence.
+/// A replay of an experiment whose tokens are another's is no proof, and a changed digest is a
+/// divergence.
 #[test]
 fn a_tensor_that_has_changed_is_noticed() {
     let tensor = |tokens: [i64; 3]| {

@@ -1,4 +1,5 @@
-//! `replay --mode serve` where the model is gone: a journal of a language model on a laptop that does not have it.
+//! `replay --mode serve` where the model is gone: a journal of a language model on a laptop that
+//! does not have it.
 
 use std::fs;
 

@@ -102,7 +102,8 @@ fn a_difference_is_shrunk_to_the_mediators_that_make_it() {
     "#);
     assert_eq!(small["text"].as_str(), Some(&*text));
 
-    // It shows the difference by itself, in the way that its first lines say, and there is nothing left to take away.
+    // It shows the difference by itself, in the way that its first lines say, and there is nothing
+    // left to take away.
     let again = ["explore", "w/six.2.small.toml", "--shrink", "--json"];
     let again: Json = serde_json::from_str(&place.run(&again).with(1).out).unwrap();
     assert_eq!(
@@ -282,7 +283,8 @@ fn only_what_makes_the_difference_is_left() {
     "#);
 }
 
-/// Who ends the run is the difference; what else there is between outcomes that end alike makes none of its own.
+/// Who ends the run is the difference; what else there is between outcomes that end alike makes
+/// none of its own.
 #[test]
 fn outcomes_that_end_alike_are_shrunk_once() {
     let place = with_programs(

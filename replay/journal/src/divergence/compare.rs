@@ -166,8 +166,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
 
     /// Tells what the live model passed.
     ///
-    /// It is compared when something is exchanged after it, or the run ends: if mediators ask for something else than was
-    /// recorded, the model is watched elsewhere, and that is no difference of its own.
+    /// It is compared when something is exchanged after it, or the run ends: if mediators ask for
+    /// something else than was recorded, the model is watched elsewhere, and that is no
+    /// difference of its own.
     pub fn visit(&mut self, live: &Visit) {
         if self.found.is_none() {
             self.visits[1].add(live, &self.live_names);
@@ -189,7 +190,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.divergence()
     }
 
-    /// Tells a request that is open when the live run is over. It is compared when the run ends: how it ends says more.
+    /// Tells a request that is open when the live run is over. It is compared when the run ends:
+    /// how it ends says more.
     pub fn open_request(&mut self, live: &ExchangeRecord) {
         if self.found.is_none() {
             self.open[1].push(live.clone());
@@ -258,7 +260,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         }
     }
 
-    /// As [`finish`](Self::finish); what keeps the recording from being read is given beside what was found.
+    /// As [`finish`](Self::finish); what keeps the recording from being read is given beside what
+    /// was found.
     pub(super) fn conclude(mut self) -> (ReplayComparison, Option<JournalError>) {
         self.end();
         self.so_far()
@@ -362,7 +365,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         }
     }
 
-    /// Compares how two runs end, and then what led there: the model's side, open requests, and what caches collected.
+    /// Compares how two runs end, and then what led there: the model's side, open requests, and
+    /// what caches collected.
     fn compare_ends(&mut self, recorded: &RunEndRecord, live: &RunEndRecord) {
         let sides = || (ends::end_side(recorded), ends::end_side(live));
         let outcomes = ends::between_outcomes(&recorded.outcome, &live.outcome);
@@ -417,7 +421,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         }
     }
 
-    /// Compares what the model passed up to here, and returns whether it is the same. `next` is what comes then on both sides.
+    /// Compares what the model passed up to here, and returns whether it is the same. `next` is
+    /// what comes then on both sides.
     fn compare_visits(&mut self, next: impl FnOnce(&Self) -> [DivergenceSide; 2]) -> bool {
         let [recorded, live] = &self.visits;
         let names = [&self.recorded_names, &self.live_names];

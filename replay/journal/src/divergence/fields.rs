@@ -54,7 +54,8 @@ pub(super) fn alike(recorded: Named<'_>, live: Named<'_>) -> bool {
     belong(recorded, live) && a.value == b.value
 }
 
-/// Whether two exchanges belong together: the same was asked for at the same site, and became of it, whatever the value.
+/// Whether two exchanges belong together: the same was asked for at the same site, and became of
+/// it, whatever the value.
 ///
 /// Where the order changed, values change with it.
 pub(super) fn belong(recorded: Named<'_>, live: Named<'_>) -> bool {

@@ -21,8 +21,8 @@ pub struct JournalDiff {
 }
 
 /// The exchanges of two journals, aligned: two belong together if run, mediator, event, site and
-/// iteration are the same, in the order in which they come. Two runs are the same if they have one name; of several of a
-/// name, the first goes with the first.
+/// iteration are the same, in the order in which they come. Two runs are the same if they have one
+/// name; of several of a name, the first goes with the first.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Aligned {
     /// How many are in both, and equal.
@@ -54,11 +54,12 @@ pub struct AlignedPair {
 
 /// Compares the journals at two paths; `context` exchanges before a difference are kept.
 ///
-/// A journal that ends early is compared as far as it goes: that it does is no difference, but one of the
-/// [`problems`](JournalDiff::problems).
+/// A journal that ends early is compared as far as it goes: that it does is no difference, but one
+/// of the [`problems`](JournalDiff::problems).
 ///
 /// # Errors
-/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the two are equal.
+/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the
+/// two are equal.
 pub fn compare_journals(
     first: &Path,
     second: &Path,
@@ -83,11 +84,13 @@ pub fn compare_journals(
 
 /// Finds where the journals at two paths part, without aligning what they have after that.
 ///
-/// Each is read once, in constant memory, and no further than is needed to see how they go on after the difference. A journal that
-/// ends early is compared as far as it goes; that it does is given beside what was found.
+/// Each is read once, in constant memory, and no further than is needed to see how they go on after
+/// the difference. A journal that ends early is compared as far as it goes; that it does is given
+/// beside what was found.
 ///
 /// # Errors
-/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the two are equal.
+/// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the
+/// two are equal.
 pub fn first_difference(
     first: &Path,
     second: &Path,
@@ -154,7 +157,8 @@ fn compare_tensors(divergence: &mut Divergence, first: &Path, second: &Path) {
 /// Half of a BLAKE3 digest: 32 bytes an exchange are enough to align millions.
 type Short = [u8; 16];
 
-/// Aligns two journals, as far as each can be read, and gives what keeps them from being read further.
+/// Aligns two journals, as far as each can be read, and gives what keeps them from being read
+/// further.
 fn align(first: &Path, second: &Path) -> Result<(Aligned, Vec<JournalError>), JournalError> {
     let mut aligned = Aligned::default();
     let (read, problems) =
@@ -209,8 +213,8 @@ impl Read {
     }
 }
 
-/// Shows each exchange of the second journal with its partner, and gives what both have, and what keeps the two from being
-/// read further.
+/// Shows each exchange of the second journal with its partner, and gives what both have, and what
+/// keeps the two from being read further.
 fn match_exchanges(
     first: &Path,
     second: &Path,
@@ -249,8 +253,8 @@ pub(super) enum Row {
     Second(u64),
 }
 
-/// The exchanges of two journals beside each other: in the order of the first, with what only the second has between, before
-/// what it comes before there.
+/// The exchanges of two journals beside each other: in the order of the first, with what only the
+/// second has between, before what it comes before there.
 pub(super) fn rows(first: &Path, second: &Path) -> Result<Vec<Row>, JournalError> {
     let mut partners = BTreeMap::new();
     let mut alone = Vec::new();
@@ -277,7 +281,8 @@ pub(super) fn rows(first: &Path, second: &Path) -> Result<Vec<Row>, JournalError
     Ok(rows)
 }
 
-/// Shows each exchange that can be read with its run, and gives what was read, and what keeps the others from it.
+/// Shows each exchange that can be read with its run, and gives what was read, and what keeps the
+/// others from it.
 fn each_exchange(
     path: &Path,
     mut see: impl FnMut(&Names, &(String, u64), &ExchangeRecord),

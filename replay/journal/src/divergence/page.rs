@@ -11,11 +11,11 @@ use super::{CONTEXT_DEFAULT, Divergence, DivergenceSide, JournalDiff, compare_jo
 use crate::export::{Exported, PageItems, file_name, write_page};
 use crate::{JournalError, plain};
 
-/// Writes two journals as one HTML page: their exchanges beside each other, aligned as [`compare_journals`] does, the first
-/// divergence marked and reported.
+/// Writes two journals as one HTML page: their exchanges beside each other, aligned as
+/// [`compare_journals`] does, the first divergence marked and reported.
 ///
-/// `limit` rows are shown, those around the divergence, and the page says how many are not. `name` is what errors call the
-/// output. Nothing but the last part of each path is in the page.
+/// `limit` rows are shown, those around the divergence, and the page says how many are not. `name`
+/// is what errors call the output. Nothing but the last part of each path is in the page.
 ///
 /// # Errors
 /// Those of [`compare_journals`], and E061 if the output cannot be written.
@@ -147,7 +147,8 @@ fn left_out(from: usize, shown: usize, rows: usize) -> Option<String> {
     })
 }
 
-/// What is said of the comparison; `place` is the row of the divergence, where there is one to mark.
+/// What is said of the comparison; `place` is the row of the divergence, where there is one to
+/// mark.
 fn report(diff: &JournalDiff, place: Option<usize>, names: &[String; 2]) -> Value {
     if let Some(divergence) = &diff.comparison.divergence {
         let class = divergence.class.name();

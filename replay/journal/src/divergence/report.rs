@@ -173,7 +173,8 @@ fn meaning(class: DivergenceClass, recorded: &DivergenceSide) -> &'static str {
 /// How much of a schedule is shown; that of a recorded order has all its choices.
 const SCHEDULE_CHARACTERS_SHOWN: usize = 40;
 
-/// `head b3:0123456789ab, device cpu, schedule in-order`, where what `other` has otherwise is marked.
+/// `head b3:0123456789ab, device cpu, schedule in-order`, where what `other` has otherwise is
+/// marked.
 fn made_text(made: &RunIdentity, other: Option<&RunIdentity>) -> String {
     let fields = |made: &RunIdentity| {
         [

@@ -20,7 +20,8 @@ pub struct TensorDifference {
     /// The largest distance in units in the last place, for floats: the number of representable
     /// numbers from one to the other, counting both zeros. `None` if no two numbers differ.
     pub ulp_max: Option<u64>,
-    /// The largest difference of two finite floats in relation to the greater of their magnitudes. `None` if no two differ.
+    /// The largest difference of two finite floats in relation to the greater of their magnitudes.
+    /// `None` if no two differ.
     pub relative_max: Option<f64>,
     /// How many of those that differ are not a number on one side at least, and so have no
     /// distance.

@@ -113,7 +113,8 @@ fn shown(tree: &Tree<NoLeaf>) -> String {
     }
 }
 
-/// Calls `see` with each place in which two trees differ, such as `[1].hidden`, and with what each has there.
+/// Calls `see` with each place in which two trees differ, such as `[1].hidden`, and with what each
+/// has there.
 fn each_difference<L: PartialEq>(
     recorded: &Tree<L>,
     live: &Tree<L>,

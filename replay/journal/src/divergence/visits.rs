@@ -19,7 +19,8 @@ pub(super) struct SeenVisit {
 }
 
 impl Visits {
-    /// Takes a visit. What was passed without a value before it belongs to it: a writer may say it in pieces.
+    /// Takes a visit. What was passed without a value before it belongs to it: a writer may say it
+    /// in pieces.
     pub(super) fn add(&mut self, visit: &Visit, names: &Names) {
         let site = self.passes.pass_all(&visit.passed, names.paths().len());
         match self.seen.last_mut() {
@@ -61,7 +62,8 @@ impl Visits {
 }
 
 impl SeenVisit {
-    /// The place of the first point that is another on the other side, or is there on one side only.
+    /// The place of the first point that is another on the other side, or is there on one side
+    /// only.
     fn passes_as(&self, live: &Self, [recorded_names, live_names]: [&Names; 2]) -> Option<usize> {
         let (a, b) = (&self.visit.passed, &live.visit.passed);
         let is_same = |(a, b): (&u32, &u32)| match (recorded_names.path(*a), live_names.path(*b)) {
@@ -73,7 +75,8 @@ impl SeenVisit {
         other.or_else(|| (a.len() != b.len()).then(|| a.len().min(b.len())))
     }
 
-    /// What differs between this recorded visit and a live one, and the first tensors of the same form that do.
+    /// What differs between this recorded visit and a live one, and the first tensors of the same
+    /// form that do.
     pub(super) fn differences(
         &self,
         live: &Self,

@@ -49,7 +49,8 @@ struct Kept {
 ///
 /// # Errors
 /// Those of [`JournalReader`], E061 if the output cannot be written, E066 if an exchange names a
-/// tensor of another shape than it has, E071 if a tensor is missing that the journal should have, and E072 if it keeps none of these, or a site is not in it.
+/// tensor of another shape than it has, E071 if a tensor is missing that the journal should have,
+/// and E072 if it keeps none of these, or a site is not in it.
 pub fn safetensors<R: Read + Seek, W: Write>(
     reader: JournalReader<R>,
     selection: Selection,

@@ -11,14 +11,15 @@ use crate::names::Names;
 use crate::read::{FrameInfo, JournalReader};
 use crate::record::{OriginRecord, Record};
 
-/// Writes one line of JSON for each frame of a journal, from its head on; of exchanges, those selected.
+/// Writes one line of JSON for each frame of a journal, from its head on; of exchanges, those
+/// selected.
 ///
 /// Each object has `sequence` and `offset` of the frame and its `kind`. Of a tensor it has the
 /// digest, type and shape, not the elements. `name` is what errors call the output.
 ///
 /// # Errors
-/// Those of [`JournalReader`] but E065 after the head, which [`Exported::torn`] has, E061 if the output cannot be written, and E072 if a selected site is
-/// not in the journal.
+/// Those of [`JournalReader`] but E065 after the head, which [`Exported::torn`] has, E061 if the
+/// output cannot be written, and E072 if a selected site is not in the journal.
 pub fn json_lines<R: Read, W: Write>(
     mut reader: JournalReader<R>,
     mut selection: Selection,
@@ -59,8 +60,8 @@ fn line(info: FrameInfo, record: &Record, names: &Names) -> Value {
 }
 
 fn content(record: &Record, names: &Names) -> (&'static str, Value) {
-    // Records with named fields serialise to JSON: they have no numbers that JSON lacks but floats in
-    // arguments, which become null there.
+    // Records with named fields serialise to JSON: they have no numbers that JSON lacks but floats
+    // in arguments, which become null there.
     let plain = |record: serde_json::Result<Value>| record.unwrap_or(Value::Null);
     match record {
         Record::Head(head) => ("head", json!({ "head": plain(serde_json::to_value(head)) })),

@@ -22,17 +22,19 @@ use crate::record::{ExchangeRecord, Head, Record, RunEndRecord, RunStart};
 /// What the messages look like, as JSON Schema.
 const SCHEMA: &str = include_str!("exchange.schema.json");
 
-/// Writes a journal as an MCAP file: a channel for each mediator, a message for each selected exchange.
+/// Writes a journal as an MCAP file: a channel for each mediator, a message for each selected
+/// exchange.
 ///
-/// A message is the exchange as JSON, with names in place of numbers. A journal has no clock: the time of a message is the
-/// index of its exchange, so that to seek to a nanosecond is to go to an exchange. The head is the metadata `interloom.head`,
-/// each run that was begun `interloom.run.N`. Tensors of the selected exchanges that the journal keeps are attachments, each
-/// once, as `.npy` files named by their digests. Chunks have checksums and are not compressed. `name` is what errors call the
-/// output.
+/// A message is the exchange as JSON, with names in place of numbers. A journal has no clock: the
+/// time of a message is the index of its exchange, so that to seek to a nanosecond is to go to an
+/// exchange. The head is the metadata `interloom.head`, each run that was begun `interloom.run.N`.
+/// Tensors of the selected exchanges that the journal keeps are attachments, each once, as `.npy`
+/// files named by their digests. Chunks have checksums and are not compressed. `name` is what
+/// errors call the output.
 ///
 /// # Errors
-/// Those of [`JournalReader`], E061 if the output cannot be written, E069 if there are more than 65,535 mediators, and E072 if
-/// a selected site is not in the journal.
+/// Those of [`JournalReader`], E061 if the output cannot be written, E069 if there are more than
+/// 65,535 mediators, and E072 if a selected site is not in the journal.
 pub fn mcap<R: Read + Seek, W: Write>(
     mut reader: JournalReader<R>,
     mut selection: Selection,
@@ -245,8 +247,8 @@ impl<'a, W: Write> Mcap<'a, W> {
     }
 }
 
-/// Records with named fields serialise to JSON: they have no numbers that JSON lacks but floats in arguments, which become
-/// null there.
+/// Records with named fields serialise to JSON: they have no numbers that JSON lacks but floats in
+/// arguments, which become null there.
 fn json(record: &impl Serialize) -> String {
     serde_json::to_string(record).unwrap_or_default()
 }

@@ -1,7 +1,8 @@
 //! A page for browsers that shows a journal: one file, which loads nothing.
 //!
-//! The page is `page/page.html` with the style, the script, and the journal as JSON in it. Whatever a journal says is data to the
-//! script, which puts it into the page as text; in the JSON no character is left that could end the element around it.
+//! The page is `page/page.html` with the style, the script, and the journal as JSON in it. Whatever
+//! a journal says is data to the script, which puts it into the page as text; in the JSON no
+//! character is left that could end the element around it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, Write};
@@ -34,14 +35,15 @@ const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// Writes a journal as one HTML page: for each run a lane for each mediator, and a row for each site in the order in which the
-/// model passed them.
+/// Writes a journal as one HTML page: for each run a lane for each mediator, and a row for each
+/// site in the order in which the model passed them.
 ///
-/// The first `limit` of the selected exchanges are shown, and the page says how many are not. `name` is what errors call the
-/// output. The same journal gives the same bytes.
+/// The first `limit` of the selected exchanges are shown, and the page says how many are not.
+/// `name` is what errors call the output. The same journal gives the same bytes.
 ///
 /// # Errors
-/// Those of [`JournalReader`], E061 if the output cannot be written, and E072 if a selected site is not in the journal.
+/// Those of [`JournalReader`], E061 if the output cannot be written, and E072 if a selected site is
+/// not in the journal.
 pub fn page<R: Read + Seek, W: Write>(
     mut reader: JournalReader<R>,
     mut selection: Selection,
@@ -402,7 +404,8 @@ impl PageTensors {
         }
     }
 
-    /// The figures of each wanted tensor that the journal keeps, by its digest; one tensor is in memory at a time.
+    /// The figures of each wanted tensor that the journal keeps, by its digest; one tensor is in
+    /// memory at a time.
     fn statistics<R: Read + Seek>(
         mut self,
         reader: JournalReader<R>,

@@ -37,7 +37,8 @@ pub struct Finite {
 }
 
 impl Statistics {
-    /// Sums in f64, in the order of the elements, so that the same tensor has the same figures everywhere.
+    /// Sums in f64, in the order of the elements, so that the same tensor has the same figures
+    /// everywhere.
     pub fn of(tensor: &TensorRecord) -> Self {
         let width = tensor.dtype.element_bytes() as usize;
         let elements = (tensor.bytes.len() / width) as u64;
@@ -93,7 +94,8 @@ impl Finite {
 
 /// The bar that a number from `min` to `max` belongs to.
 fn bar(number: f64, min: f64, max: f64) -> usize {
-    // Halves, for the distance of two large numbers may be infinite; equal ones give NaN, which is bar 0.
+    // Halves, for the distance of two large numbers may be infinite; equal ones give NaN, which is
+    // bar 0.
     let share = (number / 2.0 - min / 2.0) / (max / 2.0 - min / 2.0);
     ((share * BARS as f64) as usize).min(BARS - 1)
 }

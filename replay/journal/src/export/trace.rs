@@ -10,8 +10,8 @@ use crate::names::Names;
 use crate::read::JournalReader;
 use crate::record::{ExchangeRecord, Record, RunStart};
 
-/// Writes the exchanges of a journal, from its head on as a trace in the Chrome JSON format: a process
-/// for each run, a lane for each mediator, and the exchange's index as the time.
+/// Writes the exchanges of a journal, from its head on as a trace in the Chrome JSON format: a
+/// process for each run, a lane for each mediator, and the exchange's index as the time.
 ///
 /// A journal has no clock; a microsecond in the trace is one exchange. `name` is what errors call
 /// the output.
@@ -52,7 +52,8 @@ pub fn trace<R: Read, W: Write>(
     Ok(exported)
 }
 
-/// The names of a run and of its mediators' lanes. Lanes count from 1: viewers take 0 for another thing.
+/// The names of a run and of its mediators' lanes. Lanes count from 1: viewers take 0 for another
+/// thing.
 fn lanes(start: &RunStart) -> Vec<Value> {
     let run = format!("run {} {:?}", start.run, start.name);
     let mut events = vec![json!({

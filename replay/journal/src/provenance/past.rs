@@ -97,7 +97,8 @@ impl Past {
         }
     }
 
-    /// Who put a value at the site where this exchange found it, or what the model can have computed it from.
+    /// Who put a value at the site where this exchange found it, or what the model can have
+    /// computed it from.
     fn placed<R: Read + Seek>(
         &self,
         journal: &mut IndexedJournal<R>,
@@ -295,7 +296,8 @@ fn rows_of(rows: &[Rows], mediator: u32) -> Rows {
     rows.get(mediator as usize).copied().flatten()
 }
 
-/// Whether two mediators see rows in common: what one puts into its rows, others read only in theirs.
+/// Whether two mediators see rows in common: what one puts into its rows, others read only in
+/// theirs.
 fn overlap(a: Rows, b: Rows) -> bool {
     match (a, b) {
         (Some((start_a, count_a)), Some((start_b, count_b))) => {
@@ -331,7 +333,8 @@ fn skips_to(names: &Names, asked: SiteRef, site: SiteRef) -> bool {
     asked.iteration == site.iteration && input.is_some() && input == output.strip_suffix("output")
 }
 
-/// What a value is found by: the beginning of the digest of each of its tensors, or, without any, of what it says.
+/// What a value is found by: the beginning of the digest of each of its tensors, or, without any,
+/// of what it says.
 fn keys(value: &ValueTree) -> Vec<u64> {
     let key = |digest: &Digest| u64::from_le_bytes(*digest.0.first_chunk().expect("32 bytes"));
     let mut keys = Vec::new();

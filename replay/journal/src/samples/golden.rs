@@ -8,8 +8,8 @@ pub(crate) const GOLDEN_EXCHANGES: u64 = 14;
 /// How many exchanges there are from one tick to the next in the golden journal.
 pub(crate) const GOLDEN_TICKS: u64 = 4;
 
-/// Writes the golden journal: each kind of record, each event, result, outcome, loop and kind of value, and faults that are
-/// known, that have no particulars and that are not known.
+/// Writes the golden journal: each kind of record, each event, result, outcome, loop and kind of
+/// value, and faults that are known, that have no particulars and that are not known.
 pub(crate) fn write_golden<S: Sink>(
     writer: JournalWriter<S>,
 ) -> Result<JournalSummary, JournalError> {
@@ -72,7 +72,8 @@ fn write_unwatched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Jou
     Ok(())
 }
 
-/// A run that failed: with a loop, a cache that is refused, a fault of a later version, and a request that is open at its end.
+/// A run that failed: with a loop, a cache that is refused, a fault of a later version, and a
+/// request that is open at its end.
 fn write_failed_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), JournalError> {
     writer.start_run(&run_start(2))?;
     let path = writer.path("iteration")?;

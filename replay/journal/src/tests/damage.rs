@@ -217,8 +217,8 @@ fn a_length_past_the_limit_is_refused_before_anything_is_read() {
     }
 }
 
-/// Whoever forges a byte and makes its CRC right meets the same refusal in both ways of reading, and makes nothing panic that
-/// takes what came before it.
+/// Whoever forges a byte and makes its CRC right meets the same refusal in both ways of reading,
+/// and makes nothing panic that takes what came before it.
 #[test]
 fn a_forged_byte_is_refused_alike_in_both_ways_of_reading() {
     let golden = samples::golden();

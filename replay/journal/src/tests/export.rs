@@ -7,7 +7,8 @@ use super::super::export::mcap;
 use super::super::export::{Selection, json_lines, npz, safetensors, trace};
 use super::*;
 
-/// A journal with one exchange whose value has tensors in every place, two of which get the same name.
+/// A journal with one exchange whose value has tensors in every place, two of which get the same
+/// name.
 fn awkward(policy: Policy, keeps: bool) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.ilj");

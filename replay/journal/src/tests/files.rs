@@ -11,7 +11,8 @@ fn the_golden_journal_is_written_byte_for_byte() {
     assert!(fs::read(GOLDEN).unwrap() == samples::golden());
 }
 
-/// Run by hand when a new format version gets a golden journal of its own; the older ones stay as they are.
+/// Run by hand when a new format version gets a golden journal of its own; the older ones stay as
+/// they are.
 #[test]
 #[ignore = "writes the golden journal"]
 fn write_the_golden_journal() {

@@ -1,4 +1,5 @@
-//! The faults of the table in `docs/TRUST.md` that forge one record of each kind, with all CRCs and numbers made right.
+//! The faults of the table in `docs/TRUST.md` that forge one record of each kind, with all CRCs and
+//! numbers made right.
 
 use interloom_engine::{Fault, FaultKind, Round};
 

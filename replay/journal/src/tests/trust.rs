@@ -26,7 +26,8 @@ pub(super) struct Row {
     refused: BTreeMap<&'static str, u64>,
     /// Something was read that was not written.
     pub(super) changed: u64,
-    /// Whether all CRCs were made right, so that only the digest at the end of a run shows an alteration.
+    /// Whether all CRCs were made right, so that only the digest at the end of a run shows an
+    /// alteration.
     is_forged: bool,
 }
 
@@ -67,8 +68,9 @@ impl Original {
             .collect()
     }
 
-    /// Whether these records are the beginning of this journal, apart from notes, ticks and tensors, which may stand elsewhere
-    /// or be missing, and from the places of passages and lines of source in their run.
+    /// Whether these records are the beginning of this journal, apart from notes, ticks and
+    /// tensors, which may stand elsewhere or be missing, and from the places of passages and
+    /// lines of source in their run.
     pub(super) fn begins_with(&self, records: &[Record]) -> bool {
         let mut mine = self.records.iter().filter(is_in_place);
         let exact = records

@@ -84,11 +84,14 @@ fn layers_before_the_first_difference_are_not_computed_again() {
     };
     let plans: Vec<Plan> = (0..3).map(swap).collect();
     let (effort, with, without) = effort(&plans);
-    // Three mediators have six orders at layer 10. At layer 3 they only read, and their order does not matter.
+    // Three mediators have six orders at layer 10. At layer 3 they only read, and their order does
+    // not matter.
     assert_eq!(without, 6 * 13);
-    // Layers 0 to 9 are computed once; layer 10 itself, at whose output the runs part, and the two calls of layer 11 each time.
+    // Layers 0 to 9 are computed once; layer 10 itself, at whose output the runs part, and the two
+    // calls of layer 11 each time.
     assert_eq!(with, 10 + 6 * 3);
-    // Each block counts with its layer, and the stack counts too; the layer in block 10 is over before the runs part.
+    // Each block counts with its layer, and the stack counts too; the layer in block 10 is over
+    // before the runs part.
     assert_eq!(effort.computed, (10 * 2 + 1) + 6 * (1 + 2 * 2 + 1));
     assert_eq!(effort.known, 5 * (10 * 2 + 1));
 }
@@ -119,7 +122,8 @@ fn r24_what_is_inside_a_skipped_module_has_the_same_iterations_where_nothing_is_
         (None, reads()),
     ];
     let (effort, with, without) = effort(&plans);
-    // The first call of layer 11 is skipped, and what comes before its second call is computed once.
+    // The first call of layer 11 is skipped, and what comes before its second call is computed
+    // once.
     assert_eq!((with, without), (11 + 2, 2 * 12));
     assert!(effort.known > 0);
     let (_, log) = explored(&plans, &Exploration::new().stateless());
@@ -152,7 +156,8 @@ fn what_is_kept_is_bounded() {
         26,
         "no block was over before the room was used up"
     );
-    // The outputs of five blocks and of their layers, and one value that was given; the last is taken in whole.
+    // The outputs of five blocks and of their layers, and one value that was given; the last is
+    // taken in whole.
     assert_eq!(computed(10 * 32), 26 - 5);
 }
 
@@ -180,7 +185,8 @@ fn a_mediator_that_is_another_in_the_next_run_is_an_error_where_the_model_is_not
             COMPUTED.get(),
         )
     };
-    // Whoever waits for another site when the run comes there gets its value, and the rest is computed.
+    // Whoever waits for another site when the run comes there gets its value, and the rest is
+    // computed.
     let (earlier, computed) = ran(&["layers.5.output"], &["layers.2.output"]);
     assert_eq!(earlier, Ok(interloom_engine::RunEnd::Completed));
     assert_eq!(computed, 13 + 11, "blocks 0 and 1 are known");

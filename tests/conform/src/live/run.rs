@@ -57,7 +57,8 @@ impl Surroundings {
         self.inputs.get(name)
     }
 
-    /// Returns what a program is given that is no input: nothing, or by `saved NAME` what an earlier run has saved.
+    /// Returns what a program is given that is no input: nothing, or by `saved NAME` what an
+    /// earlier run has saved.
     pub fn given(&self, name: &str, saved: &BTreeMap<String, Datum<Value>>) -> Option<Value> {
         match name {
             NONE => Some(Value::Unit),
@@ -120,8 +121,8 @@ fn datum(datum: &Datum<Value>) -> Item {
     item(&plain(datum))
 }
 
-/// Makes the runs of a scenario, one after another, up to the first that fails: the script that was recorded ends with its
-/// first error.
+/// Makes the runs of a scenario, one after another, up to the first that fails: the script that was
+/// recorded ends with its first error.
 ///
 /// # Errors
 ///
@@ -172,7 +173,8 @@ pub(crate) fn collected<'n>(
     caches.collect()
 }
 
-/// Makes one run; in a session, if there is one, the requests that were served are in its journal only.
+/// Makes one run; in a session, if there is one, the requests that were served are in its journal
+/// only.
 fn run<P>(
     around: &Surroundings,
     plan: &Plan<P>,
@@ -192,7 +194,8 @@ fn run<P>(
         .map(|(name, spec)| (name.clone(), run.cache(spec.clone())))
         .collect();
     let model = around.model.clone();
-    // Kept apart: a run that fails after the model has finished returns no output, and a generation may end early.
+    // Kept apart: a run that fails after the model has finished returns no output, and a generation
+    // may end early.
     let outputs = Rc::new(RefCell::new(Vec::new()));
     let kept = outputs.clone();
     let forward = move || match plan.tokens {
@@ -374,8 +377,8 @@ impl Observer<Value> for Log {
 }
 
 impl Log {
-    /// Returns the requests that were served, and all exchanges in words; what programs have on the blackboard is their way to
-    /// share names.
+    /// Returns the requests that were served, and all exchanges in words; what programs have on the
+    /// blackboard is their way to share names.
     fn written(&self, around: &Surroundings) -> (Vec<Served>, Vec<String>) {
         let map = around.sites().map();
         let (mut served, mut exchanges) = (Vec::new(), Vec::new());

@@ -1,7 +1,9 @@
-//! Scenarios as they are written, without programs: async mediators that do the steps of a body one after another.
+//! Scenarios as they are written, without programs: async mediators that do the steps of a body one
+//! after another.
 //!
-//! In the reference the bodies of a scenario are functions that share names, and what a name stands for can be a list that
-//! grows under all its names. Programs have values and no references; where that makes a difference, a scenario is run so.
+//! In the reference the bodies of a scenario are functions that share names, and what a name stands
+//! for can be a list that grows under all its names. Programs have values and no references; where
+//! that makes a difference, a scenario is run so.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -39,8 +39,8 @@ pub(crate) struct Block<P = Program> {
     pub(crate) program: P,
 }
 
-/// Makes programs of a scenario; `by_name` says at which paths the input is a tuple of the arguments by place and a map of
-/// those by name.
+/// Makes programs of a scenario; `by_name` says at which paths the input is a tuple of the
+/// arguments by place and a map of those by name.
 ///
 /// A name that one body gives a value and another uses is shared over the blackboard.
 ///

@@ -1,8 +1,9 @@
 //! A run in the manner of the reference's generation of coroutines (v081).
 //!
-//! Bodies that wait for the site at hand are served in their order, and again, until nobody waits for it any more. Who asks for
-//! what is over is told so when the model has finished. An iteration of a loop is waited for by its first request; those that
-//! follow are for what comes next. A stop is an error, which a body may catch.
+//! Bodies that wait for the site at hand are served in their order, and again, until nobody waits
+//! for it any more. Who asks for what is over is told so when the model has finished. An iteration
+//! of a loop is waited for by its first request; those that follow are for what comes next. A stop
+//! is an error, which a body may catch.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +178,8 @@ impl Run {
         None
     }
 
-    /// The last to come lets the others go, and goes on without waiting; what fails then fails in it.
+    /// The last to come lets the others go, and goes on without waiting; what fails then fails in
+    /// it.
     fn arrive(&mut self, who: usize, name: &str) -> Option<Result<Value, Fault>> {
         let Some(&participants) = self.stage.barriers.get(name) else {
             return Some(Err(Fault::of("E015")));

@@ -1,10 +1,12 @@
-//! A scenario run once more, as naively as can be: by the rules, and in the manner of the reference.
+//! A scenario run once more, as naively as can be: by the rules, and in the manner of the
+//! reference.
 //!
-//! Nothing here knows the engine, programs or sessions. The models are plain functions of plain arrays ([`model`]), the bodies
-//! are futures that wait for an answer ([`task`]), and whose turn it is [`rules`] say in the words of the rules, by their
-//! numbers. Beside them stand the two generations of the reference, [`coroutines`] and [`threads`], which are told in as few
-//! lines as they need: so that what was recorded is itself understood, to the last request, before a rule may say why it
-//! differs.
+//! Nothing here knows the engine, programs or sessions. The models are plain functions of plain
+//! arrays ([`model`]), the bodies are futures that wait for an answer ([`task`]), and whose turn it
+//! is [`rules`] say in the words of the rules, by their numbers. Beside them stand the two
+//! generations of the reference, [`coroutines`] and [`threads`], which are told in as few
+//! lines as they need: so that what was recorded is itself understood, to the last request, before
+//! a rule may say why it differs.
 
 mod array;
 mod coroutines;
@@ -157,7 +159,8 @@ fn staged(
         .iter()
         .map(|(name, saved)| (name.clone(), saved.thing.clone()))
         .collect();
-    // In the reference a body sees what earlier runs saved before all else, and what stands beside it last of all.
+    // In the reference a body sees what earlier runs saved before all else, and what stands beside
+    // it last of all.
     let (before, board) = match scene.manner {
         Manner::Rules => (BTreeMap::new(), earlier),
         Manner::Threads | Manner::Coroutines => (earlier, BTreeMap::new()),

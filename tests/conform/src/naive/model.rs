@@ -61,7 +61,8 @@ impl Network {
         }
     }
 
-    /// Lists the points that the model has beside those of its [modules](Self::modules): those of operations.
+    /// Lists the points that the model has beside those of its [modules](Self::modules): those of
+    /// operations.
     pub(crate) fn operations(&self) -> Vec<String> {
         let blocks = self.modules().into_iter();
         let blocks = blocks.filter(|path| is_block(path));

@@ -33,7 +33,8 @@ impl Rows {
         array.shape().first() == Some(&self.batch)
     }
 
-    /// Puts other rows in the place of these; the parts of a tensor that is not batched are all of it.
+    /// Puts other rows in the place of these; the parts of a tensor that is not batched are all of
+    /// it.
     pub(super) fn put(self, whole: &Value, part: &Value) -> Result<Value, Misfit> {
         zip(whole, part, &mut |whole, part| {
             if !self.is_batched(whole) {
@@ -46,8 +47,8 @@ impl Rows {
     }
 }
 
-/// Puts rows in the place of those of a value as the reference does: a tensor that is not batched stays, and so does what the
-/// part has too much.
+/// Puts rows in the place of those of a value as the reference does: a tensor that is not batched
+/// stays, and so does what the part has too much.
 pub(super) fn widened(rows: Rows, whole: &Value, part: &Value) -> Result<Value, Misfit> {
     match (whole, part) {
         (Thing::Tensor(array), _) if !rows.is_batched(array) => Ok(whole.clone()),

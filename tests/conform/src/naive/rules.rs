@@ -166,7 +166,8 @@ impl Run {
         join(&parts).map_err(misfit)
     }
 
-    /// R24: the sites inside a module that is skipped go on by as many as they were passed per pass of it.
+    /// R24: the sites inside a module that is skipped go on by as many as they were passed per pass
+    /// of it.
     fn count_inside(&mut self, module: &str) {
         let before = self.stage.count(&point(module, "input")) - 1;
         let network = self.stage.network();
@@ -188,7 +189,8 @@ impl Run {
         }
     }
 
-    /// R2, R3: lets a body run until it waits for something that is not here. R41: after it come those that it has released.
+    /// R2, R3: lets a body run until it waits for something that is not here. R41: after it come
+    /// those that it has released.
     fn turn(&mut self, who: usize) {
         let is_over = self.here.is_some() && self.has_failed();
         let mut next = Some(who).filter(|who| !is_over && self.states[*who] == State::Running);
@@ -415,7 +417,8 @@ impl Run {
             .filter(move |who| self.states[*who] == *place)
     }
 
-    /// Returns who goes on because its barrier has opened: the first of those of the barrier that opened first.
+    /// Returns who goes on because its barrier has opened: the first of those of the barrier that
+    /// opened first.
     fn go_on(&mut self) -> Option<usize> {
         if !self.is_closing && !self.is_halted() && self.has_circle() {
             self.broken = Some(Fault::of("E026")); // R44
@@ -428,7 +431,8 @@ impl Run {
         first.filter(|_| self.is_closing || !self.has_failed())
     }
 
-    /// R44: whether there are barriers none of which can open, whoever else comes, and that could if only the others did.
+    /// R44: whether there are barriers none of which can open, whoever else comes, and that could
+    /// if only the others did.
     fn has_circle(&self) -> bool {
         let barriers: Vec<(usize, usize)> = self
             .stage
@@ -481,7 +485,8 @@ impl Gates for Run {
         };
         self.count_inside(path);
         let is_empty = |output: &Value| has_tensor(output, &|array| array.shape().contains(&0));
-        // R20: what is not of the kind that the model passes there is refused; so is a tensor without elements that goes on.
+        // R20: what is not of the kind that the model passes there is refused; so is a tensor
+        // without elements that goes on.
         let is_usable = self.stage.scene.network.is_typed(path, &output);
         if !is_usable || (is_empty(&output) && !path.is_empty()) {
             self.broken = Some(Fault::of("E035"));

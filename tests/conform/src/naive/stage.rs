@@ -98,7 +98,8 @@ impl Stage {
         self.groups[who].map_or_else(|| value.clone(), |rows| rows.of(value))
     }
 
-    /// Returns whether rows of several bodies share the batch, so that the reference looks for them.
+    /// Returns whether rows of several bodies share the batch, so that the reference looks for
+    /// them.
     pub(super) fn is_batched(&self) -> bool {
         self.groups.iter().flatten().count() > 1
     }

@@ -242,7 +242,8 @@ impl Line {
         Ok(())
     }
 
-    /// The loop of coroutines: the first request of an iteration waits for that one, the others for what comes next.
+    /// The loop of coroutines: the first request of an iteration waits for that one, the others for
+    /// what comes next.
     async fn pins(self, iter: RawIter, round: Round<Self>) -> Result<(), Halt<Fault>> {
         let before = self.own.get();
         for number in self.numbers(&iter).0 {
@@ -349,7 +350,8 @@ impl Asks for Line {
             tensor.fill(number);
             return Box::pin(async move { Ok(Thing::Tensor(tensor)) });
         }
-        // R50: values never change; a filled copy takes the place of what was read, if the model is still there.
+        // R50: values never change; a filled copy takes the place of what was read, if the model is
+        // still there.
         let filled = Thing::Tensor(tensor.map(|_| number));
         let line = self.clone();
         Box::pin(async move {

@@ -1,8 +1,8 @@
 //! A run in the manner of the reference's generation of threads (v050).
 //!
-//! Each visit of a site steps every body once, in their order. A request that is for another site notes that this one has passed,
-//! and only so is it known later that it is too late. An iteration of a loop is a child, whose parent goes on when the child has
-//! ended. Rows are written in place.
+//! Each visit of a site steps every body once, in their order. A request that is for another site
+//! notes that this one has passed, and only so is it known later that it is too late. An iteration
+//! of a loop is a child, whose parent goes on when the child has ended. Rows are written in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,8 @@ use crate::outcome::{Fault, Served};
 use crate::user::{Halt, Thing};
 
 pub(super) fn run(mut stage: Stage) -> CameTo {
-    // With edits before them the rows of invokes are taken for those of the edits, which then are nobody's.
+    // With edits before them the rows of invokes are taken for those of the edits, which then are
+    // nobody's.
     let has_lost_rows = stage.edits > 0 && stage.is_batched();
     if has_lost_rows {
         stage.groups.fill(None);
@@ -113,7 +114,8 @@ impl Run {
         }
     }
 
-    /// At the end the reference looks whether a cache has all that it lists, and takes the passes of a module for one.
+    /// At the end the reference looks whether a cache has all that it lists, and takes the passes
+    /// of a module for one.
     fn trips_over_list(&self) -> Option<Fault> {
         let mut caches = self
             .stage
@@ -133,7 +135,8 @@ impl Run {
         trips.then(|| Fault::of("AttributeError"))
     }
 
-    /// Tells everybody who still waits for a site that it was not provided; an iteration ends its body with that.
+    /// Tells everybody who still waits for a site that it was not provided; an iteration ends its
+    /// body with that.
     fn unwind(&mut self) -> Option<Fault> {
         for who in self.stage.all() {
             let Some(Event::Ask(ask)) = self.events[who].take() else {

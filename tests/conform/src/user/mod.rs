@@ -1,8 +1,9 @@
 //! The code of a scenario's user: names, expressions and steps, as Python has them.
 //!
-//! [`Body`] does the steps of one body. What it asks of a run it asks of [`Asks`], which Interloom answers
-//! ([`live::script`](crate::live)) as well as the naive interpreter ([`naive`](crate::naive)); with what it computes is up to
-//! [`Tensor`]. Lists are references here, and names are shared between bodies, as in the reference.
+//! [`Body`] does the steps of one body. What it asks of a run it asks of [`Asks`], which Interloom
+//! answers ([`live::script`](crate::live)) as well as the naive interpreter
+//! ([`naive`](crate::naive)); with what it computes is up to [`Tensor`]. Lists are references here,
+//! and names are shared between bodies, as in the reference.
 
 mod body;
 mod formula;
@@ -44,7 +45,8 @@ pub(crate) trait Tensor: Clone + 'static {
     /// Returns the sum of all elements.
     fn sum(&self) -> Option<Self>;
 
-    /// Returns the places of the largest elements along the last dimension, at the last place of dimension 1.
+    /// Returns the places of the largest elements along the last dimension, at the last place of
+    /// dimension 1.
     fn argmax_last(&self) -> Option<Self>;
 
     /// Returns these places of the first dimensions.
@@ -92,7 +94,8 @@ pub(crate) trait Asks: Clone + 'static {
     type Tensor: Tensor;
     type Fault: Clone + 'static;
 
-    /// Returns the value at a point such as `layers.0.output`; at an input, the arguments by place and those by name.
+    /// Returns the value at a point such as `layers.0.output`; at an input, the arguments by place
+    /// and those by name.
     fn value(&self, point: &str) -> Promise<Thing<Self::Tensor>, Self::Fault>;
 
     /// Replaces the value at a point.
@@ -128,10 +131,12 @@ pub(crate) trait Asks: Clone + 'static {
     /// Returns an input of the scenario.
     fn given(&self, name: &str) -> Option<Self::Tensor>;
 
-    /// Returns whether the first argument of a module is written by reading all of them, and writing them back.
+    /// Returns whether the first argument of a module is written by reading all of them, and
+    /// writing them back.
     fn reads_to_write(&self, path: &str) -> bool;
 
-    /// Fills a tensor that was read at a point, if it was, in its place; returns what its name stands for then.
+    /// Fills a tensor that was read at a point, if it was, in its place; returns what its name
+    /// stands for then.
     fn fill(
         &self,
         tensor: Self::Tensor,

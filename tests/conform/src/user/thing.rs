@@ -83,7 +83,8 @@ impl<T: Tensor> Thing<T> {
         Ok(Self::call(places, names))
     }
 
-    /// Returns the thing with tensors of its own: they do not change with those that they were copied from.
+    /// Returns the thing with tensors of its own: they do not change with those that they were
+    /// copied from.
     pub(super) fn snapshot(&self) -> Self {
         match self {
             Self::Tensor(tensor) => Self::Tensor(tensor.copy()),
@@ -100,7 +101,8 @@ impl<T: Tensor> Thing<T> {
         }
     }
 
-    /// Returns it as it can be compared; nothing if a list in it is in itself, or there are too many things in it.
+    /// Returns it as it can be compared; nothing if a list in it is in itself, or there are too
+    /// many things in it.
     pub(crate) fn item(&self) -> Option<Item> {
         self.item_within(&mut PARTS_MAX.clone(), DEPTH_MAX)
     }
@@ -242,7 +244,8 @@ impl<T: Tensor> Thing<T> {
         result.map(Self::Tensor).ok_or(Wrong::Index)
     }
 
-    /// Takes as much of these places as there is: of dimension 0 or of a sequence, or of more dimensions.
+    /// Takes as much of these places as there is: of dimension 0 or of a sequence, or of more
+    /// dimensions.
     pub(super) fn clip(&self, spans: &[Span]) -> Result<Self, Wrong> {
         if let (Some(items), [span]) = (self.items(), spans) {
             return Ok(self.with_items(items[span.clip(items.len())].to_vec()));

@@ -12,7 +12,8 @@ use crate::commands::report::{self, outln};
 use crate::commands::{Ending, replay};
 use crate::{CliError, experiment};
 
-/// Make the runs of a journal again with this build and with another one, and find where the two part.
+/// Make the runs of a journal again with this build and with another one, and find where the two
+/// part.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.

@@ -54,7 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     })
 }
 
-/// Shows where two sides part, or how many exchanges are equal, and what kept more of them from being compared.
+/// Shows where two sides part, or how many exchanges are equal, and what kept more of them from
+/// being compared.
 pub(super) fn show(
     json: bool,
     (exchanges, problems): (u64, &[JournalError]),
@@ -103,7 +104,8 @@ pub(super) fn ending(divergence: Option<&Divergence>) -> Ending {
     }
 }
 
-/// The command that finds what flips the result, if the journals are of one run of one experiment file in two orders.
+/// The command that finds what flips the result, if the journals are of one run of one experiment
+/// file in two orders.
 fn flip_command(first: &Path, second: &Path) -> Result<Option<String>, CliError> {
     let of_file = |path: &Path| -> Result<Option<FileExperiment>, CliError> {
         let reader = JournalReader::open(path)?;

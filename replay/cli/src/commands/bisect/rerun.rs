@@ -12,7 +12,8 @@ use crate::commands::run::Turns;
 use crate::commands::{Ending, report};
 use crate::experiment::{Changes, Schedules, replay_changed};
 
-/// Make the runs of a journal again, on another device or in another order, and find where they part from it.
+/// Make the runs of a journal again, on another device or in another order, and find where they
+/// part from it.
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(super) struct Arguments {
@@ -22,10 +23,12 @@ pub(super) struct Arguments {
     /// Another device: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, value_name = "DEVICE", group = "change")]
     device: Option<String>,
-    /// Another order of the mediators, as `interloom run --schedule` takes it; can be given several times.
+    /// Another order of the mediators, as `interloom run --schedule` takes it; can be given
+    /// several times.
     #[arg(long = "schedule", value_name = "[RUN=]SCHEDULE", group = "change")]
     schedules: Vec<String>,
-    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been
+    /// served once.
     #[arg(
         long,
         value_name = "TURN",

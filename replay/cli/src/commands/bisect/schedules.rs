@@ -14,8 +14,8 @@ use crate::experiment::{Flip, FlipSide, Turns as TurnsApart};
 
 /// Of two orders of a run of an experiment file, find the one change that flips the result.
 ///
-/// The change is two turns that change places; what they race for is shown with it. Any schedules will do that
-/// `interloom run --schedule` takes.
+/// The change is two turns that change places; what they race for is shown with it. Any schedules
+/// will do that `interloom run --schedule` takes.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -26,7 +26,8 @@ pub(super) struct Arguments {
     /// Another order of the mediators of the same run.
     #[arg(value_name = "[RUN=]SCHEDULE")]
     second: String,
-    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been served once.
+    /// How long a turn of a mediator lasts: until it asks for another site, or until it has been
+    /// served once.
     #[arg(long, value_name = "TURN", value_enum, default_value_t)]
     granularity: Turns,
     /// Report as JSON.

@@ -68,7 +68,8 @@ pub(super) fn tensors(value: &ValueTree) -> Vec<(String, Digest)> {
     found
 }
 
-/// What the figures of a tensor say: how many elements it has and, if any is finite, between what they are and how large.
+/// What the figures of a tensor say: how many elements it has and, if any is finite, between what
+/// they are and how large.
 pub(super) fn lines(figures: &Statistics) -> Vec<String> {
     let Statistics {
         elements,

@@ -81,7 +81,8 @@ fn bounds(walk: &Walk, here: &ExchangeRecord) -> (u64, u64) {
     (runs[here.run as usize].first, end)
 }
 
-/// The mediators of the run by number; children that started during the run are in no list, and are called by it.
+/// The mediators of the run by number; children that started during the run are in no list, and are
+/// called by it.
 fn names(walk: &Walk, here: &ExchangeRecord, seen: &[ExchangeRecord]) -> BTreeMap<u32, String> {
     let listed = walk.journal.runs()[here.run as usize]
         .start
@@ -98,7 +99,8 @@ fn names(walk: &Walk, here: &ExchangeRecord, seen: &[ExchangeRecord]) -> BTreeMa
     names
 }
 
-/// What a mediator is doing once the exchange at hand is made: a request that comes later is what it waits for.
+/// What a mediator is doing once the exchange at hand is made: a request that comes later is what
+/// it waits for.
 fn state(
     walk: &mut Walk,
     seen: &[ExchangeRecord],

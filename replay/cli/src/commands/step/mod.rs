@@ -23,12 +23,13 @@ use interloom_journal::IndexedJournal;
 use super::Ending;
 use crate::CliError;
 
-/// Go through a journal, forwards and back: on the screen where there is a terminal, and line by line for scripts.
+/// Go through a journal, forwards and back: on the screen where there is a terminal, and line by
+/// line for scripts.
 ///
-/// On the screen `?` lists the keys. In lines, commands are read from standard input: next [N], back [N], goto N, site SITE
-/// and mediator NAME (the next one there), show, why, quit. Each prints the exchange at which it arrives; `show` also the figures of
-/// the tensors that are kept, which JSON always has. Exits with 2 if a
-/// command was not understood.
+/// On the screen `?` lists the keys. In lines, commands are read from standard input: next [N],
+/// back [N], goto N, site SITE and mediator NAME (the next one there), show, why, quit. Each prints
+/// the exchange at which it arrives; `show` also the figures of the tensors that are kept, which
+/// JSON always has. Exits with 2 if a command was not understood.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.

@@ -14,7 +14,8 @@ use crate::CliError;
 use crate::commands::Ending;
 use crate::experiment::ExperimentError;
 
-/// Walks through a journal until the user has seen enough; `problem` is what is wrong after its last exchange.
+/// Walks through a journal until the user has seen enough; `problem` is what is wrong after its
+/// last exchange.
 pub(super) fn run(
     path: &Path,
     journal: IndexedJournal,
@@ -40,7 +41,8 @@ pub(super) fn run(
     }
 }
 
-/// The terminal, which is given back as it was however this ends: `try_init` sees to panics, dropping to everything else.
+/// The terminal, which is given back as it was however this ends: `try_init` sees to panics,
+/// dropping to everything else.
 struct Screen(DefaultTerminal);
 
 impl Screen {

@@ -80,7 +80,8 @@ impl Parser<'_> {
         self.spans_to_end().map(|(spans, _)| spans)
     }
 
-    /// Reads spans up to the bracket that closes them; the second is the only one, if that is a place, and where it stands.
+    /// Reads spans up to the bracket that closes them; the second is the only one, if that is a
+    /// place, and where it stands.
     fn spans_to_end(&mut self) -> Result<(Vec<Span>, Option<Lone>), SyntaxError> {
         let (mut spans, mut lone) = (Vec::new(), None);
         while !self.take("]") {

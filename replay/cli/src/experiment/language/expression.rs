@@ -1,8 +1,8 @@
 //! Values and conditions.
 //!
-//! Both are read by one function, since only what follows tells a condition in parentheses from a value in
-//! parentheses. How high the tree grows is counted as it is built: a chain of sums grows without any recursion here, but
-//! not without recursion of whoever drops it.
+//! Both are read by one function, since only what follows tells a condition in parentheses from a
+//! value in parentheses. How high the tree grows is counted as it is built: a chain of sums grows
+//! without any recursion here, but not without recursion of whoever drops it.
 
 use std::collections::BTreeMap;
 
@@ -269,7 +269,8 @@ impl Parser<'_> {
         Ok((Term::Value(make(Box::new(value))), height))
     }
 
-    /// Reads a value and the dimension along which it is summed; without one `whole` is of all elements.
+    /// Reads a value and the dimension along which it is summed; without one `whole` is of all
+    /// elements.
     fn along(
         &mut self,
         operation: Along,

@@ -7,7 +7,8 @@ use super::SyntaxError;
 /// How long a name may be, in bytes.
 pub(in crate::experiment) const NAME_BYTES_MAX: usize = 256;
 
-/// How long a name in quotes may be, in bytes: it is compared with others. Other texts are as long as the file.
+/// How long a name in quotes may be, in bytes: it is compared with others. Other texts are as long
+/// as the file.
 pub(super) const QUOTED_BYTES_MAX: usize = 4096;
 
 /// How much of a text a message shows, in characters.
@@ -77,10 +78,11 @@ pub(in crate::experiment) fn is_word(name: &str) -> bool {
         && name.chars().all(is_of_word)
 }
 
-/// Returns whether a name is one word, in which numbers may have a point and signs: what sweeps make of their values.
+/// Returns whether a name is one word, in which numbers may have a point and signs: what sweeps
+/// make of their values.
 ///
-/// A point or a sign stands before a digit, so that no such name begins or ends with one, and none has two points in a row:
-/// it can be a part of a path in a program, and of the name of a file.
+/// A point or a sign stands before a digit, so that no such name begins or ends with one, and none
+/// has two points in a row: it can be a part of a path in a program, and of the name of a file.
 pub(in crate::experiment) fn is_swept_word(name: &str) -> bool {
     let is_part = |(at, part): (usize, char)| {
         let is_mark = matches!(part, '.' | '-' | '+');

@@ -1,8 +1,9 @@
 //! The language of programs: steps, line by line, over sites, variables and given values.
 //!
-//! docs/EXPERIMENTS.md has the grammar. [`parse`] reads a program, [`to_text`] writes one, and the two agree: what is
-//! written is read as the same program. A program is read without a model; [`resolve`] then completes the names that a
-//! model's sites make clear, such as `layers.3.attn` for `layers.3.attn.output`.
+//! docs/EXPERIMENTS.md has the grammar. [`parse`] reads a program, [`to_text`] writes one, and the
+//! two agree: what is written is read as the same program. A program is read without a model;
+//! [`resolve`] then completes the names that a model's sites make clear, such as `layers.3.attn`
+//! for `layers.3.attn.output`.
 
 mod assignment;
 mod binding;

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use interloom_engine::SiteMap;
 use interloom_program::{Action, Expr, Program, ProgramStep};
 
-/// Writes the port that is meant where a program names a module: its output, or for a skip its input.
+/// Writes the port that is meant where a program names a module: its output, or for a skip its
+/// input.
 ///
-/// A name that the model does not have either way is completed too, so that the nearest names are looked for among whole
-/// names; names of hooks have no ports and stay as they are. A number that is written to a site becomes a value of that number in
-/// every place. Returns the names of the given values that the program uses.
+/// A name that the model does not have either way is completed too, so that the nearest names are
+/// looked for among whole names; names of hooks have no ports and stay as they are. A number that
+/// is written to a site becomes a value of that number in every place. Returns the names of the
+/// given values that the program uses.
 pub(in crate::experiment) fn resolve(program: &mut Program, map: &SiteMap) -> BTreeSet<String> {
     let mut resolver = Resolver {
         map,

@@ -310,7 +310,8 @@ impl Parser<'_> {
         })
     }
 
-    /// Reads what stands after `else`: a body, or another `if`, whose steps are inside of it and count so.
+    /// Reads what stands after `else`: a body, or another `if`, whose steps are inside of it and
+    /// count so.
     fn otherwise(&mut self) -> Result<Vec<ProgramStep>, SyntaxError> {
         if !matches!(self.peek(), Token::Word(word) if word == "if") {
             return self.body();
@@ -323,7 +324,8 @@ impl Parser<'_> {
         Ok(vec![ProgramStep { action, line }])
     }
 
-    /// Takes a word that may stand on a later line; if it is not there, the lines are left as they are.
+    /// Takes a word that may stand on a later line; if it is not there, the lines are left as they
+    /// are.
     fn take_after_lines(&mut self, word: &str) -> bool {
         let start = self.next;
         self.skip_lines();

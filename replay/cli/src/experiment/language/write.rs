@@ -14,8 +14,8 @@ use super::steps::{is_reserved, is_variable};
 
 /// Returns the text of a program, as experiment files have it, which is read as the same steps.
 ///
-/// There is none if a variable has a name that is not one word, or is a word of the language, if a name is longer than the
-/// language has them, or if it has no word for a step or an expression.
+/// There is none if a variable has a name that is not one word, or is a word of the language, if a
+/// name is longer than the language has them, or if it has no word for a step or an expression.
 ///
 /// ```
 /// use interloom_cli::experiment::to_text;
@@ -141,7 +141,8 @@ impl Writer {
         }
     }
 
-    /// Writes `target = value`, or in short what changes a part of the target, or the target by arithmetic.
+    /// Writes `target = value`, or in short what changes a part of the target, or the target by
+    /// arithmetic.
     fn assignment(&mut self, target: &str, now: &Expr, value: &Expr) -> String {
         match value {
             Expr::Patch { of, spans, with } if **of == *now && !spans.is_empty() => {

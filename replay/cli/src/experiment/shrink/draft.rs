@@ -70,7 +70,8 @@ impl Draft {
         }
     }
 
-    /// Returns the text of the experiment, as a file has it; there is none if a program cannot be written.
+    /// Returns the text of the experiment, as a file has it; there is none if a program cannot be
+    /// written.
     pub(super) fn to_text(&self) -> Option<String> {
         let mut text = format!("model = {}\n", quoted(&self.model));
         if self.device != "cpu" {
@@ -276,7 +277,8 @@ mod tests {
 
     #[test]
     fn the_extent_is_what_a_reader_would_count() {
-        // Two runs of nine steps, for a list that is saved is two; one of two, for the same reason; one of none.
+        // Two runs of nine steps, for a list that is saved is two; one of two, for the same reason;
+        // one of none.
         let extent = draft(EVERYTHING).extent();
         assert_eq!(
             extent.to_string(),

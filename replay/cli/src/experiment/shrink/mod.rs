@@ -1,7 +1,8 @@
 //! The smallest experiment, and the smallest schedule, that still show a difference.
 //!
-//! An experiment is a text, and so is each smaller one: it is written, read, checked against the model and explored as a
-//! user would do it, so that what comes out is nothing that only the search has seen.
+//! An experiment is a text, and so is each smaller one: it is written, read, checked against the
+//! model and explored as a user would do it, so that what comes out is nothing that only the search
+//! has seen.
 
 mod draft;
 mod files;
@@ -39,8 +40,8 @@ use smaller::{on_the_small_model, smaller};
 pub struct Shrunken {
     /// The run in question.
     pub run: String,
-    /// Which outcomes of the exploration, from 0, are told apart from the first one in the same way: they end like that, and
-    /// the same results differ.
+    /// Which outcomes of the exploration, from 0, are told apart from the first one in the same
+    /// way: they end like that, and the same results differ.
     pub outcomes: Vec<usize>,
     /// The experiment.
     pub experiment: FileExperiment,
@@ -102,16 +103,20 @@ impl FileExperiment {
     /// The runs that shrinking makes at most, unless it is told otherwise.
     pub const SHRINKING_RUNS: u64 = 5000;
 
-    /// Makes of each difference that an exploration of this experiment has found a smaller experiment that shows it.
+    /// Makes of each difference that an exploration of this experiment has found a smaller
+    /// experiment that shows it.
     ///
-    /// A difference is one between the outcome in definition order and another one: how both end and, if they end alike,
-    /// which results differ. Those that are alike in this are shrunk once. Runs, mediators, steps, iterations, values, rows
-    /// and tokens are taken away, and a model is replaced by the induction model, for as long as a difference like it is
-    /// found, in at most `budget` runs for each. The result has been explored again, and its schedule is the smallest one.
+    /// A difference is one between the outcome in definition order and another one: how both end
+    /// and, if they end alike, which results differ. Those that are alike in this are shrunk
+    /// once. Runs, mediators, steps, iterations, values, rows and tokens are taken away, and a
+    /// model is replaced by the induction model, for as long as a difference like it is
+    /// found, in at most `budget` runs for each. The result has been explored again, and its
+    /// schedule is the smallest one.
     ///
-    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors that it is given beside it, and the
-    /// journals of both orders, `RUN.N.small.1.ilj` in definition order and `RUN.N.small.2.ilj` in the other one, which
-    /// `interloom replay` makes again. `goes_on` is asked after each run.
+    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors that it
+    /// is given beside it, and the journals of both orders, `RUN.N.small.1.ilj` in definition
+    /// order and `RUN.N.small.2.ilj` in the other one, which `interloom replay` makes again.
+    /// `goes_on` is asked after each run.
     ///
     /// # Errors
     ///
@@ -201,7 +206,8 @@ impl Difference {
         }
     }
 
-    /// Returns whether another difference is one like this, so that what shows it shows this one, too.
+    /// Returns whether another difference is one like this, so that what shows it shows this one,
+    /// too.
     fn is_like(&self, other: &Self) -> bool {
         let same_ends = (&self.first, &self.other) == (&other.first, &other.other);
         // How far mediators came is no part.
@@ -209,7 +215,8 @@ impl Difference {
         same_ends && (ends_tell || !self.parts.is_disjoint(&other.parts))
     }
 
-    /// Returns whether another difference is this one: where both end otherwise, nothing else is looked at.
+    /// Returns whether another difference is this one: where both end otherwise, nothing else is
+    /// looked at.
     fn is_same(&self, other: &Self) -> bool {
         self.is_like(other) && (self.first != self.other || self.parts == other.parts)
     }
@@ -252,7 +259,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Returns the smallest draft that was found; nothing if not even the whole one shows the difference.
+    /// Returns the smallest draft that was found; nothing if not even the whole one shows the
+    /// difference.
     fn smallest(&mut self, whole: &Draft) -> Result<Option<Draft>, ExperimentError> {
         if !self.shows(whole) {
             return Ok(None);
@@ -421,7 +429,8 @@ impl Search<'_> {
         Ok(journals)
     }
 
-    /// Explores an experiment, and returns the outcomes that differ as they should, with the smallest schedule for the other.
+    /// Explores an experiment, and returns the outcomes that differ as they should, with the
+    /// smallest schedule for the other.
     fn smallest_schedule(
         &mut self,
         opened: &Opened,

@@ -32,7 +32,8 @@ pub(super) fn smaller(draft: &Draft) -> Vec<Draft> {
     all
 }
 
-/// Returns the same on the model that is part of the program, on as many tokens; it has to have the sites.
+/// Returns the same on the model that is part of the program, on as many tokens; it has to have the
+/// sites.
 pub(super) fn on_the_small_model(draft: &Draft, rows: &[Rows]) -> Option<Draft> {
     if draft.model == INDUCTION {
         return None;

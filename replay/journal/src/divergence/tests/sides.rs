@@ -1,7 +1,8 @@
 //! What either side of a run can do otherwise than was recorded, one thing at a time.
 //!
-//! Each case is a recording of which one thing is another. Two recordings part if and only if their digests differ, in whichever
-//! direction they are compared, and whether they are in memory or in files.
+//! Each case is a recording of which one thing is another. Two recordings part if and only if their
+//! digests differ, in whichever direction they are compared, and whether they are in memory or in
+//! files.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,8 @@ fn not_owner(rows: u32) -> Fault {
     .into()
 }
 
-/// A run that has all that can be another: a loop, a cache declaration, visits, a refused value, an open request and a failure.
+/// A run that has all that can be another: a loop, a cache declaration, visits, a refused value, an
+/// open request and a failure.
 fn recorded() -> Told {
     let line = |event, mediator| ExchangeRecord {
         mediator,

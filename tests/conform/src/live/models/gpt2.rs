@@ -82,8 +82,9 @@ pub(super) fn generate(
     }
 }
 
-/// All that the reference calls a block with: the hidden state, a cache, the positions, which of them are masked, and two that
-/// are not there; and by name what an encoder would be masked with, and two switches.
+/// All that the reference calls a block with: the hidden state, a cache, the positions, which of
+/// them are masked, and two that are not there; and by name what an encoder would be masked with,
+/// and two switches.
 type Call = (
     (Tensor<3>, String, Tensor<1, Int>, Tensor<4>, (), ()),
     BTreeMap<String, Value>,

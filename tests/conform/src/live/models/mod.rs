@@ -57,7 +57,8 @@ impl Model {
         }
     }
 
-    /// Returns whether the input at `path` is a tuple of the arguments by place and a map of those by name.
+    /// Returns whether the input at `path` is a tuple of the arguments by place and a map of those
+    /// by name.
     pub(crate) fn is_by_name(&self, path: &str) -> bool {
         let is_block = || {
             let number = path.strip_prefix("layers.");

@@ -10,7 +10,8 @@ use crate::scenario::Unsupported;
 /// What a body shares with the other bodies of its run, and has from earlier runs.
 #[derive(Debug, Default)]
 pub(super) struct Company {
-    /// The names that are on the blackboard by others: those that they give values, and those that are put there first.
+    /// The names that are on the blackboard by others: those that they give values, and those that
+    /// are put there first.
     pub(super) others: BTreeSet<String>,
     /// The names that earlier runs gave values.
     pub(super) earlier: BTreeSet<String>,

@@ -55,7 +55,8 @@ impl Translator<'_> {
         })
     }
 
-    /// Returns a part of an expression, which comes before what comes after it also if that is found out by steps.
+    /// Returns a part of an expression, which comes before what comes after it also if that is
+    /// found out by steps.
     fn operand(&mut self, expr: &Value) -> Result<Expr, String> {
         let value = self.expr(expr)?;
         Ok(if self.is_in_steps {
@@ -65,7 +66,8 @@ impl Translator<'_> {
         })
     }
 
-    /// All arguments of a module: those by place, and a map of those by name; nothing if these are not there.
+    /// All arguments of a module: those by place, and a map of those by name; nothing if these are
+    /// not there.
     fn arguments(&mut self, items: &[Value]) -> Option<Result<Expr, String>> {
         let (places, names) = (items.get(1)?.as_array()?, items.get(2)?.as_object()?);
         let places: Result<Vec<Expr>, String> =

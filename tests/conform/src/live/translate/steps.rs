@@ -32,7 +32,8 @@ pub(super) struct Translator<'s> {
     read_at: BTreeMap<String, String>,
     /// Steps that come before those of the step at hand.
     before: Program,
-    /// Whether the parts of an expression are kept first, for something in it is found out by steps.
+    /// Whether the parts of an expression are kept first, for something in it is found out by
+    /// steps.
     pub(super) is_in_steps: bool,
     temporaries: usize,
     /// How many loops the step at hand is in.
@@ -278,7 +279,8 @@ impl<'s> Translator<'s> {
         Ok(self.renew_aliases(program, &list))
     }
 
-    /// Returns whether a list may be an item of something, or have names that are not known to be its own.
+    /// Returns whether a list may be an item of something, or have names that are not known to be
+    /// its own.
     fn may_be_in_two_places(&self, name: &str, list: &str) -> bool {
         let is_open = |bound: &Bound| matches!(bound.kind, Kind::Alias(_)) && !bound.is_certain;
         let is_second = match self.scope.get(list) {
@@ -362,7 +364,8 @@ impl<'s> Translator<'s> {
         }
     }
 
-    /// Returns the name under which a list was made that this one stands for; nothing if it is not known to be a list.
+    /// Returns the name under which a list was made that this one stands for; nothing if it is not
+    /// known to be a list.
     fn list_of(&self, name: &str) -> Option<String> {
         match self.scope.get(name).map(|bound| &bound.kind) {
             Some(Kind::Alias(list)) => Some(list.clone()),
