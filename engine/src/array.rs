@@ -78,6 +78,16 @@ impl Array {
 }
 
 impl Value for Array {
+    fn is_loss(&self) -> Result<(), Misfit> {
+        match self.data.len() {
+            1 => Ok(()),
+            _ => Err(Misfit {
+                expected: "one element".to_owned(),
+                found: format!("{self:?}"),
+            }),
+        }
+    }
+
     fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self {
         if !self.is_batched(batch, layout) {
             return self.clone();

@@ -209,7 +209,7 @@ impl Account {
     ///
     /// REGISTER, END and EXCEPTION are no services; STOP is one.
     pub fn never_fired(&self) -> bool {
-        const SERVICES: [Event; 7] = [
+        const SERVICES: [Event; 8] = [
             Event::Value,
             Event::Swap,
             Event::Skip,
@@ -217,6 +217,7 @@ impl Account {
             Event::Stop,
             Event::Put,
             Event::Get,
+            Event::Backward,
         ];
         let fired = SERVICES.iter().any(|&event| self.served(event) > 0);
         let asked = self.open.is_some() || self.refused.iter().any(|&count| count > 0);

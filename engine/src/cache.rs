@@ -24,6 +24,7 @@ pub struct CacheSpec {
     modules: Option<Vec<String>>,
     inputs: bool,
     outputs: bool,
+    gradients: bool,
 }
 
 impl CacheSpec {
@@ -33,6 +34,7 @@ impl CacheSpec {
             modules: Some(paths.into_iter().map(Into::into).collect()),
             inputs: false,
             outputs: true,
+            gradients: false,
         }
     }
 
@@ -42,6 +44,7 @@ impl CacheSpec {
             modules: None,
             inputs: false,
             outputs: true,
+            gradients: false,
         }
     }
 
@@ -57,6 +60,12 @@ impl CacheSpec {
         self
     }
 
+    /// Collects also the gradients of what is collected, where a backward pass comes to it.
+    pub fn gradients(mut self) -> Self {
+        self.gradients = true;
+        self
+    }
+
     /// Returns the paths of the modules; `None` is every module.
     pub fn modules(&self) -> Option<&[String]> {
         self.modules.as_deref()
@@ -65,6 +74,11 @@ impl CacheSpec {
     /// Returns whether inputs and outputs are collected.
     pub const fn sides(&self) -> (bool, bool) {
         (self.inputs, self.outputs)
+    }
+
+    /// Returns whether gradients are collected, too.
+    pub const fn has_gradients(&self) -> bool {
+        self.gradients
     }
 
     /// Returns whether the modules are listed, so that one which is not passed is missed.
@@ -78,10 +92,23 @@ impl CacheSpec {
     ///
     /// The name of a point that the model does not have.
     pub fn points(&self, map: &SiteMap) -> Result<Vec<Point>, String> {
+        let mut points = self.values(map)?;
+        if self.gradients {
+            let gradients: Vec<Point> =
+                points.iter().filter_map(|point| point.gradient()).collect();
+            points.extend(gradients);
+        }
+        points.sort();
+        points.dedup();
+        Ok(points)
+    }
+
+    /// Returns the points of the forward pass.
+    fn values(&self, map: &SiteMap) -> Result<Vec<Point>, String> {
         let is_chosen = |port: &Port| match port {
             Port::Input => self.inputs,
             Port::Output => self.outputs,
-            Port::Fn | Port::Grad => false,
+            Port::Fn | Port::InputGrad | Port::OutputGrad => false,
         };
         let Some(modules) = &self.modules else {
             return Ok(map
@@ -91,15 +118,13 @@ impl CacheSpec {
         };
         let mut points = Vec::new();
         for module in modules {
-            let ports = Port::ALL.into_iter().filter(is_chosen);
+            let ports = Port::FORWARD.into_iter().filter(is_chosen);
             let before = points.len();
             points.extend(ports.filter_map(|port| map.point_at(module, port)));
             if points.len() == before {
                 return Err(self.missing(module));
             }
         }
-        points.sort();
-        points.dedup();
         Ok(points)
     }
 
@@ -159,6 +184,18 @@ impl<V: Clone> Cached<V> {
     /// Returns the inputs of the module at `path`, in the order of their iterations.
     pub fn inputs(&self, path: &str) -> Vec<V> {
         self.values_at(path, Port::Input)
+    }
+
+    /// Returns the gradients of the outputs of the module at `path`, in the order of their
+    /// iterations.
+    pub fn output_grads(&self, path: &str) -> Vec<V> {
+        self.values_at(path, Port::OutputGrad)
+    }
+
+    /// Returns the gradients of the inputs of the module at `path`, in the order of their
+    /// iterations.
+    pub fn input_grads(&self, path: &str) -> Vec<V> {
+        self.values_at(path, Port::InputGrad)
     }
 
     /// Returns the value at one site.

@@ -106,6 +106,20 @@ pub enum RunError {
         /// The names most like it.
         nearest: Vec<String>,
     },
+    /// The run declares a gradient of what the model does not have.
+    ///
+    /// Code `E057`, explained in `docs/errors/E057.md`.
+    #[error(
+        "the run declares the gradient of `{asked}`, which the model does not have; nearest: {}",
+        names(.nearest)
+    )]
+    #[serde(rename = "E057")]
+    UnknownGradient {
+        /// The name as it is declared.
+        asked: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
     /// The run is not the one that its schedule was made in.
     #[error(transparent)]
     #[serde(rename = "schedule")]
@@ -224,6 +238,7 @@ impl RunError {
             Self::Circle(_) => "E026",
             Self::DuplicateBarrier(_) => "E027",
             Self::UnknownCached { .. } => "E028",
+            Self::UnknownGradient { .. } => "E057",
             Self::Schedule(error) => error.code(),
         }
     }
@@ -258,9 +273,27 @@ pub(crate) const CODES: &[Code] = &[
     ),
 ];
 
+/// The codes of what is about gradients.
+const GRADIENT_CODES: &[Code] = &[
+    Code::new("E054", "a gradient does not come", AtFault::Mediator),
+    Code::new("E055", "a loss cannot be differentiated", AtFault::Mediator),
+    Code::new("E056", "no backward pass can begin here", AtFault::Mediator),
+    Code::new(
+        "E057",
+        "a gradient is declared of what the model does not have",
+        AtFault::Misuse,
+    ),
+];
+
 /// Every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
-    let catalogues = [fault::CODES, CODES, fault::PROGRAM_CODES, scheduler::CODES];
+    let catalogues = [
+        fault::CODES,
+        CODES,
+        GRADIENT_CODES,
+        fault::PROGRAM_CODES,
+        scheduler::CODES,
+    ];
     catalogues.into_iter().flatten()
 }
 

@@ -39,11 +39,13 @@ pub enum Event {
     Put = 8,
     /// Give me what is on the blackboard.
     Get = 9,
+    /// Differentiate this loss.
+    Backward = 10,
 }
 
 impl Event {
     /// Every event, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Value,
         Self::Swap,
         Self::Skip,
@@ -54,6 +56,7 @@ impl Event {
         Self::Exception,
         Self::Put,
         Self::Get,
+        Self::Backward,
     ];
 
     /// Returns the code that stands for this event in a journal.
@@ -79,6 +82,7 @@ impl Event {
             Self::Exception => "EXCEPTION",
             Self::Put => "PUT",
             Self::Get => "GET",
+            Self::Backward => "BACKWARD",
         }
     }
 }
@@ -143,6 +147,12 @@ pub enum Request<V> {
         /// The value's name.
         name: Arc<str>,
     },
+    /// A backward pass from a loss, once all mediators are done with the site at hand; answered by
+    /// [`Delivery::Done`] at once, so that the mediator can ask for gradients.
+    Backward {
+        /// The loss, of one element.
+        loss: V,
+    },
 }
 
 impl<V> Request<V> {
@@ -156,6 +166,7 @@ impl<V> Request<V> {
             Self::Barrier { .. } => Event::Barrier,
             Self::Put { .. } => Event::Put,
             Self::Get { .. } => Event::Get,
+            Self::Backward { .. } => Event::Backward,
         }
     }
 
@@ -165,9 +176,11 @@ impl<V> Request<V> {
             Self::Value { target } | Self::Swap { target, .. } | Self::Skip { target, .. } => {
                 Some(target)
             }
-            Self::Register { .. } | Self::Barrier { .. } | Self::Put { .. } | Self::Get { .. } => {
-                None
-            }
+            Self::Register { .. }
+            | Self::Barrier { .. }
+            | Self::Put { .. }
+            | Self::Get { .. }
+            | Self::Backward { .. } => None,
         }
     }
 }

@@ -281,6 +281,40 @@ pub enum FaultKind {
         /// The points, such as `layers.3.output`.
         passed: Vec<String>,
     },
+    /// The gradient that was asked for does not come.
+    ///
+    /// Code `E054`, explained in `docs/errors/E054.md`.
+    #[error("there is no gradient `{asked}`: {why}")]
+    #[serde(rename = "E054")]
+    NoGradient {
+        /// The site that was asked for.
+        asked: String,
+        /// Why.
+        why: NoGradient,
+    },
+    /// What a mediator wants to differentiate is no loss.
+    ///
+    /// Code `E055`, explained in `docs/errors/E055.md`.
+    #[error(
+        "the loss for the backward pass at `{at}` cannot be differentiated: {misfit}; reduce it to one float element, \
+         by a sum or a mean"
+    )]
+    #[serde(rename = "E055")]
+    Loss {
+        /// The site at hand.
+        at: String,
+        /// What was expected and found.
+        misfit: Misfit,
+    },
+    /// A backward pass was asked for where none can begin.
+    ///
+    /// Code `E056`, explained in `docs/errors/E056.md`.
+    #[error("no backward pass can begin {}; ask for it at a site of the forward pass", place(.at))]
+    #[serde(rename = "E056")]
+    NoBackward {
+        /// The gradient's site at hand; `None` before the model started and after it finished.
+        at: Option<String>,
+    },
     /// A mediator that is a program cannot go on.
     ///
     /// Code `E103`, explained in `docs/errors/E103.md`.
@@ -311,6 +345,9 @@ impl FaultKind {
             Self::NotShared { .. } => "E016",
             Self::LateCache { .. } => "E017",
             Self::Unknown { .. } => "E018",
+            Self::NoGradient { .. } => "E054",
+            Self::Loss { .. } => "E055",
+            Self::NoBackward { .. } => "E056",
             Self::Program(_) => "E103",
         }
     }
@@ -369,6 +406,36 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Mediator,
     ),
 ];
+
+/// Why a gradient does not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
+pub enum NoGradient {
+    /// The run does not declare that it may be asked for, so that its value has no hook.
+    #[error(
+        "it is not declared, and the value passes without a hook for it; declare it before the run, as in \
+         `run.mediator(..).gradients([\"layers.0\"])`"
+    )]
+    Undeclared,
+    /// The run had no backward pass.
+    #[error(
+        "the run had no backward pass; ask for one with `cx.backward(loss)`, or call `backward` inside of the run"
+    )]
+    NoPass,
+    /// No loss depends on its value.
+    #[error(
+        "no backward pass reached it, because the loss does not depend on its value or that has no graph; check the loss, \
+         and that the model is on an autodiff device"
+    )]
+    Unreached,
+}
+
+fn place(at: &Option<String>) -> String {
+    match at {
+        Some(at) => format!("at `{at}`, within another one"),
+        None => "before the model has started or after it has finished".to_owned(),
+    }
+}
 
 fn nearest_sites(names: &[String]) -> String {
     match names {

@@ -36,7 +36,8 @@ pub struct SiteMap {
 #[derive(Clone, Debug)]
 struct Entry {
     path: Arc<str>,
-    layouts: [Option<RowLayout>; Port::ALL.len()],
+    /// Of the ports of a forward pass; the gradient of what passes has the same rows.
+    layouts: [Option<RowLayout>; Port::FORWARD.len()],
 }
 
 impl SiteMap {
@@ -49,7 +50,8 @@ impl SiteMap {
     pub fn add(&mut self, path: &str, ports: &[Port]) -> PathId {
         let id = self.intern(path);
         for &port in ports {
-            self.paths[id.0 as usize].layouts[port as usize].get_or_insert(RowLayout::ByShape);
+            let forward = port.forward() as usize;
+            self.paths[id.0 as usize].layouts[forward].get_or_insert(RowLayout::ByShape);
         }
         id
     }
@@ -77,7 +79,8 @@ impl SiteMap {
             self.has(point),
             "row layout of a point that the map does not have"
         );
-        self.paths[point.path.0 as usize].layouts[point.port as usize] = Some(layout);
+        let forward = point.port.forward() as usize;
+        self.paths[point.path.0 as usize].layouts[forward] = Some(layout);
     }
 
     /// Returns how many paths the map has.
@@ -90,17 +93,17 @@ impl SiteMap {
         self.paths.is_empty()
     }
 
-    /// Returns whether the model has `point`.
+    /// Returns whether the model has `point`; it has the gradients of all that passes.
     pub fn has(&self, point: Point) -> bool {
         let entry = self.paths.get(point.path.0 as usize);
-        entry.is_some_and(|entry| entry.layouts[point.port as usize].is_some())
+        entry.is_some_and(|entry| entry.layouts[point.port.forward() as usize].is_some())
     }
 
     /// Returns which tensors at `point` carry rows of the batch.
     pub fn layout(&self, point: Point) -> &RowLayout {
         let entry = self.paths.get(point.path.0 as usize);
         entry
-            .and_then(|entry| entry.layouts[point.port as usize].as_ref())
+            .and_then(|entry| entry.layouts[point.port.forward() as usize].as_ref())
             .unwrap_or(&RowLayout::ByShape)
     }
 
@@ -129,12 +132,28 @@ impl SiteMap {
         &self.paths[id.0 as usize].path
     }
 
-    /// Returns the point that is written `name`: `layers.0.output`, or an alias.
+    /// Returns the point that is written `name`: `layers.0.output`, or an alias, or either with
+    /// `.grad` behind it for the gradient of what passes there.
+    ///
+    /// `layers.0.grad` is the gradient of the module's output.
     pub fn point(&self, name: &str) -> Option<Point> {
-        self.aliases
-            .get(name)
-            .copied()
+        let value = self.aliases.get(name).copied();
+        value
             .or_else(|| self.written_out(name))
+            .or_else(|| match name {
+                "grad" => self.gradient(""),
+                name => self.gradient(name.strip_suffix(".grad")?),
+            })
+    }
+
+    /// Returns the gradient's point of what passes at `name`: a module, whose output is meant, a
+    /// point, or an alias.
+    pub fn gradient(&self, name: &str) -> Option<Point> {
+        let value = self.aliases.get(name).copied();
+        value
+            .or_else(|| self.written_out(name))
+            .or_else(|| self.point_at(name, Port::Output))?
+            .gradient()
     }
 
     /// Returns the point at `port` of `path`.
@@ -144,6 +163,7 @@ impl SiteMap {
     /// the port.
     pub fn point_at(&self, path: &str, port: Port) -> Option<Point> {
         match self.aliases.get(path) {
+            Some(&point) if port.is_gradient() => point.gradient(),
             Some(&point) => Some(point),
             None => self
                 .path(path)
@@ -185,10 +205,10 @@ impl SiteMap {
         format!("{}.i{}", self.point_name(site.point), site.iteration)
     }
 
-    /// Iterates over every point, in the order in which the paths were added.
+    /// Iterates over every point of a forward pass, in the order in which the paths were added.
     pub fn points(&self) -> impl Iterator<Item = Point> + '_ {
         let ids = (0..self.paths.len() as u32).map(PathId);
-        ids.flat_map(|id| Port::ALL.map(|port| Point::new(id, port)))
+        ids.flat_map(|id| Port::FORWARD.map(|port| Point::new(id, port)))
             .filter(|&point| self.has(point))
     }
 
@@ -202,6 +222,10 @@ impl SiteMap {
     /// A name that starts as an alias does is compared with the aliases, any other with the model's
     /// own points.
     pub fn nearest(&self, name: &str) -> Vec<String> {
+        if let Some(value) = name.strip_suffix(".grad") {
+            let gradient = |name: String| format!("{name}.grad");
+            return self.nearest(value).into_iter().map(gradient).collect();
+        }
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
         nearest_of(name, candidates)
@@ -235,14 +259,16 @@ impl SiteMap {
         let id = PathId(u32::try_from(self.paths.len()).expect("more than 2^32 paths"));
         let path: Arc<str> = path.into();
         self.by_path.insert(path.clone(), id);
-        let layouts = [const { None }; Port::ALL.len()];
+        let layouts = [const { None }; Port::FORWARD.len()];
         self.paths.push(Entry { path, layouts });
         id
     }
 
+    /// Returns the point of a forward pass whose whole name this is.
     fn written_out(&self, name: &str) -> Option<Point> {
         let (path, port) = name.rsplit_once('.').unwrap_or(("", name));
-        let point = Point::new(self.path(path)?, Port::from_name(port)?);
+        let port = Port::from_name(port).filter(|port| !port.is_gradient())?;
+        let point = Point::new(self.path(path)?, port);
         self.has(point).then_some(point)
     }
 }
@@ -289,6 +315,35 @@ mod tests {
             assert_eq!(map.site(&map.site_name(site)), Some((point, Some(7))));
         }
         assert_eq!(map.points().count(), 13);
+    }
+
+    #[test]
+    fn r91_all_that_passes_has_a_gradient() {
+        let map = stack();
+        for point in map.points() {
+            let gradient = point.gradient().unwrap();
+            let name = map.point_name(gradient);
+            assert_eq!(name, format!("{}.grad", map.point_name(point)));
+            assert_eq!(map.point(&name), Some(gradient));
+            assert_eq!(map.site(&format!("{name}.i3")), Some((gradient, Some(3))));
+            assert!(map.has(gradient));
+        }
+        let output = map.point("layers.1.output.grad");
+        assert!(output.is_some());
+        for name in ["layers.1.grad", "blocks.1.hook_resid_post.grad"] {
+            assert_eq!(map.point(name), output, "{name}");
+        }
+        for name in ["layers.1", "layers.1.output", "blocks.1.hook_resid_post"] {
+            assert_eq!(map.gradient(name), output, "{name}");
+        }
+        assert_eq!(map.point("grad"), map.point("output.grad"));
+        assert_eq!(map.point("layers.1.output.grad.grad"), None);
+        assert_eq!(map.point("upgrad"), None);
+        assert_eq!(map.point("layers.1.pattern.input.grad"), None);
+        assert_eq!(
+            map.nearest("layers.1.fcc.output.grad")[0],
+            "layers.1.fc.output.grad"
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Mediators: interventions as state machines.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
 use crate::event::{Delivery, Step};
+use crate::site::Point;
 use crate::value::Rows;
 
 /// One intervention, as a state machine with at most one outstanding request.
@@ -37,6 +38,15 @@ use crate::value::Rows;
 pub trait Mediator<V> {
     /// Takes the answer to the last request, and runs to the next.
     fn resume(self: Box<Self>, delivery: Delivery<V>) -> Step<V>;
+
+    /// Returns the values whose gradients the mediator, or a child of it, may ask for: points of
+    /// the forward pass, or of the gradients themselves.
+    ///
+    /// It is asked once, before the run starts. A value whose gradient may be asked for has a hook
+    /// in the graph behind it; without one, the request is refused.
+    fn gradients(&self) -> Vec<Point> {
+        Vec::new()
+    }
 }
 
 impl<V> fmt::Debug for dyn Mediator<V> {
@@ -50,6 +60,10 @@ impl<V> Mediator<V> for Box<dyn Mediator<V>> {
     fn resume(self: Box<Self>, delivery: Delivery<V>) -> Step<V> {
         (*self).resume(delivery)
     }
+
+    fn gradients(&self) -> Vec<Point> {
+        (**self).gradients()
+    }
 }
 
 /// A mediator with its name and its rows of the batch.
@@ -60,10 +74,12 @@ pub struct Invoke<V> {
 }
 
 /// What a mediator has beside its name and its code.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Options {
     rows: Option<u32>,
     is_optional: bool,
+    /// The names of the values whose gradients it may ask for.
+    gradients: Vec<String>,
 }
 
 /// Where the options of a mediator are.
@@ -76,23 +92,24 @@ enum Held {
 /// The options of a mediator that belongs to a run already, which can be changed until the run
 /// starts.
 #[derive(Clone, Debug)]
-pub struct InvokeOptions(Rc<Cell<Options>>);
+pub struct InvokeOptions(Rc<RefCell<Options>>);
 
 impl InvokeOptions {
     /// Gives the mediator the next `count` rows of the batch.
     pub fn rows(&self, count: u32) {
-        self.0.set(Options {
-            rows: Some(count),
-            ..self.0.get()
-        });
+        self.0.borrow_mut().rows = Some(count);
     }
 
     /// Lets the run succeed even if nothing that the mediator asks for is ever served.
     pub fn optional(&self) {
-        self.0.set(Options {
-            is_optional: true,
-            ..self.0.get()
-        });
+        self.0.borrow_mut().is_optional = true;
+    }
+
+    /// Declares the values whose gradients the mediator may ask for: modules, whose outputs are
+    /// meant, points, or aliases.
+    pub fn gradients<S: Into<String>>(&self, of: impl IntoIterator<Item = S>) {
+        let names = of.into_iter().map(Into::into);
+        self.0.borrow_mut().gradients.extend(names);
     }
 }
 
@@ -128,10 +145,18 @@ impl<V> Invoke<V> {
         self
     }
 
+    /// Declares the values whose gradients the mediator may ask for: modules, whose outputs are
+    /// meant, points, or aliases.
+    pub fn gradients<S: Into<String>>(mut self, of: impl IntoIterator<Item = S>) -> Self {
+        let names = of.into_iter().map(Into::into);
+        self.set_options(|options| options.gradients.extend(names));
+        self
+    }
+
     /// Returns the mediator's options, to change them when it has been added to a run.
     pub fn share_options(&mut self) -> InvokeOptions {
         let shared = match &self.options {
-            Held::Here(options) => InvokeOptions(Rc::new(Cell::new(*options))),
+            Held::Here(options) => InvokeOptions(Rc::new(RefCell::new(options.clone()))),
             Held::Shared(shared) => shared.clone(),
         };
         self.options = Held::Shared(shared.clone());
@@ -143,19 +168,23 @@ impl<V> Invoke<V> {
         self.options().rows
     }
 
+    /// Returns the names of the values whose gradients the mediator may ask for, beside those that
+    /// it [names](Mediator::gradients) itself.
+    pub(crate) fn declared_gradients(&self) -> Vec<String> {
+        self.options().gradients
+    }
+
     fn options(&self) -> Options {
         match &self.options {
-            Held::Here(options) => *options,
-            Held::Shared(shared) => shared.0.get(),
+            Held::Here(options) => options.clone(),
+            Held::Shared(shared) => shared.0.borrow().clone(),
         }
     }
 
     fn set_options(&mut self, change: impl FnOnce(&mut Options)) {
-        let mut options = self.options();
-        change(&mut options);
         match &mut self.options {
-            Held::Here(own) => *own = options,
-            Held::Shared(shared) => shared.0.set(options),
+            Held::Here(own) => change(own),
+            Held::Shared(shared) => change(&mut shared.0.borrow_mut()),
         }
     }
 }

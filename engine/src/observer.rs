@@ -6,7 +6,7 @@ use crate::event::{Event, Origin, Request};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::MediatorId;
-use crate::site::{Point, Site};
+use crate::site::Site;
 use crate::value::RowLayout;
 
 /// One message of a mediator and what became of it.
@@ -37,13 +37,13 @@ impl<'a, V> Exchange<'a, V> {
         self.message.event()
     }
 
-    /// Returns what the message is about; END, STOP and EXCEPTION are about nothing.
+    /// Returns what the message is about; BACKWARD, STOP, END and EXCEPTION are about nothing.
     pub const fn asked(&self) -> Option<Asked<'a>> {
         self.message.asked()
     }
 
-    /// Returns the value that was exchanged: read or got, or swapped in, skipped to or put; none of
-    /// a refused request.
+    /// Returns the value that was exchanged: read or got, or swapped in, skipped to, put or
+    /// differentiated; none of a refused request.
     pub const fn value(&self) -> Option<&'a V> {
         match self.outcome {
             Outcome::Served(Some(answer)) => Some(answer),
@@ -110,6 +110,11 @@ pub enum Message<'a, V> {
         /// The value's name.
         name: &'a str,
     },
+    /// A backward pass from a loss.
+    Backward {
+        /// The loss.
+        loss: &'a V,
+    },
     /// The end of the model's run.
     Stop,
     /// The mediator's end.
@@ -147,7 +152,8 @@ impl<'a, V> Message<'a, V> {
             Request::Register { .. }
             | Request::Barrier { .. }
             | Request::Put { .. }
-            | Request::Get { .. } => unreachable!("these are for no site"),
+            | Request::Get { .. }
+            | Request::Backward { .. } => unreachable!("these are for no site"),
         }
     }
 
@@ -161,6 +167,7 @@ impl<'a, V> Message<'a, V> {
             Self::Barrier { .. } => Event::Barrier,
             Self::Put { .. } => Event::Put,
             Self::Get { .. } => Event::Get,
+            Self::Backward { .. } => Event::Backward,
             Self::Stop => Event::Stop,
             Self::End => Event::End,
             Self::Exception { .. } => Event::Exception,
@@ -180,7 +187,7 @@ impl<'a, V> Message<'a, V> {
             Self::Barrier { name } | Self::Put { name, .. } | Self::Get { name } => {
                 Some(Asked::Name(name))
             }
-            Self::Stop | Self::End | Self::Exception { .. } => None,
+            Self::Backward { .. } | Self::Stop | Self::End | Self::Exception { .. } => None,
         }
     }
 
@@ -190,6 +197,7 @@ impl<'a, V> Message<'a, V> {
             Self::Swap { value, .. } | Self::Skip { value, .. } | Self::Put { value, .. } => {
                 Some(value)
             }
+            Self::Backward { loss } => Some(loss),
             _ => None,
         }
     }
@@ -245,9 +253,9 @@ pub enum Moment<'a, V> {
     Enter {
         /// The site.
         site: Site,
-        /// The points that the model has passed since the last such moment, this one last. Empty
+        /// The sites that the model has passed since the last such moment, this one last. Empty
         /// unless the run [traces](crate::Setup::trace) its model.
-        passed: &'a [Point],
+        passed: &'a [Site],
         /// The value that passes, before all changes.
         value: &'a V,
         /// The rows of the batch.
@@ -297,12 +305,31 @@ pub enum Moment<'a, V> {
         /// Whether the run failed there, so that others may not have had their turn.
         failed: bool,
     },
+    /// A backward pass begins.
+    BeginBackward {
+        /// The number of the pass in its run, from 0.
+        number: u32,
+        /// The loss, where it is that of the code around the model; what mediators asked for is in
+        /// their exchanges.
+        loss: Option<&'a V>,
+        /// The sites that the model has passed since the last [`Moment::Enter`], if the run traces
+        /// its model.
+        passed: &'a [Site],
+    },
+    /// A backward pass has ended.
+    EndBackward {
+        /// The number of the pass in its run.
+        number: u32,
+        /// The gradients' sites that were passed since the last [`Moment::Enter`], if the run
+        /// traces its model.
+        passed: &'a [Site],
+    },
     /// The model has finished, was stopped or was halted by a failure; what still waits is refused
     /// after this.
     Finish {
-        /// The points that the model has passed since the last [`Moment::Enter`], if the run
+        /// The sites that the model has passed since the last [`Moment::Enter`], if the run
         /// traces its model.
-        passed: &'a [Point],
+        passed: &'a [Site],
     },
     /// A mediator's request is still open when the run is over, because the run failed before it
     /// was served.

@@ -58,6 +58,14 @@ pub(crate) enum Bug {
     LastStopNamed,
     /// A cache has the values before the swaps.
     CacheBeforeSwap,
+    /// A gradient that was passed is waited for.
+    LateGradient,
+    /// Who asked for a backward pass waits on for what it did not reach.
+    UnreachedWaits,
+    /// A stop keeps the backward pass at its site from being made.
+    StopDropsLosses,
+    /// The gradient of what is not declared is waited for.
+    UndeclaredWaits,
 }
 
 /// Returns whether a bug is switched on: never.

@@ -23,7 +23,7 @@
 //! let script = vec![line(Said::Value { target: act.into() }), line(Said::End)];
 //! setup.invoke(Invoke::new("read", scripted(script, &map)));
 //! let mut run = setup.start()?;
-//! assert_eq!(pass_recorded(&mut run, &[act], Some(Array::scalar(1.0))), Played::On);
+//! assert_eq!(pass_recorded(&mut run, &[act.at(0)], Some(Array::scalar(1.0))), Played::On);
 //! assert_eq!(run.exchanges(), 2);
 //! assert!(run.finish().result.is_ok());
 //! # Ok::<(), interloom_engine::RunError>(())
@@ -40,7 +40,7 @@ use crate::interleaver::{Flow, Interleaver};
 use crate::iterations::Round;
 use crate::map::SiteMap;
 use crate::mediator::Mediator;
-use crate::site::{Point, Site};
+use crate::site::Site;
 use crate::value::Value;
 
 /// What came of sites that were passed from a record.
@@ -56,24 +56,34 @@ pub enum Played {
     Missing(Site),
 }
 
-/// Passes the points that a recorded model passed one after the other; `value` is what it brought
-/// to the last of them.
+/// Passes the sites that a recorded model passed one after the other, gradients among them; `value`
+/// is what it brought to the last of them.
+///
+/// Where the record has a backward pass begin or end, the caller says so to the run.
 pub fn pass_recorded<V: Value>(
     run: &mut Interleaver<V>,
-    passed: &[Point],
+    passed: &[Site],
     value: Option<V>,
 ) -> Played {
     let mut value = value;
-    for (place, &point) in passed.iter().enumerate() {
-        if !run.passes(point) {
+    for (place, &site) in passed.iter().enumerate() {
+        let is_awaited = match site.point.port.is_gradient() {
+            true => run.passes_gradient(site),
+            false => run.passes(site.point),
+        };
+        if !is_awaited {
             continue;
         }
         let is_last = place + 1 == passed.len();
         let Some(value) = value.take_if(|_| is_last) else {
-            return Played::Missing(point.at(run.passed(point) - 1));
+            return Played::Missing(site);
         };
         // What the model goes on with is in what it passes next.
-        if matches!(run.provide(point, value), Flow::Halt) {
+        let flow = match site.point.port.is_gradient() {
+            true => run.provide_gradient(site, value),
+            false => run.provide(site.point, value),
+        };
+        if matches!(flow, Flow::Halt) {
             return Played::Halted;
         }
     }
@@ -136,6 +146,11 @@ pub enum Said<V> {
     Get {
         /// The value's name.
         name: Arc<str>,
+    },
+    /// A backward pass from a loss.
+    Backward {
+        /// The loss.
+        loss: V,
     },
     /// A cache; no exchange.
     Cache {
@@ -216,6 +231,7 @@ impl<V: Clone + 'static> Mediator<V> for Scripted<V> {
             Said::Barrier { name } => Request::Barrier { name },
             Said::Put { name, value } => Request::Put { name, value },
             Said::Get { name } => Request::Get { name },
+            Said::Backward { loss } => Request::Backward { loss },
         };
         Step::Ask {
             request,

@@ -27,6 +27,8 @@ pub struct Setup<V> {
     pub(crate) steps: Option<u32>,
     pub(crate) traces: bool,
     caches: Vec<(CacheSpec, Cached<V>)>,
+    /// The names of values whose gradients may be asked for.
+    gradients: Vec<String>,
 }
 
 impl<V: Value> Setup<V> {
@@ -42,6 +44,7 @@ impl<V: Value> Setup<V> {
             steps: None,
             traces: false,
             caches: Vec::new(),
+            gradients: Vec::new(),
         }
     }
 
@@ -91,6 +94,29 @@ impl<V: Value> Setup<V> {
         let cached = Cached::new(self.map.clone());
         self.caches.push((spec, cached.clone()));
         cached
+    }
+
+    /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,
+    /// points, or aliases.
+    pub fn gradients<S: Into<String>>(&mut self, of: impl IntoIterator<Item = S>) {
+        self.gradients.extend(of.into_iter().map(Into::into));
+    }
+
+    /// Declares every value that passes as one whose gradient mediators may ask for.
+    pub fn all_gradients(&mut self) {
+        let points = self.map.points().filter(|point| point.gradient().is_some());
+        let names: Vec<String> = points.map(|point| self.map.point_name(point)).collect();
+        self.gradients(names);
+    }
+
+    /// Returns whether the run may ask for gradients, so that what it computes belongs to a graph.
+    pub fn has_gradients(&self) -> bool {
+        let of_invokes = self.invokes.iter().any(|invoke| {
+            !invoke.mediator.gradients().is_empty() || !invoke.declared_gradients().is_empty()
+        });
+        of_invokes
+            || !self.gradients.is_empty()
+            || self.caches.iter().any(|(spec, _)| spec.has_gradients())
     }
 
     /// Returns the barriers with the numbers of their participants, in the order of their
@@ -147,7 +173,8 @@ impl<V: Value> Setup<V> {
         self.begin_schedule()?;
         self.barriers.sort();
         let caches = self.resolve_caches()?;
-        let mut interleaver = Interleaver::new(self, groups);
+        let gradients = self.declared_gradients()?;
+        let mut interleaver = Interleaver::new(self, groups, &gradients);
         for (number, (points, is_listed, into)) in (0..).zip(caches) {
             interleaver.add_cache((None, number), points, is_listed, into);
         }
@@ -178,6 +205,38 @@ impl<V: Value> Setup<V> {
             Some(twin) => Err(RunError::DuplicateBarrier(twin.to_owned())),
             None => Ok(()),
         }
+    }
+
+    /// Returns the points of the gradients that the run declares, in order: those of its mediators
+    /// and its own, without what mediators collect in caches.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::UnknownGradient`] if the model does not have one of them.
+    pub fn declared_gradients(&self) -> Result<Vec<Point>, RunError> {
+        let map = &self.map;
+        let of_mediators = self
+            .invokes
+            .iter()
+            .flat_map(|invoke| invoke.mediator.gradients());
+        let of_mediators = of_mediators.filter(|point| map.has(*point));
+        let mut points: Vec<Point> = of_mediators
+            .filter_map(|point| point.forward().gradient())
+            .collect();
+        let of_invokes = self.invokes.iter().flat_map(Invoke::declared_gradients);
+        for asked in of_invokes.chain(self.gradients.iter().cloned()) {
+            let value = asked.strip_suffix(".grad").unwrap_or(&asked);
+            match map.gradient(value) {
+                Some(point) => points.push(point),
+                None => {
+                    let nearest = map.nearest(value);
+                    return Err(RunError::UnknownGradient { asked, nearest });
+                }
+            }
+        }
+        points.sort_unstable();
+        points.dedup();
+        Ok(points)
     }
 
     fn resolve_caches(&mut self) -> Result<Vec<ResolvedCache<V>>, RunError> {

@@ -8,7 +8,8 @@
 
 use std::fmt;
 
-/// The side of a module, or of an operation inside it, at which a value passes.
+/// The side of a module, or of an operation inside it, at which a value passes; or the gradient of
+/// what passes there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -19,13 +20,24 @@ pub enum Port {
     Output = 1,
     /// The function that an operation calls.
     Fn = 2,
-    /// The gradient of the module's output, in the backward pass.
-    Grad = 3,
+    /// The gradient of what goes into the module, in a backward pass.
+    InputGrad = 3,
+    /// The gradient of what comes out of the module, in a backward pass.
+    OutputGrad = 4,
 }
 
 impl Port {
     /// Every port, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Input, Self::Output, Self::Fn, Self::Grad];
+    pub const ALL: [Self; 5] = [
+        Self::Input,
+        Self::Output,
+        Self::Fn,
+        Self::InputGrad,
+        Self::OutputGrad,
+    ];
+
+    /// The ports of a forward pass.
+    pub const FORWARD: [Self; 3] = [Self::Input, Self::Output, Self::Fn];
 
     /// Returns the port's name as it is written in a site.
     pub const fn name(self) -> &'static str {
@@ -33,13 +45,37 @@ impl Port {
             Self::Input => "input",
             Self::Output => "output",
             Self::Fn => "fn",
-            Self::Grad => "grad",
+            Self::InputGrad => "input.grad",
+            Self::OutputGrad => "output.grad",
         }
     }
 
     /// Returns the port that is written `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|port| port.name() == name)
+    }
+
+    /// Returns whether a gradient passes here, in a backward pass.
+    pub const fn is_gradient(self) -> bool {
+        matches!(self, Self::InputGrad | Self::OutputGrad)
+    }
+
+    /// Returns the port of the gradient of what passes here; a function and a gradient have none.
+    pub const fn gradient(self) -> Option<Self> {
+        match self {
+            Self::Input => Some(Self::InputGrad),
+            Self::Output => Some(Self::OutputGrad),
+            Self::Fn | Self::InputGrad | Self::OutputGrad => None,
+        }
+    }
+
+    /// Returns the port of the forward pass that this one is the gradient of, or else itself.
+    pub const fn forward(self) -> Self {
+        match self {
+            Self::InputGrad => Self::Input,
+            Self::OutputGrad => Self::Output,
+            port => port,
+        }
     }
 }
 
@@ -76,6 +112,17 @@ impl Point {
         }
     }
 
+    /// Returns the point of the gradient of what passes here, if there is one.
+    pub fn gradient(self) -> Option<Self> {
+        let port = self.port.gradient()?;
+        Some(Self::new(self.path, port))
+    }
+
+    /// Returns the point of the forward pass that this one is the gradient of, or else itself.
+    pub const fn forward(self) -> Self {
+        Self::new(self.path, self.port.forward())
+    }
+
     /// Returns the point's place in a dense table with [`Port::ALL`] entries for each path.
     pub const fn index(self) -> usize {
         self.path.0 as usize * Port::ALL.len() + self.port as usize
@@ -87,7 +134,8 @@ impl Point {
 pub struct Site {
     /// The hook point.
     pub point: Point,
-    /// How often the point was passed before in this run.
+    /// How often the point was passed before in this run; of a gradient, how often its value's
+    /// point was.
     pub iteration: u32,
 }
 
@@ -104,10 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gradient_is_of_what_passes_in_the_forward_pass() {
+        for port in Port::FORWARD {
+            assert!(!port.is_gradient() && port.forward() == port);
+            let gradient = port.gradient();
+            assert!(gradient.is_none_or(|gradient| gradient.forward() == port));
+        }
+        assert_eq!(Port::OutputGrad.gradient(), None);
+    }
+
+    #[test]
     fn point_indices_are_dense() {
         let indices: Vec<usize> = (0..3)
             .flat_map(|path| Port::ALL.map(|port| Point::new(PathId(path), port).index()))
             .collect();
-        assert_eq!(indices, (0..12).collect::<Vec<_>>());
+        assert_eq!(indices, (0..15).collect::<Vec<_>>());
     }
 }

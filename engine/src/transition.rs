@@ -88,6 +88,8 @@ pub enum Trigger {
     Arrive,
     /// The last participant of its barrier arrived.
     Release,
+    /// BACKWARD: its loss is taken for the next backward pass.
+    Backward,
     /// STOP.
     Stop,
     /// END.
@@ -100,7 +102,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// Every trigger, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::Ask,
         Self::Serve,
@@ -109,6 +111,7 @@ impl Trigger {
         Self::Return,
         Self::Arrive,
         Self::Release,
+        Self::Backward,
         Self::Stop,
         Self::End,
         Self::Exception,
@@ -137,6 +140,7 @@ pub const TRANSITIONS: &[Transition] = &[
     transition(State::Running, Trigger::Ask, State::Waiting),
     transition(State::Running, Trigger::Register, State::Delegating),
     transition(State::Running, Trigger::Arrive, State::AtBarrier),
+    transition(State::Running, Trigger::Backward, State::Running),
     transition(State::Running, Trigger::Stop, State::Stopped),
     transition(State::Running, Trigger::End, State::Ended),
     transition(State::Running, Trigger::Exception, State::Failed),

@@ -44,6 +44,27 @@ pub trait Value: Clone + 'static {
     /// [`Misfit`] if the parts differ in structure, kind, or in another dimension.
     fn join(parts: Vec<Self>) -> Result<Self, Misfit>;
 
+    /// Returns this value with a hook in the graph behind it: a backward pass that comes to it
+    /// reports the value's gradient as that of `ticket`, and goes on with the answer.
+    ///
+    /// What has no graph is returned as it is, as by default.
+    fn hooked(&self, ticket: Ticket) -> Self {
+        let _ = ticket;
+        self.clone()
+    }
+
+    /// Checks that this is a loss: one element of a float kind.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if it is not; by default nothing is.
+    fn is_loss(&self) -> Result<(), Misfit> {
+        Err(Misfit {
+            expected: "a value that can be differentiated".to_owned(),
+            found: "one that cannot".to_owned(),
+        })
+    }
+
     /// Returns whether every tensor is batched under `layout`, so that mediators with different
     /// rows have nothing in common.
     ///
@@ -54,6 +75,10 @@ pub trait Value: Clone + 'static {
         false
     }
 }
+
+/// The number of a gradient hook in its run.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
 
 /// Consecutive rows of a batch.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -7,8 +7,8 @@ use std::future::{pending, poll_fn};
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    CacheSpec, Cx, Delivery, Fault, FaultKind, Invoke, Misfit, Origin, ProgramFault, Request,
-    Round, RunError, ScheduleError, Setup, Tree, codes, mediator,
+    CacheSpec, Cx, Delivery, Fault, FaultKind, Invoke, Misfit, NoGradient, Origin, ProgramFault,
+    Request, Round, RunError, ScheduleError, Setup, Tree, codes, mediator,
 };
 
 use crate::support::{Model, Move, Trial, machine, stack, table};
@@ -42,6 +42,61 @@ fn alone<T: 'static>(
     fail(|trial| {
         trial.whole("patch", move |cx| program(cx));
     })
+}
+
+#[test]
+fn e054_no_gradient() {
+    type Running = std::pin::Pin<Box<dyn Future<Output = Result<Array, Fault>>>>;
+    let undeclared = alone(async |cx| cx.grad("layers.1").await);
+    insta::assert_snapshot!(text(&undeclared));
+    let declared = |program: fn(Cx<Array>) -> Running| {
+        fail(|trial| {
+            trial.gradients(&[
+                stack().point("layers.0.output"),
+                stack().point("head.output"),
+            ]);
+            trial.whole("patch", program);
+        })
+    };
+    let no_pass = declared(|cx| Box::pin(async move { cx.grad("layers.0").await }));
+    insta::assert_snapshot!(text(&no_pass));
+    let unreached = declared(|cx: Cx<Array>| -> Running {
+        Box::pin(async move {
+            let x = cx.input("layers.1").await?;
+            cx.skip("layers.1", x).await?;
+            cx.output("").await?;
+            cx.backward(Array::scalar(1.0)).await?;
+            cx.grad("layers.0").await
+        })
+    });
+    insta::assert_snapshot!(text(&unreached));
+}
+
+#[test]
+fn e055_e056_and_e057_what_cannot_be_differentiated() {
+    let loss = alone(async |cx| {
+        let all = cx.output("layers.1").await?;
+        cx.backward(all).await
+    });
+    insta::assert_snapshot!(text(&loss));
+    let early = alone(async |cx| cx.backward(Array::scalar(1.0)).await);
+    insta::assert_snapshot!(text(&early));
+    let within = fail(|trial| {
+        trial.gradients(&[stack().point("head.output")]);
+        trial.whole("patch", async |cx| {
+            cx.output("").await?;
+            cx.backward(Array::scalar(1.0)).await?;
+            cx.grad("head.output.i1").await?;
+            cx.backward(Array::scalar(1.0)).await
+        });
+    });
+    insta::assert_snapshot!(text(&within));
+    let mut setup = Setup::<Array>::new(stack().map);
+    setup.gradients(["layer.1"]);
+    let Err(unknown) = setup.start() else {
+        panic!("it starts")
+    };
+    insta::assert_snapshot!(text(&unknown));
 }
 
 #[test]
@@ -551,6 +606,15 @@ fn every_code() -> Vec<&'static str> {
             there: Vec::new(),
         },
         FaultKind::LateCache { passed: Vec::new() },
+        FaultKind::NoGradient {
+            asked: String::new(),
+            why: NoGradient::NoPass,
+        },
+        FaultKind::Loss {
+            at: String::new(),
+            misfit: misfit(),
+        },
+        FaultKind::NoBackward { at: None },
     ];
     let errors = [
         RunError::PartialSkip {
@@ -570,6 +634,10 @@ fn every_code() -> Vec<&'static str> {
         RunError::BarrierUnmet(Vec::new()),
         RunError::Circle(Vec::new()),
         RunError::DuplicateBarrier(String::new()),
+        RunError::UnknownGradient {
+            asked: String::new(),
+            nearest: Vec::new(),
+        },
         RunError::UnknownCached {
             asked: String::new(),
             nearest: Vec::new(),

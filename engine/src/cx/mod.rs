@@ -170,6 +170,72 @@ impl<V> Cx<V> {
         self.update_at(site.locate(&self.0.map), f, Location::caller())
     }
 
+    /// Reads the gradient of what passes at `value`: of a module's output (`layers.1`), of a point
+    /// (`layers.1.input`), or of an alias.
+    ///
+    /// It comes in a backward pass that the code around the model makes, or that a mediator has
+    /// [asked for](Self::backward), later values first. It is the gradient of what the model went
+    /// on with, after all swaps.
+    ///
+    /// # Errors
+    ///
+    /// [`NoGradient`](crate::FaultKind::NoGradient) if the run does not declare that it may be
+    /// asked for ([`Invoke::gradients`](crate::Invoke::gradients)), or no backward pass reaches
+    /// it; [`OutOfOrder`](crate::FaultKind::OutOfOrder) if the pass has gone by.
+    #[track_caller]
+    pub fn grad(&self, value: &str) -> Ask<V, V> {
+        let target = self.gradient_target(value);
+        self.ask(Request::Value { target })
+    }
+
+    /// Replaces the gradient of what passes at `value`; what comes before it sees the replacement.
+    ///
+    /// # Errors
+    ///
+    /// As for [`grad`](Self::grad), and [`Misfit`](crate::FaultKind::Misfit) if it has another
+    /// shape.
+    #[track_caller]
+    pub fn set_grad(&self, value: &str, gradient: impl Into<V>) -> Ask<V, ()> {
+        let target = self.gradient_target(value);
+        self.ask(swap(target, gradient, false))
+    }
+
+    /// Replaces the gradient of what passes at `value` by what `f` makes of it: one read and one
+    /// swap.
+    ///
+    /// # Errors
+    ///
+    /// As for [`grad`](Self::grad) and [`set_grad`](Self::set_grad).
+    #[track_caller]
+    pub fn update_grad<R, F>(
+        &self,
+        value: &str,
+        f: F,
+    ) -> impl Future<Output = Result<(), Fault>> + use<V, R, F>
+    where
+        V: crate::value::Value,
+        R: Into<V>,
+        F: FnOnce(V) -> R,
+    {
+        self.update_at(self.gradient_target(value), f, Location::caller())
+    }
+
+    /// Asks for a backward pass from a loss of one element that was computed from what was read.
+    ///
+    /// The pass begins when all mediators are done with the site at hand; losses that several of
+    /// them ask for there are differentiated in one pass over their sum. This returns at once, so
+    /// that the mediator can ask for [gradients](Self::grad).
+    ///
+    /// # Errors
+    ///
+    /// [`Loss`](crate::FaultKind::Loss) if it has more elements than one,
+    /// [`NoBackward`](crate::FaultKind::NoBackward) outside of the forward pass.
+    #[track_caller]
+    pub fn backward(&self, loss: impl Into<V>) -> Ask<V, ()> {
+        let loss = loss.into();
+        self.ask(Request::Backward { loss })
+    }
+
     /// Does not compute the module at `path`, and uses `value` as its output.
     #[track_caller]
     pub fn skip(&self, path: &str, value: impl Into<V>) -> Ask<V, ()> {
@@ -293,6 +359,20 @@ impl<V> Cx<V> {
             };
             let value: V = cx.ask_at(request, line).await?;
             cx.ask_at(swap(target, f(value), false), line).await
+        }
+    }
+
+    fn gradient_target(&self, value: &str) -> Target {
+        let map = &self.0.map;
+        // With an iteration, as in `layers.1.output.i2` and `layers.1.output.grad.i2`.
+        if let Some((point, iteration)) = map.site(value)
+            && let Some(point) = point.forward().gradient()
+        {
+            return Target::Point { point, iteration };
+        }
+        match map.gradient(value) {
+            Some(point) => point.into(),
+            None => Target::Unknown(format!("{value}.grad").into()),
         }
     }
 

@@ -326,6 +326,8 @@ impl<V: Value> Observer<V> for Steered {
             Moment::Begin
             | Moment::CacheDeclared { .. }
             | Moment::Cached { .. }
+            | Moment::BeginBackward { .. }
+            | Moment::EndBackward { .. }
             | Moment::Finish { .. }
             | Moment::Open { .. } => {}
         }

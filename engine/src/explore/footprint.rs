@@ -211,6 +211,8 @@ impl Ground {
             | Event::Skip
             | Event::Register
             | Event::Barrier
+            // Losses of one site are summed in definition order.
+            | Event::Backward
             | Event::End
             | Event::Exception => None,
         }

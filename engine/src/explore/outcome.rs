@@ -168,6 +168,7 @@ pub fn describe_end(result: Result<&RunEnd, &RunError>) -> String {
         | RunError::BatchTooLarge
         | RunError::DuplicateBarrier(_)
         | RunError::UnknownCached { .. }
+        | RunError::UnknownGradient { .. }
         | RunError::Schedule(_) => Vec::new(),
     };
     who.sort_unstable();

@@ -254,6 +254,8 @@ impl Detector {
             Moment::Begin
             | Moment::CacheDeclared { .. }
             | Moment::Cached { .. }
+            | Moment::BeginBackward { .. }
+            | Moment::EndBackward { .. }
             | Moment::Finish { .. }
             | Moment::Open { .. } => {}
             Moment::Arrive {

@@ -70,6 +70,7 @@ impl<V: Value> Interleaver<V> {
         is_listed: bool,
         into: Cached<V>,
     ) {
+        self.hook_for_cache(&points);
         for point in &points {
             self.collected[point.index()] += 1;
         }
@@ -131,7 +132,16 @@ impl<V: Value> Interleaver<V> {
             .map_err(|asked| self.unknown(asked))?;
         // What is at hand is collected when all mediators are done with it.
         let at_hand = |point: Point| u32::from(at == Some(point.at(0)));
-        let is_passed = |point: &&Point| self.passings(**point) > at_hand(**point);
+        // A gradient comes too late when its value has passed without a hook, at hand or not.
+        let is_passed = |point: &&Point| {
+            let value = point.forward();
+            let at_hand = if point.port.is_gradient() {
+                0
+            } else {
+                at_hand(value)
+            };
+            self.passings(value) > at_hand
+        };
         let passed = points.iter().filter(is_passed);
         let passed: Vec<String> = passed.map(|point| self.map.point_name(*point)).collect();
         match passed.is_empty() {

@@ -7,6 +7,7 @@
 //!
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
+mod backward;
 mod barrier;
 mod blackboard;
 mod cache;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use tracing::Level;
 
+use self::backward::Gradients;
 use self::barrier::Barrier;
 use self::cache::Collector;
 use self::skip::Unseen;
@@ -100,8 +102,8 @@ pub struct Interleaver<V> {
     collected: Vec<u32>,
     /// Whether the observers learn which points the model passes.
     traces: bool,
-    /// The points that were passed since the observers last learned of any, if they do.
-    passed: Vec<Point>,
+    /// The sites that were passed since the observers last learned of any, if they do.
+    passed: Vec<Site>,
     scheduler: Box<dyn Scheduler>,
     granularity: Granularity,
     observers: Vec<Box<dyn Observer<V>>>,
@@ -118,6 +120,7 @@ pub struct Interleaver<V> {
     barriers: Vec<Barrier>,
     blackboard: BTreeMap<Arc<str>, V>,
     caches: Vec<Collector<V>>,
+    gradients: Gradients<V>,
     /// What is to be said of the run that no mediator's account says.
     notes: Vec<Note>,
     /// How many steps the run declares.
@@ -174,7 +177,7 @@ struct Visit<V> {
 }
 
 impl<V: Value> Interleaver<V> {
-    pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>) -> Self {
+    pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>, gradients: &[Point]) -> Self {
         let points = setup.map.len() * Port::ALL.len();
         let batch = groups.iter().map(rows_end).max().unwrap_or(0);
         let lane = |(invoke, group): (Invoke<V>, Group)| {
@@ -204,6 +207,7 @@ impl<V: Value> Interleaver<V> {
             barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
             blackboard: BTreeMap::new(),
             caches: Vec::new(),
+            gradients: Gradients::declare(gradients, points),
             notes: Vec::new(),
             steps: setup.steps,
             changes: Changes::default(),
@@ -225,7 +229,7 @@ impl<V: Value> Interleaver<V> {
         let iteration = self.counts[index];
         self.counts[index] += 1;
         if self.traces {
-            self.passed.push(point);
+            self.passed.push(point.at(iteration));
         }
         self.collected[index] != 0
             || (self.wanted[index] != 0 && self.is_waited_for(point.at(iteration)))
@@ -246,6 +250,12 @@ impl<V: Value> Interleaver<V> {
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.counts[point.index()];
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
+        let value = self.hook_at(site, value);
+        self.visit(site, value)
+    }
+
+    /// Serves the mediators that wait for `site`.
+    fn visit(&mut self, site: Site, value: V) -> Flow<V> {
         // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
         // too.
         let _span = tracing::span_enabled!(Level::TRACE)
@@ -440,10 +450,17 @@ impl<V: Value> Interleaver<V> {
             self.collect(site, &value);
         }
         match output {
-            _ if self.is_halted() => Flow::Halt,
+            _ if self.must_halt(site) => Flow::Halt,
             Some(output) => Flow::Skip(output),
             None => Flow::Continue(value),
         }
+    }
+
+    /// Returns whether the model must not go on after a site. A backward pass that was asked for
+    /// before a stop goes on to its end.
+    fn must_halt(&self, site: Site) -> bool {
+        let goes_on = site.point.port.is_gradient() && self.gradients.is_after_stop();
+        self.has_failed() || (self.is_halted() && !goes_on)
     }
 
     /// Returns whether nobody is stepped any more at the site at hand.

@@ -75,7 +75,11 @@ impl<V: Value> Interleaver<V> {
             Target::Point { point, .. } => return self.unknown(self.map.any_name(*point)),
             Target::Unknown(name) => return self.unknown(name.to_string()),
         };
-        match self.counts[site.point.index()] > site.iteration {
+        let is_passed = match site.point.port.is_gradient() {
+            true => self.has_passed_gradient(site),
+            false => self.counts[site.point.index()] > site.iteration,
+        };
+        match is_passed {
             true => Fault::from(FaultKind::OutOfOrder {
                 asked: self.map.site_name(site),
                 at: at.map(|at| self.map.site_name(at)),
@@ -90,6 +94,11 @@ impl<V: Value> Interleaver<V> {
     }
 
     pub(super) fn not_provided(&self, site: Site) -> Fault {
+        if site.point.port.is_gradient()
+            && let Some(fault) = self.no_gradient(site)
+        {
+            return fault;
+        }
         let stopped_by = match self.halt {
             Some(Halt::Stopped { by, at }) => {
                 let name = self.lanes[by.0 as usize].account.name.clone();
@@ -106,6 +115,8 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the last passing of the point, or else the passed sites with the most similar names.
     pub(super) fn passed_like(&self, site: Site) -> Vec<String> {
+        // Of a gradient whose value never passed, it is asked what values did.
+        let site = site.point.forward().at(site.iteration);
         let passed = |point: Point| Some(point.at(self.last_passing(point)?));
         if let Some(last) = passed(site.point) {
             return vec![self.map.site_name(last)];

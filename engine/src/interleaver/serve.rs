@@ -52,6 +52,9 @@ impl<V: Value> Interleaver<V> {
                 if let Some(reshapes) = reshapes {
                     self.note_change(id, visit.site, origin, reshapes);
                 }
+                if matches!(request, Request::Swap { .. }) {
+                    self.hook_change(visit);
+                }
                 self.lane(id).account.serve(message.event());
                 let outcome = Outcome::Served(answer.as_ref());
                 self.observe(id, message, at, outcome, origin);
@@ -103,7 +106,8 @@ impl<V: Value> Interleaver<V> {
             Request::Register { .. }
             | Request::Barrier { .. }
             | Request::Put { .. }
-            | Request::Get { .. } => unreachable!("these wait for no site"),
+            | Request::Get { .. }
+            | Request::Backward { .. } => unreachable!("these wait for no site"),
         }
     }
 
@@ -138,7 +142,8 @@ impl<V: Value> Interleaver<V> {
                 misfit,
             })
         };
-        if reshape {
+        // A gradient of another shape would be none.
+        if reshape && !visit.site.point.port.is_gradient() {
             self.check_owner(id, visit.site)?;
             visit.value = part;
             return Ok(());

@@ -81,6 +81,7 @@ impl<V: Value> Interleaver<V> {
             Request::Barrier { name } => self.arrive(id, name, origin, rest, at),
             Request::Put { name, value } => Some(self.put(id, (name, value), origin, rest, at)),
             Request::Get { name } => Some(self.get(id, &name, origin, rest, at)),
+            Request::Backward { loss } => Some(self.backward(id, loss, origin, rest, at)),
             Request::Value { .. } | Request::Swap { .. } | Request::Skip { .. } => {
                 unreachable!("these have a target")
             }
@@ -106,8 +107,11 @@ impl<V: Value> Interleaver<V> {
             Target::Point { .. } | Target::Unknown(_) => return None,
         };
         let late = u32::from(planted::has(Bug::LateRefusal));
-        let is_ahead = self.counts[site.point.index()] <= site.iteration.saturating_add(late)
-            && !self.is_closing;
+        let is_ahead = match site.point.port.is_gradient() {
+            true => self.is_gradient_ahead(site),
+            false => self.counts[site.point.index()] <= site.iteration.saturating_add(late),
+        };
+        let is_ahead = is_ahead && !self.is_closing;
         let is_late =
             planted::has(Bug::LateRegistration) && self.lanes[id.0 as usize].is_delegating();
         let is_at_hand = at == Some(site) && !is_late;

@@ -239,7 +239,7 @@ planted! {
     a_skip_in_one_invoke: SkipInOneInvoke, Reference, (2, 1);
     the_first_skip: FirstSkipWins, Reference, (2, 2);
     the_whole_skip: WholeSkipWins, Reference, (2, 2);
-    a_skip_that_is_not_counted: SkipUncounted, Reference, (1, 2);
+    a_skip_that_is_not_counted: SkipUncounted, Reference, (1, 1);
     a_name_that_is_written_once: KeepsFirstPut, Reference, (1, 3);
     one_step_more: OneStepMore, Reference, (1, 2);
     a_parent_in_the_wrong_iteration: WrongIteration, Reference, (1, 2);
@@ -250,5 +250,9 @@ planted! {
     an_ignored_stop: IgnoredStop, Reference, (1, 1);
     a_hasty_stop: HastyStop, Reference, (2, 3);
     the_last_stop: LastStopNamed, Reference, (2, 2);
+    a_late_gradient: LateGradient, Reference, (1, 4);
+    an_unreached_gradient: UnreachedWaits, Reference, (1, 3);
+    a_stop_before_a_pass: StopDropsLosses, Reference, (2, 4);
+    an_undeclared_gradient: UndeclaredWaits, Reference, (1, 1);
     a_cache_before_the_swaps: CacheBeforeSwap, Cache, (1, 1);
 }

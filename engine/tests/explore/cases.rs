@@ -104,6 +104,7 @@ pub(crate) fn case(model: Model, programs: Vec<Program>) -> Case {
         barriers: [2, 2, 3],
         steps: None,
         cache: None,
+        gradients: Vec::new(),
     }
 }
 

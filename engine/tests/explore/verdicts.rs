@@ -50,7 +50,7 @@ fn what_commutes_needs_one_schedule() {
     insta::assert_snapshot!(verdict.report(), @"
     order-independent: 1 schedule covers all
       1 schedule run, 1 choice pruned
-      1. completed, digest 5fe2efeeb1987d923bb2a7bd50ff47d5, in 1 run: ilsched1:e43f59d86a8c0000:2:e0b12f42
+      1. completed, digest a966d4c4bb111dccc16a3c645ec2d883, in 1 run: ilsched1:e43f59d86a8c0000:2:e0b12f42
     ");
     assert_eq!((verdict.pruned, verdict.redundant), (1, 0));
 }
@@ -65,8 +65,8 @@ fn what_does_not_commute_has_a_witness_for_each_outcome() {
     insta::assert_snapshot!(verdict.report(), @"
     order-dependent: 2 outcomes of 2 schedules, which cover all
       2 schedules run, 0 choices pruned
-      1. completed, digest 30bb95cda641275d610929240fc3ec37, in 1 run: ilsched1:e43b95a8ca8c0000:2:4f469979
-      2. completed, digest 5b5966e4baa6e9b4cfb07a74ed6e220f, in 1 run: ilsched1:e43b95a8ca8c0000:1/2:15d3f750
+      1. completed, digest 9a9b5ceb5a2181fadaa99ad9308ea273, in 1 run: ilsched1:e43b95a8ca8c0000:2:4f469979
+      2. completed, digest a632d9cda172b88ea3a31f0321c2232a, in 1 run: ilsched1:e43b95a8ca8c0000:1/2:15d3f750
     ");
 }
 

@@ -133,7 +133,7 @@ proptest! {
         prop_assert_eq!(&without.output, &with.output);
         let mut declaring = case.clone();
         let count = declaring.programs.len();
-        let collects = Collects { modules: None, include_output: true, include_inputs: true };
+        let collects = Collects { modules: None, include_output: true, include_inputs: true, include_gradients: false };
         // First of all, where it cannot be refused.
         let first = Step::Cache { r#as: "c".to_owned(), collects };
         declaring.programs[at.index(count)].lines.insert(0, first);

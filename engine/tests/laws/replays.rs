@@ -7,8 +7,8 @@ use std::rc::Rc;
 use interloom_engine::array::Array;
 use interloom_engine::replay::{Played, Said, ScriptedRequest, pass_recorded, scripted};
 use interloom_engine::{
-    AskedSite, Exchange, Group, Invoke, MediatorId, Message, Moment, Observer, Origin, Point,
-    Report, Request, Setup, Site, Target,
+    AskedSite, Exchange, Group, Invoke, MediatorId, Message, Moment, Observer, Origin, Report,
+    Request, Setup, Site, Target,
 };
 use proptest::prelude::*;
 
@@ -24,12 +24,21 @@ struct Recorder(Rc<RefCell<Recording>>);
 #[derive(Default)]
 struct Recording {
     log: Vec<Record>,
-    /// The model's side: the points that were passed, and what came in at the last of them.
-    visits: Vec<(Vec<Point>, Option<Array>)>,
+    /// The model's side: the sites that were passed, and what came in at the last of them.
+    visits: Vec<(Side, Vec<Site>, Option<Array>)>,
     /// What each mediator said, by its number.
     scripts: Vec<Vec<ScriptedRequest<Array>>>,
     open: Vec<(u32, Record)>,
     cached: Vec<(Site, Array)>,
+}
+
+/// What the model did after it passed sites.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Side {
+    Visit,
+    BeginBackward,
+    EndBackward,
+    Finish,
 }
 
 impl Recording {
@@ -60,9 +69,16 @@ impl Observer<Array> for Recorder {
         let mut recording = self.0.borrow_mut();
         match *moment {
             Moment::Enter { passed, value, .. } => {
-                recording
-                    .visits
-                    .push((passed.to_vec(), Some(value.clone())));
+                let visit = (Side::Visit, passed.to_vec(), Some(value.clone()));
+                recording.visits.push(visit);
+            }
+            Moment::BeginBackward { passed, .. } => {
+                let begin = (Side::BeginBackward, passed.to_vec(), None);
+                recording.visits.push(begin);
+            }
+            Moment::EndBackward { passed, .. } => {
+                let end = (Side::EndBackward, passed.to_vec(), None);
+                recording.visits.push(end);
             }
             Moment::CacheDeclared {
                 mediator,
@@ -71,7 +87,9 @@ impl Observer<Array> for Recorder {
                 ..
             } => recording.add(mediator, Said::Cache { spec: spec.clone() }, origin),
             Moment::Cached { site, value, .. } => recording.cached.push((site, value.clone())),
-            Moment::Finish { passed } => recording.visits.push((passed.to_vec(), None)),
+            Moment::Finish { passed } => {
+                recording.visits.push((Side::Finish, passed.to_vec(), None));
+            }
             Moment::Open {
                 mediator,
                 message,
@@ -118,6 +136,7 @@ fn said(message: &Message<'_, Array>) -> Said<Array> {
             value: value.clone(),
         },
         Message::Get { name } => Said::Get { name: name.into() },
+        Message::Backward { loss } => Said::Backward { loss: loss.clone() },
         Message::Stop => Said::Stop,
         Message::End => Said::End,
         Message::Exception { fault } => Said::Exception {
@@ -143,11 +162,19 @@ fn serve(mut setup: Setup<Array>, recording: &Recording) -> (Recording, Report) 
     setup.observer(recorder.clone());
     let mut run = setup.start().expect("should have started");
     if !run.is_halted() {
-        for (passed, value) in &recording.visits {
+        for (side, passed, value) in &recording.visits {
             match pass_recorded(&mut run, passed, value.clone()) {
-                Played::On => {}
-                Played::Halted => break,
+                // A pass that was asked for before a stop is still performed.
+                Played::On | Played::Halted => {}
                 Played::Missing(site) => panic!("the record has nothing for {site:?}"),
+            }
+            match side {
+                Side::Visit | Side::Finish => {}
+                Side::BeginBackward => {
+                    run.take_losses();
+                    run.begin_backward(None);
+                }
+                Side::EndBackward => run.end_backward(),
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use interloom_engine::Point;
 use serde::{Deserialize, Serialize};
 
 use crate::programs::{BARRIERS, Case, Program};
@@ -42,6 +43,9 @@ struct Trace {
     barriers: BTreeMap<String, u32>,
     pre: Vec<Step>,
     steps: Option<u32>,
+    /// The values whose gradients may be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gradients: Vec<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -76,6 +80,7 @@ impl Scenario {
             r#as: "run".to_owned(),
             collects: collects.clone(),
         };
+        let name = |point: &Point| case.model.map.point_name(*point);
         let names = BARRIERS.map(str::to_owned);
         let mut scenario = Self {
             id: String::new(),
@@ -89,6 +94,7 @@ impl Scenario {
                 barriers: names.into_iter().zip(case.barriers).collect(),
                 pre: case.cache.iter().map(of_run).collect(),
                 steps: case.steps,
+                gradients: case.gradients.iter().map(name).collect(),
             }],
         };
         let text = serde_json::to_string(&scenario).expect("data");
@@ -125,8 +131,11 @@ impl Scenario {
             rows: block.rows,
             is_optional: block.optional,
         };
+        let model = Model::new(nodes.iter().enumerate().map(module).collect());
+        let gradients = trace.gradients.iter().map(|name| model.point(name));
         Case {
-            model: Model::new(nodes.iter().enumerate().map(module).collect()),
+            gradients: gradients.collect(),
+            model,
             programs: trace.invokes.iter().map(program).collect(),
             barriers: BARRIERS.map(|name| trace.barriers[name]),
             steps: trace.steps,

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use interloom_engine::Flow;
 use interloom_engine::transition::TRANSITIONS;
 use proptest::test_runner::TestRunner;
 
 use crate::generate::cases;
 use crate::programs::{Case, Style};
 use crate::spy::{Taken, Watch};
+use crate::support::Tape;
 use crate::{STYLES, config};
 
 /// Runs a case whose mediators are watched, and returns the changes of state of all of them.
@@ -24,11 +24,10 @@ fn taken(case: &Case, style: Style) -> Vec<Taken> {
     }
     let mut run = trial.into_setup().start().expect("names that differ");
     if !run.is_halted() {
-        case.model
-            .forward(case.input(), &mut |point, value| match run.passes(point) {
-                true => run.provide(point, value),
-                false => Flow::Continue(value),
-            });
+        let mut tape = Tape::default();
+        case.model.forward(case.input(), &mut |point, value| {
+            tape.pass(&case.model, &mut run, point, value)
+        });
     }
     watches.iter().for_each(Watch::close);
     let audit = run.finish().audit;

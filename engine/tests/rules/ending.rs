@@ -239,8 +239,8 @@ fn r63_the_audit_counts_what_was_asked_and_served() {
     let ran = trial.run(table(1, 0.0));
     let audit = &ran.report.audit;
     let busy = &audit.mediators[0];
-    assert_eq!(busy.served, [1, 1, 1, 0, 0, 0, 1, 0, 0, 0]);
-    assert_eq!(busy.refused, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(busy.served, [1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(busy.refused, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let refusals: Vec<_> = busy
         .refusals
         .iter()

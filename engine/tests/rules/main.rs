@@ -12,6 +12,7 @@ mod batches;
 mod caches;
 mod ending;
 mod futures;
+mod gradients;
 mod leaving;
 mod loop_ends;
 mod loops;

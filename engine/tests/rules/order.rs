@@ -238,7 +238,7 @@ fn r13_a_port_or_a_path_of_another_model_is_refused_too() {
     let model = stack();
     let head = model.map.path("head").unwrap();
     let cases = [
-        (Point::new(head, Port::Grad), "head.grad"),
+        (Point::new(head, Port::Fn), "head.fn"),
         (
             Point::new(PathId(99), Port::Output),
             "path 99 of another model, output",

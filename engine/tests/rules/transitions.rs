@@ -60,6 +60,10 @@ fn every_transition_is_taken_and_none_else() {
         cx.stop().await.map(|never| match never {})
     });
     watch(&model, &mut taken, State::Ended, async |cx| {
+        cx.input("embed").await?;
+        cx.backward(Array::scalar(1.0)).await
+    });
+    watch(&model, &mut taken, State::Ended, async |cx| {
         cx.barrier("pair").await
     });
     watch(&model, &mut taken, State::Cancelled, async |cx| {

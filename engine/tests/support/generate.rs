@@ -36,6 +36,7 @@ enum Kind {
     Put,
     Get,
     Cache,
+    Backward,
     Try,
 }
 
@@ -51,6 +52,8 @@ enum Aim {
     Unknown,
     /// A port that the model does not have.
     Portless,
+    /// The gradient of what passes the site.
+    Gradient,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ fn simple_line() -> impl Strategy<Value = RawLine> {
     let kind = prop_oneof![
         10 => Just(Kind::Read),
         8 => Just(Kind::Write),
-        2 => Just(Kind::Skip),
+        3 => Just(Kind::Skip),
         1 => Just(Kind::Stop),
         1 => Just(Kind::Raise),
         1 => Just(Kind::Next),
@@ -87,6 +90,7 @@ fn simple_line() -> impl Strategy<Value = RawLine> {
         2 => Just(Kind::Put),
         2 => Just(Kind::Get),
         2 => Just(Kind::Cache),
+        2 => Just(Kind::Backward),
     ];
     let aim = prop_oneof![
         14 => Just(Aim::Exact),
@@ -94,6 +98,7 @@ fn simple_line() -> impl Strategy<Value = RawLine> {
         1 => Just(Aim::Beyond),
         1 => Just(Aim::Unknown),
         1 => Just(Aim::Portless),
+        4 => Just(Aim::Gradient),
     ];
     let form = prop_oneof![8 => Just(Form::Fit), 1 => Just(Form::Longer), 1 => Just(Form::Wider)];
     let reshape = prop::bool::weighted(0.1);
@@ -121,6 +126,8 @@ fn quieted(line: RawLine) -> RawLine {
         kind: match line.kind {
             Kind::Read | Kind::Stop | Kind::Meet | Kind::Get => Kind::Read,
             Kind::Write | Kind::Skip | Kind::Raise | Kind::Put => Kind::Write,
+            // A loss is of all rows.
+            Kind::Backward => Kind::Read,
             Kind::Each | Kind::Next | Kind::Cache | Kind::Try => line.kind,
         },
         form: Form::Fit,
@@ -214,11 +221,13 @@ fn mixed_cases() -> impl Strategy<Value = Case> {
         prop::array::uniform3(1u32..4),
         prop::option::weighted(0.3, 0u32..4),
         prop::option::weighted(0.3, (any::<u16>(), 0u8..10)),
+        any::<u8>(),
     );
     (models(), programs, joint, declared).prop_map(
-        |(model, programs, joint, (barriers, steps, cache))| Case {
+        |(model, programs, joint, (barriers, steps, cache, gradients))| Case {
             barriers,
             steps,
+            gradients: chosen(&model, gradients),
             cache: cache.map(|(place, shift)| Collects {
                 modules: listed(&model, place).filter(|_| shift < 5),
                 ..sides(shift)
@@ -305,10 +314,12 @@ pub(crate) fn scripted(bytes: &[u8]) -> Case {
         by: [By::Rows, By::Rowless, By::All][usize::from(place) % 3],
     });
     let cache = next().checked_sub(200).map(sides);
+    let gradients = chosen(&model, next());
     Case {
         barriers,
         steps,
         cache,
+        gradients,
         ..assemble(model, programs, joint, false)
     }
 }
@@ -317,12 +328,16 @@ fn scripted_line(next: &mut dyn FnMut() -> u8, depth: u8) -> RawLine {
     use Kind::*;
     let kinds = [
         Read, Read, Write, Write, Skip, Stop, Raise, Next, Meet, Put, Get, Cache, Each, Try,
+        Backward,
     ];
     let kind = match kinds[usize::from(next()) % kinds.len()] {
         Each | Try if depth == 0 => Read,
         kind => kind,
     };
     let aims = [
+        Aim::Gradient,
+        Aim::Gradient,
+        Aim::Gradient,
         Aim::Beyond,
         Aim::Unknown,
         Aim::Portless,
@@ -340,7 +355,7 @@ fn scripted_line(next: &mut dyn FnMut() -> u8, depth: u8) -> RawLine {
         kind,
         place: u16::from(next()) << 8,
         aim: aims
-            .get(usize::from(next() % 20))
+            .get(usize::from(next() % 24))
             .copied()
             .unwrap_or(Aim::Exact),
         scale: next() % 4,
@@ -429,7 +444,15 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<Joint>, is_fi
         barriers: [1; 3],
         steps: None,
         cache: None,
+        gradients: Vec::new(),
     }
+}
+
+/// Some of the points of a model, or all.
+fn chosen(model: &Model, which: u8) -> Vec<Point> {
+    let is_chosen = |(place, _): &(usize, Point)| which > 160 || which >> (place % 5) & 1 == 1;
+    let points = model.map.points().enumerate().filter(is_chosen);
+    points.map(|(_, point)| point).collect()
 }
 
 /// Turns a line to a site; most lines catch what they are refused.
@@ -457,7 +480,14 @@ fn aimed(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
         Aim::Plain => map.point_name(site.point),
         Aim::Beyond => map.site_name(site.point.at(site.iteration + sites.len() as u32)),
         Aim::Unknown => "nowhere.output".to_owned(),
-        Aim::Portless => map.point_name(Point::new(site.point.path, Port::Grad)),
+        Aim::Portless => map.point_name(Point::new(site.point.path, Port::Fn)),
+        Aim::Gradient => {
+            let gradient = site.point.gradient().expect("all of the model's have one");
+            match raw.catches {
+                true => map.site_name(gradient.at(site.iteration)),
+                false => map.point_name(gradient),
+            }
+        }
     };
     let (scale, shift, form) = (f64::from(raw.scale), f64::from(raw.shift), raw.form);
     let body = || {
@@ -507,6 +537,9 @@ fn aimed(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
             },
         },
         Kind::Get => Step::get(shared),
+        Kind::Backward => Step::Backward {
+            expr: Made { scale, shift, form },
+        },
         Kind::Cache => Step::Cache {
             r#as: CACHES[usize::from(raw.scale) % 2].to_owned(),
             collects: Collects {
@@ -534,6 +567,7 @@ fn sides(shift: u8) -> Collects {
         modules: None,
         include_inputs: !shift.is_multiple_of(3),
         include_output: shift % 3 != 1,
+        include_gradients: shift.is_multiple_of(4),
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use interloom_engine::array::Array;
 use interloom_engine::{
     Asked as About, CacheSpec, Cached, Cx, Delivery, Event, Exchange, Fault, FaultKind, Flow,
-    Granularity, Invoke, Mediator, MediatorId, Origin, Point, Port, Report, Request, RunError,
-    Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
+    Granularity, Interleaver, Invoke, Mediator, MediatorId, Origin, Point, Port, Report, Request,
+    RunError, Saved, ScheduleError, Scheduler, Setup, Site, SiteMap, Step, mediator,
 };
 
 /// Numbers stay small and whole, so that every comparison is exact.
@@ -330,6 +330,13 @@ impl<'m> Trial<'m> {
         self.setup.cache(spec)
     }
 
+    /// Declares the values whose gradients may be asked for.
+    pub(crate) fn gradients<'p>(&mut self, of: impl IntoIterator<Item = &'p Point>) {
+        let map = self.model.map.clone();
+        let names = of.into_iter().map(|point| map.point_name(*point));
+        self.setup.gradients(names);
+    }
+
     pub(crate) fn invoke(&mut self, invoke: Invoke<Array>) {
         self.setup.invoke(invoke);
     }
@@ -380,20 +387,94 @@ pub(crate) type Driven = (Option<Array>, Report, Vec<String>);
 pub(crate) fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driven, RunError> {
     let mut run = setup.start()?;
     let mut sites = Vec::new();
-    let mut counts = std::collections::BTreeMap::<Point, u32>::new();
+    let mut tape = Tape::default();
     let output = match run.is_halted() {
         true => None,
         false => model.forward(x, &mut |point, value| {
-            let count = counts.entry(point).or_default();
-            sites.push(model.map.site_name(point.at(*count)));
-            *count += 1;
-            match run.passes(point) {
-                true => run.provide(point, value),
-                false => Flow::Continue(value),
-            }
+            let flow = tape.pass(model, &mut run, point, value);
+            sites.push(model.map.site_name(point.at(run.passed(point) - 1)));
+            flow
         }),
     };
     Ok((output, run.finish(), sites))
+}
+
+/// What a backward pass of the simulated model goes back over: the sites that were passed since the
+/// last one, or since a module that was skipped.
+///
+/// The gradient of what a module puts out is multiplied by its scale, modulo 1009, to be that of
+/// what its arithmetic takes in. Where mediators have changed the shape, all numbers of the next
+/// gradient are the sum of the last.
+#[derive(Default)]
+pub(crate) struct Tape(Vec<(Site, Array)>);
+
+impl Tape {
+    /// Passes a site, and performs the backward pass that mediators ask for there.
+    pub(crate) fn pass(
+        &mut self,
+        model: &Model,
+        run: &mut Interleaver<Array>,
+        point: Point,
+        value: Array,
+    ) -> Flow<Array> {
+        let is_awaited = run.passes(point);
+        self.0
+            .push((point.at(run.passed(point) - 1), value.clone()));
+        let flow = match is_awaited {
+            true => run.provide(point, value),
+            false => Flow::Continue(value),
+        };
+        if let Flow::Skip(_) = flow {
+            self.0.clear();
+        }
+        let losses = run.take_losses();
+        match losses.is_empty() {
+            true => flow,
+            false => {
+                run.begin_backward(None);
+                match self.back(model, run, &losses) {
+                    Some(()) if run.is_halted() => Flow::Halt,
+                    Some(()) => flow,
+                    None => Flow::Halt,
+                }
+            }
+        }
+    }
+
+    fn back(
+        &mut self,
+        model: &Model,
+        run: &mut Interleaver<Array>,
+        losses: &[Array],
+    ) -> Option<()> {
+        let sum = |array: &Array| array.data().iter().sum::<f64>();
+        let loss: f64 = losses.iter().map(sum).sum();
+        let mut gradient = Array::scalar(loss.rem_euclid(MODULUS));
+        for (site, value) in self.0.drain(..).rev() {
+            if gradient.shape() != value.shape() {
+                let all = sum(&gradient).rem_euclid(MODULUS);
+                gradient = value.map(|_| all);
+            }
+            let of = site.point.gradient().expect("all of the model's have one");
+            let of = of.at(site.iteration);
+            if run.is_hooked(site.point) && run.passes_gradient(of) {
+                gradient = match run.provide_gradient(of, gradient) {
+                    Flow::Continue(gradient) => gradient,
+                    Flow::Halt => return None,
+                    Flow::Skip(_) => panic!("a gradient cannot be skipped"),
+                };
+            }
+            if site.point.port == Port::Output {
+                let path = model.map.path_name(site.point.path);
+                let mut modules = model.modules.iter();
+                let module = modules.find(|module| module.path == path);
+                let scale = module.expect("a module of the model").scale;
+                gradient = gradient.map(|x| (x * scale).rem_euclid(MODULUS));
+            }
+        }
+        run.end_backward();
+        Some(())
+    }
 }
 
 /// Last defined, first stepped.

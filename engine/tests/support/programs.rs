@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Cached, Cx, Delivery, Fault, Invoke, Mediator, Origin, Request, Round, SiteMap, Step as Next,
-    mediator,
+    Cached, Cx, Delivery, Fault, Invoke, Mediator, Origin, Point, Request, Round, SiteMap,
+    Step as Next, mediator,
 };
 
 use crate::steps::{Action, Collects, Step, action};
@@ -44,6 +44,8 @@ pub(crate) struct Case {
     pub(crate) steps: Option<u32>,
     /// What the run itself collects.
     pub(crate) cache: Option<Collects>,
+    /// The values whose gradients may be asked for.
+    pub(crate) gradients: Vec<Point>,
 }
 
 /// How the programs of a case are run.
@@ -155,6 +157,7 @@ impl Case {
         if let Some(steps) = self.steps {
             trial.steps(steps);
         }
+        trial.gradients(&self.gradients);
         trial
     }
 
@@ -396,6 +399,7 @@ fn interpret(cx: Cx<Array>, lines: Vec<Step>, shared: Shared) -> Running {
                 Action::Ask(Request::Barrier { name }) => cx.barrier(&name).await?,
                 Action::Ask(Request::Put { name, value }) => cx.put(&name, value).await?,
                 Action::Ask(Request::Get { name }) => cx.get(&name).await.map(read)?,
+                Action::Ask(Request::Backward { loss }) => cx.backward(loss).await?,
                 Action::Ask(_) => unreachable!("no other request exists"),
             }
         }

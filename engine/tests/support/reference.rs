@@ -36,6 +36,15 @@ struct Run<'c> {
     asked: Vec<(usize, usize)>,
     out_of_step: Vec<(Site, Vec<Point>)>,
     log: Vec<Record>,
+    /// The values whose gradients pass: also those that caches collect.
+    hooked: Vec<Point>,
+    /// Who asked for a backward pass from which loss, since the last one.
+    losses: Vec<(usize, Array)>,
+    /// What the next backward pass goes back over, and by how much each step multiplied.
+    tape: Vec<(Site, Table, f64)>,
+    passes: usize,
+    /// Who is refused the gradients that its own pass has not reached.
+    unreached: Option<usize>,
     stopped: Option<End>,
     failures: Vec<(usize, &'static str)>,
     broken: Option<End>,
@@ -62,6 +71,13 @@ pub(crate) struct Pass {
 
 /// Runs a case; the second are the sites that were passed.
 pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
+    let of_run = |point: &Point| {
+        let gradient = point.gradient().expect("of a value");
+        let cache = case.cache.as_ref();
+        cache.is_some_and(|cache| cache.has(gradient, &case.model.map))
+    };
+    let hooked = case.model.map.points();
+    let hooked = hooked.filter(|point| case.gradients.contains(point) || of_run(point));
     let mut run = Run {
         case,
         states: vec![State::Running; case.programs.len()],
@@ -73,6 +89,11 @@ pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
         asked: vec![(usize::MAX, 0); case.programs.len()],
         out_of_step: Vec::new(),
         log: Vec::new(),
+        hooked: hooked.collect(),
+        losses: Vec::new(),
+        tape: Vec::new(),
+        passes: 0,
+        unreached: None,
         stopped: None,
         failures: Vec::new(),
         broken: None,
@@ -107,21 +128,26 @@ impl Run<'_> {
         let Case { model, .. } = self.case;
         let module = &model.modules[index];
         let path = model.map.path(&module.path)?;
-        let (mut x, skipped) = self.pass(Point::new(path, Port::Input), x)?;
+        let (mut x, skipped) = self.pass(Point::new(path, Port::Input), x, 1.0)?;
         if skipped.is_none() {
             for &child in &module.children {
                 x = self.call(child, x)?;
             }
         }
         let output = skipped.unwrap_or_else(|| to_table(&module.arithmetic(&to_array(&x))));
-        Some(self.pass(Point::new(path, Port::Output), output)?.0)
+        Some(
+            self.pass(Point::new(path, Port::Output), output, module.scale)?
+                .0,
+        )
     }
 
     /// Passes a site, and returns its value and what it is skipped with; nothing if the model must
     /// not go on.
-    fn pass(&mut self, point: Point, value: Table) -> Option<(Table, Option<Table>)> {
+    fn pass(&mut self, point: Point, value: Table, scale: f64) -> Option<(Table, Option<Table>)> {
+        let site = point.at(self.counted(point)); // R30
+        self.tape.push((site, value.clone(), scale));
         self.passed.push(Pass {
-            site: point.at(self.counted(point)), // R30
+            site,
             value,
             skips: Vec::new(),
             is_open: true,
@@ -131,14 +157,65 @@ impl Run<'_> {
         if !self.is_halted() {
             self.broken = joined.as_ref().err().cloned();
         }
-        let (is_open, is_halted) = (self.broken.is_some(), self.is_halted());
         let here = self.passed.last_mut()?;
-        here.is_open = is_open;
-        let passed = (!is_halted).then_some((here.value.clone(), joined.ok()?))?;
-        if passed.1.is_some() {
+        here.is_open = self.broken.is_some();
+        let passed = (here.value.clone(), joined.ok().flatten());
+        if passed.1.is_some() && !self.is_halted() {
             self.leave_out(point);
+            self.tape.clear();
         }
-        Some(passed)
+        if !self.losses.is_empty() && self.broken.is_none() {
+            self.backward();
+        }
+        (!self.is_halted()).then_some(passed)
+    }
+
+    /// R93: one pass over the sum of the losses, when all have had their turn. A stop before it
+    /// does not keep it from being made.
+    fn backward(&mut self) {
+        let (tape, mut losses) = (
+            std::mem::take(&mut self.tape),
+            std::mem::take(&mut self.losses),
+        );
+        losses.sort_by_key(|(who, _)| *who);
+        let sum = |table: &Table| table.concat().iter().sum::<f64>();
+        let loss: f64 = losses.iter().map(|(_, loss)| loss.data()[0]).sum();
+        let mut gradient = vec![vec![loss.rem_euclid(1009.0)]];
+        let has_stopped = self.stopped.is_some();
+        self.passes += 1;
+        for (site, value, scale) in tape.into_iter().rev() {
+            if (gradient.len(), gradient[0].len()) != (value.len(), value[0].len()) {
+                let all = sum(&gradient).rem_euclid(1009.0);
+                gradient = vec![vec![all; value[0].len()]; value.len()];
+            }
+            if self.hooked.contains(&site.point) {
+                let of = site.point.gradient().expect("of a value");
+                self.passed.push(Pass {
+                    site: of.at(site.iteration), // R91: the iteration of the value
+                    value: gradient,
+                    skips: Vec::new(),
+                    is_open: true,
+                });
+                self.all().for_each(|who| self.turn(who));
+                let is_broken = self.broken.is_some();
+                let here = self.passed.last_mut().expect("a gradient");
+                here.is_open = is_broken;
+                gradient = here.value.clone(); // R91: upstream sees the swap
+                if is_broken || self.stopped.is_some() != has_stopped {
+                    return;
+                }
+            }
+            let scaled = |x: &f64| (x * scale).rem_euclid(1009.0);
+            let rows = gradient.iter();
+            gradient = rows.map(|row| row.iter().map(scaled).collect()).collect();
+        }
+        for who in losses.into_iter().map(|(who, _)| who) {
+            if self.broken.is_none() {
+                self.unreached = Some(who);
+                self.turn(who);
+            }
+        }
+        self.unreached = None;
     }
 
     /// R24: how many iterations of a point are over, or left out.
@@ -299,6 +376,10 @@ impl Run<'_> {
             Request::Barrier { name } | Request::Put { name, .. } | Request::Get { name } => {
                 Err(name.to_string())
             }
+            Request::Backward { loss } => {
+                let told = self.lose(who, loss).map(Some);
+                return self.note(who, Event::Backward, None, told);
+            }
             _ => site_of(wish, own, &self.case.model.map),
         };
         let is_it = |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
@@ -324,6 +405,7 @@ impl Run<'_> {
             (_, Err(_)) => Err(Some("E001")), // R13
             (_, Ok(site)) if self.at() == Some(site) => self.serve(who, wish).map(Some),
             (_, Ok(site)) if is_passed(site) => Err(Some("E002")), // R10
+            (_, Ok(site)) if self.has_no_gradient(who, site) => Err(Some("E054")), // R91
             (_, Ok(_)) => Err(self.is_closing.then_some("E003")),  // R11
         };
         self.note(who, wish.event(), Some(asked), told)
@@ -334,6 +416,7 @@ impl Run<'_> {
         let here = self.passed.last_mut().expect("a site");
         let rows = self.case.own_rows(who, here.value.len());
         let own = to_array(&here.value[rows.clone()]);
+        let is_gradient = here.site.point.port.is_gradient();
         let is_owner = self.case.programs[who].rows.unwrap_or(0) == self.case.batch();
         match request {
             // R20.
@@ -343,8 +426,11 @@ impl Run<'_> {
                 here.skips.push((who, to_table(value)));
                 Ok(value.clone())
             }
-            Request::Swap { reshape: true, .. } if !is_owner => Err(Some("E006")), // R51
-            Request::Swap { value, reshape, .. } if *reshape || value.shape() == own.shape() => {
+            // R51; a gradient keeps its shape, whoever asks for another one.
+            Request::Swap { reshape: true, .. } if !is_owner && !is_gradient => Err(Some("E006")),
+            Request::Swap { value, reshape, .. }
+                if (*reshape && !is_gradient) || value.shape() == own.shape() =>
+            {
                 here.value.splice(rows, to_table(value));
                 Ok(value.clone())
             }
@@ -353,15 +439,49 @@ impl Run<'_> {
         }
     }
 
-    /// R71; what a cache collects can be seen from what the sites have passed on.
-    fn cache(&self, what: &Collects) -> Answer {
+    /// R93: takes a loss for the pass after the site at hand.
+    fn lose(&mut self, who: usize, loss: &Array) -> Told<Array> {
+        let is_forward = |at: Site| !at.point.port.is_gradient();
+        match self.at().is_some_and(is_forward) {
+            false => Err(Some("E056")),
+            true if loss.data().len() != 1 => Err(Some("E055")),
+            true => {
+                self.losses.push((who, loss.clone()));
+                Ok(loss.clone())
+            }
+        }
+    }
+
+    /// R91: whether there is no gradient to wait for: it is not declared, or its value has passed,
+    /// and no pass will come to it.
+    fn has_no_gradient(&self, who: usize, site: Site) -> bool {
+        let value = site.point.forward().at(site.iteration);
+        let is_declared = self.case.gradients.contains(&value.point);
+        let is_too_late = self.is_closing || self.unreached == Some(who);
+        let count = self.counted(value.point);
+        site.point.port.is_gradient() && (!is_declared || (is_too_late && value.iteration < count))
+    }
+
+    /// R71; what a cache collects can be seen from what the sites have passed on. The gradient of
+    /// what is at hand comes too late.
+    fn cache(&mut self, what: &Collects) -> Answer {
         let map = &self.case.model.map;
-        let is_late = |pass: &Pass| self.at() != Some(pass.site) && what.has(pass.site.point, map);
+        let gradient = |point: Point| point.gradient().expect("of a value");
+        let passed = self.passed.iter().map(|pass| pass.site);
+        let mut passed = passed.filter(|site| !site.point.port.is_gradient());
+        let is_late = |site: Site| {
+            let is_value = self.at() != Some(site) && what.has(site.point, map);
+            is_value || what.has(gradient(site.point), map)
+        };
         let mut modules = what.modules.iter().flatten();
         match modules.all(|path| map.path(path).is_some()) {
             false => Err(Some("E001")),
-            true if self.passed.iter().any(is_late) => Err(Some("E017")),
-            true => Ok(None),
+            true if passed.any(is_late) => Err(Some("E017")),
+            true => {
+                let values = map.points().filter(|point| what.has(gradient(*point), map));
+                self.hooked.extend(values);
+                Ok(None)
+            }
         }
     }
 

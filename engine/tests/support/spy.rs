@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use interloom_engine::array::Array;
 use interloom_engine::transition::{State, Trigger};
-use interloom_engine::{Delivery, Event, Mediator, Request, Step};
+use interloom_engine::{Delivery, Event, Fault, FaultKind, Mediator, NoGradient, Request, Step};
 
 /// A change of state.
 pub(crate) type Taken = (State, Trigger, State);
@@ -83,9 +83,13 @@ impl Seen {
     fn delivered(&mut self, delivery: &Delivery<Array>) {
         let on = match (self.state(), delivery) {
             (State::Registered, _) => Trigger::Start,
+            (State::Running, Delivery::Refused(fault)) if is_no_pass(fault.code()) => {
+                self.taken.pop();
+                return;
+            }
             (State::Running, _) => return,
-            (State::Waiting, Delivery::Refused(fault)) if fault.code() == "E003" => Trigger::Refuse,
-            (_, Delivery::Refused(fault)) if is_at_once(fault.code()) => {
+            (State::Waiting, Delivery::Refused(fault)) if is_too_late(fault) => Trigger::Refuse,
+            (_, Delivery::Refused(fault)) if is_at_once(fault) => {
                 self.taken.pop();
                 return;
             }
@@ -102,6 +106,7 @@ impl Seen {
                 Event::Register => (Trigger::Register, State::Delegating),
                 Event::Barrier => (Trigger::Arrive, State::AtBarrier),
                 Event::Put | Event::Get => return,
+                Event::Backward => (Trigger::Backward, State::Running),
                 _ if is_closing => return,
                 _ => (Trigger::Ask, State::Waiting),
             },
@@ -115,8 +120,21 @@ impl Seen {
 }
 
 /// Whether nobody waits for what is refused with this code.
-fn is_at_once(code: &str) -> bool {
-    ["E001", "E002", "E014", "E015"].contains(&code)
+fn is_at_once(fault: &Fault) -> bool {
+    ["E001", "E002", "E014", "E015", "E054"].contains(&fault.code())
+}
+
+/// Whether what was waited for will not come any more.
+fn is_too_late(fault: &Fault) -> bool {
+    let FaultKind::NoGradient { why, .. } = fault.kind() else {
+        return fault.code() == "E003";
+    };
+    *why != NoGradient::Undeclared
+}
+
+/// Whether a loss is refused with this code.
+fn is_no_pass(code: &str) -> bool {
+    ["E055", "E056"].contains(&code)
 }
 
 /// A mediator that is watched.

@@ -58,6 +58,10 @@ pub(crate) enum Step {
         #[serde(flatten)]
         collects: Collects,
     },
+    /// A backward pass from a loss: the sum of what is made.
+    Backward {
+        expr: Made,
+    },
     /// A fault in the body leaves the body only.
     Try {
         body: Vec<Step>,
@@ -86,6 +90,8 @@ pub(crate) struct Collects {
     pub(crate) modules: Option<Vec<String>>,
     pub(crate) include_output: bool,
     pub(crate) include_inputs: bool,
+    #[serde(default)]
+    pub(crate) include_gradients: bool,
 }
 
 /// What a step writes: `register · scale + shift`, in some form.
@@ -199,6 +205,9 @@ pub(crate) fn action<'s>(step: &'s Step, register: &Array, map: &SiteMap) -> Act
         Step::Get { name, .. } => Request::Get {
             name: name.as_str().into(),
         },
+        Step::Backward { expr } => Request::Backward {
+            loss: expr.loss(register),
+        },
         Step::Next { step } => return Action::Next(*step),
         Step::Iter { iter, body, .. } => return Action::Each(iter, body),
         Step::Try { body, .. } => return Action::Try(body),
@@ -232,6 +241,13 @@ pub(crate) fn site_of(request: &Request<Array>, own: u32, map: &SiteMap) -> Aske
 }
 
 impl Made {
+    /// A loss of one element; of another form, one that has too many.
+    pub(crate) fn loss(self, register: &Array) -> Array {
+        let fit = register.map(|x| x * self.scale + self.shift);
+        let sum = fit.data().iter().sum::<f64>();
+        self.form.apply(&Array::new(&[1, 1], &[sum]))
+    }
+
     pub(crate) fn of(self, register: &Array) -> Array {
         let fit = register.map(|x| x * self.scale + self.shift);
         self.form.apply(&fit)
@@ -322,11 +338,12 @@ impl Collects {
     pub(crate) fn has(&self, point: Point, map: &SiteMap) -> bool {
         let path = map.path_name(point.path);
         let is_listed = |modules: &Vec<String>| modules.iter().any(|module| module == path);
-        let is_side = match point.port {
+        let is_side = match point.port.forward() {
             Port::Input => self.include_inputs,
             _ => self.include_output,
         };
-        is_side && self.modules.as_ref().is_none_or(is_listed)
+        let is_kind = self.include_gradients || !point.port.is_gradient();
+        is_side && is_kind && self.modules.as_ref().is_none_or(is_listed)
     }
 
     pub(crate) fn spec(&self) -> CacheSpec {
@@ -334,10 +351,14 @@ impl Collects {
             Some(modules) => CacheSpec::of(modules),
             None => CacheSpec::all(),
         };
-        match (self.include_inputs, self.include_output) {
+        let spec = match (self.include_inputs, self.include_output) {
             (true, true) => spec.both(),
             (true, false) => spec.inputs(),
             (false, _) => spec,
+        };
+        match self.include_gradients {
+            true => spec.gradients(),
+            false => spec,
         }
     }
 }

@@ -317,5 +317,6 @@ fn without_programs(model: &Model) -> Case {
         barriers: [1; 3],
         steps: None,
         cache: None,
+        gradients: Vec::new(),
     }
 }

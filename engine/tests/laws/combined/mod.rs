@@ -95,6 +95,7 @@ fn cache(name: &str, module: &str) -> Step {
         collects: Collects {
             modules: Some(vec![module.to_owned()]),
             include_output: true,
+            include_gradients: false,
             include_inputs: false,
         },
     }
@@ -123,6 +124,7 @@ fn case<const N: usize>(programs: [Program; N]) -> Case {
         barriers: [2; 3],
         steps: None,
         cache: None,
+        gradients: Vec::new(),
     }
 }
 
