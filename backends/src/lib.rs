@@ -21,6 +21,7 @@ mod edit;
 mod erase;
 mod error;
 mod forward;
+mod gradient;
 mod hooked;
 pub mod layers;
 mod operand;
@@ -32,6 +33,7 @@ mod tensor;
 mod value;
 
 // The public interface.
+pub use active::backward;
 pub use arithmetic::{BuildArithmetic, arithmetic};
 pub use bind::Sites;
 pub use bound::Bound;
@@ -39,7 +41,7 @@ pub use caught::panics_are_caught;
 pub use device::{describe_device, described_device, device_name, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
-pub use error::{ForwardError, ModelError, Unreached};
+pub use error::{BackwardFailure, ForwardError, ModelError, Unreached};
 pub use forward::Forward;
 pub use hooked::{Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};

@@ -13,6 +13,7 @@ use interloom_engine::{
 use crate::active::{Active, Outer, drive};
 use crate::bind::Sites;
 use crate::error::ForwardError;
+use crate::gradient::Numbered;
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -39,6 +40,17 @@ impl<T> MediatorHandle<T> {
     /// started.
     pub fn rows(self, count: u32) -> Self {
         self.options.rows(count);
+        self
+    }
+
+    /// Declares the values whose gradients the mediator may ask for: modules, whose outputs are
+    /// meant, points such as `layers.3.input`, or aliases. It has no effect once the run has
+    /// started.
+    ///
+    /// A value needs a hook in the graph behind it while it passes, so that this has to be known
+    /// before the run; where it is not declared, nothing is added to the graph.
+    pub fn gradients<S: Into<String>>(self, of: impl IntoIterator<Item = S>) -> Self {
+        self.options.gradients(of);
         self
     }
 
@@ -220,6 +232,17 @@ impl Run {
         self.setup.steps(steps);
     }
 
+    /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,
+    /// points, or aliases.
+    pub fn gradients<S: Into<String>>(&mut self, of: impl IntoIterator<Item = S>) {
+        self.setup.gradients(of);
+    }
+
+    /// Declares every value that passes as one whose gradient mediators may ask for.
+    pub fn all_gradients(&mut self) {
+        self.setup.all_gradients();
+    }
+
     /// Collects what modules take in or put out, for the whole batch and after all changes.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
         self.has_caches = true;
@@ -311,9 +334,10 @@ impl Run {
         let _span = tracing::info_span!("run", name = self.name).entered();
         // Whichever run is under way on this thread, it is no business of this one's model.
         let _outer = Outer::set_aside();
+        let numbered = Numbered::begin();
         let interleaver = self.setup.start()?;
         let binding = self.sites.binding();
-        let active = Active::new(interleaver, binding, self.shared, self.has_caches);
+        let active = Active::new(numbered, interleaver, binding, self.shared, self.has_caches);
         if active.is_halted() {
             active.conclude(None)
         } else {

@@ -13,7 +13,7 @@ use std::panic::resume_unwind;
 
 use interloom_engine::{Asker, Flow, Misfit, Point};
 
-use super::Active;
+use super::{Active, backward};
 use crate::caught::catch;
 use crate::error::ForwardError;
 use crate::run::Ran;
@@ -46,15 +46,31 @@ pub(super) enum Visited {
 /// Visits a site for which somebody waits, with the run out of its slot; unwinds the model if the
 /// run ends there.
 pub(super) fn visit(point: Point, value: Value) -> Visited {
-    let active = ACTIVE.take();
-    let mut active = active.expect("the site is awaited, so there is a run");
-    let flow = active.visit(point, value);
-    ACTIVE.set(Some(active));
+    let (flow, losses) = Slot::with(|active| {
+        let flow = active.visit(point, value);
+        (flow, active.interleaver.take_losses())
+    });
+    if !losses.is_empty() && flow.is_ok() {
+        backward::differentiate_all(losses);
+    }
     match flow {
         Ok(Flow::Continue(value)) => Visited::Continue(value),
         Ok(Flow::Skip(value)) => Visited::Skip(value),
         Ok(Flow::Halt) => halt(),
         Err(misfit) => halt_with(point, unusable(misfit)),
+    }
+}
+
+/// The place of the run under way.
+pub(super) struct Slot;
+
+impl Slot {
+    /// Takes the run out of its slot while `f` lets its mediators work.
+    pub(super) fn with<T>(f: impl FnOnce(&mut Active) -> T) -> T {
+        let mut active = ACTIVE.take().expect("there is a run");
+        let result = f(&mut active);
+        ACTIVE.set(Some(active));
+        result
     }
 }
 
@@ -100,8 +116,23 @@ pub(crate) fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<
 /// What unwinds the model when a run is halted.
 struct Halted;
 
-fn halt() -> ! {
+pub(super) fn halt() -> ! {
     resume_unwind(Box::new(Halted))
+}
+
+/// Returns whether a run that is halted unwinds with this.
+pub(super) fn is_halting(payload: &(dyn std::any::Any + Send)) -> bool {
+    payload.is::<Halted>()
+}
+
+/// Unwinds the model with an error, which is given the last site that a mediator was served at.
+pub(super) fn halt_because(error: impl FnOnce(Option<String>) -> ForwardError) -> ! {
+    look(|active| {
+        let map = active.interleaver.map();
+        let after = active.last.map(|site| map.site_name(site));
+        active.broken = Some(error(after));
+    });
+    halt()
 }
 
 /// Unwinds the model with an error about a point, and about whoever put something else there.
