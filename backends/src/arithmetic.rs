@@ -4,7 +4,7 @@
 //! has `burn-flex/rayon` in it, whatever this crate asks for. Sums of many elements are then made
 //! of partial sums, in an order that depends on threads, and no journal of such a build can be
 //! exact. A crate cannot ask which features another was built with, so [`arithmetic`] looks at what
-//! comes out.
+//! comes out. Interloom itself takes burn without `rayon`.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,7 +1,8 @@
 //! Runs: mediators interleaved with one forward pass, or one generation, of a bound model.
 //!
-//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
-//! sees; the crate must not be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+//! A forward pass of burn returns tensors, not results. So a stop and a failure leave the model by
+//! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
+//! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
 use std::ops::Deref;
 

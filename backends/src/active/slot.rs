@@ -2,8 +2,8 @@
 //!
 //! Hooks have no argument through which a run could reach them, so that they look for it here. The
 //! run is taken out while its mediators are at work, so that a module that a mediator calls itself
-//! (a logit lens, say) passes no site of the run, and put back when they are done. Without a run a
-//! hook costs one look at the slot.
+//! (a logit lens, say) passes no site of the run, and put back when they are done; a mediator may
+//! also make a run of its own. Without a run a hook costs one look at the slot.
 //!
 //! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
 //! sees.

@@ -1,4 +1,7 @@
 //! The digest of a run, over all that was exchanged so far.
+//!
+//! Lines of source are not in it: they stand beside the evidence, with a digest of their own, so
+//! that code that has only moved is no divergence.
 
 use super::digest::Digest;
 

@@ -11,6 +11,8 @@
 //! CRC, and a sequence number without gaps. The header's CRC is continued from that of the
 //! preamble's sync marker, so that a frame from a journal with another head does not pass.
 //! `docs/FORMAT.md` gives the same as byte tables.
+//!
+//! The container is Interloom's own, because the unit of integrity has to be the frame.
 
 /// The first eight bytes of a journal.
 ///

@@ -1,5 +1,7 @@
-//! A journal that is gone through in any direction, in memory that does not grow with its
-//! exchanges.
+//! Random access to a journal, in memory that does not grow with its exchanges.
+//!
+//! The index is built when the journal is opened. There is none on disk: it could belong to another
+//! file.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};

@@ -1,4 +1,7 @@
-//! A file that is not there until it is whole.
+//! A file that is renamed into its place when it is whole, and is not there before.
+//!
+//! All that is made *of* a journal is written so; a recording is not, so that a crash leaves what
+//! was written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

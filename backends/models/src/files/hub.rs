@@ -2,6 +2,9 @@
 //!
 //! What is in the cache is used without asking the hub, so a model that was fetched once works
 //! offline. `HF_HOME`, `HF_ENDPOINT` and a stored token count as they do for the hub's own tools.
+//!
+//! The crate `hf-hub` stays at 0.5, a small blocking client: 1.0 brings an async runtime, which
+//! `deny.toml` refuses.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,7 @@
 //! A journal whose runs are made again by this build and by another one.
+//!
+//! The other build is asked through its command line (`--with`), so that every build that has
+//! `replay --json` can be compared.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
