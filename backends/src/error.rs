@@ -250,7 +250,7 @@ impl ForwardError {
     /// line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
-        // Of a run, a record has what its mediators were told.
+        // Of a run, a record has the faults that its mediators were given.
         if let Self::Unreached {
             error: Some(run),
             audit,

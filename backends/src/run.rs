@@ -251,9 +251,9 @@ impl Run {
     /// that shared `shared`.
     ///
     /// They make its first `all` exchanges again, and before `certain` of these are over none that
-    /// is not among them. Then somebody may ask for what nobody has asked for: a module in which
-    /// there is such a site is computed, and so is all that comes after another exchange. What
-    /// [`share`](Self::share) says of model and input holds here, too.
+    /// is not among them. After that a mediator may ask for a site that none asked for in that run:
+    /// a module that contains such a site is computed, and so is all that comes after another
+    /// exchange. What [`share`](Self::share) says of model and input holds here, too.
     pub fn share_exchanges(&mut self, shared: &PrefixCache, all: u64, certain: u64) {
         self.shared = Some((shared.clone(), Known::Exchanges { all, certain }));
     }

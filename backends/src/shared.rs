@@ -2,7 +2,7 @@
 //!
 //! Two runs of a model on one input, with equal mediators, are equal until the scheduler chooses
 //! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps,
-//! of the last run, which sites were passed, the values that somebody was given there, and what
+//! of the last run, which sites were passed, the values that mediators were given there, and what
 //! each hooked module put out. In the next run a module that was over before the first other choice
 //! is not computed. Its sites are passed all the same, one by one, with the values that were kept,
 //! so that mediators, caches, counters and observers notice nothing; what comes out are the same
@@ -13,8 +13,8 @@
 //! ([`Run::share_exchanges`](crate::Run::share_exchanges)).
 //!
 //! A module that is not a function of its input (one that keeps keys and values between calls, say)
-//! must not be left out. Nothing here can tell, so that a run shares only if it is told to:
-//! [`Run::share`](crate::Run::share).
+//! must not be left out. Nothing here can tell, so that a run shares only if its caller asks for
+//! it: [`Run::share`](crate::Run::share).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ impl Passage {
 pub struct Passing {
     /// The site's point.
     pub point: Point,
-    /// The value as it was before all changes, if somebody was there for it.
+    /// The value as it was before all changes, if a mediator was given it.
     pub given: Option<Value>,
     /// How far the mediators were when the site was left; nothing while the model is at it.
     pub had: Option<Standing>,

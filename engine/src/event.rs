@@ -1,4 +1,4 @@
-//! What mediators say and what they are told.
+//! Requests of mediators, and the deliveries that answer them.
 
 use std::fmt;
 use std::panic::Location;
@@ -261,7 +261,7 @@ pub enum Step<V> {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nobody said.
+    /// Not known.
     #[default]
     Unknown,
     /// A line of Rust.

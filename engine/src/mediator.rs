@@ -69,7 +69,7 @@ struct Options {
 /// Where the options of a mediator are.
 enum Held {
     Here(Options),
-    /// Also with whoever has added it to a run, and may still change them.
+    /// Shared with the handle of the mediator, through which they may still change.
     Shared(InvokeOptions),
 }
 

@@ -1,9 +1,9 @@
 //! Defects of the interleaver that its own tests switch on, to see that they would be found.
 //!
-//! A test that cannot fail shows nothing. Each [`Bug`] is a mistake that somebody might make;
-//! `tests` below finds every one by comparing the interleaver with the reference, or by exploring,
-//! and shrinks the programme that shows it to the size that is known to be the least. Outside the
-//! unit tests of this crate no bug can be switched on, and the compiler removes the questions.
+//! A test that cannot fail shows nothing. Each [`Bug`] is a plausible mistake; `tests` below finds
+//! every one by comparing the interleaver with the reference, or by exploring, and shrinks the
+//! programme that shows it to the size that is known to be the least. Outside the unit tests of
+//! this crate no bug can be switched on, and the compiler removes the questions.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,7 +32,7 @@ pub(crate) enum Bug {
     SkipInOneInvoke,
     /// Of several skips of the whole batch the first one counts.
     FirstSkipWins,
-    /// A replacement for the whole batch counts, whoever skips for their own rows.
+    /// A replacement for the whole batch counts, whichever mediators skip for their own rows.
     WholeSkipWins,
     /// A pass of a module that is skipped does not count for the sites inside it.
     SkipUncounted,
@@ -52,7 +52,7 @@ pub(crate) enum Bug {
     DroppedEnd,
     /// The model goes on after a STOP.
     IgnoredStop,
-    /// After a STOP nobody is served at this site.
+    /// After a STOP no mediator is served at this site.
     HastyStop,
     /// Of several stops the last one is named.
     LastStopNamed,

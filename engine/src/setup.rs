@@ -75,7 +75,7 @@ impl<V: Value> Setup<V> {
         self.traces = true;
     }
 
-    /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
+    /// Declares a barrier for `participants` mediators; with 1 or 0 no mediator waits there.
     pub fn barrier(&mut self, name: &str, participants: u32) {
         self.barriers.push((name.into(), participants));
     }

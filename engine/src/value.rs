@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// A value that passes a site: a tensor, or tuples, lists and maps of them.
 ///
 /// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value
-/// which somebody already holds never changes. Cloning must be cheap: it happens at every delivery.
+/// that a mediator already holds never changes. Cloning must be cheap: it happens at every
+/// delivery.
 pub trait Value: Clone + 'static {
     /// Returns the rows of every tensor that `layout` says is batched; other tensors pass whole.
     fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self;

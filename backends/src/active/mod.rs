@@ -88,12 +88,12 @@ pub(crate) struct Active {
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
-    /// The last site that somebody waited for, to say where a model panicked.
+    /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
 }
 
-/// Whether somebody waits for the input of a module that is called.
+/// Whether a mediator waits for the input of a module that is called.
 enum Arrival {
     Unawaited,
     Awaited(Point),
@@ -143,10 +143,10 @@ impl Strangers {
 ///
 /// The model enters a site with a value, the mediators that wait there change it, and the model
 /// leaves with what they made of it. Visitors are nested: the first to see a site entered is the
-/// last to see it left. A site for which nobody waits is entered and left without a value; one at
-/// which the run is halted is never left.
+/// last to see it left. A site for which no mediator waits is entered and left without a value; one
+/// at which the run is halted is never left.
 trait Visitor {
-    /// Sees the model enter a site with `value`, if somebody waits for it.
+    /// Sees the model enter a site, with `value` if a mediator waits for it.
     fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>);
 
     /// Sees the model leave the site with `value`.
@@ -243,14 +243,14 @@ impl Active {
         }
     }
 
-    /// Returns the point of a module's output if somebody waits for it.
+    /// Returns the point of a module's output if a mediator waits for it.
     #[inline]
     fn departs(&mut self, place: &Place) -> Option<Point> {
         let (binding, point) = place.point(Port::Output);
         (binding == self.binding && self.passes(point)).then_some(point)
     }
 
-    /// Returns the point of a tap if somebody waits for it.
+    /// Returns the point of a tap if a mediator waits for it.
     #[inline]
     fn taps(&mut self, place: &Place) -> Option<Point> {
         let (binding, _) = place.point(Port::Output);
@@ -260,7 +260,7 @@ impl Active {
         self.departs(place)
     }
 
-    /// Counts the visit of a point, and returns whether somebody waits for it.
+    /// Counts the visit of a point, and returns whether a mediator waits for it.
     #[inline]
     fn passes(&mut self, point: Point) -> bool {
         let is_awaited = self.interleaver.passes(point);
@@ -270,7 +270,7 @@ impl Active {
         is_awaited
     }
 
-    /// Passes a site for which nobody waits.
+    /// Passes a site for which no mediator waits.
     #[cold]
     fn pass_alone(&mut self, point: Point) {
         let (run, visitors) = (&self.interleaver, &mut self.visitors);
@@ -369,7 +369,7 @@ fn enter_watched<I: Erase, O: Erase>(point: Point, input: I) -> Entered<I, O> {
     }
 }
 
-/// Visits a module's input site, for which somebody waits.
+/// Visits a module's input site, for which a mediator waits.
 fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entered<I, O> {
     match visit(point, input.erase()) {
         Visited::Continue(value) => Entered::Compute(call, recover(point, value)),
@@ -380,7 +380,7 @@ fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entere
     }
 }
 
-/// Visits a site at which nothing can be skipped, and for which somebody waits.
+/// Visits a site at which nothing can be skipped, and for which a mediator waits.
 fn visit_output<T: Erase>(point: Point, value: T) -> T {
     match visit(point, value.erase()) {
         Visited::Continue(value) => recover(point, value),

@@ -43,7 +43,7 @@ pub(super) enum Visited {
     Skip(Value),
 }
 
-/// Visits a site for which somebody waits, with the run out of its slot; unwinds the model if the
+/// Visits a site for which a mediator waits, with the run out of its slot; unwinds the model if the
 /// run ends there.
 pub(super) fn visit(point: Point, value: Value) -> Visited {
     let active = ACTIVE.take();
@@ -104,7 +104,8 @@ fn halt() -> ! {
     resume_unwind(Box::new(Halted))
 }
 
-/// Unwinds the model with an error about a point, and about whoever put something else there.
+/// Unwinds the model with an error about a point, and about the mediator that replaced the value
+/// there.
 pub(super) fn halt_with(
     point: Point,
     error: impl FnOnce(String, Option<Box<Asker>>) -> ForwardError,

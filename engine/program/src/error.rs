@@ -163,7 +163,7 @@ impl ProgramError {
     }
 }
 
-/// Where in a program something stands: in its file, or if nobody said, among its steps.
+/// A place in a program: a line of its file or, if that is not known, the number of a step.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {
     /// The program's file.

@@ -130,8 +130,8 @@ pub trait ModelShapes {
     fn call(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, String>>;
 
     /// Returns why the model cannot go on when the module at the site `input` is not computed, and
-    /// what it puts out for the whole batch has the shape `output` instead; `None` if it can,
-    /// or nobody knows.
+    /// what it puts out for the whole batch has the shape `output` instead; `None` if it can, or if
+    /// that is not known.
     fn skip(&self, input: Site, output: &[u64]) -> Option<String>;
 }
 

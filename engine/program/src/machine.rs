@@ -358,7 +358,7 @@ impl<V: Operand> Machine<V> {
             return Err(kind("an append", "a list", variable));
         };
         check_nested(&items, &item)?;
-        // It is copied only if somebody else holds it.
+        // It is copied only if it is shared.
         *variable = Datum::Number(0.0);
         Rc::make_mut(&mut items).push(item.clone());
         *variable = Datum::List(items);

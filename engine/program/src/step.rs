@@ -176,8 +176,8 @@ pub enum Action {
     },
     /// Adds a value to the end of a list: one that the program has made, or one that it got.
     ///
-    /// Lists are values: whoever has got one already, from the blackboard or as an item of another,
-    /// does not see it grow.
+    /// Lists are values: a copy that was taken before, from the blackboard or as an item of another
+    /// list, does not grow.
     Append {
         /// The list's variable.
         list: String,
@@ -225,7 +225,7 @@ pub enum Action {
         #[serde(default)]
         side: Side,
     },
-    /// Notes that the program got here, for whoever reads the results.
+    /// Notes in the results that the program got here.
     Mark {
         /// The note.
         text: String,

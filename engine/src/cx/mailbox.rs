@@ -275,7 +275,8 @@ impl<V> Mailbox<V> {
 
 /// A waker that notices who uses it.
 ///
-/// Interloom's own futures neither keep the waker nor wake it. Whoever does is somebody else.
+/// Interloom's own futures neither keep the waker nor wake it, so that a future that does is a
+/// foreign one.
 struct Tracker {
     woken: Arc<Woken>,
     waker: Waker,

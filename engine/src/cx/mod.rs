@@ -13,11 +13,10 @@
 //! });
 //! ```
 //!
-//! The closure's future is polled exactly when the interleaver has an answer for it, by nobody
-//! else, and never waits for anything but its own [`Ask`]s. Its waker is tracked: a future that
-//! keeps the waker, wakes it, or is pending without having asked for something awaits a timer, a
-//! channel or another task, and fails with
-//! [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
+//! The interleaver alone polls the closure's future, exactly when it has an answer for it, and the
+//! future never waits for anything but its own [`Ask`]s. Its waker is tracked: a future that keeps
+//! the waker, wakes it, or is pending without having asked for something awaits a timer, a channel
+//! or another task, and fails with [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
 
 mod ask;
 mod each;

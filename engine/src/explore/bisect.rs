@@ -237,8 +237,8 @@ fn watch<O, E: From<ScheduleError>>(
     })
 }
 
-/// Chooses whoever of those that are ready comes first in a list of turns; in definition order
-/// where it has none of them.
+/// A scheduler that chooses the ready mediator that comes first in a list of turns, and definition
+/// order where the list has none of them.
 struct Guided(BTreeMap<Site, Vec<MediatorId>>);
 
 impl Guided {

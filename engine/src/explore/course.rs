@@ -10,9 +10,9 @@
 //! has been tried at a choice sleeps in what follows, until a turn comes that does not commute with
 //! its own.
 //!
-//! Only turns at one passing of a site change places; at its end everybody who waited there has had
-//! a turn, so that nobody sleeps beyond it. If a run fails, some have not, and each of them is
-//! tried in place of the turn that failed.
+//! Only turns at one passing of a site change places; at its end every mediator that waited there
+//! has had a turn, so that none sleeps beyond it. If a run fails, some have not, and each of them
+//! is tried in place of the turn that failed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -323,7 +323,7 @@ impl Course {
         }
     }
 
-    /// Wants somebody at the choice of `earlier` who can begin an order in which `later` comes
+    /// Adds, at the choice of `earlier`, a mediator that can begin an order in which `later` comes
     /// first.
     fn want_reversal(&mut self, order: &Order, begin: usize, earlier: usize, later: usize) {
         let who = self.turns[later].chosen;

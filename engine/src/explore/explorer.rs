@@ -14,7 +14,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// The runs that an exploration makes unless it is told otherwise.
+/// The runs that an exploration makes at most, by default.
 const BUDGET: u64 = 10_000;
 
 /// Explores the orders in which the mediators of a run can have their turns.

@@ -144,8 +144,8 @@ impl Races {
         races
     }
 
-    /// Prepares for a run like this one that somebody else tells of, as an [`Observer`]: one that
-    /// was recorded.
+    /// Prepares for a run like this one whose exchanges come from elsewhere, through [`Observer`]:
+    /// a recorded one.
     pub fn unwatched<V: Value>(setup: &Setup<V>) -> Self {
         let names = setup
             .invokes()

@@ -1,6 +1,6 @@
 //! Why a mediator that is a program cannot go on.
 //!
-//! Plain data, so that whoever reads a fault needs no machine that could make it.
+//! Plain data, so that reading a fault needs no machine that could make it.
 
 use std::borrow::Cow;
 

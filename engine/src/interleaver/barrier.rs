@@ -113,7 +113,7 @@ impl<V: Value> Interleaver<V> {
         Some(id)
     }
 
-    /// Lets everyone whose barrier has opened go on, before the model starts or after it has
+    /// Resumes the mediators whose barrier has opened, before the model starts or after it has
     /// finished.
     pub(super) fn release_between_sites(&mut self) {
         while !self.has_failed() && self.release_next(None).is_some() {}
@@ -138,10 +138,10 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the barriers at which mediators wait for one another, so that none can open.
     ///
-    /// First everybody is assumed to be as helpful as possible: who is at no barrier may come to
-    /// any, and who is released is free again. What cannot open then is stuck. Among the stuck,
-    /// those that could not open even if all the others did are not part of a circle: the run
-    /// has too few mediators for them, which is said at its end.
+    /// First every mediator is assumed to be as helpful as possible: one that is at no barrier may
+    /// come to any, and one that is released is free again. What cannot open then is stuck. Among
+    /// the stuck, those that could not open even if all the others did are not part of a circle:
+    /// the run has too few mediators for them, which is said at its end.
     fn circle(&self) -> Option<RunError> {
         let met = |barrier: &&Barrier| barrier.waiting() > 0;
         let mut stuck: Vec<&Barrier> = self.barriers.iter().filter(met).collect();

@@ -1,9 +1,9 @@
 //! The interleaver: owns the mediators of one run, and is asked at every site.
 //!
 //! It does no input or output. The model calls [`passes`](Interleaver::passes) at every hook, which
-//! is a table look-up, and [`provide`](Interleaver::provide) where that says that somebody waits;
-//! mediators are moved in and out by [`Mediator::resume`]; an [`Observer`] sees every exchange.
-//! Whoever drives the model does what the [`Flow`] says.
+//! is a table look-up, and [`provide`](Interleaver::provide) where that says that a mediator waits;
+//! mediators are moved in and out by [`Mediator::resume`]; an [`Observer`] sees every exchange. The
+//! caller, which drives the model, does what the [`Flow`] says.
 //!
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
@@ -130,7 +130,7 @@ pub struct Interleaver<V> {
     is_finished: bool,
 }
 
-/// What mediators have changed last of what passes, for whoever looks for the cause of a failure.
+/// The last changes of mediators to what passes, among which the cause of a failure is.
 #[derive(Default)]
 struct Changes {
     /// The last swap that keeps the shape.
@@ -246,8 +246,7 @@ impl<V: Value> Interleaver<V> {
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.counts[point.index()];
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
-        // too.
+        // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
         let _span = tracing::span_enabled!(Level::TRACE)
             .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
         let mut visit = Visit {
@@ -282,8 +281,8 @@ impl<V: Value> Interleaver<V> {
         self.halt.is_some()
     }
 
-    /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a
-    /// cache that collects it.
+    /// Returns whether a mediator waits for `point`, for a later visit of it included, or a cache
+    /// collects it.
     pub fn is_awaited(&self, point: Point) -> bool {
         self.wanted[point.index()] != 0 || self.collected[point.index()] != 0
     }
@@ -446,7 +445,7 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Returns whether nobody is stepped any more at the site at hand.
+    /// Returns whether no mediator is stepped any more at the site at hand.
     fn is_over(&self) -> bool {
         let is_hasty = planted::has(Bug::HastyStop) && self.is_halted();
         self.has_failed() || is_hasty

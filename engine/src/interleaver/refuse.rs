@@ -68,7 +68,7 @@ impl<V: Value> Interleaver<V> {
         patience.refusals > REFUSALS_PER_VISIT_MAX
     }
 
-    /// Says why nobody can wait for `target`.
+    /// Returns the fault of a request for `target` for which no mediator can wait.
     fn not_awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Fault {
         let site = match target {
             Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),

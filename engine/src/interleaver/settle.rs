@@ -173,8 +173,7 @@ impl<V: Value> Interleaver<V> {
         delivery: Delivery<V>,
         origin: &Origin,
     ) -> Step<V> {
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
-        // too.
+        // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
         let _span = tracing::span_enabled!(Level::TRACE).then(|| {
             let name = self.lanes[id.0 as usize].account.name.as_str();
             tracing::trace_span!("mediator", name).entered()

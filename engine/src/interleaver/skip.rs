@@ -76,7 +76,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Checks that nobody who has rows goes without the skip.
+    /// Checks that every mediator with rows skips.
     fn check_all_skip(
         &self,
         site: Site,

@@ -27,7 +27,7 @@ use crate::setup::Setup;
 use crate::site::Point;
 use crate::value::Value;
 
-/// The number of steps from which on they are told apart by a remainder.
+/// The number of steps from which on they are distinguished by a remainder only.
 const STEPS_EXACT: u32 = 2047;
 
 /// What a run is made of, as far as the engine knows it: its [parts](Part).

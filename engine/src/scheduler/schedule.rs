@@ -170,7 +170,7 @@ impl FromStr for Schedule {
             reader.hexadecimal(16, "the programme's digest, 16 digits of 0-9 and a-f")?;
         reader.literal(":", "`:` after the digest")?;
         let begin = reader.at;
-        // The checksum first: what is damaged should not be told by its consequences.
+        // The checksum first: damage should be reported as such, and not by its consequences.
         let end = text.rfind(':').filter(|&end| end >= begin);
         let end = end.ok_or_else(|| reader.unexpected("`:` and the checksum"))?;
         let mut tail = Reader { text, at: end + 1 };

@@ -42,7 +42,7 @@ pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, J
             reason: "it exists and is not an Interloom journal".to_owned(),
         });
     }
-    // Before anything is changed: somebody may be writing.
+    // Before anything is changed: another process may be writing.
     lock(&file, journal)?;
     Ok(file)
 }

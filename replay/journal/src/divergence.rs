@@ -1,7 +1,7 @@
 //! The first difference between a recording and another run, with all that helps to find its cause.
 //!
-//! A [`Comparer`] is told what happens in a live run (or stands in a second journal) and compares
-//! it with what was recorded: everything in an exchange but its
+//! A [`Comparer`] takes what happens in a live run (or stands in a second journal) and compares it
+//! with what was recorded: everything in an exchange but its
 //! [`origin`](crate::ExchangeRecord::origin), so that a mediator's source may move (mediator, sites
 //! by their text, event, result, what was asked for and answered, fault and value); what the model
 //! passed and brought; which caches were refused; which requests were open at the end; how a run

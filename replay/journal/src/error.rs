@@ -201,7 +201,7 @@ pub enum JournalError {
         /// What there is.
         has: String,
     },
-    /// Somebody else writes the journal.
+    /// Another process writes the journal.
     ///
     /// Code `E073`, explained in `docs/errors/E073.md`.
     #[error(

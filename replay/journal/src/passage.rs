@@ -71,7 +71,7 @@ fn parse(payload: &[u8]) -> Result<PassageRecord, Unexpected> {
     Ok(passage)
 }
 
-/// Whoever goes along a passage need not look for what cannot be.
+/// Refuses a passage that cannot be, so that its readers need not check.
 fn check(passage: &PassageRecord) -> Result<(), String> {
     let points = passage.points.len();
     let is_named = |passing: &PassingRecord| (passing.point as usize) < points;

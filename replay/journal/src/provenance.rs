@@ -32,7 +32,7 @@ pub struct ProvenanceStep {
     pub text: String,
     /// How many computations are between it and the value that was asked about.
     pub depth: u32,
-    /// How often the way has parted before it, as it is told.
+    /// How often the way has branched before it, in the order of the steps.
     pub level: u32,
     /// Where it had the value from.
     pub from: Source,
@@ -103,14 +103,14 @@ pub struct ReadAt {
     pub is_latest: bool,
 }
 
-/// Somebody who knows what mediators compute.
+/// A source of what mediators compute.
 pub trait Formulas {
     /// Returns what the mediator of this name computed the value of an exchange from, in the run of
     /// this name.
     fn formula(&self, run: &str, mediator: &str, exchange: &ExchangeRecord) -> Option<Formula>;
 }
 
-/// Nobody.
+/// Nothing is known of what mediators compute.
 impl Formulas for () {
     fn formula(&self, _: &str, _: &str, _: &ExchangeRecord) -> Option<Formula> {
         None
@@ -267,8 +267,8 @@ pub fn provenance_of<R: Read + Seek>(
     Ok(told(steps, index))
 }
 
-/// Puts steps in the order in which they are told: what a value came from follows it, if it has not
-/// been told already.
+/// Puts steps in the order of a report: what a value came from follows it, if it does not stand
+/// before it already.
 fn told(mut steps: BTreeMap<u64, ProvenanceStep>, first: u64) -> Vec<ProvenanceStep> {
     let mut told = Vec::with_capacity(steps.len());
     let mut rest = vec![(first, 0)];
@@ -297,7 +297,7 @@ fn served(exchange: &ExchangeRecord) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-/// The exchanges that are in a way back, for tests and fuzzing: each is told once, and has only
+/// The exchanges that are in a way back, for tests and fuzzing: each is there once, and has only
 /// earlier sources.
 #[doc(hidden)]
 pub fn is_a_way_back(steps: &[ProvenanceStep]) -> bool {

@@ -120,7 +120,7 @@ impl Head {
     /// them.
     pub fn id(&self) -> Digest {
         let mut payload = Vec::new();
-        // What cannot be written has no journal, and nothing to be told apart by.
+        // What cannot be written has no journal, and needs no digest.
         let _written = super::wire::encode_named(self, &mut payload);
         Digest::of_bytes("head", &payload)
     }
@@ -523,7 +523,7 @@ pub struct PassingRecord {
     pub point: u32,
     /// How many exchanges the run had when the site was left.
     pub exchanges: u64,
-    /// The value before all changes, if somebody was there for it.
+    /// The value before all changes, if a mediator was given it.
     pub given: Option<ValueTree>,
 }
 

@@ -58,7 +58,7 @@ const INTERRUPTED: &str = "interrupted: the recording does not go further";
 ///
 /// # Errors
 /// E060 to E065 if not even the head can be read, E070 if the target is another file than a
-/// journal, or the damaged journal itself (whatever it is called there), E073 if somebody else
+/// journal, or the damaged journal itself (whatever it is called there), E073 if another process
 /// writes the target, and E061 if the system refuses.
 pub fn recover(
     path: impl AsRef<Path>,
@@ -138,7 +138,7 @@ fn copy(
 ) -> Result<(), JournalError> {
     let journal = name_of(to);
     check_is_another(from, to, "it is the journal that is to be recovered")?;
-    // Nobody else writes it until it is replaced.
+    // The lock keeps other writers away until it is replaced.
     let _older = match to.try_exists() {
         Ok(false) => None,
         _ => Some(open_to_replace(to, &journal)?),

@@ -61,7 +61,8 @@ impl JournalWriter<File> {
     /// # Errors
     /// E060 if there is no such file, E061 if the system refuses, E062 or E063 if it is something
     /// else or newer, E065 if not even its head is whole, and E064 or E066 to E069 if it is damaged
-    /// before its end; E073 if somebody else writes it. A journal that is refused is left as it is.
+    /// before its end; E073 if another process writes it. A journal that is refused is left as it
+    /// is.
     pub fn resume(path: impl AsRef<Path>) -> Result<Resumed, JournalError> {
         let path = path.as_ref();
         Self::resume_as(path, &path.display().to_string().into())

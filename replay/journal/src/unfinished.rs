@@ -19,7 +19,7 @@ pub struct Unfinished {
     is_put: bool,
 }
 
-/// How many names are tried: somebody else may have left files of these.
+/// How many names are tried: other processes may have left files of these.
 const NAMES: u32 = 1000;
 
 impl Unfinished {
@@ -77,7 +77,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_put {
-            // There is nobody left to tell.
+            // A drop cannot report an error.
             fs::remove_file(&self.path).ok();
         }
     }

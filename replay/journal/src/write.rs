@@ -103,8 +103,8 @@ impl JournalWriter<File> {
     /// Creates the file at `path`, or replaces the journal that is there, and writes the head.
     ///
     /// # Errors
-    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if somebody
-    /// else writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
+    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if another
+    /// process writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
@@ -705,7 +705,7 @@ impl<S: Sink> JournalWriter<S> {
 impl<S: Sink> Drop for JournalWriter<S> {
     fn drop(&mut self) {
         if matches!(self.state, Writing::Open) {
-            // Nobody is left to tell: whoever wants to know calls `finish`.
+            // A drop cannot report an error; `finish` does.
             self.flush_buffer().ok();
         }
     }

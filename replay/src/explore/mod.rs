@@ -146,8 +146,8 @@ impl Exploration {
     /// Makes a run again and again; the first time its mediators are in definition order.
     ///
     /// `run` makes everything anew, hands the run to [`Trial::run`], or to [`Trial::attach`] and
-    /// executes it itself. After each run `goes_on` is told how far it has come, and can end
-    /// the exploration: there is no clock in here.
+    /// executes it itself. After each run `goes_on` receives the progress, and can end the
+    /// exploration: there is no clock in here.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Exploration {
 
 /// Who looks for races.
 enum Watch {
-    /// Nobody yet.
+    /// No run has been made yet.
     Waiting,
     Watching(Races),
 }

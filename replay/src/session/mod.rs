@@ -463,7 +463,7 @@ impl Session {
     }
 }
 
-/// A run that was made: how it ended, as the journal has it, and what its caller is told.
+/// A run that was made: how it ended, as the journal has it, and what its caller receives.
 struct Made<Y> {
     outcome: OutcomeRecord,
     result: Result<Ran<Y>, Error>,

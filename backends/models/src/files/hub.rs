@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_hub_that_cannot_be_reached_is_an_error() {
         let cache = tempfile::tempdir().unwrap();
-        // Nobody listens on a port that was just given back.
+        // No process listens on a port that was just closed.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);

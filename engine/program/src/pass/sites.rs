@@ -143,7 +143,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns whether the model certainly passes its sites, as long as nobody fails.
+    /// Returns whether the model certainly passes its sites, as long as no mediator fails.
     fn is_calm(&self) -> bool {
         let effects = self.known.effects;
         effects.is_some_and(|effects| effects.skips == 0 && !effects.stops)
@@ -229,8 +229,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns why the model cannot go on with another form in place of a module's output, if
-    /// nobody can mend it.
+    /// Returns why the model cannot go on with another form in place of a module's output, if no
+    /// mediator can mend it.
     fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
         let effects = self.known.effects?;
         // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put

@@ -9,7 +9,7 @@ use interloom_program::{Action, Expr, ProgramStep};
 use super::FileExperiment;
 use super::plan::{InvokePlan, Plan, RunPlan};
 
-/// The programs of an experiment file, for whoever follows values back in a journal of it.
+/// The programs of an experiment file, with which values in a journal of it are followed back.
 pub struct Programs {
     plan: Plan,
     text: String,
@@ -85,7 +85,7 @@ impl Formulas for Programs {
             is_it && step.line == Some(line)
         };
         let mut steps = flat.iter().filter(writes);
-        // Two in a line cannot be told apart.
+        // Two in a line cannot be distinguished.
         let step = steps.next().filter(|_| steps.next().is_none())?;
         let slice = Slice::of(&flat, step.place, BTreeSet::new());
         let source = self.text.lines().nth(line as usize - 1).unwrap_or_default();

@@ -16,7 +16,7 @@ pub(super) fn check(
     outlook: &Outlook<'_>,
     map: &SiteMap,
 ) -> Result<(), ProgramError> {
-    // Whoever stops the run at the module keeps it from being skipped.
+    // A stop at the module keeps it from being skipped.
     if outlook.stops() {
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::{
     RunEndRecord, RunStart, Visit,
 };
 
-/// How many exchanges before a divergence are kept, unless told otherwise.
+/// How many exchanges before a divergence are kept by default.
 pub const CONTEXT_DEFAULT: usize = 4;
 
 /// How far ahead the recording is searched for what this run does instead.
@@ -28,8 +28,8 @@ const FOLLOWING: usize = 2;
 ///
 /// The recording is any iterator over records:
 /// [`JournalReader::records`](crate::JournalReader::records) or
-/// [`Journal::records`](crate::Journal::records). The live side is told in the order in
-/// which it happens, as methods or as whole records.
+/// [`Journal::records`](crate::Journal::records). The live side is passed in in the order in which
+/// it happens, by methods or as whole records.
 #[derive(Debug)]
 pub struct Comparer<I> {
     recorded: I,

@@ -58,7 +58,7 @@ enum Verdict {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (journal, program) = (&arguments.journal, &arguments.with);
     let model = arguments.model.as_deref();
-    // The other one first: that it cannot be run should not be told after minutes.
+    // The other one first: that it cannot be run should be known before minutes have passed.
     let other = Side {
         name: program.display().to_string(),
         report: ask(program, journal, model)?,

@@ -40,8 +40,8 @@ use smaller::{on_the_small_model, smaller};
 pub struct Shrunken {
     /// The run in question.
     pub run: String,
-    /// Which outcomes of the exploration, from 0, are told apart from the first one in the same
-    /// way: they end like that, and the same results differ.
+    /// Which outcomes of the exploration, from 0, differ from the first one in the same way: they
+    /// end like that, and the same results differ.
     pub outcomes: Vec<usize>,
     /// The experiment.
     pub experiment: FileExperiment,
@@ -100,7 +100,7 @@ impl fmt::Display for ExperimentSize {
 }
 
 impl FileExperiment {
-    /// The runs that shrinking makes at most, unless it is told otherwise.
+    /// The runs that shrinking makes at most, by default.
     pub const SHRINKING_RUNS: u64 = 5000;
 
     /// Makes of each difference that an exploration of this experiment has found a smaller
