@@ -1,4 +1,4 @@
-//! What can go wrong with models and runs.
+//! Errors of models and runs.
 
 use serde::Serialize;
 

@@ -1,4 +1,5 @@
-//! What can be learnt of a model before a run: what passes its sites, and what it can go on with.
+//! A dry run of a model: the values that pass its sites, and the replacements that it can go on
+//! with.
 
 use std::cell::RefCell;
 use std::rc::Rc;

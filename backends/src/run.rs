@@ -65,7 +65,7 @@ impl<T> From<MediatorHandle<T>> for Saved<T> {
     }
 }
 
-/// What a run leaves behind.
+/// The result of a run: the model's output, and its audit.
 #[derive(Clone, Debug)]
 pub struct Ran<Y> {
     /// What the model returned, or why there is nothing.
@@ -102,7 +102,7 @@ impl<Y> Ran<Y> {
     }
 }
 
-/// What the model of a run returned.
+/// The output of a run's model.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RunOutput<Y> {
     /// The model finished, with this.

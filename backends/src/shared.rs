@@ -1,4 +1,4 @@
-//! What runs have in common, computed once.
+//! The prefix that runs have in common, computed once.
 //!
 //! Two runs of a model on one input, with equal mediators, are equal until the scheduler chooses
 //! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps,
@@ -25,11 +25,11 @@ use interloom_engine::Point;
 
 use crate::value::Value;
 
-/// What the runs of an exploration have in common.
+/// A cache of the prefix that the runs of an exploration have in common.
 #[derive(Clone, Debug)]
 pub struct PrefixCache(Rc<RefCell<Record>>);
 
-/// How many modules were computed, and how many were not, because they were known.
+/// The numbers of calls of modules that were computed, and that were reused.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReuseStats {
     /// The calls of hooked modules that were computed, in all runs.
@@ -88,7 +88,7 @@ impl PrefixCache {
     }
 }
 
-/// How far the mediators of a run are.
+/// The progress of the mediators of a run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Standing {
     /// How many turns they had.
@@ -97,7 +97,8 @@ pub struct Standing {
     pub exchanges: u64,
 }
 
-/// What the model of a run passed and put out, up to a budget of bytes.
+/// The sites that the model of a run passed and the outputs of its modules, up to a budget of
+/// bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Passage {
     /// The sites that were passed, in order.
@@ -116,7 +117,7 @@ impl Passage {
     }
 }
 
-/// One passing of a site.
+/// One visit of a site.
 #[derive(Clone, Debug)]
 pub struct Passing {
     /// The site's point.

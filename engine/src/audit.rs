@@ -1,4 +1,4 @@
-//! What each mediator asked for, what it got, and what never fired.
+//! The audit of a run: what each mediator asked for and got, and which of them never fired.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl Audit {
     }
 }
 
-/// Something about a run that did not fail it, and that its user should know.
+/// A note about a run that did not fail it, and that its user should know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
@@ -134,7 +134,7 @@ fn write_some(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     }
 }
 
-/// What one mediator asked for and got.
+/// The account of one mediator: its requests, served and refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
     /// The mediator's name.

@@ -258,7 +258,7 @@ pub(crate) const CODES: &[Code] = &[
     ),
 ];
 
-/// Every code of the engine, in order.
+/// Iterates over every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
     let catalogues = [fault::CODES, CODES, fault::PROGRAM_CODES, scheduler::CODES];
     catalogues.into_iter().flatten()

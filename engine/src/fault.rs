@@ -76,7 +76,7 @@ impl From<Misfit> for Fault {
     }
 }
 
-/// What happened that made a [`Fault`], with its particulars.
+/// The kind of a [`Fault`], with its particulars.
 ///
 /// It serialises as its code and its particulars by name, so that a journal has what happened and
 /// every reader makes a sentence of it: `{"E002": {"asked": "embed.output.i0", "at":

@@ -1,4 +1,4 @@
-//! Which iterations a loop runs over.
+//! The iterations that a loop runs over.
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
@@ -47,7 +47,7 @@ pub enum Round {
 }
 
 impl Iterations {
-    /// Every iteration from the mediator's own on, as long as there are any.
+    /// Returns all iterations from the mediator's own on, as long as the model passes any.
     pub const fn all() -> Self {
         Self(Kind::Slice {
             start: None,

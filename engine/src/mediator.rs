@@ -164,7 +164,7 @@ impl<V> Invoke<V> {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MediatorId(pub u32);
 
-/// Which rows of the batch a mediator reads and replaces.
+/// The rows of the batch that a mediator reads and replaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Group {
     /// These rows.

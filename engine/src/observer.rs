@@ -62,7 +62,7 @@ impl<'a, V> Exchange<'a, V> {
     }
 }
 
-/// What a mediator says: a request, or how it ends.
+/// A message of a mediator: a request, or its end.
 #[derive(Debug)]
 pub enum Message<'a, V> {
     /// A request for a site's value.
@@ -204,7 +204,7 @@ pub enum AskedSite<'a> {
     Unknown(&'a str),
 }
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Asked<'a> {
     /// A site of the model.
@@ -217,7 +217,7 @@ pub enum Asked<'a> {
     Iteration(u32),
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub enum Outcome<'a, V> {
     /// It was served; a VALUE and a GET with the value that is the answer.
@@ -234,7 +234,7 @@ impl<V> Clone for Outcome<'_, V> {
 
 impl<V> Copy for Outcome<'_, V> {}
 
-/// What happens between exchanges.
+/// A moment between exchanges.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Moment<'a, V> {

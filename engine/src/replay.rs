@@ -43,7 +43,7 @@ use crate::mediator::Mediator;
 use crate::site::{Point, Site};
 use crate::value::Value;
 
-/// What came of sites that were passed from a record.
+/// The end of a run whose sites were passed from a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Played {
@@ -80,7 +80,7 @@ pub fn pass_recorded<V: Value>(
     Played::On
 }
 
-/// One line of a script: what a mediator said, and where that stands in the user's source.
+/// A recorded message of a mediator, with its place in the user's source.
 #[derive(Clone, Debug)]
 pub struct ScriptedRequest<V> {
     /// What it said.
@@ -89,7 +89,7 @@ pub struct ScriptedRequest<V> {
     pub origin: Origin,
 }
 
-/// What a mediator said, with its values.
+/// A message of a mediator, with its values.
 #[derive(Clone, Debug)]
 pub enum Said<V> {
     /// A request for a site's value.

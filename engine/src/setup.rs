@@ -1,4 +1,4 @@
-//! What a run is made of, before it starts.
+//! The setup of a run: mediators, barriers, caches, scheduler and observers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the interleaver moves, and how it takes rows out of it.
+//! The values that the interleaver moves, and the rows that it takes out of them.
 //!
 //! The engine never looks inside a value. All it needs is what a batch of several invokes requires:
 //! take some rows, put some rows back, join parts. A tensor library is one implementation,
@@ -77,7 +77,7 @@ impl Rows {
     }
 }
 
-/// Which tensors at a point carry rows of the batch along dimension 0.
+/// The tensors at a point that carry rows of the batch along dimension 0.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RowLayout {
@@ -108,7 +108,7 @@ impl RowLayout {
     }
 }
 
-/// Two values that should have the same structure, kind and shape, and have not.
+/// A mismatch of two values that should have the same structure, kind and shape.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Misfit {
     /// What was there, such as `f32[1, 5, 576]`.

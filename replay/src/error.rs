@@ -1,4 +1,4 @@
-//! What can go wrong with a session.
+//! Errors of sessions.
 
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
@@ -9,7 +9,7 @@ use crate::divergence::Divergence;
 use crate::journal::{JournalError, is_refusal};
 use crate::session::Conclusion;
 
-/// Anything that can go wrong with a model, its runs and their journal.
+/// An error of a model, its runs or their journal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

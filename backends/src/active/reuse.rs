@@ -1,4 +1,4 @@
-//! What a run need not compute, because the last one has.
+//! Reuse of what the last run has computed.
 //!
 //! [`PrefixCache`] holds the record of the last run: its visits of sites, and its calls of hooked
 //! modules. A run that shares it goes through the record as long as it does the same, and leaves

@@ -1,4 +1,4 @@
-//! How programs are written in Rust.
+//! Builders of programs in Rust.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 

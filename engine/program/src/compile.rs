@@ -1,4 +1,4 @@
-//! From the tree that a program is to the flat code that a machine passes.
+//! The compiler: from the tree of a program to the flat code of its machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -5,7 +5,7 @@ use interloom_engine::{AtFault, Code, ProgramFault};
 use crate::check::{BODIES_MAX, DEPTH_MAX, SIZE_MAX};
 use crate::step::{Program, ProgramStep};
 
-/// What is wrong with a program, found before it is run.
+/// An error of a program, found before it is run.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {

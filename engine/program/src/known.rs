@@ -121,7 +121,7 @@ impl<'k> From<&'k SiteMap> for CheckContext<'k> {
     }
 }
 
-/// What a model does with shapes, asked before a run.
+/// A model's answers about shapes, before a run.
 pub trait ModelShapes {
     /// Returns the shape of what the module at `path` makes of a tensor of this shape, if it is
     /// called outside its place.
@@ -156,7 +156,7 @@ pub struct Skipped {
     pub output: Option<Vec<u64>>,
 }
 
-/// What programs may do to a run beside reading and swapping.
+/// The effects that programs may have on a run beside reading and swapping.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Effects {
     pub(crate) skips: u32,

@@ -107,7 +107,7 @@ impl From<Action> for ProgramStep {
     }
 }
 
-/// What a step does.
+/// The action of a step.
 ///
 /// Expressions are evaluated before anything else, so that the reads inside them are exchanged
 /// before the step's own request is sent.
@@ -408,13 +408,13 @@ impl From<std::ops::RangeFull> for Over {
     }
 }
 
-/// Which side of its modules a cache collects.
+/// The side of its modules that a cache collects.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// What goes in.
+    /// The inputs.
     Inputs,
-    /// What comes out.
+    /// The outputs.
     #[default]
     Outputs,
     /// Both.

@@ -38,7 +38,7 @@ use crate::map::SiteMap;
 use crate::mediator::Mediator;
 use crate::site::{Point, Port};
 
-/// What an async mediator makes its requests with.
+/// The context of an async mediator, with which it makes its requests.
 pub struct Cx<V>(Rc<Mailbox<V>>);
 
 impl<V> Clone for Cx<V> {
@@ -312,7 +312,7 @@ fn swap<V>(target: Target, value: impl Into<V>, reshape: bool) -> Request<V> {
     }
 }
 
-/// Something that names a site: a [`Point`], a point with an iteration, or text.
+/// A name of a site: a [`Point`], a point with an iteration, or text.
 pub trait Locate {
     /// Looks the site up.
     fn locate(self, map: &SiteMap) -> Target;

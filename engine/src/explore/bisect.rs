@@ -1,5 +1,5 @@
-//! Two schedules with different outcomes, and the one change of order between them that makes the
-//! difference.
+//! Bisection between two schedules with different outcomes, down to the one change of order that
+//! makes the difference.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// Which orders are tried.
+/// The reduction of the orders that are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reduction {
     /// One of all that differ only in the order of turns that commute.

@@ -58,7 +58,7 @@ pub struct Explorer {
     ends_at_difference: bool,
 }
 
-/// How far an exploration has come.
+/// The progress of an exploration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ExplorationProgress {
     /// The runs that were made.

@@ -1,4 +1,4 @@
-//! What a turn of a mediator touches, and which turns commute.
+//! The footprint of a turn: what it touches, and so which turns commute.
 //!
 //! Two turns at one site may change places if none of them touches what the other one changes. That
 //! is the independence relation of everything here: races are pairs that have it not, and

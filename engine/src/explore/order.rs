@@ -1,4 +1,4 @@
-//! Which turns at one site happened before which.
+//! The happens-before relation of the turns at one site.
 
 use super::footprint::Footprint;
 

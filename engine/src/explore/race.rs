@@ -34,7 +34,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// Two exchanges that only the scheduler orders.
+/// A race: two exchanges that only the scheduler orders.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Race {
     /// The site at which both were made.
@@ -47,7 +47,7 @@ pub struct Race {
     pub second: Party,
 }
 
-/// What two exchanges race for.
+/// The resource that two exchanges race for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Contended {
@@ -59,7 +59,7 @@ pub enum Contended {
     Blackboard(String),
     /// The rounds of a barrier.
     Barrier(String),
-    /// Who stops the run.
+    /// The end of the run, which either would stop.
     Stop,
 }
 

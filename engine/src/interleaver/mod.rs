@@ -39,19 +39,19 @@ use crate::site::{Point, Port, Site};
 use crate::transition::Trigger;
 use crate::value::Value;
 
-/// What the model does after a site.
+/// The control flow of the model after a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Flow<V> {
-    /// Go on with this value.
+    /// The model continues with this value.
     Continue(V),
-    /// Do not compute the module; this is its output.
+    /// The module is not computed; this is its output.
     Skip(V),
-    /// Unwind: the run was stopped, or has failed. [`Interleaver::finish`] says which.
+    /// The model unwinds: the run was stopped, or has failed. [`Interleaver::finish`] says which.
     Halt,
 }
 
-/// How a run ended that did not fail.
+/// The end of a run that did not fail.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RunEnd {
     /// The model finished.
@@ -75,7 +75,7 @@ impl std::fmt::Display for RunEnd {
     }
 }
 
-/// What a run leaves behind.
+/// The report of a run: its result and its audit.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How it ended.

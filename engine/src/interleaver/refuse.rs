@@ -1,4 +1,4 @@
-//! What cannot be served, and why.
+//! Refusals: requests that cannot be served, and why.
 
 use super::settle::restless;
 use super::{Halt, Interleaver};

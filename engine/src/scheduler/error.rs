@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use crate::code::{AtFault, Code};
 
-/// What is wrong with a schedule.
+/// An error of a schedule.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -100,7 +100,7 @@ impl<S: Scheduler + ?Sized> Scheduler for Box<S> {
     }
 }
 
-/// How long a turn of a mediator lasts.
+/// The length of a mediator's turn.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Granularity {
     /// Until it asks for another site or is retired: rule R2.

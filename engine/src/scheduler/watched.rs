@@ -1,4 +1,4 @@
-//! Looking on while another scheduler chooses.
+//! A scheduler that shows the choices of another one.
 
 use super::{RunFingerprint, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;

@@ -1,4 +1,4 @@
-//! Whether a journal is what was written, from its first byte to its last.
+//! The check of a journal, from its first byte to its last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -11,7 +11,7 @@ use super::read::JournalReader;
 use super::record::{Record, RunEndRecord};
 use super::value::ValueTree;
 
-/// What a journal holds, and what is wrong with it.
+/// The content of a journal, and what is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Check {
     /// The format, as major and minor version.

@@ -103,7 +103,7 @@ impl Divergence {
     }
 }
 
-/// What a run was made with.
+/// The identity of a run: what it was made with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunIdentity {
     /// The digest of all that it depended on: of its journal's head.
@@ -114,7 +114,7 @@ pub struct RunIdentity {
     pub schedule: String,
 }
 
-/// What kind of difference a divergence is.
+/// The class of a divergence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DivergenceClass {
     /// Another mediator or another site came next.
@@ -128,7 +128,7 @@ pub enum DivergenceClass {
 }
 
 impl DivergenceClass {
-    /// The name in reports.
+    /// Returns the name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -139,7 +139,7 @@ impl DivergenceClass {
     }
 }
 
-/// What one of the two runs has at the divergence.
+/// One side of a divergence: what that run has there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DivergenceSide {
     /// An exchange.
@@ -235,7 +235,7 @@ pub struct FieldDifference {
     pub live: String,
 }
 
-/// How two runs go on after the point where they part.
+/// The alignment of two runs after the point where they diverge.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Alignment {
     /// What this run did was recorded so many exchanges later: it left those out, or makes them
@@ -246,7 +246,7 @@ pub enum Alignment {
     Extra(u64),
 }
 
-/// Where a value that differs came from, given that everything before it is equal.
+/// The source of a value that differs, given that everything before it is equal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ValueSource {
     /// The model computed it.

@@ -1,4 +1,4 @@
-//! Where the model of a run is, as its visits say: each exchange must be made there.
+//! The position of a run's model, from its visits: each exchange must be made there.
 //!
 //! A run whose model was watched has a visit for each site at which something was served or
 //! collected, with all points that were passed on the way, so that the site of an exchange follows

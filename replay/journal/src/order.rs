@@ -1,4 +1,4 @@
-//! What a journal's records must satisfy together: numbers without gaps, and the digest chain.
+//! The order of a journal's records: numbers without gaps, and the digest chain.
 //!
 //! Writer and reader step the same [`Order`], so that what one refuses to write is what the other
 //! refuses to read.

@@ -1,4 +1,4 @@
-//! What the model of a run passed and put out, kept so that a fork need not compute it again.
+//! The passage of a run's model, kept so that a fork need not compute it again.
 
 use super::exchange::{decode_value, encode_value, items};
 use super::pack::{self, Unexpected, Unpacker};

@@ -1,4 +1,4 @@
-//! Where a value came from, followed back through what was swapped and read, and through what was
+//! The provenance of a value, followed back through what was swapped and read, and through what was
 //! computed of it.
 //!
 //! A journal does not say what a mediator did between two requests. But it has the digest of each
@@ -44,7 +44,7 @@ pub struct ProvenanceStep {
     pub is_followed: bool,
 }
 
-/// Where an exchange had its value from.
+/// The source of an exchange's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The model computed it, from what the sources had put in before, among other things.
@@ -62,7 +62,7 @@ pub enum Source {
     Brought,
 }
 
-/// How far a value is followed back.
+/// The limits of following a value back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ProvenanceLimits {
     /// Through how many computations.
@@ -77,7 +77,7 @@ impl Default for ProvenanceLimits {
     }
 }
 
-/// What a program computes a value from.
+/// The formula by which a program computes a value: what it reads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Formula {
     /// The step: its file and line, and how it reads.
@@ -118,7 +118,7 @@ impl Formulas for () {
 }
 
 impl Source {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -137,7 +137,7 @@ impl Source {
 }
 
 impl ProvenanceStep {
-    /// Where the value came from, in words; `mediator` is that of the exchange.
+    /// Returns where the value came from, in words; `mediator` is that of the exchange.
     pub fn words(&self, mediator: &str) -> String {
         let sources = self.listed();
         let mediator = format!("{mediator:?}");
@@ -297,7 +297,7 @@ fn served(exchange: &ExchangeRecord) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-/// The exchanges that are in a way back, for tests and fuzzing: each is there once, and has only
+/// Checks the exchanges of a way back, for tests and fuzzing: each is there once, and has only
 /// earlier sources.
 #[doc(hidden)]
 pub fn is_a_way_back(steps: &[ProvenanceStep]) -> bool {

@@ -14,7 +14,7 @@ use super::same_file::check_is_another;
 use super::unfinished::Unfinished;
 use super::write::JournalWriter;
 
-/// Where a recovered journal goes.
+/// The target of a recovered journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecoveryTarget<'a> {
     /// To another file; the damaged one stays as it is. An older journal there is replaced when the
@@ -24,7 +24,7 @@ pub enum RecoveryTarget<'a> {
     InPlace,
 }
 
-/// What was recovered of a journal.
+/// The recovered part of a journal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recovery {
     /// How many frames were good.
@@ -42,7 +42,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether everything that had been written is still there.
+    /// Returns whether everything that had been written is still there.
     pub fn is_lossless(&self) -> bool {
         self.lost.is_none()
     }

@@ -52,12 +52,12 @@ impl Unfinished {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The file, empty at first.
+    /// Returns the file, empty at first.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where it is meanwhile.
+    /// Returns the path that the file has until it is renamed.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -67,7 +67,7 @@ enum Writing {
     Failed(JournalError),
 }
 
-/// What a finished journal holds.
+/// The summary of a finished journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct JournalSummary {
     /// How many exchanges.
@@ -180,8 +180,8 @@ impl<S: Sink> JournalWriter<S> {
         Ok(writer)
     }
 
-    /// The number of `text`, a path and port such as `layers.3.attn.output`. It is written at the
-    /// first use, within the run in which that falls.
+    /// Returns the number of `text`, a path and port such as `layers.3.attn.output`. It is written
+    /// at the first use, within the run in which that falls.
     ///
     /// # Errors
     /// E061 if the sink refuses, E069 if the text is too long, or the first error.
@@ -332,8 +332,9 @@ impl<S: Sink> JournalWriter<S> {
         self.end_run_with(outcome, None)
     }
 
-    /// What a cache of the open run collected at a point, each value with its iteration, as
-    /// [`end_run_with`](Self::end_run_with) takes it. `cache` is whose it is and which of its own.
+    /// Makes a record of what a cache of the open run collected at a point, each value with its
+    /// iteration, as [`end_run_with`](Self::end_run_with) takes it. `cache` is whose it is and
+    /// which of its own.
     ///
     /// # Errors
     /// E066 if a value is too deep, or the first error.
@@ -349,7 +350,7 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// As [`end_run`](Self::end_run), with what the run's caches collected.
+    /// Ends the run as [`end_run`](Self::end_run) does, with what the run's caches collected.
     ///
     /// # Errors
     /// Those of [`end_run`](Self::end_run), and E069 if there are too many caches.
@@ -446,22 +447,22 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// The index that the next exchange must have.
+    /// Returns the index that the next exchange must have.
     pub fn next_index(&self) -> u64 {
         self.order.exchanges()
     }
 
-    /// The number that the next run must have.
+    /// Returns the number that the next run must have.
     pub fn next_run(&self) -> u32 {
         self.order.runs()
     }
 
-    /// What this journal keeps of tensors.
+    /// Returns what this journal keeps of tensors.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
-    /// The first error, if a call has failed.
+    /// Returns the first error, if a call has failed.
     pub fn failure(&self) -> Option<&JournalError> {
         match &self.state {
             Writing::Failed(error) => Some(error),

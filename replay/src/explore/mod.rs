@@ -60,7 +60,7 @@ pub use orders::Orders;
 pub(crate) use outcome::digest_of;
 pub use outcome::{ExploredOutcome, Shown, end_of_failure, took_place};
 
-/// How a run is explored.
+/// The settings of an exploration.
 #[derive(Clone, Debug)]
 pub struct Exploration {
     runs: u64,
@@ -69,7 +69,7 @@ pub struct Exploration {
     is_stateless: bool,
 }
 
-/// What an exploration has found.
+/// The findings of an exploration.
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// What only the scheduler orders, as the first run showed it.

@@ -1,4 +1,4 @@
-//! What a run showed, in a form that can be compared.
+//! Outcomes of runs, in a form that can be compared.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::journal::Digest;
 use crate::session::tensor_parts;
 
-/// How a run ended, and a digest of all that it showed.
+/// The outcome of a run: how it ended, and a digest of all that it showed.
 ///
 /// What mediators saw on the way is no part of it, unless they save it: two orders in which other
 /// values were read but nothing else came out are one outcome.
@@ -24,7 +24,7 @@ pub struct ExploredOutcome {
     pub digest: Digest,
 }
 
-/// What is added to the outcome of a run.
+/// The contents that are added to the outcome of a run.
 #[derive(Debug, Default)]
 pub struct Shown {
     bytes: Vec<u8>,

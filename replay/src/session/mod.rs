@@ -69,11 +69,11 @@ use recorded::Recorded;
 use sink::JournalSink;
 use source::{Driven, Forked, Live, Model, Served, Source, Staged};
 
-/// What a session does with its exchanges.
+/// The mode of a session: what it does with its exchanges.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Nothing.
+    /// Makes runs, and keeps nothing.
     Plain,
     /// Writes them to a new journal.
     Record(PathBuf),
@@ -89,7 +89,7 @@ pub enum Mode {
     ///
     /// The journal must have kept the tensors that were swapped in.
     Drive(PathBuf),
-    /// Goes along a journal up to an exchange and lives on from there, into a new journal.
+    /// Replays a journal up to an exchange, then continues live, into a new journal.
     ///
     /// The runs before that of the exchange are served and not computed. In its own run the model
     /// is asked what was asked, and has to give what it gave; live mediators, which have been
@@ -107,7 +107,7 @@ pub enum Mode {
     },
 }
 
-/// What an equal replay proves; the levels are those of the README.
+/// The proof that an equal replay gives; the levels are those of the README.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
@@ -146,7 +146,7 @@ pub struct Session {
     effort: ReuseStats,
 }
 
-/// What a session came to.
+/// The conclusion of a session.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Conclusion {

@@ -1,4 +1,4 @@
-//! What models passed and put out, between memory and journal.
+//! Passages of models, between memory and journal.
 //!
 //! With its passage a run can be forked without computing what was over before the exchange at
 //! which it is left; the model computes all else again.

@@ -1,4 +1,4 @@
-//! What the mediators of a run must say again before the run is forked.
+//! The prefix of a fork: the exchanges that its mediators must repeat.
 //!
 //! Each mediator is compared with itself only: mediators that are added may make exchanges in
 //! between, and each is free after its own last exchange before the fork.

@@ -1,4 +1,4 @@
-//! What a journal has to answer with.
+//! The recorded run that a session answers from.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which side of a run a journal stands in for.
+//! The source of a run's two sides: live, or a journal.
 //!
 //! Every run of a session goes through the same interleaver and the same recorder. A [`Source`]
 //! says where the two sides come from: the model live or [passed from a

@@ -1,5 +1,4 @@
-//! What can be known before the run about the kinds, the shapes and the order of what a program
-//! asks for.
+//! Type checking before the run: the kinds, the shapes and the order of what a program asks for.
 //!
 //! The program is gone through with shapes in place of values. Where a shape is not known, because
 //! a branch, a called module or the blackboard hides it, nothing is said. A step that cannot work

@@ -1,4 +1,4 @@
-//! What a program asks of the model's sites: in which order, and with which replacements.
+//! The requests of a program for the model's sites: their order, and the replacements.
 
 use interloom_engine::{CacheSpec, Point, Port, ProgramFault, Site};
 

@@ -15,7 +15,7 @@ use crate::{
     RunEndRecord, RunStart, Visit,
 };
 
-/// How many exchanges before a divergence are kept by default.
+/// The number of exchanges before a divergence that are kept by default.
 pub const CONTEXT_DEFAULT: usize = 4;
 
 /// How far ahead the recording is searched for what this run does instead.
@@ -95,7 +95,7 @@ struct Parted {
     live_since: u64,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayComparison {
     /// How many exchanges are equal.
@@ -105,7 +105,7 @@ pub struct ReplayComparison {
 }
 
 impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
-    /// A comparison with this recording.
+    /// Makes a comparison with this recording.
     pub fn new(recorded: I) -> Self {
         Self {
             recorded,
@@ -287,22 +287,22 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         (comparison, self.error)
     }
 
-    /// The divergence, if there is one yet.
+    /// Returns the divergence, if there is one yet.
     pub fn divergence(&self) -> Option<&Divergence> {
         self.found.as_ref().map(|parted| &parted.divergence)
     }
 
-    /// The divergence, to have the bytes of its tensors compared.
+    /// Returns the divergence, to have the bytes of its tensors compared.
     pub fn divergence_mut(&mut self) -> Option<&mut Divergence> {
         self.found.as_mut().map(|parted| &mut parted.divergence)
     }
 
-    /// How many exchanges are equal so far.
+    /// Returns how many exchanges are equal so far.
     pub fn exchanges(&self) -> u64 {
         self.compared
     }
 
-    /// How the environments differ, as far as both heads are known.
+    /// Compares the environments, as far as both heads are known.
     pub fn environment(&self) -> Vec<EnvironmentDifference> {
         match (&self.heads.recorded, &self.heads.live) {
             (Some(recorded), Some(live)) => environment::between(recorded, live),

@@ -1,4 +1,4 @@
-//! Which fields of two exchanges differ, and where in their values.
+//! Differences between the fields of two exchanges, and their places in values.
 
 use interloom_engine::{Fault, Round};
 

@@ -1,4 +1,4 @@
-//! Two journals, compared: where they part, and what each has that the other has not.
+//! The comparison of two journals: where they diverge, and what only one of them has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::compare::LOOK_AHEAD;
 use super::{Comparer, Divergence, DivergenceClass, EnvironmentReport, ReplayComparison};
 use crate::{ExchangeRecord, JournalError, JournalReader, Names, Record, find_tensor, plain};
 
-/// What a comparison of two journals came to.
+/// The result of a comparison of two journals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalDiff {
     /// How far they are equal, and where they part.
