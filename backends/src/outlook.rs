@@ -1,4 +1,4 @@
-//! A dry run of a model: the values that pass its sites, and the replacements that it can go on
+//! A dry run of a model: the values that pass its sites, and the replacements that it can continue
 //! with.
 
 use std::cell::RefCell;
@@ -44,8 +44,8 @@ impl Sites {
         Ok(shapes)
     }
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
-    /// zeros of the shape `output` take the place of what it puts out for the whole batch;
+    /// Returns why the model cannot continue when the module at the site `input` is not computed,
+    /// and zeros of the shape `output` take the place of what it returns for the whole batch;
     /// nothing if it can.
     ///
     /// The model runs, with its edits and no other mediator, once or twice: with integers, and if

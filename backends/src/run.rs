@@ -221,7 +221,7 @@ impl Run {
         self.setup.steps(steps);
     }
 
-    /// Collects what modules take in or put out, for the whole batch and after all changes.
+    /// Collects what modules receive or return, for the whole batch and after all changes.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
         self.has_caches = true;
         self.setup.cache(spec)

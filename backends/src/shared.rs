@@ -3,10 +3,10 @@
 //! Two runs of a model on one input, with equal mediators, are equal until the scheduler chooses
 //! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps,
 //! of the last run, which sites were passed, the values that mediators were given there, and what
-//! each hooked module put out. In the next run a module that was over before the first other choice
-//! is not computed. Its sites are passed all the same, one by one, with the values that were kept,
-//! so that mediators, caches, counters and observers notice nothing; what comes out are the same
-//! bits.
+//! each hooked module returned. In the next run a module that was over before the first other
+//! choice is not computed. Its sites are passed all the same, one by one, with the values that were
+//! kept, so that mediators, caches, counters and observers notice nothing; what comes out are the
+//! same bits.
 //!
 //! The same record of a run, a [`Passage`], can be kept with its journal; a fork of that run then
 //! computes no module that was over before its exchange
@@ -75,7 +75,7 @@ impl PrefixCache {
         self.0.borrow().effort
     }
 
-    /// Returns what the last run passed and put out.
+    /// Returns what the last run passed and returned.
     pub fn passage(&self) -> Passage {
         let mut passage = self.0.borrow().passage.clone();
         // The model was still at it when the run ended.
@@ -103,7 +103,7 @@ pub struct Standing {
 pub struct Passage {
     /// The sites that were passed, in order.
     pub passings: Vec<Passing>,
-    /// The calls of hooked modules that are over, by the place of the passing at which they begin.
+    /// The calls of hooked modules that are over, by the place of the visit at which they begin.
     pub calls: BTreeMap<usize, PassedCall>,
 }
 
@@ -131,9 +131,9 @@ pub struct Passing {
 /// One call of a hooked module that is over.
 #[derive(Clone, Debug)]
 pub struct PassedCall {
-    /// The place after that of the passing with which it ends.
+    /// The place after that of the visit with which it ends.
     pub end: usize,
-    /// What the model went on with.
+    /// What the model continued with.
     pub output: Value,
 }
 
@@ -152,7 +152,7 @@ impl Default for PrefixCache {
     }
 }
 
-/// The passings and the calls of the last run.
+/// The visits and the calls of the last run.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) passage: Passage,

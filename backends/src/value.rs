@@ -33,7 +33,7 @@ use crate::tensor::{AnyTensor, ElementKind};
 pub enum Value {
     /// Nothing.
     Unit,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer.
     Int(i64),

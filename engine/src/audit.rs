@@ -64,7 +64,7 @@ pub enum Note {
         sites: Vec<String>,
     },
     /// A module was skipped, and its earlier passes had passed sites inside it unequally often, so
-    /// that it is not known by how many iterations these go on; a warning.
+    /// that it is not known by how many iterations these continue; a warning.
     OutOfStep {
         /// The input at which it was skipped, such as `cell.input.i2`.
         module: String,

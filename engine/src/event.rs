@@ -25,7 +25,7 @@ pub enum Event {
     Swap = 1,
     /// A request not to compute a module, with the value that is its output instead.
     Skip = 2,
-    /// A delegation to a child, which runs to its end before the mediator goes on.
+    /// A delegation to a child, which runs to its end before the mediator continues.
     Register = 3,
     /// An arrival at a barrier, where the mediator waits for the other participants.
     Barrier = 4,
@@ -111,7 +111,7 @@ pub enum Request<V> {
     Skip {
         /// The module's input.
         target: Target,
-        /// What the module puts out instead: the mediator's rows.
+        /// What the module returns instead: the mediator's rows.
         value: V,
     },
     /// A child that acts for this mediator's invoke until it ends.

@@ -15,7 +15,7 @@ const NAMES_MAX: usize = 8;
 
 /// The reason for a refused request or a failed mediator.
 ///
-/// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the
+/// A refusal is delivered to the mediator, which may catch it and continue. A fault that leaves the
 /// mediator is an EXCEPTION and fails the run. It is a pointer wide, because every answer to a
 /// request has room for one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
@@ -281,7 +281,7 @@ pub enum FaultKind {
         /// The points, such as `layers.3.output`.
         passed: Vec<String>,
     },
-    /// A mediator that is a program cannot go on.
+    /// A mediator that is a program cannot continue.
     ///
     /// Code `E103`, explained in `docs/errors/E103.md`.
     #[error("{0}")]

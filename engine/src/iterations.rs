@@ -58,7 +58,7 @@ impl Iterations {
     /// Iterates over the iterations in ascending order, for a mediator whose own iteration is
     /// `own`.
     ///
-    /// Without an upper bound this goes on for as long as there are numbers; the answer to a
+    /// Without an upper bound this continues for as long as there are numbers; the answer to a
     /// REGISTER says when the loop is over.
     pub fn rounds(self, own: u32) -> impl Iterator<Item = (u32, Round)> + use<> {
         let (numbers, last) = match self.0 {

@@ -86,14 +86,14 @@ pub enum Message<'a, V> {
         /// The output: the mediator's rows.
         value: &'a V,
     },
-    /// A child that runs before its parent goes on.
+    /// A child that runs before its parent continues.
     Register {
         /// The child's own iteration.
         iteration: u32,
         /// The loop that the child is an iteration of, if it is one.
         round: Round,
     },
-    /// An arrival at a barrier; the exchange is made when the mediator goes on.
+    /// An arrival at a barrier; the exchange is made when the mediator continues.
     Barrier {
         /// The barrier's name.
         name: &'a str,
@@ -255,7 +255,7 @@ pub enum Moment<'a, V> {
         /// Which tensors carry them.
         layout: &'a RowLayout,
     },
-    /// A mediator arrives at a barrier; the exchange comes when it goes on.
+    /// A mediator arrives at a barrier; the exchange comes when it continues.
     Arrive {
         /// The mediator.
         mediator: MediatorId,

@@ -2,8 +2,8 @@
 //!
 //! A test that cannot fail shows nothing. Each [`Bug`] is a plausible mistake; `tests` below finds
 //! every one by comparing the interleaver with the reference, or by exploring, and shrinks the
-//! programme that shows it to the size that is known to be the least. Outside the unit tests of
-//! this crate no bug can be switched on, and the compiler removes the questions.
+//! program that shows it to the size that is known to be the least. Outside the unit tests of this
+//! crate no bug can be switched on, and the compiler removes the questions.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ pub(crate) enum Bug {
     UncheckedSwap,
     /// A barrier opens when one is missing.
     BarrierOffByOne,
-    /// Who is released goes on in the order of arrival.
+    /// Who is released continues in the order of arrival.
     ReleaseByArrival,
     /// Who is released does not get the value at hand.
     DeafRelease,
@@ -38,9 +38,9 @@ pub(crate) enum Bug {
     SkipUncounted,
     /// A name on the blackboard is written once.
     KeepsFirstPut,
-    /// A loop over all steps goes on after the last one.
+    /// A loop over all steps continues after the last one.
     OneStepMore,
-    /// A parent has its child's iteration when it goes on.
+    /// A parent has its child's iteration when it continues.
     WrongIteration,
     /// A mediator cannot advance its own iteration.
     ForgottenNext,
@@ -50,7 +50,7 @@ pub(crate) enum Bug {
     LateRegistration,
     /// The END of a child is not seen.
     DroppedEnd,
-    /// The model goes on after a STOP.
+    /// The model continues after a STOP.
     IgnoredStop,
     /// After a STOP no mediator is served at this site.
     HastyStop,

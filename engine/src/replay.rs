@@ -47,7 +47,7 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Played {
-    /// The model goes on.
+    /// The model continues.
     On,
     /// The run was stopped, or has failed: no further site is passed.
     Halted,
@@ -72,7 +72,7 @@ pub fn pass_recorded<V: Value>(
         let Some(value) = value.take_if(|_| is_last) else {
             return Played::Missing(point.at(run.passed(point) - 1));
         };
-        // What the model goes on with is in what it passes next.
+        // What the model continues with follows from what it passes next.
         if matches!(run.provide(point, value), Flow::Halt) {
             return Played::Halted;
         }
@@ -166,7 +166,7 @@ pub fn scripted<V: Clone + 'static>(
     }
 }
 
-/// A mediator or one of its children: they go on in the same script.
+/// A mediator or one of its children: they continue in the same script.
 struct Scripted<V> {
     lines: Rc<[ScriptedRequest<V>]>,
     next: Rc<Cell<usize>>,

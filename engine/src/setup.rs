@@ -70,7 +70,7 @@ impl<V: Value> Setup<V> {
     /// Shows the observers which points the model passes, also where no mediator waits.
     ///
     /// [`Moment::Enter`](crate::Moment::Enter) and [`Moment::Finish`](crate::Moment::Finish) have
-    /// them. That costs four bytes for each passing between two of these.
+    /// them. That costs four bytes for each visit between two of these.
     pub fn trace(&mut self) {
         self.traces = true;
     }
@@ -85,7 +85,7 @@ impl<V: Value> Setup<V> {
         self.steps = Some(steps);
     }
 
-    /// Collects what modules take in or put out, of the whole batch, after the changes of all
+    /// Collects what modules receive or return, of the whole batch, after the changes of all
     /// mediators.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<V> {
         let cached = Cached::new(self.map.clone());

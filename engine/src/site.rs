@@ -68,7 +68,7 @@ impl Point {
         Self { path, port }
     }
 
-    /// Returns this point at its `iteration`-th passing.
+    /// Returns this point at its `iteration`-th visit.
     pub const fn at(self, iteration: u32) -> Site {
         Site {
             point: self,

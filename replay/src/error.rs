@@ -43,7 +43,7 @@ pub enum Error {
     /// Code `E080`, explained in `docs/errors/E080.md`.
     #[error("{}", diverged(.0))]
     Diverged(Box<Conclusion>),
-    /// The live mediators part from a journal before the exchange at which they are to go on.
+    /// The live mediators diverge from a journal before the exchange at which they are to continue.
     ///
     /// Code `E097`, explained in `docs/errors/E097.md`.
     #[error(
@@ -52,7 +52,7 @@ pub enum Error {
     ForkParted {
         /// The exchange.
         exchange: u64,
-        /// Where they part.
+        /// Where they diverge.
         divergence: Box<Divergence>,
     },
     /// A run that is served from a journal failed when it was recorded.

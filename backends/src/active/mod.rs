@@ -44,7 +44,7 @@ pub(crate) enum Entered<I, O> {
 /// The call of a hooked module that is under way.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Call {
-    /// The visit at which it begins, in a run that keeps what its modules put out.
+    /// The visit at which it begins, in a run that keeps what its modules returned.
     kept_from: Option<usize>,
 }
 
@@ -153,7 +153,7 @@ trait Visitor {
     ///
     /// # Errors
     ///
-    /// [`Misfit`] if the model must not go on with that.
+    /// [`Misfit`] if the model must not continue with that.
     fn leave(
         &mut self,
         run: &Interleaver<Value>,
@@ -388,7 +388,7 @@ fn visit_output<T: Erase>(point: Point, value: T) -> T {
     }
 }
 
-/// Keeps what a call has put out, for the next run.
+/// Keeps what a call has returned, for the next run.
 #[cold]
 fn keep_output<O: Erase>(place: &Place, begin: usize, output: O) -> O {
     let output = output.erase();

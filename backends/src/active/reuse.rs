@@ -29,7 +29,7 @@ use crate::value::Value;
 ///    recorded from `known` on is forgotten, and the visits and calls of this run take its place.
 /// 3. **Full**, `is_full`: the record has used up its bytes. A visit is missing in it, and with it
 ///    all that follow: nothing is added any more, and `next` stands still. A run that is full while
-///    it still repeats goes on repeating, and does not record after that.
+///    it still repeats keeps repeating, and does not record after that.
 ///
 /// A visit that is left with another number of exchanges than is recorded ends the repeating: a
 /// mediator was served there that had not been, or the other way round, and may have changed what
@@ -89,7 +89,7 @@ impl Reuse {
 
     /// Plans the call that begins with the next visit, that of `point`.
     ///
-    /// A call is left out if what it computes is known to be what the last run has put out, and if
+    /// A call is left out if what it computes is known to be what the last run has returned, and if
     /// every mediator that waits for one of its sites can be served from the record.
     fn plan(&self, point: Point, is_awaited: impl Fn(Point) -> bool) -> Planned {
         let record = &mut *self.record.borrow_mut();
@@ -122,10 +122,10 @@ impl Reuse {
         Planned::Reuse(visits.collect(), call.output.clone())
     }
 
-    /// Keeps what a call that began at the visit `begin` has put out.
+    /// Keeps what a call that began at the visit `begin` has returned.
     pub(super) fn keep(&mut self, begin: usize, output: &Value) {
         // A call that was over before `known` is in the record already; one that is computed again
-        // although it was over then puts out the same.
+        // although it was over then returns the same.
         if self.next > self.known && !self.is_full {
             self.bytes += output.bytes();
             let (end, output) = (self.next, output.clone());

@@ -35,9 +35,9 @@ pub(super) fn look<T>(f: impl FnOnce(&mut Active) -> T) -> Option<T> {
     ACTIVE.with_borrow_mut(|active| active.as_mut().map(f))
 }
 
-/// What the model does after a site, if it goes on at all.
+/// What the model does after a site, if it continues at all.
 pub(super) enum Visited {
-    /// It goes on with this value.
+    /// It continues with this value.
     Continue(Value),
     /// It does not compute the module; this is its output.
     Skip(Value),
@@ -118,7 +118,7 @@ pub(super) fn halt_with(
     halt()
 }
 
-/// The error of a value that the model cannot go on with.
+/// The error of a value that the model cannot continue with.
 pub(super) fn unusable(misfit: Misfit) -> impl FnOnce(String, Option<Box<Asker>>) -> ForwardError {
     |site, by| ForwardError::Unusable { site, misfit, by }
 }

@@ -55,7 +55,7 @@ pub(crate) enum Instruction {
     List(usize),
     Append(usize),
     Mark(String),
-    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the
+    /// Runs a child from the next instruction on for each iteration of a loop, and continues at the
     /// given place.
     Each {
         iterations: Iterations,

@@ -138,7 +138,7 @@ impl<V: Clone> Results<V> {
         self.save_growing(name, datum);
     }
 
-    /// The same for a list that may go on growing.
+    /// The same for a list that may keep growing.
     pub(crate) fn save_growing(&self, name: &str, datum: Datum<V>) -> Ticket {
         let mut inner = self.0.borrow_mut();
         inner.saves += 1;

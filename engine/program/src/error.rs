@@ -1,4 +1,4 @@
-//! Why a program cannot be run, or cannot go on.
+//! Why a program cannot be run, or cannot continue.
 
 use interloom_engine::{AtFault, Code, ProgramFault};
 

@@ -157,7 +157,7 @@ impl Shapes {
         self.order.get(&site).copied()
     }
 
-    /// Returns the last passing of a point.
+    /// Returns the last visit of a point.
     pub(crate) fn last(&self, site: Site) -> Option<Site> {
         let iterations = self.order.range(passings(site));
         iterations.last().map(|(site, _)| *site)
@@ -169,7 +169,7 @@ impl Shapes {
     }
 }
 
-/// All passings of the point of a site.
+/// All visits of the point of a site.
 fn passings(site: Site) -> RangeInclusive<Site> {
     site.point.at(0)..=site.point.at(u32::MAX)
 }

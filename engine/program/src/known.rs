@@ -129,9 +129,9 @@ pub trait ModelShapes {
     /// `None` if that is not known, and why it cannot take any tensor of this shape if it cannot.
     fn call(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, String>>;
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
-    /// what it puts out for the whole batch has the shape `output` instead; `None` if it can, or if
-    /// that is not known.
+    /// Returns why the model cannot continue when the module at the site `input` is not computed,
+    /// and what it returns for the whole batch has the shape `output` instead; `None` if it
+    /// can, or if that is not known.
     fn skip(&self, input: Site, output: &[u64]) -> Option<String>;
 }
 

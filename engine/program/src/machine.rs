@@ -57,7 +57,7 @@ struct Handler {
 /// The variables, by their slots.
 struct Scope<V> {
     variables: Vec<Option<Datum<V>>>,
-    /// Which of them are lists that are saved, and go on growing.
+    /// Which of them are lists that are saved, and keep growing.
     growing: Vec<Option<Ticket>>,
     /// The names of the errors that were caught.
     caught: BTreeSet<String>,

@@ -122,7 +122,7 @@ pub enum Action {
         /// The value.
         value: Expr,
     },
-    /// Keeps the present value of a variable as a result of the run; a saved list goes on growing.
+    /// Keeps the present value of a variable as a result of the run; a saved list keeps growing.
     Save {
         /// The variable's name, and the result's.
         variable: String,
@@ -141,7 +141,7 @@ pub enum Action {
     Skip {
         /// The module's input, such as `layers.1.input`.
         site: String,
-        /// What the module puts out instead: the mediator's rows.
+        /// What the module returns instead: the mediator's rows.
         value: Expr,
     },
     /// STOP: ends the model's run here, normally, and this mediator.
@@ -151,7 +151,7 @@ pub enum Action {
         /// What went wrong.
         message: String,
     },
-    /// Runs steps, and goes on after them also if a request was refused or something else failed.
+    /// Runs steps, and continues after them also if a request was refused or something else failed.
     Try {
         /// The steps.
         body: Vec<ProgramStep>,
@@ -214,7 +214,7 @@ pub enum Action {
         /// The value.
         value: Expr,
     },
-    /// Collects what modules take in or put out, from here on.
+    /// Collects what modules receive or return, from here on.
     Cache {
         /// The name of the cache among the results.
         name: String,

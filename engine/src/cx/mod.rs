@@ -225,7 +225,7 @@ impl<V> Cx<V> {
         })
     }
 
-    /// Collects this mediator's rows of what modules take in or put out, from here to the end of
+    /// Collects this mediator's rows of what modules receive or return, from here to the end of
     /// the run.
     ///
     /// # Errors

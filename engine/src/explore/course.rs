@@ -10,7 +10,7 @@
 //! has been tried at a choice sleeps in what follows, until a turn comes that does not commute with
 //! its own.
 //!
-//! Only turns at one passing of a site change places; at its end every mediator that waited there
+//! Only turns at one visit of a site change places; at its end every mediator that waited there
 //! has had a turn, so that none sleeps beyond it. If a run fails, some have not, and each of them
 //! is tried in place of the turn that failed.
 
@@ -47,7 +47,7 @@ pub(super) struct Course {
     depth: usize,
     /// How many of them are as in the run before, but for the last one.
     prefix: usize,
-    /// The number of the passing of a site, and whether the model is at it.
+    /// The number of the visit of a site, and whether the model is at it.
     visit: u32,
     is_at_site: bool,
     /// The first turn of which it was clear that the run is like an earlier one.

@@ -134,7 +134,7 @@ fn add_site(digester: &mut Digester, site: Site) -> &mut Digester {
         .number(u64::from(iteration))
 }
 
-/// Says how a run ended, with names in an order that does not hang on the schedule.
+/// Says how a run ended, with names in an order that does not depend on the schedule.
 ///
 /// ```
 /// use interloom_engine::{explore::describe_end, RunEnd, RunError};

@@ -1,6 +1,6 @@
 //! Races: what only the scheduler orders, found in a single run.
 //!
-//! Two exchanges of different mediators race if they are made at one passing of a site, touch the
+//! Two exchanges of different mediators race if they are made at one visit of a site, touch the
 //! same thing in a way that does not commute (the table in `footprint`), and nothing but the
 //! scheduler's choice puts one before the other. What does put one before the other is found with
 //! vector clocks (Fidge 1988, Mattern 1989), one for each mediator:

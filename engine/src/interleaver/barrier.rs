@@ -95,7 +95,7 @@ impl<V: Value> Interleaver<V> {
         None
     }
 
-    /// Lets the next mediator whose barrier has opened go on, and returns it.
+    /// Lets the next mediator whose barrier has opened continue, and returns it.
     pub(super) fn release_next(&mut self, at: Option<Site>) -> Option<MediatorId> {
         let id = self.released.pop_front()?;
         let before = self.lane(id).on(Trigger::Release, Phase::Running);
@@ -126,7 +126,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Returns why the mediators that are at barriers when the model has finished will never go on.
+    /// Returns why the mediators that are at barriers when the model has finished will never
+    /// continue.
     pub(super) fn unmet(&self) -> Option<RunError> {
         if let Some(circle) = self.circle() {
             return Some(circle);

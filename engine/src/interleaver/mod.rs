@@ -112,7 +112,7 @@ pub struct Interleaver<V> {
     visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
     ready: Vec<MediatorId>,
-    /// The mediators whose barrier has opened, and that have not gone on yet.
+    /// The mediators whose barrier has opened, and that have not continued yet.
     released: VecDeque<MediatorId>,
     /// In the order of their names.
     barriers: Vec<Barrier>,
@@ -145,7 +145,7 @@ struct Change {
     origin: Origin,
 }
 
-/// Why the model must not go on.
+/// Why the model must not continue.
 enum Halt {
     Stopped {
         by: MediatorId,
@@ -164,7 +164,7 @@ struct Skip<V> {
     origin: Origin,
 }
 
-/// One passing of a site.
+/// One visit of a site.
 struct Visit<V> {
     site: Site,
     value: V,
@@ -213,7 +213,7 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Counts a passing of `point`, and returns whether its value has to be
+    /// Counts a visit of `point`, and returns whether its value has to be
     /// [provided](Self::provide): whether a mediator waits for this very iteration, or a cache
     /// collects the point.
     ///
@@ -238,7 +238,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted
-    /// the passing.
+    /// the visit.
     ///
     /// # Panics
     ///
@@ -276,7 +276,7 @@ impl<V: Value> Interleaver<V> {
         self.conclude(visit)
     }
 
-    /// Returns whether the model must not go on.
+    /// Returns whether the model must not continue.
     pub fn is_halted(&self) -> bool {
         self.halt.is_some()
     }
@@ -305,7 +305,7 @@ impl<V: Value> Interleaver<V> {
     /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap
     /// or a skip; or else who last swapped anything.
     ///
-    /// A model that cannot go on most likely cannot because of this.
+    /// A model that cannot continue most likely cannot because of this.
     pub fn last_change(&self) -> Option<Asker> {
         let Changes { swap, shape } = &self.changes;
         let Change { id, at, origin } = shape.as_ref().or(swap.as_ref())?;
@@ -316,7 +316,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Returns whether the last shape that a mediator may have changed is that of the last passing
+    /// Returns whether the last shape that a mediator may have changed is that of the last visit
     /// of `point`.
     pub fn has_reshaped(&self, point: Point) -> bool {
         let last = self.changes.shape.as_ref().map(|change| change.at);
@@ -416,7 +416,7 @@ impl<V: Value> Interleaver<V> {
             .extend(waiting.map(|(index, _)| MediatorId(index as u32)));
     }
 
-    /// Says what the model does after a site, and lets the caches see what it goes on with.
+    /// Says what the model does after a site, and lets the caches see what it continues with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
         let Visit {
             site, value, skips, ..

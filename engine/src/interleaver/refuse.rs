@@ -104,7 +104,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Returns the last passing of the point, or else the passed sites with the most similar names.
+    /// Returns the last visit of the point, or else the passed sites with the most similar names.
     pub(super) fn passed_like(&self, site: Site) -> Vec<String> {
         let passed = |point: Point| Some(point.at(self.last_passing(point)?));
         if let Some(last) = passed(site.point) {

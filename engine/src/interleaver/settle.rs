@@ -16,7 +16,7 @@ use crate::site::Site;
 use crate::transition::{State, Trigger};
 use crate::value::Value;
 
-/// How many requests a mediator may make without letting the model go on.
+/// How many requests a mediator may make without letting the model continue.
 pub(crate) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
 
 impl<V: Value> Interleaver<V> {
@@ -145,7 +145,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Counts a request, and returns whether the mediator has made too many without letting the
-    /// model go on.
+    /// model continue.
     pub(super) fn is_restless(&mut self, id: MediatorId) -> bool {
         let patience = self.patience(id);
         patience.requests += 1;
@@ -187,7 +187,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Retires a mediator that is done; if it is a child, its parent goes on at the same site.
+    /// Retires a mediator that is done; if it is a child, its parent continues at the same site.
     fn end(&mut self, id: MediatorId, at: Option<Site>) -> Option<Step<V>> {
         let is_child = self.lane(id).is_delegating();
         if !is_child {
@@ -281,7 +281,7 @@ impl<V: Value> Interleaver<V> {
     }
 }
 
-/// Says that a mediator would never let the model go on.
+/// Says that a mediator would never let the model continue.
 pub(super) fn restless<V>(limit: u32, origin: Origin) -> Step<V> {
     let fault = Fault::from(FaultKind::Restless { limit });
     Step::Fail { fault, origin }

@@ -16,7 +16,7 @@ pub(super) struct Unseen {
     count: u32,
     /// The iteration after the last of them.
     end: u32,
-    /// The last passing before that.
+    /// The last visit before that.
     before: Option<u32>,
 }
 

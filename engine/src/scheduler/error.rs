@@ -41,7 +41,7 @@ pub enum ScheduleError {
         /// How many bytes the checksum is of.
         length: usize,
     },
-    /// The schedule was made for another programme.
+    /// The schedule was made for another run.
     ///
     /// Code `E122`, explained in `docs/errors/E122.md`.
     #[error(

@@ -108,7 +108,7 @@ pub enum Granularity {
     Site,
     /// Until it has been served once at the site, and has made its next request.
     ///
-    /// Finer than the rules ask for: what happens to work in every such order does not hang on
+    /// Finer than the rules ask for: what happens to work in every such order does not depend on
     /// where turns end. Puts, gets and children are for no site, and belong to the turn in
     /// which they are asked for.
     Exchange,

@@ -1,8 +1,8 @@
 //! The fingerprint of a run, by which a schedule knows what it belongs to.
 //!
-//! The digest of a programme is one of each of its [parts](Part) after the other, so that a
-//! schedule that does not belong to a run can say what has changed since. Each is written in digits
-//! of its own, from the left:
+//! The digest of a run is one of each of its [parts](Part) after the other, so that a schedule that
+//! does not belong to a run can say what has changed since. Each is written in digits of its own,
+//! from the left:
 //!
 //! | digits | part | what is in them |
 //! |---|---|---|

@@ -1,9 +1,9 @@
 //! The choices of a run as a list, and the list as a short text.
 //!
-//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the
-//! [programme](super::Programme) in 16 digits, three each for sites, mediators, rows, barriers and
-//! steps and one for the granularity, the choices, and the CRC-32 of all before it in 8. Only
-//! choices among two or more mediators count. They are written as
+//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the [run](super::RunFingerprint)
+//! in 16 digits, three each for sites, mediators, rows, barriers and steps and one for the
+//! granularity, the choices, and the CRC-32 of all before it in 8. Only choices among two or more
+//! mediators count. They are written as
 //!
 //! - `c/n`: the one at place `c`, from 0, of `n` that are ready;
 //! - `n`: `0/n`, `0/n−1`, … `0/2`: `n` mediators in definition order, as at a site where all turns
@@ -29,13 +29,13 @@ const CHOICES_MAX: usize = 1 << 20;
 /// One choice between mediators that were ready.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Choice {
-    /// The place of the one that went on, in definition order of those that were ready.
+    /// The place of the one that continued, in definition order of those that were ready.
     pub place: u32,
     /// How many were ready: two or more.
     pub ready: u32,
 }
 
-/// The choices of a run, and the digest of the programme that it belongs to.
+/// The choices of a run, and the digest of the run that it belongs to.
 ///
 /// ```
 /// use interloom_engine::scheduler::Schedule;
@@ -68,7 +68,7 @@ impl Schedule {
         }
     }
 
-    /// Returns the digest of the programme.
+    /// Returns the digest of the run that the schedule belongs to.
     pub const fn programme(&self) -> u64 {
         self.programme
     }

@@ -59,7 +59,7 @@ fn the_documents_that_it_names_exist() {
     }
 }
 
-/// What the page shows of explorations is what the program prints, but for digests, which hang on
+/// What the page shows of explorations is what the program prints, but for digests, which depend on
 /// how a machine rounds.
 #[test]
 fn the_explorations_are_what_the_program_prints() {

@@ -37,9 +37,9 @@ pub struct Check {
     pub visits: u64,
     /// How many notes there are.
     pub notes: u64,
-    /// How many digests there are of runs that go on.
+    /// How many digests there are of runs that continue.
     pub ticks: u64,
-    /// How many passages there are: what the models of runs passed and put out.
+    /// How many passages there are: what the models of runs passed and returned.
     pub passages: u64,
     /// The digest of the last run that ended.
     pub digest: Digest,

@@ -49,7 +49,7 @@ pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, J
 
 /// Keeps other writers away until the file is closed; readers may come.
 ///
-/// Where the file system has no locks, as some on a network have not, writing goes on without. So
+/// Where the file system has no locks, as some on a network have not, writing continues without. So
 /// it does on Windows, whose locks keep readers away too.
 pub(super) fn lock(file: &File, journal: &Arc<str>) -> Result<(), JournalError> {
     if cfg!(windows) {

@@ -51,7 +51,7 @@ pub use tensor::{TensorDifference, TensorMismatch};
 pub struct Divergence {
     /// What kind of difference it is.
     pub class: DivergenceClass,
-    /// The index of the exchange at which the runs part.
+    /// The index of the exchange at which the runs diverge.
     pub index: u64,
     /// The name of the run.
     pub run: String,
@@ -69,7 +69,7 @@ pub struct Divergence {
     pub context: Vec<ExchangeLine>,
     /// The next exchanges of the recording.
     pub following: Vec<ExchangeLine>,
-    /// How the two go on, where that could be seen.
+    /// How the two continue, where that could be seen.
     pub alignment: Option<Alignment>,
     /// Where a differing value came from.
     pub source: Option<ValueSource>,

@@ -44,7 +44,7 @@ pub struct RunRecord {
     pub open: Vec<ExchangeRecord>,
     /// The caches that mediators declared, in order, each with where that was.
     pub cache_declarations: Vec<(RunPosition, CacheDeclaration)>,
-    /// What its model passed and put out, if that was kept.
+    /// What its model passed and returned, if that was kept.
     pub passage: Option<PassageRecord>,
     /// How it ended, if the journal goes that far.
     pub end: Option<RunEndRecord>,

@@ -36,7 +36,7 @@ pub struct ProvenanceStep {
     pub level: u32,
     /// Where it had the value from.
     pub from: Source,
-    /// The earlier exchanges at which the way goes on, the latest first.
+    /// The earlier exchanges at which the way continues, the latest first.
     pub sources: Vec<u64>,
     /// How many more there are beyond the width that was asked for.
     pub more: u64,

@@ -248,7 +248,7 @@ pub struct CacheDeclaration {
     pub number: u32,
     /// The paths of the modules that it collects; `None` is every module.
     pub modules: Option<Vec<String>>,
-    /// Whether it collects what modules take in.
+    /// Whether it collects what modules receive.
     pub inputs: bool,
     /// Whether it collects what modules return.
     pub outputs: bool,
@@ -510,7 +510,7 @@ pub struct PassageRecord {
     pub run: u32,
     /// The texts of the points that were passed.
     pub points: Vec<String>,
-    /// The passings, in order.
+    /// The visits, in order.
     pub passings: Vec<PassingRecord>,
     /// The calls of hooked modules that were over when the run ended, in the order in which they
     /// begin.
@@ -531,11 +531,11 @@ pub struct PassingRecord {
 /// One call of a hooked module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PassedCallRecord {
-    /// The place of the passing with which it begins.
+    /// The place of the visit with which it begins.
     pub begin: u32,
-    /// The place after that of the passing with which it ends.
+    /// The place after that of the visit with which it ends.
     pub end: u32,
-    /// What the model went on with.
+    /// What the model continued with.
     pub output: ValueTree,
 }
 

@@ -445,7 +445,7 @@ pub(crate) fn visit(run: u32, passed: &[u32], value: Option<ValueTree>) -> Visit
     }
 }
 
-/// A cache of all that modules take in and return.
+/// A cache of all that modules receive and return.
 pub(crate) fn granted_cache(run: u32) -> CacheDeclaration {
     CacheDeclaration {
         mediator: 0,
@@ -500,7 +500,7 @@ fn value_with_everything() -> ValueTree {
     ValueTree::Tuple(items.into())
 }
 
-/// What a model passed and put out.
+/// What a model passed and returned.
 pub(crate) fn passage(run: u32) -> PassageRecord {
     let passing = |point, exchanges, given| PassingRecord {
         point,

@@ -4,7 +4,7 @@
 //! crash would leave behind under another name. Frames are gathered in one buffer, which is
 //! written out when it is full and at the end of every run.
 //!
-//! A journal that was left unfinished can be gone on with: [`JournalWriter::resume`].
+//! A journal that was left unfinished can be continued: [`JournalWriter::resume`].
 //!
 //! Nothing is lost silently: after the first call that fails, whatever the reason, each further
 //! call fails with the same error.
@@ -295,7 +295,7 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// Writes what the model of the open run passed and put out, after the tensors of it.
+    /// Writes what the model of the open run passed and returned, after the tensors of it.
     ///
     /// # Errors
     /// E067 if the run is not open, E061 if the sink refuses, E066 if a value is too deep, E069 if

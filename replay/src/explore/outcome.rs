@@ -70,7 +70,7 @@ impl fmt::Display for ExploredOutcome {
     }
 }
 
-/// Says how a failed run ended, in words that do not hang on the order of those who failed.
+/// Says how a failed run ended, in words that do not depend on the order of those who failed.
 pub fn end_of_failure(error: &ForwardError) -> String {
     match error {
         ForwardError::Run { error, .. } => describe_end(Err(error)),
@@ -127,7 +127,7 @@ impl Shown {
         add_text(&mut self.bytes, name);
     }
 
-    /// Adds why mediators failed, in an order that does not hang on who failed first.
+    /// Adds why mediators failed, in an order that does not depend on who failed first.
     fn failures(&mut self, error: &RunError) {
         if let RunError::Mediators(failures) = error {
             let texts = failures.iter();

@@ -94,7 +94,7 @@ pub enum Mode {
     /// The runs before that of the exchange are served and not computed. In its own run the model
     /// is asked what was asked, and has to give what it gave; live mediators, which have been
     /// given the recorded answers, take over at the exchange. Modules that were over by then
-    /// are not computed either if the journal has what they put out
+    /// are not computed either if the journal has what they returned
     /// ([`Session::keep_passages`]); otherwise the model computes from the beginning. All that
     /// comes after is new. The journal must have kept its tensors.
     Fork {
@@ -161,7 +161,7 @@ pub enum Conclusion {
         /// How long the file is.
         bytes: u64,
         /// How many calls of modules were computed and how many known, in the runs that
-        /// [kept](Session::keep_passages) what their modules put out and in the one that
+        /// [kept](Session::keep_passages) what their modules returned and in the one that
         /// left a [forked](Mode::Fork) journal which has that.
         effort: ReuseStats,
     },
@@ -323,7 +323,7 @@ impl Session {
         self.readback = Readback::UpTo(bytes);
     }
 
-    /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the
+    /// Keeps with the runs from now on also what every hooked module returned, or no longer, if the
     /// journal keeps all tensors ([`Policy::Full`](crate::journal::Policy::Full)).
     ///
     /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The
@@ -344,9 +344,8 @@ impl Session {
     ///
     /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or
     /// read; [`Error::NotKept`] if it has not kept what is to be replayed;
-    /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was
-    /// recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded
-    /// one.
+    /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was recorded;
+    /// [`Error::ForkParted`] if a run that is forked diverges before that from the recorded one.
     pub fn run<Y>(&mut self, run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
         let Some(sink) = self.sink.clone() else {
             return Ok(run.execute(model)?);

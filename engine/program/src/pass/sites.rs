@@ -173,7 +173,7 @@ impl Pass<'_> {
     }
 
     /// Checks a skip: what it puts in place of the module's output may have another shape, if the
-    /// model can go on with that.
+    /// model can continue with that.
     pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
         let found = self.value("a skip", value)?;
         self.ask(site)?;
@@ -229,12 +229,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns why the model cannot go on with another form in place of a module's output, if no
+    /// Returns why the model cannot continue with another form in place of a module's output, if no
     /// mediator can mend it.
     fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
         let effects = self.known.effects?;
-        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put
-        // it right.
+        // Another skip may win, a stop comes before the model continues, and a reshaping swap may
+        // put it right.
         if effects.skips != 1 || effects.stops || effects.reshapes {
             return None;
         }

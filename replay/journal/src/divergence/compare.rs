@@ -87,7 +87,7 @@ enum ProvenanceStep {
     Nothing,
 }
 
-/// The divergence, and what is needed to see how the runs go on after it.
+/// The divergence, and what is needed to see how the runs continue after it.
 #[derive(Debug)]
 struct Parted {
     divergence: Divergence,
@@ -490,7 +490,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         false
     }
 
-    /// Shows a step of the recording again that was passed before the runs were found to part.
+    /// Shows a step of the recording again that was passed before the runs were found to diverge.
     fn show_again(&mut self, step: ProvenanceStep) {
         self.ahead.push_front(step);
         let following = self.following();
@@ -539,7 +539,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         parted.recorded = Some(recorded);
     }
 
-    /// The runs part where one of them has no exchange: it has something else, or nothing.
+    /// The runs diverge where one of them has no exchange: it has something else, or nothing.
     fn part_from(
         &mut self,
         recorded: ProvenanceStep,
@@ -665,7 +665,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Some(Alignment::Missing(later as u64 + 1))
     }
 
-    /// Whether this later live exchange is the one that was recorded where the runs parted.
+    /// Whether this later live exchange is the one that was recorded where the runs diverged.
     fn see_extra(&mut self, live: &ExchangeRecord) {
         let Some(parted) = &self.found else {
             return;

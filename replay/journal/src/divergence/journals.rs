@@ -10,9 +10,9 @@ use crate::{ExchangeRecord, JournalError, JournalReader, Names, Record, find_ten
 /// The result of a comparison of two journals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalDiff {
-    /// How far they are equal, and where they part.
+    /// How far they are equal, and where they diverge.
     pub comparison: ReplayComparison,
-    /// What each has after that, if they part.
+    /// What each has after that, if they diverge.
     pub aligned: Option<Aligned>,
     /// How their heads differ.
     pub environment: Option<EnvironmentReport>,
@@ -82,11 +82,11 @@ pub fn compare_journals(
     })
 }
 
-/// Finds where the journals at two paths part, without aligning what they have after that.
+/// Finds where the journals at two paths diverge, without aligning what they have after that.
 ///
-/// Each is read once, in constant memory, and no further than is needed to see how they go on after
-/// the difference. A journal that ends early is compared as far as it goes; that it does is given
-/// beside what was found.
+/// Each is read once, in constant memory, and no further than is needed to see how they continue
+/// after the difference. A journal that ends early is compared as far as it goes; that it does is
+/// given beside what was found.
 ///
 /// # Errors
 /// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the

@@ -74,7 +74,7 @@ impl GgufValue {
         }
     }
 
-    /// Returns the truth value, if the value is one.
+    /// Returns the boolean, if the value is one.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         match self {
