@@ -175,6 +175,7 @@ struct Scripted<V> {
 
 impl<V: Clone + 'static> Mediator<V> for Scripted<V> {
     fn resume(self: Box<Self>, _: Delivery<V>) -> Step<V> {
+        // The answer is not looked at: what the mediator made of it is the next recorded line.
         let place = self.next.get();
         let Some(line) = self.lines.get(place) else {
             return Step::End;

@@ -296,6 +296,7 @@ impl Active {
             self.interleaver.cancel();
             return Err(broken);
         }
+        // A run that passed no site at all fails for that, and not for what its mediators missed.
         let reason = self.unreached(output.is_some());
         let has_caches = self.has_caches;
         let Report { result, audit } = self.interleaver.finish();

@@ -213,6 +213,7 @@ fn index<V: Operand>(
     match of {
         Datum::Value(of) => {
             let item = match item {
+                // A place in a tensor is one of its first dimension; all else has items.
                 Item::Place(place) if of.shape().is_some() => of.at((*place).into()),
                 item => of.item(item),
             };
@@ -249,6 +250,7 @@ fn clip<V: Operand>(
         place: place.into(),
         misfit,
     };
+    // A list is a datum of the program, and a tuple a value of the model; both have one dimension.
     if let Some(items) = items_of(&of) {
         let range = places(spans, items.len()).map_err(misfit)?;
         return Ok(Datum::List(Rc::new(items[range].to_vec())));

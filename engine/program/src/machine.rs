@@ -207,6 +207,7 @@ impl<V: Operand> Machine<V> {
     }
 
     fn execute(&mut self, instruction: &Instruction) -> Result<After<V>, Fault> {
+        // What the interleaver has to answer is returned; all else is done at once.
         match instruction {
             Instruction::Ask(ask) => return Ok(After::Ask(self.request(ask)?)),
             Instruction::Each {
@@ -382,6 +383,7 @@ impl<V: Operand> Mediator<V> for Machine<V> {
         let code = self.code.clone();
         let mut after = self.take(delivery);
         loop {
+            // `next` is one past the instruction that was executed, whose line is the origin.
             let at = self.next.saturating_sub(1);
             match after {
                 Ok(After::Go) => {}

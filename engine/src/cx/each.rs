@@ -55,6 +55,8 @@ impl<V: 'static> Cx<V> {
         async move {
             let mut results = Vec::new();
             for (iteration, round) in iterations.rounds(cx.iteration()) {
+                // A child whose own iteration this is, so that the body need not name it in its
+                // requests.
                 let program = |cx: Cx<V>| body(cx, iteration);
                 let (child, result) = mediator_at(cx.0.map.clone(), iteration, program);
                 let request = Request::Register {

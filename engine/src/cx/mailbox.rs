@@ -81,6 +81,8 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
             Poll::Ready(Ok(())) => return Step::End,
             Poll::Ready(Err(fault)) => return Step::Fail { fault, origin },
         }
+        // A future that keeps the waker, or waits without a request, waits for what no delivery
+        // brings.
         let is_foreign = self.tracker.is_foreign();
         match self.mailbox.posted.take() {
             Posted::Ask(request) if !is_foreign => self.ask(request, origin),

@@ -122,6 +122,8 @@ impl Course {
         let is_awake = |id: &&MediatorId| asleep.iter().all(|(other, _)| other != *id);
         let chosen = match ready.iter().find(is_awake) {
             Some(&chosen) => chosen,
+            // All of them sleep: whatever comes now only reorders turns that commute in an earlier
+            // run.
             None => {
                 self.redundant_from.get_or_insert(self.depth);
                 ready[0]

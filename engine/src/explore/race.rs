@@ -271,6 +271,7 @@ impl Detector {
 
     fn exchange<V>(&mut self, exchange: &Exchange<'_, V>) {
         let id = exchange.mediator;
+        // A barrier's exchange is its release, which comes after every arrival of the round.
         if exchange.event() == Event::Barrier {
             if let Some(number) = self.barrier_of(exchange) {
                 let gone = self.gates.entry(number).or_default().gone.clone();
@@ -281,6 +282,7 @@ impl Detector {
         let Some(access) = self.ground.access(exchange) else {
             return;
         };
+        // Checked before the clocks join: a GET does race with the PUT that it reads.
         self.check(id, access, 0, exchange.event(), exchange.origin);
         match access {
             Access::Put(name) => {

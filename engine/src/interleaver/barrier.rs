@@ -85,11 +85,14 @@ impl<V: Value> Interleaver<V> {
         barrier.arrived.push(id);
         match barrier.can_open(0) {
             true => {
+                // Those who are released continue in definition order, whatever the order of their
+                // arrival.
                 if !planted::has(Bug::ReleaseByArrival) {
                     barrier.arrived.sort_unstable();
                 }
                 self.released.extend(barrier.arrived.drain(..));
             }
+            // Only an arrival that does not open its barrier can close a circle.
             false => self.check_circle(),
         }
         None

@@ -23,6 +23,7 @@ impl<V: Value> Interleaver<V> {
     /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is
     /// retired.
     pub(super) fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
+        // A loop and no recursion: a mediator may make a million requests at one site.
         loop {
             let next = match step {
                 Step::Ask {

@@ -356,6 +356,7 @@ impl<R: Read> JournalReader<R> {
         let Some(header) = self.read_frame()? else {
             return Ok(None);
         };
+        // What is frequent or large is checked in place, without a record being made of it.
         match FrameKind::from_code(header.kind) {
             Some(kind @ (FrameKind::Exchange | FrameKind::Open)) => {
                 let place = place!(self);

@@ -275,6 +275,7 @@ fn script_line(
     run: &Run,
 ) -> Result<ScriptedRequest<Value>, Error> {
     let target = || recorded.target(exchange.asked, run.sites().map());
+    // The names of barriers and of the blackboard stand where a site would.
     let name = || exchange.asked.map_or("", |site| recorded.text(site)).into();
     let value = || recorded.value_of(exchange);
     let said = match exchange.event {

@@ -45,6 +45,7 @@ impl Programs {
             if !seen.insert(name.clone()) {
                 continue;
             }
+            // The latest earlier run that shares the name is the one whose value was given.
             let runs = self.plan.runs[..before].iter().enumerate().rev();
             let mut saves = runs.filter_map(|(place, run)| {
                 let (invoke, saved) = run.shares().remove(&name)?;
@@ -193,6 +194,7 @@ impl Slice {
             else {
                 continue;
             };
+            // Which iteration assigned it, and whether any did, is not known from the program.
             if step.is_in_loop && !is_certain {
                 return None;
             }

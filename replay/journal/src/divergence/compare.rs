@@ -332,6 +332,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 }
                 Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit, &self.recorded_names),
                 Some(Ok(Record::Open(open))) => self.open[0].push(open),
+                // These follow from exchanges and visits, or are no evidence, and are not compared.
                 Some(Ok(
                     Record::Tensor(_)
                     | Record::Footer(_)
@@ -450,6 +451,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
 
     /// Compares the open requests of a run that ends, and returns whether they are the same.
     fn compare_open(&mut self, next: impl FnOnce(&Self) -> [DivergenceSide; 2]) -> bool {
+        // Both lists are in definition order. A request that only one side has stands beside what
+        // the other side has next.
         let [recorded, live] = std::mem::take(&mut self.open);
         let count = recorded.len().max(live.len());
         let differs = |place: &usize| match (recorded.get(*place), live.get(*place)) {
@@ -600,6 +603,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         let environment = self.environment();
         let explained = environment.iter().any(EnvironmentDifference::makes_values);
         let divergence = Divergence {
+            // A value that differs because its model or input does says nothing about the run.
             class: match class {
                 DivergenceClass::Value if explained => DivergenceClass::Environment,
                 class => class,

@@ -71,6 +71,7 @@ impl TensorDifference {
                 live: live.len() as u64,
             });
         }
+        // Bytes differ, not numbers: -0.0 is not 0.0, and a NaN is equal to itself.
         let width = dtype.element_bytes() as usize;
         let pairs = recorded.chunks_exact(width).zip(live.chunks_exact(width));
         let mut pairs = pairs.enumerate().filter(|(_, (a, b))| a != b).peekable();

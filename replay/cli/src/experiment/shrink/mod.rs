@@ -311,6 +311,7 @@ impl Search<'_> {
         let index = prepared.runs().len() - 1;
         let left = self.budget.saturating_sub(self.runs).max(1);
         let left = left.min(self.exploration.budget());
+        // The difference is one to definition order, which the first run of an exploration has.
         let first: RefCell<Option<Seen>> = RefCell::new(None);
         let is_found = RefCell::new(false);
         let (exploration, difference) = (self.exploration.clone().runs(left), self.difference);
@@ -371,6 +372,7 @@ impl Search<'_> {
         };
         let file = format!("{stem}.toml");
         let path = folder.unwrap_or(&self.folder).join(&file);
+        // From here on the file is what a user will have, read and opened as theirs would be.
         let text = draft.to_text().expect("it has been written before");
         let mut experiment = FileExperiment::new(&path.display().to_string(), &text);
         let opened =
