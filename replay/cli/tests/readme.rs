@@ -37,7 +37,10 @@ fn the_first_code_is_the_quickstart_example() {
 
 #[test]
 fn the_own_model_is_an_example_word_for_word() {
-    let (page, example) = (read("docs/OWN_MODEL.md"), read("replay/examples/own_model.rs"));
+    let (page, example) = (
+        read("docs/OWN_MODEL.md"),
+        read("replay/examples/own_model.rs"),
+    );
     let code = page.split("```rust\n").nth(1).unwrap();
     let code = code.split("```").next().unwrap();
     assert!(example.ends_with(code), "replay/examples/own_model.rs");
