@@ -1,4 +1,4 @@
-//! The values that pass the sites of a burn model: tensors, and tuples, lists and maps of them.
+//! What passes the sites of a burn model: tensors, and tuples, lists and maps of them.
 
 use std::fmt;
 use std::sync::Arc;

@@ -108,7 +108,7 @@ impl RowLayout {
     }
 }
 
-/// A mismatch of two values that should have the same structure, kind and shape.
+/// Two values that should have the same structure, kind and shape, and have not.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Misfit {
     /// What was there, such as `f32[1, 5, 576]`.

@@ -1,8 +1,8 @@
-//! The position of a run's model, from its visits: each exchange must be made there.
+//! Where the model of a run is, as its visits say: each exchange must be made there.
 //!
 //! A run whose model was watched has a visit for each site at which something was served or
-//! collected, with all points that were passed on the way, so that the site of an exchange follows
-//! from the visits alone. A run whose model was not watched has none.
+//! collected, with all points that were passed on the way, so that the site of an exchange can be
+//! told from the visits alone. A run whose model was not watched has none.
 
 use super::record::SiteRef;
 

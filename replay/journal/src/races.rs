@@ -453,7 +453,7 @@ mod tests {
         let exchanges = vec![line(0, Event::Swap), line(1, Event::Swap)];
         let mut journal = journal_of(start_with_rows(), exchanges);
         if whole.is_some() {
-            // The first visit of the point is another one.
+            // The first passing of the point is another one.
             journal.runs[0].visits = vec![(0, samples::visit(0, &[0, 0], whole))];
         }
         !races(&journal)[0].races.is_empty()

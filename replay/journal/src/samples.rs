@@ -445,7 +445,7 @@ pub(crate) fn visit(run: u32, passed: &[u32], value: Option<ValueTree>) -> Visit
     }
 }
 
-/// A cache of all that modules receive and return.
+/// A cache of all that modules take in and return.
 pub(crate) fn granted_cache(run: u32) -> CacheDeclaration {
     CacheDeclaration {
         mediator: 0,

@@ -344,8 +344,9 @@ impl Session {
     ///
     /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or
     /// read; [`Error::NotKept`] if it has not kept what is to be replayed;
-    /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was recorded;
-    /// [`Error::ForkParted`] if a run that is forked diverges before that from the recorded one.
+    /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was
+    /// recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded
+    /// one.
     pub fn run<Y>(&mut self, run: Run, model: impl FnOnce() -> Y) -> Result<Ran<Y>, Error> {
         let Some(sink) = self.sink.clone() else {
             return Ok(run.execute(model)?);
