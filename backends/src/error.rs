@@ -1,4 +1,4 @@
-//! What can go wrong with models and runs.
+//! Errors of models and runs.
 
 use serde::Serialize;
 
@@ -288,7 +288,7 @@ impl ForwardError {
     /// line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
-        // Of a run, a record has what its mediators were told.
+        // Of a run, a record has the faults that its mediators were given.
         if let Self::Unreached {
             error: Some(run),
             audit,

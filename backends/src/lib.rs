@@ -6,7 +6,8 @@
 //! - [`Run`] interleaves mediators with a forward pass.
 //! - [`Value`] is what passes a site, and [`Erase`] what a type needs to pass one.
 //!
-//! This is the only room that names `burn::backend`.
+//! This is the only crate that names `burn::backend`. Burn is pinned to one minor version, because
+//! [`AnyTensor`] reaches into its dispatch layer.
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 

@@ -1,7 +1,8 @@
 //! Runs: mediators interleaved with one forward pass, or one generation, of a bound model.
 //!
-//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
-//! sees; the crate must not be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+//! A forward pass of burn returns tensors, not results. So a stop and a failure leave the model by
+//! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
+//! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
 use std::ops::Deref;
 
@@ -76,7 +77,7 @@ impl<T> From<MediatorHandle<T>> for Saved<T> {
     }
 }
 
-/// What a run leaves behind.
+/// The result of a run: the model's output, and its audit.
 #[derive(Clone, Debug)]
 pub struct Ran<Y> {
     /// What the model returned, or why there is nothing.
@@ -113,7 +114,7 @@ impl<Y> Ran<Y> {
     }
 }
 
-/// What the model of a run returned.
+/// The output of a run's model.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RunOutput<Y> {
     /// The model finished, with this.
@@ -243,7 +244,7 @@ impl Run {
         self.setup.all_gradients();
     }
 
-    /// Collects what modules take in or put out, for the whole batch and after all changes.
+    /// Collects what modules receive or return, for the whole batch and after all changes.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
         self.has_caches = true;
         self.setup.cache(spec)
@@ -273,9 +274,9 @@ impl Run {
     /// that shared `shared`.
     ///
     /// They make its first `all` exchanges again, and before `certain` of these are over none that
-    /// is not among them. Then somebody may ask for what nobody has asked for: a module in which
-    /// there is such a site is computed, and so is all that comes after another exchange. What
-    /// [`share`](Self::share) says of model and input holds here, too.
+    /// is not among them. After that a mediator may ask for a site that none asked for in that run:
+    /// a module that contains such a site is computed, and so is all that comes after another
+    /// exchange. What [`share`](Self::share) says of model and input holds here, too.
     pub fn share_exchanges(&mut self, shared: &PrefixCache, all: u64, certain: u64) {
         self.shared = Some((shared.clone(), Known::Exchanges { all, certain }));
     }

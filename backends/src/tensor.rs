@@ -28,7 +28,7 @@ pub enum Kind {
     Bool,
 }
 
-/// One of burn's kinds, as a type.
+/// A kind of burn's tensors, as a type.
 pub trait ElementKind: Basic + Autodiff {
     /// The kind as a value.
     const ELEMENT: Kind;

@@ -34,7 +34,7 @@ use crate::tensor::{AnyTensor, ElementKind, Kind};
 pub enum Value {
     /// Nothing.
     Unit,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer.
     Int(i64),
@@ -243,7 +243,7 @@ impl Value {
 
     /// Returns whether all of it is batched tensors; `leaf` is the number of its first one.
     ///
-    /// What is no tensor is replaced whole by a swap, whoever makes it.
+    /// What is no tensor is replaced whole by any swap.
     fn has_only_rows(&self, leaf: &mut usize, batch: u32, layout: &RowLayout) -> bool {
         match self {
             Self::Unit => true,

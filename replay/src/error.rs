@@ -1,4 +1,4 @@
-//! What can go wrong with a session.
+//! Errors of sessions.
 
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
@@ -9,7 +9,7 @@ use crate::divergence::Divergence;
 use crate::journal::{JournalError, is_refusal};
 use crate::session::Conclusion;
 
-/// Anything that can go wrong with a model, its runs and their journal.
+/// An error of a model, its runs or their journal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,7 +43,7 @@ pub enum Error {
     /// Code `E080`, explained in `docs/errors/E080.md`.
     #[error("{}", diverged(.0))]
     Diverged(Box<Conclusion>),
-    /// The live mediators part from a journal before the exchange at which they are to go on.
+    /// The live mediators diverge from a journal before the exchange at which they are to continue.
     ///
     /// Code `E097`, explained in `docs/errors/E097.md`.
     #[error(
@@ -52,7 +52,7 @@ pub enum Error {
     ForkParted {
         /// The exchange.
         exchange: u64,
-        /// Where they part.
+        /// Where they diverge.
         divergence: Box<Divergence>,
     },
     /// A run that is served from a journal failed when it was recorded.

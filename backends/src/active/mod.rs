@@ -48,7 +48,7 @@ pub(crate) enum Entered<I, O> {
 /// The call of a hooked module that is under way.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Call {
-    /// The visit at which it begins, in a run that keeps what its modules put out.
+    /// The visit at which it begins, in a run that keeps what its modules returned.
     kept_from: Option<usize>,
 }
 
@@ -105,12 +105,12 @@ pub(crate) struct Active {
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
-    /// The last site that somebody waited for, to say where a model panicked.
+    /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
 }
 
-/// Whether somebody waits for the input of a module that is called.
+/// Whether a mediator waits for the input of a module that is called.
 enum Arrival {
     Unawaited,
     Awaited(Point),
@@ -170,17 +170,17 @@ impl Strangers {
 ///
 /// The model enters a site with a value, the mediators that wait there change it, and the model
 /// leaves with what they made of it. Visitors are nested: the first to see a site entered is the
-/// last to see it left. A site for which nobody waits is entered and left without a value; one at
-/// which the run is halted is never left.
+/// last to see it left. A site for which no mediator waits is entered and left without a value; one
+/// at which the run is halted is never left.
 trait Visitor {
-    /// Sees the model enter a site with `value`, if somebody waits for it.
+    /// Sees the model enter a site, with `value` if a mediator waits for it.
     fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>);
 
     /// Sees the model leave the site with `value`.
     ///
     /// # Errors
     ///
-    /// [`Misfit`] if the model must not go on with that.
+    /// [`Misfit`] if the model must not continue with that.
     fn leave(
         &mut self,
         run: &Interleaver<Value>,
@@ -301,7 +301,7 @@ impl Active {
         self.departs(place)
     }
 
-    /// Counts the visit of a point, and returns whether somebody waits for it.
+    /// Counts the visit of a point, and returns whether a mediator waits for it.
     #[inline]
     fn passes(&mut self, point: Point) -> bool {
         let is_awaited = self.interleaver.passes(point);
@@ -311,7 +311,7 @@ impl Active {
         is_awaited
     }
 
-    /// Passes a site for which nobody waits.
+    /// Passes a site for which no mediator waits.
     #[cold]
     fn pass_alone(&mut self, point: Point) {
         let (run, visitors) = (&self.interleaver, &mut self.visitors);
@@ -337,6 +337,7 @@ impl Active {
             self.interleaver.cancel();
             return Err(broken);
         }
+        // A run that passed no site at all fails for that, and not for what its mediators missed.
         let reason = self.unreached(output.is_some());
         let has_caches = self.has_caches;
         let Report { result, audit } = self.interleaver.finish();
@@ -422,7 +423,7 @@ fn hooked<T: Erase>(point: Point, value: T) -> T {
     recover(point, value)
 }
 
-/// Visits a module's input site, for which somebody waits.
+/// Visits a module's input site, for which a mediator waits.
 fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entered<I, O> {
     match visit(point, input.erase()) {
         Visited::Continue(value) => Entered::Compute(call, recover(point, value)),
@@ -433,7 +434,7 @@ fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entere
     }
 }
 
-/// Visits a site at which nothing can be skipped, and for which somebody waits.
+/// Visits a site at which nothing can be skipped, and for which a mediator waits.
 fn visit_output<T: Erase>(point: Point, value: T) -> T {
     match visit(point, value.erase()) {
         Visited::Continue(value) => recover(point, value),
@@ -441,7 +442,7 @@ fn visit_output<T: Erase>(point: Point, value: T) -> T {
     }
 }
 
-/// Keeps what a call has put out, for the next run.
+/// Keeps what a call has returned, for the next run.
 #[cold]
 fn keep_output<O: Erase>(place: &Place, begin: usize, output: O) -> O {
     let output = output.erase();

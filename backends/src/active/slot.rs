@@ -2,8 +2,8 @@
 //!
 //! Hooks have no argument through which a run could reach them, so that they look for it here. The
 //! run is taken out while its mediators are at work, so that a module that a mediator calls itself
-//! (a logit lens, say) passes no site of the run, and put back when they are done. Without a run a
-//! hook costs one look at the slot.
+//! (a logit lens, say) passes no site of the run, and put back when they are done; a mediator may
+//! also make a run of its own. Without a run a hook costs one look at the slot.
 //!
 //! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
 //! sees.
@@ -35,15 +35,15 @@ pub(super) fn look<T>(f: impl FnOnce(&mut Active) -> T) -> Option<T> {
     ACTIVE.with_borrow_mut(|active| active.as_mut().map(f))
 }
 
-/// What the model does after a site, if it goes on at all.
+/// What the model does after a site, if it continues at all.
 pub(super) enum Visited {
-    /// It goes on with this value.
+    /// It continues with this value.
     Continue(Value),
     /// It does not compute the module; this is its output.
     Skip(Value),
 }
 
-/// Visits a site for which somebody waits, with the run out of its slot; unwinds the model if the
+/// Visits a site for which a mediator waits, with the run out of its slot; unwinds the model if the
 /// run ends there.
 pub(super) fn visit(point: Point, value: Value) -> Visited {
     let (flow, losses) = Slot::with(|active| {
@@ -135,7 +135,8 @@ pub(super) fn halt_because(error: impl FnOnce(Option<String>) -> ForwardError) -
     halt()
 }
 
-/// Unwinds the model with an error about a point, and about whoever put something else there.
+/// Unwinds the model with an error about a point, and about the mediator that replaced the value
+/// there.
 pub(super) fn halt_with(
     point: Point,
     error: impl FnOnce(String, Option<Box<Asker>>) -> ForwardError,
@@ -148,7 +149,7 @@ pub(super) fn halt_with(
     halt()
 }
 
-/// The error of a value that the model cannot go on with.
+/// The error of a value that the model cannot continue with.
 pub(super) fn unusable(misfit: Misfit) -> impl FnOnce(String, Option<Box<Asker>>) -> ForwardError {
     |site, by| ForwardError::Unusable { site, misfit, by }
 }

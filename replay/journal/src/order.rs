@@ -1,4 +1,4 @@
-//! What a journal's records must satisfy together: numbers without gaps, and the digest chain.
+//! The order of a journal's records: numbers without gaps, and the digest chain.
 //!
 //! Writer and reader step the same [`Order`], so that what one refuses to write is what the other
 //! refuses to read.
@@ -239,6 +239,7 @@ impl Order {
         let skips = exchange.event == Event::Skip && exchange.result == ExchangeResult::Served;
         let place_of_model = self.model.exchange(exchange.at, skips);
         place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))?;
+        // Open requests are the last records of their run.
         if let Some(open) = &mut self.open {
             open.is_over |= is_open_request;
         }
@@ -387,6 +388,8 @@ impl Order {
             let [expected, found] = [expected, found].map(|digest| digest.unwrap_or(Digest::ZERO));
             return Err(place.digest(format!("{what} {}", end.run), expected, found));
         }
+        // The chain of exchanges continues in the next run, so that a run cannot be taken out; the
+        // others are of one run each.
         self.passages = None;
         self.digest = found.digest;
         self.chain.restart(&found.digest);

@@ -1,7 +1,7 @@
 //! Races in a recorded run: what only the scheduler ordered, found without model and mediators.
 //!
-//! The engine's detector ([`Races`]) is told of the recorded exchanges as if they were made now.
-//! Two things are not in a journal and follow from what is:
+//! The engine's detector ([`Races`]) observes the recorded exchanges as if they were made now. Two
+//! things are not in a journal and follow from what is:
 //!
 //! - a mediator arrives at a barrier right after its exchange before, and in the same turn; where
 //!   the barrier never opened, the arrival is a request that is open at the run's end;
@@ -130,13 +130,13 @@ impl<'j> Points<'j> {
     }
 }
 
-/// A recorded run that is told of again.
+/// A recorded run whose exchanges are shown to the detector again.
 struct Replayed<'j> {
     run: &'j RunRecord,
     points: &'j Points<'j>,
     detector: Races,
     /// After which exchange, if any, a mediator arrives at a barrier, as the exchange in which it
-    /// goes on.
+    /// continues.
     arrivals: BTreeMap<Option<usize>, Vec<&'j ExchangeRecord>>,
     /// The sites at which mediators have rows of their own.
     split: BTreeMap<SiteRef, bool>,
@@ -332,7 +332,7 @@ fn is_of_rows(value: &ValueTree, whole: Option<&ValueTree>, count: u64) -> bool 
     }
 }
 
-/// A value of which nothing is known but whether its rows can be told apart.
+/// A value of which nothing is known but whether it has rows.
 #[derive(Clone)]
 struct PassingRecord {
     splits: bool,

@@ -500,7 +500,7 @@ fn value_with_everything() -> ValueTree {
     ValueTree::Tuple(items.into())
 }
 
-/// What a model passed and put out.
+/// What a model passed and returned.
 pub(crate) fn passage(run: u32) -> PassageRecord {
     let passing = |point, exchanges, given| PassingRecord {
         point,

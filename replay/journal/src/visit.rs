@@ -1,5 +1,18 @@
-//! What a model passed, and the caches that mediators declare on the way: how they are written as
-//! bytes, and read back.
+//! The model's side of a run, and the caches that mediators declare on the way: how they are
+//! written as bytes, and read back.
+//!
+//! A journal keeps the points that the model passed, and the value that it brought wherever one was
+//! served or collected. Without them a replay without the model would have to guess what the
+//! interleaver did.
+//!
+//! # What that costs
+//!
+//! A visit (the points passed since the last one, and the value that came in, by digest) takes 64
+//! to 72 bytes, and the path of a point 50 bytes, once. Of the journal of the ablation experiment
+//! on the induction model, 17 visits are 1,152 of 11,392 bytes under the policy `digest`, and of
+//! 104,504 under `full`. Where invokes have rows, `full` keeps the value of the whole batch beside
+//! the rows that each was given: the patching experiment takes 95,632 bytes in place of 45,056.
+//! Without that value a journal could not stand in for the model.
 
 use std::borrow::Cow;
 

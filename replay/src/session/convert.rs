@@ -1,4 +1,4 @@
-//! From what an observer sees to what a journal has.
+//! Conversion of what an observer sees to the records of a journal.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,9 @@
 //! Deferred readback: tensors of a GPU are recorded later than they are exchanged, and read
 //! together.
+//!
+//! To read a tensor of a GPU is to wait for all that the GPU has to do. So exchanges queue until
+//! the end of the run, or until they hold 256 MiB. The journal is the same, byte for byte; a
+//! process that is killed loses the queue.
 
 use burn::tensor::TensorData;
 use interloom_backends::{AnyTensor, Value};

@@ -1,4 +1,4 @@
-//! What a journal has to answer with.
+//! The recorded run that a session answers from.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Recorded {
         })
     }
 
-    /// Refuses an exchange that cannot be gone on from, because the journal ends before it.
+    /// Refuses an exchange that cannot be continued from, because the journal ends before it.
     pub(super) fn up_to(self, exchange: u64) -> Result<Self, Error> {
         let count = self.journal.exchanges().count() as u64;
         if exchange <= count {

@@ -1,4 +1,4 @@
-//! Which side of a run a journal stands in for.
+//! The source of a run's two sides: live, or a journal.
 //!
 //! Every run of a session goes through the same interleaver and the same recorder. A [`Source`]
 //! says where the two sides come from: the model live or [passed from a
@@ -275,6 +275,7 @@ fn script_line(
     run: &Run,
 ) -> Result<ScriptedRequest<Value>, Error> {
     let target = || recorded.target(exchange.asked, run.sites().map());
+    // The names of barriers and of the blackboard stand where a site would.
     let name = || exchange.asked.map_or("", |site| recorded.text(site)).into();
     let value = || recorded.value_of(exchange);
     let said = match exchange.event {

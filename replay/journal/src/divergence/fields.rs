@@ -1,4 +1,4 @@
-//! Which fields of two exchanges differ, and where in their values.
+//! Differences between the fields of two exchanges, and their places in values.
 
 use interloom_engine::{Fault, Round};
 
@@ -120,6 +120,7 @@ pub(super) fn compare_caches(
     add(&mut differences, "outputs", recorded.outputs, live.outputs);
     differences.extend(between_faults(recorded.fault.as_ref(), live.fault.as_ref()));
     add(&mut differences, "run", recorded.run, live.run);
+    // Another mediator at this place is another order.
     let class = if recorded.mediator == live.mediator {
         DivergenceClass::Protocol
     } else {

@@ -1,4 +1,4 @@
-//! Where two trees differ: two values, or the particulars of two errors.
+//! The places at which two trees differ: two values, or the particulars of two errors.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the models of two runs passed, compared.
+//! The comparison of the visits of two runs' models.
 
 use super::{DivergenceClass, DivergenceSide, FieldDifference, TensorPair, fields, trees};
 use crate::model_side::PassCounts;

@@ -10,7 +10,7 @@ use super::trust::{Original, Row};
 use super::*;
 use crate::{exchange, passage, visit, wire};
 
-/// What somebody does to single records.
+/// Forgeries of single records.
 pub(super) const RECORDS: &[(&str, Act)] = &[
     ("a run start altered, CRCs made right", |row, original| {
         each(row, original, FrameKind::RunStart, |record| match record {

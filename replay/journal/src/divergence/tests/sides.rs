@@ -13,7 +13,7 @@ use crate::{CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, Policy,
 
 const NORM: u32 = 2;
 
-/// A run as what is told to a writer.
+/// A run as what is passed to a writer.
 #[derive(Clone)]
 struct Told {
     start: RunStart,
