@@ -569,7 +569,7 @@ fn pass_all(
         let texts = visit.passed.iter().map(|path| recorded.path(*path));
         // A point that this model does not have cannot be waited for.
         let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
-        let value = match &visit.value {
+        let value = match visit.value() {
             Some(tree) => Some(recorded.value(tree, *exchange)?),
             None => None,
         };
