@@ -38,6 +38,19 @@ pub enum Error {
         /// The exchange.
         exchange: u64,
     },
+    /// A journal that is to serve a run does not say what the model of that passed.
+    ///
+    /// Code `E098`, explained in `docs/errors/E098.md`.
+    #[error(
+        "{journal} has no visits in run `{run}`, so that it cannot stand in for the model; it was recorded without watching \
+         the model; record it again with Interloom, or read its exchanges (`interloom show`)"
+    )]
+    Unwatched {
+        /// The journal.
+        journal: String,
+        /// The run.
+        run: String,
+    },
     /// The runs of a session were not those of the journal that they were compared with.
     ///
     /// Code `E080`, explained in `docs/errors/E080.md`.
@@ -95,6 +108,7 @@ impl Error {
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
+            Self::Unwatched { .. } => "E098",
         }
     }
 
@@ -167,5 +181,10 @@ const CODES: &[Code] = &[
         "E097",
         "a fork parts from its journal too early",
         AtFault::Mediator,
+    ),
+    Code::new(
+        "E098",
+        "a journal does not say what a model passed",
+        AtFault::Journal,
     ),
 ];

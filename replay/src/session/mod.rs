@@ -343,7 +343,7 @@ impl Session {
     /// # Errors
     ///
     /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or
-    /// read; [`Error::NotKept`] if it has not kept what is to be replayed;
+    /// read; [`Error::NotKept`] or [`Error::Unwatched`] if it has not kept what is to be replayed;
     /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was
     /// recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded
     /// one.
@@ -569,7 +569,7 @@ fn pass_all(
         let texts = visit.passed.iter().map(|path| recorded.path(*path));
         // A point that this model does not have cannot be waited for.
         let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
-        let value = match &visit.value {
+        let value = match visit.value() {
             Some(tree) => Some(recorded.value(tree, *exchange)?),
             None => None,
         };
