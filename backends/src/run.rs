@@ -4,11 +4,12 @@
 //! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
 //! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Interleaver, Invoke, InvokeOptions, Mediator, MediatorId,
-    Observer, RunEnd, Saved, Scheduler, Setup,
+    Observer, RunEnd, Saved, Scheduler, Setup, Site,
 };
 
 use crate::active::{Active, Outer, drive};
@@ -25,6 +26,25 @@ pub struct Run {
     sites: Sites,
     shared: Option<(PrefixCache, Known)>,
     has_caches: bool,
+    passes: VecDeque<RecordedPass>,
+}
+
+/// A backward pass of a record: what a model passed in it, and brought to those who waited there.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedPass {
+    visits: Vec<(Vec<Site>, Option<Value>)>,
+}
+
+impl RecordedPass {
+    /// Adds the gradients' sites that were passed, and the gradient that was brought to the last of
+    /// them.
+    pub fn visit(&mut self, passed: Vec<Site>, brought: Option<Value>) {
+        self.visits.push((passed, brought));
+    }
+
+    pub(crate) fn visits(&self) -> &[(Vec<Site>, Option<Value>)] {
+        &self.visits
+    }
 }
 
 /// A mediator that was added to a run: its options until the run starts, its result when it is
@@ -160,6 +180,7 @@ impl Run {
             sites: sites.clone(),
             shared: None,
             has_caches: false,
+            passes: VecDeque::new(),
         }
     }
 
@@ -286,6 +307,12 @@ impl Run {
         self.setup.replace_mediators(invokes);
     }
 
+    /// Plays backward passes from a record where mediators ask for one, in order: a loss that comes
+    /// from a record belongs to no graph.
+    pub fn play_backward(&mut self, passes: Vec<RecordedPass>) {
+        self.passes = passes.into();
+    }
+
     /// Shows the observers which points the model passes, also where no mediator waits.
     pub fn trace(&mut self) {
         self.setup.trace();
@@ -338,7 +365,14 @@ impl Run {
         let numbered = Numbered::begin();
         let interleaver = self.setup.start()?;
         let binding = self.sites.binding();
-        let active = Active::new(numbered, interleaver, binding, self.shared, self.has_caches);
+        let active = Active::new(
+            numbered,
+            interleaver,
+            binding,
+            self.shared,
+            self.has_caches,
+            self.passes,
+        );
         if active.is_halted() {
             active.conclude(None)
         } else {

@@ -18,6 +18,7 @@ mod reuse;
 mod slot;
 
 use std::any::Any;
+use std::collections::VecDeque;
 
 use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
 
@@ -31,7 +32,7 @@ use crate::bind::Place;
 use crate::erase::Erase;
 use crate::error::{ForwardError, Unreached};
 use crate::gradient::Numbered;
-use crate::run::{Ran, RunOutput};
+use crate::run::{Ran, RecordedPass, RunOutput};
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -105,6 +106,8 @@ pub(crate) struct Active {
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
+    /// The backward passes that are played where mediators ask for one.
+    passes: VecDeque<RecordedPass>,
     /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
@@ -234,6 +237,7 @@ impl Active {
         binding: u32,
         shared: Option<(PrefixCache, Known)>,
         has_caches: bool,
+        passes: VecDeque<RecordedPass>,
     ) -> Self {
         // What another run has computed belongs to another graph.
         let shared = shared.filter(|_| !interleaver.has_hooks());
@@ -245,6 +249,7 @@ impl Active {
             interleaver,
             strangers: Strangers::default(),
             has_caches,
+            passes,
             last: None,
             broken: None,
         }

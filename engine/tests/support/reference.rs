@@ -426,7 +426,7 @@ impl Run<'_> {
                 here.skips.push((who, to_table(value)));
                 Ok(value.clone())
             }
-            // R51; a gradient keeps its shape, whoever asks for another one.
+            // R51; a gradient keeps its shape.
             Request::Swap { reshape: true, .. } if !is_owner && !is_gradient => Err(Some("E006")),
             Request::Swap { value, reshape, .. }
                 if (*reshape && !is_gradient) || value.shape() == own.shape() =>

@@ -45,6 +45,7 @@ mod source;
 mod tests;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -52,13 +53,13 @@ use interloom_backends::{
     ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value, described_device,
 };
 use interloom_engine::replay::{Played, pass_recorded};
-use interloom_engine::{Audit, Interleaver, RunEnd, Setup};
+use interloom_engine::{Audit, Interleaver, RunEnd, Setup, Site};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
-    self, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine, OutcomeRecord, Policy,
-    RunStart, check_is_another,
+    self, BackwardTurn, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine,
+    OutcomeRecord, Policy, RunStart, Visit, check_is_another,
 };
 
 pub use builder::{SessionBuilder, Subject};
@@ -566,20 +567,59 @@ fn pass_all(
     sites: &Sites,
 ) -> Result<bool, Error> {
     for (exchange, visit) in &past.visits {
-        let texts = visit.passed.iter().map(|path| recorded.path(*path));
-        // A point that this model does not have cannot be waited for.
-        let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
+        let is_backward = visit.backward.is_some();
+        let passed = passed_by(visit, interleaver, recorded, sites);
         let value = match visit.value() {
             Some(tree) => Some(recorded.value(tree, *exchange)?),
             None => None,
         };
-        match pass_recorded(interleaver, &passed, value) {
+        let (brought, loss) = if is_backward {
+            (None, value)
+        } else {
+            (value, None)
+        };
+        match pass_recorded(interleaver, &passed, brought) {
             Played::On => {}
-            Played::Halted => return Ok(true),
+            // A backward pass that was asked for at the site of a stop is still performed.
+            Played::Halted if interleaver.has_losses() => {}
+            Played::Halted if !interleaver.is_backward() => return Ok(true),
+            Played::Halted => {}
             Played::Missing(_) => return Ok(false),
+        }
+        match visit.backward {
+            Some(BackwardTurn::Begin) => {
+                interleaver.take_losses();
+                interleaver.begin_backward(loss.as_ref());
+            }
+            Some(BackwardTurn::End) => interleaver.end_backward(),
+            None => {}
         }
     }
     Ok(true)
+}
+
+/// Returns the sites that a recorded model passed, without those that this model does not have: no
+/// mediator can wait for them.
+fn passed_by(
+    visit: &Visit,
+    interleaver: &Interleaver<Value>,
+    recorded: &Recorded,
+    sites: &Sites,
+) -> Vec<Site> {
+    let last = visit.site();
+    let mut counts = BTreeMap::new();
+    let mut site = |(place, path): (usize, &u32)| {
+        let (point, named) = sites.map().site(recorded.path(*path))?;
+        let is_last = place + 1 == visit.passed.len();
+        let visited = last.filter(|_| is_last).map(|site| site.iteration);
+        // How often a point of the forward pass was passed follows from the order.
+        let more = counts.entry(point).or_insert(0);
+        let counted = interleaver.passed(point) + *more;
+        *more += 1;
+        Some(point.at(visited.or(named).unwrap_or(counted)))
+    };
+    let passed = visit.passed.iter().enumerate();
+    passed.filter_map(&mut site).collect()
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would
@@ -629,7 +669,17 @@ fn declared_by(setup: &Setup<Value>) -> Declared {
     Declared {
         barriers,
         steps: setup.declared_steps(),
+        gradients: gradients_of(setup),
     }
+}
+
+/// Returns the names of the gradients that a run declares; a run that cannot start has none.
+fn gradients_of(setup: &Setup<Value>) -> Vec<String> {
+    let points = setup.declared_gradients().unwrap_or_default();
+    let names = points
+        .into_iter()
+        .map(|point| setup.map().point_name(point));
+    names.collect()
 }
 
 fn outcome_of(end: &RunEnd) -> OutcomeRecord {
