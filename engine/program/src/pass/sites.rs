@@ -24,7 +24,7 @@ pub(super) enum Stand {
     Start,
     /// At the site of a gradient, in a backward pass.
     Gradient(Site),
-    /// At a site of the forward pass, or nobody knows.
+    /// At a site of the forward pass, or at an unknown one.
     Anywhere,
 }
 

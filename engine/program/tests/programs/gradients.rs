@@ -79,7 +79,7 @@ fn r80_r93_a_program_makes_the_exchanges_of_the_closure() {
     let other = trial.run(table(2, 1.0));
     assert!(ran.report.result.is_ok(), "{:?}", ran.report.result);
     assert_eq!(ran.log, other.log);
-    // The last iteration comes first, so that the loop is told too late of its second one.
+    // The last iteration comes first, so that the loop asks too late for its second one.
     assert_eq!(results.value("second"), Some(filled(4.0)));
     assert_eq!(results.value("first"), Some(filled(960.0)));
     assert!(ran.lines().iter().any(|line| line.contains("E002")));
@@ -224,7 +224,7 @@ fn a_gradient_has_the_kind_and_the_shape_of_its_value() {
     check(&passed().write("one.grad", read("one.grad") * 2.0)).unwrap();
     let narrow = passed().write("one.grad", read("one.grad").columns(0, 2));
     insta::assert_snapshot!(refused(&narrow), @"E109 a.toml:4: the replacement for `one.grad` is a tensor [1, 2], but the site has a tensor [1, 5] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
-    // Nobody may give it another shape.
+    // Also a reshaping write keeps its shape.
     let reshaped = passed().reshape("one.grad", read("one.grad").columns(0, 2));
     assert!(refused(&reshaped).starts_with("E109"));
     let span = passed().set("x", read("one.input.grad").columns(2, 4));
@@ -237,7 +237,7 @@ fn a_gradient_has_the_kind_and_the_shape_of_its_value() {
 
 #[test]
 fn a_gradient_is_refused_only_if_its_value_never_passes() {
-    // Another mediator, or the code around the model, may ask for the pass.
+    // Another mediator, or the code around the model, may begin the pass.
     check(&program().read("one.grad", "g")).unwrap();
     // Which of two comes first is for the graph to say.
     check(&passed().read("one.grad", "g").read("two.input.grad", "h")).unwrap();
