@@ -383,7 +383,9 @@ impl Run<'_> {
             _ => site_of(wish, own, &self.case.model.map),
         };
         let is_it = |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
-        let (told, now) = (self.told[who].len(), self.passed.len());
+        // After a backward pass, what was left out at the site before it is over.
+        let now = self.passed.len() + usize::from(self.unreached.is_some());
+        let told = self.told[who].len();
         if self.asked[who].0 != told {
             self.asked[who] = (told, now);
         }
