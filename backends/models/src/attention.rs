@@ -97,7 +97,7 @@ impl KvCache {
     }
 
     /// Counts the tokens that every layer has written.
-    pub(crate) const fn advance(&mut self, new: usize) {
+    pub const fn advance(&mut self, new: usize) {
         self.positions += new;
     }
 }
