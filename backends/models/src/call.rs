@@ -14,11 +14,7 @@ pub(super) struct Callable {
     pub(super) logits: bool,
 }
 
-/// A model of blocks whose modules can be called: the model itself, `embed`, `norm`, `unembed`,
-/// `layers.N`, and in a layer `ln1`, `attn`, `ln2` and `mlp`.
-///
-/// A layer and its attention take their value for a whole sequence, which begins at position 0:
-/// they do not see what a generation keeps of earlier tokens.
+/// A model of blocks, whose modules can be called outside their place.
 pub(super) trait Blocks {
     fn sizes(&self) -> Sizes;
     fn layers(&self) -> usize;

@@ -47,7 +47,12 @@ impl Blocks for Gpt2Lm {
     }
 }
 
-/// Modules called by a mediator pass no site of the run.
+/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `ln1`, `attn`, `ln2`
+/// and `mlp`.
+///
+/// A layer and its attention take their value for a whole sequence, which begins at position 0:
+/// they do not see what a generation keeps of earlier tokens. Called by a mediator, modules pass no
+/// site of the run.
 impl Modules<Value> for Gpt2Lm {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         call::of_blocks(self, path, input)
