@@ -4,8 +4,8 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::Device;
 use interloom_backends::Tap;
 
-use super::norm::LayerNorm;
-use super::{Attention, Block, Gpt2, Gpt2Config, Mlp};
+use super::norm::Gpt2Norm;
+use super::{Gpt2, Gpt2Attention, Gpt2Block, Gpt2Config, Gpt2Mlp};
 use crate::files::{FileError, Weights};
 use crate::loader::Loader;
 use crate::projection::Projection;
@@ -66,11 +66,11 @@ impl Building<'_> {
         })
     }
 
-    fn block(&mut self, layer: usize) -> Result<Block, FileError> {
+    fn block(&mut self, layer: usize) -> Result<Gpt2Block, FileError> {
         let (width, hidden) = (self.config.width, self.config.hidden_width);
         let prefix = format!("{}h.{layer}", self.stem);
         let ln1 = self.norm(&format!("{prefix}.ln_1"))?;
-        let attn = Attention {
+        let attn = Gpt2Attention {
             query_key_value: self.linear(&format!("{prefix}.attn.c_attn"), width, 3 * width)?,
             output: self.linear(&format!("{prefix}.attn.c_proj"), width, width)?,
             q: Tap::new(),
@@ -83,14 +83,14 @@ impl Building<'_> {
             score_divisor: self.config.score_divisor(layer),
         };
         let ln2 = self.norm(&format!("{prefix}.ln_2"))?;
-        let mlp = Mlp {
+        let mlp = Gpt2Mlp {
             up: self.linear(&format!("{prefix}.mlp.c_fc"), width, hidden)?,
             down: self.linear(&format!("{prefix}.mlp.c_proj"), hidden, width)?,
             pre: Tap::new(),
             post: Tap::new(),
             activation: self.config.activation,
         };
-        Ok(Block {
+        Ok(Gpt2Block {
             ln1: ln1.into(),
             attn: attn.into(),
             resid_mid: Tap::new(),
@@ -110,10 +110,10 @@ impl Building<'_> {
         })
     }
 
-    fn norm(&mut self, name: &str) -> Result<LayerNorm, FileError> {
+    fn norm(&mut self, name: &str) -> Result<Gpt2Norm, FileError> {
         let width = [self.config.width];
         let gain = self.loader.parameter(&format!("{name}.weight"), width)?;
         let bias = self.loader.parameter(&format!("{name}.bias"), width)?;
-        Ok(LayerNorm::new(gain, bias, self.config.norm_eps))
+        Ok(Gpt2Norm::new(gain, bias, self.config.norm_eps))
     }
 }

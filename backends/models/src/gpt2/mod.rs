@@ -37,7 +37,7 @@ pub use crate::projection::Projection;
 pub use config::{Activation, Gpt2Config};
 pub use lm::{ARCHITECTURE, Gpt2Lm};
 pub use load::load;
-pub use norm::LayerNorm;
+pub use norm::Gpt2Norm;
 
 /// A language model: `[batch, position]` tokens to `[batch, position, token]` logits.
 #[derive(Module, Debug)]
@@ -47,31 +47,31 @@ pub struct Gpt2 {
     /// The embedding of positions.
     pub pos_embed: Hooked<Embedding>,
     /// The blocks.
-    pub layers: Vec<Hooked<Block>>,
+    pub layers: Vec<Hooked<Gpt2Block>>,
     /// The norm in front of the output layer.
-    pub norm: Hooked<LayerNorm>,
+    pub norm: Hooked<Gpt2Norm>,
     /// The output layer.
     pub unembed: Hooked<Projection>,
 }
 
 /// One block: attention, then a feed-forward layer, each added to the residual stream.
 #[derive(Module, Debug)]
-pub struct Block {
+pub struct Gpt2Block {
     /// The norm in front of the attention.
-    pub ln1: Hooked<LayerNorm>,
+    pub ln1: Hooked<Gpt2Norm>,
     /// The attention.
-    pub attn: Hooked<Attention>,
+    pub attn: Hooked<Gpt2Attention>,
     /// The residual stream between the two.
     pub resid_mid: Tap,
     /// The norm in front of the feed-forward layer.
-    pub ln2: Hooked<LayerNorm>,
+    pub ln2: Hooked<Gpt2Norm>,
     /// The feed-forward layer.
-    pub mlp: Hooked<Mlp>,
+    pub mlp: Hooked<Gpt2Mlp>,
 }
 
 /// Causal attention, whose queries, keys and values one linear layer computes.
 #[derive(Module, Debug)]
-pub struct Attention {
+pub struct Gpt2Attention {
     query_key_value: Linear,
     output: Linear,
     q: Tap,
@@ -86,7 +86,7 @@ pub struct Attention {
 
 /// The feed-forward layer: `down(activation(up(x)))`.
 #[derive(Module, Debug)]
-pub struct Mlp {
+pub struct Gpt2Mlp {
     up: Linear,
     down: Linear,
     pre: Tap,
@@ -121,10 +121,10 @@ fn positions(before: usize, tokens: &Tensor<2, Int>) -> Tensor<1, Int> {
     Tensor::arange(before as i64..after as i64, &tokens.device())
 }
 
-impl Block {
+impl Gpt2Block {
     fn forward(&self, residual: Tensor<3>, cache: &mut KvCache, index: usize) -> Tensor<3> {
         let normalized = self.ln1.forward(residual.clone());
-        let attend = |attn: &Attention, x| attn.forward(x, cache, index).0;
+        let attend = |attn: &Gpt2Attention, x| attn.forward(x, cache, index).0;
         let residual = self
             .resid_mid
             .pass(self.attn.call(normalized, attend) + residual);
@@ -132,7 +132,7 @@ impl Block {
     }
 }
 
-impl Attention {
+impl Gpt2Attention {
     /// Computes the output of block number `layer`'s attention, `[batch, position, width]`, and its
     /// `[batch, head, query, key]` pattern.
     pub fn forward(
@@ -157,7 +157,7 @@ impl Attention {
     }
 }
 
-impl Forward<Tensor<3>> for Mlp {
+impl Forward<Tensor<3>> for Gpt2Mlp {
     type Output = Tensor<3>;
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {

@@ -10,7 +10,7 @@ use interloom_backends::{Forward, Tap};
 /// Taps: `scale` is `[batch, position, 1]`; `normalized`, before gain and bias, has the shape of
 /// the input.
 #[derive(Module, Debug)]
-pub struct LayerNorm {
+pub struct Gpt2Norm {
     gain: Param<Tensor<1>>,
     bias: Param<Tensor<1>>,
     epsilon: f64,
@@ -18,7 +18,7 @@ pub struct LayerNorm {
     normalized: Tap,
 }
 
-impl LayerNorm {
+impl Gpt2Norm {
     pub(super) fn new(gain: Param<Tensor<1>>, bias: Param<Tensor<1>>, epsilon: f64) -> Self {
         Self {
             gain,
@@ -30,7 +30,7 @@ impl LayerNorm {
     }
 }
 
-impl Forward<Tensor<3>> for LayerNorm {
+impl Forward<Tensor<3>> for Gpt2Norm {
     type Output = Tensor<3>;
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {

@@ -10,7 +10,9 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use interloom_backends::{Hooked, Value};
 use interloom_engine::Fault;
 use interloom_models::files::{Safetensors, Weights};
-use interloom_models::gpt2::{self, Attention, Gpt2Config, KvCache, LayerNorm, Mlp, Projection};
+use interloom_models::gpt2::{
+    self, Gpt2Attention, Gpt2Config, Gpt2Mlp, Gpt2Norm, KvCache, Projection,
+};
 
 use super::stack::numbered;
 use super::{Operation, apply, uncallable};
@@ -33,15 +35,15 @@ struct Transformer {
     wpe: Hooked<Embedding>,
     drop: Hooked<Operation>,
     h: Vec<Hooked<Block>>,
-    ln_f: Hooked<LayerNorm>,
+    ln_f: Hooked<Gpt2Norm>,
 }
 
 #[derive(Module, Debug)]
 struct Block {
-    ln_1: Hooked<LayerNorm>,
-    attn: Hooked<Attention>,
-    ln_2: Hooked<LayerNorm>,
-    mlp: Hooked<Mlp>,
+    ln_1: Hooked<Gpt2Norm>,
+    attn: Hooked<Gpt2Attention>,
+    ln_2: Hooked<Gpt2Norm>,
+    mlp: Hooked<Gpt2Mlp>,
 }
 
 /// All that the reference calls a block with: the hidden state, a cache, the positions, which of
@@ -61,7 +63,7 @@ impl Gpt2 {
             gpt2::load(&config, weights, device)
         };
         let family = load().map_err(|error| ConformError::file(path, error))?;
-        let block = |block: Hooked<gpt2::Block>| {
+        let block = |block: Hooked<gpt2::Gpt2Block>| {
             let block = block.into_inner();
             Hooked::from(Block {
                 ln_1: block.ln1,
@@ -191,7 +193,7 @@ impl Block {
     /// Computes the block as the family does; the attention also shows its pattern.
     fn forward(&self, x: Tensor<3>, cache: &mut KvCache, number: usize) -> Tensor<3> {
         let normalized = self.ln_1.forward(x.clone());
-        let attend = |attn: &Attention, x| attn.forward(x, cache, number);
+        let attend = |attn: &Gpt2Attention, x| attn.forward(x, cache, number);
         let (attended, _) = self.attn.call(normalized, attend);
         let x = attended + x;
         self.mlp.forward(self.ln_2.forward(x.clone())) + x
