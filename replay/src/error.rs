@@ -2,11 +2,13 @@
 
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
-use interloom_models::LanguageModelError;
-use interloom_models::files::FileError;
+#[cfg(feature = "models")]
+use interloom_models::{LanguageModelError, files::FileError};
 
 use crate::divergence::Divergence;
-use crate::journal::{JournalError, is_refusal};
+use crate::journal::JournalError;
+#[cfg(feature = "models")]
+use crate::journal::is_refusal;
 use crate::session::Conclusion;
 
 /// An error of a model, its runs or their journal.
@@ -20,6 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A model's files cannot be used.
+    #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
     /// A journal cannot be written or read.
@@ -102,6 +105,7 @@ impl Error {
         match self {
             Self::Forward(error) => error.code(),
             Self::Model(error) => error.code(),
+            #[cfg(feature = "models")]
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
@@ -117,6 +121,7 @@ impl Error {
     pub fn at_fault(&self) -> AtFault {
         match self {
             Self::Journal(error) => error.at_fault(),
+            #[cfg(feature = "models")]
             Self::File(error) => match &**error {
                 FileError::Unreadable { source, .. } if is_refusal(source.kind()) => {
                     AtFault::Environment
@@ -135,6 +140,7 @@ impl Error {
     }
 }
 
+#[cfg(feature = "models")]
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(Box::new(error))
@@ -147,6 +153,7 @@ impl From<JournalError> for Error {
     }
 }
 
+#[cfg(feature = "models")]
 impl From<LanguageModelError> for Error {
     fn from(error: LanguageModelError) -> Self {
         match error {
@@ -159,13 +166,14 @@ impl From<LanguageModelError> for Error {
 
 /// Returns what every code of this room, and of those that it builds on, means, in order.
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> = interloom_engine::codes()
+    let codes = interloom_engine::codes()
         .chain(interloom_backends::codes())
         .chain(interloom_journal::codes())
-        .chain(interloom_models::codes())
         .chain(interloom_program::codes())
-        .chain(CODES)
-        .collect();
+        .chain(CODES);
+    #[cfg(feature = "models")]
+    let codes = codes.chain(interloom_models::codes());
+    let mut codes: Vec<&Code> = codes.collect();
     codes.sort_by_key(|code| code.code);
     codes
 }

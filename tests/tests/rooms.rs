@@ -53,7 +53,7 @@ fn a_journal_is_read_without_a_tensor_library() {
 
 /// The `toml` and `toml_writer` in the tree of the library are those of burn.
 #[test]
-fn the_library_has_no_command_line_and_downloads_nothing() {
+fn the_library_has_no_command_line_no_tokenizer_and_downloads_nothing() {
     let names = has_none_of(
         "interloom",
         &[
@@ -61,8 +61,10 @@ fn the_library_has_no_command_line_and_downloads_nothing() {
             "hf-hub",
             "indicatif",
             "interloom-cli",
+            "interloom-models",
             "mcap",
             "ratatui",
+            "tokenizers",
             "tracing-subscriber",
         ],
     );

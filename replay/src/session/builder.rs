@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use interloom_backends::{Bound, Sites, Value, device_name, visit_parameters};
+#[cfg(feature = "models")]
 use interloom_models::LanguageModel;
 
 use super::{Mode, Session};
@@ -28,6 +29,7 @@ pub trait Subject {
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
 }
 
+#[cfg(feature = "models")]
 impl Subject for LanguageModel {
     fn name(&self) -> &str {
         self.name()
