@@ -121,6 +121,7 @@ impl<'s> Translator<'s> {
                 side: step
                     .cache()
                     .map_or(Side::Both, |(_, collects)| side(&collects)),
+                gradients: false,
             }),
             RawStep::InplaceFill { var, value } => self.fill(var, *value),
             RawStep::Backward {} | RawStep::SaveParamGrad {} => {
