@@ -56,11 +56,14 @@ pub(super) fn check(payload: &[u8]) -> Result<Passed<'static>, Unexpected> {
     })
 }
 
-/// A visit's run and paths, its iteration, and what `value` made of its value.
+/// The run, the paths, and the iteration with the value.
+type Parsed<V> = (u32, Vec<u32>, Option<(u32, V)>);
+
+/// Reads a visit, and what `value` makes of its value.
 fn parse<'a, V>(
     payload: &'a [u8],
     value: impl FnOnce(&mut Unpacker<'a>) -> Result<V, Unexpected>,
-) -> Result<(u32, Vec<u32>, Option<(u32, V)>), Unexpected> {
+) -> Result<Parsed<V>, Unexpected> {
     let mut unpacker = Unpacker::new(payload);
     unpacker.array_of(3, "a visit's run, paths and what was brought")?;
     let run = unpacker.u32_number()?;
