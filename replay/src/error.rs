@@ -41,6 +41,19 @@ pub enum Error {
         /// The exchange.
         exchange: u64,
     },
+    /// A journal that is to serve a run does not say what the model of that passed.
+    ///
+    /// Code `E098`, explained in `docs/errors/E098.md`.
+    #[error(
+        "{journal} has no visits in run `{run}`, so that it cannot stand in for the model; it was recorded without watching \
+         the model; record it again with Interloom, or read its exchanges (`interloom show`)"
+    )]
+    Unwatched {
+        /// The journal.
+        journal: String,
+        /// The run.
+        run: String,
+    },
     /// The runs of a session were not those of the journal that they were compared with.
     ///
     /// Code `E080`, explained in `docs/errors/E080.md`.
@@ -57,6 +70,19 @@ pub enum Error {
         exchange: u64,
         /// Where they diverge.
         divergence: Box<Divergence>,
+    },
+    /// A session would promise equal bits where equal inputs need not give them.
+    ///
+    /// Code `E082`, explained in `docs/errors/E082.md`.
+    #[error(
+        "{place} has the arithmetic `{arithmetic}`, and what is recorded or replayed bit for bit needs `exact`; use burn without \
+         its default features, or accept this with `SessionBuilder::accept_inexact`"
+    )]
+    Inexact {
+        /// This build, or a journal.
+        place: String,
+        /// Its arithmetic, as the head of a journal names it.
+        arithmetic: String,
     },
     /// A run that is served from a journal failed when it was recorded.
     ///
@@ -96,9 +122,11 @@ impl Error {
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
+            Self::Inexact { .. } => "E082",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
+            Self::Unwatched { .. } => "E098",
         }
     }
 
@@ -165,6 +193,7 @@ pub fn codes() -> Vec<&'static Code> {
 }
 
 const CODES: &[Code] = &[
+    Code::new("E082", "arithmetic that is not exact", AtFault::Environment),
     Code::new(
         "E095",
         "a journal has not kept what is to be replayed",
@@ -175,5 +204,10 @@ const CODES: &[Code] = &[
         "E097",
         "a fork parts from its journal too early",
         AtFault::Mediator,
+    ),
+    Code::new(
+        "E098",
+        "a journal does not say what a model passed",
+        AtFault::Journal,
     ),
 ];

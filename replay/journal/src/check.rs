@@ -167,7 +167,7 @@ impl Check {
             }
             Record::Visit(visit) => {
                 self.visits += 1;
-                self.name_tensors(self.exchanges, visit.value.as_ref(), tensors);
+                self.name_tensors(self.exchanges, visit.value(), tensors);
             }
             Record::Tensor(tensor) => {
                 self.tensors += 1;
@@ -239,7 +239,9 @@ mod tests {
             check_bytes(&bytes).problem.map(|error| error.code())
         };
         let by_visit = named(|writer, value| {
-            writer.visit(&samples::visit(0, &[0], Some(value))).unwrap();
+            writer
+                .visit(&samples::visit(0, &[0], Some((0, value))))
+                .unwrap();
         });
         let by_exchange = named(|writer, value| {
             let exchange = ExchangeRecord {

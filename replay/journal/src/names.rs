@@ -69,7 +69,8 @@ impl Names {
         json!({
             "run": visit.run,
             "passed": passed.map(|path| self.path(*path)).collect::<Vec<_>>(),
-            "value": visit.value.as_ref().map(value_json),
+            "iteration": visit.brought.as_ref().map(|brought| brought.iteration),
+            "value": visit.value().map(value_json),
         })
     }
 

@@ -366,7 +366,6 @@ impl<R: Read> JournalReader<R> {
                 let numbers = Numbers {
                     run: exchange.run,
                     index: exchange.index,
-                    event: exchange.event,
                     asked: exchange.asked,
                     at: exchange.at,
                     result: exchange.result,

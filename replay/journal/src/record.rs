@@ -232,9 +232,33 @@ pub struct Visit {
     pub run: u32,
     /// The paths that were passed since the visit before, in order; the last is the site at hand.
     pub passed: Vec<u32>,
-    /// What the model brought to the last of them, before all changes; `None` where nothing was
-    /// served or collected.
-    pub value: Option<ValueTree>,
+    /// What the model brought to the last of them; `None` where nothing was served or collected.
+    pub brought: Option<Brought>,
+}
+
+impl Visit {
+    /// The site at hand; `None` where nothing was served or collected.
+    pub fn site(&self) -> Option<SiteRef> {
+        let (path, brought) = (*self.passed.last()?, self.brought.as_ref()?);
+        Some(SiteRef {
+            path,
+            iteration: brought.iteration,
+        })
+    }
+
+    /// What the model brought there; `None` where nothing was served or collected.
+    pub fn value(&self) -> Option<&ValueTree> {
+        self.brought.as_ref().map(|brought| &brought.value)
+    }
+}
+
+/// What a model brought to a site.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Brought {
+    /// How often the path was passed before in this run, calls of skipped modules counted.
+    pub iteration: u32,
+    /// The value, before all changes.
+    pub value: ValueTree,
 }
 
 /// A cache that a mediator declares.

@@ -245,7 +245,7 @@ impl<S: Sink> JournalWriter<S> {
                 writer.write_visit(&Visit {
                     run: visit.run,
                     passed: piece.to_vec(),
-                    value: visit.value.clone().filter(|_| is_last),
+                    brought: visit.brought.clone().filter(|_| is_last),
                 })?;
             }
             Ok(())

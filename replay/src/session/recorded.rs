@@ -38,11 +38,16 @@ impl Recorded {
             return Ok(self);
         }
         Err(JournalError::Absent {
-            journal: self.path.display().to_string().into(),
+            journal: self.name().into(),
             what: format!("exchange {exchange}"),
             has: format!("{count} exchanges"),
         }
         .into())
+    }
+
+    /// Returns what errors call the journal.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// Takes the next run; nothing if the journal has no more.
@@ -102,7 +107,7 @@ impl Recorded {
         build(tree, &mut |line| {
             let digest = &line.digest;
             let not_kept = || Error::NotKept {
-                journal: self.path.display().to_string(),
+                journal: self.name(),
                 exchange,
             };
             let tensor = self.journal.tensor(digest).ok_or_else(not_kept)?;

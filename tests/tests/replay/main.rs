@@ -12,6 +12,8 @@ mod identical;
 mod modes;
 mod plan;
 mod planted;
+mod sittings;
+mod skips;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

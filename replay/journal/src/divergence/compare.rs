@@ -140,6 +140,12 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self
     }
 
+    /// Counts from this exchange on, where both sides begin in the middle.
+    pub fn starting_at(mut self, exchange: u64) -> Self {
+        self.compared = exchange;
+        self
+    }
+
     /// Tells the live side's head: the environments are compared if there is a divergence.
     pub fn head(&mut self, head: &Head) {
         self.heads.live = Some(Box::new(head.clone()));
@@ -171,7 +177,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     /// difference of its own.
     pub fn visit(&mut self, live: &Visit) {
         if self.found.is_none() {
-            self.visits[1].add(live, &self.live_names);
+            self.visits[1].add(live);
         }
     }
 
@@ -330,7 +336,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::CacheDeclaration(cache))) => {
                     return ProvenanceStep::CacheDeclaration(Box::new(cache));
                 }
-                Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit, &self.recorded_names),
+                Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit),
                 Some(Ok(Record::Open(open))) => self.open[0].push(open),
                 // These follow from exchanges and visits, or are no evidence, and are not compared.
                 Some(Ok(
@@ -357,7 +363,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.schedules[0].clone_from(&recorded.scheduler);
         self.context.clear();
         self.last_served.clear();
-        self.visits.iter_mut().for_each(Visits::restart);
+        self.visits.iter_mut().for_each(Visits::clear);
         self.open = Default::default();
         let differences = ends::between_starts(recorded, live);
         if !differences.is_empty() {

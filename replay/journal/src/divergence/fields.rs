@@ -84,11 +84,11 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
     differences.extend(between_faults(a.fault.as_ref(), b.fault.as_ref()));
     add(&mut differences, "index", a.index, b.index);
     add(&mut differences, "run", a.run, b.run);
-    differences.extend(between_values(&a.value, &b.value));
+    differences.extend(between_values(a.value.as_ref(), b.value.as_ref()));
     Some(Found {
         class,
         differences,
-        tensors: first_pair(&a.value, &b.value),
+        tensors: first_pair(a.value.as_ref(), b.value.as_ref()),
     })
 }
 
