@@ -71,6 +71,19 @@ pub enum Error {
         /// Where they diverge.
         divergence: Box<Divergence>,
     },
+    /// A session would promise equal bits where equal inputs need not give them.
+    ///
+    /// Code `E082`, explained in `docs/errors/E082.md`.
+    #[error(
+        "{place} has the arithmetic `{arithmetic}`, and what is recorded or replayed bit for bit needs `exact`; use burn without \
+         its default features, or accept this with `SessionBuilder::accept_inexact`"
+    )]
+    Inexact {
+        /// This build, or a journal.
+        place: String,
+        /// Its arithmetic, as the head of a journal names it.
+        arithmetic: String,
+    },
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -109,6 +122,7 @@ impl Error {
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
+            Self::Inexact { .. } => "E082",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
@@ -179,6 +193,7 @@ pub fn codes() -> Vec<&'static Code> {
 }
 
 const CODES: &[Code] = &[
+    Code::new("E082", "arithmetic that is not exact", AtFault::Environment),
     Code::new(
         "E095",
         "a journal has not kept what is to be replayed",

@@ -92,13 +92,14 @@ pub(super) fn check(payload: &[u8]) -> Result<Passed<'static>, Unexpected> {
     })
 }
 
-/// A visit's run and paths, its iteration and what `value` made of its value, and the turn of a
-/// backward pass.
-#[allow(clippy::type_complexity, reason = "the four fields of the payload")]
+/// The run, the paths, the iteration with the value, and the turn of a backward pass.
+type Parsed<V> = (u32, Vec<u32>, Option<(u32, V)>, Option<BackwardTurn>);
+
+/// Reads a visit, and what `value` makes of its value.
 fn parse<'a, V>(
     payload: &'a [u8],
     value: impl FnOnce(&mut Unpacker<'a>) -> Result<V, Unexpected>,
-) -> Result<(u32, Vec<u32>, Option<(u32, V)>, Option<BackwardTurn>), Unexpected> {
+) -> Result<Parsed<V>, Unexpected> {
     let mut unpacker = Unpacker::new(payload);
     unpacker.array_of(
         4,

@@ -31,6 +31,15 @@
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Exactness
+//!
+//! All that a session promises is bit for bit, and holds if equal inputs give equal bits. In a
+//! build with burn's default features they do not (see
+//! [`arithmetic`](interloom_backends::arithmetic())), and a comparison that finds nothing would be
+//! luck. So no session with a journal opens in such a build, or with a journal that was recorded in
+//! one (E082), unless its caller says that this is known: [`SessionBuilder::accept_inexact`]. The
+//! head of the journal names the arithmetic either way.
 
 mod builder;
 mod cached;
@@ -49,8 +58,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use burn::tensor::Device;
 use interloom_backends::{
-    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value, described_device,
+    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value,
 };
 use interloom_engine::replay::{Played, pass_recorded};
 use interloom_engine::{Audit, Interleaver, RunEnd, Setup, Site};
@@ -59,7 +69,7 @@ use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
     self, BackwardTurn, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine,
-    OutcomeRecord, Policy, RunStart, Visit, check_is_another,
+    OutcomeRecord, Policy, RunStart, Visit,
 };
 
 pub use builder::{SessionBuilder, Subject};
@@ -78,8 +88,22 @@ pub enum Mode {
     Plain,
     /// Writes them to a new journal.
     Record(PathBuf),
+    /// Adds them to a journal of earlier runs with the same head, so that a later sitting goes on
+    /// where the last one stopped.
+    ///
+    /// What is written is what one sitting would have written, byte for byte. Where a journal was
+    /// made whole after a crash ([`recover`](journal::recover())), what was recovered stays as it
+    /// is, with the note that says so and the run that was interrupted.
+    Append(PathBuf),
     /// Compares them with those of a journal; model and mediators are live.
     Verify(PathBuf),
+    /// The same, from one of the journal's runs on: the first run of the session is that one.
+    VerifyFrom {
+        /// The journal.
+        path: PathBuf,
+        /// The number of the first run that is made again.
+        run: u32,
+    },
     /// Answers live mediators with the values of a journal, and compares what they ask for; no
     /// model runs.
     ///
@@ -106,6 +130,17 @@ pub enum Mode {
         /// The new journal; it begins with the exchanges of the old one.
         into: PathBuf,
     },
+}
+
+impl Mode {
+    /// Returns the journal that runs are compared with.
+    fn compared(&self) -> Option<&Path> {
+        match self {
+            Self::Plain | Self::Record(_) | Self::Append(_) => None,
+            Self::Verify(path) | Self::Serve(path) | Self::Drive(path) => Some(path),
+            Self::VerifyFrom { path, .. } | Self::Fork { from: path, .. } => Some(path),
+        }
+    }
 }
 
 /// The proof that an equal replay gives; the levels are those of the README.
@@ -264,25 +299,17 @@ impl Session {
         Self::of(model).plain()
     }
 
-    /// Opens a session in a mode that is data; `head` says what it depends on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Journal`] if the journal cannot be created or opened, or a fork would replace the
-    /// one that it goes along (E070); [`Error::Model`] if a journal is to stand in for
-    /// something on a device that `head` names and this machine does not have.
-    pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
-        if let Mode::Fork { from, into, .. } = &mode {
-            check_is_another(from, into, "it is the journal that is forked")?;
-        }
-        // Where the model is, and where mediators make tensors of their own.
-        let device = || described_device(&head.device);
-        let recorded = |path: &PathBuf| Recorded::load(path, device()?);
+    /// Opens a session; `head` says what it depends on, and `device` where mediators make tensors
+    /// of their own.
+    fn open(mode: &Mode, head: Head, device: Device) -> Result<Self, Error> {
+        let recorded = |path: &PathBuf| Recorded::load(path, device);
         let (mut source, mut proof): (Box<dyn Source>, _) = (Box::new(Live), Proof::Reexecution);
-        let sink = match &mode {
+        let sink = match mode {
             Mode::Plain => None,
             Mode::Record(path) => Some(JournalSink::record(path, &head)?),
+            Mode::Append(path) => Some(JournalSink::append(path, &head)?),
             Mode::Verify(path) => Some(JournalSink::verify(path, &head)?),
+            Mode::VerifyFrom { path, run } => Some(JournalSink::verify_from(path, *run, &head)?),
             Mode::Serve(path) => {
                 source = Box::new(Served(recorded(path)?));
                 proof = Proof::Mediators;
