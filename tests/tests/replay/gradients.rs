@@ -3,7 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor};
 use interloom::{Conclusion, Mode, Session};
-use interloom_backends::{Run, Value, backward};
+use interloom_backends::{Bound, Hooked, Run, Value, backward};
 use interloom_engine::{CacheSpec, Cx, Fault};
 use interloom_journal::{BackwardTurn, Digest, Event, Journal, Policy};
 use interloom_models::induction::{Induction, Sampler};
@@ -21,7 +21,7 @@ enum Asks {
 }
 
 struct Subject {
-    model: Induction,
+    model: Bound<Hooked<Induction>>,
     tokens: Tensor<2, Int>,
 }
 
@@ -82,9 +82,10 @@ impl Subject {
 async fn attribution(cx: Cx<Value>) -> Result<(), Fault> {
     let activation = cx.output("layers.0.attn").await?;
     cx.grad("layers.1").await?;
+    // The residual stream after the attention's output was added to it.
+    cx.grad("layers.0").await?;
     let gradient = cx.grad("layers.0.attn").await?;
-    cx.put("attribution", gradient * activation).await?;
-    cx.grad("layers.0").await.map(drop)
+    cx.put("attribution", gradient * activation).await
 }
 
 /// The mean log probability of the first token, which is as good as any.
