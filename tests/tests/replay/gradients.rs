@@ -103,8 +103,7 @@ fn recorded(asks: Asks) -> (Subject, TempDir, Conclusion) {
 
 fn digest_of(conclusion: &Conclusion) -> Digest {
     match conclusion {
-        Conclusion::Recorded { digest, .. }
-        | Conclusion::Verified { digest, .. } => *digest,
+        Conclusion::Recorded { digest, .. } | Conclusion::Verified { digest, .. } => *digest,
         other => panic!("{other:?}"),
     }
 }
