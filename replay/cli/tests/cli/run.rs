@@ -116,6 +116,22 @@ fn attribution_finds_it_with_one_backward_pass() {
     }
     assert!(out.contains("position_5 "), "{out}");
     place.run(&["replay", "r.ilj", "--mode", "serve"]).with(0);
+    let out = place.run(&["show", "r.ilj", "--run", "1"]).with(0).out;
+    assert!(
+        out.contains("        run 1  backward pass 0 begins\n"),
+        "{out}"
+    );
+    let out = place
+        .run(&["why", "r.ilj", "layers.0.attn.z.grad"])
+        .with(0)
+        .out;
+    for step in [
+        "<- a backward pass computed it from the loss of exchange 6\n",
+        "<- \"attributed\" computed it from exchange 5 (attribution.toml:",
+        "<- the model computed it\n",
+    ] {
+        assert!(out.contains(step), "{step}: {out}");
+    }
 }
 
 #[test]
