@@ -1,10 +1,10 @@
-//! Whether a build computes the same bits every time.
+//! The exactness of a build's arithmetic: whether it computes the same bits every time.
 //!
 //! Features of burn add up over a whole build: a program that takes burn with its default features
 //! has `burn-flex/rayon` in it, whatever this crate asks for. Sums of many elements are then made
 //! of partial sums, in an order that depends on threads, and no journal of such a build can be
 //! exact. A crate cannot ask which features another was built with, so [`arithmetic`] looks at what
-//! comes out.
+//! comes out. Interloom itself takes burn without `rayon`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use burn::tensor::{Device, TensorData};
 
 use crate::tensor::AnyTensor;
 
-/// What the arithmetic of a build on the CPU depends on, beside its inputs.
+/// The dependence of a build's arithmetic on the CPU on anything beside its inputs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum BuildArithmetic {

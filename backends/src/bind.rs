@@ -60,7 +60,7 @@ impl Sites {
     /// Binds a model: gives every hooked module its path, and draws every parameter that is still
     /// to be drawn, in the order of the module tree.
     ///
-    /// Whoever binds a model again gets sites of their own; those of before are no longer passed.
+    /// Binding a model again gives it new sites; those of the binding before are no longer passed.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ thread_local! {
     static CATCHING: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Returns whether a panic on this thread is caught by a run and told as an error, such as E036 or
+/// Returns whether a run catches panics on this thread and reports them as errors, such as E036 or
 /// E011.
 ///
 /// The panic hook is the program's: a library has to leave it alone. A program that does not want
@@ -32,8 +32,7 @@ pub fn panics_are_caught() -> bool {
 
 /// Runs `f`, and returns what it panics with if it does.
 ///
-/// Whoever calls this says what became of the panic, and looks at nothing that `f` may have left
-/// half done.
+/// The caller reports what became of the panic, and reads nothing that `f` may have left half done.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     let _catching = Catching::begin();
     catch_unwind(AssertUnwindSafe(f))

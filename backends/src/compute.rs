@@ -12,7 +12,7 @@ use interloom_program::{Along, Arithmetic};
 
 use crate::tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, with_any, with_typed};
 
-/// Runs a body on the typed tensor of numbers; a tensor of truth values has none.
+/// Runs a body on the typed tensor of numbers; a tensor of booleans has none.
 macro_rules! with_numbers {
     ($any:expr, |$tensor:ident| $body:expr) => {{
         let any = $any;
@@ -65,7 +65,7 @@ impl AnyTensor {
         })
     }
 
-    /// Returns zeros, or truth values that are all false, of the same kind and shape.
+    /// Returns zeros, or booleans that are all false, of the same kind and shape.
     pub(crate) fn zeros_like(&self) -> Self {
         with_any!(self.clone(), |tensor| Self::new(tensor.zeros_like()))
     }

@@ -1,4 +1,4 @@
-//! Which device a model runs on, by name.
+//! The device that a model runs on, by name.
 
 use burn::tensor::Device;
 

@@ -1,4 +1,4 @@
-//! Which types can pass a site, and how they get their type back.
+//! The types that can pass a site, and how they get their type back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What can go wrong with models and runs.
+//! Errors of models and runs.
 
 use serde::Serialize;
 
@@ -164,6 +164,17 @@ pub enum ForwardError {
     )]
     #[serde(rename = "E037")]
     PanicAbort,
+    /// A backward pass within the run failed.
+    ///
+    /// Code `E058`, explained in `docs/errors/E058.md`.
+    #[error("the backward pass{} failed: {why}", at_site(.after))]
+    #[serde(rename = "E058")]
+    Backward {
+        /// The last site that was passed before.
+        after: Option<String>,
+        /// Why.
+        why: BackwardFailure,
+    },
     /// The run disappeared from its thread.
     ///
     /// Code `E038`, explained in `docs/errors/E038.md`.
@@ -224,6 +235,33 @@ pub enum Unreached {
     Nowhere,
 }
 
+/// Why a backward pass failed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
+pub enum BackwardFailure {
+    /// The loss belongs to no graph.
+    #[error(
+        "the loss belongs to no graph; put the model on an autodiff device (`device.autodiff()`), and compute the loss \
+         from what it passes, without detaching it"
+    )]
+    NoGraph,
+    /// Burn's `backward` was called where the run does not see it begin.
+    #[error(
+        "`loss.backward()` was called in a run that hooks gradients; call `interloom::backward(&loss)` in its place, \
+         which does the same and lets the run see the pass begin and end"
+    )]
+    Unseen,
+    /// A backward pass was asked for within another one.
+    #[error("it was asked for within another one; let that one end first")]
+    Nested,
+    /// Burn panicked, as it does when a graph is used up.
+    #[error(
+        "burn panicked: {0}; a graph is differentiated once, so add losses of one forward pass up before, or compute \
+         the forward pass again"
+    )]
+    Burn(String),
+}
+
 impl Unreached {
     /// Returns the stable code of a run that passed no site for this reason.
     pub const fn code(self) -> &'static str {
@@ -250,7 +288,7 @@ impl ForwardError {
     /// line that has moved is no other error.
     pub fn without_origins(&self) -> Self {
         let mut error = self.clone();
-        // Of a run, a record has what its mediators were told.
+        // Of a run, a record has the faults that its mediators were given.
         if let Self::Unreached {
             error: Some(run),
             audit,
@@ -278,6 +316,7 @@ impl ForwardError {
             Self::Unusable { .. } => "E035",
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
+            Self::Backward { .. } => "E058",
             Self::Lost => "E038",
             Self::Unsteady { .. } => "E039",
             Self::NoOutput { .. } => "E019",
@@ -326,6 +365,7 @@ pub(crate) const CODES: &[Code] = &[
         "the run passed no site: no hook was called on its thread",
         AtFault::Misuse,
     ),
+    Code::new("E058", "a backward pass failed", AtFault::Misuse),
 ];
 
 fn because(error: &Option<Box<RunError>>) -> String {

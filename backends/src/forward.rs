@@ -1,4 +1,4 @@
-//! What a module does with its input, as a trait: burn itself has none.
+//! The forward pass of a module as a trait: burn itself has none.
 
 /// A module that computes an output of an input.
 ///

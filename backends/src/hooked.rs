@@ -39,6 +39,12 @@
 //! what must not be seen (a cache, a flag) is captured by the closure of [`Hooked::call`]. A tuple
 //! that a module returns is a tuple at its output site. A value in the middle of a module, such as
 //! an attention pattern, passes a [`Tap`].
+//!
+//! # Why a wrapper
+//!
+//! A derive would have to read the bodies of forward functions. And the wrapper does not
+//! dereference to its module, because a call past the hook would be silent: it would compile,
+//! compute the same and pass no site.
 
 use std::fmt;
 

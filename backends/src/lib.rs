@@ -6,7 +6,8 @@
 //! - [`Run`] interleaves mediators with a forward pass.
 //! - [`Value`] is what passes a site, and [`Erase`] what a type needs to pass one.
 //!
-//! This is the only room that names `burn::backend`.
+//! This is the only crate that names `burn::backend`. Burn is pinned to one minor version, because
+//! [`AnyTensor`] reaches into its dispatch layer.
 #![forbid(unsafe_code)]
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
@@ -21,6 +22,7 @@ mod edit;
 mod erase;
 mod error;
 mod forward;
+mod gradient;
 mod hooked;
 pub mod layers;
 mod operand;
@@ -32,6 +34,7 @@ mod tensor;
 mod value;
 
 // The public interface.
+pub use active::backward;
 pub use arithmetic::{BuildArithmetic, arithmetic};
 pub use bind::Sites;
 pub use bound::Bound;
@@ -39,7 +42,7 @@ pub use caught::panics_are_caught;
 pub use device::{describe_device, described_device, device_name, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
-pub use error::{ForwardError, ModelError, Unreached};
+pub use error::{BackwardFailure, ForwardError, ModelError, Unreached};
 pub use forward::Forward;
 pub use hooked::{Hooked, Tap};
 pub use parameters::{parameters, visit_parameters};

@@ -1,4 +1,5 @@
-//! What can be learnt of a model before a run: what passes its sites, and what it can go on with.
+//! A dry run of a model: the values that pass its sites, and the replacements that it can continue
+//! with.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,8 +44,8 @@ impl Sites {
         Ok(shapes)
     }
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
-    /// zeros of the shape `output` take the place of what it puts out for the whole batch;
+    /// Returns why the model cannot continue when the module at the site `input` is not computed,
+    /// and zeros of the shape `output` take the place of what it returns for the whole batch;
     /// nothing if it can.
     ///
     /// The model runs, with its edits and no other mediator, once or twice: with integers, and if

@@ -1,7 +1,8 @@
 //! Runs: mediators interleaved with one forward pass, or one generation, of a bound model.
 //!
-//! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
-//! sees; the crate must not be built with `panic = "abort"`, and [`Run::execute`] says so if it is.
+//! A forward pass of burn returns tensors, not results. So a stop and a failure leave the model by
+//! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
+//! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
 use std::ops::Deref;
 
@@ -13,6 +14,7 @@ use interloom_engine::{
 use crate::active::{Active, Outer, drive};
 use crate::bind::Sites;
 use crate::error::ForwardError;
+use crate::gradient::Numbered;
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -42,6 +44,17 @@ impl<T> MediatorHandle<T> {
         self
     }
 
+    /// Declares the values whose gradients the mediator may ask for: modules, whose outputs are
+    /// meant, points such as `layers.3.input`, or aliases. It has no effect once the run has
+    /// started.
+    ///
+    /// A value needs a hook in the graph behind it while it passes, so that this has to be known
+    /// before the run; where it is not declared, nothing is added to the graph.
+    pub fn gradients<S: Into<String>>(self, of: impl IntoIterator<Item = S>) -> Self {
+        self.options.gradients(of);
+        self
+    }
+
     /// Lets the run succeed even if nothing that the mediator asks for is ever served. It has no
     /// effect once the run has started.
     pub fn optional(self) -> Self {
@@ -64,7 +77,7 @@ impl<T> From<MediatorHandle<T>> for Saved<T> {
     }
 }
 
-/// What a run leaves behind.
+/// The result of a run: the model's output, and its audit.
 #[derive(Clone, Debug)]
 pub struct Ran<Y> {
     /// What the model returned, or why there is nothing.
@@ -101,7 +114,7 @@ impl<Y> Ran<Y> {
     }
 }
 
-/// What the model of a run returned.
+/// The output of a run's model.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RunOutput<Y> {
     /// The model finished, with this.
@@ -220,7 +233,18 @@ impl Run {
         self.setup.steps(steps);
     }
 
-    /// Collects what modules take in or put out, for the whole batch and after all changes.
+    /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,
+    /// points, or aliases.
+    pub fn gradients<S: Into<String>>(&mut self, of: impl IntoIterator<Item = S>) {
+        self.setup.gradients(of);
+    }
+
+    /// Declares every value that passes as one whose gradient mediators may ask for.
+    pub fn all_gradients(&mut self) {
+        self.setup.all_gradients();
+    }
+
+    /// Collects what modules receive or return, for the whole batch and after all changes.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
         self.has_caches = true;
         self.setup.cache(spec)
@@ -250,9 +274,9 @@ impl Run {
     /// that shared `shared`.
     ///
     /// They make its first `all` exchanges again, and before `certain` of these are over none that
-    /// is not among them. Then somebody may ask for what nobody has asked for: a module in which
-    /// there is such a site is computed, and so is all that comes after another exchange. What
-    /// [`share`](Self::share) says of model and input holds here, too.
+    /// is not among them. After that a mediator may ask for a site that none asked for in that run:
+    /// a module that contains such a site is computed, and so is all that comes after another
+    /// exchange. What [`share`](Self::share) says of model and input holds here, too.
     pub fn share_exchanges(&mut self, shared: &PrefixCache, all: u64, certain: u64) {
         self.shared = Some((shared.clone(), Known::Exchanges { all, certain }));
     }
@@ -311,9 +335,10 @@ impl Run {
         let _span = tracing::info_span!("run", name = self.name).entered();
         // Whichever run is under way on this thread, it is no business of this one's model.
         let _outer = Outer::set_aside();
+        let numbered = Numbered::begin();
         let interleaver = self.setup.start()?;
         let binding = self.sites.binding();
-        let active = Active::new(interleaver, binding, self.shared, self.has_caches);
+        let active = Active::new(numbered, interleaver, binding, self.shared, self.has_caches);
         if active.is_halted() {
             active.conclude(None)
         } else {

@@ -1,20 +1,20 @@
-//! What runs have in common, computed once.
+//! The prefix that runs have in common, computed once.
 //!
 //! Two runs of a model on one input, with equal mediators, are equal until the scheduler chooses
 //! differently. What the model does up to there need not be computed again: [`PrefixCache`] keeps,
-//! of the last run, which sites were passed, the values that somebody was given there, and what
-//! each hooked module put out. In the next run a module that was over before the first other choice
-//! is not computed. Its sites are passed all the same, one by one, with the values that were kept,
-//! so that mediators, caches, counters and observers notice nothing; what comes out are the same
-//! bits.
+//! of the last run, which sites were passed, the values that mediators were given there, and what
+//! each hooked module returned. In the next run a module that was over before the first other
+//! choice is not computed. Its sites are passed all the same, one by one, with the values that were
+//! kept, so that mediators, caches, counters and observers notice nothing; what comes out are the
+//! same bits.
 //!
 //! The same record of a run, a [`Passage`], can be kept with its journal; a fork of that run then
 //! computes no module that was over before its exchange
 //! ([`Run::share_exchanges`](crate::Run::share_exchanges)).
 //!
 //! A module that is not a function of its input (one that keeps keys and values between calls, say)
-//! must not be left out. Nothing here can tell, so that a run shares only if it is told to:
-//! [`Run::share`](crate::Run::share).
+//! must not be left out. Nothing here can tell, so that a run shares only if its caller asks for
+//! it: [`Run::share`](crate::Run::share).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ use interloom_engine::Point;
 
 use crate::value::Value;
 
-/// What the runs of an exploration have in common.
+/// A cache of the prefix that the runs of an exploration have in common.
 #[derive(Clone, Debug)]
 pub struct PrefixCache(Rc<RefCell<Record>>);
 
-/// How many modules were computed, and how many were not, because they were known.
+/// The numbers of calls of modules that were computed, and that were reused.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReuseStats {
     /// The calls of hooked modules that were computed, in all runs.
@@ -75,7 +75,7 @@ impl PrefixCache {
         self.0.borrow().effort
     }
 
-    /// Returns what the last run passed and put out.
+    /// Returns what the last run passed and returned.
     pub fn passage(&self) -> Passage {
         let mut passage = self.0.borrow().passage.clone();
         // The model was still at it when the run ended.
@@ -88,7 +88,7 @@ impl PrefixCache {
     }
 }
 
-/// How far the mediators of a run are.
+/// The progress of the mediators of a run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Standing {
     /// How many turns they had.
@@ -97,12 +97,13 @@ pub struct Standing {
     pub exchanges: u64,
 }
 
-/// What the model of a run passed and put out, up to a budget of bytes.
+/// The sites that the model of a run passed and the outputs of its modules, up to a budget of
+/// bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Passage {
     /// The sites that were passed, in order.
     pub passings: Vec<Passing>,
-    /// The calls of hooked modules that are over, by the place of the passing at which they begin.
+    /// The calls of hooked modules that are over, by the place of the visit at which they begin.
     pub calls: BTreeMap<usize, PassedCall>,
 }
 
@@ -116,12 +117,12 @@ impl Passage {
     }
 }
 
-/// One passing of a site.
+/// One visit of a site.
 #[derive(Clone, Debug)]
 pub struct Passing {
     /// The site's point.
     pub point: Point,
-    /// The value as it was before all changes, if somebody was there for it.
+    /// The value as it was before all changes, if a mediator was given it.
     pub given: Option<Value>,
     /// How far the mediators were when the site was left; nothing while the model is at it.
     pub had: Option<Standing>,
@@ -130,9 +131,9 @@ pub struct Passing {
 /// One call of a hooked module that is over.
 #[derive(Clone, Debug)]
 pub struct PassedCall {
-    /// The place after that of the passing with which it ends.
+    /// The place after that of the visit with which it ends.
     pub end: usize,
-    /// What the model went on with.
+    /// What the model continued with.
     pub output: Value,
 }
 
@@ -151,7 +152,7 @@ impl Default for PrefixCache {
     }
 }
 
-/// The passings and the calls of the last run.
+/// The visits and the calls of the last run.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) passage: Passage,

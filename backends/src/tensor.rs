@@ -7,10 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use burn::backend::{DispatchTensor, DispatchTensorKind, TensorMetadata};
-use burn::tensor::kind::Basic;
+use burn::backend::{DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, TensorMetadata};
+use burn::tensor::kind::{Autodiff, Basic};
 use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData, Transaction};
 use interloom_engine::{Misfit, Rows};
+
+use crate::gradient;
 
 /// The largest rank that a tensor may have.
 pub const RANK_MAX: usize = 8;
@@ -26,8 +28,8 @@ pub enum Kind {
     Bool,
 }
 
-/// One of burn's kinds, as a type.
-pub trait ElementKind: Basic {
+/// A kind of burn's tensors, as a type.
+pub trait ElementKind: Basic + Autodiff {
     /// The kind as a value.
     const ELEMENT: Kind;
 }
@@ -177,6 +179,11 @@ impl AnyTensor {
         self.inner.shape().iter().any(|&length| length == 0)
     }
 
+    /// Returns how many elements there are.
+    pub(crate) fn elements(&self) -> usize {
+        self.inner.shape().num_elements()
+    }
+
     /// Returns the type of the elements.
     pub fn dtype(&self) -> DType {
         self.inner.dtype()
@@ -303,10 +310,39 @@ impl AnyTensor {
         })
     }
 
-    /// Gives the tensor back its type, which the caller has checked.
+    /// Gives the tensor back its type, which the caller has checked; inside a backward pass without
+    /// its graph, which is locked there.
     pub(crate) fn assume_typed<const D: usize, K: ElementKind>(self) -> Tensor<D, K> {
         debug_assert!(self.rank() == D && self.kind == K::ELEMENT);
-        Tensor::from_dispatch(Arc::unwrap_or_clone(self.inner))
+        let tensor = Tensor::<D, K>::from_dispatch(Arc::unwrap_or_clone(self.inner));
+        if gradient::is_inside() {
+            tensor.without_autodiff()
+        } else {
+            tensor
+        }
+    }
+
+    /// Makes a tensor of one of burn's whose kind the caller knows.
+    pub(crate) fn from_dispatch(kind: Kind, tensor: DispatchTensor) -> Self {
+        let inner = Arc::new(tensor);
+        Self { kind, inner }
+    }
+
+    /// Returns burn's tensor.
+    pub(crate) fn dispatch(&self) -> &DispatchTensor {
+        &self.inner
+    }
+
+    /// Returns whether operations on the tensor may be recorded in a graph.
+    pub(crate) fn is_autodiff(&self) -> bool {
+        self.inner.autodiff != DispatchAutodiffContext::Disabled
+    }
+
+    /// Returns whether the tensor belongs to a graph.
+    pub(crate) fn is_tracked(&self) -> bool {
+        // The rank plays no part in it.
+        let tensor = || Tensor::<1>::from_dispatch(self.inner.as_ref().clone());
+        self.kind == Kind::Float && self.is_autodiff() && tensor().is_tracked()
     }
 }
 

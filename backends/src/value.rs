@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use interloom_engine::{Misfit, RowLayout, Rows};
+use interloom_engine::{Misfit, RowLayout, Rows, Ticket};
 
 use crate::erase::Erase;
-use crate::tensor::{AnyTensor, ElementKind};
+use crate::gradient;
+use crate::tensor::{AnyTensor, ElementKind, Kind};
 
 /// A value at a site.
 ///
@@ -33,7 +34,7 @@ use crate::tensor::{AnyTensor, ElementKind};
 pub enum Value {
     /// Nothing.
     Unit,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer.
     Int(i64),
@@ -242,7 +243,7 @@ impl Value {
 
     /// Returns whether all of it is batched tensors; `leaf` is the number of its first one.
     ///
-    /// What is no tensor is replaced whole by a swap, whoever makes it.
+    /// What is no tensor is replaced whole by any swap.
     fn has_only_rows(&self, leaf: &mut usize, batch: u32, layout: &RowLayout) -> bool {
         match self {
             Self::Unit => true,
@@ -277,6 +278,22 @@ impl Value {
 }
 
 impl interloom_engine::Value for Value {
+    fn hooked(&self, ticket: Ticket) -> Self {
+        gradient::hook(self, ticket)
+    }
+
+    fn is_loss(&self) -> Result<(), Misfit> {
+        match self {
+            Self::Tensor(tensor) if tensor.kind() == Kind::Float && tensor.elements() == 1 => {
+                Ok(())
+            }
+            other => Err(Misfit {
+                expected: "a float tensor of one element".to_owned(),
+                found: other.to_string(),
+            }),
+        }
+    }
+
     fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self {
         let mut leaf = 0;
         self.clone().map_tensors(&mut |tensor| {
@@ -405,10 +422,17 @@ fn is_batched(tensor: &AnyTensor, leaf: usize, batch: u32, layout: &RowLayout) -
 }
 
 fn check_like(expected: &AnyTensor, found: &AnyTensor) -> Result<(), Misfit> {
-    match expected.is_like(found) {
-        true => Ok(()),
-        false => Err(misfit(expected, found)),
+    if !expected.is_like(found) {
+        return Err(misfit(expected, found));
     }
+    // In a backward pass nothing can be added to the graph, which burn holds.
+    if gradient::is_inside() && found.is_tracked() {
+        return Err(Misfit {
+            expected: format!("{expected} without a graph"),
+            found: format!("{found} of a graph that is in use; detach it"),
+        });
+    }
+    Ok(())
 }
 
 fn misfit(expected: &impl fmt::Display, found: &impl fmt::Display) -> Misfit {

@@ -8,6 +8,8 @@ mod edits;
 mod exactness;
 #[path = "all/failures.rs"]
 mod failures;
+#[path = "all/gradients.rs"]
+mod gradients;
 #[path = "all/hooks.rs"]
 mod hooks;
 #[path = "all/layers.rs"]

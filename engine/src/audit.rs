@@ -1,4 +1,4 @@
-//! What each mediator asked for, what it got, and what never fired.
+//! The audit of a run: what each mediator asked for and got, and which of them never fired.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl Audit {
     }
 }
 
-/// Something about a run that did not fail it, and that its user should know.
+/// A note about a run that did not fail it, and that its user should know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
@@ -64,7 +64,7 @@ pub enum Note {
         sites: Vec<String>,
     },
     /// A module was skipped, and its earlier passes had passed sites inside it unequally often, so
-    /// that it is not known by how many iterations these go on; a warning.
+    /// that it is not known by how many iterations these continue; a warning.
     OutOfStep {
         /// The input at which it was skipped, such as `cell.input.i2`.
         module: String,
@@ -134,7 +134,7 @@ fn write_some(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     }
 }
 
-/// What one mediator asked for and got.
+/// The account of one mediator: its requests, served and refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
     /// The mediator's name.

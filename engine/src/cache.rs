@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::map::SiteMap;
 use crate::site::{Point, Port, Site};
 
-/// Which modules a cache collects, and which side of them.
+/// The modules that a cache collects, and which side of them.
 ///
 /// Outputs are collected unless it is said otherwise.
 ///
@@ -28,7 +28,7 @@ pub struct CacheSpec {
 }
 
 impl CacheSpec {
-    /// The modules at `paths`, which may also be aliases of points.
+    /// Collects the outputs of the modules at `paths`, which may also be aliases of points.
     pub fn of<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self {
             modules: Some(paths.into_iter().map(Into::into).collect()),
@@ -38,7 +38,7 @@ impl CacheSpec {
         }
     }
 
-    /// Every module that the model passes.
+    /// Collects the outputs of every module that the model passes.
     pub const fn all() -> Self {
         Self {
             modules: None,
@@ -141,7 +141,7 @@ impl CacheSpec {
     }
 }
 
-/// What a cache has collected: for each point the values of its iterations.
+/// The values that a cache has collected, for each point by iteration.
 ///
 /// A handle: its clones are the same cache, and it can be read during the run and after it.
 pub struct Cached<V>(Rc<Shelf<V>>);

@@ -26,7 +26,7 @@ impl Code {
     }
 }
 
-/// Who is at fault when an error occurs.
+/// The party that is at fault when an error occurs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AtFault {

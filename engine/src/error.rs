@@ -285,7 +285,7 @@ const GRADIENT_CODES: &[Code] = &[
     ),
 ];
 
-/// Every code of the engine, in order.
+/// Iterates over every code of the engine, in order.
 pub fn codes() -> impl Iterator<Item = &'static Code> {
     let catalogues = [
         fault::CODES,

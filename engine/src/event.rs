@@ -1,4 +1,4 @@
-//! What mediators say and what they are told.
+//! Requests of mediators, and the deliveries that answer them.
 
 use std::fmt;
 use std::panic::Location;
@@ -19,25 +19,25 @@ use crate::site::Point;
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Event {
-    /// Give me this site's value.
+    /// A request for a site's value.
     Value = 0,
-    /// Replace this site's value.
+    /// A replacement of a site's value.
     Swap = 1,
-    /// Do not compute this module; use this as its output.
+    /// A request not to compute a module, with the value that is its output instead.
     Skip = 2,
-    /// Run this child to its end before me.
+    /// A delegation to a child, which runs to its end before the mediator continues.
     Register = 3,
-    /// Wait until all participants are here.
+    /// An arrival at a barrier, where the mediator waits for the other participants.
     Barrier = 4,
-    /// End the model's run here, normally.
+    /// A request to end the model's run here, normally.
     Stop = 5,
-    /// I am done.
+    /// The mediator's end.
     End = 6,
-    /// I failed.
+    /// The mediator's failure.
     Exception = 7,
-    /// Write this on the blackboard.
+    /// A value for the run's blackboard, which mediators share.
     Put = 8,
-    /// Give me what is on the blackboard.
+    /// A request for a value of the blackboard.
     Get = 9,
     /// Differentiate this loss.
     Backward = 10,
@@ -93,7 +93,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What a mediator asks of the interleaver, one request at a time.
+/// A request of a mediator to the interleaver, of which it has one at a time.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Request<V> {
@@ -115,7 +115,7 @@ pub enum Request<V> {
     Skip {
         /// The module's input.
         target: Target,
-        /// What the module puts out instead: the mediator's rows.
+        /// What the module returns instead: the mediator's rows.
         value: V,
     },
     /// A child that acts for this mediator's invoke until it ends.
@@ -224,7 +224,7 @@ pub enum Delivery<V> {
     Refused(Fault),
 }
 
-/// What a mediator does next.
+/// The next step of a mediator: a request, or its end.
 pub enum Step<V> {
     /// It asks for something and waits.
     Ask {
@@ -270,11 +270,11 @@ pub enum Step<V> {
     },
 }
 
-/// Where in the user's source a request stands.
+/// The place of a request in the user's source.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nobody said.
+    /// Not known.
     #[default]
     Unknown,
     /// A line of Rust.

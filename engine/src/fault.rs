@@ -15,7 +15,7 @@ const NAMES_MAX: usize = 8;
 
 /// The reason for a refused request or a failed mediator.
 ///
-/// A refusal is delivered to the mediator, which may catch it and go on. A fault that leaves the
+/// A refusal is delivered to the mediator, which may catch it and continue. A fault that leaves the
 /// mediator is an EXCEPTION and fails the run. It is a pointer wide, because every answer to a
 /// request has room for one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
@@ -76,7 +76,7 @@ impl From<Misfit> for Fault {
     }
 }
 
-/// What happened that made a [`Fault`], with its particulars.
+/// The kind of a [`Fault`], with its particulars.
 ///
 /// It serialises as its code and its particulars by name, so that a journal has what happened and
 /// every reader makes a sentence of it: `{"E002": {"asked": "embed.output.i0", "at":
@@ -315,7 +315,7 @@ pub enum FaultKind {
         /// The gradient's site at hand; `None` before the model started and after it finished.
         at: Option<String>,
     },
-    /// A mediator that is a program cannot go on.
+    /// A mediator that is a program cannot continue.
     ///
     /// Code `E103`, explained in `docs/errors/E103.md`.
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! Which iterations a loop runs over.
+//! The iterations that a loop runs over.
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
@@ -47,7 +47,7 @@ pub enum Round {
 }
 
 impl Iterations {
-    /// Every iteration from the mediator's own on, as long as there are any.
+    /// Returns all iterations from the mediator's own on, as long as the model passes any.
     pub const fn all() -> Self {
         Self(Kind::Slice {
             start: None,
@@ -58,7 +58,7 @@ impl Iterations {
     /// Iterates over the iterations in ascending order, for a mediator whose own iteration is
     /// `own`.
     ///
-    /// Without an upper bound this goes on for as long as there are numbers; the answer to a
+    /// Without an upper bound this continues for as long as there are numbers; the answer to a
     /// REGISTER says when the loop is over.
     pub fn rounds(self, own: u32) -> impl Iterator<Item = (u32, Round)> + use<> {
         let (numbers, last) = match self.0 {

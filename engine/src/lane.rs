@@ -79,7 +79,7 @@ pub(crate) struct Parent<V> {
     pub(crate) rest: Box<dyn Mediator<V>>,
 }
 
-/// How much a mediator has done without letting the model go on.
+/// How much a mediator has done without letting the model continue.
 #[derive(Default)]
 pub(crate) struct Patience {
     /// The number of the visit that this is about.

@@ -60,7 +60,7 @@ impl SiteMap {
     ///
     /// # Panics
     ///
-    /// Panics if the map does not have `point`: an alias is made by whoever made the map.
+    /// Panics if the map does not have `point`: the maker of the map makes its aliases.
     pub fn alias(&mut self, name: &str, point: Point) {
         assert!(
             self.has(point),

@@ -85,7 +85,7 @@ struct Options {
 /// Where the options of a mediator are.
 enum Held {
     Here(Options),
-    /// Also with whoever has added it to a run, and may still change them.
+    /// Shared with the handle of the mediator, through which they may still change.
     Shared(InvokeOptions),
 }
 
@@ -193,7 +193,7 @@ impl<V> Invoke<V> {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MediatorId(pub u32);
 
-/// Which rows of the batch a mediator reads and replaces.
+/// The rows of the batch that a mediator reads and replaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Group {
     /// These rows.

@@ -62,7 +62,7 @@ impl<'a, V> Exchange<'a, V> {
     }
 }
 
-/// What a mediator says: a request, or how it ends.
+/// A message of a mediator: a request, or its end.
 #[derive(Debug)]
 pub enum Message<'a, V> {
     /// A request for a site's value.
@@ -86,14 +86,14 @@ pub enum Message<'a, V> {
         /// The output: the mediator's rows.
         value: &'a V,
     },
-    /// A child that runs before its parent goes on.
+    /// A child that runs before its parent continues.
     Register {
         /// The child's own iteration.
         iteration: u32,
         /// The loop that the child is an iteration of, if it is one.
         round: Round,
     },
-    /// An arrival at a barrier; the exchange is made when the mediator goes on.
+    /// An arrival at a barrier; the exchange is made when the mediator continues.
     Barrier {
         /// The barrier's name.
         name: &'a str,
@@ -212,7 +212,7 @@ pub enum AskedSite<'a> {
     Unknown(&'a str),
 }
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Asked<'a> {
     /// A site of the model.
@@ -225,7 +225,7 @@ pub enum Asked<'a> {
     Iteration(u32),
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub enum Outcome<'a, V> {
     /// It was served; a VALUE and a GET with the value that is the answer.
@@ -242,7 +242,7 @@ impl<V> Clone for Outcome<'_, V> {
 
 impl<V> Copy for Outcome<'_, V> {}
 
-/// What happens between exchanges.
+/// A moment between exchanges.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Moment<'a, V> {
@@ -263,7 +263,7 @@ pub enum Moment<'a, V> {
         /// Which tensors carry them.
         layout: &'a RowLayout,
     },
-    /// A mediator arrives at a barrier; the exchange comes when it goes on.
+    /// A mediator arrives at a barrier; the exchange comes when it continues.
     Arrive {
         /// The mediator.
         mediator: MediatorId,

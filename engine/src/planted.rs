@@ -1,9 +1,9 @@
 //! Defects of the interleaver that its own tests switch on, to see that they would be found.
 //!
-//! A test that cannot fail shows nothing. Each [`Bug`] is a mistake that somebody might make;
-//! `tests` below finds every one by comparing the interleaver with the reference, or by exploring,
-//! and shrinks the programme that shows it to the size that is known to be the least. Outside the
-//! unit tests of this crate no bug can be switched on, and the compiler removes the questions.
+//! A test that cannot fail shows nothing. Each [`Bug`] is a plausible mistake; `tests` below finds
+//! every one by comparing the interleaver with the reference, or by exploring, and shrinks the
+//! program that shows it to the size that is known to be the least. Outside the unit tests of this
+//! crate no bug can be switched on, and the compiler removes the questions.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ pub(crate) enum Bug {
     UncheckedSwap,
     /// A barrier opens when one is missing.
     BarrierOffByOne,
-    /// Who is released goes on in the order of arrival.
+    /// Who is released continues in the order of arrival.
     ReleaseByArrival,
     /// Who is released does not get the value at hand.
     DeafRelease,
@@ -32,15 +32,15 @@ pub(crate) enum Bug {
     SkipInOneInvoke,
     /// Of several skips of the whole batch the first one counts.
     FirstSkipWins,
-    /// A replacement for the whole batch counts, whoever skips for their own rows.
+    /// A replacement for the whole batch counts, whichever mediators skip for their own rows.
     WholeSkipWins,
     /// A pass of a module that is skipped does not count for the sites inside it.
     SkipUncounted,
     /// A name on the blackboard is written once.
     KeepsFirstPut,
-    /// A loop over all steps goes on after the last one.
+    /// A loop over all steps continues after the last one.
     OneStepMore,
-    /// A parent has its child's iteration when it goes on.
+    /// A parent has its child's iteration when it continues.
     WrongIteration,
     /// A mediator cannot advance its own iteration.
     ForgottenNext,
@@ -50,9 +50,9 @@ pub(crate) enum Bug {
     LateRegistration,
     /// The END of a child is not seen.
     DroppedEnd,
-    /// The model goes on after a STOP.
+    /// The model continues after a STOP.
     IgnoredStop,
-    /// After a STOP nobody is served at this site.
+    /// After a STOP no mediator is served at this site.
     HastyStop,
     /// Of several stops the last one is named.
     LastStopNamed,

@@ -43,11 +43,11 @@ use crate::mediator::Mediator;
 use crate::site::Site;
 use crate::value::Value;
 
-/// What came of sites that were passed from a record.
+/// The end of a run whose sites were passed from a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Played {
-    /// The model goes on.
+    /// The model continues.
     On,
     /// The run was stopped, or has failed: no further site is passed.
     Halted,
@@ -78,7 +78,7 @@ pub fn pass_recorded<V: Value>(
         let Some(value) = value.take_if(|_| is_last) else {
             return Played::Missing(site);
         };
-        // What the model goes on with is in what it passes next.
+        // What the model continues with follows from what it passes next.
         let flow = match site.point.port.is_gradient() {
             true => run.provide_gradient(site, value),
             false => run.provide(site.point, value),
@@ -90,7 +90,7 @@ pub fn pass_recorded<V: Value>(
     Played::On
 }
 
-/// One line of a script: what a mediator said, and where that stands in the user's source.
+/// A recorded message of a mediator, with its place in the user's source.
 #[derive(Clone, Debug)]
 pub struct ScriptedRequest<V> {
     /// What it said.
@@ -99,7 +99,7 @@ pub struct ScriptedRequest<V> {
     pub origin: Origin,
 }
 
-/// What a mediator said, with its values.
+/// A message of a mediator, with its values.
 #[derive(Clone, Debug)]
 pub enum Said<V> {
     /// A request for a site's value.
@@ -181,7 +181,7 @@ pub fn scripted<V: Clone + 'static>(
     }
 }
 
-/// A mediator or one of its children: they go on in the same script.
+/// A mediator or one of its children: they continue in the same script.
 struct Scripted<V> {
     lines: Rc<[ScriptedRequest<V>]>,
     next: Rc<Cell<usize>>,
@@ -190,6 +190,7 @@ struct Scripted<V> {
 
 impl<V: Clone + 'static> Mediator<V> for Scripted<V> {
     fn resume(self: Box<Self>, _: Delivery<V>) -> Step<V> {
+        // The answer is not looked at: what the mediator made of it is the next recorded line.
         let place = self.next.get();
         let Some(line) = self.lines.get(place) else {
             return Step::End;

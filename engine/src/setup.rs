@@ -1,4 +1,4 @@
-//! What a run is made of, before it starts.
+//! The setup of a run: mediators, barriers, caches, scheduler and observers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,12 +73,12 @@ impl<V: Value> Setup<V> {
     /// Shows the observers which points the model passes, also where no mediator waits.
     ///
     /// [`Moment::Enter`](crate::Moment::Enter) and [`Moment::Finish`](crate::Moment::Finish) have
-    /// them. That costs four bytes for each passing between two of these.
+    /// them. That costs four bytes for each visit between two of these.
     pub fn trace(&mut self) {
         self.traces = true;
     }
 
-    /// Declares a barrier for `participants` mediators; with 1 or 0 nobody waits there.
+    /// Declares a barrier for `participants` mediators; with 1 or 0 no mediator waits there.
     pub fn barrier(&mut self, name: &str, participants: u32) {
         self.barriers.push((name.into(), participants));
     }
@@ -88,7 +88,7 @@ impl<V: Value> Setup<V> {
         self.steps = Some(steps);
     }
 
-    /// Collects what modules take in or put out, of the whole batch, after the changes of all
+    /// Collects what modules receive or return, of the whole batch, after the changes of all
     /// mediators.
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<V> {
         let cached = Cached::new(self.map.clone());

@@ -1,4 +1,4 @@
-//! Where a value passes: ports, points and sites.
+//! Ports, points and sites: the places at which a value passes.
 //!
 //! A **path** names a module (`layers.3.attn`), a [`Port`] one side of it, a [`Point`] is the two
 //! together (`layers.3.attn.output`, what other tools call a hook point), and a [`Site`] is one
@@ -14,9 +14,9 @@ use std::fmt;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Port {
-    /// What goes into the module.
+    /// The input of the module.
     Input = 0,
-    /// What comes out of the module.
+    /// The output of the module.
     Output = 1,
     /// The function that an operation calls.
     Fn = 2,
@@ -104,7 +104,7 @@ impl Point {
         Self { path, port }
     }
 
-    /// Returns this point at its `iteration`-th passing.
+    /// Returns this point at its `iteration`-th visit.
     pub const fn at(self, iteration: u32) -> Site {
         Site {
             point: self,
@@ -129,7 +129,7 @@ impl Point {
     }
 }
 
-/// One passing of a point in one run.
+/// One visit of a point in one run.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Site {
     /// The hook point.

@@ -68,7 +68,7 @@ impl fmt::Display for State {
     }
 }
 
-/// What moves a mediator from one state to the next.
+/// A trigger, which moves a mediator from one state to the next.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Trigger {

@@ -1,4 +1,4 @@
-//! What the interleaver moves, and how it takes rows out of it.
+//! The values that the interleaver moves, and the rows that it takes out of them.
 //!
 //! The engine never looks inside a value. All it needs is what a batch of several invokes requires:
 //! take some rows, put some rows back, join parts. A tensor library is one implementation,
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// A value that passes a site: a tensor, or tuples, lists and maps of them.
 ///
 /// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value
-/// which somebody already holds never changes. Cloning must be cheap: it happens at every delivery.
+/// that a mediator already holds never changes. Cloning must be cheap: it happens at every
+/// delivery.
 pub trait Value: Clone + 'static {
     /// Returns the rows of every tensor that `layout` says is batched; other tensors pass whole.
     fn rows(&self, rows: Rows, batch: u32, layout: &RowLayout) -> Self;
@@ -101,7 +102,7 @@ impl Rows {
     }
 }
 
-/// Which tensors at a point carry rows of the batch along dimension 0.
+/// The tensors at a point that carry rows of the batch along dimension 0.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RowLayout {
@@ -133,6 +134,14 @@ impl RowLayout {
 }
 
 /// Two values that should have the same structure, kind and shape, and have not.
+///
+/// Both sides are texts, and the texts are the data. What the form of a value is only its kind of
+/// [`Value`] knows, and the engine never looks inside one, so that there is no type in which it
+/// could keep a form. What is expected is moreover not always a form: an operation may take any
+/// tensor of two dimensions or more. So each kind of value writes what it is in one notation, with
+/// quoted texts and no order but its own: a tensor as element type and shape, all else in full,
+/// such as `(f32[1, 5, 576], {"k": -1})`. Journals and comparisons take the texts as they are, for
+/// equality alone; nothing parses one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Misfit {
     /// What was there, such as `f32[1, 5, 576]`.

@@ -1,5 +1,5 @@
-//! What the interleaver allocates: nothing, where nobody waits, and nothing for an exchange once a
-//! run goes on.
+//! What the interleaver allocates: nothing where no mediator waits, and nothing for an exchange
+//! once a run is under way.
 //!
 //! R6 says that passing a site costs next to nothing; here it is counted.
 #![allow(unsafe_code)] // A global allocator cannot be written without; see below.

@@ -78,7 +78,7 @@ fn compare_bytes(first: &[u8], second: &[u8]) -> Option<ReplayComparison> {
         match record {
             Ok(record) => drop(comparer.record(&record)),
             Err(_) if comparer.divergence().is_some() => break,
-            // What else it had nobody knows.
+            // What else it had is not known.
             Err(_) => return None,
         }
     }

@@ -119,7 +119,7 @@ class Journal:
         expect("run", (self.runs, None), (start["run"], self._open))
         mediators, declared = start["mediators"], start["declared"]
         self._open, self._mediators = (self.runs, self.exchanges), [line["name"] for line in mediators]
-        self._passed, self._sources, self._passages, self._over = {}, new_hash(bytes(32)), None, False
+        self._sources, self._passages, self._over = new_hash(bytes(32)), None, False
         self.runs += 1
         # All but the scheduler, whose name may be another where the order is the same.
         lines = [[line["name"], line["rows"], line["optional"]] for line in mediators]
@@ -166,12 +166,11 @@ class Journal:
                                origin=None if source is None else self.sources[source])  # fmt: skip
 
     def _visit(self, payload):
-        run, passed, value = unpack(payload)
+        run, passed, brought = unpack(payload)
         expect("a visit before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
         self._hash.update(payload)
-        for path in passed:
-            self._passed[path] = self._passed.get(path, -1) + 1
-        site = self._site(passed[-1], self._passed[passed[-1]])
+        iteration, value = brought or (None, None)
+        site = brought and self._site(passed[-1], iteration)
         return SimpleNamespace(run=run, passed=[self.paths[path] for path in passed], site=site, value=self._value(value))
 
     def _cache_declaration(self, payload):

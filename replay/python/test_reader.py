@@ -72,7 +72,7 @@ def test_values():
     assert all(visit.value == exchange.value for visit, exchange in zip(watched, first))
     assert brought.passed == [journal.paths[path] for path in (0, 1, 0)] and brought.site == "layers.0.attn.output.i1"
     assert (journal.tensors[brought.value.digest] == [7, 0.25]).all()
-    assert (ended.passed, ended.site, ended.value) == (journal.paths[1:2], "layers.0.mlp.output.i1", None)
+    assert (ended.passed, ended.site, ended.value) == (journal.paths[1:2], None, None)
     (open_request,), (granted, cache) = of["open request"], of["cache declaration"]
     assert (open_request.index, open_request.event, open_request.mediator, open_request.result) == (14, "SWAP", "steer", "open")
     assert open_request.reshape and (journal.tensors[open_request.value.digest] == [4, 0.5]).all()

@@ -1,4 +1,4 @@
-//! BatchScope invariance: whether an invoke's values depend on the invokes that share its batch.
+//! Batch invariance: whether an invoke's values depend on the invokes that share its batch.
 //!
 //! An invoke reads and replaces its own rows, so that its values should be the same alone and in a
 //! batch, as far as the model keeps rows apart and its arithmetic does not depend on the size of
@@ -43,7 +43,7 @@ use crate::error::Error;
 use crate::explore::{digest_of, took_place};
 use crate::session::tensor_parts;
 
-/// Invoke that can be repeated: a mediator with its rows of the input.
+/// An invoke that can be repeated: a mediator with its rows of the input.
 pub struct BatchMate {
     name: String,
     input: Value,
@@ -52,7 +52,7 @@ pub struct BatchMate {
 
 type Make = Box<dyn Fn(&Arc<SiteMap>) -> Box<dyn Mediator<Value>>>;
 
-/// BatchScope in which an invoke runs.
+/// The scope in which an invoke runs: alone, or in its batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BatchScope {
     /// Its own rows only.

@@ -1,4 +1,5 @@
-//! All that a run depends on besides its programme: gathered here, and nowhere else.
+//! The environment of a run: all that it depends on besides its mediators, gathered here and
+//! nowhere else.
 
 use burn::module::Module;
 use burn::tensor::TensorData;

@@ -1,4 +1,4 @@
-//! What can go wrong with a session.
+//! Errors of sessions.
 
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
@@ -9,7 +9,7 @@ use crate::divergence::Divergence;
 use crate::journal::{JournalError, is_refusal};
 use crate::session::Conclusion;
 
-/// Anything that can go wrong with a model, its runs and their journal.
+/// An error of a model, its runs or their journal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,12 +38,25 @@ pub enum Error {
         /// The exchange.
         exchange: u64,
     },
+    /// A journal that is to serve a run does not say what the model of that passed.
+    ///
+    /// Code `E098`, explained in `docs/errors/E098.md`.
+    #[error(
+        "{journal} has no visits in run `{run}`, so that it cannot stand in for the model; it was recorded without watching \
+         the model; record it again with Interloom, or read its exchanges (`interloom show`)"
+    )]
+    Unwatched {
+        /// The journal.
+        journal: String,
+        /// The run.
+        run: String,
+    },
     /// The runs of a session were not those of the journal that they were compared with.
     ///
     /// Code `E080`, explained in `docs/errors/E080.md`.
     #[error("{}", diverged(.0))]
     Diverged(Box<Conclusion>),
-    /// The live mediators part from a journal before the exchange at which they are to go on.
+    /// The live mediators diverge from a journal before the exchange at which they are to continue.
     ///
     /// Code `E097`, explained in `docs/errors/E097.md`.
     #[error(
@@ -52,7 +65,7 @@ pub enum Error {
     ForkParted {
         /// The exchange.
         exchange: u64,
-        /// Where they part.
+        /// Where they diverge.
         divergence: Box<Divergence>,
     },
     /// A run that is served from a journal failed when it was recorded.
@@ -95,6 +108,7 @@ impl Error {
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
+            Self::Unwatched { .. } => "E098",
         }
     }
 
@@ -167,5 +181,10 @@ const CODES: &[Code] = &[
         "E097",
         "a fork parts from its journal too early",
         AtFault::Mediator,
+    ),
+    Code::new(
+        "E098",
+        "a journal does not say what a model passed",
+        AtFault::Journal,
     ),
 ];

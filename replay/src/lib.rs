@@ -4,6 +4,7 @@
 //! [`journal`]; a replay is compared with the journal exchange by exchange, and the first
 //! [`divergence`] is reported with both sides.
 //!
+//! - [`guide`] has four essays with worked examples, from a burn model to a journal; begin there.
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
 //! - [`batch_invariance`] checks whether an invoke's values depend on the invokes of its batch.
@@ -19,6 +20,7 @@ pub mod batch_invariance;
 pub mod environment;
 mod error;
 pub mod explore;
+pub mod guide;
 pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;
@@ -38,3 +40,4 @@ pub use interloom_backends::{self as backends, Run};
 pub use interloom_engine as engine;
 pub use interloom_journal::{Experiment, Policy};
 pub use interloom_models as models;
+pub use interloom_program as program;

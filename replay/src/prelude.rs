@@ -1,4 +1,4 @@
-//! What an experiment needs, in one line: `use interloom::prelude::*;`.
+//! The names that an experiment needs, in one line: `use interloom::prelude::*;`.
 
 pub use burn::tensor::{Device, Int, Tensor};
 pub use interloom_backends::{

@@ -353,7 +353,7 @@ impl Interpreter {
         items.push(item);
         let grown = Datum::List(Rc::new(items));
         let before = std::mem::replace(variable, grown.clone());
-        // Somebody else may have saved by that name since.
+        // Another program may have saved by that name since.
         let is_own = |saved: &Datum<Value>| match (saved, &before) {
             (Datum::List(saved), Datum::List(before)) => Rc::ptr_eq(saved, before),
             _ => false,

@@ -246,7 +246,7 @@ fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
         if !conclusion.is_identical() || *proof != proves {
             return Err(format!("{conclusion:#?}").into());
         }
-        // Nobody saves anything where the mediators are not live.
+        // Nothing is saved where the mediators are not live.
         if proves != Proof::Model && bits(&own.saved()) != bits(&results.saved()) {
             return Err(format!("{proof}: saved {:?}", own.saved()).into());
         }

@@ -1,5 +1,5 @@
-//! What calling a module of a model on a value needs: the value as the module takes it, or a fault
-//! that says how.
+//! Calls of a model's modules on values: the value as the module takes it, or a fault that says
+//! how.
 
 use burn::tensor::{Int, Tensor};
 use interloom_backends::Value;

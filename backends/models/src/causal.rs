@@ -1,4 +1,4 @@
-//! What a family of language models has to do.
+//! The interface of a family of language models.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use interloom_backends::{Sites, Value};

@@ -1,4 +1,4 @@
-//! What a model must not be given, whoever gives it.
+//! Checks of what a model is given, by its caller and by mediators.
 //!
 //! - An input that does not have the rows of the invokes: each of them would be served whole
 //!   values.

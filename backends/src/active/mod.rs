@@ -12,6 +12,7 @@
 //! mediators. Most runs have nothing for them to do, and pay for it with two comparisons at a
 //! module's input.
 
+mod backward;
 mod guards;
 mod reuse;
 mod slot;
@@ -20,6 +21,8 @@ use std::any::Any;
 
 use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
 
+pub use self::backward::backward;
+pub(crate) use self::backward::pass_gradient;
 use self::guards::Guards;
 use self::reuse::{Planned, Reuse};
 pub(crate) use self::slot::{Outer, drive, is_running};
@@ -27,6 +30,7 @@ use self::slot::{Visited, halt_with, look, unusable, visit};
 use crate::bind::Place;
 use crate::erase::Erase;
 use crate::error::{ForwardError, Unreached};
+use crate::gradient::Numbered;
 use crate::run::{Ran, RunOutput};
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
@@ -44,7 +48,7 @@ pub(crate) enum Entered<I, O> {
 /// The call of a hooked module that is under way.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Call {
-    /// The visit at which it begins, in a run that keeps what its modules put out.
+    /// The visit at which it begins, in a run that keeps what its modules returned.
     kept_from: Option<usize>,
 }
 
@@ -54,6 +58,7 @@ pub(crate) fn enter<I: Erase, O: Erase>(place: &Place, input: I) -> Entered<I, O
     match look(|run| run.arrive(place)) {
         None | Some(Arrival::Unawaited) => Entered::Compute(Call::default(), input),
         Some(Arrival::Awaited(point)) => visit_input(point, Call::default(), input),
+        Some(Arrival::Hooked(point)) => Entered::Compute(Call::default(), hooked(point, input)),
         Some(Arrival::Watched(point)) => enter_watched(point, input),
     }
 }
@@ -62,8 +67,8 @@ pub(crate) fn enter<I: Erase, O: Erase>(place: &Place, input: I) -> Entered<I, O
 #[inline]
 pub(crate) fn leave<O: Erase>(place: &Place, call: Call, output: O) -> O {
     let output = match look(|run| run.departs(place)) {
-        Some(Some(point)) => visit_output(point, output),
-        None | Some(None) => output,
+        Some(departure) => depart(departure, output),
+        None => output,
     };
     match call.kept_from {
         Some(begin) => keep_output(place, begin, output),
@@ -75,30 +80,52 @@ pub(crate) fn leave<O: Erase>(place: &Place, call: Call, output: O) -> O {
 #[inline]
 pub(crate) fn pass<T: Erase>(place: &Place, value: T) -> T {
     match look(|run| run.taps(place)) {
-        Some(Some(point)) => visit_output(point, value),
-        None | Some(None) => value,
+        Some(departure) => depart(departure, value),
+        None => value,
+    }
+}
+
+/// Leaves the site of an output.
+#[inline]
+fn depart<T: Erase>(departure: Departure, value: T) -> T {
+    match departure {
+        Departure::Unawaited => value,
+        Departure::Awaited(point) => visit_output(point, value),
+        Departure::Hooked(point) => hooked(point, value),
     }
 }
 
 /// The run under way.
 pub(crate) struct Active {
     binding: u32,
+    /// The numbers of the run's gradient hooks are no other run's.
+    numbered: Numbered,
     interleaver: Interleaver<Value>,
     visitors: (Guards, Option<Reuse>),
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
-    /// The last site that somebody waited for, to say where a model panicked.
+    /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
 }
 
-/// Whether somebody waits for the input of a module that is called.
+/// Whether a mediator waits for the input of a module that is called.
 enum Arrival {
     Unawaited,
     Awaited(Point),
+    /// The gradient of what passes may be asked for, and nothing else is.
+    Hooked(Point),
     /// That is not known yet: a visitor has to look at the call first.
     Watched(Point),
+}
+
+/// Whether a mediator waits for what a module puts out.
+enum Departure {
+    Unawaited,
+    Awaited(Point),
+    /// The gradient of what passes may be asked for, and nothing else is.
+    Hooked(Point),
 }
 
 /// The hooks that were called in a run without being those of its model.
@@ -143,17 +170,17 @@ impl Strangers {
 ///
 /// The model enters a site with a value, the mediators that wait there change it, and the model
 /// leaves with what they made of it. Visitors are nested: the first to see a site entered is the
-/// last to see it left. A site for which nobody waits is entered and left without a value; one at
-/// which the run is halted is never left.
+/// last to see it left. A site for which no mediator waits is entered and left without a value; one
+/// at which the run is halted is never left.
 trait Visitor {
-    /// Sees the model enter a site with `value`, if somebody waits for it.
+    /// Sees the model enter a site, with `value` if a mediator waits for it.
     fn enter(&mut self, run: &Interleaver<Value>, point: Point, value: Option<&Value>);
 
     /// Sees the model leave the site with `value`.
     ///
     /// # Errors
     ///
-    /// [`Misfit`] if the model must not go on with that.
+    /// [`Misfit`] if the model must not continue with that.
     fn leave(
         &mut self,
         run: &Interleaver<Value>,
@@ -202,15 +229,19 @@ impl<V: Visitor> Visitor for Option<V> {
 impl Active {
     /// Makes what the hooks of the model with this binding number find.
     pub(crate) fn new(
+        numbered: Numbered,
         interleaver: Interleaver<Value>,
         binding: u32,
         shared: Option<(PrefixCache, Known)>,
         has_caches: bool,
     ) -> Self {
+        // What another run has computed belongs to another graph.
+        let shared = shared.filter(|_| !interleaver.has_hooks());
         let reuse = shared.map(|(shared, known)| Reuse::begin(&shared, known));
         Self {
             visitors: (Guards::of(&interleaver), reuse),
             binding,
+            numbered,
             interleaver,
             strangers: Strangers::default(),
             has_caches,
@@ -238,21 +269,31 @@ impl Active {
         }
         if self.passes(point) {
             Arrival::Awaited(point)
+        } else if self.interleaver.is_hooked(point) {
+            Arrival::Hooked(point)
         } else {
             Arrival::Unawaited
         }
     }
 
-    /// Returns the point of a module's output if somebody waits for it.
+    /// Lets a module's output out.
     #[inline]
-    fn departs(&mut self, place: &Place) -> Option<Point> {
+    fn departs(&mut self, place: &Place) -> Departure {
         let (binding, point) = place.point(Port::Output);
-        (binding == self.binding && self.passes(point)).then_some(point)
+        if binding != self.binding {
+            Departure::Unawaited
+        } else if self.passes(point) {
+            Departure::Awaited(point)
+        } else if self.interleaver.is_hooked(point) {
+            Departure::Hooked(point)
+        } else {
+            Departure::Unawaited
+        }
     }
 
-    /// Returns the point of a tap if somebody waits for it.
+    /// Lets the value of a tap pass.
     #[inline]
-    fn taps(&mut self, place: &Place) -> Option<Point> {
+    fn taps(&mut self, place: &Place) -> Departure {
         let (binding, _) = place.point(Port::Output);
         if binding != self.binding {
             self.strangers.meet(place);
@@ -260,7 +301,7 @@ impl Active {
         self.departs(place)
     }
 
-    /// Counts the visit of a point, and returns whether somebody waits for it.
+    /// Counts the visit of a point, and returns whether a mediator waits for it.
     #[inline]
     fn passes(&mut self, point: Point) -> bool {
         let is_awaited = self.interleaver.passes(point);
@@ -270,7 +311,7 @@ impl Active {
         is_awaited
     }
 
-    /// Passes a site for which nobody waits.
+    /// Passes a site for which no mediator waits.
     #[cold]
     fn pass_alone(&mut self, point: Point) {
         let (run, visitors) = (&self.interleaver, &mut self.visitors);
@@ -296,6 +337,7 @@ impl Active {
             self.interleaver.cancel();
             return Err(broken);
         }
+        // A run that passed no site at all fails for that, and not for what its mediators missed.
         let reason = self.unreached(output.is_some());
         let has_caches = self.has_caches;
         let Report { result, audit } = self.interleaver.finish();
@@ -363,13 +405,25 @@ fn enter_watched<I: Erase, O: Erase>(point: Point, input: I) -> Entered<I, O> {
     };
     let input = guards::check_input(point, input);
     if look(|run| run.passes(point)).unwrap_or(false) {
-        visit_input(point, call, input)
-    } else {
-        Entered::Compute(call, input)
+        return visit_input(point, call, input);
     }
+    let input = if look(|run| run.interleaver.is_hooked(point)) == Some(true) {
+        hooked(point, input)
+    } else {
+        input
+    };
+    Entered::Compute(call, input)
 }
 
-/// Visits a module's input site, for which somebody waits.
+/// Puts a gradient hook behind what passes a site that no mediator waits for.
+#[cold]
+fn hooked<T: Erase>(point: Point, value: T) -> T {
+    let value = value.erase();
+    let value = look(|run| run.interleaver.hook(point, value)).expect("the run has said so");
+    recover(point, value)
+}
+
+/// Visits a module's input site, for which a mediator waits.
 fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entered<I, O> {
     match visit(point, input.erase()) {
         Visited::Continue(value) => Entered::Compute(call, recover(point, value)),
@@ -380,7 +434,7 @@ fn visit_input<I: Erase, O: Erase>(point: Point, call: Call, input: I) -> Entere
     }
 }
 
-/// Visits a site at which nothing can be skipped, and for which somebody waits.
+/// Visits a site at which nothing can be skipped, and for which a mediator waits.
 fn visit_output<T: Erase>(point: Point, value: T) -> T {
     match visit(point, value.erase()) {
         Visited::Continue(value) => recover(point, value),
@@ -388,7 +442,7 @@ fn visit_output<T: Erase>(point: Point, value: T) -> T {
     }
 }
 
-/// Keeps what a call has put out, for the next run.
+/// Keeps what a call has returned, for the next run.
 #[cold]
 fn keep_output<O: Erase>(place: &Place, begin: usize, output: O) -> O {
     let output = output.erase();

@@ -1,4 +1,4 @@
-//! What a run need not compute, because the last one has.
+//! Reuse of what the last run has computed.
 //!
 //! [`PrefixCache`] holds the record of the last run: its visits of sites, and its calls of hooked
 //! modules. A run that shares it goes through the record as long as it does the same, and leaves
@@ -29,10 +29,11 @@ use crate::value::Value;
 ///    recorded from `known` on is forgotten, and the visits and calls of this run take its place.
 /// 3. **Full**, `is_full`: the record has used up its bytes. A visit is missing in it, and with it
 ///    all that follow: nothing is added any more, and `next` stands still. A run that is full while
-///    it still repeats goes on repeating, and does not record after that.
+///    it still repeats keeps repeating, and does not record after that.
 ///
-/// A visit that is left with another number of exchanges than is recorded ends the repeating:
-/// somebody was there who was not, or the other way round, and may have changed what follows.
+/// A visit that is left with another number of exchanges than is recorded ends the repeating: a
+/// mediator was served there that had not been, or the other way round, and may have changed what
+/// follows.
 pub(super) struct Reuse {
     record: Rc<RefCell<Record>>,
     /// The place of the next visit in the record.
@@ -50,7 +51,8 @@ pub(super) struct Reuse {
 pub(super) enum Planned {
     /// It is computed; the visit at which it begins.
     Compute(usize),
-    /// It need not be: its visits, with the values for whoever is there, and its output.
+    /// It need not be: its visits, with the values for the mediators that wait there, and its
+    /// output.
     Reuse(Vec<(Point, Option<Value>)>, Value),
 }
 
@@ -69,7 +71,7 @@ impl Reuse {
             }
             Known::Exchanges { all, certain } => (
                 visits(&|had| had.exchanges <= all),
-                // Where the last of them is made, somebody may go on at once.
+                // Where the last of them is made, a mediator may make its next request at once.
                 visits(&|had| had.exchanges < certain),
             ),
         };
@@ -87,8 +89,8 @@ impl Reuse {
 
     /// Plans the call that begins with the next visit, that of `point`.
     ///
-    /// A call is left out if what it computes is known to be what the last run has put out, and if
-    /// everybody who is there for one of its sites can be served from the record.
+    /// A call is left out if what it computes is known to be what the last run has returned, and if
+    /// every mediator that waits for one of its sites can be served from the record.
     fn plan(&self, point: Point, is_awaited: impl Fn(Point) -> bool) -> Planned {
         let record = &mut *self.record.borrow_mut();
         let (begin, passage) = (self.next, &record.passage);
@@ -103,11 +105,11 @@ impl Reuse {
                 // this call is the one of the record only if it begins at the same point.
                 && visits[0].point == point
                 // Beyond `sure`, a mediator that is served may do something else than it did, such
-                // as ask for another site inside of this call. In a call in which nobody is served,
-                // nobody can.
+                // as ask for another site inside of this call. In a call in which no mediator is
+                // served, none can.
                 && (call.end <= self.sure || is_quiet())
-                // Who is there now for a value that nobody was there for cannot be served: it was
-                // not kept.
+                // A value that no mediator was given in the last run was not kept, and cannot be
+                // served now.
                 && !visits.iter().any(is_missing)
         });
         let Some(call) = reusable else {
@@ -120,10 +122,10 @@ impl Reuse {
         Planned::Reuse(visits.collect(), call.output.clone())
     }
 
-    /// Keeps what a call that began at the visit `begin` has put out.
+    /// Keeps what a call that began at the visit `begin` has returned.
     pub(super) fn keep(&mut self, begin: usize, output: &Value) {
         // A call that was over before `known` is in the record already; one that is computed again
-        // although it was over then puts out the same.
+        // although it was over then returns the same.
         if self.next > self.known && !self.is_full {
             self.bytes += output.bytes();
             let (end, output) = (self.next, output.clone());

@@ -2,8 +2,8 @@
 //!
 //! Hooks have no argument through which a run could reach them, so that they look for it here. The
 //! run is taken out while its mediators are at work, so that a module that a mediator calls itself
-//! (a logit lens, say) passes no site of the run, and put back when they are done. Without a run a
-//! hook costs one look at the slot.
+//! (a logit lens, say) passes no site of the run, and put back when they are done; a mediator may
+//! also make a run of its own. Without a run a hook costs one look at the slot.
 //!
 //! A stop and a failure leave the model by unwinding with a private payload, which no panic hook
 //! sees.
@@ -13,7 +13,7 @@ use std::panic::resume_unwind;
 
 use interloom_engine::{Asker, Flow, Misfit, Point};
 
-use super::Active;
+use super::{Active, backward};
 use crate::caught::catch;
 use crate::error::ForwardError;
 use crate::run::Ran;
@@ -35,26 +35,42 @@ pub(super) fn look<T>(f: impl FnOnce(&mut Active) -> T) -> Option<T> {
     ACTIVE.with_borrow_mut(|active| active.as_mut().map(f))
 }
 
-/// What the model does after a site, if it goes on at all.
+/// What the model does after a site, if it continues at all.
 pub(super) enum Visited {
-    /// It goes on with this value.
+    /// It continues with this value.
     Continue(Value),
     /// It does not compute the module; this is its output.
     Skip(Value),
 }
 
-/// Visits a site for which somebody waits, with the run out of its slot; unwinds the model if the
+/// Visits a site for which a mediator waits, with the run out of its slot; unwinds the model if the
 /// run ends there.
 pub(super) fn visit(point: Point, value: Value) -> Visited {
-    let active = ACTIVE.take();
-    let mut active = active.expect("the site is awaited, so there is a run");
-    let flow = active.visit(point, value);
-    ACTIVE.set(Some(active));
+    let (flow, losses) = Slot::with(|active| {
+        let flow = active.visit(point, value);
+        (flow, active.interleaver.take_losses())
+    });
+    if !losses.is_empty() && flow.is_ok() {
+        backward::differentiate_all(losses);
+    }
     match flow {
         Ok(Flow::Continue(value)) => Visited::Continue(value),
         Ok(Flow::Skip(value)) => Visited::Skip(value),
         Ok(Flow::Halt) => halt(),
         Err(misfit) => halt_with(point, unusable(misfit)),
+    }
+}
+
+/// The place of the run under way.
+pub(super) struct Slot;
+
+impl Slot {
+    /// Takes the run out of its slot while `f` lets its mediators work.
+    pub(super) fn with<T>(f: impl FnOnce(&mut Active) -> T) -> T {
+        let mut active = ACTIVE.take().expect("there is a run");
+        let result = f(&mut active);
+        ACTIVE.set(Some(active));
+        result
     }
 }
 
@@ -100,11 +116,27 @@ pub(crate) fn drive<Y>(active: Active, model: impl FnOnce() -> Y) -> Result<Ran<
 /// What unwinds the model when a run is halted.
 struct Halted;
 
-fn halt() -> ! {
+pub(super) fn halt() -> ! {
     resume_unwind(Box::new(Halted))
 }
 
-/// Unwinds the model with an error about a point, and about whoever put something else there.
+/// Returns whether a run that is halted unwinds with this.
+pub(super) fn is_halting(payload: &(dyn std::any::Any + Send)) -> bool {
+    payload.is::<Halted>()
+}
+
+/// Unwinds the model with an error, which is given the last site that a mediator was served at.
+pub(super) fn halt_because(error: impl FnOnce(Option<String>) -> ForwardError) -> ! {
+    look(|active| {
+        let map = active.interleaver.map();
+        let after = active.last.map(|site| map.site_name(site));
+        active.broken = Some(error(after));
+    });
+    halt()
+}
+
+/// Unwinds the model with an error about a point, and about the mediator that replaced the value
+/// there.
 pub(super) fn halt_with(
     point: Point,
     error: impl FnOnce(String, Option<Box<Asker>>) -> ForwardError,
@@ -117,7 +149,7 @@ pub(super) fn halt_with(
     halt()
 }
 
-/// The error of a value that the model cannot go on with.
+/// The error of a value that the model cannot continue with.
 pub(super) fn unusable(misfit: Misfit) -> impl FnOnce(String, Option<Box<Asker>>) -> ForwardError {
     |site, by| ForwardError::Unusable { site, misfit, by }
 }

@@ -172,7 +172,7 @@ impl Forward<TransformerDecoderInput> for TransformerDecoderLayer {
     type Output = TransformerDecoderInput;
 
     fn forward(&self, input: TransformerDecoderInput) -> TransformerDecoderInput {
-        // The layer's own result shows its target to nobody; that of a decoder of this one layer is
+        // The layer's own result does not show its target; that of a decoder of this one layer is
         // its target. A clone of a layer shares its tensors.
         let alone = TransformerDecoder {
             layers: vec![self.clone()],

@@ -31,7 +31,7 @@ fn a_replacement_that_the_model_cannot_take_is_e035() {
         let error = result.map(|_| ()).unwrap_err();
         assert_eq!(error.code(), "E035");
         messages.push(unlined(&error));
-        // A record has no lines, and nobody's name.
+        // A record has no lines, and no mediator's name.
         let recorded = error.without_origins().to_string();
         assert!(
             recorded.contains("with what a mediator put there: "),
@@ -95,8 +95,8 @@ fn a_panic_of_the_model_is_e036_with_the_last_site() {
     assert_untouched(&model);
 }
 
-/// Whoever may have changed a shape is named, whatever was swapped after that, and else the last
-/// swap.
+/// A mediator that may have changed a shape is named, whatever was swapped after that, and else the
+/// last swap.
 #[test]
 fn e036_names_who_may_have_changed_a_shape() {
     let model = Mlp::bound(1);

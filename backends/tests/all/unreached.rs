@@ -94,7 +94,7 @@ fn the_whole_message_says_how_the_run_failed() {
     let how = message.split("; so ").nth(1).unwrap();
     assert!(how.starts_with("mediator `m` failed ("), "{message}");
     assert!(how.contains("without passing `up.output.i0`"), "{message}");
-    // A record has what the mediators were told, and its code.
+    // A record has the faults that the mediators were given, and its code.
     assert_eq!(error.without_origins().code(), "E003");
 }
 

@@ -463,7 +463,7 @@ fn arithmetic_of_what_cannot_be_added_panics_with_both() {
     "#);
 }
 
-/// R50: swaps never change a value that somebody holds, also where burn could write in place.
+/// R50: swaps never change a value that a mediator holds, also where burn could write in place.
 #[test]
 fn r50_a_held_value_never_changes() {
     let whole = leaf(Element::F32, vec![5, 3], 1);

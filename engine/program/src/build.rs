@@ -1,4 +1,4 @@
-//! How programs are written in Rust.
+//! Builders of programs in Rust.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -164,7 +164,7 @@ impl Program {
         })
     }
 
-    /// Runs the steps of `body`, and goes on after them also if something in them failed.
+    /// Runs the steps of `body`, and continues after them also if something in them failed.
     pub fn attempt(self, body: Self) -> Self {
         self.then(Action::Try {
             body: body.steps,
@@ -173,7 +173,7 @@ impl Program {
     }
 
     /// Runs the steps of `body`; if something in them fails, keeps the error under the name `error`
-    /// and goes on.
+    /// and continues.
     pub fn catch(self, error: &str, body: Self) -> Self {
         self.then(Action::Try {
             body: body.steps,

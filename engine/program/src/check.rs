@@ -1,4 +1,4 @@
-//! What can be known about a program before it is run.
+//! The static check of a program, before it is run.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use crate::known::{CheckContext, Skipped};
 use crate::pass;
 use crate::step::{Action, Program, ProgramStep};
 
-/// How many `try`, `if` and loops may stand inside one another.
+/// The deepest nesting of `try`, `if` and loops.
 pub const BODIES_MAX: u32 = 8;
 
-/// How many expressions and conditions may stand inside one another.
+/// The deepest nesting of expressions and conditions.
 pub const DEPTH_MAX: u32 = 32;
 
-/// How many steps and expressions a program may have together.
+/// The largest number of steps and expressions of a program together.
 pub const SIZE_MAX: u32 = 1 << 16;
 
 impl Program {

@@ -1,4 +1,4 @@
-//! From the tree that a program is to the flat code that a machine passes.
+//! The compiler: from the tree of a program to the flat code of its machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -55,7 +55,7 @@ pub(crate) enum Instruction {
     List(usize),
     Append(usize),
     Mark(String),
-    /// Runs a child from the next instruction on for each iteration of a loop, and goes on at the
+    /// Runs a child from the next instruction on for each iteration of a loop, and continues at the
     /// given place.
     Each {
         iterations: Iterations,

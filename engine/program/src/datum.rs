@@ -1,4 +1,4 @@
-//! What a running program holds, and what it leaves.
+//! The data of a running program, and the results that it leaves.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use interloom_engine::{Cached, Fault};
 
-/// What a variable of a program holds.
+/// The content of a variable of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Datum<V> {
     /// A number.
@@ -28,7 +28,7 @@ impl<V> Datum<V> {
     }
 }
 
-/// What programs have saved, marked, caught and cached.
+/// The results of programs: what they have saved, marked, caught and cached.
 ///
 /// A handle: its clones are the same results. The machines of a run may share one, so that marks
 /// stand in the order in which the run came to them; of two things saved by one name the later one
@@ -138,7 +138,7 @@ impl<V: Clone> Results<V> {
         self.save_growing(name, datum);
     }
 
-    /// The same for a list that may go on growing.
+    /// The same for a list that may keep growing.
     pub(crate) fn save_growing(&self, name: &str, datum: Datum<V>) -> Ticket {
         let mut inner = self.0.borrow_mut();
         inner.saves += 1;

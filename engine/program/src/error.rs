@@ -1,11 +1,11 @@
-//! Why a program cannot be run, or cannot go on.
+//! Why a program cannot be run, or cannot continue.
 
 use interloom_engine::{AtFault, Code, ProgramFault};
 
 use crate::check::{BODIES_MAX, DEPTH_MAX, SIZE_MAX};
 use crate::step::{Program, ProgramStep};
 
-/// What is wrong with a program, found before it is run.
+/// An error of a program, found before it is run.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
@@ -163,7 +163,7 @@ impl ProgramError {
     }
 }
 
-/// Where in a program something stands: in its file, or if nobody said, among its steps.
+/// A place in a program: a line of its file or, if that is not known, the number of a step.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {
     /// The program's file.

@@ -10,7 +10,7 @@ use crate::datum::Datum;
 use crate::expr::{Item, Span};
 use crate::operand::{Arithmetic, Items, Operand, resolve_dimension};
 
-/// How many tensors a tuple or map may have in it: whoever passes it looks at each.
+/// How many tensors a tuple or map may have in it: each exchange of it visits all of them.
 const LEAVES_MAX: usize = 1 << 16;
 
 /// Computes what needs the stack only, and returns the result.
@@ -117,7 +117,7 @@ pub(crate) fn part_of<V: Operand>(place: &'static str, datum: Datum<V>) -> Resul
     }
 }
 
-/// Returns the items of a list, whoever made it; nothing if the datum is none.
+/// Returns the items of a list, of the program or of a value; nothing if the datum is no list.
 pub(crate) fn items_of<V: Operand>(datum: &Datum<V>) -> Option<Rc<Vec<Datum<V>>>> {
     match datum {
         Datum::List(items) => Some(items.clone()),
@@ -132,7 +132,7 @@ pub(crate) fn items_of<V: Operand>(datum: &Datum<V>) -> Option<Rc<Vec<Datum<V>>>
     }
 }
 
-/// Refuses to put a list into one until nobody can pass that any more.
+/// Refuses a list that would be nested too deeply for a site to pass.
 pub(crate) fn check_nested<V: Operand>(
     list: &[Datum<V>],
     item: &Datum<V>,
@@ -213,6 +213,7 @@ fn index<V: Operand>(
     match of {
         Datum::Value(of) => {
             let item = match item {
+                // A place in a tensor is one of its first dimension; all else has items.
                 Item::Place(place) if of.shape().is_some() => of.at((*place).into()),
                 item => of.item(item),
             };
@@ -249,6 +250,7 @@ fn clip<V: Operand>(
         place: place.into(),
         misfit,
     };
+    // A list is a datum of the program, and a tuple a value of the model; both have one dimension.
     if let Some(items) = items_of(&of) {
         let range = places(spans, items.len()).map_err(misfit)?;
         return Ok(Datum::List(Rc::new(items[range].to_vec())));
@@ -305,7 +307,7 @@ fn values<V: Operand>(
     Ok(items)
 }
 
-/// Refuses to double a tuple until nobody can pass it any more.
+/// Refuses a tuple that would have too many tensors for a site to pass.
 fn count_leaves<'v, V: Operand>(
     items: impl IntoIterator<Item = &'v V>,
 ) -> Result<(), ProgramFault> {

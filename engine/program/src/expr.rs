@@ -42,7 +42,7 @@ pub enum Expr {
     Mean(Box<Expr>),
     /// The absolute value of each element.
     Abs(Box<Expr>),
-    /// What an operation makes of the elements along one dimension.
+    /// A reduction or another operation along one dimension.
     Along {
         /// The operation.
         operation: Along,
@@ -167,7 +167,7 @@ impl Expr {
     }
 }
 
-/// Which item of a tuple, a list or a map.
+/// The key of an item of a tuple, a list or a map.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
@@ -281,7 +281,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Something that holds or does not, as data.
+/// A condition, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -335,8 +335,7 @@ impl Condition {
     }
 }
 
-/// How two numbers compare; nothing compares with what is not a number, except that it is not
-/// equal.
+/// A comparison of two numbers; a NaN compares with nothing, except that it is not equal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {

@@ -1,4 +1,5 @@
-//! What passes a model's sites, and in which order, as far as it is known before a run.
+//! The forms of the values that pass a model's sites, and their order, as far as they are known
+//! before a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,7 @@ pub enum Form {
     List(Vec<Form>),
     /// Named values, in their own order.
     Map(Vec<(String, Form)>),
-    /// Anything else, such as a truth value.
+    /// Any other value, such as a boolean.
     Other,
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn named(item: &(String, impl fmt::Display)) -> String {
     format!("{}: {}", item.0, item.1)
 }
 
-/// What passes a model's sites, and in which order, as it was in a pass without mediators.
+/// The forms of what passed a model's sites, in order, in a pass without mediators.
 ///
 /// The shapes and the order of another pass of equal size are taken to be the same: a model whose
 /// sites depend on what is in its tensors must not be described so.
@@ -156,7 +157,7 @@ impl Shapes {
         self.order.get(&site).copied()
     }
 
-    /// Returns the last passing of a point.
+    /// Returns the last visit of a point.
     pub(crate) fn last(&self, site: Site) -> Option<Site> {
         let iterations = self.order.range(passings(site));
         iterations.last().map(|(site, _)| *site)
@@ -168,7 +169,7 @@ impl Shapes {
     }
 }
 
-/// All passings of the point of a site.
+/// All visits of the point of a site.
 fn passings(site: Site) -> RangeInclusive<Site> {
     site.point.at(0)..=site.point.at(u32::MAX)
 }

@@ -121,7 +121,7 @@ impl<'k> From<&'k SiteMap> for CheckContext<'k> {
     }
 }
 
-/// What a model does with shapes, asked before a run.
+/// A model's answers about shapes, before a run.
 pub trait ModelShapes {
     /// Returns the shape of what the module at `path` makes of a tensor of this shape, if it is
     /// called outside its place.
@@ -129,9 +129,9 @@ pub trait ModelShapes {
     /// `None` if that is not known, and why it cannot take any tensor of this shape if it cannot.
     fn call(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, String>>;
 
-    /// Returns why the model cannot go on when the module at the site `input` is not computed, and
-    /// what it puts out for the whole batch has the shape `output` instead; `None` if it can,
-    /// or nobody knows.
+    /// Returns why the model cannot continue when the module at the site `input` is not computed,
+    /// and what it returns for the whole batch has the shape `output` instead; `None` if it
+    /// can, or if that is not known.
     fn skip(&self, input: Site, output: &[u64]) -> Option<String>;
 }
 
@@ -156,7 +156,7 @@ pub struct Skipped {
     pub output: Option<Vec<u64>>,
 }
 
-/// What programs may do to a run beside reading and swapping.
+/// The effects that programs may have on a run beside reading and swapping.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Effects {
     pub(crate) skips: u32,

@@ -48,7 +48,7 @@
 //!
 //! It never recurses over a program and never loops by itself: a program is compiled to a flat list
 //! of instructions, each iteration of a loop is a child that the interleaver runs, and so no
-//! program can keep the model from going on. How deep and how large a program may be is limited
+//! program can keep the model from continuing. How deep and how large a program may be is limited
 //! ([`DEPTH_MAX`], [`BODIES_MAX`], [`SIZE_MAX`]), so that whatever is accepted also survives a
 //! round trip through JSON.
 #![forbid(unsafe_code)]

@@ -57,7 +57,7 @@ struct Handler {
 /// The variables, by their slots.
 struct Scope<V> {
     variables: Vec<Option<Datum<V>>>,
-    /// Which of them are lists that are saved, and go on growing.
+    /// Which of them are lists that are saved, and keep growing.
     growing: Vec<Option<Ticket>>,
     /// The names of the errors that were caught.
     caught: BTreeSet<String>,
@@ -207,6 +207,7 @@ impl<V: Operand> Machine<V> {
     }
 
     fn execute(&mut self, instruction: &Instruction) -> Result<After<V>, Fault> {
+        // What the interleaver has to answer is returned; all else is done at once.
         match instruction {
             Instruction::Ask(ask) => return Ok(After::Ask(self.request(ask)?)),
             Instruction::Each {
@@ -358,7 +359,7 @@ impl<V: Operand> Machine<V> {
             return Err(kind("an append", "a list", variable));
         };
         check_nested(&items, &item)?;
-        // It is copied only if somebody else holds it.
+        // It is copied only if it is shared.
         *variable = Datum::Number(0.0);
         Rc::make_mut(&mut items).push(item.clone());
         *variable = Datum::List(items);
@@ -382,6 +383,7 @@ impl<V: Operand> Mediator<V> for Machine<V> {
         let code = self.code.clone();
         let mut after = self.take(delivery);
         loop {
+            // `next` is one past the instruction that was executed, whose line is the origin.
             let at = self.next.saturating_sub(1);
             match after {
                 Ok(After::Go) => {}

@@ -107,7 +107,7 @@ impl From<Action> for ProgramStep {
     }
 }
 
-/// What a step does.
+/// The action of a step.
 ///
 /// Expressions are evaluated before anything else, so that the reads inside them are exchanged
 /// before the step's own request is sent.
@@ -122,7 +122,7 @@ pub enum Action {
         /// The value.
         value: Expr,
     },
-    /// Keeps the present value of a variable as a result of the run; a saved list goes on growing.
+    /// Keeps the present value of a variable as a result of the run; a saved list keeps growing.
     Save {
         /// The variable's name, and the result's.
         variable: String,
@@ -141,7 +141,7 @@ pub enum Action {
     Skip {
         /// The module's input, such as `layers.1.input`.
         site: String,
-        /// What the module puts out instead: the mediator's rows.
+        /// What the module returns instead: the mediator's rows.
         value: Expr,
     },
     /// STOP: ends the model's run here, normally, and this mediator.
@@ -151,7 +151,7 @@ pub enum Action {
         /// What went wrong.
         message: String,
     },
-    /// Runs steps, and goes on after them also if a request was refused or something else failed.
+    /// Runs steps, and continues after them also if a request was refused or something else failed.
     Try {
         /// The steps.
         body: Vec<ProgramStep>,
@@ -176,8 +176,8 @@ pub enum Action {
     },
     /// Adds a value to the end of a list: one that the program has made, or one that it got.
     ///
-    /// Lists are values: whoever has got one already, from the blackboard or as an item of another,
-    /// does not see it grow.
+    /// Lists are values: a copy that was taken before, from the blackboard or as an item of another
+    /// list, does not grow.
     Append {
         /// The list's variable.
         list: String,
@@ -214,7 +214,7 @@ pub enum Action {
         /// The value.
         value: Expr,
     },
-    /// Collects what modules take in or put out, from here on.
+    /// Collects what modules receive or return, from here on.
     Cache {
         /// The name of the cache among the results.
         name: String,
@@ -225,7 +225,7 @@ pub enum Action {
         #[serde(default)]
         side: Side,
     },
-    /// Notes that the program got here, for whoever reads the results.
+    /// Notes in the results that the program got here.
     Mark {
         /// The note.
         text: String,
@@ -408,13 +408,13 @@ impl From<std::ops::RangeFull> for Over {
     }
 }
 
-/// Which side of its modules a cache collects.
+/// The side of its modules that a cache collects.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// What goes in.
+    /// The inputs.
     Inputs,
-    /// What comes out.
+    /// The outputs.
     #[default]
     Outputs,
     /// Both.

@@ -1,4 +1,4 @@
-//! What an async mediator awaits, and where its result will be.
+//! The futures that an async mediator awaits, and the handle of its result.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -88,7 +88,7 @@ impl<V> Future for Declare<V> {
     }
 }
 
-/// What a request is answered with: a value, or nothing.
+/// The answer to a request: a value, or nothing.
 pub trait FromDelivery<V>: Sized {
     #[doc(hidden)]
     fn from_delivery(delivery: Delivery<V>) -> Result<Self, Fault>;
@@ -135,7 +135,7 @@ impl<V> Future for Stop<V> {
     }
 }
 
-/// Where the result of an async mediator will be when its run is over.
+/// A handle to the result of an async mediator, which is there when its run is over.
 pub struct Saved<T>(Rc<Cell<Option<T>>>);
 
 impl<T> Clone for Saved<T> {

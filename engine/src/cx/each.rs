@@ -13,7 +13,7 @@ impl<V: 'static> Cx<V> {
     /// Runs `body` once for each of `iterations`, in ascending order, and returns what it returned.
     ///
     /// Each iteration is a child mediator with a context of its own, and a request in it that names
-    /// no iteration is for that one. When the child has ended, this mediator goes on at the
+    /// no iteration is for that one. When the child has ended, this mediator continues at the
     /// same site. A loop without an upper bound ends with the last of the steps that the run
     /// declares, or else with what the model passes; a loop with one ends there too, and the
     /// iterations that never came are a warning in the audit.
@@ -55,6 +55,8 @@ impl<V: 'static> Cx<V> {
         async move {
             let mut results = Vec::new();
             for (iteration, round) in iterations.rounds(cx.iteration()) {
+                // A child whose own iteration this is, so that the body need not name it in its
+                // requests.
                 let program = |cx: Cx<V>| body(cx, iteration);
                 let (child, result) = mediator_at(cx.0.map.clone(), iteration, program);
                 let request = Request::Register {

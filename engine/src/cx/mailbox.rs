@@ -81,6 +81,8 @@ impl<V: 'static> Mediator<V> for AsyncMediator<V> {
             Poll::Ready(Ok(())) => return Step::End,
             Poll::Ready(Err(fault)) => return Step::Fail { fault, origin },
         }
+        // A future that keeps the waker, or waits without a request, waits for what no delivery
+        // brings.
         let is_foreign = self.tracker.is_foreign();
         match self.mailbox.posted.take() {
             Posted::Ask(request) if !is_foreign => self.ask(request, origin),
@@ -275,7 +277,8 @@ impl<V> Mailbox<V> {
 
 /// A waker that notices who uses it.
 ///
-/// Interloom's own futures neither keep the waker nor wake it. Whoever does is somebody else.
+/// Interloom's own futures neither keep the waker nor wake it, so that a future that does is a
+/// foreign one.
 struct Tracker {
     woken: Arc<Woken>,
     waker: Waker,

@@ -13,11 +13,10 @@
 //! });
 //! ```
 //!
-//! The closure's future is polled exactly when the interleaver has an answer for it, by nobody
-//! else, and never waits for anything but its own [`Ask`]s. Its waker is tracked: a future that
-//! keeps the waker, wakes it, or is pending without having asked for something awaits a timer, a
-//! channel or another task, and fails with
-//! [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
+//! The interleaver alone polls the closure's future, exactly when it has an answer for it, and the
+//! future never waits for anything but its own [`Ask`]s. Its waker is tracked: a future that keeps
+//! the waker, wakes it, or is pending without having asked for something awaits a timer, a channel
+//! or another task, and fails with [`FaultKind::ForeignAwait`](crate::FaultKind::ForeignAwait).
 
 mod ask;
 mod each;
@@ -39,7 +38,7 @@ use crate::map::SiteMap;
 use crate::mediator::Mediator;
 use crate::site::{Point, Port};
 
-/// What an async mediator makes its requests with.
+/// The context of an async mediator, with which it makes its requests.
 pub struct Cx<V>(Rc<Mailbox<V>>);
 
 impl<V> Clone for Cx<V> {
@@ -292,7 +291,7 @@ impl<V> Cx<V> {
         })
     }
 
-    /// Collects this mediator's rows of what modules take in or put out, from here to the end of
+    /// Collects this mediator's rows of what modules receive or return, from here to the end of
     /// the run.
     ///
     /// # Errors
@@ -393,7 +392,7 @@ fn swap<V>(target: Target, value: impl Into<V>, reshape: bool) -> Request<V> {
     }
 }
 
-/// Something that names a site: a [`Point`], a point with an iteration, or text.
+/// A name of a site: a [`Point`], a point with an iteration, or text.
 pub trait Locate {
     /// Looks the site up.
     fn locate(self, map: &SiteMap) -> Target;

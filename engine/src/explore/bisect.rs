@@ -1,5 +1,5 @@
-//! Two schedules with different outcomes, and the one change of order between them that makes the
-//! difference.
+//! Bisection between two schedules with different outcomes, down to the one change of order that
+//! makes the difference.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -237,8 +237,8 @@ fn watch<O, E: From<ScheduleError>>(
     })
 }
 
-/// Chooses whoever of those that are ready comes first in a list of turns; in definition order
-/// where it has none of them.
+/// A scheduler that chooses the ready mediator that comes first in a list of turns, and definition
+/// order where the list has none of them.
 struct Guided(BTreeMap<Site, Vec<MediatorId>>);
 
 impl Guided {

@@ -10,9 +10,9 @@
 //! has been tried at a choice sleeps in what follows, until a turn comes that does not commute with
 //! its own.
 //!
-//! Only turns at one passing of a site change places; at its end everybody who waited there has had
-//! a turn, so that nobody sleeps beyond it. If a run fails, some have not, and each of them is
-//! tried in place of the turn that failed.
+//! Only turns at one visit of a site change places; at its end every mediator that waited there
+//! has had a turn, so that none sleeps beyond it. If a run fails, some have not, and each of them
+//! is tried in place of the turn that failed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// Which orders are tried.
+/// The reduction of the orders that are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reduction {
     /// One of all that differ only in the order of turns that commute.
@@ -47,7 +47,7 @@ pub(super) struct Course {
     depth: usize,
     /// How many of them are as in the run before, but for the last one.
     prefix: usize,
-    /// The number of the passing of a site, and whether the model is at it.
+    /// The number of the visit of a site, and whether the model is at it.
     visit: u32,
     is_at_site: bool,
     /// The first turn of which it was clear that the run is like an earlier one.
@@ -122,6 +122,8 @@ impl Course {
         let is_awake = |id: &&MediatorId| asleep.iter().all(|(other, _)| other != *id);
         let chosen = match ready.iter().find(is_awake) {
             Some(&chosen) => chosen,
+            // All of them sleep: whatever comes now only reorders turns that commute in an earlier
+            // run.
             None => {
                 self.redundant_from.get_or_insert(self.depth);
                 ready[0]
@@ -323,7 +325,7 @@ impl Course {
         }
     }
 
-    /// Wants somebody at the choice of `earlier` who can begin an order in which `later` comes
+    /// Adds, at the choice of `earlier`, a mediator that can begin an order in which `later` comes
     /// first.
     fn want_reversal(&mut self, order: &Order, begin: usize, earlier: usize, later: usize) {
         let who = self.turns[later].chosen;

@@ -14,7 +14,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// The runs that an exploration makes unless it is told otherwise.
+/// The runs that an exploration makes at most, by default.
 const BUDGET: u64 = 10_000;
 
 /// Explores the orders in which the mediators of a run can have their turns.
@@ -58,7 +58,7 @@ pub struct Explorer {
     ends_at_difference: bool,
 }
 
-/// How far an exploration has come.
+/// The progress of an exploration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ExplorationProgress {
     /// The runs that were made.
@@ -198,6 +198,7 @@ impl Explorer {
                 break;
             }
         }
+        // A sample is never known to have every order, so it can show a difference and prove none.
         Ok(Verdict {
             classes: tally.classes,
             runs: tally.runs,

@@ -1,4 +1,4 @@
-//! What a turn of a mediator touches, and which turns commute.
+//! The footprint of a turn: what it touches, and so which turns commute.
 //!
 //! Two turns at one site may change places if none of them touches what the other one changes. That
 //! is the independence relation of everything here: races are pairs that have it not, and
@@ -9,7 +9,7 @@
 //! | rows of the value | VALUE reads them, SWAP writes them | a write, and a read or write of overlapping rows |
 //! | the output of a skipped module | SKIP by a mediator without rows | two of them: the last one wins |
 //! | a name on the blackboard | PUT writes it, GET reads it | a PUT, and a GET or PUT of that name |
-//! | all names on the blackboard | a refused GET, which is told what is there | it, and any PUT |
+//! | all names on the blackboard | a refused GET, whose fault names what is there | it, and any PUT |
 //! | a barrier | arriving there | two arrivals at a barrier for two or more |
 //! | the end of the run | STOP | two of them: the first one is named |
 //! | circles of barriers, if there are two or more | an arrival closes one, END and STOP bear on it | an arrival, and any of these |
@@ -143,7 +143,7 @@ pub(super) struct Ground {
     rows: Vec<Option<Span>>,
     /// Whether each mediator has no rows of its own.
     rowless: Vec<bool>,
-    /// The declared barriers that nobody waits at.
+    /// The declared barriers at which no mediator waits.
     open: Vec<String>,
     /// Whether mediators may wait for one another in a circle.
     pub(super) has_circles: bool,
@@ -218,8 +218,8 @@ impl Ground {
         }
     }
 
-    /// Returns the number of a barrier at which arrivals touch one another; nothing if nobody waits
-    /// there.
+    /// Returns the number of a barrier at which arrivals touch one another; nothing if no mediator
+    /// waits there.
     pub(super) fn arrival(&mut self, barrier: &str) -> Option<u32> {
         let is_open = self.open.iter().any(|name| name == barrier);
         (!is_open).then(|| self.intern(barrier))

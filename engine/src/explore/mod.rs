@@ -1,7 +1,7 @@
 //! Does a result depend on the order in which the interventions had their turns?
 //!
 //! At a site where several mediators wait, rule R2 has them stepped in definition order, and a
-//! mediator may rely on it. Often nobody meant to: two interventions were simply written down in
+//! mediator may rely on it. Often that was not meant: two interventions were simply written down in
 //! some order. This module answers the question in three ways, from cheap to certain:
 //!
 //! - [`Races`] names, after a single run, each pair of exchanges that nothing but the scheduler

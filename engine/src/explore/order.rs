@@ -1,8 +1,8 @@
-//! Which turns at one site happened before which.
+//! The happens-before relation of the turns at one site.
 
 use super::footprint::Footprint;
 
-/// The happens-before relation of the turns at one passing of a site: the smallest order with every
+/// The happens-before relation of the turns at one visit of a site: the smallest order with every
 /// pair that conflicts.
 pub(super) struct Order {
     /// For each turn, which of the earlier ones it conflicts with.

@@ -1,4 +1,4 @@
-//! What a run showed, in a form that can be compared.
+//! Outcomes of runs, in a form that can be compared.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,8 +12,8 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// What a run showed: how it ended, and a digest of the exchanges of each mediator and of what else
-/// was added.
+/// The outcome of a run: how it ended, and a digest of the exchanges of each mediator and of what
+/// else was added.
 ///
 /// It does not depend on the order in which mediators had their turns, but on what each of them
 /// asked for and got: orders that differ in nothing else are one outcome.
@@ -134,7 +134,7 @@ fn add_site(digester: &mut Digester, site: Site) -> &mut Digester {
         .number(u64::from(iteration))
 }
 
-/// Says how a run ended, with names in an order that does not hang on the schedule.
+/// Says how a run ended, with names in an order that does not depend on the schedule.
 ///
 /// ```
 /// use interloom_engine::{explore::describe_end, RunEnd, RunError};

@@ -1,6 +1,6 @@
 //! Races: what only the scheduler orders, found in a single run.
 //!
-//! Two exchanges of different mediators race if they are made at one passing of a site, touch the
+//! Two exchanges of different mediators race if they are made at one visit of a site, touch the
 //! same thing in a way that does not commute (the table in `footprint`), and nothing but the
 //! scheduler's choice puts one before the other. What does put one before the other is found with
 //! vector clocks (Fidge 1988, Mattern 1989), one for each mediator:
@@ -34,7 +34,7 @@ use crate::setup::Setup;
 use crate::site::Site;
 use crate::value::Value;
 
-/// Two exchanges that only the scheduler orders.
+/// A race: two exchanges that only the scheduler orders.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Race {
     /// The site at which both were made.
@@ -47,7 +47,7 @@ pub struct Race {
     pub second: Party,
 }
 
-/// What two exchanges race for.
+/// The resource that two exchanges race for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Contended {
@@ -59,7 +59,7 @@ pub enum Contended {
     Blackboard(String),
     /// The rounds of a barrier.
     Barrier(String),
-    /// Who stops the run.
+    /// The end of the run, which either would stop.
     Stop,
 }
 
@@ -144,8 +144,8 @@ impl Races {
         races
     }
 
-    /// Prepares for a run like this one that somebody else tells of, as an [`Observer`]: one that
-    /// was recorded.
+    /// Prepares for a run like this one whose exchanges come from elsewhere, through [`Observer`]:
+    /// a recorded one.
     pub fn unwatched<V: Value>(setup: &Setup<V>) -> Self {
         let names = setup
             .invokes()
@@ -273,6 +273,7 @@ impl Detector {
 
     fn exchange<V>(&mut self, exchange: &Exchange<'_, V>) {
         let id = exchange.mediator;
+        // A barrier's exchange is its release, which comes after every arrival of the round.
         if exchange.event() == Event::Barrier {
             if let Some(number) = self.barrier_of(exchange) {
                 let gone = self.gates.entry(number).or_default().gone.clone();
@@ -283,6 +284,7 @@ impl Detector {
         let Some(access) = self.ground.access(exchange) else {
             return;
         };
+        // Checked before the clocks join: a GET does race with the PUT that it reads.
         self.check(id, access, 0, exchange.event(), exchange.origin);
         match access {
             Access::Put(name) => {

@@ -1,4 +1,4 @@
-//! The smallest schedule, and the smallest programme, that still shows something.
+//! Shrinking: the smallest schedule, or the smallest program, that still shows something.
 
 use super::explorer::{Attempt, make};
 use crate::mediator::MediatorId;
@@ -55,9 +55,9 @@ pub fn shrink_schedule<O, E: From<ScheduleError>>(
     Ok(Some(best))
 }
 
-/// Makes a programme as small as it can be while it is still `wanted`.
+/// Makes a program as small as it can be while it is still `wanted`.
 ///
-/// `smaller` lists what the programme can be made into, the smallest first; the first that is still
+/// `smaller` lists what the program can be made into, the smallest first; the first that is still
 /// wanted is taken, until there is none. See [`without`] for lists.
 ///
 /// # Errors

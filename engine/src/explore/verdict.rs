@@ -1,10 +1,10 @@
-//! Whether the order of the mediators makes a difference.
+//! The verdict of an exploration: whether the order of the mediators makes a difference.
 
 use std::fmt;
 
 use crate::scheduler::Schedule;
 
-/// What an exploration found.
+/// The outcomes that an exploration found, and how much of it is proof.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Verdict<O> {

@@ -1,6 +1,6 @@
-//! Why a mediator that is a program cannot go on.
+//! Why a mediator that is a program cannot continue.
 //!
-//! Plain data, so that whoever reads a fault needs no machine that could make it.
+//! Plain data, so that reading a fault needs no machine that could make it.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::and_more;
 use crate::code::{AtFault, Code};
 use crate::value::Misfit;
 
-/// Why a program could not go on; like every fault, a `try` may catch it.
+/// Why a program could not continue; like every fault, a `try` may catch it.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -69,7 +69,7 @@ pub enum ProgramFault {
     NeverPassed {
         /// The site.
         site: String,
-        /// The last passing of its point.
+        /// The last visit of its point.
         last: Option<String>,
     },
     /// A cache of modules that were passed before.
@@ -95,7 +95,7 @@ pub enum ProgramFault {
         /// What it takes, and what it was given.
         reason: String,
     },
-    /// A replacement with which the model cannot go on.
+    /// A replacement with which the model cannot continue.
     #[error(
         "skipping `{site}` with {found} in place of {expected} is not possible, because the model cannot go on: {reason}; put \
          out what the module does"
@@ -103,11 +103,11 @@ pub enum ProgramFault {
     Skip {
         /// The module's input.
         site: String,
-        /// What the module puts out, for this mediator.
+        /// What the module returns, for this mediator.
         expected: String,
         /// What the replacement is.
         found: String,
-        /// Why the model cannot go on.
+        /// Why the model cannot continue.
         reason: String,
     },
     /// A skip by some of the invokes that share a batch.
@@ -131,7 +131,7 @@ pub enum ProgramFault {
     },
 }
 
-/// The codes of programs that cannot go on.
+/// The codes of programs that cannot continue.
 pub(crate) const CODES: &[Code] = &[Code::new(
     "E103",
     "a program cannot go on",

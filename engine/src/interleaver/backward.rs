@@ -84,6 +84,11 @@ impl<V: Value> Interleaver<V> {
         !self.gradients.hooked.is_empty() && point.gradient().is_some_and(is_hooked)
     }
 
+    /// Returns whether any value of the run is to be hooked.
+    pub const fn has_hooks(&self) -> bool {
+        !self.gradients.hooked.is_empty()
+    }
+
     /// Puts a gradient hook behind what passes `point` just now, if its gradient may be asked for.
     ///
     /// [`provide`](Self::provide) does so by itself; a driver calls this for a value that it does

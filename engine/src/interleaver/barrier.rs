@@ -85,17 +85,20 @@ impl<V: Value> Interleaver<V> {
         barrier.arrived.push(id);
         match barrier.can_open(0) {
             true => {
+                // Those who are released continue in definition order, whatever the order of their
+                // arrival.
                 if !planted::has(Bug::ReleaseByArrival) {
                     barrier.arrived.sort_unstable();
                 }
                 self.released.extend(barrier.arrived.drain(..));
             }
+            // Only an arrival that does not open its barrier can close a circle.
             false => self.check_circle(),
         }
         None
     }
 
-    /// Lets the next mediator whose barrier has opened go on, and returns it.
+    /// Lets the next mediator whose barrier has opened continue, and returns it.
     pub(super) fn release_next(&mut self, at: Option<Site>) -> Option<MediatorId> {
         let id = self.released.pop_front()?;
         let before = self.lane(id).on(Trigger::Release, Phase::Running);
@@ -113,7 +116,7 @@ impl<V: Value> Interleaver<V> {
         Some(id)
     }
 
-    /// Lets everyone whose barrier has opened go on, before the model starts or after it has
+    /// Resumes the mediators whose barrier has opened, before the model starts or after it has
     /// finished.
     pub(super) fn release_between_sites(&mut self) {
         while !self.has_failed() && self.release_next(None).is_some() {}
@@ -126,7 +129,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Returns why the mediators that are at barriers when the model has finished will never go on.
+    /// Returns why the mediators that are at barriers when the model has finished will never
+    /// continue.
     pub(super) fn unmet(&self) -> Option<RunError> {
         if let Some(circle) = self.circle() {
             return Some(circle);
@@ -138,10 +142,10 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the barriers at which mediators wait for one another, so that none can open.
     ///
-    /// First everybody is assumed to be as helpful as possible: who is at no barrier may come to
-    /// any, and who is released is free again. What cannot open then is stuck. Among the stuck,
-    /// those that could not open even if all the others did are not part of a circle: the run
-    /// has too few mediators for them, which is said at its end.
+    /// First every mediator is assumed to be as helpful as possible: one that is at no barrier may
+    /// come to any, and one that is released is free again. What cannot open then is stuck. Among
+    /// the stuck, those that could not open even if all the others did are not part of a circle:
+    /// the run has too few mediators for them, which is said at its end.
     fn circle(&self) -> Option<RunError> {
         let met = |barrier: &&Barrier| barrier.waiting() > 0;
         let mut stuck: Vec<&Barrier> = self.barriers.iter().filter(met).collect();

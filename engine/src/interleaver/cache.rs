@@ -38,6 +38,8 @@ impl<V: Value> Interleaver<V> {
         if self.is_restless(id) {
             return restless(REQUESTS_PER_VISIT_MAX, origin);
         }
+        // Refused declarations count as well, so that a number names the same cache in every
+        // replay.
         let number = self.lane(id).caches;
         self.lane(id).caches += 1;
         let points = self.points_to_come(&spec, at);

@@ -48,8 +48,8 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Refuses what still waits, in definition order; nobody is spared the verdict because another
-    /// failed.
+    /// Refuses what still waits, in definition order; no mediator is spared the verdict because
+    /// another failed.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
         self.visits += 1;

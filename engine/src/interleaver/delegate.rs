@@ -47,7 +47,7 @@ impl<V: Value> Interleaver<V> {
         self.resume(id, child, Delivery::Start, &origin)
     }
 
-    /// Lets the parent of a child that has ended go on, and tells it whether its loop is over.
+    /// Lets the parent of a child that has ended continue, and tells it whether its loop is over.
     pub(super) fn hand_back(&mut self, id: MediatorId) -> Step<V> {
         let parent = self.lane(id).hand_back(Trigger::End, State::Ended);
         let limit = u32::from(planted::has(Bug::OneStepMore));

@@ -1,9 +1,9 @@
 //! The interleaver: owns the mediators of one run, and is asked at every site.
 //!
 //! It does no input or output. The model calls [`passes`](Interleaver::passes) at every hook, which
-//! is a table look-up, and [`provide`](Interleaver::provide) where that says that somebody waits;
-//! mediators are moved in and out by [`Mediator::resume`]; an [`Observer`] sees every exchange.
-//! Whoever drives the model does what the [`Flow`] says.
+//! is a table look-up, and [`provide`](Interleaver::provide) where that says that a mediator waits;
+//! mediators are moved in and out by [`Mediator::resume`]; an [`Observer`] sees every exchange. The
+//! caller, which drives the model, does what the [`Flow`] says.
 //!
 //! A run is a value that is consumed step by step: [`Setup`] → [`Interleaver`] → [`Report`].
 
@@ -41,19 +41,19 @@ use crate::site::{Point, Port, Site};
 use crate::transition::Trigger;
 use crate::value::Value;
 
-/// What the model does after a site.
+/// The control flow of the model after a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Flow<V> {
-    /// Go on with this value.
+    /// The model continues with this value.
     Continue(V),
-    /// Do not compute the module; this is its output.
+    /// The module is not computed; this is its output.
     Skip(V),
-    /// Unwind: the run was stopped, or has failed. [`Interleaver::finish`] says which.
+    /// The model unwinds: the run was stopped, or has failed. [`Interleaver::finish`] says which.
     Halt,
 }
 
-/// How a run ended that did not fail.
+/// The end of a run that did not fail.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RunEnd {
     /// The model finished.
@@ -77,7 +77,7 @@ impl std::fmt::Display for RunEnd {
     }
 }
 
-/// What a run leaves behind.
+/// The report of a run: its result and its audit.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How it ended.
@@ -114,7 +114,7 @@ pub struct Interleaver<V> {
     visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
     ready: Vec<MediatorId>,
-    /// The mediators whose barrier has opened, and that have not gone on yet.
+    /// The mediators whose barrier has opened, and that have not continued yet.
     released: VecDeque<MediatorId>,
     /// In the order of their names.
     barriers: Vec<Barrier>,
@@ -133,7 +133,7 @@ pub struct Interleaver<V> {
     is_finished: bool,
 }
 
-/// What mediators have changed last of what passes, for whoever looks for the cause of a failure.
+/// The last changes of mediators to what passes, among which the cause of a failure is.
 #[derive(Default)]
 struct Changes {
     /// The last swap that keeps the shape.
@@ -148,7 +148,7 @@ struct Change {
     origin: Origin,
 }
 
-/// Why the model must not go on.
+/// Why the model must not continue.
 enum Halt {
     Stopped {
         by: MediatorId,
@@ -167,7 +167,7 @@ struct Skip<V> {
     origin: Origin,
 }
 
-/// One passing of a site.
+/// One visit of a site.
 struct Visit<V> {
     site: Site,
     value: V,
@@ -217,7 +217,7 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
-    /// Counts a passing of `point`, and returns whether its value has to be
+    /// Counts a visit of `point`, and returns whether its value has to be
     /// [provided](Self::provide): whether a mediator waits for this very iteration, or a cache
     /// collects the point.
     ///
@@ -242,7 +242,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted
-    /// the passing.
+    /// the visit.
     ///
     /// # Panics
     ///
@@ -256,8 +256,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Serves the mediators that wait for `site`.
     fn visit(&mut self, site: Site, value: V) -> Flow<V> {
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
-        // too.
+        // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
         let _span = tracing::span_enabled!(Level::TRACE)
             .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
         let mut visit = Visit {
@@ -287,13 +286,13 @@ impl<V: Value> Interleaver<V> {
         self.conclude(visit)
     }
 
-    /// Returns whether the model must not go on.
+    /// Returns whether the model must not continue.
     pub fn is_halted(&self) -> bool {
         self.halt.is_some()
     }
 
-    /// Returns whether somebody waits for `point` as things stand: a later passing of it, too, or a
-    /// cache that collects it.
+    /// Returns whether a mediator waits for `point`, for a later visit of it included, or a cache
+    /// collects it.
     pub fn is_awaited(&self, point: Point) -> bool {
         self.wanted[point.index()] != 0 || self.collected[point.index()] != 0
     }
@@ -316,7 +315,7 @@ impl<V: Value> Interleaver<V> {
     /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap
     /// or a skip; or else who last swapped anything.
     ///
-    /// A model that cannot go on most likely cannot because of this.
+    /// A model that cannot continue most likely cannot because of this.
     pub fn last_change(&self) -> Option<Asker> {
         let Changes { swap, shape } = &self.changes;
         let Change { id, at, origin } = shape.as_ref().or(swap.as_ref())?;
@@ -327,7 +326,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Returns whether the last shape that a mediator may have changed is that of the last passing
+    /// Returns whether the last shape that a mediator may have changed is that of the last visit
     /// of `point`.
     pub fn has_reshaped(&self, point: Point) -> bool {
         let last = self.changes.shape.as_ref().map(|change| change.at);
@@ -427,7 +426,7 @@ impl<V: Value> Interleaver<V> {
             .extend(waiting.map(|(index, _)| MediatorId(index as u32)));
     }
 
-    /// Says what the model does after a site, and lets the caches see what it goes on with.
+    /// Says what the model does after a site, and lets the caches see what it continues with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
         let Visit {
             site, value, skips, ..
@@ -463,7 +462,7 @@ impl<V: Value> Interleaver<V> {
         self.has_failed() || (self.is_halted() && !goes_on)
     }
 
-    /// Returns whether nobody is stepped any more at the site at hand.
+    /// Returns whether no mediator is stepped any more at the site at hand.
     fn is_over(&self) -> bool {
         let is_hasty = planted::has(Bug::HastyStop) && self.is_halted();
         self.has_failed() || is_hasty

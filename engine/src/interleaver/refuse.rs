@@ -1,4 +1,4 @@
-//! What cannot be served, and why.
+//! Refusals: requests that cannot be served, and why.
 
 use super::settle::restless;
 use super::{Halt, Interleaver};
@@ -68,7 +68,7 @@ impl<V: Value> Interleaver<V> {
         patience.refusals > REFUSALS_PER_VISIT_MAX
     }
 
-    /// Says why nobody can wait for `target`.
+    /// Returns the fault of a request for `target` for which no mediator can wait.
     fn not_awaited(&self, id: MediatorId, target: &Target, at: Option<Site>) -> Fault {
         let site = match target {
             Target::Point { point, .. } if self.map.has(*point) => self.site_of(id, target),
@@ -113,7 +113,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Returns the last passing of the point, or else the passed sites with the most similar names.
+    /// Returns the last visit of the point, or else the passed sites with the most similar names.
     pub(super) fn passed_like(&self, site: Site) -> Vec<String> {
         // Of a gradient whose value never passed, it is asked what values did.
         let site = site.point.forward().at(site.iteration);

@@ -44,6 +44,8 @@ impl<V: Value> Interleaver<V> {
         let message = Message::for_site(&request, AskedSite::Known(visit.site));
         match self.perform(id, &request, origin, visit) {
             Ok(answer) => {
+                // If the model fails after this, its error names the last change, rather one of
+                // shapes.
                 let reshapes = match &request {
                     Request::Swap { reshape, .. } => Some(*reshape),
                     Request::Skip { .. } => Some(true),
@@ -142,7 +144,8 @@ impl<V: Value> Interleaver<V> {
                 misfit,
             })
         };
-        // A gradient of another shape would be none.
+        // Another shape may move the rows of others, so only a mediator without such others may
+        // make one; a gradient has that of its value.
         if reshape && !visit.site.point.port.is_gradient() {
             self.check_owner(id, visit.site)?;
             visit.value = part;

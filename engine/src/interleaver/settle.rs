@@ -16,13 +16,14 @@ use crate::site::Site;
 use crate::transition::{State, Trigger};
 use crate::value::Value;
 
-/// How many requests a mediator may make without letting the model go on.
+/// How many requests a mediator may make without letting the model continue.
 pub(crate) const REQUESTS_PER_VISIT_MAX: u32 = 1 << 20;
 
 impl<V: Value> Interleaver<V> {
     /// Takes a mediator's steps, and refuses what cannot be served any more, until it waits or is
     /// retired.
     pub(super) fn settle(&mut self, id: MediatorId, mut step: Step<V>, at: Option<Site>) {
+        // A loop and no recursion: a mediator may make a million requests at one site.
         loop {
             let next = match step {
                 Step::Ask {
@@ -149,7 +150,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Counts a request, and returns whether the mediator has made too many without letting the
-    /// model go on.
+    /// model continue.
     pub(super) fn is_restless(&mut self, id: MediatorId) -> bool {
         let patience = self.patience(id);
         patience.requests += 1;
@@ -177,8 +178,7 @@ impl<V: Value> Interleaver<V> {
         delivery: Delivery<V>,
         origin: &Origin,
     ) -> Step<V> {
-        // Whether anybody traces is asked first: a span of nobody's has to be made and dropped,
-        // too.
+        // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
         let _span = tracing::span_enabled!(Level::TRACE).then(|| {
             let name = self.lanes[id.0 as usize].account.name.as_str();
             tracing::trace_span!("mediator", name).entered()
@@ -192,7 +192,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Retires a mediator that is done; if it is a child, its parent goes on at the same site.
+    /// Retires a mediator that is done; if it is a child, its parent continues at the same site.
     fn end(&mut self, id: MediatorId, at: Option<Site>) -> Option<Step<V>> {
         let is_child = self.lane(id).is_delegating();
         if !is_child {
@@ -286,7 +286,7 @@ impl<V: Value> Interleaver<V> {
     }
 }
 
-/// Says that a mediator would never let the model go on.
+/// Says that a mediator would never let the model continue.
 pub(super) fn restless<V>(limit: u32, origin: Origin) -> Step<V> {
     let fault = Fault::from(FaultKind::Restless { limit });
     Step::Fail { fault, origin }

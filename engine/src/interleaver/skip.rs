@@ -16,7 +16,7 @@ pub(super) struct Unseen {
     count: u32,
     /// The iteration after the last of them.
     end: u32,
-    /// The last passing before that.
+    /// The last visit before that.
     before: Option<u32>,
 }
 
@@ -76,7 +76,7 @@ impl<V: Value> Interleaver<V> {
         })
     }
 
-    /// Checks that nobody who has rows goes without the skip.
+    /// Checks that every mediator with rows skips.
     fn check_all_skip(
         &self,
         site: Site,

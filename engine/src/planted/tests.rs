@@ -26,7 +26,7 @@ const SHRUNK: usize = 12;
 enum By {
     /// The interleaver and the reference say different things.
     Reference,
-    /// A cache has not what the model went on with.
+    /// A cache has not what the model continued with.
     Cache,
     /// Mediators with different rows have different outcomes in different orders.
     Exploring,
@@ -44,7 +44,7 @@ impl By {
     }
 }
 
-/// Returns what a cache of everything has, and what the model went on with, site by site; nothing
+/// Returns what a cache of everything has, and what the model continued with, site by site; nothing
 /// of a failed run.
 fn collected(case: &Case) -> Option<(Vec<Array>, Vec<Array>)> {
     let mut setup = case.trial(Style::Machine).into_setup();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use crate::code::{AtFault, Code};
 
-/// What is wrong with a schedule.
+/// An error of a schedule.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ pub enum ScheduleError {
         /// How many bytes the checksum is of.
         length: usize,
     },
-    /// The schedule was made for another programme.
+    /// The schedule was made for another run.
     ///
     /// Code `E122`, explained in `docs/errors/E122.md`.
     #[error(

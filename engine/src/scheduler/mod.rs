@@ -100,7 +100,7 @@ impl<S: Scheduler + ?Sized> Scheduler for Box<S> {
     }
 }
 
-/// How long a turn of a mediator lasts.
+/// The length of a mediator's turn.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Granularity {
     /// Until it asks for another site or is retired: rule R2.
@@ -108,7 +108,7 @@ pub enum Granularity {
     Site,
     /// Until it has been served once at the site, and has made its next request.
     ///
-    /// Finer than the rules ask for: what happens to work in every such order does not hang on
+    /// Finer than the rules ask for: what happens to work in every such order does not depend on
     /// where turns end. Puts, gets and children are for no site, and belong to the turn in
     /// which they are asked for.
     Exchange,

@@ -2,7 +2,7 @@
 //!
 //! Burckhardt, Kothari, Musuvathi and Nagarakatti, *A randomized scheduler with probabilistic
 //! guarantees of finding bugs* (ASPLOS 2010): every mediator has a random priority, the highest
-//! that is ready goes on, and at d − 1 random moments the priority of the one that would go on
+//! that is ready continues, and at d − 1 random moments the priority of the one that would continue
 //! falls below all others. A bug that needs d ordering constraints is found in a run of n mediators
 //! and k turns with a chance of at least 1 / (n · k^(d−1)).
 

@@ -1,8 +1,8 @@
-//! What a schedule belongs to.
+//! The fingerprint of a run, by which a schedule knows what it belongs to.
 //!
-//! The digest of a programme is one of each of its [parts](Part) after the other, so that a
-//! schedule that does not belong to a run can say what has changed since. Each is written in digits
-//! of its own, from the left:
+//! The digest of a run is one of each of its [parts](Part) after the other, so that a schedule that
+//! does not belong to a run can say what has changed since. Each is written in digits of its own,
+//! from the left:
 //!
 //! | digits | part | what is in them |
 //! |---|---|---|
@@ -27,10 +27,10 @@ use crate::setup::Setup;
 use crate::site::Point;
 use crate::value::Value;
 
-/// The number of steps from which on they are told apart by a remainder.
+/// The number of steps from which on they are distinguished by a remainder only.
 const STEPS_EXACT: u32 = 2047;
 
-/// What a run is made of, as far as the engine knows it: its [parts](Part).
+/// A fingerprint of what a run is made of, as far as the engine knows it: of its [parts](Part).
 ///
 /// The mediators' own code is not one. The digest is made when it is asked for.
 pub struct RunFingerprint<'a>(&'a dyn Described);

@@ -1,4 +1,4 @@
-//! Keeping what a scheduler chose, and choosing it again.
+//! Recorded schedules: a scheduler that keeps what another chose, and one that chooses it again.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! The choices of a run as a list, and the list as a short text.
 //!
-//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the
-//! [programme](super::Programme) in 16 digits, three each for sites, mediators, rows, barriers and
-//! steps and one for the granularity, the choices, and the CRC-32 of all before it in 8. Only
-//! choices among two or more mediators count. They are written as
+//! `ilsched1:8c3d…:3x16,2/3,2:5f0e…` is the version, the digest of the [run](super::RunFingerprint)
+//! in 16 digits, three each for sites, mediators, rows, barriers and steps and one for the
+//! granularity, the choices, and the CRC-32 of all before it in 8. Only choices among two or more
+//! mediators count. They are written as
 //!
 //! - `c/n`: the one at place `c`, from 0, of `n` that are ready;
 //! - `n`: `0/n`, `0/n−1`, … `0/2`: `n` mediators in definition order, as at a site where all turns
@@ -29,13 +29,13 @@ const CHOICES_MAX: usize = 1 << 20;
 /// One choice between mediators that were ready.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Choice {
-    /// The place of the one that went on, in definition order of those that were ready.
+    /// The place of the one that continued, in definition order of those that were ready.
     pub place: u32,
     /// How many were ready: two or more.
     pub ready: u32,
 }
 
-/// The choices of a run, and the digest of the programme that it belongs to.
+/// The choices of a run, and the digest of the run that it belongs to.
 ///
 /// ```
 /// use interloom_engine::scheduler::Schedule;
@@ -68,7 +68,7 @@ impl Schedule {
         }
     }
 
-    /// Returns the digest of the programme.
+    /// Returns the digest of the run that the schedule belongs to.
     pub const fn programme(&self) -> u64 {
         self.programme
     }
@@ -170,7 +170,7 @@ impl FromStr for Schedule {
             reader.hexadecimal(16, "the programme's digest, 16 digits of 0-9 and a-f")?;
         reader.literal(":", "`:` after the digest")?;
         let begin = reader.at;
-        // The checksum first: what is damaged should not be told by its consequences.
+        // The checksum first: damage should be reported as such, and not by its consequences.
         let end = text.rfind(':').filter(|&end| end >= begin);
         let end = end.ok_or_else(|| reader.unexpected("`:` and the checksum"))?;
         let mut tail = Reader { text, at: end + 1 };

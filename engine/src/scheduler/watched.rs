@@ -1,4 +1,4 @@
-//! Looking on while another scheduler chooses.
+//! A scheduler that shows the choices of another one.
 
 use super::{RunFingerprint, ScheduleError, Scheduler};
 use crate::mediator::MediatorId;
@@ -6,8 +6,8 @@ use crate::site::Site;
 
 /// Wraps a scheduler, and tells `watch` of each turn: at which site it is, and whose.
 ///
-/// The order stays that of `inner`, and so does the description. A choice of nobody is no turn; the
-/// interleaver refuses it.
+/// The order stays that of `inner`, and so does the description. A choice of no mediator is no
+/// turn; the interleaver refuses it.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};

@@ -77,7 +77,7 @@ fn readers_and_owners_of_different_rows_do_not_race() {
     assert_eq!(found, "");
 }
 
-/// What is not batched is everybody's, whoever owns which rows.
+/// What is not batched belongs to all mediators, whichever rows they own.
 #[test]
 fn owners_of_different_rows_race_for_what_is_not_batched() {
     let mut model = stack();

@@ -217,7 +217,7 @@ impl Made {
     }
 }
 
-/// What a schedule of the run before it is changed is told after it.
+/// The error of a schedule in a run that has been changed since it was made.
 fn differing(change: impl FnOnce(&mut Made)) -> String {
     let mut made = Made::new();
     let schedule = made.run(InOrder).unwrap();
@@ -260,7 +260,7 @@ fn a_schedule_of_another_programme_names_exactly_what_differs() {
     }), @"mediators (here 3: `other` with rows, `b` with rows, `c`), steps (here 100000, there 4), granularity (here exchange, there site)");
 }
 
-/// Steps are told apart however many there are, and never shown as others.
+/// Numbers of steps are distinguished however large they are, and never shown as others.
 #[test]
 fn numbers_of_steps_are_not_confused_with_their_neighbours() {
     let schedule = |steps| {

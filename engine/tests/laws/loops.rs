@@ -29,7 +29,7 @@ fn of_sites(log: Vec<Record>) -> Vec<Record> {
     log.into_iter().filter(is_of_site).collect()
 }
 
-/// What a mediator is told that reads a site of each iteration, in the order of its requests.
+/// What a mediator is answered that reads a site of each iteration, in the order of its requests.
 fn read_each(model: &Model, point: Point, iterations: Iterations) -> Vec<Record> {
     let mut trial = Trial::of(model);
     trial.whole("loop", async move |cx: Cx<Array>| {
@@ -72,7 +72,7 @@ proptest! {
         });
         let written_out = of_sites(trial.run(table(2, 1.0)).log);
         prop_assert_eq!(&read_each(&model, point, (start..count).into()), &written_out);
-        // Without an upper bound there is one request more, which nobody can serve.
+        // Without an upper bound there is one request more, which cannot be served.
         let mut open = read_each(&model, point, (start..).into());
         prop_assert_eq!(open.pop().map(|last| last.outcome), Some("E003"));
         prop_assert_eq!(&open, &written_out);

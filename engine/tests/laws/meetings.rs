@@ -17,7 +17,7 @@ fn barrier() -> Step {
     }
 }
 
-/// The exchanges that are for sites, whoever made them.
+/// The exchanges that are for sites, of all mediators.
 fn of_sites(log: &[Record]) -> Vec<Record> {
     let is_of_site = |record: &&Record| matches!(record.asked, Some(Ok(_)));
     log.iter().filter(is_of_site).map(unnumbered).collect()

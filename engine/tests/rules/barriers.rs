@@ -481,7 +481,7 @@ fn r44_two_lonely_barriers_are_no_circle() {
     let mut trial = Trial::of(&model);
     trial.barrier("x", 2);
     trial.barrier("y", 3);
-    // y needs a third: nobody can help b, and so b cannot help a.
+    // y needs a third: no mediator can help b, and so b cannot help a.
     trial.whole("a", async |cx| cx.barrier("x").await);
     trial.whole("b", async |cx| cx.barrier("y").await);
     let ran = trial.run(table(1, 0.0));

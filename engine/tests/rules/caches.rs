@@ -7,7 +7,7 @@ use interloom_engine::{
 
 use crate::support::{Model, Move, STACK_SITES, Trial, machine, stack, table};
 
-/// What the model passes at `site` if nobody intervenes.
+/// What the model passes at `site` without mediators.
 fn untouched(model: &Model, site: &'static str, rows: u64) -> Array {
     let mut trial = Trial::of(model);
     let seen = trial.whole("watch", async move |cx| cx.value(site).await);

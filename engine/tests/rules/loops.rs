@@ -24,7 +24,7 @@ pub(crate) fn recurrent() -> Model {
     ])
 }
 
-/// What the cell puts out in each iteration, if nobody intervenes.
+/// What the cell returns in each iteration, without mediators.
 pub(crate) fn cells(model: &Model) -> Vec<Array> {
     let mut trial = Trial::of(model);
     let seen = trial.whole("watch", async |cx| {

@@ -89,7 +89,7 @@ fn every_transition_is_taken_and_none_else() {
             .await
             .map(drop)
     });
-    // With nobody to break the run off, the verdict comes at the end.
+    // Without a mediator that breaks the run off, the verdict comes at the end.
     let watch = Watch::default();
     let (program, _) = mediator(model.map.clone(), async |cx: Cx<Array>| {
         let _ = cx.value("embed.input.i1").await;

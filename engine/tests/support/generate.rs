@@ -372,7 +372,7 @@ fn scripted_line(next: &mut dyn FnMut() -> u8, depth: u8) -> RawLine {
 
 /// Runs that cannot fail, and in which every mediator has rows of its own.
 ///
-/// A module that all of them skip is skipped first of all, so that nobody is late for it.
+/// A module that all of them skip is skipped first of all, so that no mediator is late for it.
 pub(crate) fn quiet_cases() -> impl Strategy<Value = Case> {
     let programs = prop::collection::vec(quiet_program(), 1..5);
     let joint = prop::option::weighted(0.3, joint());
@@ -385,7 +385,7 @@ pub(crate) fn pick(fraction: u16, count: usize) -> usize {
     usize::from(fraction) * count / (usize::from(u16::MAX) + 1)
 }
 
-/// The sites that the model passes when nobody intervenes.
+/// The sites that the model passes without mediators.
 pub(crate) fn sites_of(model: &Model) -> Vec<Site> {
     let mut sites: Vec<Site> = Vec::new();
     let x = table(1, 0.0);

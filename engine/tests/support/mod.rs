@@ -75,7 +75,7 @@ impl Model {
         self.call(0, x, gate)
     }
 
-    /// Runs the model with nobody watching.
+    /// Runs the model without a run.
     pub(crate) fn plain(&self, x: Array) -> Array {
         self.forward(x, &mut |_, value| Flow::Continue(value))
             .expect("nobody halts it")

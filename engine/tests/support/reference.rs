@@ -1,9 +1,9 @@
 //! What a run must do, said as naively as possible.
 //!
-//! The model is plain recursion over its modules, and a mediator over its lines. It is told
-//! something, or left where it waits; at the next site it begins anew, and is told again what it
-//! was told before. The sites that were passed and what was told are nearly all that a run
-//! remembers. Only the vocabulary (events, sites) is shared with the interleaver.
+//! The model is plain recursion over its modules, and a mediator over its lines. It is given an
+//! answer, or left where it waits; at the next site it begins anew, and is given the same answers
+//! again. The sites that were passed and the answers are nearly all that a run remembers. Only the
+//! vocabulary (events, sites) is shared with the interleaver.
 
 use interloom_engine::array::Array;
 use interloom_engine::{Event, Point, Port, Request, Site};
@@ -13,7 +13,7 @@ use crate::steps::{Action, Collects, Span, Step, action, site_of};
 use crate::support::{Asked, Record, Table, to_array, to_table};
 use crate::verdict::{End, Verdict};
 
-/// What a mediator is told: of a fault, its code; nothing of what is still to come.
+/// An answer to a mediator: of a fault, its code; nothing of what is still to come.
 type Told<T> = Result<T, Option<&'static str>>;
 
 /// The value that is exchanged, if there is one.
@@ -22,7 +22,7 @@ type Answer = Told<Option<Array>>;
 struct Run<'c> {
     case: &'c Case,
     states: Vec<State>,
-    /// What each mediator was told.
+    /// The answers that each mediator was given.
     told: Vec<Vec<Answer>>,
     /// How much of that the mediator whose turn it is has heard in this turn.
     heard: usize,
@@ -31,8 +31,8 @@ struct Run<'c> {
     /// The iterations that are counted for sites inside skipped modules and not passed, and when:
     /// after so many passes.
     left_out: Vec<(Site, usize)>,
-    /// How much each mediator had been told, and how many sites were passed, when it asked for
-    /// what it waits for.
+    /// How many answers each mediator had been given, and how many sites were passed, when it
+    /// asked for what it waits for.
     asked: Vec<(usize, usize)>,
     out_of_step: Vec<(Site, Vec<Point>)>,
     log: Vec<Record>,
@@ -359,7 +359,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells a mediator what it was told the last time, or what it has never been told before.
+    /// Gives a mediator the answer that it was given the last time, or a new one.
     fn tell(&mut self, who: usize, answer: impl FnOnce(&mut Self) -> Answer) -> Answer {
         if self.heard == self.told[who].len() {
             let told = answer(self);
@@ -515,8 +515,8 @@ impl Run<'_> {
         first.filter(|_| self.is_closing || self.broken.is_none())
     }
 
-    /// R44: of the barriers none of which can open, whoever else comes, those that could if only
-    /// the others did.
+    /// R44: of the barriers none of which can open, whichever mediators still come, those that
+    /// could if only the others did.
     fn circle(&self) -> Option<End> {
         let is_live = |who: &usize| !matches!(self.states[*who], State::Retired);
         let live = self.all().filter(is_live).count();
@@ -541,7 +541,7 @@ impl Run<'_> {
         self.all().filter(is_there).collect()
     }
 
-    /// Who waits at which of these barriers, if anybody does.
+    /// The mediators that wait at each of these barriers, if there are any.
     fn meetings(&self, places: &[usize]) -> Option<Vec<(usize, Vec<usize>)>> {
         let meeting = |&place: &usize| (place, self.waiting_at(place));
         let mut meetings: Vec<_> = places.iter().map(meeting).collect();

@@ -19,7 +19,7 @@ pub(crate) type Taken = (State, Trigger, State);
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     all: Rc<RefCell<Vec<Rc<RefCell<Seen>>>>>,
-    /// Whether the model has finished, so that whoever asks for a site is refused at once.
+    /// Whether the model has finished, so that a request for a site is refused at once.
     is_closing: Rc<Cell<bool>>,
 }
 
@@ -60,7 +60,7 @@ impl Seen {
         self.taken.push((self.state(), on, to));
     }
 
-    /// The changes of state, with the one that nobody tells a mediator: that the run, or its child,
+    /// The changes of state, with the one that a mediator does not see: that the run, or its child,
     /// retires it.
     fn taken_until(&self, state: State) -> Vec<Taken> {
         let mut taken = self.taken.clone();
@@ -119,7 +119,7 @@ impl Seen {
     }
 }
 
-/// Whether nobody waits for what is refused with this code.
+/// Whether no mediator waits for what is refused with this code.
 fn is_at_once(fault: &Fault) -> bool {
     ["E001", "E002", "E014", "E015", "E054"].contains(&fault.code())
 }

@@ -1,4 +1,4 @@
-//! The README shows code and output that exist.
+//! The README, and the page about models of one's own, show code and output that exist.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,9 +37,11 @@ fn the_first_code_is_the_quickstart_example() {
 
 #[test]
 fn the_own_model_is_an_example_word_for_word() {
-    let (readme, example) = (read("README.md"), read("replay/examples/own_model.rs"));
-    let (_, section) = readme.split_once("## Your own model").unwrap();
-    let code = section.split("```rust\n").nth(1).unwrap();
+    let (page, example) = (
+        read("docs/OWN_MODEL.md"),
+        read("replay/examples/own_model.rs"),
+    );
+    let code = page.split("```rust\n").nth(1).unwrap();
     let code = code.split("```").next().unwrap();
     assert!(example.ends_with(code), "replay/examples/own_model.rs");
 }
@@ -59,7 +61,7 @@ fn the_documents_that_it_names_exist() {
     }
 }
 
-/// What the page shows of explorations is what the program prints, but for digests, which hang on
+/// What the page shows of explorations is what the program prints, but for digests, which depend on
 /// how a machine rounds.
 #[test]
 fn the_explorations_are_what_the_program_prints() {

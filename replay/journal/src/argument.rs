@@ -6,7 +6,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One argument. It is serialised as the plain value, so that any msgpack or JSON reader gets a
-/// text, an integer, a float, a truth value or a list.
+/// text, an integer, a float, a boolean or a list.
 #[derive(Clone, Debug)]
 pub enum Argument {
     /// A text.
@@ -15,7 +15,7 @@ pub enum Argument {
     Int(i64),
     /// A float, compared by its bits.
     Float(f64),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// A list of arguments.
     List(Vec<Argument>),

@@ -1,5 +1,5 @@
-//! What caches collected, kept with the end of a run: it is in no exchange, and a replay must not
-//! overlook it.
+//! The values that caches collected, kept with the end of a run: they are in no exchange, and a
+//! replay must not overlook them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::digest::Digest;
 use super::exchange::encode_value;
 use super::value::ValueTree;
 
-/// What one cache collected at one point. It is written as an array of the five.
+/// The values that one cache collected at one point. It is written as an array of the five fields.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(from = "Fields", into = "Fields")]
 pub struct CachedLine {

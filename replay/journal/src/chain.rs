@@ -1,4 +1,7 @@
 //! The digest of a run, over all that was exchanged so far.
+//!
+//! Lines of source are not in it: they stand beside the evidence, with a digest of their own, so
+//! that code that has only moved is no divergence.
 
 use super::digest::Digest;
 
@@ -18,7 +21,7 @@ pub(super) struct Chain {
 pub(super) const PIECE_BYTES: usize = 1 << 14;
 
 impl Chain {
-    /// A chain that goes on from the digest of the run before.
+    /// A chain that continues from the digest of the run before.
     pub(super) fn new(previous: &Digest) -> Self {
         let mut pending = Vec::with_capacity(PIECE_BYTES);
         pending.extend_from_slice(&previous.0);

@@ -1,4 +1,4 @@
-//! Whether a journal is what was written, from its first byte to its last.
+//! The check of a journal, from its first byte to its last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -11,7 +11,7 @@ use super::read::JournalReader;
 use super::record::{Record, RunEndRecord};
 use super::value::ValueTree;
 
-/// What a journal holds, and what is wrong with it.
+/// The content of a journal, and what is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Check {
     /// The format, as major and minor version.
@@ -37,9 +37,9 @@ pub struct Check {
     pub visits: u64,
     /// How many notes there are.
     pub notes: u64,
-    /// How many digests there are of runs that go on.
+    /// How many digests there are of runs that continue.
     pub ticks: u64,
-    /// How many passages there are: what the models of runs passed and put out.
+    /// How many passages there are: what the models of runs passed and returned.
     pub passages: u64,
     /// The digest of the last run that ended.
     pub digest: Digest,
@@ -116,6 +116,7 @@ pub(super) fn check_reader<R: Read>(
     check.good_bytes = reader.good_bytes();
     check.digest = reader.digest();
     check.is_complete = reader.is_complete();
+    // In a journal that was cut, missing tensors say nothing.
     if check.problem.is_none() && check.is_complete {
         check.problem = tensors.first_missing(name);
     }
@@ -166,7 +167,7 @@ impl Check {
             }
             Record::Visit(visit) => {
                 self.visits += 1;
-                self.name_tensors(self.exchanges, visit.value.as_ref(), tensors);
+                self.name_tensors(self.exchanges, visit.value(), tensors);
             }
             Record::Tensor(tensor) => {
                 self.tensors += 1;
@@ -238,7 +239,9 @@ mod tests {
             check_bytes(&bytes).problem.map(|error| error.code())
         };
         let by_visit = named(|writer, value| {
-            writer.visit(&samples::visit(0, &[0], Some(value))).unwrap();
+            writer
+                .visit(&samples::visit(0, &[0], Some((0, value))))
+                .unwrap();
         });
         let by_exchange = named(|writer, value| {
             let exchange = ExchangeRecord {

@@ -1,4 +1,4 @@
-//! What the error codes of journals mean.
+//! The error codes of journals.
 
 use interloom_engine::{AtFault, Code};
 

@@ -42,14 +42,14 @@ pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, J
             reason: "it exists and is not an Interloom journal".to_owned(),
         });
     }
-    // Before anything is changed: somebody may be writing.
+    // Before anything is changed: another process may be writing.
     lock(&file, journal)?;
     Ok(file)
 }
 
 /// Keeps other writers away until the file is closed; readers may come.
 ///
-/// Where the file system has no locks, as some on a network have not, writing goes on without. So
+/// Where the file system has no locks, as some on a network have not, writing continues without. So
 /// it does on Windows, whose locks keep readers away too.
 pub(super) fn lock(file: &File, journal: &Arc<str>) -> Result<(), JournalError> {
     if cfg!(windows) {

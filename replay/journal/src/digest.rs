@@ -57,7 +57,7 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// `b3:` and the first twelve hexadecimal digits, for people.
+    /// Returns `b3:` and the first twelve hexadecimal digits, for people.
     pub fn short(&self) -> String {
         let mut text = String::from("b3:");
         for byte in &self.0[..6] {
@@ -185,7 +185,7 @@ impl DType {
         Self::Bool,
     ];
 
-    /// The code that stands for this type in a journal and in digests.
+    /// Returns the code that stands for this type in a journal and in digests.
     pub const fn code(self) -> u8 {
         match self {
             Self::F64 => 0,
@@ -204,12 +204,12 @@ impl DType {
         }
     }
 
-    /// The type with this code, if there is one.
+    /// Returns the type with this code, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// The size of one element in bytes.
+    /// Returns the size of one element in bytes.
     pub const fn element_bytes(self) -> u64 {
         match self {
             Self::F64 | Self::I64 | Self::U64 => 8,
@@ -219,7 +219,7 @@ impl DType {
         }
     }
 
-    /// The bytes that a tensor of this type and shape has, or `None` past `u64`.
+    /// Returns the bytes that a tensor of this type and shape has, or `None` past `u64`.
     pub fn tensor_bytes(self, shape: &[u64]) -> Option<u64> {
         if shape.contains(&0) {
             return Some(0);
@@ -231,7 +231,7 @@ impl DType {
             })
     }
 
-    /// The short name, such as `f32`.
+    /// Returns the short name, such as `f32`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F64 => "f64",

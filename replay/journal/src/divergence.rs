@@ -1,7 +1,7 @@
 //! The first difference between a recording and another run, with all that helps to find its cause.
 //!
-//! A [`Comparer`] is told what happens in a live run (or stands in a second journal) and compares
-//! it with what was recorded: everything in an exchange but its
+//! A [`Comparer`] takes what happens in a live run (or stands in a second journal) and compares it
+//! with what was recorded: everything in an exchange but its
 //! [`origin`](crate::ExchangeRecord::origin), so that a mediator's source may move (mediator, sites
 //! by their text, event, result, what was asked for and answered, fault and value); what the model
 //! passed and brought; which caches were refused; which requests were open at the end; how a run
@@ -51,7 +51,7 @@ pub use tensor::{TensorDifference, TensorMismatch};
 pub struct Divergence {
     /// What kind of difference it is.
     pub class: DivergenceClass,
-    /// The index of the exchange at which the runs part.
+    /// The index of the exchange at which the runs diverge.
     pub index: u64,
     /// The name of the run.
     pub run: String,
@@ -69,7 +69,7 @@ pub struct Divergence {
     pub context: Vec<ExchangeLine>,
     /// The next exchanges of the recording.
     pub following: Vec<ExchangeLine>,
-    /// How the two go on, where that could be seen.
+    /// How the two continue, where that could be seen.
     pub alignment: Option<Alignment>,
     /// Where a differing value came from.
     pub source: Option<ValueSource>,
@@ -103,7 +103,7 @@ impl Divergence {
     }
 }
 
-/// What a run was made with.
+/// The identity of a run: what it was made with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunIdentity {
     /// The digest of all that it depended on: of its journal's head.
@@ -114,7 +114,7 @@ pub struct RunIdentity {
     pub schedule: String,
 }
 
-/// What kind of difference a divergence is.
+/// The class of a divergence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DivergenceClass {
     /// Another mediator or another site came next.
@@ -128,7 +128,7 @@ pub enum DivergenceClass {
 }
 
 impl DivergenceClass {
-    /// The name in reports.
+    /// Returns the name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -139,7 +139,7 @@ impl DivergenceClass {
     }
 }
 
-/// What one of the two runs has at the divergence.
+/// One side of a divergence: what that run has there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DivergenceSide {
     /// An exchange.
@@ -235,7 +235,7 @@ pub struct FieldDifference {
     pub live: String,
 }
 
-/// How two runs go on after the point where they part.
+/// The alignment of two runs after the point where they diverge.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Alignment {
     /// What this run did was recorded so many exchanges later: it left those out, or makes them
@@ -246,7 +246,7 @@ pub enum Alignment {
     Extra(u64),
 }
 
-/// Where a value that differs came from, given that everything before it is equal.
+/// The source of a value that differs, given that everything before it is equal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ValueSource {
     /// The model computed it.

@@ -2,7 +2,7 @@
 
 use super::digest::DType;
 
-/// The number that an element stands for, as near as f64 comes to it; a truth value is 0 or 1.
+/// The number that an element stands for, as near as f64 comes to it; a boolean is 0 or 1.
 pub(super) fn number(dtype: DType, bytes: &[u8]) -> f64 {
     let bits = bits(bytes);
     let unused = 64 - bytes.len() * 8;

@@ -1,4 +1,4 @@
-//! What can go wrong when a journal is written or read.
+//! Errors of writing and reading journals.
 
 use std::io;
 use std::sync::Arc;
@@ -201,7 +201,7 @@ pub enum JournalError {
         /// What there is.
         has: String,
     },
-    /// Somebody else writes the journal.
+    /// Another process writes the journal.
     ///
     /// Code `E073`, explained in `docs/errors/E073.md`.
     #[error(
@@ -225,7 +225,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// The stable code, such as `E065`.
+    /// Returns the stable code, such as `E065`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "E060",
@@ -245,13 +245,13 @@ impl JournalError {
         }
     }
 
-    /// Whether a journal ends early, so that all that is there of it is good.
+    /// Returns whether a journal ends early, so that all that is there of it is good.
     pub const fn is_torn(&self) -> bool {
         matches!(self, Self::Torn { .. })
     }
 
-    /// Who is at fault: the party that the code names; but the environment where the system refused
-    /// to read or write a file, and the caller where a name is not that of a file.
+    /// Returns who is at fault: the party that the code names; but the environment where the system
+    /// refused to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self.is_refusal() {
             Some(true) => AtFault::Environment,

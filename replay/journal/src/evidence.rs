@@ -1,4 +1,4 @@
-//! What it proves to read a journal, where nothing runs again.
+//! The evidence that reading a journal gives, where nothing runs again.
 
 use std::fmt;
 use std::io::Read;
@@ -9,7 +9,8 @@ use super::names::count;
 use super::read::{FrameInfo, JournalReader};
 use super::record::Record;
 
-/// What it proves of a journal that it was read so far, with all that a [`JournalReader`] checks.
+/// The evidence that a journal gives by having been read so far, with all that a [`JournalReader`]
+/// checks.
 ///
 /// The levels L1 to L4 of the README are of runs that are made again. This is none of them, and
 /// what they rest on.
@@ -53,7 +54,7 @@ impl Evidence {
         self.is_complete = reader.is_complete();
     }
 
-    /// The same facts as `Display`, for programs.
+    /// Returns the same facts as `Display`, as JSON for programs.
     pub fn to_json(&self) -> Value {
         json!({
             "proves": self.to_string(),

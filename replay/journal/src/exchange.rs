@@ -1,4 +1,4 @@
-//! How an exchange is written as bytes, and read back.
+//! The encoding of an exchange as bytes.
 //!
 //! An exchange is written more often than all else together, so this is done by hand. It has one
 //! encoding only: whatever is read is, byte for byte, what would be written.

@@ -1,4 +1,4 @@
-//! How a fault is written as bytes: its code and its particulars by name, as a library for msgpack
+//! The encoding of a fault as bytes: its code and its particulars by name, as a library for msgpack
 //! writes them.
 //!
 //! A fault without particulars is its code alone. A reader that does not know the code, or other

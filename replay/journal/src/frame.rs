@@ -11,6 +11,8 @@
 //! CRC, and a sequence number without gaps. The header's CRC is continued from that of the
 //! preamble's sync marker, so that a frame from a journal with another head does not pass.
 //! `docs/FORMAT.md` gives the same as byte tables.
+//!
+//! The container is Interloom's own, because the unit of integrity has to be the frame.
 
 /// The first eight bytes of a journal.
 ///
@@ -52,7 +54,7 @@ const SYNC_BYTES: usize = 16;
 const PREAMBLE_CRC_AT: usize = 60;
 const HEADER_CRC_AT: usize = 20;
 
-/// What a frame holds.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum FrameKind {
@@ -72,7 +74,7 @@ pub enum FrameKind {
     Footer = 0x07,
     /// A line of source.
     Source = 0x08,
-    /// What the model passed.
+    /// A visit: the points that the model passed.
     Visit = 0x09,
     /// A request that is open when its run is over.
     Open = 0x0a,
@@ -82,7 +84,7 @@ pub enum FrameKind {
     Note = 0x80,
     /// The digest of a run so far.
     Tick = 0x81,
-    /// What the model of a run passed and put out.
+    /// The passage of a run's model: its sites, and the outputs of its modules.
     Passage = 0x82,
 }
 
@@ -105,12 +107,12 @@ impl FrameKind {
         Self::Passage,
     ];
 
-    /// The kind with this code, if this version of the format has it.
+    /// Returns the kind with this code, if this version of the format has it.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
     }
 
-    /// The name used in messages.
+    /// Returns the name used in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Head => "head",
@@ -130,7 +132,7 @@ impl FrameKind {
         }
     }
 
-    /// The largest payload in bytes.
+    /// Returns the largest payload in bytes.
     pub const fn bytes_max(self) -> u32 {
         match self {
             Self::Head | Self::RunStart | Self::RunEnd | Self::Footer | Self::Passage => {
@@ -157,7 +159,7 @@ pub struct Preamble {
 }
 
 impl Preamble {
-    /// The preamble of a journal in this version of the format with this head payload.
+    /// Makes the preamble of a journal in this version of the format with this head payload.
     pub fn for_head(payload: &[u8]) -> Self {
         let mut sync = [0; SYNC_BYTES];
         sync.copy_from_slice(&blake3::hash(payload).as_bytes()[..SYNC_BYTES]);
@@ -168,7 +170,7 @@ impl Preamble {
         }
     }
 
-    /// The bytes of this preamble.
+    /// Returns the bytes of this preamble.
     pub fn encode(&self) -> [u8; PREAMBLE_BYTES] {
         let mut bytes = [0; PREAMBLE_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -219,13 +221,13 @@ impl Preamble {
         Ok(preamble)
     }
 
-    /// The CRC of the sync marker, which the CRC of each header continues.
+    /// Returns the CRC of the sync marker, which the CRC of each header continues.
     pub fn header_seed(&self) -> u32 {
         crc32fast::hash(&self.sync)
     }
 }
 
-/// What is wrong with a preamble.
+/// An error of a preamble.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PreambleFault {
     /// It does not start with [`MAGIC`].
@@ -250,7 +252,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The bytes of this header in a journal whose preamble gives this `header_seed`.
+    /// Returns the bytes of this header in a journal whose preamble gives this `header_seed`.
     pub fn encode(&self, header_seed: u32) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         bytes[0] = self.kind;
@@ -285,13 +287,13 @@ impl FrameHeader {
     }
 }
 
-/// The number of zero bytes after a payload of this length.
+/// Returns the number of zero bytes after a payload of this length.
 pub fn padding(length: u64) -> usize {
     let over = (length % FRAME_ALIGNMENT as u64) as usize;
     (FRAME_ALIGNMENT - over) % FRAME_ALIGNMENT
 }
 
-/// The bytes that a frame with a payload of this length takes in the file.
+/// Returns the bytes that a frame with a payload of this length takes in the file.
 pub fn frame_bytes(length: u64) -> u64 {
     FRAME_HEADER_BYTES as u64 + length + padding(length) as u64
 }

@@ -1,4 +1,4 @@
-//! What the fuzz targets need of the parts that are nobody else's; not a public interface.
+//! What the fuzz targets need of private parts; not a public interface.
 
 use super::error::JournalError;
 use super::exchange;

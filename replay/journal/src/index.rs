@@ -1,5 +1,7 @@
-//! A journal that is gone through in any direction, in memory that does not grow with its
-//! exchanges.
+//! Random access to a journal, in memory that does not grow with its exchanges.
+//!
+//! The index is built when the journal is opened. There is none on disk: it could belong to another
+//! file.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -102,28 +104,28 @@ impl<R: Read + Seek> IndexedJournal<R> {
         (journal, problem)
     }
 
-    /// The journal's head.
+    /// Returns the journal's head.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// The runs, in order.
+    /// Returns the runs, in order.
     pub fn runs(&self) -> &[IndexedRun] {
         &self.runs
     }
 
-    /// How many exchanges there are.
+    /// Returns how many exchanges there are.
     pub fn exchanges(&self) -> u64 {
         self.places.exchanges()
     }
 
-    /// How many bytes of memory the places of the exchanges take.
+    /// Returns how many bytes of memory the places of the exchanges take.
     pub fn index_bytes(&self) -> usize {
         let near = self.near.as_ref();
         self.places.bytes() + near.map_or(0, |(_, offsets)| offsets.capacity() * size_of::<u64>())
     }
 
-    /// The text of each path, by number.
+    /// Returns the text of each path, by number.
     pub fn paths(&self) -> &[String] {
         self.names.paths()
     }
@@ -155,7 +157,7 @@ impl<R: Read + Seek> IndexedJournal<R> {
         }
     }
 
-    /// The names as they are in the run of this exchange.
+    /// Returns the names as they are in the run of this exchange.
     pub fn names(&mut self, exchange: &ExchangeRecord) -> &Names {
         if self.named != Some(exchange.run)
             && let Some(run) = self.runs.get(exchange.run as usize)
@@ -166,12 +168,13 @@ impl<R: Read + Seek> IndexedJournal<R> {
         &self.names
     }
 
-    /// An exchange as one line, see [`Names::text`].
+    /// Returns an exchange as one line, see [`Names::text`].
     pub fn text(&mut self, exchange: &ExchangeRecord) -> String {
         self.names(exchange).text(exchange)
     }
 
-    /// The index of the nearest exchange after `from` (or before it) for which `is_wanted` is true.
+    /// Returns the index of the nearest exchange after `from` (or before it) for which `is_wanted`
+    /// is true.
     ///
     /// # Errors
     /// Those of [`exchange`](Self::exchange).
@@ -208,7 +211,7 @@ impl<R: Read + Seek> IndexedJournal<R> {
     }
 }
 
-/// Which way an [`IndexedJournal`] is searched.
+/// The direction in which an [`IndexedJournal`] is searched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// Towards the end.
@@ -217,8 +220,8 @@ pub enum Direction {
     Back,
 }
 
-/// Whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for it, or,
-/// if it asks for none, is made there.
+/// Returns whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for
+/// it, or, if it asks for none, is made there.
 pub fn is_at(names: &Names, exchange: &ExchangeRecord, text: &str) -> bool {
     let site: Option<SiteRef> = exchange.asked.or(exchange.at);
     site.is_some_and(|site| names.is_site(site, text))

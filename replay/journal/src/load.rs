@@ -44,7 +44,7 @@ pub struct RunRecord {
     pub open: Vec<ExchangeRecord>,
     /// The caches that mediators declared, in order, each with where that was.
     pub cache_declarations: Vec<(RunPosition, CacheDeclaration)>,
-    /// What its model passed and put out, if that was kept.
+    /// What its model passed and returned, if that was kept.
     pub passage: Option<PassageRecord>,
     /// How it ended, if the journal goes that far.
     pub end: Option<RunEndRecord>,
@@ -60,8 +60,8 @@ pub struct RunPosition {
 }
 
 impl RunRecord {
-    /// What happened in the run, in order: visits, exchanges, cache declarations, and then the
-    /// requests that are open at its end.
+    /// Returns what happened in the run, in order: visits, exchanges, cache declarations, and then
+    /// the requests that are open at its end.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let mut exchanges = self.exchanges.iter().peekable();
         let mut visits = self.visits.iter().enumerate().peekable();
@@ -136,7 +136,7 @@ impl Journal {
         }
     }
 
-    /// An empty journal with this head.
+    /// Makes an empty journal with this head.
     pub fn with_head(head: Head) -> Self {
         Self {
             head,
@@ -149,12 +149,12 @@ impl Journal {
         }
     }
 
-    /// All exchanges, in order.
+    /// Iterates over all exchanges, in order.
     pub fn exchanges(&self) -> impl Iterator<Item = &ExchangeRecord> {
         self.runs.iter().flat_map(|run| &run.exchanges)
     }
 
-    /// The exchange with this index.
+    /// Returns the exchange with this index.
     pub fn exchange(&self, index: u64) -> Option<&ExchangeRecord> {
         let after = |run: &RunRecord| {
             let last = run.exchanges.last();
@@ -167,12 +167,12 @@ impl Journal {
         run.exchanges.get(position)
     }
 
-    /// The text of a path.
+    /// Returns the text of a path.
     pub fn path(&self, id: u32) -> Option<&str> {
         self.paths.get(id as usize).map(String::as_str)
     }
 
-    /// A site as text, such as `layers.3.attn.output.i0`.
+    /// Returns a site as text, such as `layers.3.attn.output.i0`.
     pub fn site(&self, site: SiteRef) -> String {
         match self.path(site.path) {
             Some(path) => format!("{path}.i{}", site.iteration),
@@ -180,18 +180,18 @@ impl Journal {
         }
     }
 
-    /// The bytes of the tensor with this digest, if the journal has them.
+    /// Returns the bytes of the tensor with this digest, if the journal has them.
     pub fn tensor(&self, digest: &Digest) -> Option<&TensorRecord> {
         self.tensors.get(digest)
     }
 
-    /// The digest of the last run that ended, or [`Digest::ZERO`].
+    /// Returns the digest of the last run that ended, or [`Digest::ZERO`].
     pub fn digest(&self) -> Digest {
         let ends = self.runs.iter().rev().filter_map(|run| run.end.as_ref());
         ends.map(|end| end.digest).next().unwrap_or(Digest::ZERO)
     }
 
-    /// The paths as records, in order.
+    /// Iterates over the paths as records, in order.
     pub fn path_records(&self) -> impl Iterator<Item = Record> + '_ {
         self.paths.iter().zip(0..).map(|(text, id)| {
             Record::Path(PathLine {
@@ -201,7 +201,8 @@ impl Journal {
         })
     }
 
-    /// The head, paths and runs as records: what a comparison needs, in an order that serves it.
+    /// Iterates over the head, paths and runs as records: what a comparison needs, in an order that
+    /// serves it.
     pub fn records(&self) -> impl Iterator<Item = Result<Record, JournalError>> + '_ {
         let paths = self.path_records();
         let runs = self.runs.iter().flat_map(|run| {

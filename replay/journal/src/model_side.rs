@@ -1,24 +1,14 @@
 //! Where the model of a run is, as its visits say: each exchange must be made there.
 //!
 //! A run whose model was watched has a visit for each site at which something was served or
-//! collected, with all points that were passed on the way, so that the site of an exchange can be
-//! told from the visits alone. A run whose model was not watched has none.
+//! collected, with its iteration, so that the site of an exchange
+//! is told by the visits alone. A run whose model was not watched has none.
 
 use super::record::SiteRef;
 
-/// What the visits and exchanges of a run so far say of its model.
-#[derive(Debug, Default)]
-pub(super) struct ModelSide {
-    place: Place,
-    passes: PassCounts,
-    /// Whether a module was skipped: a pass of it counts for the sites inside, which no visit
-    /// says.
-    has_skipped: bool,
-}
-
-/// Where the model is.
+/// Where the visits and exchanges of a run so far say that its model is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Place {
+pub(super) enum ModelSide {
     /// It has passed nothing yet.
     #[default]
     Ahead,
@@ -26,8 +16,6 @@ enum Place {
     Unwatched,
     /// It is at a site at which something is served or collected.
     At(SiteRef),
-    /// The same, after a skip: in this iteration or a later one, as the first exchange there says.
-    AtOrLater(SiteRef),
     /// It passes sites at which nothing is, and has perhaps come to its end.
     Passing,
     /// It has come to its end.
@@ -35,74 +23,44 @@ enum Place {
 }
 
 impl ModelSide {
-    /// Forgets all of it, for the next run.
-    pub(super) fn restart(&mut self) {
-        self.place = Place::Ahead;
-        self.passes.clear();
-        self.has_skipped = false;
-    }
-
-    /// Takes a visit: paths of the journal, and whether the model brought a value to the last of
-    /// them.
+    /// Takes a visit: the site at which something is served or collected, if there is one.
     ///
     /// # Errors
     /// Says what should come, and what came, if the model cannot pass anything any more.
-    pub(super) fn visit(&mut self, paths: &[u32], has_value: bool) -> Result<(), (String, String)> {
-        if let Place::Unwatched | Place::Over = self.place {
+    pub(super) fn visit(&mut self, site: Option<SiteRef>) -> Result<(), (String, String)> {
+        if let Self::Unwatched | Self::Over = self {
             return Err((self.expected(), "a visit".to_owned()));
         }
-        // The order of the journal has seen to that each is a path of it.
-        let last = self.passes.pass_all(paths, usize::MAX);
-        self.place = match last.filter(|_| has_value) {
-            Some(site) if self.has_skipped => Place::AtOrLater(site),
-            Some(site) => Place::At(site),
-            None => Place::Passing,
-        };
+        *self = site.map_or(Self::Passing, Self::At);
         Ok(())
     }
 
-    /// Takes the site at which an exchange is made, and whether it skips a module.
+    /// Takes the site at which an exchange is made.
     ///
     /// # Errors
     /// Says where it should be made, and where it is.
     #[inline]
-    pub(super) fn exchange(
-        &mut self,
-        at: Option<SiteRef>,
-        skips: bool,
-    ) -> Result<(), (String, String)> {
-        self.has_skipped |= skips;
-        let next = match (self.place, at) {
-            (Place::At(here), Some(at)) if here == at => return Ok(()),
-            (Place::AtOrLater(here), Some(at))
-                if here.path == at.path && here.iteration <= at.iteration =>
-            {
-                self.passes.go_on(at);
-                Place::At(at)
-            }
-            (Place::Ahead | Place::Over, None) | (Place::Unwatched, _) => return Ok(()),
-            (Place::Ahead, Some(_)) => Place::Unwatched,
-            (Place::At(_) | Place::AtOrLater(_) | Place::Passing, None) => Place::Over,
-            (Place::At(_) | Place::AtOrLater(_) | Place::Passing | Place::Over, Some(at)) => {
+    pub(super) fn exchange(&mut self, at: Option<SiteRef>) -> Result<(), (String, String)> {
+        *self = match (*self, at) {
+            (Self::At(here), Some(at)) if here == at => return Ok(()),
+            (Self::Ahead | Self::Over, None) | (Self::Unwatched, _) => return Ok(()),
+            (Self::Ahead, Some(_)) => Self::Unwatched,
+            (Self::At(_) | Self::Passing, None) => Self::Over,
+            (Self::At(_) | Self::Passing | Self::Over, Some(at)) => {
                 return Err((self.expected(), format!("one {}", at_site(at))));
             }
         };
-        self.place = next;
         Ok(())
     }
 
     /// Says what can come next.
     fn expected(&self) -> String {
-        match self.place {
-            Place::Ahead => "a visit or an exchange".to_owned(),
-            Place::Unwatched => "no visit in a run with exchanges at sites before".to_owned(),
-            Place::At(site) => format!("an exchange {}, where the model is", at_site(site)),
-            Place::AtOrLater(site) => format!(
-                "an exchange {} or in a later iteration, where the model is",
-                at_site(site)
-            ),
-            Place::Passing => "an exchange at no site, for the model is at none".to_owned(),
-            Place::Over => "an exchange at no site, for the model has come to its end".to_owned(),
+        match *self {
+            Self::Ahead => "a visit or an exchange".to_owned(),
+            Self::Unwatched => "no visit in a run with exchanges at sites before".to_owned(),
+            Self::At(site) => format!("an exchange {}, where the model is", at_site(site)),
+            Self::Passing => "an exchange at no site, for the model is at none".to_owned(),
+            Self::Over => "an exchange at no site, for the model has come to its end".to_owned(),
         }
     }
 }
@@ -111,69 +69,31 @@ fn at_site(site: SiteRef) -> String {
     format!("at path {}.i{}", site.path, site.iteration)
 }
 
-/// How often each path was passed in a run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PassCounts(Vec<u32>);
-
-impl PassCounts {
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Takes over that a path is passed in this iteration.
-    fn go_on(&mut self, site: SiteRef) {
-        if let Some(count) = self.0.get_mut(site.path as usize) {
-            *count = site.iteration.saturating_add(1);
-        }
-    }
-
-    /// Passes paths one after the other, and returns the last of them with its iteration; none if
-    /// one is not below `known`.
-    pub(crate) fn pass_all(&mut self, paths: &[u32], known: usize) -> Option<SiteRef> {
-        if paths.iter().any(|path| *path as usize >= known) {
-            return None;
-        }
-        let mut last = None;
-        for &path in paths {
-            let place = path as usize;
-            if place >= self.0.len() {
-                self.0.resize(place + 1, 0);
-            }
-            let iteration = self.0[place];
-            self.0[place] = iteration.saturating_add(1);
-            last = Some(SiteRef { path, iteration });
-        }
-        last
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What comes next in a run: a visit of paths, with a value or without, or an exchange at a
-    /// site.
+    /// What comes next in a run: a visit of a site, or of none, or an exchange at a site, or at
+    /// none.
     #[derive(Clone, Copy, Debug)]
     enum Next {
-        Served(&'static [u32]),
-        Passed(&'static [u32]),
+        Served(u32, u32),
+        Passed,
         At(u32, u32),
-        Skip(u32, u32),
         Nowhere,
     }
 
-    use Next::{At, Nowhere, Passed, Served, Skip};
+    use Next::{At, Nowhere, Passed, Served};
 
     /// How many of these can come one after the other, and what is said of the next.
     fn followed(run: &[Next]) -> (usize, Option<String>) {
         let mut side = ModelSide::default();
         for (count, next) in run.iter().enumerate() {
             let taken = match *next {
-                Served(paths) => side.visit(paths, true),
-                Passed(paths) => side.visit(paths, false),
-                At(path, iteration) => side.exchange(Some(SiteRef { path, iteration }), false),
-                Skip(path, iteration) => side.exchange(Some(SiteRef { path, iteration }), true),
-                Nowhere => side.exchange(None, false),
+                Served(path, iteration) => side.visit(Some(SiteRef { path, iteration })),
+                Passed => side.visit(None),
+                At(path, iteration) => side.exchange(Some(SiteRef { path, iteration })),
+                Nowhere => side.exchange(None),
             };
             if let Err((expected, found)) = taken {
                 return (count, Some(format!("expected {expected}, found {found}")));
@@ -187,39 +107,22 @@ mod tests {
         let runs: &[&[Next]] = &[
             &[
                 Nowhere,
-                Nowhere,
-                Served(&[0, 1]),
+                Served(1, 0),
                 At(1, 0),
                 At(1, 0),
-                Served(&[0, 0]),
+                Served(0, 2),
                 At(0, 2),
             ],
             &[
-                Served(&[0]),
-                Served(&[0]),
+                Served(0, 0),
+                Served(0, 1),
                 At(0, 1),
-                Passed(&[1, 2]),
+                Passed,
                 Nowhere,
                 Nowhere,
             ],
             // What is passed can be said in pieces.
-            &[
-                Passed(&[0, 1]),
-                Passed(&[0, 1]),
-                Served(&[1]),
-                At(1, 2),
-                Nowhere,
-            ],
-            // A pass of a skipped module counts for the sites inside it.
-            &[
-                Served(&[0]),
-                Skip(0, 0),
-                Served(&[1]),
-                At(1, 1),
-                At(1, 1),
-                Served(&[1]),
-                At(1, 2),
-            ],
+            &[Passed, Passed, Served(1, 2), At(1, 2), Nowhere],
             // A run that was not watched.
             &[Nowhere, At(3, 9), At(0, 0), Nowhere, At(1, 1)],
         ];
@@ -231,15 +134,14 @@ mod tests {
     #[test]
     fn exchanges_elsewhere_and_visits_after_the_end_are_refused() {
         let runs: &[&[Next]] = &[
-            &[Served(&[0, 1]), At(0, 0)],
-            &[Served(&[1, 1]), At(1, 0)],
-            &[Passed(&[1]), At(1, 0)],
-            &[Served(&[1]), Nowhere, At(1, 0)],
-            &[Served(&[1]), Nowhere, Served(&[1])],
-            &[Passed(&[1]), Nowhere, Passed(&[1])],
-            &[At(1, 0), Served(&[1])],
-            &[Served(&[0]), Skip(0, 0), Served(&[1, 1]), At(1, 0)],
-            &[Served(&[0]), Skip(0, 0), Served(&[1]), At(1, 1), At(1, 2)],
+            &[Served(1, 0), At(0, 0)],
+            &[Served(1, 1), At(1, 0)],
+            &[Served(1, 1), At(1, 1), At(1, 2)],
+            &[Passed, At(1, 0)],
+            &[Served(1, 0), Nowhere, At(1, 0)],
+            &[Served(1, 0), Nowhere, Served(1, 1)],
+            &[Passed, Nowhere, Passed],
+            &[At(1, 0), Served(1, 1)],
         ];
         let refused = runs.iter().map(|run| {
             let (count, reason) = followed(run);
@@ -250,13 +152,12 @@ mod tests {
         insta::assert_snapshot!(refused.join("\n"), @"
         expected an exchange at path 1.i0, where the model is, found one at path 0.i0
         expected an exchange at path 1.i1, where the model is, found one at path 1.i0
+        expected an exchange at path 1.i1, where the model is, found one at path 1.i2
         expected an exchange at no site, for the model is at none, found one at path 1.i0
         expected an exchange at no site, for the model has come to its end, found one at path 1.i0
         expected an exchange at no site, for the model has come to its end, found a visit
         expected an exchange at no site, for the model has come to its end, found a visit
         expected no visit in a run with exchanges at sites before, found a visit
-        expected an exchange at path 1.i1 or in a later iteration, where the model is, found one at path 1.i0
-        expected an exchange at path 1.i1, where the model is, found one at path 1.i2
         ");
     }
 }

@@ -45,7 +45,7 @@ impl Names {
         }
     }
 
-    /// The name of a mediator, or `#` and its position.
+    /// Returns the name of a mediator, or `#` and its position.
     pub fn mediator(&self, position: u32) -> String {
         match self.mediators.get(position as usize) {
             Some(name) => name.clone(),
@@ -53,7 +53,7 @@ impl Names {
         }
     }
 
-    /// The text of a path.
+    /// Returns the text of a path.
     pub fn path(&self, id: u32) -> Option<&str> {
         self.paths.get(id as usize).map(String::as_str)
     }
@@ -69,21 +69,22 @@ impl Names {
         json!({
             "run": visit.run,
             "passed": passed.map(|path| self.path(*path)).collect::<Vec<_>>(),
-            "value": visit.value.as_ref().map(value_json),
+            "iteration": visit.brought.as_ref().map(|brought| brought.iteration),
+            "value": visit.value().map(value_json),
         })
     }
 
-    /// The paths, by number.
+    /// Returns the paths, by number.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
 
-    /// The mediators of the current run, by position.
+    /// Returns the mediators of the current run, by position.
     pub fn mediators(&self) -> &[String] {
         &self.mediators
     }
 
-    /// A site as text, such as `layers.3.attn.output.i0`.
+    /// Returns a site as text, such as `layers.3.attn.output.i0`.
     pub fn site(&self, site: SiteRef) -> String {
         match self.path(site.path) {
             Some(path) => format!("{path}.i{}", site.iteration),
@@ -91,7 +92,7 @@ impl Names {
         }
     }
 
-    /// Whether `text` names a site: in full (`layers.3.attn.output.i0`), in all iterations
+    /// Returns whether `text` names a site: in full (`layers.3.attn.output.i0`), in all iterations
     /// (`layers.3.attn.output`), or at every port (`layers.3.attn`).
     pub fn is_site(&self, site: SiteRef, text: &str) -> bool {
         let Some(path) = self.path(site.path) else {
@@ -104,7 +105,8 @@ impl Names {
         !rest.contains('.')
     }
 
-    /// An exchange as one line: number, run, event, mediator, site, what became of it, value.
+    /// Returns an exchange as one line: number, run, event, mediator, site, what became of it,
+    /// value.
     pub fn text(&self, exchange: &ExchangeRecord) -> String {
         let mediator = plain(&self.mediator(exchange.mediator));
         let mut text = format!(
@@ -128,7 +130,7 @@ impl Names {
         text
     }
 
-    /// An exchange as JSON, with all its fields and names in place of numbers.
+    /// Returns an exchange as JSON, with all its fields and names in place of numbers.
     pub fn json(&self, exchange: &ExchangeRecord) -> Value {
         let origin = exchange.origin.as_ref();
         json!({
@@ -222,14 +224,15 @@ pub(crate) fn value_json(tree: &ValueTree) -> Value {
     }
 }
 
-/// A number of things, such as `1 run` and `2 runs`.
+/// Returns a number of things, such as `1 run` and `2 runs`.
 pub fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-/// A name or message, which may hold anything, as part of one line: characters are escaped that
-/// would control the terminal, break the line, or change the direction of what stands beside them.
+/// Writes a name or message, which may hold anything, as part of one line: characters are escaped
+/// that would control the terminal, break the line, or change the direction of what stands beside
+/// them.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {

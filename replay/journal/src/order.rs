@@ -1,4 +1,4 @@
-//! What a journal's records must satisfy together: numbers without gaps, and the digest chain.
+//! The order of a journal's records: numbers without gaps, and the digest chain.
 //!
 //! Writer and reader step the same [`Order`], so that what one refuses to write is what the other
 //! refuses to read.
@@ -12,7 +12,7 @@ use super::error::{JournalError, Place};
 use super::frame::FrameKind;
 use super::model_side::ModelSide;
 use super::record::{
-    CacheDeclaration, Event, ExchangeRecord, ExchangeResult, Footer, OutcomeRecord, PassageRecord,
+    CacheDeclaration, ExchangeRecord, ExchangeResult, Footer, OutcomeRecord, PassageRecord,
     PathLine, RunEndRecord, RunStart, SiteRef, Tick, Visit,
 };
 use super::wire;
@@ -50,7 +50,6 @@ struct OpenRun {
 pub(super) struct Numbers {
     pub(super) run: u32,
     pub(super) index: u64,
-    pub(super) event: Event,
     pub(super) asked: Option<SiteRef>,
     pub(super) at: Option<SiteRef>,
     pub(super) result: ExchangeResult,
@@ -61,7 +60,6 @@ impl From<&ExchangeRecord> for Numbers {
         Self {
             run: exchange.run,
             index: exchange.index,
-            event: exchange.event,
             asked: exchange.asked,
             at: exchange.at,
             result: exchange.result,
@@ -74,7 +72,8 @@ impl From<&ExchangeRecord> for Numbers {
 pub(super) struct Passed<'a> {
     pub(super) run: u32,
     pub(super) paths: Cow<'a, [u32]>,
-    pub(super) has_value: bool,
+    /// The iteration of the last of them, if a value was brought there.
+    pub(super) iteration: Option<u32>,
 }
 
 impl<'a> From<&'a Visit> for Passed<'a> {
@@ -82,7 +81,7 @@ impl<'a> From<&'a Visit> for Passed<'a> {
         Self {
             run: visit.run,
             paths: Cow::Borrowed(&visit.passed),
-            has_value: visit.value.is_some(),
+            iteration: visit.brought.as_ref().map(|brought| brought.iteration),
         }
     }
 }
@@ -204,7 +203,7 @@ impl Order {
             first: self.exchanges,
             is_over: false,
         });
-        self.model.restart();
+        self.model = ModelSide::default();
         let mut evidence = Vec::new();
         wire::encode_start_evidence(start, &mut evidence);
         self.chain.add(&evidence);
@@ -236,9 +235,9 @@ impl Order {
         self.expect("exchange", self.exchanges, exchange.index, place)?;
         self.check_site(exchange.asked, place)?;
         self.check_site(exchange.at, place)?;
-        let skips = exchange.event == Event::Skip && exchange.result == ExchangeResult::Served;
-        let place_of_model = self.model.exchange(exchange.at, skips);
+        let place_of_model = self.model.exchange(exchange.at);
         place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))?;
+        // Open requests are the last records of their run.
         if let Some(open) = &mut self.open {
             open.is_over |= is_open_request;
         }
@@ -268,7 +267,9 @@ impl Order {
         self.check_goes_on("a visit", place)?;
         let mut paths = visit.paths.iter();
         paths.try_for_each(|path| self.check_path(*path, place))?;
-        let place_of_model = self.model.visit(&visit.paths, visit.has_value);
+        let last = visit.paths.last().copied();
+        let site = last.zip(visit.iteration);
+        let place_of_model = self.model.visit(site.map(SiteRef::from));
         place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))
     }
 
@@ -387,6 +388,8 @@ impl Order {
             let [expected, found] = [expected, found].map(|digest| digest.unwrap_or(Digest::ZERO));
             return Err(place.digest(format!("{what} {}", end.run), expected, found));
         }
+        // The chain of exchanges continues in the next run, so that a run cannot be taken out; the
+        // others are of one run each.
         self.passages = None;
         self.digest = found.digest;
         self.chain.restart(&found.digest);

@@ -59,7 +59,7 @@ pub(super) fn float(out: &mut Vec<u8>, number: f64) {
     with_u64(out, 0xcb, number.to_bits());
 }
 
-/// Appends a truth value.
+/// Appends a boolean.
 pub(super) fn truth(out: &mut Vec<u8>, truth: bool) {
     out.push(0xc2 | u8::from(truth));
 }
@@ -281,7 +281,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// A truth value.
+    /// A boolean.
     pub(super) fn truth(&mut self) -> Result<bool, Unexpected> {
         let at = self.position();
         match self.byte()? {

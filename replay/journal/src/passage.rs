@@ -1,4 +1,4 @@
-//! What the model of a run passed and put out, kept so that a fork need not compute it again.
+//! The passage of a run's model, kept so that a fork need not compute it again.
 
 use super::exchange::{decode_value, encode_value, items};
 use super::pack::{self, Unexpected, Unpacker};
@@ -71,7 +71,7 @@ fn parse(payload: &[u8]) -> Result<PassageRecord, Unexpected> {
     Ok(passage)
 }
 
-/// Whoever goes along a passage need not look for what cannot be.
+/// Refuses a passage that cannot be, so that its readers need not check.
 fn check(passage: &PassageRecord) -> Result<(), String> {
     let points = passage.points.len();
     let is_named = |passing: &PassingRecord| (passing.point as usize) < points;

@@ -1,4 +1,4 @@
-//! Where the exchanges of a journal are, in memory that stays the same however many there are.
+//! The places of a journal's exchanges, in memory that does not grow with their number.
 
 /// The places of every so many exchanges; from the nearest one before it, any other is found by
 /// passing a few headers.

@@ -1,4 +1,4 @@
-//! What a journal keeps of tensors, and what that costs.
+//! The policy of a journal: what it keeps of tensors, and what that costs.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FRAME_HEADER_BYTES, PREAMBLE_BYTES};
 use super::wire::TENSOR_FIXED_BYTES;
 
-/// What a journal keeps of tensors.
+/// The policy of a journal: what it keeps of tensors.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
@@ -32,7 +32,7 @@ impl Policy {
         }
     }
 
-    /// Whether the tensors of the exchange of this index are kept.
+    /// Returns whether the tensors of the exchange of this index are kept.
     pub const fn keeps(self, index: u64) -> bool {
         match self {
             Self::Digest => false,
@@ -41,7 +41,7 @@ impl Policy {
         }
     }
 
-    /// The name in reports.
+    /// Returns the name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Digest => "digest",
@@ -50,8 +50,8 @@ impl Policy {
         }
     }
 
-    /// How many bytes a journal will have at most, before it is recorded: with so many exchanges,
-    /// each with a tensor of `tensor_bytes` bytes (0 if there is none).
+    /// Returns how many bytes a journal will have at most, before it is recorded: with so many
+    /// exchanges, each with a tensor of `tensor_bytes` bytes (0 if there is none).
     ///
     /// A tensor that occurs again is kept once, so that the journal may well be smaller. What is
     /// taken for granted: a head of 64 KiB, exchanges of 256 bytes, tensors of rank 8 or less.

@@ -1,4 +1,4 @@
-//! Where a value came from, followed back through what was swapped and read, and through what was
+//! The provenance of a value, followed back through what was swapped and read, and through what was
 //! computed of it.
 //!
 //! A journal does not say what a mediator did between two requests. But it has the digest of each
@@ -32,11 +32,11 @@ pub struct ProvenanceStep {
     pub text: String,
     /// How many computations are between it and the value that was asked about.
     pub depth: u32,
-    /// How often the way has parted before it, as it is told.
+    /// How often the way has branched before it, in the order of the steps.
     pub level: u32,
     /// Where it had the value from.
     pub from: Source,
-    /// The earlier exchanges at which the way goes on, the latest first.
+    /// The earlier exchanges at which the way continues, the latest first.
     pub sources: Vec<u64>,
     /// How many more there are beyond the width that was asked for.
     pub more: u64,
@@ -44,7 +44,7 @@ pub struct ProvenanceStep {
     pub is_followed: bool,
 }
 
-/// Where an exchange had its value from.
+/// The source of an exchange's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The model computed it, from what the sources had put in before, among other things.
@@ -62,7 +62,7 @@ pub enum Source {
     Brought,
 }
 
-/// How far a value is followed back.
+/// The limits of following a value back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ProvenanceLimits {
     /// Through how many computations.
@@ -77,7 +77,7 @@ impl Default for ProvenanceLimits {
     }
 }
 
-/// What a program computes a value from.
+/// The formula by which a program computes a value: what it reads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Formula {
     /// The step: its file and line, and how it reads.
@@ -103,14 +103,14 @@ pub struct ReadAt {
     pub is_latest: bool,
 }
 
-/// Somebody who knows what mediators compute.
+/// A source of what mediators compute.
 pub trait Formulas {
     /// Returns what the mediator of this name computed the value of an exchange from, in the run of
     /// this name.
     fn formula(&self, run: &str, mediator: &str, exchange: &ExchangeRecord) -> Option<Formula>;
 }
 
-/// Nobody.
+/// Nothing is known of what mediators compute.
 impl Formulas for () {
     fn formula(&self, _: &str, _: &str, _: &ExchangeRecord) -> Option<Formula> {
         None
@@ -118,7 +118,7 @@ impl Formulas for () {
 }
 
 impl Source {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -137,7 +137,7 @@ impl Source {
 }
 
 impl ProvenanceStep {
-    /// Where the value came from, in words; `mediator` is that of the exchange.
+    /// Returns where the value came from, in words; `mediator` is that of the exchange.
     pub fn words(&self, mediator: &str) -> String {
         let sources = self.listed();
         let mediator = format!("{mediator:?}");
@@ -267,8 +267,8 @@ pub fn provenance_of<R: Read + Seek>(
     Ok(told(steps, index))
 }
 
-/// Puts steps in the order in which they are told: what a value came from follows it, if it has not
-/// been told already.
+/// Puts steps in the order of a report: what a value came from follows it, if it does not stand
+/// before it already.
 fn told(mut steps: BTreeMap<u64, ProvenanceStep>, first: u64) -> Vec<ProvenanceStep> {
     let mut told = Vec::with_capacity(steps.len());
     let mut rest = vec![(first, 0)];
@@ -297,7 +297,7 @@ fn served(exchange: &ExchangeRecord) -> Option<&ValueTree> {
     (carries && exchange.result == ExchangeResult::Served).then_some(value)
 }
 
-/// The exchanges that are in a way back, for tests and fuzzing: each is told once, and has only
+/// Checks the exchanges of a way back, for tests and fuzzing: each is there once, and has only
 /// earlier sources.
 #[doc(hidden)]
 pub fn is_a_way_back(steps: &[ProvenanceStep]) -> bool {

@@ -1,7 +1,7 @@
 //! Races in a recorded run: what only the scheduler ordered, found without model and mediators.
 //!
-//! The engine's detector ([`Races`]) is told of the recorded exchanges as if they were made now.
-//! Two things are not in a journal and follow from what is:
+//! The engine's detector ([`Races`]) observes the recorded exchanges as if they were made now. Two
+//! things are not in a journal and follow from what is:
 //!
 //! - a mediator arrives at a barrier right after its exchange before, and in the same turn; where
 //!   the barrier never opened, the arrival is a request that is open at the run's end;
@@ -19,7 +19,6 @@ use interloom_engine::{
 };
 
 use super::load::{Journal, RunRecord};
-use super::model_side::PassCounts;
 use super::record::{Event, ExchangeRecord, ExchangeResult, MediatorLine, SiteRef};
 use super::value::{TensorLine, ValueTree};
 
@@ -130,13 +129,13 @@ impl<'j> Points<'j> {
     }
 }
 
-/// A recorded run that is told of again.
+/// A recorded run whose exchanges are shown to the detector again.
 struct Replayed<'j> {
     run: &'j RunRecord,
     points: &'j Points<'j>,
     detector: Races,
     /// After which exchange, if any, a mediator arrives at a barrier, as the exchange in which it
-    /// goes on.
+    /// continues.
     arrivals: BTreeMap<Option<usize>, Vec<&'j ExchangeRecord>>,
     /// The sites at which mediators have rows of their own.
     split: BTreeMap<SiteRef, bool>,
@@ -160,7 +159,7 @@ impl<'j> Replayed<'j> {
             points,
             detector: Races::unwatched(&setup),
             arrivals: arrivals(run),
-            split: split(run, points.paths.len()),
+            split: split(run),
         }
     }
 
@@ -271,8 +270,8 @@ fn arrivals(run: &RunRecord) -> BTreeMap<Option<usize>, Vec<&ExchangeRecord>> {
 }
 
 /// Returns for each site whether mediators have different rows of what passes there.
-fn split(run: &RunRecord, paths: usize) -> BTreeMap<SiteRef, bool> {
-    let brought = brought(run, paths);
+fn split(run: &RunRecord) -> BTreeMap<SiteRef, bool> {
+    let brought = brought(run);
     let rows = run.start.mediators.iter().filter_map(|line| line.rows);
     let batch = rows.map(|(first, count)| u64::from(first) + u64::from(count));
     let batch = batch.max().unwrap_or(0);
@@ -295,13 +294,10 @@ fn split(run: &RunRecord, paths: usize) -> BTreeMap<SiteRef, bool> {
 }
 
 /// Returns what the model brought to each site at which something was served.
-fn brought(run: &RunRecord, paths: usize) -> BTreeMap<SiteRef, &ValueTree> {
-    let mut passes = PassCounts::default();
-    let visits = run.visits.iter().filter_map(|(_, visit)| {
-        let site = passes.pass_all(&visit.passed, paths);
-        Some((site?, visit.value.as_ref()?))
-    });
-    visits.collect()
+fn brought(run: &RunRecord) -> BTreeMap<SiteRef, &ValueTree> {
+    let visits = run.visits.iter();
+    let brought = visits.filter_map(|(_, visit)| Some((visit.site()?, visit.value()?)));
+    brought.collect()
 }
 
 /// Returns whether all tensors of a value have so many rows, and are not the whole ones that the
@@ -332,7 +328,7 @@ fn is_of_rows(value: &ValueTree, whole: Option<&ValueTree>, count: u64) -> bool 
     }
 }
 
-/// A value of which nothing is known but whether its rows can be told apart.
+/// A value of which nothing is known but whether it has rows.
 #[derive(Clone)]
 struct PassingRecord {
     splits: bool,
@@ -452,9 +448,9 @@ mod tests {
         };
         let exchanges = vec![line(0, Event::Swap), line(1, Event::Swap)];
         let mut journal = journal_of(start_with_rows(), exchanges);
-        if whole.is_some() {
-            // The first passing of the point is another one.
-            journal.runs[0].visits = vec![(0, samples::visit(0, &[0, 0], whole))];
+        if let Some(whole) = whole {
+            let visit = samples::visit(0, &[0], Some((1, whole)));
+            journal.runs[0].visits = vec![(0, visit)];
         }
         !races(&journal)[0].races.is_empty()
     }

@@ -75,7 +75,7 @@ pub(super) struct Parts<R> {
     pub(super) offset: u64,
 }
 
-/// Which frame a record came from.
+/// The frame that a record came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FrameInfo {
     /// The frame's number.
@@ -96,7 +96,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// What the frame is, if this version knows it.
+    /// Returns what the frame is, if this version knows it.
     pub fn known_kind(&self) -> Option<FrameKind> {
         FrameKind::from_code(self.kind)
     }
@@ -153,47 +153,48 @@ impl<R: Read> JournalReader<R> {
         Ok(reader)
     }
 
-    /// The records without where they stand, as a comparison takes them.
+    /// Iterates over the records without where they stand, as a comparison takes them.
     pub fn records(self) -> impl Iterator<Item = Result<Record, JournalError>> {
         self.map(|item| item.map(|(_, record)| record))
     }
 
-    /// The journal's head.
+    /// Returns the journal's head.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// The journal's format, as major and minor version.
+    /// Returns the journal's format, as major and minor version.
     pub fn version(&self) -> (u16, u16) {
         (self.preamble.major, self.preamble.minor)
     }
 
-    /// Whether the footer has been read: the recording was finished, and nothing is missing.
+    /// Returns whether the footer has been read: the recording was finished, and nothing is
+    /// missing.
     pub fn is_complete(&self) -> bool {
         self.order.footer()
     }
 
-    /// Where the last good frame ends, in bytes.
+    /// Returns where the last good frame ends, in bytes.
     pub fn good_bytes(&self) -> u64 {
         self.offset
     }
 
-    /// How many frames are good so far, the head included.
+    /// Returns how many frames are good so far, the head included.
     pub fn good_frames(&self) -> u64 {
         self.frames
     }
 
-    /// How many exchanges are good so far.
+    /// Returns how many exchanges are good so far.
     pub fn good_exchanges(&self) -> u64 {
         self.order.exchanges()
     }
 
-    /// The digest of the last run that has ended so far.
+    /// Returns the digest of the last run that has ended so far.
     pub fn digest(&self) -> Digest {
         self.order.digest()
     }
 
-    /// What errors call the journal.
+    /// Returns what errors call the journal.
     pub fn name(&self) -> &str {
         &self.journal
     }
@@ -355,6 +356,7 @@ impl<R: Read> JournalReader<R> {
         let Some(header) = self.read_frame()? else {
             return Ok(None);
         };
+        // What is frequent or large is checked in place, without a record being made of it.
         match FrameKind::from_code(header.kind) {
             Some(kind @ (FrameKind::Exchange | FrameKind::Open)) => {
                 let place = place!(self);
@@ -364,7 +366,6 @@ impl<R: Read> JournalReader<R> {
                 let numbers = Numbers {
                     run: exchange.run,
                     index: exchange.index,
-                    event: exchange.event,
                     asked: exchange.asked,
                     at: exchange.at,
                     result: exchange.result,

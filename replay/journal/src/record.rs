@@ -47,7 +47,7 @@ pub enum Record {
     Note(NoteRecord),
     /// The digest of the open run so far.
     Tick(Tick),
-    /// What the model of a run passed and put out.
+    /// The passage of a run's model.
     Passage(PassageRecord),
     /// A line of source gets its number.
     Source(SourceLine),
@@ -60,7 +60,7 @@ pub enum Record {
     CacheDeclaration(CacheDeclaration),
 }
 
-/// Where, from what and how a journal was recorded.
+/// The head of a journal: where, from what and how it was recorded.
 ///
 /// Fields that a later minor version adds are ignored when read.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
@@ -96,7 +96,8 @@ pub struct Head {
 }
 
 impl Head {
-    /// The head of a recording by this version of Interloom of `experiment`, with all else empty.
+    /// Makes the head of a recording by this version of Interloom of `experiment`, with all else
+    /// empty.
     pub fn new(experiment: Experiment) -> Self {
         Self {
             format: FORMAT_NAME.to_owned(),
@@ -116,17 +117,17 @@ impl Head {
         }
     }
 
-    /// The digest of everything in the head: of all that the runs depend on, and what is kept of
-    /// them.
+    /// Returns the digest of everything in the head: of all that the runs depend on, and what is
+    /// kept of them.
     pub fn id(&self) -> Digest {
         let mut payload = Vec::new();
-        // What cannot be written has no journal, and nothing to be told apart by.
+        // What cannot be written has no journal, and needs no digest.
         let _written = super::wire::encode_named(self, &mut payload);
         Digest::of_bytes("head", &payload)
     }
 }
 
-/// How the recording program was built.
+/// The build of the recording program.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Build {
     /// The compiler's version.
@@ -175,7 +176,7 @@ pub struct RunStart {
     pub declared: Declared,
 }
 
-/// What a run declared before its model ran, besides its mediators.
+/// The declarations of a run before its model ran, besides its mediators.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Declared {
     /// The barriers, sorted by name.
@@ -223,17 +224,41 @@ pub struct SourceLine {
     pub origin: OriginRecord,
 }
 
-/// What a model passed: its side of the run up to a site at which something was served or
-/// collected, or up to its end.
+/// A visit: the model's side of the run up to a site at which something was served or collected, or
+/// up to its end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Visit {
     /// The run it belongs to.
     pub run: u32,
     /// The paths that were passed since the visit before, in order; the last is the site at hand.
     pub passed: Vec<u32>,
-    /// What the model brought to the last of them, before all changes; `None` where nothing was
-    /// served or collected.
-    pub value: Option<ValueTree>,
+    /// What the model brought to the last of them; `None` where nothing was served or collected.
+    pub brought: Option<Brought>,
+}
+
+impl Visit {
+    /// The site at hand; `None` where nothing was served or collected.
+    pub fn site(&self) -> Option<SiteRef> {
+        let (path, brought) = (*self.passed.last()?, self.brought.as_ref()?);
+        Some(SiteRef {
+            path,
+            iteration: brought.iteration,
+        })
+    }
+
+    /// What the model brought there; `None` where nothing was served or collected.
+    pub fn value(&self) -> Option<&ValueTree> {
+        self.brought.as_ref().map(|brought| &brought.value)
+    }
+}
+
+/// What a model brought to a site.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Brought {
+    /// How often the path was passed before in this run, calls of skipped modules counted.
+    pub iteration: u32,
+    /// The value, before all changes.
+    pub value: ValueTree,
 }
 
 /// A cache that a mediator declares.
@@ -247,7 +272,7 @@ pub struct CacheDeclaration {
     pub number: u32,
     /// The paths of the modules that it collects; `None` is every module.
     pub modules: Option<Vec<String>>,
-    /// Whether it collects what modules take in.
+    /// Whether it collects what modules receive.
     pub inputs: bool,
     /// Whether it collects what modules return.
     pub outputs: bool,
@@ -285,7 +310,7 @@ pub struct ExchangeRecord {
     pub origin: Option<OriginRecord>,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum ExchangeResult {
     /// It was granted.
@@ -300,7 +325,7 @@ impl ExchangeResult {
     /// Every result, ordered by code.
     pub const ALL: [Self; 3] = [Self::Served, Self::Refused, Self::Open];
 
-    /// The code that stands for this result in a journal.
+    /// Returns the code that stands for this result in a journal.
     pub const fn code(self) -> u8 {
         match self {
             Self::Served => 0,
@@ -309,7 +334,7 @@ impl ExchangeResult {
         }
     }
 
-    /// The result with this code, if there is one.
+    /// Returns the result with this code, if there is one.
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Served),
@@ -319,7 +344,7 @@ impl ExchangeResult {
         }
     }
 
-    /// The name in reports.
+    /// Returns the name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
@@ -388,7 +413,7 @@ pub struct RunEndRecord {
     pub cached: Option<Vec<CachedLine>>,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeRecord {
@@ -407,7 +432,7 @@ pub enum OutcomeRecord {
 }
 
 impl OutcomeRecord {
-    /// The code of the error that failed the run, if one did.
+    /// Returns the code of the error that failed the run, if one did.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Completed | Self::Stopped { .. } => None,
@@ -448,7 +473,7 @@ impl FailureLine {
         }
     }
 
-    /// The error that the interleaver failed the run with, if it was one of these.
+    /// Returns the error that the interleaver failed the run with, if it was one of these.
     pub fn run_error(&self) -> Option<RunError> {
         particulars::from_tree(&self.why)
     }
@@ -499,7 +524,7 @@ pub struct Tick {
     pub digest: Digest,
 }
 
-/// What the model of a run passed and put out, so that a fork of the run need not compute it again.
+/// The passage of a run's model, so that a fork of the run need not compute it again.
 ///
 /// It names its points itself, and is in no digest: a journal with passages has the digest that it
 /// has without.
@@ -509,32 +534,32 @@ pub struct PassageRecord {
     pub run: u32,
     /// The texts of the points that were passed.
     pub points: Vec<String>,
-    /// The passings, in order.
+    /// The visits, in order.
     pub passings: Vec<PassingRecord>,
     /// The calls of hooked modules that were over when the run ended, in the order in which they
     /// begin.
     pub calls: Vec<PassedCallRecord>,
 }
 
-/// One passing of a site.
+/// One visit of a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PassingRecord {
     /// Which of [`PassageRecord::points`].
     pub point: u32,
     /// How many exchanges the run had when the site was left.
     pub exchanges: u64,
-    /// The value before all changes, if somebody was there for it.
+    /// The value before all changes, if a mediator was given it.
     pub given: Option<ValueTree>,
 }
 
 /// One call of a hooked module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PassedCallRecord {
-    /// The place of the passing with which it begins.
+    /// The place of the visit with which it begins.
     pub begin: u32,
-    /// The place after that of the passing with which it ends.
+    /// The place after that of the visit with which it ends.
     pub end: u32,
-    /// What the model went on with.
+    /// What the model continued with.
     pub output: ValueTree,
 }
 

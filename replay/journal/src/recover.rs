@@ -14,7 +14,7 @@ use super::same_file::check_is_another;
 use super::unfinished::Unfinished;
 use super::write::JournalWriter;
 
-/// Where a recovered journal goes.
+/// The target of a recovered journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecoveryTarget<'a> {
     /// To another file; the damaged one stays as it is. An older journal there is replaced when the
@@ -24,7 +24,7 @@ pub enum RecoveryTarget<'a> {
     InPlace,
 }
 
-/// What was recovered of a journal.
+/// The recovered part of a journal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recovery {
     /// How many frames were good.
@@ -42,7 +42,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether everything that had been written is still there.
+    /// Returns whether everything that had been written is still there.
     pub fn is_lossless(&self) -> bool {
         self.lost.is_none()
     }
@@ -58,7 +58,7 @@ const INTERRUPTED: &str = "interrupted: the recording does not go further";
 ///
 /// # Errors
 /// E060 to E065 if not even the head can be read, E070 if the target is another file than a
-/// journal, or the damaged journal itself (whatever it is called there), E073 if somebody else
+/// journal, or the damaged journal itself (whatever it is called there), E073 if another process
 /// writes the target, and E061 if the system refuses.
 pub fn recover(
     path: impl AsRef<Path>,
@@ -138,7 +138,7 @@ fn copy(
 ) -> Result<(), JournalError> {
     let journal = name_of(to);
     check_is_another(from, to, "it is the journal that is to be recovered")?;
-    // Nobody else writes it until it is replaced.
+    // The lock keeps other writers away until it is replaced.
     let _older = match to.try_exists() {
         Ok(false) => None,
         _ => Some(open_to_replace(to, &journal)?),

@@ -1,8 +1,8 @@
-//! Going on with a journal that was left: after a crash, or to add runs to one that was finished.
+//! Resuming a journal that was left: after a crash, or to add runs to one that was finished.
 //!
 //! What is there is read and checked to its end. A torn tail is cut off, after the last good frame;
 //! a footer is taken away, to be written again when the journal is finished again. A journal that
-//! is damaged anywhere else is refused: going on would hide the damage, and
+//! is damaged anywhere else is refused: continuing would hide the damage, and
 //! [`recover`](super::recover()) says what it costs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ pub struct Resumed<S: Sink = File> {
     pub writer: JournalWriter<S>,
     /// The journal's head.
     pub head: Head,
-    /// The run that had not ended; go on with it, or end it.
+    /// The run that had not ended; continue with it, or end it.
     pub open_run: Option<OpenRun>,
     /// What was cut off the end.
     pub lost: Option<Loss>,
@@ -61,7 +61,8 @@ impl JournalWriter<File> {
     /// # Errors
     /// E060 if there is no such file, E061 if the system refuses, E062 or E063 if it is something
     /// else or newer, E065 if not even its head is whole, and E064 or E066 to E069 if it is damaged
-    /// before its end; E073 if somebody else writes it. A journal that is refused is left as it is.
+    /// before its end; E073 if another process writes it. A journal that is refused is left as it
+    /// is.
     pub fn resume(path: impl AsRef<Path>) -> Result<Resumed, JournalError> {
         let path = path.as_ref();
         Self::resume_as(path, &path.display().to_string().into())
@@ -87,7 +88,7 @@ impl JournalWriter<File> {
     }
 }
 
-/// All that is needed to go on with a journal.
+/// All that is needed to continue with a journal.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) journal: Arc<str>,
@@ -199,7 +200,7 @@ impl<R: Read> Scan<R> {
         }
     }
 
-    /// What a writer needs to go on, if the journal is good but for a torn tail.
+    /// What a writer needs to continue, if the journal is good but for a torn tail.
     pub(super) fn into_state(self) -> Result<State, JournalError> {
         if let Some(error) = &self.error
             && !matches!(error, JournalError::Torn { .. })

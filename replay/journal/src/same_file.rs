@@ -1,4 +1,4 @@
-//! Whether what is to be written is what is read.
+//! The check that a file to be written is not the one that is read.
 
 use std::path::Path;
 

@@ -437,12 +437,17 @@ fn program_faults(site: &str, misfit: &Misfit) -> Vec<ProgramFault> {
 }
 
 /// What a model passed on the way to the last of these paths, and what it brought there.
-pub(crate) fn visit(run: u32, passed: &[u32], value: Option<ValueTree>) -> Visit {
+pub(crate) fn visit(run: u32, passed: &[u32], brought: Option<(u32, ValueTree)>) -> Visit {
     Visit {
         run,
         passed: passed.to_vec(),
-        value,
+        brought: brought.and_then(|(iteration, value)| self::brought(iteration, value)),
     }
+}
+
+/// What a model brought to a site in this iteration.
+pub(crate) fn brought(iteration: u32, value: ValueTree) -> Option<Brought> {
+    Some(Brought { iteration, value })
 }
 
 /// A cache of all that modules take in and return.
@@ -500,7 +505,7 @@ fn value_with_everything() -> ValueTree {
     ValueTree::Tuple(items.into())
 }
 
-/// What a model passed and put out.
+/// What a model passed and returned.
 pub(crate) fn passage(run: u32) -> PassageRecord {
     let passing = |point, exchanges, given| PassingRecord {
         point,

@@ -1,9 +1,9 @@
-//! Where journals are written to.
+//! Sinks, to which journals are written.
 
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Where a journal is written to.
+/// A sink, to which a journal is written.
 pub trait Sink: Write {
     /// Makes what was written durable, as far as the sink can.
     ///

@@ -1,4 +1,4 @@
-//! What of a model is enough to serve its mediators without it.
+//! The table of a model's sites, with which its mediators are served without it.
 
 use std::collections::BTreeMap;
 

@@ -11,9 +11,9 @@ use super::read::{Frame, JournalReader};
 /// A frame is what was written: its CRCs, its length, its number, its kind and its padding are
 /// right. What only the frames before it tell is not looked at, nor is what a payload says: whether
 /// it has the one encoding that it may have, whether an exchange belongs where it stands, whether
-/// the digests of runs and tensors are right, and whether the end of a run is missing.
-/// A [`JournalReader`] checks all of that. What is taken from here is to be checked by whoever
-/// takes it, as [`find_tensor`](super::find_tensor) does.
+/// the digests of runs and tensors are right, and whether the end of a run is missing. A
+/// [`JournalReader`] checks all of that. The caller checks what it takes from here, as
+/// [`find_tensor`](super::find_tensor) does.
 #[derive(Debug)]
 pub struct Skim<R> {
     reader: JournalReader<R>,

@@ -1,4 +1,7 @@
-//! A file that is not there until it is whole.
+//! A file that is renamed into its place when it is whole, and is not there before.
+//!
+//! All that is made *of* a journal is written so; a recording is not, so that a crash leaves what
+//! was written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,7 +19,7 @@ pub struct Unfinished {
     is_put: bool,
 }
 
-/// How many names are tried: somebody else may have left files of these.
+/// How many names are tried: other processes may have left files of these.
 const NAMES: u32 = 1000;
 
 impl Unfinished {
@@ -49,12 +52,12 @@ impl Unfinished {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The file, empty at first.
+    /// Returns the file, empty at first.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where it is meanwhile.
+    /// Returns the path that the file has until it is renamed.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -74,7 +77,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_put {
-            // There is nobody left to tell.
+            // A drop cannot report an error.
             fs::remove_file(&self.path).ok();
         }
     }

@@ -4,7 +4,7 @@
 //! crash would leave behind under another name. Frames are gathered in one buffer, which is
 //! written out when it is full and at the end of every run.
 //!
-//! A journal that was left unfinished can be gone on with: [`JournalWriter::resume`].
+//! A journal that was left unfinished can be continued: [`JournalWriter::resume`].
 //!
 //! Nothing is lost silently: after the first call that fails, whatever the reason, each further
 //! call fails with the same error.
@@ -67,7 +67,7 @@ enum Writing {
     Failed(JournalError),
 }
 
-/// What a finished journal holds.
+/// The summary of a finished journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct JournalSummary {
     /// How many exchanges.
@@ -103,8 +103,8 @@ impl JournalWriter<File> {
     /// Creates the file at `path`, or replaces the journal that is there, and writes the head.
     ///
     /// # Errors
-    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if somebody
-    /// else writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
+    /// E070 if there is a file that is neither empty nor an Interloom journal, E073 if another
+    /// process writes it, E061 if the system refuses, E066 or E069 if the head cannot be written.
     pub fn create(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
         let journal: Arc<str> = path.as_ref().display().to_string().into();
         let file = open_to_write(path.as_ref(), &journal)?;
@@ -180,8 +180,8 @@ impl<S: Sink> JournalWriter<S> {
         Ok(writer)
     }
 
-    /// The number of `text`, a path and port such as `layers.3.attn.output`. It is written at the
-    /// first use, within the run in which that falls.
+    /// Returns the number of `text`, a path and port such as `layers.3.attn.output`. It is written
+    /// at the first use, within the run in which that falls.
     ///
     /// # Errors
     /// E061 if the sink refuses, E069 if the text is too long, or the first error.
@@ -245,7 +245,7 @@ impl<S: Sink> JournalWriter<S> {
                 writer.write_visit(&Visit {
                     run: visit.run,
                     passed: piece.to_vec(),
-                    value: visit.value.clone().filter(|_| is_last),
+                    brought: visit.brought.clone().filter(|_| is_last),
                 })?;
             }
             Ok(())
@@ -295,7 +295,7 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// Writes what the model of the open run passed and put out, after the tensors of it.
+    /// Writes what the model of the open run passed and returned, after the tensors of it.
     ///
     /// # Errors
     /// E067 if the run is not open, E061 if the sink refuses, E066 if a value is too deep, E069 if
@@ -332,8 +332,9 @@ impl<S: Sink> JournalWriter<S> {
         self.end_run_with(outcome, None)
     }
 
-    /// What a cache of the open run collected at a point, each value with its iteration, as
-    /// [`end_run_with`](Self::end_run_with) takes it. `cache` is whose it is and which of its own.
+    /// Makes a record of what a cache of the open run collected at a point, each value with its
+    /// iteration, as [`end_run_with`](Self::end_run_with) takes it. `cache` is whose it is and
+    /// which of its own.
     ///
     /// # Errors
     /// E066 if a value is too deep, or the first error.
@@ -349,7 +350,7 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// As [`end_run`](Self::end_run), with what the run's caches collected.
+    /// Ends the run as [`end_run`](Self::end_run) does, with what the run's caches collected.
     ///
     /// # Errors
     /// Those of [`end_run`](Self::end_run), and E069 if there are too many caches.
@@ -446,22 +447,22 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
-    /// The index that the next exchange must have.
+    /// Returns the index that the next exchange must have.
     pub fn next_index(&self) -> u64 {
         self.order.exchanges()
     }
 
-    /// The number that the next run must have.
+    /// Returns the number that the next run must have.
     pub fn next_run(&self) -> u32 {
         self.order.runs()
     }
 
-    /// What this journal keeps of tensors.
+    /// Returns what this journal keeps of tensors.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
-    /// The first error, if a call has failed.
+    /// Returns the first error, if a call has failed.
     pub fn failure(&self) -> Option<&JournalError> {
         match &self.state {
             Writing::Failed(error) => Some(error),
@@ -705,7 +706,7 @@ impl<S: Sink> JournalWriter<S> {
 impl<S: Sink> Drop for JournalWriter<S> {
     fn drop(&mut self) {
         if matches!(self.state, Writing::Open) {
-            // Nobody is left to tell: whoever wants to know calls `finish`.
+            // A drop cannot report an error; `finish` does.
             self.flush_buffer().ok();
         }
     }

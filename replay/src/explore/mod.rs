@@ -60,7 +60,7 @@ pub use orders::Orders;
 pub(crate) use outcome::digest_of;
 pub use outcome::{ExploredOutcome, Shown, end_of_failure, took_place};
 
-/// How a run is explored.
+/// The settings of an exploration.
 #[derive(Clone, Debug)]
 pub struct Exploration {
     runs: u64,
@@ -69,7 +69,7 @@ pub struct Exploration {
     is_stateless: bool,
 }
 
-/// What an exploration has found.
+/// The findings of an exploration.
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// What only the scheduler orders, as the first run showed it.
@@ -146,8 +146,8 @@ impl Exploration {
     /// Makes a run again and again; the first time its mediators are in definition order.
     ///
     /// `run` makes everything anew, hands the run to [`Trial::run`], or to [`Trial::attach`] and
-    /// executes it itself. After each run `goes_on` is told how far it has come, and can end
-    /// the exploration: there is no clock in here.
+    /// executes it itself. After each run `goes_on` receives the progress, and can end the
+    /// exploration: there is no clock in here.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Exploration {
 
 /// Who looks for races.
 enum Watch {
-    /// Nobody yet.
+    /// No run has been made yet.
     Waiting,
     Watching(Races),
 }

@@ -1,4 +1,4 @@
-//! Which orders are tried.
+//! The orders that an exploration tries.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use interloom_engine::scheduler::{Pct, Shuffle, watched};
 use interloom_engine::{InOrder, Scheduler};
 
-/// Which orders of the mediators are tried.
+/// The orders of the mediators that are tried.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Orders {
     /// Every order that can make a difference: those that only swap turns which commute are tried

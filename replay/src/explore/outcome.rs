@@ -1,4 +1,4 @@
-//! What a run showed, in a form that can be compared.
+//! Outcomes of runs, in a form that can be compared.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::journal::Digest;
 use crate::session::tensor_parts;
 
-/// How a run ended, and a digest of all that it showed.
+/// The outcome of a run: how it ended, and a digest of all that it showed.
 ///
 /// What mediators saw on the way is no part of it, unless they save it: two orders in which other
 /// values were read but nothing else came out are one outcome.
@@ -24,7 +24,7 @@ pub struct ExploredOutcome {
     pub digest: Digest,
 }
 
-/// What is added to the outcome of a run.
+/// The contents that are added to the outcome of a run.
 #[derive(Debug, Default)]
 pub struct Shown {
     bytes: Vec<u8>,
@@ -70,7 +70,7 @@ impl fmt::Display for ExploredOutcome {
     }
 }
 
-/// Says how a failed run ended, in words that do not hang on the order of those who failed.
+/// Says how a failed run ended, in words that do not depend on the order of those who failed.
 pub fn end_of_failure(error: &ForwardError) -> String {
     match error {
         ForwardError::Run { error, .. } => describe_end(Err(error)),
@@ -127,7 +127,7 @@ impl Shown {
         add_text(&mut self.bytes, name);
     }
 
-    /// Adds why mediators failed, in an order that does not hang on who failed first.
+    /// Adds why mediators failed, in an order that does not depend on who failed first.
     fn failures(&mut self, error: &RunError) {
         if let RunError::Mediators(failures) = error {
             let texts = failures.iter();

@@ -1,4 +1,4 @@
-//! What a session depends on, gathered from the model itself before it opens.
+//! The builder of a session, which gathers what it depends on from the model itself.
 
 use std::path::Path;
 

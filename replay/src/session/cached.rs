@@ -1,4 +1,7 @@
-//! What the caches of a run collect, for the end of the run in the journal.
+//! The values that the caches of a run collect, for the end of the run in the journal.
+//!
+//! It is evidence, but no exchange: observers see it as a moment, and the end of a run has a digest
+//! of it. Where a journal stands in for the mediators, nothing collects.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

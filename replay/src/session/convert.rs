@@ -1,4 +1,4 @@
-//! From what an observer sees to what a journal has.
+//! Conversion of what an observer sees to the records of a journal.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,8 +12,8 @@ use super::passages;
 use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
 use super::sink::JournalSink;
 use crate::journal::{
-    self, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef, TensorLine, ValueTree,
-    Visit,
+    self, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef, TensorLine,
+    ValueTree, Visit,
 };
 
 /// Writes all that happens in one run to a sink, in order.
@@ -95,8 +95,14 @@ impl Observer<Value> for Recorder {
 
     fn moment(&mut self, moment: &Moment<'_, Value>) {
         match *moment {
-            Moment::Enter { passed, value, .. } => {
-                self.note(Pending::Visit(passed.to_vec(), Some(value.clone())));
+            Moment::Enter {
+                site,
+                passed,
+                value,
+                ..
+            } => {
+                let brought = Some((site.iteration, value.clone()));
+                self.note(Pending::Visit(passed.to_vec(), brought));
             }
             Moment::Finish { passed } if !passed.is_empty() => {
                 self.note(Pending::Visit(passed.to_vec(), None));
@@ -165,18 +171,22 @@ impl Recording {
                 let line = self.exchange(sink, exchange, reads)?;
                 sink.open_request(line)
             }
-            Pending::Visit(passed, value) => {
+            Pending::Visit(passed, brought) => {
                 self.brought.clear();
                 let visit = Visit {
                     run: self.run,
                     passed: self.points(sink, passed)?,
-                    value: match value {
-                        Some(value) => Some(self.brought(sink, value, reads)?),
+                    brought: match brought {
+                        Some((iteration, value)) => Some(Brought {
+                            iteration: *iteration,
+                            value: self.brought(sink, value, reads)?,
+                        }),
                         None => None,
                     },
                 };
                 sink.visit(&visit, |digest| {
-                    value.as_ref().and_then(|value| tensor_with(value, digest))
+                    let value = brought.as_ref();
+                    value.and_then(|(_, value)| tensor_with(value, digest))
                 })
             }
             Pending::Cache {

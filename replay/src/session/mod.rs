@@ -69,11 +69,11 @@ use recorded::Recorded;
 use sink::JournalSink;
 use source::{Driven, Forked, Live, Model, Served, Source, Staged};
 
-/// What a session does with its exchanges.
+/// The mode of a session: what it does with its exchanges.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Nothing.
+    /// Makes runs, and keeps nothing.
     Plain,
     /// Writes them to a new journal.
     Record(PathBuf),
@@ -89,12 +89,12 @@ pub enum Mode {
     ///
     /// The journal must have kept the tensors that were swapped in.
     Drive(PathBuf),
-    /// Goes along a journal up to an exchange and lives on from there, into a new journal.
+    /// Replays a journal up to an exchange, then continues live, into a new journal.
     ///
     /// The runs before that of the exchange are served and not computed. In its own run the model
     /// is asked what was asked, and has to give what it gave; live mediators, which have been
     /// given the recorded answers, take over at the exchange. Modules that were over by then
-    /// are not computed either if the journal has what they put out
+    /// are not computed either if the journal has what they returned
     /// ([`Session::keep_passages`]); otherwise the model computes from the beginning. All that
     /// comes after is new. The journal must have kept its tensors.
     Fork {
@@ -107,7 +107,7 @@ pub enum Mode {
     },
 }
 
-/// What an equal replay proves; the levels are those of the README.
+/// The proof that an equal replay gives; the levels are those of the README.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
@@ -146,7 +146,7 @@ pub struct Session {
     effort: ReuseStats,
 }
 
-/// What a session came to.
+/// The conclusion of a session.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Conclusion {
@@ -161,7 +161,7 @@ pub enum Conclusion {
         /// How long the file is.
         bytes: u64,
         /// How many calls of modules were computed and how many known, in the runs that
-        /// [kept](Session::keep_passages) what their modules put out and in the one that
+        /// [kept](Session::keep_passages) what their modules returned and in the one that
         /// left a [forked](Mode::Fork) journal which has that.
         effort: ReuseStats,
     },
@@ -323,7 +323,7 @@ impl Session {
         self.readback = Readback::UpTo(bytes);
     }
 
-    /// Keeps with the runs from now on also what every hooked module put out, or no longer, if the
+    /// Keeps with the runs from now on also what every hooked module returned, or no longer, if the
     /// journal keeps all tensors ([`Policy::Full`](crate::journal::Policy::Full)).
     ///
     /// A [fork](Mode::Fork) of such a run computes no module that was over before its exchange. The
@@ -343,7 +343,7 @@ impl Session {
     /// # Errors
     ///
     /// [`Error::Forward`] if the run fails; [`Error::Journal`] if the journal cannot be written or
-    /// read; [`Error::NotKept`] if it has not kept what is to be replayed;
+    /// read; [`Error::NotKept`] or [`Error::Unwatched`] if it has not kept what is to be replayed;
     /// [`Error::RecordedFailure`] if the model of a run that is served failed when it was
     /// recorded; [`Error::ForkParted`] if a run that is forked is not, before that, the recorded
     /// one.
@@ -463,7 +463,7 @@ impl Session {
     }
 }
 
-/// A run that was made: how it ended, as the journal has it, and what its caller is told.
+/// A run that was made: how it ended, as the journal has it, and what its caller receives.
 struct Made<Y> {
     outcome: OutcomeRecord,
     result: Result<Ran<Y>, Error>,
@@ -569,7 +569,7 @@ fn pass_all(
         let texts = visit.passed.iter().map(|path| recorded.path(*path));
         // A point that this model does not have cannot be waited for.
         let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
-        let value = match &visit.value {
+        let value = match visit.value() {
             Some(tree) => Some(recorded.value(tree, *exchange)?),
             None => None,
         };

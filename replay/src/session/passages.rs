@@ -1,7 +1,7 @@
-//! What models passed and put out, between memory and journal.
+//! Passages of models, between memory and journal.
 //!
 //! With its passage a run can be forked without computing what was over before the exchange at
-//! which it is left.
+//! which it is left; the model computes all else again.
 
 use std::collections::BTreeMap;
 

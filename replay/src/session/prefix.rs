@@ -1,7 +1,7 @@
-//! What the mediators of a run must say again before the run is forked.
+//! The prefix of a fork: the exchanges that its mediators must repeat.
 //!
-//! Each of them is compared with itself only: mediators that are added may say something in
-//! between, and the others go on as they like after their own last exchange before the fork.
+//! Each mediator is compared with itself only: mediators that are added may make exchanges in
+//! between, and each is free after its own last exchange before the fork.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,9 @@
 //! Deferred readback: tensors of a GPU are recorded later than they are exchanged, and read
 //! together.
+//!
+//! To read a tensor of a GPU is to wait for all that the GPU has to do. So exchanges queue until
+//! the end of the run, or until they hold 256 MiB. The journal is the same, byte for byte; a
+//! process that is killed loses the queue.
 
 use burn::tensor::TensorData;
 use interloom_backends::{AnyTensor, Value};
@@ -62,8 +66,8 @@ pub(super) enum Pending {
     Exchange(PendingExchange),
     /// A request that was open when the run was over.
     Open(PendingExchange),
-    /// What the model passed, and what it brought.
-    Visit(Vec<Point>, Option<Value>),
+    /// What the model passed, and what it brought to the last of it, in which iteration.
+    Visit(Vec<Point>, Option<(u32, Value)>),
     /// A cache that a mediator declares.
     Cache {
         mediator: MediatorId,
@@ -98,7 +102,7 @@ impl Pending {
     pub(super) fn value(&self) -> Option<&Value> {
         match self {
             Self::Exchange(exchange) | Self::Open(exchange) => exchange.value.as_ref(),
-            Self::Visit(_, value) => value.as_ref(),
+            Self::Visit(_, brought) => brought.as_ref().map(|(_, value)| value),
             Self::Cache { .. } => None,
         }
     }

@@ -1,4 +1,4 @@
-//! What a journal has to answer with.
+//! The recorded run that a session answers from.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,18 +31,23 @@ impl Recorded {
         })
     }
 
-    /// Refuses an exchange that cannot be gone on from, because the journal ends before it.
+    /// Refuses an exchange that cannot be continued from, because the journal ends before it.
     pub(super) fn up_to(self, exchange: u64) -> Result<Self, Error> {
         let count = self.journal.exchanges().count() as u64;
         if exchange <= count {
             return Ok(self);
         }
         Err(JournalError::Absent {
-            journal: self.path.display().to_string().into(),
+            journal: self.name().into(),
             what: format!("exchange {exchange}"),
             has: format!("{count} exchanges"),
         }
         .into())
+    }
+
+    /// Returns what errors call the journal.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// Takes the next run; nothing if the journal has no more.
@@ -102,7 +107,7 @@ impl Recorded {
         build(tree, &mut |line| {
             let digest = &line.digest;
             let not_kept = || Error::NotKept {
-                journal: self.path.display().to_string(),
+                journal: self.name(),
                 exchange,
             };
             let tensor = self.journal.tensor(digest).ok_or_else(not_kept)?;

@@ -1,4 +1,4 @@
-//! Where the records of a session go to, and what they are compared with.
+//! The sink of a session: the journal that its records are written to or compared with.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};

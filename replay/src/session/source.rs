@@ -1,4 +1,4 @@
-//! Which side of a run a journal stands in for.
+//! The source of a run's two sides: live, or a journal.
 //!
 //! Every run of a session goes through the same interleaver and the same recorder. A [`Source`]
 //! says where the two sides come from: the model live or [passed from a
@@ -21,7 +21,8 @@ pub(super) trait Source {
     ///
     /// # Errors
     ///
-    /// [`Error::NotKept`] if the journal has not kept what is to be played.
+    /// [`Error::NotKept`] or [`Error::Unwatched`] if the journal has not kept what is to be
+    /// played.
     fn stage(&mut self, run: Run, head: &Head) -> Result<Staged, Error>;
 
     /// Returns the journal that the model of a run is played from.
@@ -64,11 +65,29 @@ impl Staged {
         }
     }
 
-    fn recorded(run: Run, past: Option<journal::RunRecord>) -> Self {
-        Self {
+    /// A run whose model is played from a journal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unwatched`] if the journal does not have the model's side of it.
+    fn recorded(
+        run: Run,
+        past: Option<journal::RunRecord>,
+        recorded: &Recorded,
+    ) -> Result<Self, Error> {
+        if let Some(past) = &past
+            && past.visits.is_empty()
+            && past.exchanges.iter().any(|exchange| exchange.at.is_some())
+        {
+            return Err(Error::Unwatched {
+                journal: recorded.name(),
+                run: past.start.name.clone(),
+            });
+        }
+        Ok(Self {
             model: Model::Recorded(past.map(Box::new)),
             ..Self::live(run)
-        }
+        })
     }
 }
 
@@ -87,7 +106,7 @@ pub(super) struct Served(pub(super) Recorded);
 impl Source for Served {
     fn stage(&mut self, run: Run, _: &Head) -> Result<Staged, Error> {
         let past = self.0.next_run();
-        Ok(Staged::recorded(run, past))
+        Staged::recorded(run, past, &self.0)
     }
 
     fn recorded(&self) -> &Recorded {
@@ -167,7 +186,7 @@ impl Source for Forked {
         Ok(match self.recorded.next_run() {
             Some(past) if self.is_after(&past) => Staged {
                 fork: Some(self.exchange),
-                ..Staged::recorded(run, Some(past))
+                ..Staged::recorded(run, Some(past), &self.recorded)?
             },
             Some(past) => self.leave(run, &past, head),
             None => {
@@ -275,6 +294,7 @@ fn script_line(
     run: &Run,
 ) -> Result<ScriptedRequest<Value>, Error> {
     let target = || recorded.target(exchange.asked, run.sites().map());
+    // The names of barriers and of the blackboard stand where a site would.
     let name = || exchange.asked.map_or("", |site| recorded.text(site)).into();
     let value = || recorded.value_of(exchange);
     let said = match exchange.event {

@@ -76,7 +76,7 @@ fn forked(recorded: &[Plan], exchange: u64, live: &[Plan]) -> [Shown; 2] {
     let is_parted = |shown: &Shown| shown.ends.0.contains("the mediators part from the journal");
     assert_eq!(is_parted(&with), is_parted(&without));
     if !is_parted(&with) {
-        // What mediators do that part before the fork is in no journal that could be gone on with.
+        // What mediators do that part before the fork is in no journal that could be continued.
         assert_eq!(with.ends, without.ends);
         assert_eq!(with.exchanges, without.exchanges);
     }
@@ -106,7 +106,7 @@ fn what_was_over_before_a_fork_is_not_computed() {
     ])];
     let [with, without] = forked(&recorded, 3, &live);
     assert_eq!(without.blocks, 13);
-    // Block 10 itself, where the mediator goes on, and the two calls of block 11.
+    // Block 10 itself, where the mediator continues, and the two calls of block 11.
     assert_eq!(with.blocks, 3);
     // Each block has a layer, and the stack is computed, too; the layer in block 10 is over.
     let effort = ReuseStats {
@@ -122,7 +122,7 @@ fn a_mediator_that_waits_for_something_else_is_served_there() {
         mediator(&[Act::Read(8, ".output")]),
         mediator(&[Act::Read(2, ".output"), Act::Read(9, ".output")]),
     ];
-    // The second one goes on at once when its first exchange is over, long before the third.
+    // The second one continues at once when its first exchange is over, long before the third.
     let live = [
         mediator(&[Act::Read(8, ".output")]),
         mediator(&[
@@ -180,7 +180,7 @@ fn a_passage_that_does_not_fit_is_not_used() {
         });
     });
     assert_eq!((lost.effort, lost.blocks), (ReuseStats::default(), 13));
-    // What no module puts out there.
+    // What no module returns there.
     let strange = rewritten(&|passage| passage.calls[1].output = journal::ValueTree::Unit);
     assert!(
         strange

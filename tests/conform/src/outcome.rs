@@ -1,4 +1,4 @@
-//! What a scenario came to, whoever ran it.
+//! The outcome of a scenario, in Interloom or in a reference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -242,7 +242,7 @@ fn kin(code: &'static str) -> &'static [&'static str] {
         "E001" => &["AttributeError", "ValueError"],
         "E002" | "E003" => &["OutOfOrderError", "ValueError"],
         "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
-        // A barrier that nobody has declared is a name that is not there.
+        // A barrier that was not declared is a name that is not there.
         "E015" => &["KeyError", "NameError", "RuntimeError", "ValueError"],
         "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
         "E016" => &["KeyError", "NameError", "UnboundLocalError"],
@@ -258,7 +258,7 @@ fn kin(code: &'static str) -> &'static [&'static str] {
     }
 }
 
-/// Leaves out whoever came last to a barrier: the reference does not log these. Barriers have no
+/// Leaves out the last arrival at each barrier: the reference does not log these. Barriers have no
 /// names there.
 pub(crate) fn without_last_arrivals(
     served: Vec<Served>,
@@ -268,7 +268,7 @@ pub(crate) fn without_last_arrivals(
     #[derive(Default)]
     struct Round {
         passed: Vec<(usize, u32)>,
-        /// Whose request was served last before it opened; nobody's before the model started.
+        /// Whose request was served last before it opened; `None` before the model started.
         before: Option<u32>,
     }
 

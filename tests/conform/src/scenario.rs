@@ -320,7 +320,7 @@ impl RawStep {
     }
 }
 
-/// The reference's caches collect outputs unless told otherwise.
+/// The reference's caches collect outputs by default.
 const fn yes() -> bool {
     true
 }

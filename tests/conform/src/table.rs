@@ -1,7 +1,7 @@
 //! Where Interloom differs from the reference by its rules, and why.
 //!
 //! That Interloom does what the rules say, and that the recording is what the reference does, to
-//! the last request and value, is known before anybody looks here. What is left to say is why the
+//! the last request and value, is known before this table is read. What is left to say is why the
 //! two differ: each aspect in which they do has to be that of a rule that has to do with what
 //! happened.
 

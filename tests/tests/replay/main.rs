@@ -12,6 +12,7 @@ mod identical;
 mod modes;
 mod plan;
 mod planted;
+mod skips;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -238,18 +238,60 @@ fn misfit(exchange: &mut ExchangeRecord, change: impl FnOnce(&mut Misfit)) {
 
 /// Writes a journal again, with one exchange changed.
 fn rewrite(path: &Path, into: &Path, index: u64, change: &dyn Fn(&mut ExchangeRecord)) {
-    let mut reader = JournalReader::open(path).unwrap();
-    let head = reader.head().clone();
-    let mut writer = JournalWriter::create(into, &head).unwrap();
-    while let Some((_, mut record)) = reader.next_record().unwrap() {
-        if let Record::Exchange(exchange) = &mut record
+    rewrite_each(path, into, &|record| {
+        if let Record::Exchange(exchange) = record
             && exchange.index == index
         {
             change(exchange);
         }
-        writer.record(&record).unwrap();
+        true
+    });
+}
+
+/// Writes a journal again, with records changed, and without those that `keeps` does not keep.
+fn rewrite_each(path: &Path, into: &Path, keeps: &dyn Fn(&mut Record) -> bool) {
+    let mut reader = JournalReader::open(path).unwrap();
+    let head = reader.head().clone();
+    let mut writer = JournalWriter::create(into, &head).unwrap();
+    while let Some((_, mut record)) = reader.next_record().unwrap() {
+        if keeps(&mut record) {
+            writer.record(&record).unwrap();
+        }
     }
     writer.finish().unwrap();
+}
+
+#[test]
+fn a_journal_that_does_not_say_what_the_model_passed_serves_nobody() {
+    let recording = Recording::of(&full());
+    let path = recording.path().with_file_name("unwatched.ilj");
+    rewrite_each(&recording.path(), &path, &|record| {
+        !matches!(record, Record::Visit(_))
+    });
+    let exchange = Journal::load(&path).unwrap().exchanges().count() as u64;
+    let into = recording.path().with_file_name("into.ilj");
+    let from = path.clone();
+    let fork = Mode::Fork {
+        from,
+        exchange,
+        into,
+    };
+    for mode in [SERVE(path.clone()), fork] {
+        match make(mode, &full()) {
+            Err(error @ Error::Unwatched { .. }) => assert_eq!(error.code(), "E098"),
+            other => panic!("{other:?}"),
+        }
+    }
+    // The live model is watched, and that is a difference.
+    for mode in [Mode::Verify, DRIVE] {
+        match make(mode(path.clone()), &full()).unwrap() {
+            Conclusion::Verified {
+                divergence: Some(divergence),
+                ..
+            } => assert_eq!(divergence.class, DivergenceClass::Schedule),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Forks a full recording of the default plan at an exchange, and returns both journals.

@@ -200,7 +200,7 @@ fn watching(run: &mut Run) {
     });
 }
 
-/// Swaps in what does not fit, is told so each time, and goes on.
+/// Swaps in what does not fit, is refused each time, and goes on.
 fn careless(run: &mut Run) {
     run.mediator("careless", |cx| async move {
         let wide = cx.output("act").await?;

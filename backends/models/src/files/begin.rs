@@ -1,4 +1,4 @@
-//! What a model's files say about the token that begins a text.
+//! The token that begins a text, as a model's files name it.
 //!
 //! In a GGUF file it is `tokenizer.ggml.add_bos_token`, and if that is missing the default of
 //! llama.cpp, which is yes for the word splitting of Llama 3 and no for the others that are

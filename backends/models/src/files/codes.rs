@@ -1,4 +1,4 @@
-//! What the error codes of model files mean.
+//! The error codes of model files.
 
 use interloom_engine::{AtFault, Code};
 

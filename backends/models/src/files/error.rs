@@ -1,4 +1,4 @@
-//! What can be wrong with a model's files, each with a code that stays the same.
+//! Errors of a model's files, each with a code that stays the same.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -181,7 +181,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// The fault's code, `E040` to `E050`, which stays the same from version to version.
+    /// Returns the fault's code, `E040` to `E050`, which stays the same from version to version.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -2,6 +2,9 @@
 //!
 //! What is in the cache is used without asking the hub, so a model that was fetched once works
 //! offline. `HF_HOME`, `HF_ENDPOINT` and a stored token count as they do for the hub's own tools.
+//!
+//! The crate `hf-hub` stays at 0.5, a small blocking client: 1.0 brings an async runtime, which
+//! `deny.toml` refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn a_hub_that_cannot_be_reached_is_an_error() {
         let cache = tempfile::tempdir().unwrap();
-        // Nobody listens on a port that was just given back.
+        // No process listens on a port that was just closed.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);

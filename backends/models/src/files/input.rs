@@ -65,7 +65,7 @@ impl Input {
         &self.name
     }
 
-    /// Moves to a byte from which [`Input::fill`] goes on.
+    /// Moves to a byte from which [`Input::fill`] continues.
     pub(crate) fn seek(&mut self, offset: u64) -> Result<(), FileError> {
         let moved = self.reader.seek(SeekFrom::Start(offset));
         moved

@@ -174,13 +174,13 @@ impl Safetensors {
         Ok(self)
     }
 
-    /// The name that messages use: the path of the file or of the index.
+    /// Returns the name that messages use: the path of the file or of the index.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The names and shapes (outermost first) of all tensors, sorted by name.
+    /// Returns the names and shapes (outermost first) of all tensors, sorted by name.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.places.iter().filter_map(|(tensor, &shard)| {
             let info = self.shards[shard].metadata.info(tensor)?;

@@ -1,4 +1,4 @@
-//! From what a user typed to a model's files.
+//! The source of a model's files, from what a user typed.
 //!
 //! | typed                    | meaning                                                        |
 //! |--------------------------|----------------------------------------------------------------|
@@ -54,7 +54,7 @@ pub struct ModelFolder {
     pub weights: Safetensors,
 }
 
-/// How far the download of a file has come.
+/// The progress of a file's download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Download<'a> {
     /// The file's name in the model's repository.
@@ -95,7 +95,7 @@ impl ModelSource {
         }
     }
 
-    /// The file or folder.
+    /// Returns the file or folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -122,7 +122,7 @@ impl ModelSource {
 }
 
 impl ModelFiles {
-    /// What messages call the files.
+    /// Returns what messages call the files.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -131,7 +131,7 @@ impl ModelFiles {
         }
     }
 
-    /// The name of the model's architecture, as the files write it.
+    /// Returns the name of the model's architecture, as the files write it.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl ModelFiles {
 }
 
 impl ModelFolder {
-    /// What messages call the configuration's file.
+    /// Returns what messages call the configuration's file.
     #[must_use]
     pub fn config_file(&self) -> String {
         self.path.join(CONFIG_FILE).display().to_string()

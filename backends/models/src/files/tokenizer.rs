@@ -145,14 +145,14 @@ impl Tokenizer {
         }
     }
 
-    /// The number of tokens, special ones included.
+    /// Returns the number of tokens, special ones included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// The tokens of a text. None is added in front or behind; a special token that is spelled
-    /// out in the text is one token.
+    /// Returns the tokens of a text. None is added in front or behind; a special token that is
+    /// spelled out in the text is one token.
     ///
     /// # Errors
     ///
@@ -165,8 +165,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The tokens of a text as the model was trained to see it begin: after a token that marks the
-    /// beginning, if the model's files ask for one.
+    /// Returns the tokens of a text as the model was trained to see it begin: after a token that
+    /// marks the beginning, if the model's files ask for one.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of tokens, special ones included.
+    /// Returns the text of tokens, special ones included.
     ///
     /// Tokens can end within a character; what is then not UTF-8 becomes U+FFFD.
     ///
@@ -211,7 +211,7 @@ impl Tokenizer {
         text.map_err(|error| damaged(&self.file, "tokens that can be decoded", error.to_string()))
     }
 
-    /// How a token reads, with its leading space.
+    /// Returns how a token reads, with its leading space.
     ///
     /// Of a token that ends within a character each byte reads like `<0xE2>`; an id without a
     /// token reads `<no token 49152>`.
@@ -236,7 +236,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token of a text that is exactly one.
+    /// Returns the token of a text that is exactly one.
     ///
     /// # Errors
     ///

@@ -52,8 +52,8 @@ pub enum RowOrder {
 }
 
 impl Weights {
-    /// The weights in a GGUF file; `name` says what Hugging Face calls each, and in which order its
-    /// rows are.
+    /// Takes the weights in a GGUF file; `name` says what Hugging Face calls each, and in which
+    /// order its rows are.
     #[must_use]
     pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, RowOrder)) -> Self {
         let entry = |stored: &String, shape: &Vec<usize>| {
@@ -79,7 +79,7 @@ impl Weights {
         }
     }
 
-    /// The weights in safetensors files.
+    /// Takes the weights in safetensors files.
     #[must_use]
     pub fn from_safetensors(files: Safetensors) -> Self {
         let entry = |(name, shape): (&str, &[usize])| {
@@ -101,12 +101,12 @@ impl Weights {
         }
     }
 
-    /// The names of the tensors that were not taken yet, sorted.
+    /// Returns the names of the tensors that were not taken yet, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.left.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor that was not taken yet, outermost first.
+    /// Returns the shape of a tensor that was not taken yet, outermost first.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.left.get(name).map(|entry| entry.shape.as_slice())

@@ -1,10 +1,10 @@
-//! How well the model continues repeated sequences, and what its heads attend to.
+//! Metrics of the model: how well it continues repeated sequences, and what its heads attend to.
 
 use burn::tensor::{Tensor, activation};
 
 use super::{Batch, HEADS, POSITIONS, VOCABULARY};
 
-/// How well the model predicts what the first copy of a sequence foretells.
+/// The score of the model's predictions where the first copy of a sequence foretells the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
     /// The mean cross entropy in nats; that of guessing is ln 40 = 3.689.
@@ -13,7 +13,7 @@ pub struct Score {
     pub accuracy: f64,
 }
 
-/// What one head attends to.
+/// The attention scores of one head.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadScores {
     /// The prefix-matching score (Olsson et al. 2022): the mean attention, from positions in a

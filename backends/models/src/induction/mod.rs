@@ -27,15 +27,15 @@ pub use lm::InductionLm;
 pub use metrics::{HeadScores, Score, head_scores, score};
 pub use train::{Trainer, WeightsError, load_weights, save_weights};
 
-/// How many different tokens there are.
+/// The number of different tokens.
 pub const VOCABULARY: usize = 40;
-/// How many tokens a sequence has.
+/// The number of tokens of a sequence.
 pub const POSITIONS: usize = 48;
 /// The width of the residual stream.
 pub const WIDTH: usize = 64;
-/// How many layers the model has.
+/// The number of layers.
 pub const LAYERS: usize = 2;
-/// How many heads each layer has.
+/// The number of heads of each layer.
 pub const HEADS: usize = 4;
 /// The width of a head.
 pub const HEAD_WIDTH: usize = WIDTH / HEADS;

@@ -1,4 +1,4 @@
-//! From weights by name to a bound model.
+//! Loading: from weights by name to a bound model.
 
 use burn::module::{Param, ParamId};
 use burn::nn::Embedding;

@@ -1,4 +1,4 @@
-//! What the tensors of a GGUF file are called elsewhere.
+//! The names of a GGUF file's tensors, and those that they have elsewhere.
 
 use super::LlamaConfig;
 use crate::files::RowOrder;

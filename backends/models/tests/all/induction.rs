@@ -202,7 +202,7 @@ fn a_seed_draws_one_model_and_another_seed_another() {
     assert_ne!(model(1), model(2));
 }
 
-/// The trained weights draw no numbers, so that loading them does not move anybody's seed.
+/// Loading the trained weights draws no random numbers, so that it changes no seed.
 #[test]
 fn loading_draws_no_random_numbers() {
     let _lock = seed_lock();

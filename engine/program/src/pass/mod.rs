@@ -1,10 +1,10 @@
-//! What can be known before the run about the kinds, the shapes and the order of what a program
-//! asks for.
+//! Type checking before the run: the kinds, the shapes and the order of what a program asks for.
 //!
 //! The program is gone through with shapes in place of values. Where a shape is not known, because
 //! a branch, a called module or the blackboard hides it, nothing is said. A step that cannot work
-//! is refused if every run that comes to its end comes to this step; if a branch, a loop or a stop
-//! may leave it out, it is a doubt. What passes may still fail.
+//! is refused if every run that comes to its end comes to this step; if a `try`, a branch, a loop,
+//! a stop or another mediator may keep it from happening, it is a doubt, which is shown as a
+//! warning. What passes may still fail.
 
 mod shape;
 mod sites;

@@ -1,4 +1,4 @@
-//! What is known of a datum before a run.
+//! The shape of a datum, as far as it is known before a run.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a program asks of the model's sites: in which order, and with which replacements.
+//! The requests of a program for the model's sites: their order, and the replacements.
 
 use interloom_engine::{CacheSpec, Point, Port, ProgramFault, Site};
 
@@ -143,7 +143,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns whether the model certainly passes its sites, as long as nobody fails.
+    /// Returns whether the model certainly passes its sites, as long as no mediator fails.
     fn is_calm(&self) -> bool {
         let effects = self.known.effects;
         effects.is_some_and(|effects| effects.skips == 0 && !effects.stops)
@@ -173,7 +173,7 @@ impl Pass<'_> {
     }
 
     /// Checks a skip: what it puts in place of the module's output may have another shape, if the
-    /// model can go on with that.
+    /// model can continue with that.
     pub(super) fn skip(&mut self, site: &str, value: &Expr) -> Result<(), ProgramError> {
         let found = self.value("a skip", value)?;
         self.ask(site)?;
@@ -229,12 +229,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns why the model cannot go on with another form in place of a module's output, if
-    /// nobody can mend it.
+    /// Returns why the model cannot continue with another form in place of a module's output, if no
+    /// mediator can mend it.
     fn no_output(&self, site: &str, found: &Shape, expected: &Form) -> Option<String> {
         let effects = self.known.effects?;
-        // Another skip may win, a stop comes before the model goes on, and a reshaping swap may put
-        // it right.
+        // Another skip may win, a stop comes before the model continues, and a reshaping swap may
+        // put it right.
         if effects.skips != 1 || effects.stops || effects.reshapes {
             return None;
         }

@@ -19,7 +19,7 @@ use crate::generate::{cases, models, pick, sites_of};
 use crate::programs::{BARRIERS, Case, DEFAULT_BATCH};
 use crate::support::{Model, Ran, table};
 
-/// What passes the sites of a model, and in which order, when nobody intervenes.
+/// What passes the sites of a model, and in which order, without mediators.
 fn shapes_of(model: &Model, input: Array) -> Shapes {
     let batch = input.shape()[0] as u32;
     let mut shapes = Shapes::new(batch);

@@ -70,7 +70,7 @@ fn one_level_more_is_too_deep() {
     );
 }
 
-/// Far deeper than any stack: whoever looks at it must not go down all the way.
+/// Far deeper than any stack: a look at it must not descend all the way.
 #[test]
 fn depth_without_end_is_refused_at_the_limit() {
     let error = limits(&Program::new().set("x", deep(3_000))).unwrap_err();

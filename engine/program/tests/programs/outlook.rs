@@ -149,7 +149,7 @@ fn a_skip_puts_out_what_the_model_can_go_on_with() {
     insta::assert_snapshot!(refused(&skip(2)), @"E108 a.toml:3, mediator `m`: skipping `join.input` with a tensor [2, 2] in place of a tensor [2, 5] is not possible, because the model cannot go on: no tensor of that width; put out what the module does");
     let parts = program().skip("join", tuple([read("pair.input")]));
     insta::assert_snapshot!(refused(&parts), @"E108 a.toml:3, mediator `m`: skipping `join.input` with a tuple (a tensor [2, 3]) in place of a tensor [2, 5] is not possible, because the model cannot go on: it is of another structure; put out what the module does");
-    // Somebody may put it right, or stop the run before the model goes on.
+    // A mediator may put it right, or stop the run before the model goes on.
     let whole = Program::new().reshape("join.output", read("join.output"));
     for other in [whole, Program::new().stop(), skip(1)] {
         check_beside(&skip(2), Effects::of(&other)).unwrap();
@@ -163,7 +163,7 @@ fn a_skip_puts_out_what_the_model_can_go_on_with() {
 #[test]
 fn a_skip_of_a_rank_too_many_is_of_the_whole_batch() {
     let odd = program().skip("join", given("donor").slice([0..1]));
-    // One row of two, so that nobody knows how many rows there are together.
+    // One row of two, so that it is not known how many rows there are together.
     let (map, shapes) = model();
     let known = CheckContext::of(&map)
         .shapes(&shapes, Some(2))

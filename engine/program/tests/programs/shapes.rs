@@ -47,7 +47,7 @@ fn a_write_of_another_shape_is_refused_with_both() {
     let sliced = h().write("layers.0.output", var("h").columns(0, 1));
     insta::assert_snapshot!(refused(&sliced), @"E109 a.toml:4: the replacement for `layers.0.output` is a tensor [1, 1], but the site has a tensor [1, 2] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
     check(&h().write("layers.0.output", var("h") + var("h").columns(0, 1))).unwrap();
-    // Where somebody may have changed the shapes, or what a module returns, nothing is known.
+    // Where a mediator may have changed the shapes, or what a module returns, nothing is known.
     check(
         &h().reshape("embed.output", var("h").columns(0, 1))
             .write("layers.0.output", var("h").columns(0, 1)),

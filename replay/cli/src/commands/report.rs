@@ -21,7 +21,8 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
-/// Writes a line to standard output, as `println!` does, but without a panic where nobody reads it.
+/// Writes a line to standard output, as `println!` does, but without a panic where the reader is
+/// gone.
 macro_rules! outln {
     () => { $crate::commands::report::line(format_args!("")) };
     ($($text:tt)*) => { $crate::commands::report::line(format_args!($($text)*)) };

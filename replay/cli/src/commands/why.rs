@@ -20,7 +20,7 @@ use crate::experiment::Programs;
 /// Where a mediator computed something new, the way goes on to what it computed it from: to the
 /// very reads if its program is in the journal, as for experiment files, and otherwise to what it
 /// had been given. Where the model computed it, the way goes on to what had been put in before.
-/// Each exchange is told once.
+/// Each exchange is shown once.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.

@@ -175,7 +175,7 @@ pub enum ExperimentError {
         /// The same of the corrupt one.
         corrupt: String,
     },
-    /// The two prompts of a comparison cannot be told apart by the answers.
+    /// The answers do not distinguish the two prompts of a comparison.
     ///
     /// Code `E093`, explained in `docs/errors/E093.md`.
     #[error(

@@ -454,6 +454,8 @@ impl Opened {
                 invokes: vec![invoke.clone()],
                 ..plan.clone()
             };
+            // Both sides are staged from the same plan, so that only the company in the batch
+            // differs.
             let dependence = compare_batches(&invoke.name, |batch| {
                 let plan = match batch {
                     BatchScope::Alone => &alone,

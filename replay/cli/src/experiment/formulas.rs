@@ -9,7 +9,7 @@ use interloom_program::{Action, Expr, ProgramStep};
 use super::FileExperiment;
 use super::plan::{InvokePlan, Plan, RunPlan};
 
-/// The programs of an experiment file, for whoever follows values back in a journal of it.
+/// The programs of an experiment file, with which values in a journal of it are followed back.
 pub struct Programs {
     plan: Plan,
     text: String,
@@ -45,6 +45,7 @@ impl Programs {
             if !seen.insert(name.clone()) {
                 continue;
             }
+            // The latest earlier run that shares the name is the one whose value was given.
             let runs = self.plan.runs[..before].iter().enumerate().rev();
             let mut saves = runs.filter_map(|(place, run)| {
                 let (invoke, saved) = run.shares().remove(&name)?;
@@ -85,7 +86,7 @@ impl Formulas for Programs {
             is_it && step.line == Some(line)
         };
         let mut steps = flat.iter().filter(writes);
-        // Two in a line cannot be told apart.
+        // Two in a line cannot be distinguished.
         let step = steps.next().filter(|_| steps.next().is_none())?;
         let slice = Slice::of(&flat, step.place, BTreeSet::new());
         let source = self.text.lines().nth(line as usize - 1).unwrap_or_default();
@@ -193,6 +194,7 @@ impl Slice {
             else {
                 continue;
             };
+            // Which iteration assigned it, and whether any did, is not known from the program.
             if step.is_in_loop && !is_certain {
                 return None;
             }

@@ -3,7 +3,11 @@
 //! docs/EXPERIMENTS.md says how they are written. A [`FileExperiment`] is the text of such a file;
 //! everything that can be known before the first run is checked before it, and says at which line
 //! of which file it stands. A journal's head has the text in it, so that the experiment can be made
-//! again without the file.
+//! again without the file. The experiments that come with the program are such files, too, so that
+//! a journal is replayed from one kind of thing.
+//!
+//! Programs are text inside of TOML: arithmetic over sites is unpleasant as tables, and all else is
+//! keys, each of which is checked.
 //!
 //! ```
 //! use interloom::Mode;

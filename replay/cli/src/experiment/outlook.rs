@@ -88,7 +88,8 @@ impl<'p> Outlook<'p> {
     /// Returns why the model cannot go on with a tensor of this shape in place of what a module
     /// puts out.
     ///
-    /// Nobody knows if the batch is too large to be tried, or if a reshaping swap may put it right.
+    /// That is not known if the batch is too large to be tried, or if a reshaping swap may put it
+    /// right.
     pub(super) fn refuses(&self, input: Site, output: &[u64]) -> Option<String> {
         match self.is_sized && !self.effects.reshapes() {
             true => self.pass.skip(input, output),

@@ -1,4 +1,6 @@
 //! From a journal back to the experiment that it records.
+//!
+//! What is replayed is not checked before: a recorded run may have failed, and must fail again.
 
 use std::path::{Path, PathBuf};
 

@@ -16,7 +16,7 @@ pub(super) fn check(
     outlook: &Outlook<'_>,
     map: &SiteMap,
 ) -> Result<(), ProgramError> {
-    // Whoever stops the run at the module keeps it from being skipped.
+    // A stop at the module keeps it from being skipped.
     if outlook.stops() {
         return Ok(());
     }
@@ -78,6 +78,7 @@ fn check_join(
         let reason = "the rows of invokes have to be alike".to_owned();
         return Err(impossible(&first.at, fault(reason)));
     }
+    // The model continues with the rows of all invokes together.
     let mut whole = outputs[0].clone();
     if let Some(rows) = whole.first_mut() {
         *rows = outputs.iter().map(|shape| shape[0]).sum();

@@ -3,7 +3,7 @@
 //!
 //! `each = { layer = "0..2", head = [0, 3] }` makes four: in their names, inputs and programs
 //! `{layer}` and `{head}` are the values. The values of the last name change fastest. `[set]` gives
-//! names a value in the whole file, and whoever runs it may give them another.
+//! names a value in the whole file, which the command line may replace.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

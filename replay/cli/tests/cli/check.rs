@@ -25,12 +25,12 @@ fn a_good_journal_is_described() {
     assert_eq!(ended.err, "");
     insta::assert_snapshot!(ended.out, @r#"
     journal format 1.0, policy full, finished
-    run 0 "forward 0": 10 exchanges, 3 values cached at 2 points, completed, digest b3:28da0ec280b8
-    run 1 "forward 1": 1 exchange, stopped by `steer` at `layers.0.attn.output.i70000`, digest b3:96dab0555801
-    run 2 "forward 2": 3 exchanges, mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here [E103], digest b3:2fc7039d2d08
+    run 0 "forward 0": 10 exchanges, 3 values cached at 2 points, completed, digest b3:74603c1ba61e
+    run 1 "forward 1": 1 exchange, stopped by `steer` at `layers.0.attn.output.i70000`, digest b3:0620ddb42d42
+    run 2 "forward 2": 3 exchanges, mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here [E103], digest b3:72597ce427f6
     58 frames, 3 runs, 14 exchanges, 3 paths, 12 tensors of 96 bytes, 1 note, 1 passage
     5896 bytes, all of them good
-    digest 2fc7039d2d084631aba9a2ddfb0181cb13daa3ed50ad722ccff2539704c952d7
+    digest 72597ce427f6a75862fc25f567194dc22df5a0982848a51834fba37fa5dea44f
     "#);
     let json = json_of(&place.run(&["check", "a.ilj", "--json"]).with(0).out);
     assert_eq!(json["good"], true);

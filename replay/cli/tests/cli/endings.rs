@@ -259,8 +259,7 @@ fn a_path_that_is_none_is_an_error_with_a_code_that_names_it() {
     );
 }
 
-/// What is there and is not given to anybody: the first byte of a process's memory, which nobody
-/// has.
+/// A file that is there and cannot be read: the first byte of a process's memory is never mapped.
 #[cfg(target_os = "linux")]
 const REFUSED: &str = "/proc/self/mem";
 

@@ -158,7 +158,7 @@ fn a_stale_schedule_is_refused_with_what_has_changed() {
     let message = refused(&renamed, witness, "E122");
     let differs = "what differs: mediators (here 2: `double`, `lift`); ";
     assert!(message.contains(differs), "{message}");
-    // More steps, and somebody to meet.
+    // More steps, and a mediator to meet.
     let many = with_programs("generate = 3\nbarriers = { b = 2 }", &programs);
     let message = refused(&many, witness, "E122");
     let differs = "what differs: barriers (here 1: `b` of 2), steps (here 3, there none); ";

@@ -219,7 +219,7 @@ const LAST: usize = 4;
 #[ignore = "needs SmolLM2: scripts/fetch-smollm2, then cargo test --workspace --release -- --ignored smollm2"]
 fn smollm2_moves_the_country_to_the_last_token_after_block_22() {
     let place = Place::new();
-    // With the cache folder of whoever runs this, in which the model is.
+    // With the cache folder of the user who runs the tests, in which the model is.
     let ended: Ended = program(&place.path(""))
         .args([
             "causal-trace",

@@ -117,7 +117,7 @@ impl Place {
     }
 }
 
-/// The program, with nothing of the terminal and the settings of whoever runs the tests.
+/// The program, without the terminal and the settings of the user who runs the tests.
 fn program(folder: &Path) -> Command {
     plain(Command::new(env!("CARGO_BIN_EXE_interloom")), folder)
 }

@@ -128,8 +128,8 @@ fn a_journal_has_the_races_that_an_exploration_reports() {
     ");
 }
 
-/// The experiments that come with the program, of the model that does, and so do many that nobody
-/// has written.
+/// The experiments that come with the program, of the model that does, and so do many generated
+/// ones.
 #[test]
 fn shipped_and_generated_experiments_have_the_races_of_the_live_run() {
     let shipped = [

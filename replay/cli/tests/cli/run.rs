@@ -108,7 +108,7 @@ fn caching_writes_what_was_asked_for() {
     watched/watched/stream.layers.0.output.i0
     watched/watched/stream.layers.1.output.i0
     ");
-    // The journal has the digests of the same, though nobody asked for a value.
+    // The journal has the digests of the same, though no mediator asked for a value.
     let check = place.run(&["check", "r.ilj"]).with(0).out;
     assert!(
         check.contains("run 0 \"watched\": 1 exchange, 6 values cached at 6 points, completed"),

@@ -15,7 +15,7 @@ use crate::{
     RunEndRecord, RunStart, Visit,
 };
 
-/// How many exchanges before a divergence are kept, unless told otherwise.
+/// The number of exchanges before a divergence that are kept by default.
 pub const CONTEXT_DEFAULT: usize = 4;
 
 /// How far ahead the recording is searched for what this run does instead.
@@ -28,8 +28,8 @@ const FOLLOWING: usize = 2;
 ///
 /// The recording is any iterator over records:
 /// [`JournalReader::records`](crate::JournalReader::records) or
-/// [`Journal::records`](crate::Journal::records). The live side is told in the order in
-/// which it happens, as methods or as whole records.
+/// [`Journal::records`](crate::Journal::records). The live side is passed in in the order in which
+/// it happens, by methods or as whole records.
 #[derive(Debug)]
 pub struct Comparer<I> {
     recorded: I,
@@ -87,7 +87,7 @@ enum ProvenanceStep {
     Nothing,
 }
 
-/// The divergence, and what is needed to see how the runs go on after it.
+/// The divergence, and what is needed to see how the runs continue after it.
 #[derive(Debug)]
 struct Parted {
     divergence: Divergence,
@@ -95,7 +95,7 @@ struct Parted {
     live_since: u64,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayComparison {
     /// How many exchanges are equal.
@@ -105,7 +105,7 @@ pub struct ReplayComparison {
 }
 
 impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
-    /// A comparison with this recording.
+    /// Makes a comparison with this recording.
     pub fn new(recorded: I) -> Self {
         Self {
             recorded,
@@ -171,7 +171,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     /// difference of its own.
     pub fn visit(&mut self, live: &Visit) {
         if self.found.is_none() {
-            self.visits[1].add(live, &self.live_names);
+            self.visits[1].add(live);
         }
     }
 
@@ -287,22 +287,22 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         (comparison, self.error)
     }
 
-    /// The divergence, if there is one yet.
+    /// Returns the divergence, if there is one yet.
     pub fn divergence(&self) -> Option<&Divergence> {
         self.found.as_ref().map(|parted| &parted.divergence)
     }
 
-    /// The divergence, to have the bytes of its tensors compared.
+    /// Returns the divergence, to have the bytes of its tensors compared.
     pub fn divergence_mut(&mut self) -> Option<&mut Divergence> {
         self.found.as_mut().map(|parted| &mut parted.divergence)
     }
 
-    /// How many exchanges are equal so far.
+    /// Returns how many exchanges are equal so far.
     pub fn exchanges(&self) -> u64 {
         self.compared
     }
 
-    /// How the environments differ, as far as both heads are known.
+    /// Compares the environments, as far as both heads are known.
     pub fn environment(&self) -> Vec<EnvironmentDifference> {
         match (&self.heads.recorded, &self.heads.live) {
             (Some(recorded), Some(live)) => environment::between(recorded, live),
@@ -330,8 +330,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::CacheDeclaration(cache))) => {
                     return ProvenanceStep::CacheDeclaration(Box::new(cache));
                 }
-                Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit, &self.recorded_names),
+                Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit),
                 Some(Ok(Record::Open(open))) => self.open[0].push(open),
+                // These follow from exchanges and visits, or are no evidence, and are not compared.
                 Some(Ok(
                     Record::Tensor(_)
                     | Record::Footer(_)
@@ -356,7 +357,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.schedules[0].clone_from(&recorded.scheduler);
         self.context.clear();
         self.last_served.clear();
-        self.visits.iter_mut().for_each(Visits::restart);
+        self.visits.iter_mut().for_each(Visits::clear);
         self.open = Default::default();
         let differences = ends::between_starts(recorded, live);
         if !differences.is_empty() {
@@ -450,6 +451,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
 
     /// Compares the open requests of a run that ends, and returns whether they are the same.
     fn compare_open(&mut self, next: impl FnOnce(&Self) -> [DivergenceSide; 2]) -> bool {
+        // Both lists are in definition order. A request that only one side has stands beside what
+        // the other side has next.
         let [recorded, live] = std::mem::take(&mut self.open);
         let count = recorded.len().max(live.len());
         let differs = |place: &usize| match (recorded.get(*place), live.get(*place)) {
@@ -490,7 +493,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         false
     }
 
-    /// Shows a step of the recording again that was passed before the runs were found to part.
+    /// Shows a step of the recording again that was passed before the runs were found to diverge.
     fn show_again(&mut self, step: ProvenanceStep) {
         self.ahead.push_front(step);
         let following = self.following();
@@ -539,7 +542,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         parted.recorded = Some(recorded);
     }
 
-    /// The runs part where one of them has no exchange: it has something else, or nothing.
+    /// The runs diverge where one of them has no exchange: it has something else, or nothing.
     fn part_from(
         &mut self,
         recorded: ProvenanceStep,
@@ -600,6 +603,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         let environment = self.environment();
         let explained = environment.iter().any(EnvironmentDifference::makes_values);
         let divergence = Divergence {
+            // A value that differs because its model or input does says nothing about the run.
             class: match class {
                 DivergenceClass::Value if explained => DivergenceClass::Environment,
                 class => class,
@@ -665,7 +669,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         Some(Alignment::Missing(later as u64 + 1))
     }
 
-    /// Whether this later live exchange is the one that was recorded where the runs parted.
+    /// Whether this later live exchange is the one that was recorded where the runs diverged.
     fn see_extra(&mut self, live: &ExchangeRecord) {
         let Some(parted) = &self.found else {
             return;

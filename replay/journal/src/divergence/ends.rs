@@ -1,4 +1,4 @@
-//! How the starts and the ends of two runs differ.
+//! Differences between the starts and the ends of two runs.
 
 use std::collections::BTreeMap;
 

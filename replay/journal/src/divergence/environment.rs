@@ -1,4 +1,4 @@
-//! How the environments of two recordings differ, from their heads.
+//! Differences between the environments of two recordings, from their heads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::{Argument, Digest, Head, ModelIdentity};
 /// How many changed parameters or inputs are named.
 const CHANGES_SHOWN: usize = 4;
 
-/// One thing in which two environments differ.
+/// One difference between two environments.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EnvironmentDifference {
     /// What differs, such as `device` or `model`.
@@ -26,8 +26,8 @@ pub struct EnvironmentDifference {
 }
 
 impl EnvironmentDifference {
-    /// Whether values are made from this: another model, input, seed or argument makes other
-    /// values by intention, another device or build only by accident.
+    /// Returns whether values are made from this: another model, input, seed or argument makes
+    /// other values by intention, another device or build only by accident.
     pub fn makes_values(&self) -> bool {
         matches!(self.subject, "seeds" | "experiment" | "model" | "inputs")
     }
@@ -77,7 +77,7 @@ impl EnvironmentReport {
         (!differences.is_empty()).then_some(Self { differences })
     }
 
-    /// The same facts as `Display`, for programs.
+    /// Returns the same facts as `Display`, as JSON for programs.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "code": Self::CODE,

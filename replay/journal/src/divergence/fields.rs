@@ -1,4 +1,4 @@
-//! Which fields of two exchanges differ, and where in their values.
+//! Differences between the fields of two exchanges, and their places in values.
 
 use interloom_engine::{Fault, Round};
 
@@ -84,11 +84,11 @@ pub(super) fn compare(recorded: Named<'_>, live: Named<'_>) -> Option<Found> {
     differences.extend(between_faults(a.fault.as_ref(), b.fault.as_ref()));
     add(&mut differences, "index", a.index, b.index);
     add(&mut differences, "run", a.run, b.run);
-    differences.extend(between_values(&a.value, &b.value));
+    differences.extend(between_values(a.value.as_ref(), b.value.as_ref()));
     Some(Found {
         class,
         differences,
-        tensors: first_pair(&a.value, &b.value),
+        tensors: first_pair(a.value.as_ref(), b.value.as_ref()),
     })
 }
 
@@ -120,6 +120,7 @@ pub(super) fn compare_caches(
     add(&mut differences, "outputs", recorded.outputs, live.outputs);
     differences.extend(between_faults(recorded.fault.as_ref(), live.fault.as_ref()));
     add(&mut differences, "run", recorded.run, live.run);
+    // Another mediator at this place is another order.
     let class = if recorded.mediator == live.mediator {
         DivergenceClass::Protocol
     } else {

@@ -1,4 +1,4 @@
-//! Two journals, compared: where they part, and what each has that the other has not.
+//! The comparison of two journals: where they diverge, and what only one of them has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use super::compare::LOOK_AHEAD;
 use super::{Comparer, Divergence, DivergenceClass, EnvironmentReport, ReplayComparison};
 use crate::{ExchangeRecord, JournalError, JournalReader, Names, Record, find_tensor, plain};
 
-/// What a comparison of two journals came to.
+/// The result of a comparison of two journals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalDiff {
-    /// How far they are equal, and where they part.
+    /// How far they are equal, and where they diverge.
     pub comparison: ReplayComparison,
-    /// What each has after that, if they part.
+    /// What each has after that, if they diverge.
     pub aligned: Option<Aligned>,
     /// How their heads differ.
     pub environment: Option<EnvironmentReport>,
@@ -82,11 +82,11 @@ pub fn compare_journals(
     })
 }
 
-/// Finds where the journals at two paths part, without aligning what they have after that.
+/// Finds where the journals at two paths diverge, without aligning what they have after that.
 ///
-/// Each is read once, in constant memory, and no further than is needed to see how they go on after
-/// the difference. A journal that ends early is compared as far as it goes; that it does is given
-/// beside what was found.
+/// Each is read once, in constant memory, and no further than is needed to see how they continue
+/// after the difference. A journal that ends early is compared as far as it goes; that it does is
+/// given beside what was found.
 ///
 /// # Errors
 /// Those of [`JournalReader`] but E065 after the head, if a journal cannot be read as far as the

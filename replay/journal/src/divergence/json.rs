@@ -10,7 +10,7 @@ use crate::names::round_json;
 use crate::{fault, value_json};
 
 impl Divergence {
-    /// The same facts as `Display`, for programs.
+    /// Returns the same facts as `Display`, as JSON for programs.
     pub fn to_json(&self) -> Value {
         json!({
             "code": Self::CODE,

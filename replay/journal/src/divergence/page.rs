@@ -87,7 +87,7 @@ impl Row {
     }
 }
 
-/// The first row with an exchange at which the journals part, if they part at one.
+/// The first row with an exchange at which the journals diverge, if they diverge at one.
 fn row_of(rows: &[Row], divergence: &Divergence) -> Option<usize> {
     let index = |side: &DivergenceSide| match side {
         DivergenceSide::Exchange(line) => Some(line.index),
@@ -192,7 +192,7 @@ fn report(diff: &JournalDiff, place: Option<usize>, names: &[String; 2]) -> Valu
     json!({ "summary": summary, "text": text })
 }
 
-/// What a journal has where two part and neither has an exchange.
+/// What a journal has where two diverge and neither has an exchange.
 fn has(side: &DivergenceSide) -> String {
     match side {
         DivergenceSide::Exchange(line) => format!("has exchange {}", line.index),

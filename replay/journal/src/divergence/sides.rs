@@ -1,4 +1,4 @@
-//! What the two sides of a comparison are called in a report.
+//! The names of the two sides of a comparison in a report.
 
 use super::Divergence;
 

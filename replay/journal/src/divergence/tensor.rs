@@ -1,4 +1,4 @@
-//! How the elements of two tensors of the same type and shape differ.
+//! Differences between the elements of two tensors of the same type and shape.
 
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ pub struct TensorDifference {
     pub not_numbers: u64,
 }
 
-/// Two tensors cannot be compared element by element.
+/// The reason why two tensors cannot be compared element by element.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum TensorMismatch {
     /// The divergence has no two tensors of the same type and shape.
@@ -71,6 +71,7 @@ impl TensorDifference {
                 live: live.len() as u64,
             });
         }
+        // Bytes differ, not numbers: -0.0 is not 0.0, and a NaN is equal to itself.
         let width = dtype.element_bytes() as usize;
         let pairs = recorded.chunks_exact(width).zip(live.chunks_exact(width));
         let mut pairs = pairs.enumerate().filter(|(_, (a, b))| a != b).peekable();

@@ -1,4 +1,4 @@
-//! Where two trees differ: two values, or the particulars of two errors.
+//! The places at which two trees differ: two values, or the particulars of two errors.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ const PARTICULAR_SHOWN: usize = 200;
 
 /// The fields in which two values differ.
 pub(super) fn between_values(
-    recorded: &Option<ValueTree>,
-    live: &Option<ValueTree>,
+    recorded: Option<&ValueTree>,
+    live: Option<&ValueTree>,
 ) -> Vec<FieldDifference> {
     let (mut shown, mut count) = (Vec::new(), 0);
     match (recorded, live) {
@@ -31,7 +31,7 @@ pub(super) fn between_values(
         }
         (None, None) => {}
         _ => {
-            let text = |value: &Option<ValueTree>| match value {
+            let text = |value: Option<&ValueTree>| match value {
                 Some(value) => value.to_string(),
                 None => "none".to_owned(),
             };
@@ -69,11 +69,11 @@ fn aspect(recorded: &ValueTree, live: &ValueTree) -> (&'static str, [String; 2])
 
 /// The first two tensors that differ in nothing but their content.
 pub(super) fn first_pair(
-    recorded: &Option<ValueTree>,
-    live: &Option<ValueTree>,
+    recorded: Option<&ValueTree>,
+    live: Option<&ValueTree>,
 ) -> Option<TensorPair> {
     let mut first = None;
-    each_difference(recorded.as_ref()?, live.as_ref()?, &mut |place, a, b| {
+    each_difference(recorded?, live?, &mut |place, a, b| {
         if let (None, Tree::Leaf(a), Tree::Leaf(b)) = (&first, a, b)
             && (a.dtype, &a.shape) == (b.dtype, &b.shape)
         {

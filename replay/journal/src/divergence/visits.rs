@@ -1,61 +1,43 @@
-//! What the models of two runs passed, compared.
+//! The comparison of the visits of two runs' models.
 
 use super::{DivergenceClass, DivergenceSide, FieldDifference, TensorPair, fields, trees};
-use crate::model_side::PassCounts;
-use crate::{Names, SiteRef, Visit};
+use crate::{Names, Visit};
 
 /// What the model of a run passed since the last thing that was compared.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Visits {
-    seen: Vec<SeenVisit>,
-    passes: PassCounts,
-}
+pub(super) struct Visits(Vec<SeenVisit>);
 
-/// A visit, and the site to which it leads.
+/// A visit that is compared.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct SeenVisit {
-    visit: Visit,
-    site: Option<SiteRef>,
-}
+pub(super) struct SeenVisit(Visit);
 
 impl Visits {
     /// Takes a visit. What was passed without a value before it belongs to it: a writer may say it
     /// in pieces.
-    pub(super) fn add(&mut self, visit: &Visit, names: &Names) {
-        let site = self.passes.pass_all(&visit.passed, names.paths().len());
-        match self.seen.last_mut() {
-            Some(last) if last.visit.value.is_none() => {
-                last.visit.passed.extend(&visit.passed);
-                last.visit.value.clone_from(&visit.value);
-                last.site = site;
+    pub(super) fn add(&mut self, visit: &Visit) {
+        match self.0.last_mut() {
+            Some(SeenVisit(last)) if last.brought.is_none() => {
+                last.passed.extend(&visit.passed);
+                last.brought.clone_from(&visit.brought);
             }
-            _ => self.seen.push(SeenVisit {
-                visit: visit.clone(),
-                site,
-            }),
+            _ => self.0.push(SeenVisit(visit.clone())),
         }
     }
 
     /// Forgets the visits, which were compared.
     pub(super) fn clear(&mut self) {
-        self.seen.clear();
-    }
-
-    /// Forgets all of it, for the next run.
-    pub(super) fn restart(&mut self) {
-        self.seen.clear();
-        self.passes.clear();
+        self.0.clear();
     }
 
     pub(super) fn get(&self, place: usize) -> Option<&SeenVisit> {
-        self.seen.get(place)
+        self.0.get(place)
     }
 
     /// How many visits from the first on are the same on both sides.
     pub(super) fn same_as(&self, live: &Self, names: [&Names; 2]) -> usize {
-        let pairs = self.seen.iter().zip(&live.seen);
+        let pairs = self.0.iter().zip(&live.0);
         let same = pairs.take_while(|(recorded, live)| {
-            recorded.visit.value == live.visit.value && recorded.passes_as(live, names).is_none()
+            recorded.0.brought == live.0.brought && recorded.passes_as(live, names).is_none()
         });
         same.count()
     }
@@ -65,7 +47,7 @@ impl SeenVisit {
     /// The place of the first point that is another on the other side, or is there on one side
     /// only.
     fn passes_as(&self, live: &Self, [recorded_names, live_names]: [&Names; 2]) -> Option<usize> {
-        let (a, b) = (&self.visit.passed, &live.visit.passed);
+        let (a, b) = (&self.0.passed, &live.0.passed);
         let is_same = |(a, b): (&u32, &u32)| match (recorded_names.path(*a), live_names.path(*b)) {
             // Without texts the numbers are all there is.
             (None, None) => a == b,
@@ -82,7 +64,7 @@ impl SeenVisit {
         live: &Self,
         names: [&Names; 2],
     ) -> (DivergenceClass, Vec<FieldDifference>, Option<TensorPair>) {
-        let (a, b) = (&self.visit, &live.visit);
+        let (a, b) = (&self.0, &live.0);
         let mut differences = Vec::new();
         let parted = self.passes_as(live, names);
         if let Some(place) = parted {
@@ -100,15 +82,21 @@ impl SeenVisit {
             let (recorded, live) = (text(a, names[0]), text(b, names[1]));
             fields::push(&mut differences, &field, recorded, live);
         }
-        let class = if parted.is_some() {
+        // Which it is says nothing where the model is elsewhere.
+        let sites = a.site().zip(b.site()).filter(|_| parted.is_none());
+        let other = sites.filter(|(a, b)| a.iteration != b.iteration);
+        if let Some((a, b)) = other {
+            fields::add(&mut differences, "iteration", a.iteration, b.iteration);
+        }
+        let class = if parted.is_some() || other.is_some() {
             DivergenceClass::Schedule
         } else {
             DivergenceClass::Value
         };
-        differences.extend(trees::between_values(&a.value, &b.value));
+        differences.extend(trees::between_values(a.value(), b.value()));
         // Values that were brought to different sites say nothing about one another.
         let tensors = match class {
-            DivergenceClass::Value => trees::first_pair(&a.value, &b.value),
+            DivergenceClass::Value => trees::first_pair(a.value(), b.value()),
             _ => None,
         };
         (class, differences, tensors)
@@ -116,10 +104,14 @@ impl SeenVisit {
 
     /// The visit as a side of a divergence.
     pub(super) fn side(&self, names: &Names) -> DivergenceSide {
+        let Self(visit) = self;
+        let last = visit.passed.last();
+        let path = || names.path(*last?).map(str::to_owned);
+        let site = visit.site().map(|site| names.site(site)).or_else(path);
         DivergenceSide::Visit {
-            site: self.site.map(|site| names.site(site)).unwrap_or_default(),
-            passed: self.visit.passed.len() as u64,
-            value: self.visit.value.clone(),
+            site: site.unwrap_or_default(),
+            passed: visit.passed.len() as u64,
+            value: visit.value().cloned(),
         }
     }
 }

@@ -109,7 +109,7 @@ pub fn npz<R: Read + Seek, W: Write>(
         let tensor = arrays.frames.tensor(array.offset)?;
         let header = npy_header(array.dtype, &array.shape);
         let content = [&header[..], &tensor.bytes].concat();
-        // Whoever unpacks the archive gets no folders.
+        // Unpacking the archive makes no folders.
         let name = array.name.replace(['/', '\\'], "_");
         archive.add(&mut out, &arrays.journal, &format!("{name}.npy"), &content)?;
     }

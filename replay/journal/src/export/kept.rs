@@ -12,7 +12,7 @@ use crate::index::Frames;
 use crate::read::JournalReader;
 use crate::record::Record;
 
-/// Where in a journal each tensor is that it keeps; the tensors themselves stay in the file.
+/// The places of the tensors that a journal keeps; the tensors themselves stay in the file.
 #[derive(Debug)]
 pub struct KeptTensors {
     frames: Frames<BufReader<File>>,
@@ -38,7 +38,7 @@ impl KeptTensors {
         })
     }
 
-    /// The figures of a tensor, or `None` if the journal does not keep it.
+    /// Returns the figures of a tensor, or `None` if the journal does not keep it.
     ///
     /// # Errors
     /// E061 if the file cannot be read, and E064 or E066 if it is no longer what it was.

@@ -1,4 +1,4 @@
-//! One JSON object for each frame.
+//! The export as JSON lines: one object for each frame.
 
 use std::io::{Read, Write};
 

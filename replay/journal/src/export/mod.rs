@@ -28,7 +28,7 @@ pub(crate) use page::{PageItems, file_name, write_page};
 pub use statistics::{Finite, Statistics};
 pub use trace::trace;
 
-/// How much was exported.
+/// The amount that was exported.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Exported {
     /// How many frames, exchanges or tensors.
@@ -37,7 +37,7 @@ pub struct Exported {
     pub torn: Option<JournalError>,
 }
 
-/// Which exchanges are exported: those at any of these sites, or all if there is none.
+/// The selection of exchanges to export: those at any of these sites, or all if there is none.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selection {
     sites: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The exchanges at `sites`, each named as [`Names::is_site`] says.
+    /// Selects the exchanges at `sites`, each named as [`Names::is_site`] says.
     pub fn of(sites: &[String]) -> Self {
         Self {
             sites: sites.to_vec(),
@@ -78,7 +78,7 @@ impl Selection {
     }
 }
 
-/// The error that a journal has no exchange at a site; names a few that it has.
+/// Makes the error that a journal has no exchange at a site; names a few that it has.
 pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
     const SHOWN: usize = 6;
     let mut has = names

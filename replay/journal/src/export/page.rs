@@ -20,7 +20,7 @@ use crate::read::JournalReader;
 use crate::record::{ExchangeRecord, Head, Record, RunEndRecord, RunStart};
 use crate::value::{TensorLine, ValueTree};
 
-/// How many exchanges a page shows unless told otherwise; browsers stay quick with so many.
+/// The number of exchanges that a page shows by default; browsers stay quick with so many.
 pub const PAGE_EXCHANGES_DEFAULT: usize = 5000;
 
 /// How many characters of a name, message or value are shown.

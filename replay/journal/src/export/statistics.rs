@@ -1,4 +1,4 @@
-//! What the numbers in a tensor look like.
+//! Statistics of the numbers in a tensor.
 
 use serde_json::{Value, json};
 

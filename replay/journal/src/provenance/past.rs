@@ -1,4 +1,4 @@
-//! What was read and put before an exchange, and what of it a value can have come from.
+//! The reads and puts before an exchange, and those that a value can have come from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};

@@ -33,11 +33,9 @@ fn write_watched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Journ
             writer.path(["layers.0.attn.output", "layers.0.mlp.output"][index as usize % 2])?;
         let elements = [index as f32, 0.5];
         keep(writer, &elements)?;
-        writer.visit(&visit(0, &[path], Some(tensor(&elements))))?;
-        let site = SiteRef {
-            path,
-            iteration: index as u32 / 2,
-        };
+        let iteration = index as u32 / 2;
+        writer.visit(&visit(0, &[path], Some((iteration, tensor(&elements)))))?;
+        let site = SiteRef { path, iteration };
         writer.exchange(&ExchangeRecord {
             asked: Some(site),
             at: Some(site),
@@ -85,7 +83,7 @@ fn write_failed_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Journa
     })?;
     writer.cache_declaration(&cache_declaration(2))?;
     keep(writer, &[7.0, 0.25])?;
-    writer.visit(&visit(2, &[0, 1, 0], Some(tensor(&[7.0, 0.25]))))?;
+    writer.visit(&visit(2, &[0, 1, 0], Some((1, tensor(&[7.0, 0.25])))))?;
     let site = SiteRef {
         path: 0,
         iteration: 1,

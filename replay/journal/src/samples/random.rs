@@ -105,11 +105,8 @@ pub(crate) fn any_origin() -> impl Strategy<Value = OriginRecord> {
 
 pub(crate) fn any_visit() -> impl Strategy<Value = Visit> {
     let passed = vec(any::<u32>(), 1..6);
-    (any::<u32>(), passed, option::of(any_value())).prop_map(|(run, passed, value)| Visit {
-        run,
-        passed,
-        value,
-    })
+    let brought = option::of((any::<u32>(), any_value()));
+    (any::<u32>(), passed, brought).prop_map(|(run, passed, brought)| visit(run, &passed, brought))
 }
 
 pub(crate) fn any_cache_declaration() -> impl Strategy<Value = CacheDeclaration> {

@@ -94,7 +94,7 @@ pub(super) const DAMAGE: &[(&str, Act)] = &[
     }),
 ];
 
-/// What only somebody does who makes CRCs and numbers right.
+/// Forgeries: changes after which CRCs and numbers are made right again.
 pub(super) const FORGERY: &[(&str, Act)] = &[
     (
         "a frame dropped, CRCs and numbers made right",

@@ -129,8 +129,8 @@ fn dropped_repeated_and_swapped_frames_are_noticed() {
     }
 }
 
-/// Frames renumbered by somebody who also made their CRCs right are still noticed, by the indexes
-/// or by the digest of the run.
+/// Frames that were renumbered, with CRCs made right, are still noticed, by the indexes or by the
+/// digest of the run.
 #[test]
 fn renumbered_frames_are_noticed() {
     let golden = samples::golden();
@@ -217,8 +217,8 @@ fn a_length_past_the_limit_is_refused_before_anything_is_read() {
     }
 }
 
-/// Whoever forges a byte and makes its CRC right meets the same refusal in both ways of reading,
-/// and makes nothing panic that takes what came before it.
+/// A forged byte with its CRC made right is refused alike in both ways of reading, and nothing that
+/// takes what came before it panics.
 #[test]
 fn a_forged_byte_is_refused_alike_in_both_ways_of_reading() {
     let golden = samples::golden();

@@ -125,11 +125,11 @@ fn cache_declarations_keep_their_place_among_visits_and_exchanges() {
         };
         writer.cache_declaration(&cache).unwrap();
     };
-    let visit = samples::visit(0, &[path], Some(ValueTree::Unit));
+    let visit = |iteration| samples::visit(0, &[path], Some((iteration, ValueTree::Unit)));
     refuse(&mut writer, 0);
-    writer.visit(&visit).unwrap();
+    writer.visit(&visit(0)).unwrap();
     refuse(&mut writer, 1);
-    writer.visit(&visit).unwrap();
+    writer.visit(&visit(1)).unwrap();
     refuse(&mut writer, 2);
     let at = Some(SiteRef { path, iteration: 1 });
     let exchange = ExchangeRecord {
@@ -138,7 +138,7 @@ fn cache_declarations_keep_their_place_among_visits_and_exchanges() {
     };
     writer.exchange(&exchange).unwrap();
     refuse(&mut writer, 3);
-    writer.visit(&visit).unwrap();
+    writer.visit(&visit(2)).unwrap();
     refuse(&mut writer, 4);
     writer.end_run(samples::completed()).unwrap();
     writer.finish().unwrap();
@@ -162,12 +162,11 @@ fn a_visit_of_very_many_points_is_written_in_pieces() {
     let mut writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
     writer.start_run(&samples::run_start(0)).unwrap();
     let path = writer.path("a.output").unwrap();
-    let visit = samples::visit(0, &vec![path; passed], Some(ValueTree::Unit));
+    let iteration = passed as u32 - 1;
+    let brought = Some((iteration, ValueTree::Unit));
+    let visit = samples::visit(0, &vec![path; passed], brought);
     writer.visit(&visit).unwrap();
-    let site = Some(SiteRef {
-        path,
-        iteration: passed as u32 - 1,
-    });
+    let site = Some(SiteRef { path, iteration });
     let exchange = ExchangeRecord {
         at: site,
         ..samples::exchange(0, 0, Event::End)
@@ -179,7 +178,7 @@ fn a_visit_of_very_many_points_is_written_in_pieces() {
     let journal = Journal::read_prefix(reader).0;
     let pieces = journal.runs[0].visits.iter();
     let pieces: Vec<_> = pieces
-        .map(|(_, piece)| (piece.passed.len(), piece.value.is_some()))
+        .map(|(_, piece)| (piece.passed.len(), piece.brought.is_some()))
         .collect();
     assert_eq!(pieces, [(4096, false), (4096, false), (1808, true)]);
 }

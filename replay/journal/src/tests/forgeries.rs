@@ -10,7 +10,7 @@ use super::trust::{Original, Row};
 use super::*;
 use crate::{exchange, passage, visit, wire};
 
-/// What somebody does to single records.
+/// Forgeries of single records.
 pub(super) const RECORDS: &[(&str, Act)] = &[
     ("a run start altered, CRCs made right", |row, original| {
         each(row, original, FrameKind::RunStart, |record| match record {
@@ -111,7 +111,7 @@ pub(super) const RECORDS: &[(&str, Act)] = &[
         "a visit added, CRCs and numbers made right",
         |row, original| {
             for run in 0..3 {
-                for value in [None, Some(ValueTree::Int(42))] {
+                for value in [None, Some((0, ValueTree::Int(42)))] {
                     let payload = visit_payload(&samples::visit(run, &[0], value));
                     inserted(row, original, FrameKind::Visit, &payload);
                 }
@@ -434,8 +434,13 @@ fn altered_visits(visit: &Visit) -> Vec<Visit> {
             |visit| visit.passed.insert(0, 1),
             |visit| visit.passed.truncate(1),
             |visit| visit.passed.reverse(),
-            |visit| visit.value = Some(ValueTree::Int(42)),
-            |visit| visit.value = None,
+            |visit| visit.brought = samples::brought(0, ValueTree::Int(42)),
+            |visit| visit.brought = None,
+            |visit| {
+                if let Some(brought) = &mut visit.brought {
+                    brought.iteration ^= 1;
+                }
+            },
         ],
     );
     altered

@@ -164,13 +164,17 @@ fn e067_where_nothing_of_that_kind_can_be() {
 
     let (mut elsewhere, path) = with_path();
     elsewhere
-        .visit(&samples::visit(0, &[path, path], Some(ValueTree::Unit)))
+        .visit(&samples::visit(
+            0,
+            &[path, path],
+            Some((1, ValueTree::Unit)),
+        ))
         .unwrap();
     let exchange = ExchangeRecord {
         at: site(path, 0),
         ..samples::exchange(0, 0, Event::End)
     };
-    assert_snapshot!(describe(&elsewhere.exchange(&exchange).unwrap_err()), @"E067: frame 4 at byte 1008 of run.ilj is out of sequence: expected an exchange at path 0.i1, where the model is, found one at path 0.i0");
+    assert_snapshot!(describe(&elsewhere.exchange(&exchange).unwrap_err()), @"E067: frame 4 at byte 1016 of run.ilj is out of sequence: expected an exchange at path 0.i1, where the model is, found one at path 0.i0");
 
     let open = ExchangeRecord {
         asked: None,
@@ -231,7 +235,7 @@ fn e068_digests_of_a_run() {
         altered(|end| end.passages = None),
     ];
     assert_snapshot!(refused.join("\n"), @"
-    E068: frame 41 at byte 3912 of test.ilj: the digest of run 0 should be b3:28da0ec280b8, but the content has b3:9c66cda60a3e
+    E068: frame 41 at byte 3912 of test.ilj: the digest of run 0 should be b3:74603c1ba61e, but the content has b3:b4d673b9cc55
     E068: frame 41 at byte 3912 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:1956562fabfb
     E068: frame 41 at byte 3912 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
     ");

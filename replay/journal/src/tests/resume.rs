@@ -1,4 +1,4 @@
-//! Journals that are gone on with, followed while they grow, and made whole again.
+//! Journals that are continued, followed while they grow, and made whole again.
 
 use std::fs;
 use std::io::Cursor;

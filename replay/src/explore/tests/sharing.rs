@@ -185,18 +185,18 @@ fn a_mediator_that_is_another_in_the_next_run_is_an_error_where_the_model_is_not
             COMPUTED.get(),
         )
     };
-    // Whoever waits for another site when the run comes there gets its value, and the rest is
-    // computed.
+    // A mediator that waits for another site when the run comes there gets its value, and the rest
+    // is computed.
     let (earlier, computed) = ran(&["layers.5.output"], &["layers.2.output"]);
     assert_eq!(earlier, Ok(interloom_engine::RunEnd::Completed));
     assert_eq!(computed, 13 + 11, "blocks 0 and 1 are known");
     for (second, at) in [
-        // Nobody is there who was.
+        // No mediator waits that waited.
         (
             &["layers.2.input", "layers.2.output"][..],
             "`layers.1.input`",
         ),
-        // Somebody asks for what nobody asked for, within a module that was not computed.
+        // A mediator asks for what none asked for, within a module that was not computed.
         (
             &["layers.1.input", "layers.1.fc.output"],
             "`layers.1.fc.output`",

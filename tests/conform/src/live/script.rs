@@ -42,7 +42,7 @@ impl Company {
         around: &Surroundings,
     ) -> Box<dyn Mediator<Value>> {
         if index == 0 {
-            // What earlier runs have saved is there, until somebody gives the name another value.
+            // What earlier runs have saved is there, until the name gets another value.
             let saved = self.saved.borrow();
             let saved = saved.iter();
             let names = saved.map(|(name, saved)| (name.clone(), saved.thing.clone()));
@@ -193,7 +193,7 @@ impl Asks for Line {
         Box::pin(async move {
             let filled = filled.ok_or_else(|| Halt::Fault(line.wrong(Wrong::Type)))?;
             if let Some(point) = read_at {
-                // Where the model is past the site, nobody but this body sees the filled value.
+                // Where the model is past the site, only this body sees the filled value.
                 let _is_late = write(&line, &point, filled.clone()).await;
             }
             Ok(filled)

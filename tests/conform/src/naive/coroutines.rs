@@ -1,9 +1,9 @@
 //! A run in the manner of the reference's generation of coroutines (v081).
 //!
-//! Bodies that wait for the site at hand are served in their order, and again, until nobody waits
-//! for it any more. Who asks for what is over is told so when the model has finished. An iteration
-//! of a loop is waited for by its first request; those that follow are for what comes next. A stop
-//! is an error, which a body may catch.
+//! Bodies that wait for the site at hand are served in their order, and again, until none waits for
+//! it any more. A body that asks for what is over learns so when the model has finished. An
+//! iteration of a loop is waited for by its first request; those that follow are for what comes
+//! next. A stop is an error, which a body may catch.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ impl Run {
         }
     }
 
-    /// Tells everybody who still waits that it was too late; in a loop that is how it ends.
+    /// Refuses every body that still waits, as too late; in a loop that is how it ends.
     fn unwind(&mut self) -> Option<Fault> {
         for who in self.stage.all() {
             let Some(parked) = self.parked[who].clone() else {

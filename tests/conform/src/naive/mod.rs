@@ -4,9 +4,9 @@
 //! Nothing here knows the engine, programs or sessions. The models are plain functions of plain
 //! arrays ([`model`]), the bodies are futures that wait for an answer ([`task`]), and whose turn it
 //! is [`rules`] say in the words of the rules, by their numbers. Beside them stand the two
-//! generations of the reference, [`coroutines`] and [`threads`], which are told in as few
-//! lines as they need: so that what was recorded is itself understood, to the last request, before
-//! a rule may say why it differs.
+//! generations of the reference, [`coroutines`] and [`threads`], which take as few lines as they
+//! need: so that what was recorded is itself understood, to the last request, before a rule may say
+//! why it differs.
 
 mod array;
 mod coroutines;

@@ -638,7 +638,7 @@ impl Network {
     }
 }
 
-/// Passes sites that nobody sees.
+/// Passes sites without bodies.
 struct Silent;
 
 impl Gates for Silent {

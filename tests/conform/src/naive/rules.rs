@@ -431,8 +431,8 @@ impl Run {
         first.filter(|_| self.is_closing || !self.has_failed())
     }
 
-    /// R44: whether there are barriers none of which can open, whoever else comes, and that could
-    /// if only the others did.
+    /// R44: whether there are barriers none of which can open, whichever bodies still come, and
+    /// that could if only the others did.
     fn has_circle(&self) -> bool {
         let barriers: Vec<(usize, usize)> = self
             .stage

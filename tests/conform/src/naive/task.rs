@@ -88,7 +88,7 @@ pub(super) struct Line {
 struct Mail {
     ask: RefCell<Option<Ask>>,
     answer: RefCell<Option<Answer>>,
-    /// The iteration of whoever asked last: the body, or a child of it.
+    /// The iteration of the one that asked last: the body, or a child of it.
     own: RefCell<Rc<Cell<Own>>>,
 }
 

@@ -14,8 +14,8 @@ use crate::outcome::{Fault, Served};
 use crate::user::{Halt, Thing};
 
 pub(super) fn run(mut stage: Stage) -> CameTo {
-    // With edits before them the rows of invokes are taken for those of the edits, which then are
-    // nobody's.
+    // With edits before them the rows of invokes are taken for those of the edits, which then
+    // belong to no body.
     let has_lost_rows = stage.edits > 0 && stage.is_batched();
     if has_lost_rows {
         stage.groups.fill(None);
@@ -46,7 +46,7 @@ pub(super) fn run(mut stage: Stage) -> CameTo {
 struct Run {
     stage: Stage,
     has_lost_rows: bool,
-    /// What each body has sent and nobody has handled.
+    /// What each body has sent and what has not been handled.
     events: Vec<Option<Event>>,
     /// The iterations that each body is in, the innermost last.
     children: Vec<Vec<Child>>,
@@ -135,8 +135,8 @@ impl Run {
         trips.then(|| Fault::of("AttributeError"))
     }
 
-    /// Tells everybody who still waits for a site that it was not provided; an iteration ends its
-    /// body with that.
+    /// Refuses every body that still waits for a site, as not provided; an iteration ends its body
+    /// with that.
     fn unwind(&mut self) -> Option<Fault> {
         for who in self.stage.all() {
             let Some(Event::Ask(ask)) = self.events[who].take() else {

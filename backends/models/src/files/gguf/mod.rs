@@ -73,25 +73,25 @@ impl Gguf {
         Ok(Self { input, header })
     }
 
-    /// The name that messages use: the path.
+    /// Returns the name that messages use: the path.
     #[must_use]
     pub fn name(&self) -> &str {
         self.input.name()
     }
 
-    /// The version of the format, 2 or 3.
+    /// Returns the version of the format, 2 or 3.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.header.version
     }
 
-    /// All metadata, by key.
+    /// Returns all metadata, by key.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {
         &self.header.metadata
     }
 
-    /// All tensors, by the name that the file gives them.
+    /// Returns all tensors, by the name that the file gives them.
     #[must_use]
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.header.tensors

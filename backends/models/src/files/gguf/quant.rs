@@ -9,7 +9,7 @@
 
 use half::{bf16, f16};
 
-/// How the values of a tensor are stored.
+/// The storage type of a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TensorType {
@@ -49,7 +49,7 @@ impl TensorType {
         Self::Q8_0,
     ];
 
-    /// The name that ggml gives the type.
+    /// Returns the name that ggml gives the type.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl TensorType {
         }
     }
 
-    /// The number that stands for the type in a file (`enum ggml_type`).
+    /// Returns the number that stands for the type in a file (`enum ggml_type`).
     #[must_use]
     pub fn id(self) -> u32 {
         match self {
@@ -79,13 +79,13 @@ impl TensorType {
         }
     }
 
-    /// The type with this number, if it is supported.
+    /// Returns the type with this number, if it is supported.
     #[must_use]
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.id() == id)
     }
 
-    /// The number of values in a block: 32, or 1 for the types that are not quantised.
+    /// Returns the number of values in a block: 32, or 1 for the types that are not quantised.
     #[must_use]
     pub fn block_values(self) -> usize {
         match self {
@@ -94,7 +94,7 @@ impl TensorType {
         }
     }
 
-    /// The number of bytes in a block.
+    /// Returns the number of bytes in a block.
     #[must_use]
     pub fn block_bytes(self) -> usize {
         match self {

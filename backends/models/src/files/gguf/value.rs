@@ -65,7 +65,7 @@ pub enum GgufArray {
 }
 
 impl GgufValue {
-    /// The text, if the value is one.
+    /// Returns the text, if the value is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -74,7 +74,7 @@ impl GgufValue {
         }
     }
 
-    /// The truth value, if the value is one.
+    /// Returns the boolean, if the value is one.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         match self {
@@ -83,7 +83,7 @@ impl GgufValue {
         }
     }
 
-    /// The whole number, if the value is one of any width and not negative.
+    /// Returns the whole number, if the value is one of any width and not negative.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         match *self {
@@ -99,7 +99,7 @@ impl GgufValue {
         }
     }
 
-    /// The number, if the value is a floating point number of either width.
+    /// Returns the number, if the value is a floating point number of either width.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
@@ -109,7 +109,7 @@ impl GgufValue {
         }
     }
 
-    /// The texts, if the value is an array of them.
+    /// Returns the texts, if the value is an array of them.
     #[must_use]
     pub fn as_strings(&self) -> Option<&[String]> {
         match self {
@@ -118,7 +118,7 @@ impl GgufValue {
         }
     }
 
-    /// The type, in words.
+    /// Returns the type, in words.
     #[must_use]
     pub fn type_name(&self) -> String {
         match self {
@@ -140,7 +140,7 @@ impl GgufValue {
 }
 
 impl GgufArray {
-    /// The number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -160,7 +160,7 @@ impl GgufArray {
         }
     }
 
-    /// Whether there are no elements.
+    /// Returns whether there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

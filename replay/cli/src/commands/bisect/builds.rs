@@ -1,4 +1,7 @@
 //! A journal whose runs are made again by this build and by another one.
+//!
+//! The other build is asked through its command line (`--with`), so that every build that has
+//! `replay --json` can be compared.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,7 +58,7 @@ enum Verdict {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (journal, program) = (&arguments.journal, &arguments.with);
     let model = arguments.model.as_deref();
-    // The other one first: that it cannot be run should not be told after minutes.
+    // The other one first: that it cannot be run should be known before minutes have passed.
     let other = Side {
         name: program.display().to_string(),
         report: ask(program, journal, model)?,

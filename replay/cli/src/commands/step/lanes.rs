@@ -36,6 +36,7 @@ impl Lanes {
         width: usize,
     ) -> Result<Self, JournalError> {
         let (first, end) = bounds(walk, here);
+        // Only the neighbourhood is read: a run may have millions of exchanges.
         let from = here.index.saturating_sub(SEEN).max(first);
         let to = here.index.saturating_add(SEEN + 1).min(end);
         let mut seen = Vec::new();

@@ -62,7 +62,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // There is no caller left to report to.
         ratatui::try_restore().ok();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both are read by one function, since only what follows tells a condition in parentheses from a
 //! value in parentheses. How high the tree grows is counted as it is built: a chain of sums grows
-//! without any recursion here, but not without recursion of whoever drops it.
+//! without any recursion here, but dropping it recurses.
 
 use std::collections::BTreeMap;
 

@@ -165,7 +165,7 @@ fn action() -> impl Strategy<Value = Action> {
     })
 }
 
-/// A message is as long as it likes; a name that nobody would read is not written.
+/// A message is as long as it likes; a name that is too long to be read is not written.
 #[test]
 fn what_is_too_long_to_be_read_is_not_written() {
     let long = "ä".repeat(QUOTED_BYTES_MAX / 2);

@@ -240,6 +240,7 @@ impl Writer {
             Expr::Tuple(items) => self.tuple(items),
             Expr::Map(items) => self.map(items),
             Expr::Module { path, input } => self.module(path, input),
+            // A program that came as data may say what the language cannot.
             _ => {
                 self.is_writable = false;
                 String::new()

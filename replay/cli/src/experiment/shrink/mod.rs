@@ -40,8 +40,8 @@ use smaller::{on_the_small_model, smaller};
 pub struct Shrunken {
     /// The run in question.
     pub run: String,
-    /// Which outcomes of the exploration, from 0, are told apart from the first one in the same
-    /// way: they end like that, and the same results differ.
+    /// Which outcomes of the exploration, from 0, differ from the first one in the same way: they
+    /// end like that, and the same results differ.
     pub outcomes: Vec<usize>,
     /// The experiment.
     pub experiment: FileExperiment,
@@ -100,7 +100,7 @@ impl fmt::Display for ExperimentSize {
 }
 
 impl FileExperiment {
-    /// The runs that shrinking makes at most, unless it is told otherwise.
+    /// The runs that shrinking makes at most, by default.
     pub const SHRINKING_RUNS: u64 = 5000;
 
     /// Makes of each difference that an exploration of this experiment has found a smaller
@@ -311,6 +311,7 @@ impl Search<'_> {
         let index = prepared.runs().len() - 1;
         let left = self.budget.saturating_sub(self.runs).max(1);
         let left = left.min(self.exploration.budget());
+        // The difference is one to definition order, which the first run of an exploration has.
         let first: RefCell<Option<Seen>> = RefCell::new(None);
         let is_found = RefCell::new(false);
         let (exploration, difference) = (self.exploration.clone().runs(left), self.difference);
@@ -371,6 +372,7 @@ impl Search<'_> {
         };
         let file = format!("{stem}.toml");
         let path = folder.unwrap_or(&self.folder).join(&file);
+        // From here on the file is what a user will have, read and opened as theirs would be.
         let text = draft.to_text().expect("it has been written before");
         let mut experiment = FileExperiment::new(&path.display().to_string(), &text);
         let opened =

@@ -13,7 +13,7 @@ use crate::{CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, Policy,
 
 const NORM: u32 = 2;
 
-/// A run as what is told to a writer.
+/// A run as what is passed to a writer.
 #[derive(Clone)]
 struct Told {
     start: RunStart,
@@ -76,9 +76,13 @@ fn recorded() -> Told {
     let happened = vec![
         Record::Exchange(register),
         Record::CacheDeclaration(samples::cache_declaration(0)),
-        Record::Visit(samples::visit(0, &[ATTN], Some(tensor(&[1.0])))),
+        Record::Visit(samples::visit(0, &[ATTN], Some((0, tensor(&[1.0]))))),
         Record::Exchange(read),
-        Record::Visit(samples::visit(0, &[NORM, MLP, ATTN], Some(tensor(&[2.0])))),
+        Record::Visit(samples::visit(
+            0,
+            &[NORM, MLP, ATTN],
+            Some((1, tensor(&[2.0]))),
+        )),
         Record::Exchange(swap),
         Record::Visit(samples::visit(0, &[NORM], None)),
         Record::Exchange(late),
@@ -186,11 +190,11 @@ const OTHERS: &[Case] = &[
     (
         "another value is brought, and nothing else is another",
         |run| {
-            run.visit(1).value = Some(tensor(&[2.5]));
+            run.visit(1).brought = samples::brought(1, tensor(&[2.5]));
         },
     ),
     ("a value of another shape is brought", |run| {
-        run.visit(1).value = Some(tensor(&[2.0, 2.0]));
+        run.visit(1).brought = samples::brought(1, tensor(&[2.0, 2.0]));
     }),
     ("another point is passed on the way", |run| {
         run.visit(1).passed = vec![NORM, NORM, ATTN];
@@ -201,7 +205,7 @@ const OTHERS: &[Case] = &[
     ("one point fewer, and another value", |run| {
         let visit = run.visit(1);
         visit.passed = vec![NORM, ATTN];
-        visit.value = Some(tensor(&[2.5]));
+        visit.brought = samples::brought(1, tensor(&[2.5]));
     }),
     ("the model ends elsewhere", |run| {
         run.visit(2).passed = vec![MLP]
@@ -210,12 +214,12 @@ const OTHERS: &[Case] = &[
         drop(run.happened.remove(6));
     }),
     ("one visit more, before an exchange", |run| {
-        let visit = samples::visit(0, &[NORM, MLP], Some(tensor(&[7.0])));
+        let visit = samples::visit(0, &[NORM, MLP], Some((0, tensor(&[7.0]))));
         run.visit(1).passed = vec![ATTN];
         run.happened.insert(4, Record::Visit(visit));
     }),
     ("something is served where the model ends", |run| {
-        run.visit(2).value = Some(tensor(&[7.0]));
+        run.visit(2).brought = samples::brought(1, tensor(&[7.0]));
     }),
     ("another value is refused", |run| {
         run.exchange(2).value = Some(tensor(&[9.0, 8.0]));
@@ -406,12 +410,12 @@ fn each_thing_that_is_another_is_a_divergence_of_its_own() {
         points passed: 3 | 4; point 3: layers.3.attn.output | layers.3.mlp.output
     one point fewer, and another value: schedule at 2, visit layers.3.attn.output.i1 after 3 | visit layers.3.attn.output.i1 after 2
         points passed: 3 | 2; point 2: layers.3.mlp.output | layers.3.attn.output; value digest: b3:bff49fae92d9 | b3:64b8ebbfbe34
-    the model ends elsewhere: schedule at 3, visit layers.3.norm.output.i1 after 1 | visit layers.3.mlp.output.i1 after 1
+    the model ends elsewhere: schedule at 3, visit layers.3.norm.output after 1 | visit layers.3.mlp.output after 1
         point 1: layers.3.norm.output | layers.3.mlp.output
-    the model stays where it was: schedule at 3, visit layers.3.norm.output.i1 after 1 | exchange 3
+    the model stays where it was: schedule at 3, visit layers.3.norm.output after 1 | exchange 3
     one visit more, before an exchange: schedule at 2, visit layers.3.attn.output.i1 after 3 | visit layers.3.mlp.output.i0 after 2
         points passed: 3 | 2; point 3: layers.3.attn.output | none; value digest: b3:bff49fae92d9 | b3:934c4ea53010
-    something is served where the model ends: value at 3, visit layers.3.norm.output.i1 after 1 | visit layers.3.norm.output.i1 after 1
+    something is served where the model ends: value at 3, visit layers.3.norm.output after 1 | visit layers.3.norm.output.i1 after 1
         value: none | f32[1] b3:934c4ea53010
     another value is refused: value at 2, exchange 2 | exchange 2
         value digest: b3:07e1428f4826 | b3:b4e7b7db5cd8
@@ -588,6 +592,22 @@ fn another_request_is_open() {
 }
 
 #[test]
+fn a_value_that_is_brought_in_another_iteration_is_a_divergence() {
+    let folder = tempfile::tempdir().unwrap();
+    // It is collected, and nothing is exchanged there.
+    let collected = |iteration| {
+        let mut run = recorded();
+        run.visit(2).brought = samples::brought(iteration, tensor(&[7.0]));
+        run
+    };
+    let divergence = parted(folder.path(), &collected(1), &collected(3)).unwrap();
+    assert_snapshot!(brief(&divergence), @"
+    schedule at 3, visit layers.3.norm.output.i1 after 1 | visit layers.3.norm.output.i3 after 1
+        iteration: 1 | 3
+    ");
+}
+
+#[test]
 fn the_tensors_that_a_model_brought_are_compared_where_journals_have_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, elements: [f32; 2]| -> PathBuf {
@@ -599,7 +619,7 @@ fn the_tensors_that_a_model_brought_are_compared_where_journals_have_them() {
         let digest = Digest::of_tensor(DType::F32, &shape, &bytes);
         writer.tensor(&digest, DType::F32, &shape, &bytes).unwrap();
         let id = writer.path("layers.3.attn.output").unwrap();
-        let visit = samples::visit(0, &[id], Some(tensor(&elements)));
+        let visit = samples::visit(0, &[id], Some((0, tensor(&elements))));
         writer.visit(&visit).unwrap();
         let end = ExchangeRecord {
             at: site(id, 0),

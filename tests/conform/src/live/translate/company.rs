@@ -70,7 +70,7 @@ impl Company {
         for company in &mut all {
             company.others.extend(seeds.iter().cloned());
         }
-        // Whoever comes first is started first.
+        // The first one is started first.
         if let Some(first) = all.first_mut() {
             first.seeds = seeds;
         }

@@ -246,7 +246,7 @@ impl<'s> Translator<'s> {
         let filled = self.variable(name).zeros_like() + value;
         let program = self.assign(name, Kind::Variable, filled, false);
         match self.read_at.get(name) {
-            // Where the model is past the site, nobody but the program sees the filled value.
+            // Where the model is past the site, only the program sees the filled value.
             Some(target) => {
                 let body = Program::new().write(target, var(name)).steps;
                 program.then(Action::Try { body, error: None })
