@@ -208,7 +208,7 @@ fn is_assignment(op: &syn::BinOp) -> bool {
 }
 
 /// Writes what takes the place of a call, whose parts have their sites already.
-pub(crate) fn with_sites(call: Expr, plan: &Plan, index: usize, source: &Ident) -> Expr {
+pub(crate) fn with_sites(call: Expr, plan: &Plan, index: u32, source: &Ident) -> Expr {
     let spans = Spans {
         call: match &call {
             Expr::MethodCall(call) => call.method.span(),
@@ -242,7 +242,7 @@ impl Spans {
         Ident::new(name, self.here())
     }
 
-    fn output(&self, call: &Expr, index: usize, source: &Ident) -> TokenStream {
+    fn output(&self, call: &Expr, index: u32, source: &Ident) -> TokenStream {
         let [operation, output] = ["operation", "output"].map(|name| self.ident(name));
         quote_spanned! {self.here()=>
             match #call {
@@ -262,7 +262,7 @@ impl Spans {
         &self,
         call: &Expr,
         (parts, written): (&[Part], &str),
-        index: usize,
+        index: u32,
         source: &Ident,
     ) -> TokenStream {
         let here = self.here();

@@ -16,3 +16,6 @@ use proc_macro::TokenStream;
 pub fn operations(arguments: TokenStream, block: TokenStream) -> TokenStream {
     block::expand(arguments.into(), block.into()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ impl Walk {
         let plan = Plan::of(expr);
         self.inside(expr);
         if let Some(plan) = plan {
-            let index = self.operations.len();
+            let index = self.operations.len() as u32;
             let name = plan.named.name.trim_start_matches("r#");
             let count = self.counts.entry(name.to_owned()).or_default();
             let (name, ports) = (format!("{name}_{count}"), plan.ports());
