@@ -53,7 +53,7 @@ pub use hooked::{Hooked, Tap};
 pub use interloom_macros::operations;
 pub use operation::Source;
 pub use parameters::{parameters, visit_parameters};
-pub use run::{MediatorHandle, Ran, Run, RunOutput};
+pub use run::{MediatorHandle, Ran, RecordedPass, Run, RunOutput};
 pub use shared::{Passage, PassedCall, Passing, PrefixCache, ReuseStats, Standing};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};
 pub use value::Value;

@@ -4,12 +4,13 @@
 //! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
 //! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Interleaver, Invoke, InvokeOptions, Mediator, MediatorId,
-    Observer, RunEnd, Saved, Scheduler, Setup,
+    Observer, RunEnd, Saved, Scheduler, Setup, Site,
 };
 use interloom_program::Modules;
 
@@ -29,6 +30,25 @@ pub struct Run {
     functions: Functions,
     shared: Option<(PrefixCache, Known)>,
     has_caches: bool,
+    passes: VecDeque<RecordedPass>,
+}
+
+/// A backward pass of a record: what a model passed in it, and brought to those who waited there.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedPass {
+    visits: Vec<(Vec<Site>, Option<Value>)>,
+}
+
+impl RecordedPass {
+    /// Adds the gradients' sites that were passed, and the gradient that was brought to the last of
+    /// them.
+    pub fn visit(&mut self, passed: Vec<Site>, brought: Option<Value>) {
+        self.visits.push((passed, brought));
+    }
+
+    pub(crate) fn visits(&self) -> &[(Vec<Site>, Option<Value>)] {
+        &self.visits
+    }
 }
 
 /// A mediator that was added to a run: its options until the run starts, its result when it is
@@ -165,6 +185,7 @@ impl Run {
             functions: Functions::default(),
             shared: None,
             has_caches: false,
+            passes: VecDeque::new(),
         }
     }
 
@@ -335,6 +356,12 @@ impl Run {
         self.setup.replace_mediators(invokes);
     }
 
+    /// Plays backward passes from a record where mediators ask for one, in order: a loss that comes
+    /// from a record belongs to no graph.
+    pub fn play_backward(&mut self, passes: Vec<RecordedPass>) {
+        self.passes = passes.into();
+    }
+
     /// Shows the observers which points the model passes, also where no mediator waits.
     pub fn trace(&mut self) {
         self.setup.trace();
@@ -387,15 +414,14 @@ impl Run {
         let numbered = Numbered::begin();
         let interleaver = self.setup.start()?;
         let binding = self.sites.binding();
-        let (functions, shared) = (self.functions, self.shared);
-        let has_caches = self.has_caches;
         let active = Active::new(
             numbered,
             interleaver,
             binding,
-            functions,
-            shared,
-            has_caches,
+            self.functions,
+            self.shared,
+            self.has_caches,
+            self.passes,
         );
         if active.is_halted() {
             active.conclude(None)

@@ -1,4 +1,9 @@
 //! What passes the sites of a burn model: tensors, and tuples, lists and maps of them.
+//!
+//! [`Value`] has the shape of the engine's [`Tree`](interloom_engine::Tree) but is a type of this
+//! crate, since only then may it have operators, typed access to its tensors and the engine's
+//! `Value`. A wrapper around the tree would have them, too, but not the variants that mediators
+//! match on; a journal's records of values are trees.
 
 use std::fmt;
 use std::sync::Arc;

@@ -125,6 +125,11 @@ impl<V: Value> Setup<V> {
         self.barriers.iter().map(|(name, count)| (&**name, *count))
     }
 
+    /// Returns the sites of the model.
+    pub const fn map(&self) -> &Arc<SiteMap> {
+        &self.map
+    }
+
     /// Returns how many steps the run declares.
     pub const fn declared_steps(&self) -> Option<u32> {
         self.steps

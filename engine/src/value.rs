@@ -138,10 +138,9 @@ impl RowLayout {
 /// Both sides are texts, and the texts are the data. What the form of a value is only its kind of
 /// [`Value`] knows, and the engine never looks inside one, so that there is no type in which it
 /// could keep a form. What is expected is moreover not always a form: an operation may take any
-/// tensor of two dimensions or more. So each kind of value writes what it is in one notation, with
-/// quoted texts and no order but its own: a tensor as element type and shape, all else in full,
-/// such as `(f32[1, 5, 576], {"k": -1})`. Journals and comparisons take the texts as they are, for
-/// equality alone; nothing parses one.
+/// tensor of two dimensions or more. So each kind of value writes what it is in one notation: a
+/// tensor as element type and shape, all else in full, such as `(f32[1, 5, 576], {"k": -1})`.
+/// Journals and comparisons take the texts as they are, for equality alone; nothing parses one.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Misfit {
     /// What was there, such as `f32[1, 5, 576]`.

@@ -24,7 +24,7 @@ MAGIC = b"\x89ILJ\r\n\x1a\n"
 KINDS = {1: ("head", 26), 2: ("run start", 26), 3: ("path", 16), 4: ("exchange", 20), 5: ("tensor", 30), 6: ("run end", 26),
          7: ("footer", 26), 8: ("source", 16), 9: ("visit", 20), 10: ("open request", 20), 11: ("cache declaration", 20),
          0x80: ("note", 16), 0x81: ("tick", 16), 0x82: ("passage", 26)}  # fmt: skip
-EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET"]
+EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET", "BACKWARD"]
 RESULTS = ["served", "refused", "open"]
 TYPES = ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool"]
 # NumPy has no bfloat16: such tensors come as their bits.
@@ -124,7 +124,7 @@ class Journal:
         # All but the scheduler, whose name may be another where the order is the same.
         lines = [[line["name"], line["rows"], line["optional"]] for line in mediators]
         barriers = [[line["name"], line["participants"]] for line in declared["barriers"]]
-        self._hash.update(msgpack.packb([start["run"], start["name"], lines, barriers, declared["steps"]]))
+        self._hash.update(msgpack.packb([start["run"], start["name"], lines, barriers, declared["steps"], declared["gradients"]]))
         return SimpleNamespace(**start)
 
     def _path(self, payload):
@@ -166,19 +166,20 @@ class Journal:
                                origin=None if source is None else self.sources[source])  # fmt: skip
 
     def _visit(self, payload):
-        run, passed, brought = unpack(payload)
+        run, passed, brought, backward = unpack(payload)
         expect("a visit before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
         self._hash.update(payload)
         iteration, value = brought or (None, None)
-        site = brought and self._site(passed[-1], iteration)
-        return SimpleNamespace(run=run, passed=[self.paths[path] for path in passed], site=site, value=self._value(value))
+        site = self._site(passed[-1], iteration) if brought and backward is None else None
+        return SimpleNamespace(run=run, passed=[self.paths[path] for path in passed], site=site, value=self._value(value),
+                               backward=None if backward is None else ["begins", "ends"][backward])  # fmt: skip
 
     def _cache_declaration(self, payload):
-        run, mediator, number, modules, inputs, outputs, fault = unpack(payload)
+        run, mediator, number, modules, inputs, outputs, gradients, fault = unpack(payload)
         expect("a cache declaration before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
         self._hash.update(payload)
         return SimpleNamespace(run=run, mediator=self._mediator(mediator), number=number, modules=modules, inputs=inputs,
-                               outputs=outputs, fault=fault_of(fault))  # fmt: skip
+                               outputs=outputs, gradients=gradients, fault=fault_of(fault))  # fmt: skip
 
     def _mediator(self, position):
         return self._mediators[position] if position < len(self._mediators) else f"#{position}"

@@ -1,9 +1,8 @@
 //! The environment of a run: all that it depends on besides its mediators, gathered here and
 //! nowhere else.
 
-use burn::module::Module;
 use burn::tensor::TensorData;
-use interloom_backends::{Sites, arithmetic, describe_device, visit_parameters};
+use interloom_backends::{Sites, arithmetic, describe_device};
 use interloom_engine::{Port, SiteMap};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
@@ -11,7 +10,7 @@ use crate::session::tensor_parts;
 
 /// Returns the head of a journal of `experiment`, with this build and this machine in it; `device`
 /// is a name that [`parse_device`](interloom_backends::parse_device) reads.
-pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
+pub(crate) fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
     Head {
         build: build(),
         device: describe_device(device),
@@ -21,11 +20,6 @@ pub fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
         schedule: "in-order".to_owned(),
         ..Head::new(experiment)
     }
-}
-
-/// Returns the digest of a model: of each parameter, by path, and of all of them.
-pub fn model_identity<M: Module>(name: &str, model: &M) -> ModelIdentity {
-    identity_of(name, |visit| visit_parameters(model, visit))
 }
 
 /// Returns the digest of a model whose parameters `visit_all` goes through.
@@ -46,7 +40,7 @@ pub fn identity_of(
 
 /// Returns the sites of a model by name, as they stand in the head of a journal whose mediators can
 /// be served without the model.
-pub fn site_table(map: &SiteMap) -> SiteTable {
+pub(crate) fn site_table(map: &SiteMap) -> SiteTable {
     let mut paths: Vec<(String, Vec<String>)> = Vec::new();
     for point in map.points() {
         let (path, port) = (map.path_name(point.path), point.port.name().to_owned());

@@ -2,11 +2,13 @@
 
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
-use interloom_models::LanguageModelError;
-use interloom_models::files::FileError;
+#[cfg(feature = "models")]
+use interloom_models::{LanguageModelError, files::FileError};
 
 use crate::divergence::Divergence;
-use crate::journal::{JournalError, is_refusal};
+use crate::journal::JournalError;
+#[cfg(feature = "models")]
+use crate::journal::is_refusal;
 use crate::session::Conclusion;
 
 /// An error of a model, its runs or their journal.
@@ -20,6 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A model's files cannot be used.
+    #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
     /// A journal cannot be written or read.
@@ -68,6 +71,19 @@ pub enum Error {
         /// Where they diverge.
         divergence: Box<Divergence>,
     },
+    /// A session would promise equal bits where equal inputs need not give them.
+    ///
+    /// Code `E082`, explained in `docs/errors/E082.md`.
+    #[error(
+        "{place} has the arithmetic `{arithmetic}`, and what is recorded or replayed bit for bit needs `exact`; use burn without \
+         its default features, or accept this with `SessionBuilder::accept_inexact`"
+    )]
+    Inexact {
+        /// This build, or a journal.
+        place: String,
+        /// Its arithmetic, as the head of a journal names it.
+        arithmetic: String,
+    },
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -102,9 +118,11 @@ impl Error {
         match self {
             Self::Forward(error) => error.code(),
             Self::Model(error) => error.code(),
+            #[cfg(feature = "models")]
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
+            Self::Inexact { .. } => "E082",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
@@ -117,6 +135,7 @@ impl Error {
     pub fn at_fault(&self) -> AtFault {
         match self {
             Self::Journal(error) => error.at_fault(),
+            #[cfg(feature = "models")]
             Self::File(error) => match &**error {
                 FileError::Unreadable { source, .. } if is_refusal(source.kind()) => {
                     AtFault::Environment
@@ -135,6 +154,7 @@ impl Error {
     }
 }
 
+#[cfg(feature = "models")]
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::File(Box::new(error))
@@ -147,6 +167,7 @@ impl From<JournalError> for Error {
     }
 }
 
+#[cfg(feature = "models")]
 impl From<LanguageModelError> for Error {
     fn from(error: LanguageModelError) -> Self {
         match error {
@@ -159,18 +180,20 @@ impl From<LanguageModelError> for Error {
 
 /// Returns what every code of this room, and of those that it builds on, means, in order.
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> = interloom_engine::codes()
+    let codes = interloom_engine::codes()
         .chain(interloom_backends::codes())
         .chain(interloom_journal::codes())
-        .chain(interloom_models::codes())
         .chain(interloom_program::codes())
-        .chain(CODES)
-        .collect();
+        .chain(CODES);
+    #[cfg(feature = "models")]
+    let codes = codes.chain(interloom_models::codes());
+    let mut codes: Vec<&Code> = codes.collect();
     codes.sort_by_key(|code| code.code);
     codes
 }
 
 const CODES: &[Code] = &[
+    Code::new("E082", "arithmetic that is not exact", AtFault::Environment),
     Code::new(
         "E095",
         "a journal has not kept what is to be replayed",

@@ -9,6 +9,7 @@
 //! - [`Session`] records an experiment, or verifies a recording of it.
 //! - [`batch_invariance`] checks whether an invoke's values depend on the invokes of its batch.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
+//! - `models`, with the feature of that name, has language models with their files and tokenizers.
 //! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
 //!
 //! Experiment files and the program `interloom` are in the crate `interloom-cli`.
@@ -39,5 +40,7 @@ pub use session::{Conclusion, Mode, Proof, Session, SessionBuilder, Subject};
 pub use interloom_backends::{self as backends, Run};
 pub use interloom_engine as engine;
 pub use interloom_journal::{Experiment, Policy};
+/// Language models with their files and tokenizers; with the feature `models`.
+#[cfg(feature = "models")]
 pub use interloom_models as models;
 pub use interloom_program as program;

@@ -5,7 +5,7 @@ pub use interloom_backends::{
     Bound, Erase, Forward, Hooked, Run, RunOutput, Sites, Tap, Value, parse_device,
 };
 pub use interloom_engine::{CacheSpec, Cached, Cx, Fault, Invoke, Iterations, Mediator, Saved};
-pub use interloom_models::LanguageModel;
-pub use interloom_models::induction::Induction;
+#[cfg(feature = "models")]
+pub use interloom_models::{LanguageModel, induction::Induction};
 
 pub use crate::{Conclusion, Error, Experiment, Policy, Session};

@@ -63,7 +63,17 @@ fn tensor(rows: usize, salt: usize) -> Tensor<2> {
 
 /// Makes the model.
 pub(crate) fn stack() -> Bound<Hooked<Stack>> {
-    let block = |salt| {
+    changed_stack(None)
+}
+
+/// Makes the model with other weights in one layer.
+pub(crate) fn changed_stack(changed: Option<usize>) -> Bound<Hooked<Stack>> {
+    let block = |layer| {
+        let salt = if Some(layer) == changed {
+            LAYERS
+        } else {
+            layer
+        };
         let weight = Param::from_tensor(tensor(WIDTH, salt));
         let fc = Linear { weight, bias: None }.into();
         Hooked::from(Block { fc })

@@ -18,14 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use interloom::environment;
-use interloom::{Conclusion, Mode, Proof, Session};
+use interloom::{Conclusion, Mode, Proof, Session, SessionBuilder};
 use interloom_backends::Value as BurnValue;
 use interloom_conform::{Folder, REFERENCES, Surroundings, Verdict};
 use interloom_engine::Mediator;
-use interloom_journal::{Experiment, Policy};
+use interloom_journal::Policy;
 use interloom_program::{Datum, Program};
-use interloom_tests::interpret;
+use interloom_tests::{Scenarios, interpret};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
@@ -161,7 +160,7 @@ fn is_equal_as_async(name: &str, id: &str) -> Result<(), Failed> {
     let folder = open(name);
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
-    let mut session = Session::open(Mode::Record(journal.clone()), head(Policy::Digest))?;
+    let mut session = opened(Policy::Digest).record(&journal)?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
         let listed = &table(name, "reasons.json")["v081"][id];
         assert!(
@@ -173,7 +172,7 @@ fn is_equal_as_async(name: &str, id: &str) -> Result<(), Failed> {
     session.finish()?;
 
     let saved = interpret::Saved::default();
-    let mut session = Session::open(Mode::Verify(journal), head(Policy::Digest))?;
+    let mut session = opened(Policy::Digest).verify(&journal)?;
     let walked = |program: &_, around: &_| interpret::mediator(program, around, &saved);
     folder.run(id, walked, &mut session)?;
     let conclusion = session.finish()?;
@@ -196,7 +195,7 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
         // Never, when a few values wait, and at the end of each run.
         for bytes in [0, 100, u64::MAX] {
             let journal = place.path().join("late.ilj");
-            let mut session = Session::open(Mode::Record(journal.clone()), head(policy))?;
+            let mut session = opened(policy).record(&journal)?;
             session.set_readback_budget(bytes);
             folder.run(id, machine, &mut session)?;
             session.finish()?;
@@ -210,8 +209,8 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn head(policy: Policy) -> interloom_journal::Head {
-    environment::head(Experiment::default(), "cpu", policy)
+fn opened(policy: Policy) -> SessionBuilder {
+    Session::of(&Scenarios::on(Device::flex())).policy(policy)
 }
 
 fn machine(program: &Program, around: &Surroundings) -> Box<dyn Mediator<BurnValue>> {
@@ -224,7 +223,7 @@ fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
     let folder = open(folder);
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
-    let mut session = Session::open(Mode::Record(journal.clone()), head(Policy::Full))?;
+    let mut session = opened(Policy::Full).record(&journal)?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
         return Ok(());
     };
@@ -235,7 +234,7 @@ fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
         (Mode::Drive(journal), Proof::Model),
     ];
     for (mode, proves) in modes {
-        let mut session = Session::open(mode, head(Policy::Full))?;
+        let mut session = opened(Policy::Full).open(mode)?;
         let own = folder
             .run(id, machine, &mut session)?
             .expect("it ran before");
@@ -259,7 +258,7 @@ fn is_the_same_wherever_it_is_forked(folder: &str, id: &str) -> Result<(), Faile
     let folder = open(folder);
     let place = tempfile::tempdir()?;
     let from = place.path().join("from.ilj");
-    let mut session = Session::open(Mode::Record(from.clone()), head(Policy::Full))?;
+    let mut session = opened(Policy::Full).record(&from)?;
     session.keep_passages(true);
     let Some(results) = folder.run(id, machine, &mut session)? else {
         return Ok(());
@@ -271,12 +270,8 @@ fn is_the_same_wherever_it_is_forked(folder: &str, id: &str) -> Result<(), Faile
         return Err("nothing was recorded".into());
     };
     for exchange in 0..=exchanges {
-        let mode = Mode::Fork {
-            from: from.clone(),
-            exchange,
-            into: place.path().join("into.ilj"),
-        };
-        let mut session = Session::open(mode, head(Policy::Full))?;
+        let into = place.path().join("into.ilj");
+        let mut session = opened(Policy::Full).fork(&from, exchange, into)?;
         let own = folder
             .run(id, machine, &mut session)?
             .expect("it ran before");

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use burn::tensor::Device;
-use interloom::{Conclusion, Mode, Session, environment};
+use interloom::{Conclusion, Mode, Session, SessionBuilder};
 use interloom_backends::{ReuseStats, Value, describe_device, parse_device};
 use interloom_cli::experiment::{FileExperiment, FileReport, RunReport};
 use interloom_conform::{Folder, REFERENCES, Verdict};
 use interloom_engine::Mediator;
-use interloom_journal::{Experiment, Head, Journal, Policy};
+use interloom_journal::{Journal, Policy};
 use interloom_program::Program;
+use interloom_tests::Scenarios;
 
 const DEVICE: &str = "cuda";
 
@@ -34,8 +35,8 @@ fn scenarios() -> Folder {
     Folder::open(&home, &gpu()).expect("the recorded scenarios")
 }
 
-fn head(policy: Policy) -> Head {
-    environment::head(Experiment::default(), DEVICE, policy)
+fn opened(policy: Policy) -> SessionBuilder {
+    Session::of(&Scenarios::on(gpu())).policy(policy)
 }
 
 fn machine(
@@ -91,8 +92,7 @@ fn every_scenario_is_reproduced_bit_for_bit() {
         let mut journals = Vec::new();
         for late in [None, Some(0), Some(1000)] {
             let path = place.path().join("scenario.ilj");
-            let mut session =
-                Session::open(Mode::Record(path.clone()), head(Policy::Full)).unwrap();
+            let mut session = opened(Policy::Full).record(&path).unwrap();
             if let Some(bytes) = late {
                 session.set_readback_budget(bytes);
             }
@@ -101,7 +101,7 @@ fn every_scenario_is_reproduced_bit_for_bit() {
             journals.push(std::fs::read(path).unwrap());
         }
         let path = place.path().join("scenario.ilj");
-        let mut session = Session::open(Mode::Verify(path), head(Policy::Full)).unwrap();
+        let mut session = opened(Policy::Full).verify(&path).unwrap();
         folder.run(id, machine, &mut session).unwrap();
         let conclusion = session.conclude().unwrap();
         let same_bytes = journals.windows(2).all(|pair| pair[0] == pair[1]);
@@ -123,7 +123,7 @@ fn every_scenario_is_the_same_when_it_is_forked() {
     let (mut forks, mut effort, mut parted) = (0, ReuseStats::default(), Vec::new());
     for id in folder.ids() {
         let make = |mode| {
-            let mut session = Session::open(mode, head(Policy::Full)).unwrap();
+            let mut session = opened(Policy::Full).open(mode).unwrap();
             session.keep_passages(true);
             folder.run(id, machine, &mut session).unwrap();
             match session.conclude().unwrap() {

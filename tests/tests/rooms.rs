@@ -51,9 +51,34 @@ fn a_journal_is_read_without_a_tensor_library() {
     assert!(names.len() <= 60, "{names:?}");
 }
 
+#[test]
+fn a_program_needs_the_engine_alone() {
+    let names = has_none_of("interloom-program", &["burn", "interloom-journal"]);
+    assert!(names.len() <= 20, "{names:?}");
+}
+
+#[test]
+fn backends_read_no_journals_and_know_no_tokens() {
+    let above = [
+        "interloom",
+        "interloom-journal",
+        "interloom-models",
+        "tokenizers",
+    ];
+    let names = has_none_of("interloom-backends", &above);
+    assert!(names.len() <= 150, "{names:?}");
+}
+
+#[test]
+fn models_are_loaded_from_files_without_sessions() {
+    let above = ["clap", "hf-hub", "interloom", "interloom-journal"];
+    let names = has_none_of("interloom-models", &above);
+    assert!(names.len() <= 190, "{names:?}");
+}
+
 /// The `toml` and `toml_writer` in the tree of the library are those of burn.
 #[test]
-fn the_library_has_no_command_line_and_downloads_nothing() {
+fn the_library_has_no_command_line_no_tokenizer_and_downloads_nothing() {
     let names = has_none_of(
         "interloom",
         &[
@@ -61,8 +86,10 @@ fn the_library_has_no_command_line_and_downloads_nothing() {
             "hf-hub",
             "indicatif",
             "interloom-cli",
+            "interloom-models",
             "mcap",
             "ratatui",
+            "tokenizers",
             "tracing-subscriber",
         ],
     );

@@ -4,10 +4,10 @@ use burn::tensor::Device;
 
 use crate::causal::CausalLm;
 use crate::files::{FileError, ModelFiles};
-use crate::llama;
+use crate::{gpt2, llama};
 
 /// Every family, in the order in which messages name them.
-pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE, gpt2::ARCHITECTURE];
 
 /// A family of language models: how its files name it, and what loads it.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ mod tests {
         });
         insta::assert_snapshot!(errors.join("\n"), @r"
         E043 expected the architecture `llama`, found `mistral` (at metadata key `general.architecture` of tiny.gguf); use a model of such an architecture, such as smollm2-135m
-        E043 expected one of the architectures `llama`, `mistral`, found `mamba` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
+        E043 expected one of the architectures `llama`, `mistral`, `gpt2`, found `mamba` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
         E042 expected a value, found no such key (at key `model_type` of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         E042 expected a model's configuration, found EOF while parsing a list at line 1 column 1 (at the JSON of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         ");

@@ -37,10 +37,10 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
     /// the sites.
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
 
-    /// Starts a generation for `rows` sequences of up to `positions` tokens each.
+    /// Starts a generation for sequences of up to `positions` tokens each.
     ///
     /// Each call of the decoder is one iteration of the sites. It takes the `[batch, position]`
     /// tokens that follow those of the calls before, and its last position has the logits of
     /// the next tokens.
-    fn decoder(&self, rows: usize, positions: usize) -> Decoder<'_>;
+    fn decoder(&self, positions: usize) -> Decoder<'_>;
 }

@@ -351,7 +351,7 @@ impl<'m> TokenBatch<'m> {
     pub fn generate(&self, new: usize) -> Vec<Vec<u32>> {
         let new = new.min(self.room());
         let mut generated = vec![Vec::with_capacity(new); self.rows().len()];
-        let mut decode = self.lm.model.decoder(generated.len(), self.length + new);
+        let mut decode = self.lm.model.decoder(self.length + new);
         let mut tokens = self.tensor(&self.tokens);
         for _ in 0..new {
             let next = largest(decode(tokens));

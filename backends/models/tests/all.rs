@@ -4,6 +4,10 @@
 
 #[path = "all/calls.rs"]
 mod calls;
+#[path = "all/gpt2.rs"]
+mod gpt2;
+#[path = "all/gpt2_files.rs"]
+mod gpt2_files;
 #[path = "all/induction.rs"]
 mod induction;
 #[path = "all/language.rs"]

@@ -1,6 +1,7 @@
 //! Backward passes within a run: where they begin, what their hooks report, and where they end.
 
 use burn::tensor::{Float, Gradients, Tensor};
+use interloom_engine::replay::{Played, pass_recorded};
 use interloom_engine::{Flow, Site};
 
 use super::slot::{Slot, halt, halt_because, is_halting, look};
@@ -9,6 +10,7 @@ use crate::caught::catch;
 use crate::erase::Erase;
 use crate::error::BackwardFailure;
 use crate::gradient::{Hook, Parts, assemble, disassemble, inside};
+use crate::run::RecordedPass;
 use crate::tensor::{AnyTensor, with_typed};
 use crate::value::Value;
 
@@ -52,8 +54,12 @@ pub fn backward<const D: usize>(loss: &Tensor<D>) -> Gradients {
     differentiate(&loss, Some(&value))
 }
 
-/// Performs the backward pass that mediators asked for at the site that was just left.
+/// Performs the backward pass that mediators asked for at the site that was just left: from a
+/// record if there is one, else of the graph.
 pub(super) fn differentiate_all(losses: Vec<Value>) {
+    if let Some(pass) = look(|active| active.passes.pop_front()).flatten() {
+        return play(&pass);
+    }
     let mut losses = losses.into_iter().filter_map(|loss| match loss {
         Value::Tensor(tensor) => Some(with_typed!(tensor, |tensor: Tensor<_, Float>| {
             tensor.reshape([1])
@@ -93,6 +99,27 @@ fn differentiate(loss: &AnyTensor, shown: Option<&Value>) -> Gradients {
             let message = interloom_engine::panic_message(&*payload);
             halt_because(|after| failed(after, BackwardFailure::Burn(message)))
         }
+    }
+}
+
+/// Plays a recorded backward pass.
+fn play(pass: &RecordedPass) {
+    let is_halted = Slot::with(|active| {
+        let run = &mut active.interleaver;
+        let had_stopped = run.is_halted();
+        run.begin_backward(None);
+        for (passed, brought) in pass.visits() {
+            match pass_recorded(run, passed, brought.clone()) {
+                Played::On => {}
+                // What the record does not have was not waited for when it was made.
+                Played::Halted | Played::Missing(_) => return true,
+            }
+        }
+        run.end_backward();
+        had_stopped || run.is_halted()
+    });
+    if is_halted {
+        halt();
     }
 }
 

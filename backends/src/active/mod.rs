@@ -19,6 +19,7 @@ mod reuse;
 mod slot;
 
 use std::any::Any;
+use std::collections::VecDeque;
 
 use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
 
@@ -34,7 +35,7 @@ use crate::erase::Erase;
 use crate::error::{ForwardError, Unreached};
 use crate::functions::Functions;
 use crate::gradient::Numbered;
-use crate::run::{Ran, RunOutput};
+use crate::run::{Ran, RecordedPass, RunOutput};
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -110,6 +111,8 @@ pub(crate) struct Active {
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
+    /// The backward passes that are played where mediators ask for one.
+    passes: VecDeque<RecordedPass>,
     /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
@@ -240,6 +243,7 @@ impl Active {
         functions: Functions,
         shared: Option<(PrefixCache, Known)>,
         has_caches: bool,
+        passes: VecDeque<RecordedPass>,
     ) -> Self {
         // What another run has computed belongs to another graph.
         let shared = shared.filter(|_| !interleaver.has_hooks());
@@ -252,6 +256,7 @@ impl Active {
             functions,
             strangers: Strangers::default(),
             has_caches,
+            passes,
             last: None,
             broken: None,
         }

@@ -238,6 +238,24 @@ impl Program {
         })
     }
 
+    /// Asks for a backward pass from a loss of one element.
+    ///
+    /// ```
+    /// use interloom_program::{read, Program};
+    ///
+    /// let attribute = Program::new()
+    ///     .read("layers.1.output", "h")
+    ///     .backward(read("output").sum())
+    ///     .read("layers.1.output.grad", "g")
+    ///     .save("h")
+    ///     .save("g");
+    /// # assert_eq!(attribute.steps.len(), 5);
+    /// ```
+    pub fn backward(self, loss: impl Into<Expr>) -> Self {
+        let loss = loss.into();
+        self.then(Action::Backward { loss })
+    }
+
     /// Collects one side of some modules from here on, as the result `name`.
     pub fn cache<'p>(
         self,
@@ -250,6 +268,7 @@ impl Program {
             name: name.to_owned(),
             modules: Some(modules.collect()),
             side,
+            gradients: false,
         })
     }
 
@@ -259,6 +278,23 @@ impl Program {
             name: name.to_owned(),
             modules: None,
             side,
+            gradients: false,
+        })
+    }
+
+    /// Collects one side of some modules from here on, and its gradients, as the result `name`.
+    pub fn cache_gradients<'p>(
+        self,
+        name: &str,
+        modules: impl IntoIterator<Item = &'p str>,
+        side: Side,
+    ) -> Self {
+        let modules = modules.into_iter().map(str::to_owned);
+        self.then(Action::Cache {
+            name: name.to_owned(),
+            modules: Some(modules.collect()),
+            side,
+            gradients: true,
         })
     }
 

@@ -98,7 +98,8 @@ impl Meter<'_> {
                 | Action::Write { value, .. }
                 | Action::Skip { value, .. }
                 | Action::Append { value, .. }
-                | Action::Put { value, .. } => self.expr(value, 1)?,
+                | Action::Put { value, .. }
+                | Action::Backward { loss: value } => self.expr(value, 1)?,
                 Action::Try { body, .. } | Action::Each { body, .. } => {
                     self.steps(body, bodies + 1)?;
                 }
@@ -214,14 +215,15 @@ impl<'p> Checker<'p> {
                 self.steps(body)?;
             }
             Action::Barrier { name } => self.barrier(name)?,
-            Action::Put { value, .. } => self.expr(value)?,
+            Action::Put { value, .. } | Action::Backward { loss: value } => self.expr(value)?,
             Action::Cache {
                 name,
                 modules,
                 side,
+                gradients,
             } => {
                 self.caches.insert(name);
-                let spec = side.of(modules.as_deref());
+                let spec = side.of(modules.as_deref(), *gradients);
                 spec.points(self.known.map)
                     .map_err(|name| self.unknown_site(&name))?;
             }
@@ -387,6 +389,7 @@ pub(crate) fn may_set(steps: &[ProgramStep], set: &mut BTreeSet<String>) {
             | Action::Next { .. }
             | Action::Barrier { .. }
             | Action::Put { .. }
+            | Action::Backward { .. }
             | Action::Cache { .. }
             | Action::Mark { .. } => {}
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use interloom_engine::{CacheSpec, Iterations, Locate, Origin, SiteMap, Target};
+use interloom_engine::{CacheSpec, Iterations, Locate, Origin, Point, SiteMap, Target};
 
 use crate::expr::{Comparison, Condition, Expr, Item, Span};
 use crate::operand::{Along, Arithmetic};
@@ -30,6 +30,22 @@ impl Code {
             },
             None => Origin::Unknown,
         }
+    }
+
+    /// Iterates over the gradients that are asked for or collected.
+    pub(crate) fn gradients(&self, map: &SiteMap) -> impl Iterator<Item = Point> {
+        let points = |instruction: &Instruction| match instruction {
+            Instruction::Ask(Ask::Read(target) | Ask::Swap { target, .. } | Ask::Skip(target)) => {
+                match target {
+                    Target::Point { point, .. } => vec![*point],
+                    Target::Unknown(_) => Vec::new(),
+                }
+            }
+            Instruction::Cache { spec, .. } => spec.points(map).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let points = self.instructions.iter().flat_map(points);
+        points.filter(|point| point.port.is_gradient())
     }
 }
 
@@ -80,6 +96,7 @@ pub(crate) enum Ask {
     Skip(Target),
     Barrier(Arc<str>),
     Put(Arc<str>),
+    Backward,
 }
 
 /// What is put on the stack.
@@ -212,13 +229,15 @@ impl Compiler<'_> {
             Action::Next { by } => self.emit(Instruction::Next(*by)),
             Action::Barrier { name } => self.emit(Ask::Barrier(name.as_str().into())),
             Action::Put { name, value } => self.of([value], Ask::Put(name.as_str().into())),
+            Action::Backward { loss } => self.of([loss], Ask::Backward),
             Action::Cache {
                 name,
                 modules,
                 side,
+                gradients,
             } => self.emit(Instruction::Cache {
                 name: name.clone(),
-                spec: side.of(modules.as_deref()),
+                spec: side.of(modules.as_deref(), *gradients),
             }),
         }
     }

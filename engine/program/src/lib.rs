@@ -14,6 +14,9 @@
 //!     .save("h");
 //! ```
 //!
+//! Gradients have sites of their own, which a program reads and writes as any other once a
+//! backward pass is asked for; see [`Program::backward`].
+//!
 //! A [`Machine`] steps through a program as one mediator of a run, and makes the exchanges that the
 //! async closure of equal steps makes. What the program saves, marks and catches is in its
 //! [`Results`]:

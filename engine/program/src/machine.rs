@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use interloom_engine::{
-    CacheSpec, Cached, Delivery, Fault, Mediator, ProgramFault, Request, Round, SiteMap, Step,
+    CacheSpec, Cached, Delivery, Fault, Mediator, Point, ProgramFault, Request, Round, SiteMap,
+    Step,
 };
 
 use crate::check::check_limits;
@@ -279,6 +280,9 @@ impl<V: Operand> Machine<V> {
                 value: part_of("a put", self.pop())?,
             },
             Ask::Get(name) => Request::Get { name: name.clone() },
+            Ask::Backward => Request::Backward {
+                loss: value_of("a backward pass", self.pop())?,
+            },
         })
     }
 
@@ -421,6 +425,10 @@ impl<V: Operand> Mediator<V> for Machine<V> {
             self.next += 1;
             after = self.execute(instruction);
         }
+    }
+
+    fn gradients(&self) -> Vec<Point> {
+        self.code.gradients(&self.outside.map).collect()
     }
 }
 

@@ -214,6 +214,14 @@ pub enum Action {
         /// The value.
         value: Expr,
     },
+    /// BACKWARD: asks for a backward pass, once all mediators are done with the site at hand.
+    ///
+    /// The steps after it ask for gradients at their own sites (`layers.1.output.grad`), those of
+    /// later values first.
+    Backward {
+        /// The loss, of one element.
+        loss: Expr,
+    },
     /// Collects what modules receive or return, from here on.
     Cache {
         /// The name of the cache among the results.
@@ -224,6 +232,9 @@ pub enum Action {
         /// Which side of them.
         #[serde(default)]
         side: Side,
+        /// Whether the gradients of what is collected are collected, too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gradients: bool,
     },
     /// Notes in the results that the program got here.
     Mark {
@@ -251,6 +262,7 @@ macro_rules! bodies {
             | Self::Next { .. }
             | Self::Barrier { .. }
             | Self::Put { .. }
+            | Self::Backward { .. }
             | Self::Cache { .. }
             | Self::Mark { .. } => Vec::new(),
         }
@@ -265,7 +277,8 @@ macro_rules! values {
             | Self::Write { value, .. }
             | Self::Skip { value, .. }
             | Self::Append { value, .. }
-            | Self::Put { value, .. } => vec![value],
+            | Self::Put { value, .. }
+            | Self::Backward { loss: value } => vec![value],
             Self::If { condition, .. } => condition.$values(),
             Self::Save { .. }
             | Self::Stop
@@ -422,15 +435,16 @@ pub enum Side {
 }
 
 impl Side {
-    pub(crate) fn of(self, modules: Option<&[String]>) -> CacheSpec {
+    pub(crate) fn of(self, modules: Option<&[String]>, gradients: bool) -> CacheSpec {
         let spec = match modules {
             Some(modules) => CacheSpec::of(modules),
             None => CacheSpec::all(),
         };
-        match self {
+        let spec = match self {
             Self::Inputs => spec.inputs(),
             Self::Outputs => spec,
             Self::Both => spec.both(),
-        }
+        };
+        if gradients { spec.gradients() } else { spec }
     }
 }

@@ -121,6 +121,12 @@ pub enum ProgramFault {
         /// Those who do not skip it.
         others: String,
     },
+    /// A backward pass where none can begin.
+    #[error("no backward pass can begin {}; ask for it at a site of the forward pass", super::place(.at))]
+    NoBackward {
+        /// The gradient's site at hand; `None` before the model has started.
+        at: Option<String>,
+    },
     /// A tuple, list or map of too many parts.
     #[error(
         "the tuple, list or map would have more than {limit} tensors in it; save them one by one"

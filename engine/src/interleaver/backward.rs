@@ -115,6 +115,11 @@ impl<V: Value> Interleaver<V> {
         losses.into_iter().map(|(_, loss)| loss).collect()
     }
 
+    /// Returns whether mediators have asked for a backward pass that has not been taken.
+    pub fn has_losses(&self) -> bool {
+        !self.gradients.losses.is_empty() && !self.has_failed()
+    }
+
     /// Begins a backward pass: of the losses that were [taken](Self::take_losses), or of `loss`,
     /// which is that of the code around the model.
     pub fn begin_backward(&mut self, loss: Option<&V>) {
@@ -235,8 +240,8 @@ impl<V: Value> Interleaver<V> {
         self.gradients.has_passed(site)
     }
 
-    /// Has the values hooked whose gradients a cache collects. That lets nobody ask for them, for
-    /// whether one may must not depend on what others have declared so far.
+    /// Has the values hooked whose gradients a cache collects. No mediator may ask for them because
+    /// of that, for whether one may must not depend on what others have declared so far.
     pub(super) fn hook_for_cache(&mut self, points: &[Point]) {
         let gradients = points.iter().filter(|point| point.port.is_gradient());
         if self.gradients.hooked.is_empty() && gradients.clone().next().is_some() {

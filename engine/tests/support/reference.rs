@@ -383,7 +383,9 @@ impl Run<'_> {
             _ => site_of(wish, own, &self.case.model.map),
         };
         let is_it = |put: &&Record| put.event == Event::Put && put.asked.as_ref() == Some(&asked);
-        let (told, now) = (self.told[who].len(), self.passed.len());
+        // After a backward pass, what was left out at the site before it is over.
+        let now = self.passed.len() + usize::from(self.unreached.is_some());
+        let told = self.told[who].len();
         if self.asked[who].0 != told {
             self.asked[who] = (told, now);
         }
@@ -426,7 +428,7 @@ impl Run<'_> {
                 here.skips.push((who, to_table(value)));
                 Ok(value.clone())
             }
-            // R51; a gradient keeps its shape, whoever asks for another one.
+            // R51; a gradient keeps its shape.
             Request::Swap { reshape: true, .. } if !is_owner && !is_gradient => Err(Some("E006")),
             Request::Swap { value, reshape, .. }
                 if (*reshape && !is_gradient) || value.shape() == own.shape() =>

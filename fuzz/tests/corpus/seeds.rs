@@ -4,8 +4,8 @@ use interloom_engine::Schedule;
 use interloom_engine::scheduler::Choice;
 use interloom_journal::frame::{FRAME_HEADER_BYTES, FrameKind, PREAMBLE_BYTES};
 use interloom_journal::{
-    DType, Digest, Event, ExchangeRecord, ExchangeResult, Experiment, Head, Journal, JournalReader,
-    JournalWriter, OutcomeRecord, Policy, RunStart, SiteRef, TensorLine, ValueTree, fuzzing,
+    DType, Digest, Event, ExchangeRecord, ExchangeResult, Experiment, Head, JournalReader,
+    JournalWriter, OutcomeRecord, Policy, RunStart, SiteRef, TensorLine, ValueTree,
 };
 use interloom_program::{Program, caught, get, given, map, module, read, tuple, var};
 
@@ -306,12 +306,13 @@ const EXCHANGES: [&str; 14] = [
 ];
 
 fn exchanges() -> Vec<Seed> {
-    let (journal, _) = Journal::read_prefix(JournalReader::new(GOLDEN, "golden").unwrap());
-    let payload = |exchange| {
-        let payload = fuzzing::encode_exchange(exchange).unwrap();
-        [&[FrameKind::Exchange as u8][..], &payload].concat()
-    };
-    let payloads: Vec<_> = journal.exchanges().map(payload).collect();
+    let mut frames = JournalReader::new(GOLDEN, "golden").unwrap().skim();
+    let mut payloads = Vec::new();
+    while let Some(frame) = frames.next_frame().unwrap() {
+        if frame.known_kind() == Some(FrameKind::Exchange) {
+            payloads.push([&[FrameKind::Exchange as u8], frame.payload].concat());
+        }
+    }
     assert_eq!(payloads.len(), EXCHANGES.len());
     let mut seeds: Vec<Seed> = EXCHANGES.into_iter().zip(payloads).collect();
     seeds.push((

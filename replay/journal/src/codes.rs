@@ -22,4 +22,5 @@ pub(crate) const CODES: &[Code] = &[
     Code::new("E071", "a tensor is missing", AtFault::Journal),
     Code::new("E072", "not in the journal", AtFault::Misuse),
     Code::new("E073", "a journal has another writer", AtFault::Environment),
+    Code::new("E074", "a journal is of other runs", AtFault::Misuse),
 ];

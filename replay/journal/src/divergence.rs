@@ -38,6 +38,7 @@ use interloom_engine::{AtFault, Code, Fault, Round};
 use crate::{DType, Digest, Event, ExchangeResult, OriginRecord, ValueTree};
 
 pub use compare::{CONTEXT_DEFAULT, Comparer, ReplayComparison};
+pub(crate) use environment::between_heads;
 pub use environment::{EnvironmentDifference, EnvironmentReport};
 pub use journals::{Aligned, AlignedPair, JournalDiff, compare_journals, first_difference};
 pub use page::diff_page;

@@ -7,6 +7,7 @@ use interloom_engine::AtFault;
 use thiserror::Error;
 
 use super::digest::Digest;
+use crate::divergence::EnvironmentDifference;
 use crate::reason::is_refusal;
 
 /// A journal could not be written or read. Each variant has a stable [`code`](Self::code).
@@ -212,6 +213,28 @@ pub enum JournalError {
         /// The file.
         journal: Arc<str>,
     },
+    /// Runs are to be added to a journal that ends early.
+    ///
+    /// Code `E065`, explained in `docs/errors/E065.md`.
+    #[error("{torn}; nothing was added to it: make it whole first, with `interloom recover`")]
+    AppendToTorn {
+        /// How it ends.
+        torn: Box<Self>,
+    },
+    /// Runs are to be added to a journal with the head of other runs.
+    ///
+    /// Code `E074`, explained in `docs/errors/E074.md`.
+    #[error(
+        "{journal} is of other runs than these, which cannot be added to it: {}; go on with what it was recorded with, or \
+         record to another path",
+        listed(differences)
+    )]
+    OtherHead {
+        /// The file.
+        journal: Arc<str>,
+        /// In what the heads differ.
+        differences: Vec<EnvironmentDifference>,
+    },
     /// Recording would replace something that is not a journal.
     ///
     /// Code `E070`, explained in `docs/errors/E070.md`.
@@ -224,6 +247,11 @@ pub enum JournalError {
     },
 }
 
+fn listed(differences: &[EnvironmentDifference]) -> String {
+    let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
 impl JournalError {
     /// Returns the stable code, such as `E065`.
     pub const fn code(&self) -> &'static str {
@@ -233,7 +261,7 @@ impl JournalError {
             Self::NotAJournal { .. } => "E062",
             Self::NewerFormat { .. } => "E063",
             Self::Corrupt { .. } => "E064",
-            Self::Torn { .. } => "E065",
+            Self::Torn { .. } | Self::AppendToTorn { .. } => "E065",
             Self::Malformed { .. } => "E066",
             Self::OutOfSequence { .. } => "E067",
             Self::DigestMismatch { .. } => "E068",
@@ -242,6 +270,7 @@ impl JournalError {
             Self::MissingTensor { .. } => "E071",
             Self::Absent { .. } => "E072",
             Self::Busy { .. } => "E073",
+            Self::OtherHead { .. } => "E074",
         }
     }
 

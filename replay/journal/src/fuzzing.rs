@@ -5,7 +5,7 @@ use super::exchange;
 use super::frame::FrameKind;
 use super::passage;
 use super::read::JournalReader;
-use super::record::{ExchangeRecord, OutcomeRecord, Record};
+use super::record::{OutcomeRecord, Record};
 use super::resume::{Resumed, Scan};
 use super::visit;
 use super::wire;
@@ -16,16 +16,6 @@ use super::wire;
 /// Says what is wrong with it.
 pub fn decode(kind: FrameKind, payload: &[u8]) -> Result<Record, String> {
     wire::decode(kind, payload, &[])
-}
-
-/// Encodes the payload of an exchange.
-///
-/// # Errors
-/// Its value is too deep.
-pub fn encode_exchange(given: &ExchangeRecord) -> Result<Vec<u8>, String> {
-    let mut payload = Vec::new();
-    exchange::encode(given, None, &mut payload)?;
-    Ok(payload)
 }
 
 /// Encodes again what the payload of a frame decodes to; nothing for kinds that have more than one

@@ -106,10 +106,11 @@ pub use races::{RunRaces, races};
 pub use read::{Followed, Frame, FrameInfo, JournalReader, find_tensor};
 pub use reason::{Reason, is_refusal};
 pub use record::{
-    BarrierLine, Brought, Build, CacheDeclaration, Declared, Event, ExchangeRecord, ExchangeResult,
-    Experiment, FORMAT_NAME, FailureLine, Footer, Head, MediatorLine, ModelIdentity, NoteRecord,
-    OriginRecord, OutcomeRecord, PassageRecord, PassedCallRecord, PassingRecord, PathLine, Record,
-    RunEndRecord, RunStart, SiteRef, SourceLine, TensorRecord, Tick, Visit,
+    BackwardTurn, BarrierLine, Brought, Build, CacheDeclaration, Declared, Event, ExchangeRecord,
+    ExchangeResult, Experiment, FORMAT_NAME, FailureLine, Footer, Head, MediatorLine,
+    ModelIdentity, NoteRecord, OriginRecord, OutcomeRecord, PassageRecord, PassedCallRecord,
+    PassingRecord, PathLine, Record, RunEndRecord, RunStart, SiteRef, SourceLine, TensorRecord,
+    Tick, Visit,
 };
 pub use recover::{Recovery, RecoveryTarget, recover};
 pub use resume::{Loss, OpenRun, Resumed};

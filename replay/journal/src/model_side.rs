@@ -4,7 +4,7 @@
 //! collected, with its iteration, so that the site of an exchange
 //! is told by the visits alone. A run whose model was not watched has none.
 
-use super::record::SiteRef;
+use super::record::{BackwardTurn, SiteRef};
 
 /// Where the visits and exchanges of a run so far say that its model is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub(super) enum ModelSide {
     At(SiteRef),
     /// It passes sites at which nothing is, and has perhaps come to its end.
     Passing,
+    /// It has ended a backward pass, whose mediators may be refused what that has not reached.
+    Between,
     /// It has come to its end.
     Over,
 }
@@ -35,6 +37,18 @@ impl ModelSide {
         Ok(())
     }
 
+    /// Takes the beginning or the end of a backward pass.
+    ///
+    /// # Errors
+    /// As for a visit.
+    pub(super) fn backward(&mut self, turn: BackwardTurn) -> Result<(), (String, String)> {
+        self.visit(None)?;
+        if turn == BackwardTurn::End {
+            *self = Self::Between;
+        }
+        Ok(())
+    }
+
     /// Takes the site at which an exchange is made.
     ///
     /// # Errors
@@ -43,10 +57,12 @@ impl ModelSide {
     pub(super) fn exchange(&mut self, at: Option<SiteRef>) -> Result<(), (String, String)> {
         *self = match (*self, at) {
             (Self::At(here), Some(at)) if here == at => return Ok(()),
-            (Self::Ahead | Self::Over, None) | (Self::Unwatched, _) => return Ok(()),
+            (Self::Ahead | Self::Between | Self::Over, None) | (Self::Unwatched, _) => {
+                return Ok(());
+            }
             (Self::Ahead, Some(_)) => Self::Unwatched,
             (Self::At(_) | Self::Passing, None) => Self::Over,
-            (Self::At(_) | Self::Passing | Self::Over, Some(at)) => {
+            (Self::At(_) | Self::Passing | Self::Between | Self::Over, Some(at)) => {
                 return Err((self.expected(), format!("one {}", at_site(at))));
             }
         };
@@ -59,6 +75,7 @@ impl ModelSide {
             Self::Ahead => "a visit or an exchange".to_owned(),
             Self::Unwatched => "no visit in a run with exchanges at sites before".to_owned(),
             Self::At(site) => format!("an exchange {}, where the model is", at_site(site)),
+            Self::Between => "a visit, or an exchange at no site, after a backward pass".to_owned(),
             Self::Passing => "an exchange at no site, for the model is at none".to_owned(),
             Self::Over => "an exchange at no site, for the model has come to its end".to_owned(),
         }
@@ -79,11 +96,13 @@ mod tests {
     enum Next {
         Served(u32, u32),
         Passed,
+        Begun,
+        Ended,
         At(u32, u32),
         Nowhere,
     }
 
-    use Next::{At, Nowhere, Passed, Served};
+    use Next::{At, Begun, Ended, Nowhere, Passed, Served};
 
     /// How many of these can come one after the other, and what is said of the next.
     fn followed(run: &[Next]) -> (usize, Option<String>) {
@@ -92,6 +111,8 @@ mod tests {
             let taken = match *next {
                 Served(path, iteration) => side.visit(Some(SiteRef { path, iteration })),
                 Passed => side.visit(None),
+                Begun => side.backward(BackwardTurn::Begin),
+                Ended => side.backward(BackwardTurn::End),
                 At(path, iteration) => side.exchange(Some(SiteRef { path, iteration })),
                 Nowhere => side.exchange(None),
             };
@@ -123,6 +144,17 @@ mod tests {
             ],
             // What is passed can be said in pieces.
             &[Passed, Passed, Served(1, 2), At(1, 2), Nowhere],
+            // A backward pass within a forward pass.
+            &[
+                Served(1, 0),
+                At(1, 0),
+                Begun,
+                Served(2, 0),
+                At(2, 0),
+                Ended,
+                Nowhere,
+                Served(3, 0),
+            ],
             // A run that was not watched.
             &[Nowhere, At(3, 9), At(0, 0), Nowhere, At(1, 1)],
         ];
@@ -142,6 +174,7 @@ mod tests {
             &[Served(1, 0), Nowhere, Served(1, 1)],
             &[Passed, Nowhere, Passed],
             &[At(1, 0), Served(1, 1)],
+            &[Begun, Ended, At(1, 0)],
         ];
         let refused = runs.iter().map(|run| {
             let (count, reason) = followed(run);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fault;
 use super::record::{
-    ExchangeRecord, ExchangeResult, OriginRecord, Record, RunStart, SiteRef, Visit,
+    BackwardTurn, ExchangeRecord, ExchangeResult, OriginRecord, Record, RunStart, SiteRef, Visit,
 };
 use super::value::{TensorLine, ValueTree};
 
@@ -71,6 +71,10 @@ impl Names {
             "passed": passed.map(|path| self.path(*path)).collect::<Vec<_>>(),
             "iteration": visit.brought.as_ref().map(|brought| brought.iteration),
             "value": visit.value().map(value_json),
+            "backward": visit.backward.map(|turn| match turn {
+                BackwardTurn::Begin => "begins",
+                BackwardTurn::End => "ends",
+            }),
         })
     }
 

@@ -12,8 +12,8 @@ use super::error::{JournalError, Place};
 use super::frame::FrameKind;
 use super::model_side::ModelSide;
 use super::record::{
-    CacheDeclaration, ExchangeRecord, ExchangeResult, Footer, OutcomeRecord, PassageRecord,
-    PathLine, RunEndRecord, RunStart, SiteRef, Tick, Visit,
+    BackwardTurn, CacheDeclaration, ExchangeRecord, ExchangeResult, Footer, OutcomeRecord,
+    PassageRecord, PathLine, RunEndRecord, RunStart, SiteRef, Tick, Visit,
 };
 use super::wire;
 
@@ -74,6 +74,8 @@ pub(super) struct Passed<'a> {
     pub(super) paths: Cow<'a, [u32]>,
     /// The iteration of the last of them, if a value was brought there.
     pub(super) iteration: Option<u32>,
+    /// The turn of a backward pass.
+    pub(super) backward: Option<BackwardTurn>,
 }
 
 impl<'a> From<&'a Visit> for Passed<'a> {
@@ -82,6 +84,7 @@ impl<'a> From<&'a Visit> for Passed<'a> {
             run: visit.run,
             paths: Cow::Borrowed(&visit.passed),
             iteration: visit.brought.as_ref().map(|brought| brought.iteration),
+            backward: visit.backward,
         }
     }
 }
@@ -268,8 +271,12 @@ impl Order {
         let mut paths = visit.paths.iter();
         paths.try_for_each(|path| self.check_path(*path, place))?;
         let last = visit.paths.last().copied();
-        let site = last.zip(visit.iteration);
-        let place_of_model = self.model.visit(site.map(SiteRef::from));
+        let place_of_model = match visit.backward {
+            Some(turn) => self.model.backward(turn),
+            None => self
+                .model
+                .visit(last.zip(visit.iteration).map(SiteRef::from)),
+        };
         place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))
     }
 

@@ -59,9 +59,18 @@ impl<'j> Points<'j> {
     fn of(paths: &'j [String]) -> Self {
         let mut map = SiteMap::new();
         let mut point = |text: &String| {
-            let (path, port) = text.rsplit_once('.').unwrap_or(("", text));
+            let value = text.strip_suffix(".grad");
+            let (path, port) = value
+                .unwrap_or(text)
+                .rsplit_once('.')
+                .unwrap_or(("", value.unwrap_or(text)));
             let port = Port::from_name(port)?;
-            Some(Point::new(map.add(path, &Port::ALL), port))
+            let point = Point::new(map.add(path, &Port::FORWARD), port);
+            if value.is_some() {
+                point.gradient()
+            } else {
+                Some(point)
+            }
         };
         let points = paths.iter().map(&mut point).collect();
         Self {
@@ -122,6 +131,7 @@ impl<'j> Points<'j> {
             Event::Get => Message::Get {
                 name: self.name(exchange)?,
             },
+            Event::Backward => Message::Backward { loss: VALUE },
             Event::Stop => Message::Stop,
             Event::End => Message::End,
             Event::Exception => Message::Exception { fault },

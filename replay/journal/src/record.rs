@@ -183,6 +183,9 @@ pub struct Declared {
     pub barriers: Vec<BarrierLine>,
     /// How many steps the run has, if that was said.
     pub steps: Option<u32>,
+    /// The gradients that may be asked for, such as `layers.0.output.grad`, in the order of the
+    /// model's sites.
+    pub gradients: Vec<String>,
 }
 
 /// One barrier of a run.
@@ -231,14 +234,31 @@ pub struct Visit {
     /// The run it belongs to.
     pub run: u32,
     /// The paths that were passed since the visit before, in order; the last is the site at hand.
+    /// A gradient that is not served stands there with its iteration, as in
+    /// `layers.0.output.grad.i2`: in a backward pass the last iteration of a point comes first.
     pub passed: Vec<u32>,
-    /// What the model brought to the last of them; `None` where nothing was served or collected.
+    /// What the model brought to the last of them, or the loss with which a backward pass begins;
+    /// `None` where nothing was served or collected.
     pub brought: Option<Brought>,
+    /// The turn of a backward pass, if that is what the model came to.
+    pub backward: Option<BackwardTurn>,
+}
+
+/// What happens to a backward pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BackwardTurn {
+    /// It begins.
+    Begin,
+    /// It ends.
+    End,
 }
 
 impl Visit {
     /// The site at hand; `None` where nothing was served or collected.
     pub fn site(&self) -> Option<SiteRef> {
+        if self.backward.is_some() {
+            return None;
+        }
         let (path, brought) = (*self.passed.last()?, self.brought.as_ref()?);
         Some(SiteRef {
             path,
@@ -255,7 +275,8 @@ impl Visit {
 /// What a model brought to a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Brought {
-    /// How often the path was passed before in this run, calls of skipped modules counted.
+    /// How often the path was passed before in this run, calls of skipped modules counted; of a
+    /// gradient, the iteration of its value; of a loss, the number of its backward pass.
     pub iteration: u32,
     /// The value, before all changes.
     pub value: ValueTree,
@@ -276,6 +297,8 @@ pub struct CacheDeclaration {
     pub inputs: bool,
     /// Whether it collects what modules return.
     pub outputs: bool,
+    /// Whether it collects the gradients of what it collects.
+    pub gradients: bool,
     /// Why it was refused, if it was.
     pub fault: Option<Fault>,
 }

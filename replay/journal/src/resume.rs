@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::create::lock;
 use super::digest::Digest;
+use super::divergence::between_heads;
 use super::error::{JournalError, OPEN};
 use super::order::Order;
 use super::read::JournalReader;
@@ -70,22 +71,74 @@ impl JournalWriter<File> {
 
     /// As [`resume`](Self::resume); `journal` is what errors call it.
     pub(super) fn resume_as(path: &Path, journal: &Arc<str>) -> Result<Resumed, JournalError> {
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let mut file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
-        lock(&file, journal)?;
-        let reader = JournalReader::new(BufReader::new(&file), journal)?;
-        let state = Scan::of(reader).into_state()?;
-        let doing = |doing| {
-            let journal = journal.clone();
-            move |error| JournalError::io(&journal, doing, &error)
-        };
-        let length = file.metadata().map_err(doing("examine"))?.len();
-        let cut = file.set_len(state.offset);
-        cut.map_err(doing("cut the torn tail of"))?;
-        let end = SeekFrom::Start(state.offset);
-        file.seek(end).map_err(doing("go to the end of"))?;
-        Ok(state.into_writer(file, length))
+        let (file, state) = scanned(path, journal)?;
+        state.go_on(file)
     }
+
+    /// Adds runs to the journal at `path`, which must be whole and have this head.
+    ///
+    /// What is written is what one writer would have written.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume), but E065 also if only its tail is torn, and E074 if it has
+    /// another head. A journal that is refused is left as it is.
+    pub fn append(path: impl AsRef<Path>, head: &Head) -> Result<Self, JournalError> {
+        let path = path.as_ref();
+        let journal = path.display().to_string().into();
+        let (file, mut state) = scanned(path, &journal)?;
+        if let Some(torn) = state.torn.take() {
+            let torn = Box::new(torn);
+            return Err(JournalError::AppendToTorn { torn });
+        }
+        let differences = between_heads(&state.head, head);
+        if !differences.is_empty() {
+            return Err(JournalError::OtherHead {
+                journal,
+                differences,
+            });
+        }
+        Ok(state.go_on(file)?.writer)
+    }
+}
+
+impl<S: Sink> JournalWriter<S> {
+    /// Writes into `sink` as if the runs of a journal before `run` stood there, and returns the
+    /// texts of their paths, by number.
+    ///
+    /// # Errors
+    /// E072 if the journal does not have so many runs, and whatever is wrong with it before that.
+    pub fn before_run(
+        reader: JournalReader<impl Read>,
+        run: u32,
+        sink: S,
+    ) -> Result<(Self, Vec<String>), JournalError> {
+        let scan = Scan::before(reader, Some(run));
+        if let Some(error) = scan.error {
+            return Err(error);
+        }
+        if scan.runs < run {
+            return Err(JournalError::Absent {
+                journal: scan.reader.into_parts().journal,
+                what: format!("run {run}"),
+                has: format!("{} runs", scan.runs),
+            });
+        }
+        let state = scan.into_state()?;
+        let mut paths: Vec<_> = state.paths.iter().collect();
+        paths.sort_by_key(|(_, id)| **id);
+        let paths = paths.into_iter().map(|(text, _)| text.clone()).collect();
+        Ok((Self::from_state(state, sink), paths))
+    }
+}
+
+/// Opens a journal to be written, and reads it to its end, or to where it cannot be read.
+fn scanned(path: &Path, journal: &Arc<str>) -> Result<(File, State), JournalError> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+    lock(&file, journal)?;
+    let reader = JournalReader::new(BufReader::new(&file), journal)?;
+    let state = Scan::of(reader).into_state()?;
+    Ok((file, state))
 }
 
 /// All that is needed to continue with a journal.
@@ -105,6 +158,20 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Cuts off the footer, or what cannot be read, and goes on there.
+    fn go_on(self, mut file: File) -> Result<Resumed, JournalError> {
+        let doing = |doing| {
+            let journal = self.journal.clone();
+            move |error| JournalError::io(&journal, doing, &error)
+        };
+        let length = file.metadata().map_err(doing("examine"))?.len();
+        let cut = file.set_len(self.offset);
+        cut.map_err(doing("cut the torn tail of"))?;
+        let end = SeekFrom::Start(self.offset);
+        file.seek(end).map_err(doing("go to the end of"))?;
+        Ok(self.into_writer(file, length))
+    }
+
     /// A writer that appends to `sink`, which ends where the last good frame did; `length` is what
     /// there was before the tail was cut.
     pub(super) fn into_writer<S: Sink>(mut self, sink: S, length: u64) -> Resumed<S> {
@@ -140,6 +207,11 @@ pub(super) struct Scan<R> {
 
 impl<R: Read> Scan<R> {
     pub(super) fn of(reader: JournalReader<R>) -> Self {
+        Self::before(reader, None)
+    }
+
+    /// Reads to the end, or to a run.
+    fn before(reader: JournalReader<R>, run: Option<u32>) -> Self {
         let mut scan = Self {
             reader,
             open_run: None,
@@ -152,6 +224,10 @@ impl<R: Read> Scan<R> {
             footer: None,
         };
         loop {
+            let is_between = scan.records > 0 && scan.open_run.is_none();
+            if is_between && run == Some(scan.runs) {
+                return scan;
+            }
             match scan.reader.next_record() {
                 Ok(Some((info, record))) => scan.take(info.offset, record),
                 Ok(None) => return scan,

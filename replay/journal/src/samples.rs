@@ -108,6 +108,7 @@ pub(crate) fn declared() -> Declared {
     Declared {
         barriers: vec![barrier("again", 3), barrier("meet", 2)],
         steps: Some(4),
+        gradients: vec!["layers.0.attn.output.grad".into()],
     }
 }
 
@@ -442,6 +443,15 @@ pub(crate) fn visit(run: u32, passed: &[u32], brought: Option<(u32, ValueTree)>)
         run,
         passed: passed.to_vec(),
         brought: brought.and_then(|(iteration, value)| self::brought(iteration, value)),
+        backward: None,
+    }
+}
+
+/// What a model passed before a backward pass begins or ends.
+pub(crate) fn backward(run: u32, passed: &[u32], turn: BackwardTurn) -> Visit {
+    Visit {
+        backward: Some(turn),
+        ..visit(run, passed, None)
     }
 }
 
@@ -471,6 +481,7 @@ pub(crate) fn cache_declaration(run: u32) -> CacheDeclaration {
         modules: Some(vec!["layers.0.attn".to_owned()]),
         inputs: false,
         outputs: true,
+        gradients: false,
         fault: Some(late_cache()),
     }
 }

@@ -20,14 +20,14 @@ use super::exchange::{decode_value, encode_value, items, optional, pass_value};
 use super::fault;
 use super::order::Passed;
 use super::pack::{self, Unexpected, Unpacker};
-use super::record::{Brought, CacheDeclaration, OriginRecord, SourceLine, Visit};
+use super::record::{BackwardTurn, Brought, CacheDeclaration, OriginRecord, SourceLine, Visit};
 
 /// Appends the payload of a visit to `out`.
 pub(super) fn encode(visit: &Visit, out: &mut Vec<u8>) -> Result<(), String> {
-    if visit.passed.is_empty() {
+    if visit.passed.is_empty() && visit.backward.is_none() {
         return Err(format!("it is without {ONE_PATH}"));
     }
-    pack::array(out, 3);
+    pack::array(out, 4);
     pack::uint(out, visit.run.into());
     pack::array(out, visit.passed.len());
     for path in &visit.passed {
@@ -37,62 +37,96 @@ pub(super) fn encode(visit: &Visit, out: &mut Vec<u8>) -> Result<(), String> {
         Some(brought) => {
             pack::array(out, 2);
             pack::uint(out, brought.iteration.into());
-            encode_value(&brought.value, out, 0)
+            encode_value(&brought.value, out, 0)?;
         }
-        None => {
-            pack::nil(out);
-            Ok(())
+        None => pack::nil(out),
+    }
+    match visit.backward {
+        Some(turn) => pack::uint(out, turn.code()),
+        None => pack::nil(out),
+    }
+    Ok(())
+}
+
+impl BackwardTurn {
+    const fn code(self) -> u64 {
+        match self {
+            Self::Begin => 0,
+            Self::End => 1,
+        }
+    }
+
+    const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Self::Begin),
+            1 => Some(Self::End),
+            _ => None,
         }
     }
 }
+
+const TURN: &str = "0 where a backward pass begins, 1 where it ends";
 
 const ONE_PATH: &str = "the paths that were passed, one or more";
 
 /// Reads the payload of a visit.
 pub(super) fn decode(payload: &[u8]) -> Result<Visit, Unexpected> {
-    let (run, passed, brought) = parse(payload, |unpacker| decode_value(unpacker, 0))?;
+    let (run, passed, brought, backward) = parse(payload, |unpacker| decode_value(unpacker, 0))?;
     let brought = brought.map(|(iteration, value)| Brought { iteration, value });
     Ok(Visit {
         run,
         passed,
         brought,
+        backward,
     })
 }
 
 /// Checks the payload of a visit as [`decode`] does, and makes nothing of its value.
 pub(super) fn check(payload: &[u8]) -> Result<Passed<'static>, Unexpected> {
-    let (run, paths, brought) = parse(payload, |unpacker| pass_value(unpacker, 0))?;
+    let (run, paths, brought, backward) = parse(payload, |unpacker| pass_value(unpacker, 0))?;
     Ok(Passed {
         run,
         paths: Cow::Owned(paths),
         iteration: brought.map(|(iteration, ())| iteration),
+        backward,
     })
 }
 
-/// A visit's run and paths, its iteration, and what `value` made of its value.
+/// The run, the paths, the iteration with the value, and the turn of a backward pass.
+type Parsed<V> = (u32, Vec<u32>, Option<(u32, V)>, Option<BackwardTurn>);
+
+/// Reads a visit, and what `value` makes of its value.
 fn parse<'a, V>(
     payload: &'a [u8],
     value: impl FnOnce(&mut Unpacker<'a>) -> Result<V, Unexpected>,
-) -> Result<(u32, Vec<u32>, Option<(u32, V)>), Unexpected> {
+) -> Result<Parsed<V>, Unexpected> {
     let mut unpacker = Unpacker::new(payload);
-    unpacker.array_of(3, "a visit's run, paths and what was brought")?;
+    unpacker.array_of(
+        4,
+        "a visit's run, paths, what was brought and the backward pass",
+    )?;
     let run = unpacker.u32_number()?;
     let at = unpacker.position();
     let paths = items(&mut unpacker, Unpacker::u32_number)?;
-    if paths.is_empty() {
-        return Err(unpacker.other(at, ONE_PATH));
-    }
     let brought = optional(&mut unpacker, |unpacker| {
         unpacker.array_of(2, "the iteration and the value")?;
         Ok((unpacker.u32_number()?, value(unpacker)?))
     })?;
+    let backward = optional(&mut unpacker, |unpacker| {
+        let at = unpacker.position();
+        let code = unpacker.u32_number()?;
+        BackwardTurn::from_code(code).ok_or_else(|| unpacker.other(at, TURN))
+    })?;
+    if paths.is_empty() && backward.is_none() {
+        return Err(unpacker.other(at, ONE_PATH));
+    }
     unpacker.end()?;
-    Ok((run, paths, brought))
+    Ok((run, paths, brought, backward))
 }
 
 /// Appends the payload of a cache declaration to `out`.
 pub(super) fn encode_cache(cache: &CacheDeclaration, out: &mut Vec<u8>) -> Result<(), String> {
-    pack::array(out, 7);
+    pack::array(out, 8);
     pack::uint(out, cache.run.into());
     pack::uint(out, cache.mediator.into());
     pack::uint(out, cache.number.into());
@@ -105,6 +139,7 @@ pub(super) fn encode_cache(cache: &CacheDeclaration, out: &mut Vec<u8>) -> Resul
     }
     pack::truth(out, cache.inputs);
     pack::truth(out, cache.outputs);
+    pack::truth(out, cache.gradients);
     match &cache.fault {
         Some(fault) => fault::encode(fault, out),
         None => {
@@ -117,7 +152,7 @@ pub(super) fn encode_cache(cache: &CacheDeclaration, out: &mut Vec<u8>) -> Resul
 /// Reads the payload of a cache declaration.
 pub(super) fn decode_cache(payload: &[u8]) -> Result<CacheDeclaration, Unexpected> {
     let mut unpacker = Unpacker::new(payload);
-    unpacker.array_of(7, "the seven fields of a cache declaration")?;
+    unpacker.array_of(8, "the eight fields of a cache declaration")?;
     let cache = CacheDeclaration {
         run: unpacker.u32_number()?,
         mediator: unpacker.u32_number()?,
@@ -127,6 +162,7 @@ pub(super) fn decode_cache(payload: &[u8]) -> Result<CacheDeclaration, Unexpecte
         })?,
         inputs: unpacker.truth()?,
         outputs: unpacker.truth()?,
+        gradients: unpacker.truth()?,
         fault: optional(&mut unpacker, fault::decode)?,
     };
     unpacker.end()?;
@@ -213,9 +249,10 @@ mod tests {
         match (decode(payload), check(payload)) {
             (Ok(visit), Ok(passed)) => {
                 prop_assert_eq!(visit.passed, passed.paths.into_owned());
+                let iteration = visit.brought.map(|brought| brought.iteration);
                 prop_assert_eq!(
-                    (visit.run, visit.brought.map(|brought| brought.iteration)),
-                    (passed.run, passed.iteration)
+                    (visit.run, iteration, visit.backward),
+                    (passed.run, passed.iteration, passed.backward)
                 );
             }
             (visit, passed) => prop_assert_eq!(visit.err(), passed.err()),
@@ -260,6 +297,8 @@ mod tests {
                 Some((300, samples::tensor(&[1.0]))),
             )),
             Written::Visit(samples::visit(0, &[2], None)),
+            Written::Visit(samples::backward(0, &[2], BackwardTurn::Begin)),
+            Written::Visit(samples::backward(0, &[], BackwardTurn::End)),
             Written::Cache(samples::cache_declaration(3)),
             Written::Cache(samples::granted_cache(3)),
             Written::Source(SourceLine {
@@ -283,6 +322,7 @@ mod tests {
     fn the_wire_order_of_each_record_is_fixed() {
         let records = [
             Written::Visit(samples::visit(1, &[0, 300], Some((7, ValueTree::Int(-1))))),
+            Written::Visit(samples::backward(1, &[], BackwardTurn::End)),
             Written::Cache(samples::cache_declaration(2)),
             Written::Cache(samples::granted_cache(2)),
             Written::Source(SourceLine {
@@ -310,18 +350,25 @@ mod tests {
             (0..=VALUE_DEPTH_MAX).fold(ValueTree::Unit, |value, _| ValueTree::List([value].into()));
         let deep = samples::visit(0, &[0], Some((0, nested)));
         assert!(encode(&deep, &mut Vec::new()).is_err());
-        let cases: [(&[u8], Unexpected); 4] = [
+        let cases: [(&[u8], Unexpected); 5] = [
             (
-                b"\x93\0\x90\xc0",
+                b"\x94\0\x90\xc0\xc0",
                 Unexpected::Other {
                     at: 2,
                     expected: ONE_PATH,
                 },
             ),
-            (b"\x93\0\x91\xcc\x01\xc0", Unexpected::NotCanonical(3)),
-            (b"\x93\0\x91\0\xc0\xc0", Unexpected::More(1)),
+            (
+                b"\x94\0\x90\xc0\x02",
+                Unexpected::Other {
+                    at: 4,
+                    expected: TURN,
+                },
+            ),
+            (b"\x94\0\x91\xcc\x01\xc0", Unexpected::NotCanonical(3)),
+            (b"\x94\0\x91\0\xc0\xc0\xc0", Unexpected::More(1)),
             // So many paths cannot be there.
-            (b"\x93\0\xdd\xff\xff\xff\xff", Unexpected::End),
+            (b"\x94\0\xdd\xff\xff\xff\xff", Unexpected::End),
         ];
         for (payload, expected) in cases {
             assert_eq!(decode(payload), Err(expected));

@@ -44,7 +44,7 @@ pub(super) fn encode_named(record: &impl Serialize, out: &mut Vec<u8>) -> Result
 /// Appends what the digest of a run has of its start: all but the scheduler, whose name may be
 /// another where the order is the same.
 pub(super) fn encode_start_evidence(start: &RunStart, out: &mut Vec<u8>) {
-    pack::array(out, 5);
+    pack::array(out, 6);
     pack::uint(out, start.run.into());
     pack::text(out, &start.name);
     pack::array(out, start.mediators.len());
@@ -70,6 +70,10 @@ pub(super) fn encode_start_evidence(start: &RunStart, out: &mut Vec<u8>) {
     match start.declared.steps {
         Some(steps) => pack::uint(out, steps.into()),
         None => pack::nil(out),
+    }
+    pack::array(out, start.declared.gradients.len());
+    for gradient in &start.declared.gradients {
+        pack::text(out, gradient);
     }
 }
 
@@ -282,6 +286,7 @@ mod tests {
             mediators,
             barriers,
             start.declared.steps,
+            &start.declared.gradients,
         );
         assert_eq!(evidence(&start), rmp_serde::to_vec(&whole).unwrap());
         let other = RunStart {

@@ -246,6 +246,7 @@ impl<S: Sink> JournalWriter<S> {
                     run: visit.run,
                     passed: piece.to_vec(),
                     brought: visit.brought.clone().filter(|_| is_last),
+                    backward: visit.backward.filter(|_| is_last),
                 })?;
             }
             Ok(())

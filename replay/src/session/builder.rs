@@ -1,16 +1,20 @@
 //! The builder of a session, which gathers what it depends on from the model itself.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use interloom_backends::{Bound, Sites, Value, device_name, visit_parameters};
+use interloom_backends::{Bound, BuildArithmetic, Sites, Value, device_name, visit_parameters};
+#[cfg(feature = "models")]
 use interloom_models::LanguageModel;
 
 use super::{Mode, Session};
 use crate::environment;
 use crate::error::Error;
-use crate::journal::{Digest, Experiment, Head, Policy};
+use crate::journal::{
+    Digest, Experiment, Head, JournalReader, ModelIdentity, Policy, Tokens, check_is_another,
+};
 
 /// A model as a session describes it in its journal: name, sites, device and parameters.
 pub trait Subject {
@@ -26,8 +30,16 @@ pub trait Subject {
     /// Calls `visit` with the path and the data of every parameter, in the order of the module
     /// tree.
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
+
+    /// Returns the model's identity: its name and the digest of each parameter. Nothing, if the
+    /// parameters are not here.
+    fn identity(&self) -> Option<ModelIdentity> {
+        let visit_all = |visit: &mut dyn FnMut(&str, TensorData)| self.visit_parameters(visit);
+        Some(environment::identity_of(self.name(), visit_all))
+    }
 }
 
+#[cfg(feature = "models")]
 impl Subject for LanguageModel {
     fn name(&self) -> &str {
         self.name()
@@ -123,10 +135,12 @@ fn short_name<M>() -> &'static str {
 /// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Clone)]
 #[must_use]
 pub struct SessionBuilder {
-    head: Head,
+    pub(super) head: Head,
     device: Device,
+    accepts_inexact: bool,
 }
 
 impl SessionBuilder {
@@ -134,15 +148,14 @@ impl SessionBuilder {
         let device = model.device();
         let name = device_name(&device);
         let head = environment::head(Experiment::default(), &name, Policy::Digest);
-        let identity =
-            environment::identity_of(model.name(), |visit| model.visit_parameters(visit));
         Self {
             head: Head {
-                model: Some(identity),
+                model: model.identity(),
                 sites: Some(environment::site_table(model.sites().map())),
                 ..head
             },
             device,
+            accepts_inexact: false,
         }
     }
 
@@ -162,7 +175,7 @@ impl SessionBuilder {
     }
 
     /// Notes an input by its digest.
-    pub fn input(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn input(self, name: &str, value: impl Into<Value>) -> Self {
         let mut digests = Vec::new();
         value.into().each_tensor(&mut |tensor| {
             digests.push(environment::tensor_digest(tensor.to_data()));
@@ -174,7 +187,34 @@ impl SessionBuilder {
                 Digest::of_bytes("input", &bytes)
             }
         };
-        self.head.inputs.push((name.to_owned(), digest));
+        self.input_digest(name, digest)
+    }
+
+    /// Notes an input whose digest is known.
+    pub fn input_digest(mut self, name: impl Into<String>, digest: Digest) -> Self {
+        self.head.inputs.push((name.into(), digest));
+        self
+    }
+
+    /// Keeps the tokens of inputs, for who replays without a tokenizer.
+    pub fn tokens(mut self, tokens: Tokens) -> Self {
+        self.head.tokens = tokens;
+        self
+    }
+
+    /// Notes the order of the mediators, in order unless this says otherwise.
+    pub fn schedule(mut self, schedule: impl Into<String>) -> Self {
+        self.head.schedule = schedule.into();
+        self
+    }
+
+    /// Accepts that equal inputs may give other bits: that this build, or the one that recorded the
+    /// journal, has other arithmetic than [exact](interloom_backends::BuildArithmetic) one.
+    ///
+    /// A comparison may then find differences that nobody made, and one that finds none does not
+    /// promise to do so again.
+    pub const fn accept_inexact(mut self) -> Self {
+        self.accepts_inexact = true;
         self
     }
 
@@ -189,56 +229,95 @@ impl SessionBuilder {
         &self.head
     }
 
+    /// Opens the session in a mode that is data.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if a journal cannot be created or opened, a fork would replace the one
+    /// that it goes along (E070), or what is to be appended to ends early (E065) or has another
+    /// head (E074); [`Error::Inexact`] if this build or the journal is not exact.
+    pub fn open(self, mode: Mode) -> Result<Session, Error> {
+        if let Mode::Fork { from, into, .. } = &mode {
+            check_is_another(from, into, "it is the journal that is forked")?;
+        }
+        if !self.accepts_inexact && mode != Mode::Plain {
+            check_exact(&"this build", &self.head)?;
+            if let Some(path) = mode.compared() {
+                check_exact(&path.display(), JournalReader::open(path)?.head())?;
+            }
+        }
+        Session::open(&mode, self.head, self.device)
+    }
+
     /// Makes runs, and keeps nothing.
     ///
     /// # Errors
     ///
     /// None today.
     pub fn plain(self) -> Result<Session, Error> {
-        Session::open(Mode::Plain, self.head)
+        self.open(Mode::Plain)
     }
 
     /// Records to a new journal.
     ///
     /// # Errors
     ///
-    /// As [`Session::record`].
+    /// As [`open`](Self::open).
     pub fn record(self, path: impl AsRef<Path>) -> Result<Session, Error> {
-        Session::open(Mode::Record(path.as_ref().to_owned()), self.head)
+        self.open(Mode::Record(path.as_ref().to_owned()))
+    }
+
+    /// Adds runs to a journal of earlier runs with the same head, see [`Mode::Append`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn append(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        self.open(Mode::Append(path.as_ref().to_owned()))
     }
 
     /// Compares runs with those of a journal.
     ///
     /// # Errors
     ///
-    /// As [`Session::verify`].
+    /// As [`open`](Self::open).
     pub fn verify(self, path: impl AsRef<Path>) -> Result<Session, Error> {
-        Session::open(Mode::Verify(path.as_ref().to_owned()), self.head)
+        self.open(Mode::Verify(path.as_ref().to_owned()))
+    }
+
+    /// Compares runs with those of a journal from this one on, see [`Mode::VerifyFrom`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); E072 if the journal does not have so many runs.
+    pub fn verify_from(self, path: impl AsRef<Path>, run: u32) -> Result<Session, Error> {
+        let path = path.as_ref().to_owned();
+        self.open(Mode::VerifyFrom { path, run })
     }
 
     /// Lets a journal stand in for the model.
     ///
     /// # Errors
     ///
-    /// As [`Session::serve`].
+    /// As [`open`](Self::open).
     pub fn serve(self, path: impl AsRef<Path>) -> Result<Session, Error> {
-        Session::open(Mode::Serve(path.as_ref().to_owned()), self.head)
+        self.open(Mode::Serve(path.as_ref().to_owned()))
     }
 
     /// Lets a journal stand in for the mediators.
     ///
     /// # Errors
     ///
-    /// As [`Session::drive`].
+    /// As [`open`](Self::open).
     pub fn drive(self, path: impl AsRef<Path>) -> Result<Session, Error> {
-        Session::open(Mode::Drive(path.as_ref().to_owned()), self.head)
+        self.open(Mode::Drive(path.as_ref().to_owned()))
     }
 
     /// Forks a journal at an exchange into a new one.
     ///
     /// # Errors
     ///
-    /// As [`Session::fork`].
+    /// As [`open`](Self::open).
     pub fn fork(
         self,
         from: impl AsRef<Path>,
@@ -246,13 +325,22 @@ impl SessionBuilder {
         into: impl AsRef<Path>,
     ) -> Result<Session, Error> {
         let (from, into) = (from.as_ref().to_owned(), into.as_ref().to_owned());
-        let mode = Mode::Fork {
+        self.open(Mode::Fork {
             from,
             exchange,
             into,
-        };
-        Session::open(mode, self.head)
+        })
     }
+}
+
+fn check_exact(place: &dyn Display, head: &Head) -> Result<(), Error> {
+    if head.arithmetic == BuildArithmetic::Exact.to_string() {
+        return Ok(());
+    }
+    Err(Error::Inexact {
+        place: place.to_string(),
+        arithmetic: head.arithmetic.clone(),
+    })
 }
 
 #[cfg(test)]

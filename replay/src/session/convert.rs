@@ -12,8 +12,8 @@ use super::passages;
 use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
 use super::sink::JournalSink;
 use crate::journal::{
-    self, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef, TensorLine,
-    ValueTree, Visit,
+    self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef,
+    TensorLine, ValueTree, Visit,
 };
 
 /// Writes all that happens in one run to a sink, in order.
@@ -102,10 +102,23 @@ impl Observer<Value> for Recorder {
                 ..
             } => {
                 let brought = Some((site.iteration, value.clone()));
-                self.note(Pending::Visit(passed.to_vec(), brought));
+                self.note(Pending::Visit(passed.to_vec(), brought, None));
+            }
+            Moment::BeginBackward {
+                number,
+                loss,
+                passed,
+            } => {
+                let brought = loss.map(|loss| (number, loss.clone()));
+                let turn = Some(BackwardTurn::Begin);
+                self.note(Pending::Visit(passed.to_vec(), brought, turn));
+            }
+            Moment::EndBackward { passed, .. } => {
+                let turn = Some(BackwardTurn::End);
+                self.note(Pending::Visit(passed.to_vec(), None, turn));
             }
             Moment::Finish { passed } if !passed.is_empty() => {
-                self.note(Pending::Visit(passed.to_vec(), None));
+                self.note(Pending::Visit(passed.to_vec(), None, None));
             }
             Moment::Open {
                 mediator,
@@ -171,11 +184,12 @@ impl Recording {
                 let line = self.exchange(sink, exchange, reads)?;
                 sink.open_request(line)
             }
-            Pending::Visit(passed, brought) => {
+            Pending::Visit(passed, brought, backward) => {
                 self.brought.clear();
                 let visit = Visit {
                     run: self.run,
-                    passed: self.points(sink, passed)?,
+                    passed: self.passed(sink, passed, brought.is_some() && backward.is_none())?,
+                    backward: *backward,
                     brought: match brought {
                         Some((iteration, value)) => Some(Brought {
                             iteration: *iteration,
@@ -203,6 +217,7 @@ impl Recording {
                     modules: spec.modules().map(<[String]>::to_vec),
                     inputs,
                     outputs,
+                    gradients: spec.has_gradients(),
                     fault: fault.clone(),
                 })
             }
@@ -252,14 +267,24 @@ impl Recording {
         })
     }
 
-    fn points(
+    /// Returns the numbers of what was passed; a gradient that was not visited is named with its
+    /// iteration, which does not follow from the order.
+    fn passed(
         &mut self,
         sink: &mut JournalSink,
-        passed: &[Point],
+        passed: &[Site],
+        is_visited: bool,
     ) -> Result<Vec<u32>, JournalError> {
+        let visited = passed.len().checked_sub(1).filter(|_| is_visited);
+        let passed = passed.iter().enumerate();
         passed
-            .iter()
-            .map(|point| self.point(sink, *point))
+            .map(|(place, site)| {
+                if site.point.port.is_gradient() && Some(place) != visited {
+                    sink.path(&self.sites.map().site_name(*site))
+                } else {
+                    self.point(sink, site.point)
+                }
+            })
             .collect()
     }
 

@@ -31,6 +31,15 @@
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Exactness
+//!
+//! All that a session promises is bit for bit, and holds if equal inputs give equal bits. In a
+//! build with burn's default features they do not (see
+//! [`arithmetic`](interloom_backends::arithmetic())), and a comparison that finds nothing would be
+//! luck. So no session with a journal opens in such a build, or with a journal that was recorded in
+//! one (E082), unless its caller says that this is known: [`SessionBuilder::accept_inexact`]. The
+//! head of the journal names the arithmetic either way.
 
 mod builder;
 mod cached;
@@ -45,20 +54,22 @@ mod source;
 mod tests;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use burn::tensor::Device;
 use interloom_backends::{
-    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value, described_device,
+    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value,
 };
 use interloom_engine::replay::{Played, pass_recorded};
-use interloom_engine::{Audit, Interleaver, RunEnd, Setup};
+use interloom_engine::{Audit, Interleaver, RunEnd, Setup, Site};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
-    self, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine, OutcomeRecord, Policy,
-    RunStart, check_is_another,
+    self, BackwardTurn, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine,
+    OutcomeRecord, Policy, RunStart, Visit,
 };
 
 pub use builder::{SessionBuilder, Subject};
@@ -77,8 +88,22 @@ pub enum Mode {
     Plain,
     /// Writes them to a new journal.
     Record(PathBuf),
+    /// Adds them to a journal of earlier runs with the same head, so that a later sitting goes on
+    /// where the last one stopped.
+    ///
+    /// What is written is what one sitting would have written, byte for byte. Where a journal was
+    /// made whole after a crash ([`recover`](journal::recover())), what was recovered stays as it
+    /// is, with the note that says so and the run that was interrupted.
+    Append(PathBuf),
     /// Compares them with those of a journal; model and mediators are live.
     Verify(PathBuf),
+    /// The same, from one of the journal's runs on: the first run of the session is that one.
+    VerifyFrom {
+        /// The journal.
+        path: PathBuf,
+        /// The number of the first run that is made again.
+        run: u32,
+    },
     /// Answers live mediators with the values of a journal, and compares what they ask for; no
     /// model runs.
     ///
@@ -105,6 +130,17 @@ pub enum Mode {
         /// The new journal; it begins with the exchanges of the old one.
         into: PathBuf,
     },
+}
+
+impl Mode {
+    /// Returns the journal that runs are compared with.
+    fn compared(&self) -> Option<&Path> {
+        match self {
+            Self::Plain | Self::Record(_) | Self::Append(_) => None,
+            Self::Verify(path) | Self::Serve(path) | Self::Drive(path) => Some(path),
+            Self::VerifyFrom { path, .. } | Self::Fork { from: path, .. } => Some(path),
+        }
+    }
 }
 
 /// The proof that an equal replay gives; the levels are those of the README.
@@ -263,25 +299,17 @@ impl Session {
         Self::of(model).plain()
     }
 
-    /// Opens a session in a mode that is data; `head` says what it depends on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Journal`] if the journal cannot be created or opened, or a fork would replace the
-    /// one that it goes along (E070); [`Error::Model`] if a journal is to stand in for
-    /// something on a device that `head` names and this machine does not have.
-    pub fn open(mode: Mode, head: Head) -> Result<Self, Error> {
-        if let Mode::Fork { from, into, .. } = &mode {
-            check_is_another(from, into, "it is the journal that is forked")?;
-        }
-        // Where the model is, and where mediators make tensors of their own.
-        let device = || described_device(&head.device);
-        let recorded = |path: &PathBuf| Recorded::load(path, device()?);
+    /// Opens a session; `head` says what it depends on, and `device` where mediators make tensors
+    /// of their own.
+    fn open(mode: &Mode, head: Head, device: Device) -> Result<Self, Error> {
+        let recorded = |path: &PathBuf| Recorded::load(path, device);
         let (mut source, mut proof): (Box<dyn Source>, _) = (Box::new(Live), Proof::Reexecution);
-        let sink = match &mode {
+        let sink = match mode {
             Mode::Plain => None,
             Mode::Record(path) => Some(JournalSink::record(path, &head)?),
+            Mode::Append(path) => Some(JournalSink::append(path, &head)?),
             Mode::Verify(path) => Some(JournalSink::verify(path, &head)?),
+            Mode::VerifyFrom { path, run } => Some(JournalSink::verify_from(path, *run, &head)?),
             Mode::Serve(path) => {
                 source = Box::new(Served(recorded(path)?));
                 proof = Proof::Mediators;
@@ -566,20 +594,59 @@ fn pass_all(
     sites: &Sites,
 ) -> Result<bool, Error> {
     for (exchange, visit) in &past.visits {
-        let texts = visit.passed.iter().map(|path| recorded.path(*path));
-        // A point that this model does not have cannot be waited for.
-        let passed: Vec<_> = texts.filter_map(|text| sites.map().point(text)).collect();
+        let is_backward = visit.backward.is_some();
+        let passed = passed_by(visit, interleaver, recorded, sites);
         let value = match visit.value() {
             Some(tree) => Some(recorded.value(tree, *exchange)?),
             None => None,
         };
-        match pass_recorded(interleaver, &passed, value) {
+        let (brought, loss) = if is_backward {
+            (None, value)
+        } else {
+            (value, None)
+        };
+        match pass_recorded(interleaver, &passed, brought) {
             Played::On => {}
-            Played::Halted => return Ok(true),
+            // A backward pass that was asked for at the site of a stop is still performed.
+            Played::Halted if interleaver.has_losses() => {}
+            Played::Halted if !interleaver.is_backward() => return Ok(true),
+            Played::Halted => {}
             Played::Missing(_) => return Ok(false),
+        }
+        match visit.backward {
+            Some(BackwardTurn::Begin) => {
+                interleaver.take_losses();
+                interleaver.begin_backward(loss.as_ref());
+            }
+            Some(BackwardTurn::End) => interleaver.end_backward(),
+            None => {}
         }
     }
     Ok(true)
+}
+
+/// Returns the sites that a recorded model passed, without those that this model does not have: no
+/// mediator can wait for them.
+fn passed_by(
+    visit: &Visit,
+    interleaver: &Interleaver<Value>,
+    recorded: &Recorded,
+    sites: &Sites,
+) -> Vec<Site> {
+    let last = visit.site();
+    let mut counts = BTreeMap::new();
+    let mut site = |(place, path): (usize, &u32)| {
+        let (point, named) = sites.map().site(recorded.path(*path))?;
+        let is_last = place + 1 == visit.passed.len();
+        let visited = last.filter(|_| is_last).map(|site| site.iteration);
+        // How often a point of the forward pass was passed follows from the order.
+        let more = counts.entry(point).or_insert(0);
+        let counted = interleaver.passed(point) + *more;
+        *more += 1;
+        Some(point.at(visited.or(named).unwrap_or(counted)))
+    };
+    let passed = visit.passed.iter().enumerate();
+    passed.filter_map(&mut site).collect()
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would
@@ -629,7 +696,17 @@ fn declared_by(setup: &Setup<Value>) -> Declared {
     Declared {
         barriers,
         steps: setup.declared_steps(),
+        gradients: gradients_of(setup),
     }
+}
+
+/// Returns the names of the gradients that a run declares; a run that cannot start has none.
+fn gradients_of(setup: &Setup<Value>) -> Vec<String> {
+    let points = setup.declared_gradients().unwrap_or_default();
+    let names = points
+        .into_iter()
+        .map(|point| setup.map().point_name(point));
+    names.collect()
 }
 
 fn outcome_of(end: &RunEnd) -> OutcomeRecord {

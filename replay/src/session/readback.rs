@@ -8,10 +8,10 @@
 use burn::tensor::TensorData;
 use interloom_backends::{AnyTensor, Value};
 use interloom_engine::{
-    Asked, CacheSpec, Exchange, Fault, MediatorId, Message, Origin, Outcome, Point, Round, Site,
+    Asked, CacheSpec, Exchange, Fault, MediatorId, Message, Origin, Outcome, Round, Site,
 };
 
-use crate::journal::{self, ExchangeResult};
+use crate::journal::{self, BackwardTurn, ExchangeResult};
 
 /// Which tensors are read later than they are exchanged.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,8 +66,9 @@ pub(super) enum Pending {
     Exchange(PendingExchange),
     /// A request that was open when the run was over.
     Open(PendingExchange),
-    /// What the model passed, and what it brought to the last of it, in which iteration.
-    Visit(Vec<Point>, Option<(u32, Value)>),
+    /// What the model passed, and what it brought to the last of it, in which iteration; or the
+    /// turn of a backward pass that it came to.
+    Visit(Vec<Site>, Option<(u32, Value)>, Option<BackwardTurn>),
     /// A cache that a mediator declares.
     Cache {
         mediator: MediatorId,
@@ -102,7 +103,7 @@ impl Pending {
     pub(super) fn value(&self) -> Option<&Value> {
         match self {
             Self::Exchange(exchange) | Self::Open(exchange) => exchange.value.as_ref(),
-            Self::Visit(_, brought) => brought.as_ref().map(|(_, value)| value),
+            Self::Visit(_, brought, _) => brought.as_ref().map(|(_, value)| value),
             Self::Cache { .. } => None,
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use burn::tensor::{BoolStore, DType as BurnDType, Device, TensorData};
 use interloom_backends::Value;
-use interloom_engine::{SiteMap, Target};
+use interloom_engine::{Site, SiteMap, Target};
 
 use crate::error::Error;
 use crate::journal::{
-    self, DType, ExchangeRecord, Journal, JournalError, SiteRef, TensorLine, ValueTree,
+    self, DType, ExchangeRecord, Journal, JournalError, SiteRef, TensorLine, ValueTree, Visit,
 };
 
 /// A journal whose values are given back to mediators, or to a model.
@@ -96,6 +96,33 @@ impl Recorded {
             },
             None => Target::Unknown(text.into()),
         }
+    }
+
+    /// Returns the gradients' sites that a recorded model passed in a backward pass, and what it
+    /// brought to the last of them; `exchange` stands in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotKept`] if the journal has not kept a tensor of it.
+    pub(super) fn gradients(
+        &self,
+        visit: &Visit,
+        exchange: u64,
+        map: &SiteMap,
+    ) -> Result<(Vec<Site>, Option<Value>), Error> {
+        let visited = visit.site();
+        let site = |(place, path): (usize, &u32)| {
+            let (point, named) = map.site(self.path(*path))?;
+            let is_last = place + 1 == visit.passed.len();
+            let visited = visited.filter(|_| is_last).map(|site| site.iteration);
+            Some(point.at(visited.or(named)?))
+        };
+        let sites = visit.passed.iter().enumerate().filter_map(site);
+        let brought = match visit.value() {
+            Some(tree) => Some(self.value(tree, exchange)?),
+            None => None,
+        };
+        Ok((sites.collect(), brought))
     }
 
     /// Returns a value of the journal, with its tensors; `exchange` stands in the error.

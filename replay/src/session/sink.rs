@@ -43,6 +43,8 @@ struct Watched {
     path: PathBuf,
     recorded: Head,
     comparer: Comparer<Records>,
+    /// The exchange from which on it is compared.
+    first: u64,
 }
 
 /// The records of a journal, one after another.
@@ -70,6 +72,26 @@ impl JournalSink {
         let watch = Watch::Journal(Box::new(Watched::open(path, head)?));
         let writer = JournalWriter::new(Nowhere, "this run", head)?;
         Ok(Self::new(Writer::Nowhere(Box::new(writer)), watch))
+    }
+
+    /// Adds to a journal.
+    pub(super) fn append(path: &Path, head: &Head) -> Result<Self, JournalError> {
+        let writer = JournalWriter::append(path, head)?;
+        Ok(Self::new(Writer::File(Box::new(writer)), Watch::Nothing))
+    }
+
+    /// Compares with a journal from one of its runs on.
+    pub(super) fn verify_from(path: &Path, run: u32, head: &Head) -> Result<Self, JournalError> {
+        let (writer, paths) = JournalWriter::before_run(JournalReader::open(path)?, run, Nowhere)?;
+        let mut watched = Watched::open_from(path, run, writer.next_index(), head)?;
+        for (id, text) in (0..).zip(&paths) {
+            watched.comparer.path(id, text);
+        }
+        Ok(Self {
+            writer: Writer::Nowhere(Box::new(writer)),
+            watch: Watch::Journal(Box::new(watched)),
+            paths,
+        })
     }
 
     /// Writes a new journal, and compares it with another one until that is [left](Self::leave).
@@ -258,7 +280,7 @@ impl JournalSink {
                 let comparison = watched.comparer.finish()?;
                 Ok(Conclusion::Verified {
                     proof: Proof::Reexecution,
-                    exchanges: comparison.exchanges,
+                    exchanges: comparison.exchanges - watched.first,
                     digest: writer.finish()?.digest,
                     divergence: comparison.divergence.map(Box::new),
                     environment: EnvironmentReport::between(&watched.recorded, head),
@@ -273,15 +295,29 @@ impl JournalSink {
 
 impl Watched {
     fn open(path: &Path, head: &Head) -> Result<Self, JournalError> {
+        Self::open_from(path, 0, 0, head)
+    }
+
+    /// Opens a journal at the start of a run, with the exchange `first` as the next.
+    fn open_from(path: &Path, run: u32, first: u64, head: &Head) -> Result<Self, JournalError> {
         let reader: JournalReader<BufReader<File>> = JournalReader::open(path)?;
         let recorded = reader.head().clone();
-        let records: Records = Box::new(reader.records());
-        let mut comparer = Comparer::new(records);
+        let mut has_begun = run == 0;
+        let records = reader.records().filter(move |record| {
+            if let Ok(Record::RunStart(start)) = record {
+                has_begun |= start.run >= run;
+            }
+            // What later runs are named with.
+            has_begun || matches!(record, Err(_) | Ok(Record::Head(_) | Record::Path(_)))
+        });
+        let records: Records = Box::new(records);
+        let mut comparer = Comparer::new(records).starting_at(first);
         comparer.head(head);
         Ok(Self {
             path: path.to_owned(),
             recorded,
             comparer,
+            first,
         })
     }
 

@@ -5,7 +5,7 @@
 //! record](interloom_engine::replay::pass_recorded), the mediators live or
 //! [scripted](interloom_engine::replay::scripted).
 
-use interloom_backends::{PrefixCache, Run, Value};
+use interloom_backends::{PrefixCache, RecordedPass, Run, Value};
 use interloom_engine::replay::{Said, ScriptedRequest, scripted};
 use interloom_engine::{CacheSpec, Fault, Invoke, Origin};
 
@@ -13,7 +13,7 @@ use super::passages;
 use super::prefix::Prefix;
 use super::recorded::Recorded;
 use crate::error::Error;
-use crate::journal::{self, CacheDeclaration, Event, ExchangeRecord, Head};
+use crate::journal::{self, BackwardTurn, CacheDeclaration, Event, ExchangeRecord, Head};
 
 /// Where the sides of a session's runs come from.
 pub(super) trait Source {
@@ -124,6 +124,8 @@ impl Source for Driven {
         };
         let mediators = scripts(&self.0, &past, &run)?;
         run.replace_mediators(mediators);
+        run.gradients(&past.start.declared.gradients);
+        run.play_backward(passes(&self.0, &past, &run)?);
         Ok(Staged::live(run))
     }
 }
@@ -199,6 +201,37 @@ impl Source for Forked {
     fn recorded(&self) -> &Recorded {
         &self.recorded
     }
+}
+
+/// Returns the backward passes that mediators of a recorded run asked for. Their losses have no
+/// graph in a journal, so that it stands in for these passes, too.
+fn passes(
+    recorded: &Recorded,
+    past: &journal::RunRecord,
+    run: &Run,
+) -> Result<Vec<RecordedPass>, Error> {
+    let mut passes = Vec::new();
+    // The pass that is being read, if mediators asked for it.
+    let mut open: Option<RecordedPass> = None;
+    for (exchange, visit) in &past.visits {
+        match visit.backward {
+            Some(BackwardTurn::Begin) => {
+                open = visit.brought.is_none().then(RecordedPass::default);
+                continue;
+            }
+            None if open.is_none() => continue,
+            Some(BackwardTurn::End) | None => {}
+        }
+        let Some(pass) = &mut open else { continue };
+        let (sites, brought) = recorded.gradients(visit, *exchange, run.sites().map())?;
+        pass.visit(sites, brought);
+        if visit.backward.is_some() {
+            passes.extend(open.take());
+        }
+    }
+    // One that a failure broke off.
+    passes.extend(open);
+    Ok(passes)
 }
 
 /// Returns how many of the first `all` exchanges of a run are over before a mediator can make one
@@ -282,6 +315,11 @@ fn cache_line(cache: &CacheDeclaration) -> ScriptedRequest<Value> {
         (true, false) => spec.inputs(),
         (false, _) => spec,
     };
+    let spec = if cache.gradients {
+        spec.gradients()
+    } else {
+        spec
+    };
     ScriptedRequest {
         said: Said::Cache { spec },
         origin: Origin::Unknown,
@@ -318,6 +356,7 @@ fn script_line(
             value: value()?,
         },
         Event::Get => Said::Get { name: name() },
+        Event::Backward => Said::Backward { loss: value()? },
         Event::Stop => Said::Stop,
         Event::End => Said::End,
         Event::Exception => Said::Exception {

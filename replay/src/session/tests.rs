@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use interloom_backends::Run;
 use proptest::prelude::*;
 
 use super::*;
-use crate::environment;
-use crate::journal::{self, Experiment, Journal, check};
-use crate::stack::{Act, COMPUTED, Plan, an_act, input, invoke, plans, stack};
+use crate::divergence::DivergenceClass;
+use crate::journal::{self, Journal, check};
+use crate::stack::{Act, COMPUTED, Plan, an_act, changed_stack, input, invoke, plans, stack};
 
 /// What a session showed: how its run and the session ended, its exchanges, and how many blocks
 /// were computed.
@@ -27,8 +26,8 @@ fn make(mode: Mode, plans: &[Plan], keeps: bool) -> Shown {
         other => panic!("{other:?} writes no journal"),
     };
     let model = stack();
-    let head = environment::head(Experiment::default(), "cpu", Policy::Full);
-    let mut session = Session::open(mode, head).unwrap();
+    let session = Session::of(&model).policy(Policy::Full);
+    let mut session = session.open(mode).unwrap();
     session.keep_passages(keeps);
     let mut run = Run::new("run", model.sites());
     for (number, plan) in plans.iter().enumerate() {
@@ -188,6 +187,201 @@ fn a_passage_that_does_not_fit_is_not_used() {
             .0
             .contains("the model cannot go on at `layers.0.output`")
     );
+}
+
+/// Arithmetic that depends on threads, as the head of a journal names it.
+fn threads() -> String {
+    let feature = "burn-flex/rayon";
+    interloom_backends::BuildArithmetic::Threads { feature }.to_string()
+}
+
+/// Opens a session in a build with other arithmetic than this one.
+fn opened(arithmetic: &str, accepts: bool, mode: Mode) -> Result<Session, Error> {
+    let mut builder = Session::of(&stack());
+    builder.head.arithmetic = arithmetic.to_owned();
+    if accepts {
+        builder = builder.accept_inexact();
+    }
+    builder.open(mode)
+}
+
+#[test]
+fn what_is_not_exact_is_recorded_and_compared_only_if_that_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (exact, inexact) = ("exact", threads());
+    let record = |arithmetic: &str, accepts, name| {
+        opened(arithmetic, accepts, Mode::Record(path(name)))?.finish()
+    };
+    let error = record(&inexact, false, "a").unwrap_err();
+    assert_eq!(error.code(), "E082");
+    assert!(!path("a").exists(), "nothing is written");
+    assert_eq!(
+        error.to_string(),
+        "this build has the arithmetic `threads (burn-flex/rayon)`, and what is recorded or replayed \
+        bit for bit needs `exact`; use burn without its default features, or accept this with `SessionBuilder::accept_inexact`"
+    );
+    opened(&inexact, false, Mode::Plain).unwrap();
+
+    // Who accepts it has a journal that says so.
+    record(&inexact, true, "a").unwrap();
+    assert_eq!(Journal::load(path("a")).unwrap().head.arithmetic, inexact);
+    record(exact, false, "b").unwrap();
+    let modes = |name: &str| {
+        let fork = Mode::Fork {
+            from: path(name),
+            exchange: 0,
+            into: path("c"),
+        };
+        let from = Mode::VerifyFrom {
+            path: path(name),
+            run: 0,
+        };
+        let modes = [Mode::Verify, Mode::Serve, Mode::Drive].map(|mode| mode(path(name)));
+        modes.into_iter().chain([fork, from])
+    };
+    // One of the two is not exact, whichever.
+    for (arithmetic, name) in [(exact, "a"), (&*inexact, "a"), (&*inexact, "b")] {
+        for mode in modes(name) {
+            let error = opened(arithmetic, false, mode.clone()).err().unwrap();
+            assert_eq!(error.code(), "E082", "{mode:?}");
+            opened(arithmetic, true, mode).unwrap();
+        }
+    }
+    for mode in modes("b") {
+        opened(exact, false, mode).unwrap();
+    }
+    let append = |arithmetic| opened(arithmetic, true, Mode::Append(path("b")));
+    assert_eq!(append(&inexact).err().unwrap().code(), "E074");
+    append(exact).unwrap().finish().unwrap();
+}
+
+/// A change of the experiment that [`experiment`] makes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    Nothing,
+    Weight,
+    Mediator,
+    Missing,
+}
+
+/// Makes a run of two reads and a swap, as recorded or with a change, up to the end of the session.
+fn experiment(mode: Mode, change: Change) -> Result<Conclusion, Error> {
+    let changed = (change == Change::Weight).then_some(1);
+    let model = changed_stack(changed);
+    let mut session = Session::of(&model).policy(Policy::Full).open(mode)?;
+    let mut run = Run::new("run", model.sites());
+    run.mediator("steer", async move |cx| {
+        let value = cx.output("layers.2").await?;
+        let factor = if change == Change::Mediator { 3.0 } else { 2.0 };
+        cx.set_output("layers.2", value * factor).await?;
+        if change != Change::Missing {
+            cx.output("layers.5").await?;
+        }
+        Ok(())
+    });
+    session.run(run, || model.forward(input(&[])))?;
+    session.finish()
+}
+
+/// The report of a session that failed to be the recorded one, and what else differed.
+fn diverged(path: &Path, change: Change) -> (Divergence, Option<EnvironmentReport>) {
+    match experiment(Mode::Verify(path.to_owned()), change) {
+        Err(error @ Error::Diverged(_)) => {
+            assert_eq!(error.code(), "E080");
+            match error {
+                Error::Diverged(conclusion) => match *conclusion {
+                    Conclusion::Verified {
+                        divergence: Some(divergence),
+                        environment,
+                        ..
+                    } => (*divergence, environment),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+        other => panic!("{change:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn finish_fails_with_the_report_of_what_diverged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ilj");
+    experiment(Mode::Record(path.clone()), Change::Nothing).unwrap();
+    experiment(Mode::Verify(path.clone()), Change::Nothing).unwrap();
+
+    let (divergence, environment) = diverged(&path, Change::Weight);
+    assert_eq!(divergence.class, DivergenceClass::Environment);
+    let changed = environment.unwrap().differences.remove(0);
+    assert_eq!((changed.subject, changed.changed_count), ("model", 1));
+    assert_eq!(changed.changed, ["layers.1.fc.weight"]);
+    let report = divergence.to_string();
+    assert!(report.contains("layers.1.fc.weight"), "{report}");
+
+    let (divergence, environment) = diverged(&path, Change::Mediator);
+    let found = (divergence.class, divergence.index, environment);
+    assert_eq!(found, (DivergenceClass::Value, 1, None));
+    assert_eq!(divergence.mediator.as_deref(), Some("steer"));
+
+    let (divergence, environment) = diverged(&path, Change::Missing);
+    let found = (divergence.class, divergence.index, environment);
+    assert_eq!(found, (DivergenceClass::Schedule, 2, None));
+    assert_eq!(divergence.site.as_deref(), Some("layers.5.output.i0"));
+}
+
+/// Makes the run of one recorded in which a barrier never opens, while another mediator fails when
+/// the model has come to its end.
+fn unmet(mode: Mode) -> Conclusion {
+    let model = stack();
+    let mut session = Session::of(&model).policy(Policy::Full).open(mode).unwrap();
+    let mut run = Run::new("run", model.sites());
+    run.barrier("meet", 2);
+    run.mediator("waits", async |cx| {
+        cx.output("layers.1").await?;
+        cx.barrier("meet").await
+    });
+    run.mediator("fails", async |cx| {
+        cx.output("layers.3").await?;
+        // The model never comes here again, which is refused at its end, and not caught.
+        cx.value("layers.3.output.i7").await
+    });
+    let failed = session.run(run, || model.forward(input(&[])));
+    assert!(failed.is_err());
+    session.finish().unwrap()
+}
+
+#[test]
+fn a_barrier_that_never_opens_while_another_mediator_fails_is_the_same_in_every_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ilj");
+    let Conclusion::Recorded {
+        digest, exchanges, ..
+    } = unmet(Mode::Record(path.clone()))
+    else {
+        panic!("it records");
+    };
+    let run = &Journal::load(&path).unwrap().runs[0];
+    let failure = run.end.as_ref().unwrap().outcome.to_string();
+    assert!(failure.contains("fails"), "{failure}");
+    for mode in [Mode::Verify, Mode::Serve, Mode::Drive] {
+        match unmet(mode(path.clone())) {
+            Conclusion::Verified { digest: own, .. } => assert_eq!(own, digest),
+            other => panic!("{other:?}"),
+        }
+    }
+    for exchange in 0..=exchanges {
+        let fork = Mode::Fork {
+            from: path.clone(),
+            exchange,
+            into: folder.path().join("b.ilj"),
+        };
+        match unmet(fork) {
+            Conclusion::Recorded { digest: own, .. } => assert_eq!(own, digest, "{exchange}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Writes a journal again, with another passage.

@@ -36,7 +36,7 @@ pub use table::Rule;
 
 use live::models::{self, Model};
 use live::run;
-use live::script::{Company, Script};
+use live::script::{Script, ScriptGlobals};
 use live::translate::{self, Plan};
 use naive::{Manner, Material};
 use outcome::Outcome;
@@ -307,15 +307,15 @@ impl Folder {
             Plan::new(plan, scripts.collect())
         });
         let scripts: Vec<Plan<Script>> = scripts.collect();
-        let company = Company::default();
+        let globals = ScriptGlobals::default();
         let make = |plan: &Plan<Script>, index: usize, around: &Surroundings| {
-            company.mediator(&plan.blocks[index].program, index, around)
+            globals.mediator(&plan.blocks[index].program, index, around)
         };
         let own = run::play(&around, &scripts, &make, None);
         let mut own = own.map_err(NotRun::Broken)?;
         own.caches
             .extend(run::collected(&around, scenario.cache_names()));
-        for (name, saved) in company.saved.borrow().iter() {
+        for (name, saved) in globals.saved.borrow().iter() {
             let item = saved.thing.item().ok_or_else(|| {
                 NotRun::Broken(format!(
                     "`{name}` is saved, and a list in it is in itself, or too long"

@@ -316,7 +316,7 @@ const TABLE: &[Row] = &[
         reason: "names are shared over the blackboard, the last value of each, and edits share them, too; in the reference a name is \
                  first what it was when its block was written",
         aspects: ALL,
-        applies: |case| case.has_company() && case.has(&uses_names),
+        applies: |case| case.has_several_mediators() && case.has(&uses_names),
     },
     Row {
         rule: "R73",
@@ -439,7 +439,7 @@ impl Case<'_> {
     }
 
     /// Returns whether several mediators share a run, or runs a scenario.
-    fn has_company(&self) -> bool {
+    fn has_several_mediators(&self) -> bool {
         let Scenario { edits, traces, .. } = self.scenario;
         let mut runs = traces.iter();
         !edits.is_empty() || traces.len() > 1 || runs.any(|run| run.blocks().count() > 1)

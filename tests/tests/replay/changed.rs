@@ -105,7 +105,7 @@ fn what_only_a_cache_saw_is_compared_too() {
       + 4  the model comes to split.output.i0 with (f32[2, 4] b3:3d607601959e, f32[2, 4] b3:524bc48f58a0), after 2 points  <- this run
       value[0] digest: b3:af8d0aa71e95 recorded, b3:3d607601959e in this run
       note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
-      environment: model: "net" b3:55853d951813 recorded, "net" b3:ef61e102f5c3 in this run; 1 changed: split.gain
+      environment: model: "Net" b3:55853d951813 recorded, "Net" b3:ef61e102f5c3 in this run; 1 changed: split.gain
     "#);
 }
 
@@ -270,7 +270,7 @@ fn another_name_of_a_mediator_is_found_before_the_run() {
 #[test]
 fn a_run_too_many_and_too_few_are_named() {
     let divergence = diverges(&Plan {
-        runs: 3,
+        runs: 0..3,
         ..Plan::default()
     });
     assert_eq!(divergence.recorded, DivergenceSide::Nothing);
@@ -287,7 +287,7 @@ fn a_run_too_many_and_too_few_are_named() {
       + 18  run "run 2" starts, with ["watch", "scale", "logits"]  <- this run
     "#);
     let divergence = diverges(&Plan {
-        runs: 1,
+        runs: 0..1,
         ..Plan::default()
     });
     assert_eq!(divergence.live, DivergenceSide::Nothing);
@@ -415,7 +415,7 @@ fn a_changed_weight_is_named_by_its_path() {
         8  END    logits  at output.i0        (recorded next)
       value digest: b3:51a9df7a3ed3 recorded, b3:746f29090776 in this run
       note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
-      environment: model: "net" b3:55853d951813 recorded, "net" b3:dddfdc9c814b in this run; 1 changed: down.weight
+      environment: model: "Net" b3:55853d951813 recorded, "Net" b3:dddfdc9c814b in this run; 1 changed: down.weight
     "#);
 }
 

@@ -14,7 +14,7 @@ use crate::{Recording, child, in_a_new_process, journal_of_the_parent};
 /// A small recording, and what it says.
 fn small() -> (Recording, Vec<u8>, Plan) {
     let plan = Plan {
-        runs: 1,
+        runs: 0..1,
         ..Plan::default()
     };
     let recording = Recording::of(&plan);
@@ -148,7 +148,7 @@ fn a_journal_that_cannot_grow_is_an_error_and_keeps_what_it_has() {
 /// More than fits under the limit, which is twice as much on systems with larger blocks.
 fn many_runs() -> Plan {
     Plan {
-        runs: 12,
+        runs: 0..12,
         ..Plan::default()
     }
 }

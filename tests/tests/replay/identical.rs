@@ -1,10 +1,10 @@
 //! What is equal is called identical, in this process and in another.
 
 use burn::tensor::Device;
-use interloom::{Conclusion, Error, Mode, Proof, Session, environment};
+use interloom::{Conclusion, Error, Mode, Proof, Session};
 use interloom_backends::Run;
 use interloom_cli::experiment::{FileExperiment, replay};
-use interloom_journal::{Experiment, Journal, Policy};
+use interloom_journal::{Journal, Policy};
 use interloom_models::induction::{Induction, Sampler};
 
 use crate::plan::{Plan, make};
@@ -135,10 +135,8 @@ fn patched(mode: Mode) -> Result<Conclusion, Error> {
     let device = Device::flex();
     let model = Induction::trained(&device);
     let batch = Sampler::new(11).batch(2);
-    let mut head = environment::head(Experiment::default(), "cpu", Policy::Full);
-    head.seeds = vec![11];
-    head.model = Some(environment::model_identity("induction", &*model));
-    let mut session = Session::open(mode, head)?;
+    let session = Session::of(&model).policy(Policy::Full).seed(11);
+    let mut session = session.open(mode)?;
 
     let mut clean = Run::new("clean", model.sites());
     let pattern = clean.mediator("read", |cx| async move {

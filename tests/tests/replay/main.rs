@@ -12,6 +12,7 @@ mod identical;
 mod modes;
 mod plan;
 mod planted;
+mod sittings;
 mod skips;
 
 use std::path::{Path, PathBuf};

@@ -136,7 +136,10 @@ fn mediators_that_ask_for_something_else_part_from_a_journal_that_serves() {
 #[test]
 fn fewer_and_more_runs_than_the_journal_has_are_differences() {
     for (mode, runs) in [(SERVE, 1), (SERVE, 3), (DRIVE, 1), (DRIVE, 3)] {
-        let live = Plan { runs, ..full() };
+        let live = Plan {
+            runs: 0..runs,
+            ..full()
+        };
         let recording = Recording::of(&full());
         let conclusion = make(mode(recording.path()), &live).unwrap();
         assert!(!conclusion.is_identical(), "{runs} runs");

@@ -1,14 +1,15 @@
 //! The experiment: a small model, three mediators, and all that can be different about it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, Relu};
 use burn::tensor::{Device, Tensor, TensorData};
-use interloom::{Conclusion, Error, Mode, Session, environment};
+use interloom::{Conclusion, Error, Mode, Session};
 use interloom_backends::{Bound, Forward, Hooked, Run, Value};
 use interloom_engine::{CacheSpec, Fault, MediatorId, ScheduleError, Scheduler, Site};
-use interloom_journal::{DType, Digest, Experiment, Policy};
+use interloom_journal::Policy;
 
 /// Rows of the batch, and width of the input.
 pub(crate) const INPUT: [usize; 2] = [2, 4];
@@ -52,8 +53,8 @@ pub(crate) struct Plan {
     pub(crate) barrier: Option<u32>,
     /// How many steps the runs declare.
     pub(crate) steps: Option<u32>,
-    /// How many runs there are.
-    pub(crate) runs: usize,
+    /// Which runs there are, by number.
+    pub(crate) runs: Range<usize>,
     /// What the journal keeps of tensors.
     pub(crate) policy: Policy,
 }
@@ -104,7 +105,7 @@ impl Default for Plan {
             careless: false,
             barrier: None,
             steps: None,
-            runs: 2,
+            runs: 0..2,
             policy: Policy::Digest,
         }
     }
@@ -114,19 +115,12 @@ impl Default for Plan {
 pub(crate) fn make(mode: Mode, plan: &Plan) -> Result<Conclusion, Error> {
     let device = Device::flex();
     let model = Bound::new(Hooked::from(Net::new(plan.weight, &device)))?;
-    let input = input(plan.input);
-    let mut head = environment::head(Experiment::default(), "cpu", plan.policy);
-    head.model = Some(environment::model_identity("net", &*model));
-    let shape = INPUT.map(|length| length as u64);
-    let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let digest = Digest::of_tensor(DType::F32, &shape, &bytes);
-    head.inputs = vec![("x".to_owned(), digest)];
-
-    let mut session = Session::open(mode, head)?;
-    for number in 0..plan.runs {
+    let x = Tensor::<2>::from_data(TensorData::new(input(plan.input), INPUT), &device);
+    let session = Session::of(&model).policy(plan.policy);
+    let mut session = session.input("x", x.clone()).open(mode)?;
+    for number in plan.runs.clone() {
         let run = plan.run(number, &model);
-        let x = Tensor::<2>::from_data(TensorData::new(input.clone(), INPUT), &device);
-        let ran = session.run(run, || model.forward(x));
+        let ran = session.run(run, || model.forward(x.clone()));
         match ran {
             Err(Error::Forward(error)) if plan.fails => assert_eq!(error.code(), "E002"),
             ran => drop(ran?),

@@ -144,6 +144,11 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// Leaves out a tensor that is no weight of the model; it is not read.
+    pub fn leave(&mut self, name: &str) {
+        self.left.remove(name);
+    }
+
     /// Ends the reading, when the model has all it needs.
     ///
     /// # Errors

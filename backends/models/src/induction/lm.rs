@@ -40,7 +40,7 @@ impl CausalLm for InductionLm {
         self.0.forward(tokens)
     }
 
-    fn decoder(&self, _: usize, _: usize) -> Decoder<'_> {
+    fn decoder(&self, _: usize) -> Decoder<'_> {
         // The model keeps nothing of earlier tokens: every step is a pass over the whole sequence.
         let mut sequence: Option<Tensor<2, Int>> = None;
         Box::new(move |tokens| {

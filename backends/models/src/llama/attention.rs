@@ -1,17 +1,12 @@
-//! Attention with grouped heads, rotary positions, and a preallocated cache of keys and values.
+//! Attention with grouped heads and rotary positions.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use interloom_backends::{Forward, Tap};
 
 use super::LlamaConfig;
-use super::projection::Projection;
-
-/// What a masked attention score is set to.
-///
-/// It is finite so that a mediator may multiply scores by zero; after the softmax it is zero all
-/// the same.
-const MASKED: f64 = -1.0e9;
+use crate::attention::{KvCache, pattern};
+use crate::projection::Projection;
 
 /// Causal attention, in which several query heads share a key and value head (Ainslie et al. 2023).
 #[derive(Module, Debug)]
@@ -73,25 +68,11 @@ impl LlamaAttention {
         let k = self.rot_k.pass(angles.rotate(k)).swap_dims(1, 2);
 
         let (k, v) = cache.extend(layer, k, v.swap_dims(1, 2));
-        let pattern = self.pattern(q, self.share(k));
+        let taps = [&self.scores, &self.pattern];
+        let pattern = pattern(q, self.share(k), (self.head_dim as f64).sqrt(), taps);
         let z = self.z.pass(pattern.matmul(self.share(v)).swap_dims(1, 2));
         self.output
             .forward(z.reshape([batch, positions, self.heads * self.head_dim]))
-    }
-
-    /// Returns the `[batch, head, query, key]` pattern; the queries are the last positions of the
-    /// keys.
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>) -> Tensor<4> {
-        let [batch, heads, queries, _] = q.dims();
-        let keys = k.dims()[2];
-        let scores = q.matmul(k.swap_dims(2, 3)) / (self.head_dim as f64).sqrt();
-        let offset = (keys - queries) as i64;
-        let future = Tensor::<2, Bool>::tril_mask([queries, keys], offset, &scores.device());
-        let future = future
-            .unsqueeze::<4>()
-            .expand([batch, heads, queries, keys]);
-        let scores = self.scores.pass(scores.mask_fill(future, MASKED));
-        self.pattern.pass(activation::softmax(scores, 3))
     }
 
     /// Gives each query head its key or value head: head `h` reads group `h / (heads / kv_heads)`.
@@ -172,68 +153,6 @@ impl Angles {
     }
 }
 
-/// The keys and values of the tokens so far, in memory that is taken once.
-#[derive(Debug)]
-pub struct KvCache {
-    layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
-    positions: usize,
-    capacity: usize,
-}
-
-impl KvCache {
-    /// Takes memory for `batch` sequences of up to `capacity` tokens.
-    pub fn new(config: &LlamaConfig, batch: usize, capacity: usize, device: &Device) -> Self {
-        let shape = [batch, config.kv_heads, capacity, config.head_dim];
-        let layer = |_| Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
-        Self {
-            layers: (0..config.layers).map(layer).collect(),
-            positions: 0,
-            capacity,
-        }
-    }
-
-    /// Returns how many tokens of each sequence the cache holds.
-    pub const fn len(&self) -> usize {
-        self.positions
-    }
-
-    /// Returns whether the cache holds nothing yet.
-    pub const fn is_empty(&self) -> bool {
-        self.positions == 0
-    }
-
-    /// Returns how many tokens of each sequence the cache has room for.
-    pub const fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// Writes the keys and values of new tokens, `[batch, kv head, position, width]`, and returns
-    /// those of all tokens.
-    fn extend(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let [batch, heads, new, width] = k.dims();
-        let (start, end) = (self.positions, self.positions + new);
-        assert!(
-            end <= self.capacity,
-            "{end} tokens in a cache for {}",
-            self.capacity
-        );
-        // Moved out, so that the tensors are not shared and are written in place.
-        let (keys, values) = self.layers[layer].take().expect("put back below");
-        let range = [0..batch, 0..heads, start..end, 0..width];
-        let keys = keys.slice_assign(range.clone(), k);
-        let values = values.slice_assign(range, v);
-        let held = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, end);
-        let all = (held(&keys), held(&values));
-        self.layers[layer] = Some((keys, values));
-        all
-    }
-
-    /// Counts the tokens that every layer has written.
-    pub(super) fn advance(&mut self, new: usize) {
-        self.positions += new;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,17 +206,5 @@ mod tests {
         };
         assert!((product(3, 1) - product(9, 7)).abs() < 1e-5);
         assert!((product(3, 1) - product(3, 2)).abs() > 1e-4);
-    }
-
-    #[test]
-    fn the_cache_returns_what_was_written() {
-        let mut cache = KvCache::new(&config(), 1, 6, &Device::flex());
-        let (first, second) = (counted([1, 2, 3, 4]), counted([1, 2, 1, 4]) + 1.0);
-        cache.extend(0, first.clone(), first.clone());
-        cache.extend(1, first.clone(), first.clone());
-        cache.advance(3);
-        let (k, _) = cache.extend(0, second.clone(), second.clone());
-        assert_eq!(floats(k), floats(Tensor::cat(vec![first, second], 2)));
-        assert_eq!((cache.len(), cache.capacity()), (3, 6));
     }
 }

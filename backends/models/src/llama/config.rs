@@ -8,18 +8,13 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::config::{
+    Ids, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH, check_laws, check_sizes, key_place,
+    missing, parse, saturate,
+};
 use crate::files::gguf::GgufValue;
 use crate::files::tokenizer::MAX_VOCABULARY;
 use crate::files::{FileError, Gguf};
-
-/// The most blocks.
-pub const MAX_LAYERS: usize = 1024;
-/// The most attention heads, and the widest head.
-pub const MAX_HEADS: usize = 4096;
-/// The widest residual stream and the widest hidden layer of a block.
-pub const MAX_WIDTH: usize = 1 << 20;
-/// The most positions.
-pub const MAX_POSITIONS: usize = 1 << 26;
 
 /// The sizes and constants of a llama model.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,14 +58,7 @@ impl LlamaConfig {
     /// E042 if it is not valid or its sizes do not fit together, E043 if it is of another
     /// architecture or uses something unsupported.
     pub fn from_json(text: &str, file: &str) -> Result<Self, FileError> {
-        let raw: RawConfig = serde_json::from_str(text).map_err(|error| {
-            FileError::malformed(
-                file,
-                "the JSON",
-                "a model's configuration",
-                error.to_string(),
-            )
-        })?;
+        let raw: RawConfig = parse(text, file)?;
         raw.refuse_unsupported(file)?;
         raw.into_config(file)?.checked(file)
     }
@@ -147,17 +135,7 @@ impl LlamaConfig {
             ("the vocabulary size", self.vocab_size, MAX_VOCABULARY),
             ("the number of positions", self.max_positions, MAX_POSITIONS),
         ];
-        for (what, value, most) in sizes {
-            if !(1..=most).contains(&value) {
-                let expected = format!("1 to {most}");
-                return Err(FileError::malformed(
-                    file,
-                    what,
-                    expected,
-                    value.to_string(),
-                ));
-            }
-        }
+        check_sizes(file, &sizes)?;
         let token = |id: &u32| (*id as usize) < self.vocab_size;
         let laws = [
             (
@@ -191,11 +169,7 @@ impl LlamaConfig {
                 format!("{:?} and {:?}", self.bos_id, self.eos_ids),
             ),
         ];
-        for (place, holds, expected, found) in laws {
-            if !holds {
-                return Err(FileError::malformed(file, place, expected, found));
-            }
-        }
+        check_laws(file, laws)?;
         Ok(self)
     }
 }
@@ -240,22 +214,6 @@ struct RopeParameters {
     #[serde(alias = "type")]
     rope_type: Option<String>,
     rope_theta: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Ids {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl Ids {
-    fn into_vec(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Several(ids) => ids,
-        }
-    }
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<Option<u64>>, D::Error> {
@@ -378,11 +336,6 @@ impl RawConfig {
     }
 }
 
-/// Too large for the machine is too large for the limits as well.
-fn saturate(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
-}
-
 fn refuse_unsupported_keys(gguf: &Gguf) -> Result<(), FileError> {
     let scaling = gguf.optional("llama.rope.scaling.type", "a string", GgufValue::as_str)?;
     if let Some(kind) = scaling.filter(|&kind| kind != "none") {
@@ -444,14 +397,6 @@ fn token(gguf: &Gguf, key: &str) -> Result<Option<u32>, FileError> {
     gguf.optional(key, "a token", |value| {
         value.as_u64().and_then(|id| id.try_into().ok())
     })
-}
-
-fn key_place(key: &str) -> String {
-    format!("key `{key}`")
-}
-
-fn missing(file: &str, key: &str) -> FileError {
-    FileError::malformed(file, key_place(key), "a value", "no such key")
 }
 
 fn unsupported(

@@ -3,11 +3,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Hooked, Sites, visit_parameters};
 
-use super::attention::KvCache;
 use super::load::{load, positions};
 use super::names::hugging_face_name;
 use super::{Llama, LlamaConfig};
 use crate::architecture::Architecture;
+use crate::attention::KvCache;
 use crate::causal::{CausalLm, Decoder};
 use crate::files::{FileError, ModelFiles, Weights};
 
@@ -23,7 +23,6 @@ pub const ARCHITECTURE: Architecture = Architecture {
 pub struct LlamaLm {
     model: Bound<Hooked<Llama>>,
     config: LlamaConfig,
-    device: Device,
 }
 
 impl LlamaLm {
@@ -37,7 +36,6 @@ impl LlamaLm {
         Ok(Self {
             model: load(&config, weights, device)?,
             config,
-            device: device.clone(),
         })
     }
 
@@ -49,11 +47,6 @@ impl LlamaLm {
     /// Returns the model's sizes.
     pub const fn config(&self) -> &LlamaConfig {
         &self.config
-    }
-
-    /// Makes an empty cache of keys and values.
-    pub(super) fn cache(&self, rows: usize, positions: usize) -> KvCache {
-        KvCache::new(&self.config, rows, positions, &self.device)
     }
 }
 
@@ -79,12 +72,11 @@ impl CausalLm for LlamaLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let [rows, length] = tokens.dims();
-        self.decoder(rows, length)(tokens)
+        self.decoder(tokens.dims()[1])(tokens)
     }
 
-    fn decoder(&self, rows: usize, positions: usize) -> Decoder<'_> {
-        let mut cache = self.cache(rows, positions);
+    fn decoder(&self, positions: usize) -> Decoder<'_> {
+        let mut cache = KvCache::new(self.config.layers, positions);
         Box::new(move |tokens| {
             let cached = |model: &Llama, tokens| model.forward_cached(tokens, &mut cache);
             self.model.call(tokens, cached)

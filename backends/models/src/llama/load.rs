@@ -1,15 +1,15 @@
 //! Loading: from weights by name to a bound model.
 
-use burn::module::{Param, ParamId};
 use burn::nn::Embedding;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use interloom_backends::{Bound, Hooked, Tap};
 
 use super::attention::{LlamaAttention, Rotary};
 use super::norm::Norm;
-use super::projection::Projection;
 use super::{Block, Llama, LlamaConfig, Mlp, aliases};
 use crate::files::{FileError, Weights};
+use crate::loader::Loader;
+use crate::projection::Projection;
 
 /// The most positions for which rotary tables are made; longer prompts are refused.
 const POSITIONS_MAX: usize = 8192;
@@ -25,42 +25,37 @@ pub(super) fn load(
     weights: Weights,
     device: &Device,
 ) -> Result<Bound<Hooked<Llama>>, FileError> {
-    let mut loader = Loader {
+    let mut building = Building {
         config,
-        weights,
+        loader: Loader::new(weights, device),
         device,
-        next: 1,
     };
-    let model = loader.llama()?;
-    loader.weights.finish()?;
+    let model = building.llama()?;
+    building.loader.weights.finish()?;
     let bound = Bound::new(Hooked::from(model))
         .and_then(|model| model.with_aliases(aliases(config.layers)));
     Ok(bound.expect("the model's own paths are distinct, and its aliases name them"))
 }
 
-struct Loader<'a> {
+struct Building<'a> {
     config: &'a LlamaConfig,
-    weights: Weights,
+    loader: Loader<'a>,
     device: &'a Device,
-    /// Parameters are numbered in order; burn's own numbers are drawn at random.
-    next: u64,
 }
 
-impl Loader<'_> {
+impl Building<'_> {
     fn llama(&mut self) -> Result<Llama, FileError> {
         let config = self.config;
         let (tokens, width) = (config.vocab_size, config.hidden_size);
-        let embedding = self.parameter("model.embed_tokens.weight", [tokens, width])?;
+        let embedding = self
+            .loader
+            .parameter("model.embed_tokens.weight", [tokens, width])?;
         let layers = (0..config.layers).map(|layer| self.block(layer).map(Hooked::from));
         let layers = layers.collect::<Result<_, _>>()?;
         let norm = self.norm("model.norm")?;
-        let unembedding = match config.tie_embeddings {
-            true => {
-                self.drop_copy_of_embedding([tokens, width])?;
-                embedding.clone()
-            }
-            false => self.parameter("lm_head.weight", [tokens, width])?,
-        };
+        let unembedding =
+            self.loader
+                .output_layer(&embedding, [tokens, width], config.tie_embeddings)?;
         Ok(Llama {
             embed: Embedding { weight: embedding }.into(),
             layers,
@@ -68,16 +63,6 @@ impl Loader<'_> {
             unembed: Projection::new(unembedding, None).into(),
             rotary: Rotary::new(config, positions(config), self.device),
         })
-    }
-
-    /// Some files of tied models hold the output layer as well; transformers does not look at it
-    /// either.
-    fn drop_copy_of_embedding(&mut self, shape: [usize; 2]) -> Result<(), FileError> {
-        const NAME: &str = "lm_head.weight";
-        match self.weights.shape(NAME) {
-            Some(_) => self.weights.take(NAME, &shape).map(drop),
-            None => Ok(()),
-        }
     }
 
     fn block(&mut self, layer: usize) -> Result<Block, FileError> {
@@ -127,35 +112,20 @@ impl Loader<'_> {
         outputs: usize,
         bias: bool,
     ) -> Result<Projection, FileError> {
-        let weight = self.parameter(&format!("{name}.weight"), [outputs, inputs])?;
+        let weight = self
+            .loader
+            .parameter(&format!("{name}.weight"), [outputs, inputs])?;
         let bias = match bias {
-            true => Some(self.parameter(&format!("{name}.bias"), [outputs])?),
+            true => Some(self.loader.parameter(&format!("{name}.bias"), [outputs])?),
             false => None,
         };
         Ok(Projection::new(weight, bias))
     }
 
     fn norm(&mut self, name: &str) -> Result<Norm, FileError> {
-        let gain = self.parameter(&format!("{name}.weight"), [self.config.hidden_size])?;
+        let gain = self
+            .loader
+            .parameter(&format!("{name}.weight"), [self.config.hidden_size])?;
         Ok(Norm::new(gain, self.config.norm_eps))
-    }
-
-    fn parameter<const D: usize>(
-        &mut self,
-        name: &str,
-        shape: [usize; D],
-    ) -> Result<Param<Tensor<D>>, FileError> {
-        let raw = self.weights.take(name, &shape)?;
-        let data = TensorData::new(raw.data, shape);
-        Ok(self.number(Tensor::from_data(data, self.device)))
-    }
-
-    fn number<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
-        // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is
-        // trained.
-        let mut param = Param::from_tensor(tensor);
-        param.id = ParamId::from(self.next);
-        self.next += 1;
-        param
     }
 }

@@ -27,23 +27,24 @@
 
 mod attention;
 mod call;
-pub mod config;
+mod config;
 mod lm;
 mod load;
 mod names;
 mod norm;
-mod projection;
 
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor, activation};
 use interloom_backends::{Forward, Hooked, Tap};
 
-pub use attention::{KvCache, LlamaAttention, Rotary};
+pub use attention::{LlamaAttention, Rotary};
 pub use config::LlamaConfig;
 pub use lm::{ARCHITECTURE, LlamaLm};
 pub use norm::Norm;
-pub use projection::Projection;
+
+pub use crate::attention::KvCache;
+pub use crate::projection::Projection;
 
 #[cfg(test)]
 pub(crate) use lm::open;
@@ -162,19 +163,10 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
         ("mlp.hook_pre_linear", "mlp.pre_linear.output"),
         ("mlp.hook_post", "mlp.post.output"),
     ];
-    let whole = [
+    const WHOLE: [(&str, &str); 3] = [
         ("hook_embed", "embed.output"),
         ("ln_final.hook_scale", "norm.scale.output"),
         ("ln_final.hook_normalized", "norm.normalized.output"),
     ];
-    let whole = whole.map(|(alias, point)| (alias.to_owned(), point.to_owned()));
-    let blocks = (0..layers).flat_map(|layer| {
-        IN_BLOCK.map(|(alias, point)| {
-            (
-                format!("blocks.{layer}.{alias}"),
-                format!("layers.{layer}.{point}"),
-            )
-        })
-    });
-    whole.into_iter().chain(blocks).collect()
+    crate::aliases(&WHOLE, &IN_BLOCK, layers)
 }

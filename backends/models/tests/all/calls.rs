@@ -9,14 +9,20 @@ use interloom_models::LanguageModel;
 use interloom_models::induction::Induction;
 use interloom_program::{Machine, Modules, Operand, Program, module, var};
 
+use crate::gpt2_files;
 use crate::llama_files::{GROUPED, POSITIONS, Tiny};
 use crate::support::{bits, cpu};
 
-const PROMPT: [u32; 5] = [72, 101, 3, 258, 0];
+const PROMPT: [u32; 5] = [72, 101, 3, 25, 0];
 
 fn load() -> Rc<LanguageModel> {
     let tiny = Tiny::write(GROUPED);
     Rc::new(LanguageModel::load(tiny.path(), &cpu()).unwrap())
+}
+
+fn load_gpt2() -> LanguageModel {
+    let folder = gpt2_files::folder(gpt2_files::CONFIG, &gpt2_files::stored("model.f32"));
+    LanguageModel::load(folder.path().to_str().unwrap(), &cpu()).unwrap()
 }
 
 fn same(left: Value, right: Value) -> bool {
@@ -25,12 +31,17 @@ fn same(left: Value, right: Value) -> bool {
 
 #[test]
 fn every_module_computes_what_it_computes_in_its_place() {
-    let model = load();
+    computes_in_its_place(&load(), GROUPED.layers);
+    computes_in_its_place(&load_gpt2(), 3);
+}
+
+fn computes_in_its_place(model: &LanguageModel, layers: usize) {
     let mut run = Run::new("read", model.sites());
     let read = run.mediator("read", |cx| async move {
         Ok([
             cx.input("embed").await?,
             cx.output("embed").await?,
+            cx.input("layers.0").await?,
             cx.output("layers.0.ln1").await?,
             cx.output("layers.0.attn").await?,
             cx.output("layers.0.resid_mid").await?,
@@ -43,15 +54,25 @@ fn every_module_computes_what_it_computes_in_its_place() {
         .execute(|| model.batch(&[&PROMPT]).unwrap().logits())
         .unwrap();
     let logits = logits.output.ok().unwrap().erase();
-    let [tokens, embedded, ln1, attended, middle, ln2, mlp, after] = read.take().unwrap();
-    let call = |path: &str, input: &Value| Modules::call(&*model, path, input.clone()).unwrap();
+    let [
+        tokens,
+        embedded,
+        before,
+        ln1,
+        attended,
+        middle,
+        ln2,
+        mlp,
+        after,
+    ] = read.take().unwrap();
+    let call = |path: &str, input: &Value| Modules::call(model, path, input.clone()).unwrap();
     assert!(same(call("embed", &tokens), embedded.clone()));
-    assert!(same(call("layers.0.ln1", &embedded), ln1.clone()));
+    assert!(same(call("layers.0.ln1", &before), ln1.clone()));
     assert!(same(call("layers.0.attn", &ln1), attended));
     assert!(same(call("layers.0.ln2", &middle), ln2.clone()));
     assert!(same(call("layers.0.mlp", &ln2), mlp));
-    assert!(same(call("layers.0", &embedded), after.clone()));
-    let last = (1..GROUPED.layers).fold(after, |residual, layer| {
+    assert!(same(call("layers.0", &before), after.clone()));
+    let last = (1..layers).fold(after, |residual, layer| {
         call(&format!("layers.{layer}"), &residual)
     });
     assert!(same(call("unembed", &call("norm", &last)), logits.clone()));
@@ -153,6 +174,8 @@ fn calls_are_foreseen(model: &impl Modules<Value>, sites: &Sites, width: u64, po
 fn what_a_call_makes_is_known_by_its_shape() {
     let tiny = Tiny::write(GROUPED);
     let model = LanguageModel::load(tiny.path(), &cpu()).unwrap();
+    let gpt2 = load_gpt2();
+    calls_are_foreseen(&gpt2, gpt2.sites(), 32, 64);
     let (width, positions) = (GROUPED.width as u64, POSITIONS as u64);
     calls_are_foreseen(&model, model.sites(), width, positions);
     let model = Induction::trained(&cpu());

@@ -13,7 +13,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::shape::Shape;
-use self::sites::Reached;
+use self::sites::{Reached, Stand};
 use crate::check::may_set;
 use crate::error::{Cursor, ProgramError};
 use crate::expr::Condition;
@@ -62,6 +62,8 @@ struct Pass<'p> {
     doubts: Vec<ProgramError>,
     /// The last site of the model that a run has passed that comes here.
     reached: Option<Reached>,
+    /// Where the mediator is just now.
+    stand: Stand,
     /// The skips that every run comes to.
     skipped: Vec<Skipped>,
 }
@@ -80,6 +82,7 @@ impl<'p> Pass<'p> {
             is_doubtful: false,
             doubts: Vec::new(),
             reached: None,
+            stand: Stand::Start,
             skipped: Vec::new(),
         }
     }
@@ -136,13 +139,18 @@ impl<'p> Pass<'p> {
             Action::Next { by } => {
                 self.iteration = self.iteration.map(|own| own.saturating_add(*by));
             }
-            Action::Cache { modules, side, .. } => self.cache(&side.of(modules.as_deref()))?,
+            Action::Cache {
+                modules,
+                side,
+                gradients,
+                ..
+            } => self.cache(&side.of(modules.as_deref(), *gradients))?,
+            Action::Backward { loss } => self.backward(loss)?,
+            // Others may be somewhere else when they arrive.
+            Action::Barrier { .. } => self.stand = Stand::Anywhere,
             // What follows is never done, and the run may be a good one.
             Action::Stop => self.is_doubtful = true,
-            Action::Save { .. }
-            | Action::Raise { .. }
-            | Action::Barrier { .. }
-            | Action::Mark { .. } => {}
+            Action::Save { .. } | Action::Raise { .. } | Action::Mark { .. } => {}
         }
         Ok(())
     }
@@ -172,6 +180,7 @@ impl<'p> Pass<'p> {
         self.loops += 1;
         let ran = self.steps(body);
         self.loops -= 1;
+        self.stand = Stand::Anywhere;
         self.forget(body);
         (self.iteration, self.is_moving, self.is_doubtful) = before;
         self.is_doubtful |= stops(body);
@@ -226,6 +235,7 @@ impl<'p> Pass<'p> {
             0 => self.steps(body),
             _ => self.in_some_round(body),
         };
+        self.stand = Stand::Anywhere;
         if self.iteration != before.0 {
             (self.iteration, self.is_moving) = (None, true);
         }
@@ -235,6 +245,7 @@ impl<'p> Pass<'p> {
 
     /// Goes through steps without what is known of the first round, and knows it again afterwards.
     fn in_some_round(&mut self, body: &[ProgramStep]) -> Result<(), ProgramError> {
+        self.stand = Stand::Anywhere;
         let first = self.variables.clone();
         let variables = self.variables.values_mut();
         variables

@@ -11,21 +11,38 @@ use crate::known::Skipped;
 
 /// A site that was passed when the program comes to the step at hand.
 pub(super) struct Reached {
-    /// Its place in the order of the pass.
+    /// Its place in the order of the pass; of a gradient, that of its value.
     place: u32,
     site: Site,
     /// Where it was asked for.
     at: Place,
 }
 
+/// Where a mediator is between two of its requests.
+pub(super) enum Stand {
+    /// Before the model has started.
+    Start,
+    /// At the site of a gradient, in a backward pass.
+    Gradient(Site),
+    /// At a site of the forward pass, or at an unknown one.
+    Anywhere,
+}
+
 impl Pass<'_> {
     /// Asks for a site, in its place among the others that the model passes.
+    ///
+    /// A gradient comes after its value, whose place it has. In which order gradients come is for
+    /// the graph to say, which is not known here.
     pub(super) fn ask(&mut self, name: &str) -> Result<(), ProgramError> {
         let site = self.site(name);
+        self.stand = match site {
+            Some(site) if site.point.port.is_gradient() => Stand::Gradient(site),
+            _ => Stand::Anywhere,
+        };
         let order = self.known.order.map(|(order, _)| order);
         let place = order
             .zip(site)
-            .and_then(|(order, site)| order.place(site).zip(Some(site)));
+            .and_then(|(order, site)| order.place(value_of(site)).zip(Some(site)));
         let Some((place, site)) = place else {
             // In a loop this is how it ends.
             self.is_doubtful |= self.loops > 0;
@@ -35,8 +52,9 @@ impl Pass<'_> {
             };
         };
         if let Some(reached) = self.reached.as_ref().filter(|_| self.tries == 0)
+            && !site.point.port.is_gradient()
             && place < reached.place
-            && self.is_steady(site, reached.site)
+            && self.is_steady(site, value_of(reached.site))
         {
             let map = self.known.map;
             return Err(ProgramError::Order {
@@ -64,10 +82,12 @@ impl Pass<'_> {
     /// Refuses a request for what the run never passes.
     fn check_passed(&self, site: Site) -> Result<(), ProgramError> {
         match self.known.order {
-            Some((order, true)) if !self.may_count_beyond(order, site) => {
+            Some((order, true)) if !self.may_count_beyond(order, value_of(site)) => {
+                let last = order.last(value_of(site));
+                let last = last.map(|last| site.point.at(last.iteration));
                 Err(self.fault(ProgramFault::NeverPassed {
                     site: self.known.map.site_name(site),
-                    last: order.last(site).map(|last| self.known.map.site_name(last)),
+                    last: last.map(|last| self.known.map.site_name(last)),
                 }))
             }
             _ => Ok(()),
@@ -107,8 +127,12 @@ impl Pass<'_> {
         let map = self.known.map;
         let points = spec.points(map).unwrap_or_default().into_iter();
         let is_passed = |point: &Point| {
-            let place = order.place(point.at(0));
-            place.is_some_and(|place| place < reached.place)
+            let place = order.place(value_of(point.at(0)));
+            place.is_some_and(|place| match point.port.is_gradient() {
+                // Its value has passed without a hook, also if it is still at hand.
+                true => place <= reached.place,
+                false => place < reached.place,
+            })
         };
         let passed: Vec<String> = points
             .filter(is_passed)
@@ -157,7 +181,9 @@ impl Pass<'_> {
     ) -> Result<(), ProgramError> {
         let found = self.value("a write", value)?;
         self.ask(site)?;
-        if reshape {
+        let is_gradient = |(point, _): (Point, _)| point.port.is_gradient();
+        // A gradient keeps its shape.
+        if reshape && !self.known.map.site(site).is_some_and(is_gradient) {
             self.is_reshaped = true;
             return Ok(());
         }
@@ -274,10 +300,18 @@ impl Pass<'_> {
         let map = self.known.map;
         let is_first = !self.is_moving || !self.is_doubtful;
         let iteration = iteration.or(self.iteration.filter(|_| is_first));
-        match iteration {
+        let form = match iteration {
             _ if self.is_reshaped => None,
-            Some(iteration) => shapes.form(map, point.at(iteration), rows),
-            None => shapes.form_of_point(map, point.at(0), rows),
-        }
+            Some(iteration) => shapes.form(map, value_of(point.at(iteration)), rows),
+            None => shapes.form_of_point(map, value_of(point.at(0)), rows),
+        };
+        // Which parts of a tuple have a gradient is not known.
+        let is_tensor = |form: &Form| matches!(form, Form::Tensor(_));
+        form.filter(|form| !point.port.is_gradient() || is_tensor(form))
     }
+}
+
+/// Returns the site of the value that a gradient is of, or else the site itself.
+fn value_of(site: Site) -> Site {
+    site.point.forward().at(site.iteration)
 }

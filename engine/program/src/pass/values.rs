@@ -4,6 +4,7 @@ use interloom_engine::{Misfit, ProgramFault};
 
 use super::Pass;
 use super::shape::Shape;
+use super::sites::Stand;
 use crate::error::ProgramError;
 use crate::expr::{Condition, Expr, Item, Span};
 use crate::operand::{
@@ -46,7 +47,28 @@ impl Pass<'_> {
             self.weigh(result)?;
         }
         self.is_doubtful = before;
+        self.stand = Stand::Anywhere;
         Ok(())
+    }
+
+    /// Checks a loss, and that a backward pass can begin where the mediator is.
+    pub(super) fn backward(&mut self, loss: &Expr) -> Result<(), ProgramError> {
+        let loss = self.value("a backward pass", loss)?;
+        let at = match &self.stand {
+            Stand::Start => None,
+            Stand::Gradient(site) => Some(self.known.map.site_name(*site)),
+            Stand::Anywhere => return self.check_loss(&loss),
+        };
+        Err(self.fault(ProgramFault::NoBackward { at }))
+    }
+
+    fn check_loss(&self, loss: &Shape) -> Result<(), ProgramError> {
+        match loss {
+            Shape::Tensor(lengths) if lengths.iter().product::<u64>() != 1 => {
+                Err(self.misfit("a backward pass", "a loss of one element", loss))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the shape of an expression that has to be a value.

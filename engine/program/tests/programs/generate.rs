@@ -146,10 +146,14 @@ fn steps() -> impl Strategy<Value = Vec<ProgramStep>> {
         any::<u32>().prop_map(|by| Action::Next { by }),
         name().prop_map(|name| Action::Barrier { name }),
         (name(), expr()).prop_map(|(name, value)| Action::Put { name, value }),
-        (name(), modules(), side()).prop_map(|(name, modules, side)| Action::Cache {
-            name,
-            modules,
-            side
+        expr().prop_map(|loss| Action::Backward { loss }),
+        (name(), modules(), side(), any::<bool>()).prop_map(|(name, modules, side, gradients)| {
+            Action::Cache {
+                name,
+                modules,
+                side,
+                gradients,
+            }
         }),
     ];
     let step = |action: BoxedStrategy<Action>| {

@@ -7,6 +7,7 @@ mod checks;
 mod codes;
 mod faults;
 mod generate;
+mod gradients;
 mod limits;
 mod looping;
 mod nest;

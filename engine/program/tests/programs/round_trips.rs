@@ -113,7 +113,7 @@ fn what_a_program_does_not_have_is_named() {
             .to_string()
     };
     insta::assert_snapshot!(error(r#"{"steps":[{"action":{"let":{"variable":"h","valeu":{"var":"x"}}}}]}"#), @"unknown field `valeu`, expected `variable` or `value` at line 1 column 50");
-    insta::assert_snapshot!(error(r#"{"steps":[{"action":{"fly":{}}}]}"#), @"unknown variant `fly`, expected one of `let`, `save`, `write`, `skip`, `stop`, `raise`, `try`, `if`, `list`, `append`, `each`, `next`, `barrier`, `put`, `cache`, `mark` at line 1 column 26");
+    insta::assert_snapshot!(error(r#"{"steps":[{"action":{"fly":{}}}]}"#), @"unknown variant `fly`, expected one of `let`, `save`, `write`, `skip`, `stop`, `raise`, `try`, `if`, `list`, `append`, `each`, `next`, `barrier`, `put`, `backward`, `cache`, `mark` at line 1 column 26");
     insta::assert_snapshot!(error(r#"{"steps":[{"action":{"append":{"list":"x","value":{"number":"many"}}}}]}"#), @r#"invalid value: string "many", expected a number, `inf`, `-inf` or `nan` at line 1 column 66"#);
     insta::assert_snapshot!(error(r#"{"steps":[{"line":-1,"action":"stop"}]}"#), @"invalid value: integer `-1`, expected u32 at line 1 column 20");
 }

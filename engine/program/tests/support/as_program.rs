@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{Fault, Mediator, SiteMap};
-use interloom_program::{Expr, Machine, Over, Program, Side, get, given, module, var};
+use interloom_program::{Action, Expr, Machine, Over, Program, Side, get, given, module, var};
 
 use crate::programs::{Shared, Shelf, Style};
 use crate::steps::{Collects, Form, Made, Span, Step};
@@ -67,18 +67,28 @@ fn add(program: Program, step: &Step) -> Program {
         Step::Put { name, expr } => program.put(name, made(*expr)),
         Step::Get { name, .. } => program.set("register", get(name)),
         Step::Try { body, .. } => program.attempt(inner(body)),
-        Step::Cache { r#as, collects } => match &collects.modules {
-            Some(modules) => {
-                let modules = modules.iter().map(String::as_str);
-                program.cache(r#as, modules, side(collects))
-            }
-            None => program.cache_all(r#as, side(collects)),
-        },
+        Step::Cache { r#as, collects } => program.then(Action::Cache {
+            name: r#as.clone(),
+            modules: collects.modules.clone(),
+            side: side(collects),
+            gradients: collects.include_gradients,
+        }),
+        Step::Backward { expr } => {
+            let sum = fit(*expr).sum_along(0).sum_along(1);
+            program.backward(formed(expr.form, sum))
+        }
     }
 }
 
-fn made(Made { scale, shift, form }: Made) -> Expr {
-    let fit = var("register") * scale + shift;
+fn made(made: Made) -> Expr {
+    formed(made.form, fit(made))
+}
+
+fn fit(Made { scale, shift, .. }: Made) -> Expr {
+    var("register") * scale + shift
+}
+
+fn formed(form: Form, fit: Expr) -> Expr {
     match form {
         Form::Fit => fit,
         Form::Longer => module("longer", fit),

@@ -70,8 +70,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use interloom::environment;
-use interloom::{Conclusion, Mode, Session};
+use interloom::{Conclusion, Mode, Session, SessionBuilder};
 use interloom_backends::parse_device;
 use interloom_journal::Reason;
 use interloom_journal::{Argument, Experiment, Head, Policy};
@@ -99,7 +98,7 @@ use checks::calls_modules;
 use execute::Prepared;
 use plan::Plan;
 use replay::text;
-use subject::Subject;
+use subject::{NamedSubject, Subject};
 
 /// Why a served experiment loads its model.
 const NO_SITES: &str = "the journal does not have its model's sites, for which the model is loaded; \
@@ -239,7 +238,8 @@ impl FileExperiment {
         let opened = self.open_model(Policy::Digest, progress)?;
         let mut estimate = opened.prepared.estimate();
         // As JSON they are no shorter than in the head.
-        let names = serde_json::json!([opened.head.sites, opened.head.tokens]);
+        let head = opened.session.head();
+        let names = serde_json::json!([head.sites, head.tokens]);
         estimate.name_bytes += names.to_string().len() as u64;
         Ok(estimate)
     }
@@ -369,19 +369,24 @@ impl FileExperiment {
         let plan = self.plan()?;
         let about = plan.about.clone();
         let model = self.model.as_ref().unwrap_or(&plan.model).clone();
-        let device = self.device.as_ref().unwrap_or(&plan.device).clone();
         let prepared = Prepared::new(plan, subject.clone(), &self.folder(), purpose, progress)?;
-        let mut head = environment::head(self.describe(), &device, policy);
         progress.begin("digesting the model", 1);
-        let recorded = || self.served_by.as_ref()?.model.clone();
-        head.model = subject.identity(&model).or_else(recorded);
+        let subject = NamedSubject {
+            name: &model,
+            subject: &subject,
+        };
+        let session = Session::of(&subject).policy(policy);
         progress.step();
-        head.inputs = prepared.digests();
-        head.sites = Some(subject.site_table());
-        head.tokens = prepared.tokens().clone();
+        let session = session.tokens(prepared.tokens().clone());
+        let session = prepared
+            .digests()
+            .into_iter()
+            .fold(session, |session, (name, digest)| {
+                session.input_digest(name, digest)
+            });
         Ok(Opened {
             prepared,
-            head,
+            session,
             file: self.file.clone(),
             about,
             model,
@@ -407,8 +412,8 @@ enum Purpose {
 /// An experiment with its model.
 struct Opened {
     prepared: Prepared,
-    /// The head of its journals, but for the order of its mediators.
-    head: Head,
+    /// Its sessions, but for the order of its mediators.
+    session: SessionBuilder,
     file: String,
     about: Option<String>,
     model: String,
@@ -423,12 +428,9 @@ impl Opened {
         mode: Mode,
         progress: &mut dyn Progress,
     ) -> Result<(Result<Vec<RunReport>, ExperimentError>, Conclusion), ExperimentError> {
-        let head = Head {
-            experiment: experiment.describe(),
-            schedule: experiment.schedules.describe(),
-            ..self.head.clone()
-        };
-        let mut session = Session::open(mode, head)?;
+        let session = self.session.clone().experiment(experiment.describe());
+        let session = session.schedule(experiment.schedules.describe());
+        let mut session = session.open(mode)?;
         let through = experiment.through.as_deref();
         let runs = self.prepared.run(experiment, &mut session, progress);
         match runs {

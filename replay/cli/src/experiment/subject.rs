@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom::environment;
-use interloom_backends::{Bound, Hooked, Sites, Value, parse_device};
+use interloom_backends::{Bound, Hooked, Sites, Value, parse_device, visit_parameters};
 use interloom_engine::Fault;
-use interloom_journal::{Head, ModelIdentity, SiteTable, Tokens};
+use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::Download;
 use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
 use interloom_models::{LanguageModel, TokenBatch};
@@ -34,6 +34,7 @@ pub(super) struct Absent {
     sites: Sites,
     tokens: Tokens,
     device: Device,
+    identity: Option<ModelIdentity>,
 }
 
 impl Subject {
@@ -61,6 +62,7 @@ impl Subject {
             tokens: head.tokens.clone(),
             // Nothing is computed but what the programs compute with recorded values.
             device: parse_device("cpu")?,
+            identity: head.model.clone(),
         }))))
     }
 
@@ -78,27 +80,11 @@ impl Subject {
         }
     }
 
-    /// Returns the sites by name, for a journal's head.
-    pub(super) fn site_table(&self) -> SiteTable {
-        environment::site_table(self.sites().map())
-    }
-
     pub(super) fn sites(&self) -> &Sites {
         match self {
             Self::Absent(absent) => &absent.sites,
             Self::Induction(model, _) => model.sites(),
             Self::Language(model) => model.sites(),
-        }
-    }
-
-    /// Returns the digests of the parameters; nothing of a model that is not here.
-    pub(super) fn identity(&self, name: &str) -> Option<ModelIdentity> {
-        match self {
-            Self::Induction(model, _) => Some(environment::model_identity(name, &***model)),
-            Self::Language(model) => Some(environment::identity_of(name, |visit| {
-                model.visit_parameters(visit);
-            })),
-            Self::Absent(_) => None,
         }
     }
 
@@ -196,6 +182,42 @@ impl Subject {
             }
             Self::Language(model) => model.text(tokens),
         }
+    }
+}
+
+/// A model by the name that its experiment has for it.
+pub(super) struct NamedSubject<'a> {
+    pub(super) name: &'a str,
+    pub(super) subject: &'a Subject,
+}
+
+impl interloom::Subject for NamedSubject<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn sites(&self) -> &Sites {
+        self.subject.sites()
+    }
+
+    fn device(&self) -> Device {
+        self.subject.device().clone()
+    }
+
+    fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
+        match self.subject {
+            Subject::Induction(model, _) => visit_parameters(&***model, visit),
+            Subject::Language(model) => model.visit_parameters(visit),
+            Subject::Absent(_) => {}
+        }
+    }
+
+    fn identity(&self) -> Option<ModelIdentity> {
+        if let Subject::Absent(absent) = self.subject {
+            return absent.identity.clone();
+        }
+        let visit_all = |visit: &mut dyn FnMut(&str, TensorData)| self.visit_parameters(visit);
+        Some(environment::identity_of(self.name, visit_all))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use burn::tensor::Device;
-use interloom::{Conclusion, Mode, Session, environment};
+use interloom::{Conclusion, Mode, Session};
 use interloom_backends::Run;
 use interloom_cli::experiment::FileExperiment;
 use interloom_journal::frame::{PREAMBLE_BYTES, Preamble};
@@ -195,8 +195,8 @@ fn record_something_else(place: &Place) {
         name: FileExperiment::NAME.to_owned(),
         arguments,
     };
-    let head = environment::head(experiment, "cpu", Policy::Digest);
-    let mut session = Session::open(Mode::Record(place.path("a.ilj")), head).unwrap();
+    let session = Session::of(&model).experiment(experiment);
+    let mut session = session.record(place.path("a.ilj")).unwrap();
     let mut run = Run::new("intact", model.sites());
     run.mediator("other", |cx| async move { cx.output("").await });
     let tokens = Sampler::new(1).batch(1).tokens(&device);
@@ -211,8 +211,9 @@ fn an_experiment_that_the_program_does_not_have_is_refused() {
         name: "thesis".to_owned(),
         ..Experiment::default()
     };
-    let head = environment::head(experiment, "cpu", Policy::Digest);
-    let session = Session::open(Mode::Record(place.path("a.ilj")), head).unwrap();
+    let model = Induction::trained(&Device::flex());
+    let session = Session::of(&model).experiment(experiment);
+    let session = session.record(place.path("a.ilj")).unwrap();
     session.finish().unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E090", 1);
     insta::assert_snapshot!(message, @"the journal was recorded by experiment `thesis`, which this program does not have (it has those of experiment files); replay it with the program that recorded it, through `Session::verify`");
@@ -225,8 +226,9 @@ fn an_argument_that_is_missing_is_named() {
         name: FileExperiment::NAME.to_owned(),
         ..Experiment::default()
     };
-    let head = environment::head(experiment, "cpu", Policy::Digest);
-    let session = Session::open(Mode::Record(place.path("a.ilj")), head).unwrap();
+    let model = Induction::trained(&Device::flex());
+    let session = Session::of(&model).experiment(experiment);
+    let session = session.record(place.path("a.ilj")).unwrap();
     session.finish().unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E091", 1);
     insta::assert_snapshot!(message, @"experiment `file` needs the argument `file` (a text), found nothing");

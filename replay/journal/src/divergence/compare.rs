@@ -140,6 +140,12 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self
     }
 
+    /// Counts from this exchange on, where both sides begin in the middle.
+    pub fn starting_at(mut self, exchange: u64) -> Self {
+        self.compared = exchange;
+        self
+    }
+
     /// Tells the live side's head: the environments are compared if there is a divergence.
     pub fn head(&mut self, head: &Head) {
         self.heads.live = Some(Box::new(head.clone()));

@@ -22,6 +22,14 @@ pub(super) fn between_starts(recorded: &RunStart, live: &RunStart) -> Vec<FieldD
         let (recorded, live) = (barriers(declared.0), barriers(declared.1));
         fields::push(&mut differences, "barriers", recorded, live);
     }
+    if declared.0.gradients != declared.1.gradients {
+        let texts = |declared: &Declared| match &*declared.gradients {
+            [] => "none".to_owned(),
+            gradients => gradients.join(", "),
+        };
+        let (recorded, live) = (texts(declared.0), texts(declared.1));
+        fields::push(&mut differences, "gradients", recorded, live);
+    }
     if declared.0.steps != declared.1.steps {
         let (recorded, live) = (steps(declared.0), steps(declared.1));
         fields::push(&mut differences, "steps", recorded, live);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::fields;
 use super::sides::Sides;
-use crate::{Argument, Digest, Head, ModelIdentity};
+use crate::{Argument, Head, ModelIdentity};
 
 /// How many changed parameters or inputs are named.
 const CHANGES_SHOWN: usize = 4;
@@ -136,7 +136,28 @@ pub(super) fn between(recorded: &Head, live: &Head) -> Vec<EnvironmentDifference
     );
     push(&mut differences, "experiment", experiments.0, experiments.1);
     differences.extend(models(recorded.model.as_ref(), live.model.as_ref()));
-    differences.extend(inputs(&recorded.inputs, &live.inputs));
+    differences.extend(named("inputs", &recorded.inputs, &live.inputs));
+    differences
+}
+
+/// The differences between two heads in everything that they have, also in what is no part of the
+/// environment.
+pub(crate) fn between_heads(recorded: &Head, live: &Head) -> Vec<EnvironmentDifference> {
+    let mut differences = between(recorded, live);
+    let policy = |head: &Head| format!("{:?}", head.policy);
+    push(&mut differences, "policy", policy(recorded), policy(live));
+    let sites = |head: &Head| -> Vec<(String, String)> {
+        let Some(table) = &head.sites else {
+            return Vec::new();
+        };
+        let ports = |(path, ports): &(String, Vec<String>)| (path.clone(), ports.join(" "));
+        let aliases = table.aliases.iter();
+        let aliases = aliases.map(|(alias, point)| (alias.clone(), point.clone()));
+        table.paths.iter().map(ports).chain(aliases).collect()
+    };
+    differences.extend(named("sites", &sites(recorded), &sites(live)));
+    let tokens = |head: &Head| Vec::from_iter(head.tokens.clone());
+    differences.extend(named("tokens", &tokens(recorded), &tokens(live)));
     differences
 }
 
@@ -211,16 +232,18 @@ fn models(
     })
 }
 
-fn inputs(
-    recorded: &[(String, Digest)],
-    live: &[(String, Digest)],
+/// The difference between two lists of named things.
+fn named<T: Clone + PartialEq>(
+    subject: &'static str,
+    recorded: &[(String, T)],
+    live: &[(String, T)],
 ) -> Option<EnvironmentDifference> {
     if recorded == live {
         return None;
     }
     let (changed, changed_count) = changes(recorded, live);
     Some(EnvironmentDifference {
-        subject: "inputs",
+        subject,
         recorded: recorded.len().to_string(),
         live: live.len().to_string(),
         changed,
@@ -228,10 +251,12 @@ fn inputs(
     })
 }
 
-/// The names whose digests differ or that only one side has, first few and count.
-fn changes(recorded: &[(String, Digest)], live: &[(String, Digest)]) -> (Vec<String>, u64) {
-    let by_name =
-        |list: &[(String, Digest)]| -> BTreeMap<String, Digest> { list.iter().cloned().collect() };
+/// The names of what differs or that only one side has, first few and count.
+fn changes<T: Clone + PartialEq>(
+    recorded: &[(String, T)],
+    live: &[(String, T)],
+) -> (Vec<String>, u64) {
+    let by_name = |list: &[(String, T)]| -> BTreeMap<String, T> { list.iter().cloned().collect() };
     let (recorded_by_name, live_by_name) = (by_name(recorded), by_name(live));
     let changed = recorded
         .iter()

@@ -1,6 +1,7 @@
 //! The comparison of the visits of two runs' models.
 
 use super::{DivergenceClass, DivergenceSide, FieldDifference, TensorPair, fields, trees};
+use crate::record::BackwardTurn;
 use crate::{Names, Visit};
 
 /// What the model of a run passed since the last thing that was compared.
@@ -16,9 +17,10 @@ impl Visits {
     /// in pieces.
     pub(super) fn add(&mut self, visit: &Visit) {
         match self.0.last_mut() {
-            Some(SeenVisit(last)) if last.brought.is_none() => {
+            Some(SeenVisit(last)) if last.brought.is_none() && last.backward.is_none() => {
                 last.passed.extend(&visit.passed);
                 last.brought.clone_from(&visit.brought);
+                last.backward = visit.backward;
             }
             _ => self.0.push(SeenVisit(visit.clone())),
         }
@@ -37,7 +39,9 @@ impl Visits {
     pub(super) fn same_as(&self, live: &Self, names: [&Names; 2]) -> usize {
         let pairs = self.0.iter().zip(&live.0);
         let same = pairs.take_while(|(recorded, live)| {
-            recorded.0.brought == live.0.brought && recorded.passes_as(live, names).is_none()
+            let (a, b) = (&recorded.0, &live.0);
+            let is_same = a.brought == b.brought && a.backward == b.backward;
+            is_same && recorded.passes_as(live, names).is_none()
         });
         same.count()
     }
@@ -82,13 +86,18 @@ impl SeenVisit {
             let (recorded, live) = (text(a, names[0]), text(b, names[1]));
             fields::push(&mut differences, &field, recorded, live);
         }
+        let turns = a.backward != b.backward;
+        if turns {
+            let (recorded, live) = (turn(a).to_owned(), turn(b).to_owned());
+            fields::push(&mut differences, "phase", recorded, live);
+        }
         // Which it is says nothing where the model is elsewhere.
         let sites = a.site().zip(b.site()).filter(|_| parted.is_none());
         let other = sites.filter(|(a, b)| a.iteration != b.iteration);
         if let Some((a, b)) = other {
             fields::add(&mut differences, "iteration", a.iteration, b.iteration);
         }
-        let class = if parted.is_some() || other.is_some() {
+        let class = if parted.is_some() || other.is_some() || turns {
             DivergenceClass::Schedule
         } else {
             DivergenceClass::Value
@@ -107,11 +116,24 @@ impl SeenVisit {
         let Self(visit) = self;
         let last = visit.passed.last();
         let path = || names.path(*last?).map(str::to_owned);
-        let site = visit.site().map(|site| names.site(site)).or_else(path);
+        let site = visit.site().map(|site| names.site(site));
+        let site = match visit.backward {
+            Some(_) => Some(turn(visit).to_owned()),
+            None => site.or_else(path),
+        };
         DivergenceSide::Visit {
             site: site.unwrap_or_default(),
             passed: visit.passed.len() as u64,
             value: visit.value().cloned(),
         }
+    }
+}
+
+/// What a visit comes to, where it is no site.
+const fn turn(visit: &Visit) -> &'static str {
+    match visit.backward {
+        Some(BackwardTurn::Begin) => "the beginning of a backward pass",
+        Some(BackwardTurn::End) => "the end of a backward pass",
+        None => "the forward pass or a backward pass",
     }
 }

@@ -106,22 +106,32 @@ pub(crate) fn any_origin() -> impl Strategy<Value = OriginRecord> {
 pub(crate) fn any_visit() -> impl Strategy<Value = Visit> {
     let passed = vec(any::<u32>(), 1..6);
     let brought = option::of((any::<u32>(), any_value()));
-    (any::<u32>(), passed, brought).prop_map(|(run, passed, brought)| visit(run, &passed, brought))
+    let turn = option::weighted(
+        0.3,
+        prop_oneof![Just(BackwardTurn::Begin), Just(BackwardTurn::End)],
+    );
+    (any::<u32>(), passed, brought, turn).prop_map(|(run, passed, brought, backward)| Visit {
+        backward,
+        ..visit(run, &passed, brought)
+    })
 }
 
 pub(crate) fn any_cache_declaration() -> impl Strategy<Value = CacheDeclaration> {
     let numbers = (any::<u32>(), any::<u32>(), any::<u32>());
     let modules = option::of(vec(any::<String>(), 0..3));
-    let sides = (any::<bool>(), any::<bool>());
+    let sides = (any::<bool>(), any::<bool>(), any::<bool>());
     (numbers, modules, sides, option::of(any_fault())).prop_map(
-        |((run, mediator, number), modules, (inputs, outputs), fault)| CacheDeclaration {
-            run,
-            mediator,
-            number,
-            modules,
-            inputs,
-            outputs,
-            fault,
+        |((run, mediator, number), modules, (inputs, outputs, gradients), fault)| {
+            CacheDeclaration {
+                run,
+                mediator,
+                number,
+                modules,
+                inputs,
+                outputs,
+                gradients,
+                fault,
+            }
         },
     )
 }

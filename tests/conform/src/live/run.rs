@@ -299,7 +299,7 @@ fn fault(fault: &interloom_engine::Fault) -> Fault {
     }
 }
 
-/// What a cache has of each module; operations are none.
+/// What a cache has of each module; operations, and values inside a module, are none.
 fn entries(around: &Surroundings, cache: &Cached<Value>) -> Collected {
     let map = around.sites().map();
     let mut collected = Collected::new();
@@ -309,7 +309,8 @@ fn entries(around: &Surroundings, cache: &Cached<Value>) -> Collected {
         };
         let name = map.point_name(site.point);
         let (path, port) = name.rsplit_once('.').unwrap_or(("", &name));
-        if path.contains(".source.") {
+        let has_input = path.is_empty() || map.point(&format!("{path}.input")).is_some();
+        if path.contains(".source.") || !has_input {
             continue;
         }
         let passes = collected.entry(path.to_owned()).or_default();

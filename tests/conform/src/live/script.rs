@@ -27,13 +27,13 @@ pub(crate) type Script = Rc<[RawStep]>;
 
 /// What the scripts of a scenario share.
 #[derive(Default)]
-pub(crate) struct Company {
+pub(crate) struct ScriptGlobals {
     /// The names of the run at hand.
     board: std::cell::RefCell<Globals<Value>>,
     pub(crate) saved: Saved<Value>,
 }
 
-impl Company {
+impl ScriptGlobals {
     /// Makes a mediator of the script of the block at this place of its run.
     pub(crate) fn mediator(
         &self,

@@ -1,8 +1,8 @@
 //! From scenarios to programs.
 
-mod company;
 mod expr;
 mod names;
+mod shared;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use interloom_program::{Program, Side};
 
 use crate::scenario::{self, RawStep, Scenario, Unsupported};
 use crate::user::Collects;
-use company::Company;
 use names::Names;
+use shared::SharedNames;
 use steps::Translator;
 pub(super) use steps::over;
 
@@ -60,11 +60,11 @@ pub(crate) fn translate(
             names: Names::set_by(steps),
         });
         let bodies: Vec<Body<'_>> = bodies.collect();
-        let companies = Company::of_all(&bodies, &earlier, by_name)?;
-        let translated = |(body, company): (&Body<'_>, &Company)| {
-            Translator::new(by_name, company).program(body.steps)
+        let shared = SharedNames::of_all(&bodies, &earlier, by_name)?;
+        let translated = |(body, shared): (&Body<'_>, &SharedNames)| {
+            Translator::new(by_name, shared).program(body.steps)
         };
-        let programs = bodies.iter().zip(&companies).map(translated);
+        let programs = bodies.iter().zip(&shared).map(translated);
         let programs = programs.collect::<Result<_, _>>()?;
         plans.push(Plan::new(&plan, programs));
         for body in bodies {

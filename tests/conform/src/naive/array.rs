@@ -234,3 +234,156 @@ impl fmt::Debug for Array {
         write!(f, "{:?} {:?}", self.shape, self.numbers())
     }
 }
+
+/// The mean of numbers.
+pub(super) fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// The mean over dimension 0.
+pub(super) fn mean_of_rows(array: &Array) -> Array {
+    let shape = array.shape();
+    let inner = shape.get(1..).unwrap_or_default();
+    let width: usize = inner.iter().product();
+    let numbers = array.numbers();
+    let column = |place: usize| {
+        let column: Vec<f64> = numbers
+            .iter()
+            .skip(place)
+            .step_by(width.max(1))
+            .copied()
+            .collect();
+        mean(&column)
+    };
+    Array::new(inner, (0..width).map(column).collect())
+}
+
+/// The nonlinearity of GPT-2.
+pub(super) fn gelu(x: f64) -> f64 {
+    let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+    0.5 * x * (1.0 + inner.tanh())
+}
+
+/// Swaps the dimensions of a matrix.
+pub(super) fn transposed(matrix: &Array) -> Array {
+    let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
+    let numbers = matrix.numbers();
+    let at = |place: usize| numbers[place % rows * columns + place / rows];
+    Array::new(&[columns, rows], (0..rows * columns).map(at).collect())
+}
+
+/// Multiplies the last dimension of `x` with an `[in, out]` matrix; nothing if it has another
+/// length.
+pub(super) fn product(x: &Array, weight: &Array) -> Option<Array> {
+    let (width, out) = (weight.shape()[0], weight.shape()[1]);
+    let shape = x.shape();
+    let (&last, outer) = shape.split_last()?;
+    if last != width {
+        return None;
+    }
+    let (numbers, weight) = (x.numbers(), weight.numbers());
+    let rows = numbers.chunks(width).flat_map(|row| {
+        let weight = &weight;
+        (0..out).map(move |column| {
+            let terms = row.iter().enumerate();
+            terms
+                .map(|(place, x)| x * weight[place * out + column])
+                .sum::<f64>()
+        })
+    });
+    let numbers: Vec<f64> = rows.collect();
+    Some(Array::new(&[outer, &[out]].concat(), numbers))
+}
+
+/// What is added to the scores of each query and key: nothing, or the lowest number.
+pub(super) fn causal_mask(queries: usize, keys: usize) -> Array {
+    let at = |place: usize| {
+        let (query, key) = (place / keys, place % keys);
+        if key > query + keys - queries {
+            f64::from(f32::MIN)
+        } else {
+            0.0
+        }
+    };
+    Array::new(
+        &[1, 1, queries, keys],
+        (0..queries * keys).map(at).collect(),
+    )
+}
+
+/// Puts new positions after the old ones.
+pub(super) fn grown(old: &Array, new: &Array) -> Array {
+    let [rows, before, width] = old.shape()[..] else {
+        unreachable!("keys and values have three dimensions")
+    };
+    let after = new.shape()[1];
+    let (old, new) = (old.numbers(), new.numbers());
+    let rows_of = |row: usize| {
+        let old = &old[row * before * width..(row + 1) * before * width];
+        [old, &new[row * after * width..(row + 1) * after * width]].concat()
+    };
+    Array::new(
+        &[rows, before + after, width],
+        (0..rows).flat_map(rows_of).collect(),
+    )
+}
+
+/// The weights with which each query takes the values of the positions up to its own.
+pub(super) fn pattern(query: &Array, keys: &Array, heads: usize) -> Array {
+    let (rows, queries, width) = (query.shape()[0], query.shape()[1], query.shape()[2]);
+    let (count, per_head) = (keys.shape()[1], width / heads);
+    let (query, keys) = (query.numbers(), keys.numbers());
+    let mut numbers = Vec::new();
+    for row in 0..rows {
+        for head in 0..heads {
+            for place in 0..queries {
+                let at = |numbers: &[f64], count: usize, place: usize| {
+                    let first = (row * count + place) * width + head * per_head;
+                    numbers[first..first + per_head].to_vec()
+                };
+                let query = at(&query, queries, place);
+                let scores: Vec<f64> = (0..=place + count - queries)
+                    .map(|key| {
+                        let key = at(&keys, count, key);
+                        let terms = query.iter().zip(&key).map(|(query, key)| query * key);
+                        terms.sum::<f64>() / (per_head as f64).sqrt()
+                    })
+                    .collect();
+                let most = scores.iter().copied().fold(f64::MIN, f64::max);
+                let powers: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                let weights = powers.iter().map(|power| power / sum);
+                numbers.extend(weights.chain(std::iter::repeat(0.0)).take(count));
+            }
+        }
+    }
+    Array::new(&[rows, heads, queries, count], numbers)
+}
+
+/// Mixes the values by the weights of a pattern; nothing if it has another shape.
+pub(super) fn mixed(pattern: &Array, values: &Array) -> Option<Array> {
+    let (rows, count, width) = (values.shape()[0], values.shape()[1], values.shape()[2]);
+    let &[own_rows, heads, queries, own_count] = &pattern.shape()[..] else {
+        return None;
+    };
+    if (own_rows, own_count) != (rows, count) {
+        return None;
+    }
+    let (weights, values, per_head) = (pattern.numbers(), values.numbers(), width / heads);
+    let at = |place: usize| {
+        let (row, query, column) = (
+            place / width / queries,
+            place / width % queries,
+            place % width,
+        );
+        let head = column / per_head;
+        let first = ((row * heads + head) * queries + query) * count;
+        let terms = (0..count)
+            .map(|key| weights[first + key] * values[(row * count + key) * width + column]);
+        terms.sum::<f64>()
+    };
+    Some(Array::new(
+        &[rows, queries, width],
+        (0..rows * queries * width).map(at).collect(),
+    ))
+}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::array::Array;
+use super::array::{
+    Array, causal_mask, gelu, grown, mean, mean_of_rows, mixed, pattern, product, transposed,
+};
 use crate::user::{Operation, Tensor, Thing};
 
 pub(crate) type Value = Thing<Array>;
@@ -111,21 +113,7 @@ impl Network {
                 inner(
                     2,
                     "transformer.h.",
-                    &[
-                        "",
-                        ".ln_1",
-                        ".ln_2",
-                        ".attn",
-                        ".attn.c_attn",
-                        ".attn.attn_dropout",
-                        ".attn.c_proj",
-                        ".attn.resid_dropout",
-                        ".mlp",
-                        ".mlp.c_fc",
-                        ".mlp.act",
-                        ".mlp.c_proj",
-                        ".mlp.dropout",
-                    ],
+                    &["", ".ln_1", ".ln_2", ".attn", ".mlp"],
                 ),
             ),
             _ => ("embed head", inner(3, "layers.", &["", ".fc"])),
@@ -171,11 +159,7 @@ impl Network {
                     || path == "transformer"
                     || self.is_by_name(path)
                     || path.ends_with(".attn");
-                let expected = match (self.name.as_str(), path) {
-                    ("gpt2t", path) if path.ends_with(".attn_dropout") => 4,
-                    ("gpt2t", _) => 3,
-                    _ => 2,
-                };
+                let expected = if self.name == "gpt2t" { 3 } else { 2 };
                 (!is_composed || path.contains(".source.")) && rank(output) == expected
             }
             _ => false,
@@ -223,19 +207,10 @@ impl Network {
             || path == "transformer"
             || path.ends_with(".attn")
             || self.is_by_name(path)
-            || (path.ends_with("dropout") || path.ends_with("drop"))
-            || path.ends_with(".mlp.act");
+            || path.ends_with("drop");
         match path {
             _ if is_composed => None,
-            path if is_block(path) || path.ends_with(".mlp") => {
-                let mut silent = Silent;
-                let body = if path.ends_with(".mlp") {
-                    self.mlp(&mut silent, path, x)
-                } else {
-                    self.block(&mut silent, path, x)
-                };
-                Some(body)
-            }
+            path if is_block(path) => Some(self.block(&mut Silent, path, x)),
             path => Some(self.leaf(path, x)),
         }
     }
@@ -282,29 +257,35 @@ impl Network {
     fn leaf(&self, path: &str, x: Value) -> Computed {
         let name = path.rsplit_once('.').map_or(path, |(_, name)| name);
         match name {
-            "act" if self.name == "gpt2t" => Ok(Thing::Tensor(tensor(&x)?.map(gelu))),
             "act" => Ok(Thing::Tensor(tensor(&x)?.map(f64::tanh))),
-            "drop" | "attn_dropout" | "resid_dropout" | "dropout" => Ok(x),
+            "drop" => Ok(x),
+            "mlp" => self.mlp(path, &x),
             "wte" | "wpe" => self.embedding(path, &x),
             "ln_1" | "ln_2" | "ln_f" => self.norm(path, &x),
             "lm_head" => {
                 let weight = transposed(&self.weights["transformer.wte.weight"]);
-                product(&x, &weight).map(Thing::Tensor)
+                let logits = product(&tensor(&x)?, &weight);
+                logits.map(Thing::Tensor).ok_or(Unfit::Shape)
             }
-            _ => {
-                let weight = &self.weights[&format!("{path}.weight")];
-                // GPT-2's own layout is `[in, out]`.
-                let weight = if self.name == "gpt2t" {
-                    weight.clone()
-                } else {
-                    transposed(weight)
-                };
-                let product = product(&x, &weight)?;
-                let bias = &self.weights[&format!("{path}.bias")];
-                let sum = product.combine(Operation::Add, bias).ok_or(Unfit::Shape);
-                sum.map(Thing::Tensor)
-            }
+            _ => self.affine(
+                path,
+                &transposed(&self.weights[&format!("{path}.weight")]),
+                &x,
+            ),
         }
+    }
+
+    /// `x · weight + bias` with an `[in, out]` weight.
+    fn affine(&self, path: &str, weight: &Array, x: &Value) -> Computed {
+        let bias = &self.weights[&format!("{path}.bias")];
+        let product = product(&tensor(x)?, weight).ok_or(Unfit::Shape)?;
+        let sum = product.combine(Operation::Add, bias);
+        sum.map(Thing::Tensor).ok_or(Unfit::Shape)
+    }
+
+    /// A linear layer of GPT-2, whose weight is `[in, out]`.
+    fn conv1d(&self, path: &str, x: &Value) -> Computed {
+        self.affine(path, &self.weights[&format!("{path}.weight")], x)
     }
 
     fn stack<G: Gates>(&self, gates: &mut G, x: Value) -> Result<Value, G::Halt> {
@@ -545,7 +526,8 @@ impl Network {
         let attention = format!("{path}.attn");
         let attended = self.module(gates, &attention, one(normalized), |gates, call| {
             let x = first(gates, call)?;
-            self.attention(gates, &attention, x, past)
+            let attended = self.attention(&attention, &x, past);
+            attended.map_err(|unfit| gates.unfit(unfit))
         })?;
         let attended = match &attended {
             Thing::Tuple(items) if !items.is_empty() => items[0].clone(),
@@ -553,51 +535,35 @@ impl Network {
         };
         let x = combine(gates, Operation::Add, &attended, &x)?;
         let normalized = self.layer(gates, &format!("{path}.ln_2"), x.clone())?;
-        let mlp = format!("{path}.mlp");
-        let h = self.module(gates, &mlp, one(normalized), |gates, call| {
-            let x = first(gates, call)?;
-            self.mlp(gates, &mlp, x)
-        })?;
+        let h = self.layer(gates, &format!("{path}.mlp"), normalized)?;
         combine(gates, Operation::Add, &h, &x)
     }
 
-    fn mlp<G: Gates>(&self, gates: &mut G, path: &str, x: Value) -> Result<Value, G::Halt> {
-        let mut parts = ["c_fc", "act", "c_proj", "dropout"].into_iter();
-        parts.try_fold(x, |x, part| self.layer(gates, &format!("{path}.{part}"), x))
+    fn mlp(&self, path: &str, x: &Value) -> Computed {
+        let h = tensor(&self.conv1d(&format!("{path}.c_fc"), x)?)?;
+        self.conv1d(&format!("{path}.c_proj"), &Thing::Tensor(h.map(gelu)))
     }
 
     /// Returns the output and the `[batch, head, query, key]` pattern.
-    fn attention<G: Gates>(
-        &self,
-        gates: &mut G,
-        path: &str,
-        x: Value,
-        past: &mut Option<(Array, Array)>,
-    ) -> Result<Value, G::Halt> {
-        let all = self.layer(gates, &format!("{path}.c_attn"), x)?;
-        let all = tensor(&all).map_err(|unfit| gates.unfit(unfit))?;
+    fn attention(&self, path: &str, x: &Value, past: &mut Option<(Array, Array)>) -> Computed {
+        let all = tensor(&self.conv1d(&format!("{path}.c_attn"), x)?)?;
         let &[rows, length, wide] = &all.shape()[..] else {
-            return Err(gates.unfit(Unfit::Shape));
+            return Err(Unfit::Shape);
         };
         let width = wide / 3;
         let part = |part: usize| all.part(&[0..rows, 0..length, part * width..(part + 1) * width]);
         let (query, mut keys, mut values) = (part(0), part(1), part(2));
         if let Some((old_keys, old_values)) = past.take() {
             if old_keys.shape()[0] != rows {
-                return Err(gates.unfit(Unfit::Shape));
+                return Err(Unfit::Shape);
             }
             (keys, values) = (grown(&old_keys, &keys), grown(&old_values, &values));
         }
-        let pattern = pattern(&query, &keys);
-        *past = Some((keys, values.clone()));
-        let pattern = Thing::Tensor(pattern);
-        let pattern = self.layer(gates, &format!("{path}.attn_dropout"), pattern)?;
-        let weights = tensor(&pattern).map_err(|unfit| gates.unfit(unfit))?;
-        let mixed = mixed(&weights, &values).ok_or(Unfit::Shape);
-        let mixed = Thing::Tensor(mixed.map_err(|unfit| gates.unfit(unfit))?);
-        let output = self.layer(gates, &format!("{path}.c_proj"), mixed)?;
-        let output = self.layer(gates, &format!("{path}.resid_dropout"), output)?;
-        Ok(Thing::Tuple([output, pattern].into()))
+        let pattern = pattern(&query, &keys, HEADS);
+        let mixed = mixed(&pattern, &values).ok_or(Unfit::Shape)?;
+        *past = Some((keys, values));
+        let output = self.conv1d(&format!("{path}.c_proj"), &Thing::Tensor(mixed))?;
+        Ok(Thing::Tuple([output, Thing::Tensor(pattern)].into()))
     }
 
     fn embedding(&self, path: &str, ids: &Value) -> Computed {
@@ -706,154 +672,4 @@ fn combine<G: Gates>(
         _ => Err(Unfit::Kind),
     };
     combined.map_err(|unfit| gates.unfit(unfit))
-}
-
-fn mean(numbers: &[f64]) -> f64 {
-    numbers.iter().sum::<f64>() / numbers.len() as f64
-}
-
-fn mean_of_rows(array: &Array) -> Array {
-    let shape = array.shape();
-    let inner = shape.get(1..).unwrap_or_default();
-    let width: usize = inner.iter().product();
-    let numbers = array.numbers();
-    let column = |place: usize| {
-        let column: Vec<f64> = numbers
-            .iter()
-            .skip(place)
-            .step_by(width.max(1))
-            .copied()
-            .collect();
-        mean(&column)
-    };
-    Array::new(inner, (0..width).map(column).collect())
-}
-
-fn gelu(x: f64) -> f64 {
-    let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-    0.5 * x * (1.0 + inner.tanh())
-}
-
-fn transposed(matrix: &Array) -> Array {
-    let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
-    let numbers = matrix.numbers();
-    let at = |place: usize| numbers[place % rows * columns + place / rows];
-    Array::new(&[columns, rows], (0..rows * columns).map(at).collect())
-}
-
-/// Multiplies the last dimension of `x` with an `[in, out]` matrix.
-fn product(x: &Value, weight: &Array) -> Result<Array, Unfit> {
-    let x = tensor(x)?;
-    let (width, out) = (weight.shape()[0], weight.shape()[1]);
-    let shape = x.shape();
-    let Some((&last, outer)) = shape.split_last() else {
-        return Err(Unfit::Shape);
-    };
-    if last != width {
-        return Err(Unfit::Shape);
-    }
-    let (numbers, weight) = (x.numbers(), weight.numbers());
-    let rows = numbers.chunks(width).flat_map(|row| {
-        let weight = &weight;
-        (0..out).map(move |column| {
-            let terms = row.iter().enumerate();
-            terms
-                .map(|(place, x)| x * weight[place * out + column])
-                .sum::<f64>()
-        })
-    });
-    let numbers: Vec<f64> = rows.collect();
-    Ok(Array::new(&[outer, &[out]].concat(), numbers))
-}
-
-fn causal_mask(queries: usize, keys: usize) -> Array {
-    let at = |place: usize| {
-        let (query, key) = (place / keys, place % keys);
-        if key > query + keys - queries {
-            f64::from(f32::MIN)
-        } else {
-            0.0
-        }
-    };
-    Array::new(
-        &[1, 1, queries, keys],
-        (0..queries * keys).map(at).collect(),
-    )
-}
-
-/// Puts new positions after the old ones.
-fn grown(old: &Array, new: &Array) -> Array {
-    let [rows, before, width] = old.shape()[..] else {
-        unreachable!("keys and values have three dimensions")
-    };
-    let after = new.shape()[1];
-    let (old, new) = (old.numbers(), new.numbers());
-    let rows_of = |row: usize| {
-        let old = &old[row * before * width..(row + 1) * before * width];
-        [old, &new[row * after * width..(row + 1) * after * width]].concat()
-    };
-    Array::new(
-        &[rows, before + after, width],
-        (0..rows).flat_map(rows_of).collect(),
-    )
-}
-
-/// The weights with which each query takes the values of the positions up to its own.
-fn pattern(query: &Array, keys: &Array) -> Array {
-    let (rows, queries, width) = (query.shape()[0], query.shape()[1], query.shape()[2]);
-    let (count, per_head) = (keys.shape()[1], width / HEADS);
-    let (query, keys) = (query.numbers(), keys.numbers());
-    let mut numbers = Vec::new();
-    for row in 0..rows {
-        for head in 0..HEADS {
-            for place in 0..queries {
-                let at = |numbers: &[f64], count: usize, place: usize| {
-                    let first = (row * count + place) * width + head * per_head;
-                    numbers[first..first + per_head].to_vec()
-                };
-                let query = at(&query, queries, place);
-                let scores: Vec<f64> = (0..=place + count - queries)
-                    .map(|key| {
-                        let key = at(&keys, count, key);
-                        let terms = query.iter().zip(&key).map(|(query, key)| query * key);
-                        terms.sum::<f64>() / (per_head as f64).sqrt()
-                    })
-                    .collect();
-                let most = scores.iter().copied().fold(f64::MIN, f64::max);
-                let powers: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
-                let sum: f64 = powers.iter().sum();
-                let weights = powers.iter().map(|power| power / sum);
-                numbers.extend(weights.chain(std::iter::repeat(0.0)).take(count));
-            }
-        }
-    }
-    Array::new(&[rows, HEADS, queries, count], numbers)
-}
-
-/// Mixes the values by the weights of a pattern; nothing if it has another shape.
-fn mixed(pattern: &Array, values: &Array) -> Option<Array> {
-    let (rows, count, width) = (values.shape()[0], values.shape()[1], values.shape()[2]);
-    let &[own_rows, HEADS, queries, own_count] = &pattern.shape()[..] else {
-        return None;
-    };
-    if (own_rows, own_count) != (rows, count) {
-        return None;
-    }
-    let (weights, values, per_head) = (pattern.numbers(), values.numbers(), width / HEADS);
-    let at = |place: usize| {
-        let (row, query, column) = (
-            place / width / queries,
-            place / width % queries,
-            place % width,
-        );
-        let head = column / per_head;
-        let first = ((row * HEADS + head) * queries + query) * count;
-        let terms = (0..count)
-            .map(|key| weights[first + key] * values[(row * count + key) * width + column]);
-        terms.sum::<f64>()
-    };
-    Some(Array::new(
-        &[rows, queries, width],
-        (0..rows * queries * width).map(at).collect(),
-    ))
 }

@@ -147,5 +147,6 @@ fn glyph(exchange: &ExchangeRecord, mediator: u32) -> char {
         Event::Exception => '✗',
         Event::Put => 'P',
         Event::Get => 'G',
+        Event::Backward => '∇',
     }
 }

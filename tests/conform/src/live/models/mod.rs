@@ -1,6 +1,6 @@
 //! The models of the scenarios, with every site that the reference has.
 
-mod gpt2;
+mod hub;
 mod stack;
 
 use std::path::Path;
@@ -23,7 +23,7 @@ enum Kind {
     Stack(Bound<Hooked<stack::Stack>>),
     Recurrent(Bound<Hooked<stack::Recurrent>>),
     Tuples(Bound<Hooked<stack::Tuples>>),
-    Gpt2(Bound<Hooked<gpt2::Gpt2>>),
+    Gpt2(Bound<Hooked<hub::Gpt2>>),
 }
 
 /// The names of the models.
@@ -33,6 +33,10 @@ impl Model {
     /// Reads the model `name`, which is one of [`NAMES`], of the scenarios in `folder`.
     pub(crate) fn load(folder: &Path, name: &str, device: &Device) -> Result<Self, ConformError> {
         let path = folder.join(format!("models/{name}.safetensors"));
+        if name == "gpt2t" {
+            let model = bound(hub::Gpt2::load(&path, device)?);
+            return Ok(Self(Rc::new(Kind::Gpt2(model))));
+        }
         let mut weights = Weights {
             model: name,
             tensors: tensors::load(&path)?,
@@ -42,7 +46,6 @@ impl Model {
         let kind = match name {
             "stack4" => Kind::Stack(bound(weights.stack()?)),
             "recur5" => Kind::Recurrent(bound(weights.recurrent()?)),
-            "gpt2t" => Kind::Gpt2(bound(weights.gpt2()?)),
             _ => Kind::Tuples(bound(weights.tuples(name == "tup3")?)),
         };
         Ok(Self(Rc::new(kind)))
@@ -83,7 +86,7 @@ impl Model {
             Kind::Stack(model) => model.forward(rows(x)).erase(),
             Kind::Recurrent(model) => model.forward(rows(x)).erase(),
             Kind::Tuples(model) => model.forward(rows(x)).erase(),
-            Kind::Gpt2(model) => gpt2::forward(model, ids(x)).erase(),
+            Kind::Gpt2(model) => hub::forward(model, ids(x)).erase(),
         }
     }
 
@@ -95,7 +98,7 @@ impl Model {
     pub(crate) fn generate(&self, x: Value, steps: u32, see: impl Fn(Value)) {
         match &*self.0 {
             Kind::Gpt2(model) => {
-                gpt2::generate(model, ids(x), steps, |logits| see(logits.erase()));
+                hub::generate(model, ids(x), steps, |logits| see(logits.erase()));
             }
             _ => panic!("this model does not generate tokens"),
         }
@@ -175,13 +178,9 @@ impl Weights<'_> {
             .take(&format!("{path}.weight"), [out, width])?
             .transpose();
         let bias = self.take(&format!("{path}.bias"), [out])?;
-        Ok(self.linear_of(weight, bias))
-    }
-
-    fn linear_of(&mut self, weight: Tensor<2>, bias: Tensor<1>) -> Hooked<Linear> {
         let weight = self.number(weight);
         let bias = Some(self.number(bias));
-        Linear { weight, bias }.into()
+        Ok(Linear { weight, bias }.into())
     }
 
     /// Returns the shape of a weight, which has `D` dimensions.

@@ -7,9 +7,9 @@ use interloom_program::{
 };
 use serde_json::Value;
 
-use super::company::{Company, Uses};
 use super::expr::{input_of, port};
 use super::names::{Bound, Kind, Scope};
+use super::shared::{SharedNames, Uses};
 use super::{saved_name, side};
 use crate::scenario::{RawIter, RawStep, Unsupported};
 
@@ -23,7 +23,7 @@ const KEPT: &str = "kept ";
 /// Passes the steps of a body, in order, and makes a program of them.
 pub(super) struct Translator<'s> {
     pub(super) by_name: &'s dyn Fn(&str) -> bool,
-    company: &'s Company,
+    shared: &'s SharedNames,
     /// What the body's own names stand for, at the step at hand.
     pub(super) scope: Scope,
     /// What it has used of others.
@@ -41,10 +41,10 @@ pub(super) struct Translator<'s> {
 }
 
 impl<'s> Translator<'s> {
-    pub(super) fn new(by_name: &'s dyn Fn(&str) -> bool, company: &'s Company) -> Self {
+    pub(super) fn new(by_name: &'s dyn Fn(&str) -> bool, shared: &'s SharedNames) -> Self {
         Self {
             by_name,
-            company,
+            shared,
             scope: Scope::default(),
             uses: Uses::default(),
             read_at: BTreeMap::new(),
@@ -57,7 +57,7 @@ impl<'s> Translator<'s> {
 
     /// Makes the program of a body.
     pub(super) fn program(&mut self, steps: &[RawStep]) -> Result<Program, Unsupported> {
-        let seeds = self.company.seeds.iter();
+        let seeds = self.shared.seeds.iter();
         let mut program = seeds.fold(Program::new(), |program, name| {
             // It may be that no earlier run came to it.
             let seed = Program::new().put(name, given(&saved_name(name)));
@@ -121,6 +121,7 @@ impl<'s> Translator<'s> {
                 side: step
                     .cache()
                     .map_or(Side::Both, |(_, collects)| side(&collects)),
+                gradients: false,
             }),
             RawStep::InplaceFill { var, value } => self.fill(var, *value),
             RawStep::Backward {} | RawStep::SaveParamGrad {} => {
@@ -159,7 +160,7 @@ impl<'s> Translator<'s> {
 
     /// Who else uses a name gets its value from the blackboard.
     fn share(&self, program: Program, name: &str) -> Program {
-        if self.company.wanted.contains(name) {
+        if self.shared.wanted.contains(name) {
             program.put(name, var(name))
         } else {
             program
@@ -262,17 +263,17 @@ impl<'s> Translator<'s> {
             let what = "which may be a list that is in two places,";
             return Err(format!("an append to `{name}`, {what}").into());
         }
-        let is_wanted = self.company.wanted.contains(&list);
+        let is_wanted = self.shared.wanted.contains(&list);
         let program = match bound {
             _ if is_wanted => self.append_to_shared(&list, expr)?,
-            Some(bound) if bound.is_certain || !self.company.has(&list) => {
+            Some(bound) if bound.is_certain || !self.shared.has(&list) => {
                 self.append_to_own(&list, expr, bound.is_certain)?
             }
-            Some(_) if !self.company.is_draft => {
+            Some(_) if !self.shared.is_draft => {
                 let what = "which may be the body's own list or another's,";
                 return Err(format!("an append to `{name}`, {what}").into());
             }
-            None if !self.company.has(&list) => self.append_to_own(&list, expr, false)?,
+            None if !self.shared.has(&list) => self.append_to_own(&list, expr, false)?,
             _ => self.append_to_shared(&list, expr)?,
         };
         self.hold_item(expr);
@@ -285,7 +286,7 @@ impl<'s> Translator<'s> {
         let is_open = |bound: &Bound| matches!(bound.kind, Kind::Alias(_)) && !bound.is_certain;
         let is_second = match self.scope.get(list) {
             Some(bound) => bound.kind == Kind::Item,
-            None => self.company.seconds.contains(list),
+            None => self.shared.seconds.contains(list),
         };
         is_second || self.scope.is_held(list) || self.scope.get(name).is_some_and(is_open)
     }
@@ -312,7 +313,7 @@ impl<'s> Translator<'s> {
             let program = program.set(list, get(list)).append(list, value);
             return Ok(program.put(list, var(list)).save(list));
         }
-        if self.company.remade.contains(list) {
+        if self.shared.remade.contains(list) {
             let what = "which may be made again meanwhile,";
             return Err(format!("an append of what is read to the list `{list}`, {what}").into());
         }
@@ -371,7 +372,7 @@ impl<'s> Translator<'s> {
             Some(Kind::Alias(list)) => Some(list.clone()),
             Some(Kind::List) => Some(name.to_owned()),
             Some(Kind::Variable | Kind::Item) => None,
-            None => self.company.lists.contains(name).then(|| name.to_owned()),
+            None => self.shared.lists.contains(name).then(|| name.to_owned()),
         }
     }
 
@@ -405,7 +406,7 @@ impl<'s> Translator<'s> {
         };
         let own = match kind {
             Kind::Alias(list) if is_certain => return self.variable(&list),
-            Kind::List if self.company.wanted.contains(name) => get(name),
+            Kind::List if self.shared.wanted.contains(name) => get(name),
             _ => var(name),
         };
         if is_certain {
@@ -430,16 +431,16 @@ impl<'s> Translator<'s> {
     /// Returns whether a name is found out by steps.
     pub(super) fn is_open(&self, name: &str) -> bool {
         let bound = self.scope.get(name);
-        bound.is_some_and(|bound| !bound.is_certain) && self.company.has(name)
+        bound.is_some_and(|bound| !bound.is_certain) && self.shared.has(name)
     }
 
     /// Where a name that this body gives no value is taken from.
     fn foreign(&mut self, name: &str) -> Option<Expr> {
-        if self.company.others.contains(name) {
+        if self.shared.others.contains(name) {
             self.uses.shared.insert(name.to_owned());
             return Some(get(name));
         }
-        let is_earlier = self.company.earlier.contains(name);
+        let is_earlier = self.shared.earlier.contains(name);
         is_earlier.then(|| given(&saved_name(name)))
     }
 

@@ -15,7 +15,7 @@ pub struct Projection {
 }
 
 impl Projection {
-    pub(super) const fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
+    pub(crate) const fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
         Self { weight, bias }
     }
 }

@@ -9,7 +9,7 @@ use crate::scenario::Unsupported;
 
 /// What a body shares with the other bodies of its run, and has from earlier runs.
 #[derive(Debug, Default)]
-pub(super) struct Company {
+pub(super) struct SharedNames {
     /// The names that are on the blackboard by others: those that they give values, and those that
     /// are put there first.
     pub(super) others: BTreeSet<String>,
@@ -38,7 +38,7 @@ pub(super) struct Uses {
     pub(super) appended: BTreeSet<String>,
 }
 
-impl Company {
+impl SharedNames {
     /// Finds out what each of the bodies shares.
     pub(super) fn of_all(
         bodies: &[Body<'_>],
@@ -49,8 +49,8 @@ impl Company {
             .map(|index| Self::draft(bodies, index, earlier))
             .collect();
         let mut uses = Vec::new();
-        for (body, company) in bodies.iter().zip(&all) {
-            uses.push(Translator::new(by_name, company).uses(body.steps)?);
+        for (body, shared) in bodies.iter().zip(&all) {
+            uses.push(Translator::new(by_name, shared).uses(body.steps)?);
         }
         for (index, body) in bodies.iter().enumerate() {
             let others = uses.iter().enumerate();
@@ -67,8 +67,8 @@ impl Company {
             .flat_map(|uses| uses.shared.iter().chain(&uses.appended));
         let seeds = used.filter(|name| earlier.saved.contains(*name)).cloned();
         let seeds: BTreeSet<String> = seeds.collect();
-        for company in &mut all {
-            company.others.extend(seeds.iter().cloned());
+        for shared in &mut all {
+            shared.others.extend(seeds.iter().cloned());
         }
         // The first one is started first.
         if let Some(first) = all.first_mut() {
@@ -112,9 +112,9 @@ impl Company {
 }
 
 /// Refuses lists of one name that a third body would have to tell apart.
-fn check_lists(bodies: &[Body<'_>], all: &[Company]) -> Result<(), Unsupported> {
-    for (body, company) in bodies.iter().zip(all) {
-        let mut lists = company.wanted.intersection(&body.names.lists);
+fn check_lists(bodies: &[Body<'_>], all: &[SharedNames]) -> Result<(), Unsupported> {
+    for (body, shared) in bodies.iter().zip(all) {
+        let mut lists = shared.wanted.intersection(&body.names.lists);
         let is_of_several = |list: &&String| {
             let wanting = all.iter().filter(|other| other.wanted.contains(*list));
             wanting.count() > 1
