@@ -187,7 +187,7 @@ fn r90_sites_are_passed_in_the_order_of_the_forward_and_change_nothing() {
     let sites = Sites::bind(&model).unwrap();
     let plain = model.forward(x());
     let mut run = Run::new("all", &sites);
-    let cached = run.cache(CacheSpec::all().both());
+    let cached = run.cache(CacheSpec::all().both().operations());
     let seen = Rc::new(RefCell::new(Vec::new()));
     run.observer(Passed(seen.clone()));
     run.trace();
