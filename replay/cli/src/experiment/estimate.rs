@@ -88,7 +88,7 @@ impl Counting<'_> {
     fn action(&mut self, action: &Action) -> u64 {
         match action {
             Action::Let { value, .. } | Action::Append { value, .. } => self.value(value),
-            Action::Put { value, .. } => self.value(value) + 1,
+            Action::Put { value, .. } | Action::Backward { loss: value } => self.value(value) + 1,
             Action::Write { site, value, .. } => {
                 self.site(site, Port::Output);
                 self.value(value) + 1
@@ -98,8 +98,10 @@ impl Counting<'_> {
                 self.site(&site.replace(".input", ".output"), Port::Output);
                 self.value(value) + 1
             }
-            Action::Cache { modules, .. } => {
-                self.cache(modules.as_deref());
+            Action::Cache {
+                modules, gradients, ..
+            } => {
+                self.cache(modules.as_deref(), *gradients);
                 0
             }
             Action::Stop | Action::Raise { .. } | Action::Barrier { .. } => 1,
@@ -124,8 +126,9 @@ impl Counting<'_> {
     }
 
     /// Takes in what a cache of these modules, or of all, collects on both of their sides.
-    fn cache(&mut self, modules: Option<&[String]>) {
-        let line = |name: usize| name as u64 + CACHED_BYTES;
+    fn cache(&mut self, modules: Option<&[String]>, gradients: bool) {
+        let lines = if gradients { 2 } else { 1 };
+        let line = |name: usize| lines * (name as u64 + CACHED_BYTES);
         self.cached_bytes += match modules {
             Some(modules) => {
                 let lines = modules.iter().map(|module| 2 * line(module.len()));
@@ -185,7 +188,8 @@ impl Counting<'_> {
         let point = named.or_else(|| self.map.point_at(name, port));
         let shape = self.shapes.zip(point).and_then(|(shapes, point)| {
             let site = Site {
-                point,
+                // A gradient is as large as its value.
+                point: point.forward(),
                 iteration: 0,
             };
             shapes.of(self.map, site, None)

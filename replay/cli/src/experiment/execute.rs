@@ -469,7 +469,8 @@ pub(super) fn share(
         let datum = results.get(&saved).map(|datum| as_value(&datum));
         let cached = || cache_as_value(&results.cache(&saved)?, subject);
         if let Some(value) = datum.or_else(cached) {
-            givens.insert(name, value);
+            // The graph of a run ends with it.
+            givens.insert(name, value.detached());
         }
     }
 }

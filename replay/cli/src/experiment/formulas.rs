@@ -82,6 +82,7 @@ impl Formulas for Programs {
                 (Action::Write { .. }, Event::Swap)
                     | (Action::Skip { .. }, Event::Skip)
                     | (Action::Put { .. }, Event::Put)
+                    | (Action::Backward { .. }, Event::Backward)
             );
             is_it && step.line == Some(line)
         };

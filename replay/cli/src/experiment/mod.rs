@@ -61,6 +61,8 @@ mod table;
 mod tensors;
 
 #[cfg(test)]
+mod gradients;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod tests;
@@ -71,7 +73,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use interloom::{Conclusion, Mode, Session, SessionBuilder};
-use interloom_backends::parse_device;
 use interloom_journal::Reason;
 use interloom_journal::{Argument, Experiment, Head, Policy};
 use interloom_models::LanguageModel;
@@ -98,7 +99,7 @@ use checks::calls_modules;
 use execute::Prepared;
 use plan::Plan;
 use replay::text;
-use subject::{NamedSubject, Subject};
+use subject::{NamedSubject, Subject, device_for};
 
 /// Why a served experiment loads its model.
 const NO_SITES: &str = "the journal does not have its model's sites, for which the model is loaded; \
@@ -327,7 +328,7 @@ impl FileExperiment {
         if let Some(subject) = self.absent_model(&plan, progress)? {
             return self.open_on(subject, purpose, policy, progress);
         }
-        let device = parse_device(device_name)
+        let device = device_for(device_name, &plan.runs)
             .map_err(|error| of_file(self.device.is_none(), plan.device_at, error.into()))?;
         progress.begin("loading the model", 1);
         let place = self.moved_to.as_ref().unwrap_or(model);

@@ -4,15 +4,16 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom::environment;
-use interloom_backends::{Bound, Hooked, Sites, Value, parse_device, visit_parameters};
+use interloom_backends::{Bound, Hooked, ModelError, Sites, Value, parse_device, visit_parameters};
 use interloom_engine::Fault;
 use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::Download;
 use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
 use interloom_models::{LanguageModel, TokenBatch};
-use interloom_program::Modules;
+use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
+use super::plan::RunPlan;
 
 /// The name of the model that is part of the program.
 pub(super) const INDUCTION: &str = "induction";
@@ -35,6 +36,19 @@ pub(super) struct Absent {
     tokens: Tokens,
     device: Device,
     identity: Option<ModelIdentity>,
+}
+
+/// Returns the device of this name; it keeps a graph of what is computed if one of the runs has a
+/// program that asks for a backward pass.
+pub(super) fn device_for(name: &str, runs: &[RunPlan]) -> Result<Device, ModelError> {
+    let device = parse_device(name)?;
+    let invokes = runs.iter().flat_map(|run| &run.invokes);
+    let mut actions = invokes.flat_map(|invoke| invoke.program.actions());
+    if actions.any(|action| matches!(action, Action::Backward { .. })) {
+        Ok(device.autodiff())
+    } else {
+        Ok(device)
+    }
 }
 
 impl Subject {

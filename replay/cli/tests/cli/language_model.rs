@@ -304,3 +304,31 @@ fn an_answer_without_its_space_is_warned_of() {
         assert_eq!(place.run(&["run", "e.toml"]).with(0).err, "", "{answer}");
     }
 }
+
+/// The steps of a generation keep keys and values, so that they are one graph.
+#[test]
+fn r93_a_generation_is_differentiated_once() {
+    let place = with_model();
+    let run = |program: &str| {
+        let text = format!(
+            "model = 'tiny'\n[[input]]\nname = 'a'\nprompt = 'x a y'\n[[run]]\nname = 'r'\n\
+             input = 'a'\ngenerate = 3\nprogram = '{program}'\n"
+        );
+        fs::write(place.path("e.toml"), text).unwrap();
+        place.run(&["run", "e.toml", "--journal", "e.ilj"])
+    };
+    let pass = "backward output[0..1, -1, 29]";
+    // In its last step, for what the prompt and that step have passed.
+    let out = run(&format!(
+        "for i in [2] {{ {pass} {{ save here = layers.0.grad; save first = layers.0.grad.i0 }} }}"
+    ));
+    let out = out.with(0).out;
+    assert!(out.contains("here       f32 [1, 1, 16]"), "{out}");
+    assert!(out.contains("first      f32 [1, 4, 16]"), "{out}");
+    let journal = Journal::load(place.path("e.ilj")).unwrap();
+    let proof = crate::proof(journal.exchanges().count(), journal.digest());
+    assert_eq!(place.run(&["replay", "e.ilj"]).with(0).out, proof);
+    let message =
+        run(&format!("for i in .. {{ {pass} {{ g = layers.0.grad }} }}")).error("E058", 1);
+    assert!(message.contains("after `output.i1`"), "{message}");
+}

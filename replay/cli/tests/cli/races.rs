@@ -134,6 +134,7 @@ fn a_journal_has_the_races_that_an_exploration_reports() {
 fn shipped_and_generated_experiments_have_the_races_of_the_live_run() {
     let shipped = [
         "ablation",
+        "attribution",
         "caching",
         "orders-commute",
         "orders-matter",

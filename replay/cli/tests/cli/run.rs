@@ -92,6 +92,33 @@ fn patching_finds_the_position_that_decides() {
 }
 
 #[test]
+fn attribution_finds_it_with_one_backward_pass() {
+    let place = with_experiments();
+    let out = proven(&place, &["attribution.toml", "--out", "results", "--full"]);
+    let bytes = fs::read(place.path("results/tensors.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        let tensor = tensors.tensor(name).unwrap();
+        let numbers = tensor.data().chunks(4);
+        numbers
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
+    };
+    let positions = floats("attributed/attributed/positions");
+    assert_eq!(positions.len(), 13);
+    for (position, effect) in positions.iter().enumerate() {
+        // What is before the difference, is the same in both.
+        assert_eq!(*effect == 0.0, position < 5, "{positions:?}");
+        assert!(
+            position == 5 || *effect < positions[5] / 4.0,
+            "{positions:?}"
+        );
+    }
+    assert!(out.contains("position_5 "), "{out}");
+    place.run(&["replay", "r.ilj", "--mode", "serve"]).with(0);
+}
+
+#[test]
 fn caching_writes_what_was_asked_for() {
     let place = with_experiments();
     let out = proven(&place, &["caching.toml", "--out", "results", "--full"]);
@@ -389,7 +416,7 @@ fn the_documents_examples_are_experiments() {
             .collect()
     };
     let experiments = blocks(&page, "toml");
-    assert_eq!(experiments.len(), 3);
+    assert_eq!(experiments.len(), 4);
     // The first of the front page needs a language model to run.
     let first = &blocks(&readme, "toml")[0];
     FileExperiment::new("README.md", first).check().unwrap();
@@ -397,7 +424,7 @@ fn the_documents_examples_are_experiments() {
         with_text(text).run(&["run", "e.toml"]).with(0);
     }
     let programs = blocks(&page, "program");
-    assert_eq!(programs.len(), 2);
+    assert_eq!(programs.len(), 3);
     for program in programs {
         let text = format!(
             "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1]\n[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n{program}'''"
@@ -463,6 +490,7 @@ fn a_journal_is_not_larger_than_the_estimate_before_its_first_run() {
     for name in [
         "ablation.toml",
         "patching.toml",
+        "attribution.toml",
         "caching.toml",
         "orders-commute.toml",
         "orders-matter.toml",

@@ -139,10 +139,14 @@ fn action() -> impl Strategy<Value = Action> {
         any::<u32>().prop_map(|by| Action::Next { by }),
         name().prop_map(|name| Action::Barrier { name }),
         (name(), expr()).prop_map(|(name, value)| Action::Put { name, value }),
-        (name(), modules, side).prop_map(|(name, modules, side)| Action::Cache {
-            name,
-            modules,
-            side
+        expr().prop_map(|loss| Action::Backward { loss }),
+        (name(), modules, side, any::<bool>()).prop_map(|(name, modules, side, gradients)| {
+            Action::Cache {
+                name,
+                modules,
+                side,
+                gradients,
+            }
         }),
         name().prop_map(|text| Action::Mark { text }),
     ];
@@ -287,6 +291,10 @@ fn word() -> impl Strategy<Value = &'static str> {
         "'x'",
         "cache",
         "outputs",
+        "backward",
+        "backward h {\n",
+        "grad",
+        "layers.0.grad",
         "put",
         "append",
         "skip",

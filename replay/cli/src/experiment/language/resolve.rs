@@ -6,7 +6,7 @@ use interloom_engine::SiteMap;
 use interloom_program::{Action, Expr, Program, ProgramStep};
 
 /// Writes the port that is meant where a program names a module: its output, or for a skip its
-/// input.
+/// input; of a gradient it is the output, too.
 ///
 /// A name that the model does not have either way is completed too, so that the nearest names are
 /// looked for among whole names; names of hooks have no ports and stay as they are. A number that
@@ -68,12 +68,17 @@ impl Resolver<'_> {
     }
 
     fn site(&self, name: &mut String, port: &str) {
-        const PORTS: [&str; 4] = ["input", "output", "fn", "grad"];
-        let (path, iteration) = split_iteration(name);
+        const PORTS: [&str; 3] = ["input", "output", "fn"];
+        let (point, iteration) = split_iteration(name);
+        let (path, port, gradient) = match point.strip_suffix(".grad") {
+            Some(path) => (path, "output", ".grad"),
+            None => (point, port, ""),
+        };
         let last = path.rsplit('.').next().unwrap_or(path);
-        let is_whole = self.map.site(name).is_some() || PORTS.contains(&last);
+        let value = format!("{path}{iteration}");
+        let is_whole = self.map.site(&value).is_some() || PORTS.contains(&last);
         if !is_whole && !last.starts_with("hook_") {
-            *name = format!("{path}.{port}{iteration}");
+            *name = format!("{path}.{port}{gradient}{iteration}");
         }
     }
 }
@@ -126,6 +131,31 @@ mod tests {
             ("blocks.0.hook_atn_out", "output", "blocks.0.hook_atn_out"),
             ("output", "output", "output"),
             ("input.i1", "output", "input.i1"),
+            ("layers.0.attn.grad", "output", "layers.0.attn.output.grad"),
+            ("layers.0.attn.grad", "input", "layers.0.attn.output.grad"),
+            (
+                "layers.0.attn.grad.i2",
+                "output",
+                "layers.0.attn.output.grad.i2",
+            ),
+            (
+                "layers.0.attn.input.grad",
+                "output",
+                "layers.0.attn.input.grad",
+            ),
+            ("layers.0.atn.grad", "output", "layers.0.atn.output.grad"),
+            (
+                "blocks.0.hook_attn_out.grad",
+                "output",
+                "blocks.0.hook_attn_out.grad",
+            ),
+            (
+                "blocks.0.hook_atn_out.grad",
+                "output",
+                "blocks.0.hook_atn_out.grad",
+            ),
+            ("output.grad", "output", "output.grad"),
+            ("input.grad.i1", "output", "input.grad.i1"),
         ] {
             let mut name = name.to_owned();
             resolver.site(&mut name, port);

@@ -6,9 +6,10 @@ use super::SyntaxError;
 use super::lexer::{QUOTED_BYTES_MAX, Token, check_length};
 
 /// The words that are no variables.
-const RESERVED: [&str; 22] = [
-    "and", "append", "barrier", "cache", "catch", "else", "for", "if", "in", "mark", "next", "not",
-    "or", "put", "raise", "reshape", "save", "skip", "stop", "try", "while", "write",
+const RESERVED: [&str; 23] = [
+    "and", "append", "backward", "barrier", "cache", "catch", "else", "for", "if", "in", "mark",
+    "next", "not", "or", "put", "raise", "reshape", "save", "skip", "stop", "try", "while",
+    "write",
 ];
 
 /// The names that stand for something else than a variable where a value is read.
@@ -153,11 +154,16 @@ impl Parser<'_> {
             }
             let line = Some((self.line)(self.at()));
             let actions = self.actions()?;
+            let is_pass = matches!(actions[..], [Action::Backward { .. }]);
             steps.extend(
                 actions
                     .into_iter()
                     .map(|action| ProgramStep { action, line }),
             );
+            // What is done in the pass is done after it was asked for: the braces only show it.
+            if is_pass && self.peek() == &Token::Symbol("{") {
+                steps.extend(self.body()?);
+            }
             let is_end = matches!(
                 self.peek(),
                 Token::End | Token::Line | Token::Symbol("}" | ";")
@@ -236,6 +242,14 @@ impl Parser<'_> {
                 let name = self.name("a name")?;
                 let value = self.assigned()?;
                 Action::Put { name, value }
+            }
+            // Braces would be those of the steps after a loss that is missing.
+            "backward" if self.peek() == &Token::Symbol("{") => {
+                return Err(self.unexpected("a loss, which is a value of one element"));
+            }
+            "backward" => {
+                let loss = self.value()?;
+                Action::Backward { loss }
             }
             "cache" => self.cache()?,
             word => {
@@ -428,10 +442,12 @@ impl Parser<'_> {
         };
         self.skip_lines();
         self.expect(")")?;
+        let gradients = self.take_word("grad");
         Ok(Action::Cache {
             name,
             modules,
             side,
+            gradients,
         })
     }
 

@@ -124,6 +124,27 @@ fn every_step_can_be_written() {
         ),
         ("cache c = both()", program().cache("c", [], Side::Both)),
         (
+            "cache c = inputs(layers.0, embed) grad",
+            program().cache_gradients("c", ["layers.0", "embed"], Side::Inputs),
+        ),
+        ("backward sum(h)", program().backward(h().sum())),
+        ("backward h {}", program().backward(h())),
+        ("backward ({}) {}", program().backward(map([]))),
+        (
+            "backward h[0] * 2 { g = layers.0.grad; layers.0.input.grad *= 0.5 }\nsave g",
+            program()
+                .backward(h().index(0) * 2.0)
+                .read("layers.0.grad", "g")
+                .write("layers.0.input.grad", read("layers.0.input.grad") * 0.5)
+                .save("g"),
+        ),
+        ("output.grad[.., -1] = 0; grad = input.grad.i2", {
+            let spans = [Span::ALL, (-1..).into()];
+            let last = read("output.grad").patch(spans, 0.0);
+            let program = program().write("output.grad", last);
+            program.read("input.grad.i2", "grad")
+        }),
+        (
             "h[.., 4] = g",
             program().set("h", h().patch([Span::ALL, (4..5).into()], var("g"))),
         ),
@@ -289,6 +310,13 @@ fn what_is_no_program_is_said_with_its_place() {
         "skip layers.0",
         "put h 3",
         "cache c = layers.0",
+        "backward",
+        "backward { }",
+        "backward h {",
+        "backward h }",
+        "backward = h",
+        "cache c = both(..) grads",
+        "h = backward",
         "mark hello",
         "append a, b",
         "h = {a: b, a: c}",
@@ -340,6 +368,13 @@ fn what_is_no_program_is_said_with_its_place() {
     skip layers.0▸: expected `=`, found the end of the program
     put h ▸3: expected `=`, found the number 3
     cache c = ▸layers.0: expected `outputs(…)`, `inputs(…)` or `both(…)`, found `layers.0`
+    backward▸: expected a value, found the end of the program
+    backward ▸{ }: expected a loss, which is a value of one element, found `{`
+    backward h {▸: expected a step, or the `}` of this body, found the end of the program
+    backward h ▸}: expected a step, found `}`
+    backward ▸= h: expected a value, found `=`
+    cache c = both(..) ▸grads: expected the end of the step, found `grads`
+    h = ▸backward: expected a value, found `backward`, which is a word of the language
     mark ▸hello: expected a note in quotes, found `hello`
     append ▸a, b: expected `(`, found `a`
     h = {a: b, ▸a: c}: expected each name once, found `a` twice
@@ -365,6 +400,7 @@ fn depth_is_limited_where_it_is_written() {
         ),
         ("nots", format!("if {}a > 0 {{ }}", "not ".repeat(5000))),
         ("bodies", "try { ".repeat(500)),
+        ("passes", "backward h { ".repeat(500)),
         (
             "else ifs",
             format!("if a > 0 {{ }} {}", "else if a > 0 { } ".repeat(500)),

@@ -90,14 +90,22 @@ impl Writer {
             Action::Put { name: key, value } => {
                 format!("put {} = {}", self.name(key), self.value(value, OR))
             }
+            Action::Backward { loss } => {
+                let loss = self.value(loss, OR);
+                // Braces at once would be those of a body.
+                let is_map = loss.starts_with('{');
+                format!("backward {}", in_parentheses(loss, is_map))
+            }
             Action::Cache {
                 name: key,
                 modules,
                 side,
+                gradients,
             } => format!(
-                "cache {} = {}",
+                "cache {} = {}{}",
                 self.name(key),
-                self.cached(modules.as_deref(), *side)
+                self.cached(modules.as_deref(), *side),
+                if *gradients { " grad" } else { "" }
             ),
             Action::Mark { text } => format!("mark {}", quoted(text)),
             with_body => return self.with_body(with_body),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use interloom::explore::{Exploration, ExploredOutcome, Trial};
-use interloom_backends::{Value, parse_device};
+use interloom_backends::Value;
 use interloom_engine::explore::{ExplorationProgress as Made, shrink_programme};
 use interloom_engine::{Schedule, ScheduleError};
 use interloom_journal::{Digest, Policy};
@@ -26,7 +26,7 @@ use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
 use super::report::to_safetensors;
 use super::schedules::Schedules;
-use super::subject::{INDUCTION, Subject};
+use super::subject::{INDUCTION, Subject, device_for};
 use super::{FileExperiment, Opened, Purpose};
 use crate::Progress;
 
@@ -267,7 +267,8 @@ impl Search<'_> {
         }
         let mut draft = whole.clone();
         if let Some(small) = on_the_small_model(&draft, &self.rows(&draft)?) {
-            let subject = Subject::load(INDUCTION, &parse_device("cpu")?, &mut |_| {})?;
+            let device = device_for(&small.device, &small.runs)?;
+            let subject = Subject::load(INDUCTION, &device, &mut |_| {})?;
             let before = std::mem::replace(&mut self.subject, subject);
             match self.shows(&small) {
                 true => draft = small,
