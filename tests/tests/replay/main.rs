@@ -10,6 +10,7 @@ mod damaged;
 mod full;
 mod identical;
 mod modes;
+mod operations;
 mod plan;
 mod planted;
 mod sittings;
