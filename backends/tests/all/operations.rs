@@ -278,6 +278,51 @@ fn r90_reads_and_swaps_of_operands_and_outputs() {
 }
 
 #[test]
+fn r90_what_cannot_pass_a_site_is_left_alone() {
+    let model = model();
+    let sites = Sites::bind(&model).unwrap();
+    let mut run = Run::new("all", &sites);
+    let names = points(&sites);
+    let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
+    run.execute(|| model.forward(x())).unwrap();
+    // Neither sizes nor what returns them; of `swap`, the tensor alone.
+    let all = names.iter().zip(&saved);
+    insta::assert_snapshot!(passed_operations(all, "source."), @r#"
+    self_fc_0.input f32[3, 4]
+    self_fc_0.output f32[3, 4]
+    self_fc_0.fn "self.fc"
+    swap_0.input f32[3, 4]
+    swap_0.output (f32[3, 4], 1)
+    swap_0.fn "swap"
+    layer_0.input f32[3, 4]
+    layer_0.output f32[3, 4]
+    layer_0.fn "layer"
+    fold_0.output f32[3, 4]
+    cat_0.input [f32[3, 2], f32[3, 2]]
+    cat_0.output f32[3, 4]
+    cat_0.fn "Tensor::cat"
+    mul_scalar_0.input (f32[3, 4], 0.5)
+    mul_scalar_0.output f32[3, 4]
+    mul_scalar_0.fn "mul_scalar"
+    mul_scalar_1.input (f32[3, 4], 0.25)
+    mul_scalar_1.output f32[3, 4]
+    mul_scalar_1.fn "mul_scalar"
+    softmax_0.input f32[3, 4]
+    softmax_0.output f32[3, 4]
+    softmax_0.fn "activation::softmax"
+    transpose_0.input f32[3, 4]
+    transpose_0.output f32[4, 3]
+    transpose_0.fn "transpose"
+    matmul_0.input (f32[4, 3], f32[3, 4])
+    matmul_0.output f32[4, 4]
+    matmul_0.fn "matmul"
+    matmul_1.input (f32[3, 4], f32[4, 4])
+    matmul_1.output f32[3, 4]
+    matmul_1.fn "matmul"
+    "#);
+}
+
+#[test]
 fn r90_iterations_are_counted_for_each_instance() {
     let model = stack();
     let sites = Sites::bind(&model).unwrap();
