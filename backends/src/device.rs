@@ -28,6 +28,7 @@ pub fn parse_device(name: &str) -> Result<Device, ModelError> {
 ///
 /// A device of another kind has the name that burn shows.
 pub fn device_name(device: &Device) -> String {
+    let device = &device.clone().without_autodiff();
     let shown = format!("{device:?}");
     if *device == Device::flex() {
         return "cpu".to_owned();

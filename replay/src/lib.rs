@@ -37,7 +37,7 @@ pub use interloom_journal::divergence;
 pub use session::{Conclusion, Mode, Proof, Session, SessionBuilder, Subject};
 
 // What these signatures name.
-pub use interloom_backends::{self as backends, Run};
+pub use interloom_backends::{self as backends, Run, backward};
 pub use interloom_engine as engine;
 pub use interloom_journal::{Experiment, Policy};
 /// Language models with their files and tokenizers; with the feature `models`.

@@ -8,6 +8,7 @@
 mod changed;
 mod damaged;
 mod full;
+mod gradients;
 mod identical;
 mod modes;
 mod operations;
