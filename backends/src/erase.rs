@@ -24,7 +24,7 @@ use crate::value::Value;
 )]
 pub trait Erase: Sized {
     /// Whether a value of the type is an operand of a computation, rather than a size, a flag or a
-    /// text: at an [operation](crate::Source) only operands are shown.
+    /// text: at an [operation](crate::Operations) only operands are shown.
     const IS_OPERAND: bool = true;
 
     /// Forgets the type.

@@ -19,7 +19,7 @@ use crate::value::Value;
 /// the journal in the place of its model, gives it functions of the same names.
 ///
 /// A function takes what passes the operation's `input`, one operand or a tuple of several, and
-/// returns what is to pass its `output`. See [`Source`](crate::Source).
+/// returns what is to pass its `output`. See [`Operations`](crate::Operations).
 #[derive(Clone, Default)]
 pub struct Functions {
     named: Rc<RefCell<BTreeMap<Arc<str>, Function>>>,

@@ -1,7 +1,7 @@
 //! Burn for Interloom: erased tensors, hooked modules and runs.
 //!
 //! - [`Hooked`] and [`Tap`] give a burn module sites; [`Sites::bind`] gives the sites their paths.
-//! - [`operations`] and [`Source`] give the calls inside a forward function sites.
+//! - [`operations`] and [`Operations`] give the calls inside a forward function sites.
 //! - [`layers`] has what the layers of `burn::nn` need to be hooked, and [`Forward`] is for your
 //!   own.
 //! - [`Run`] interleaves mediators with a forward pass.
@@ -49,9 +49,9 @@ pub use error::{BackwardFailure, CallFailure, ForwardError, ModelError, Unreache
 pub use forward::Forward;
 pub use functions::Functions;
 pub use hooked::{Hooked, Tap};
-/// Gives the calls in the forward function of an `impl` block sites: see [`Source`].
+/// Gives the calls in the forward function of an `impl` block sites: see [`Operations`].
 pub use interloom_macros::operations;
-pub use operation::Source;
+pub use operation::Operations;
 pub use parameters::{parameters, visit_parameters};
 pub use run::{MediatorHandle, Ran, RecordedPass, Run, RunOutput};
 pub use shared::{Passage, PassedCall, Passing, PrefixCache, ReuseStats, Standing};

@@ -1,13 +1,13 @@
 //! Operations: the calls inside a forward function, as sites.
 //!
-//! [`Source`] says what a user needs to know. The rest of this file is what the attribute
+//! [`Operations`] says what a user needs to know. The rest of this file is what the attribute
 //! `operations` writes calls of, and no interface for anybody else:
 //!
 //! - A call with operands is an [`Operation`], which knows the type of what it returns as soon as
 //!   that is inferred, and goes past everything here without a run.
 //! - In a run, [`passing`](Operation::passing) is that of [`Seen`] if that type can pass a site,
 //!   and else its namesake of [`Unseen`], behind `Deref`, which does nothing: a method of the type
-//!   itself comes first if its bounds hold. So are [`Operand`] and [`UnseenOperand`].
+//!   itself comes first if its bounds hold. So are [`OperandType`] and [`UnseenOperandType`].
 //!
 //! Where the operations of an instance are is known to the instance: its field `source` is visited
 //! when the model is bound, and interns the paths of all of them. So clones, two instances of one
@@ -42,10 +42,10 @@ type Listed = &'static [(&'static str, &'static [&'static str])];
 /// ```
 /// use burn::{nn::{Linear, LinearConfig}, prelude::*};
 /// use burn::tensor::activation::softmax;
-/// use interloom_backends::{Forward, Hooked, Run, Sites, Source, operations};
+/// use interloom_backends::{Forward, Hooked, Run, Sites, Operations, operations};
 ///
 /// #[derive(Module, Debug)]
-/// struct Scores { query: Linear, key: Linear, source: Source }
+/// struct Scores { query: Linear, key: Linear, source: Operations }
 ///
 /// #[operations]
 /// impl Forward<Tensor<2>> for Scores {
@@ -60,7 +60,7 @@ type Listed = &'static [(&'static str, &'static [&'static str])];
 /// let model = Hooked::from(Scores {
 ///     query: LinearConfig::new(4, 8).init(&device),
 ///     key: LinearConfig::new(4, 8).init(&device),
-///     source: Source::new(Scores::OPERATIONS),
+///     source: Operations::new(Scores::OPERATIONS),
 /// });
 /// let sites = Sites::bind(&model)?;
 /// let paths: Vec<_> = sites.paths().skip(1).collect();
@@ -118,12 +118,12 @@ type Listed = &'static [(&'static str, &'static [&'static str])];
 /// [`Run::function`]: crate::Run::function
 /// [`Run::modules`]: crate::Run::modules
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct Operations {
     operations: Listed,
     place: Place,
 }
 
-impl Source {
+impl Operations {
     /// Makes the place of the operations that the attribute has listed: `Self::OPERATIONS`.
     pub fn new(operations: Listed) -> Self {
         Self {
@@ -163,8 +163,8 @@ impl<T> Operation<'_, T> {
 
     /// Looks at an operand's type.
     #[inline]
-    pub const fn operand<A>(&self, _: &A) -> Operand<A> {
-        Operand(UnseenOperand(PhantomData))
+    pub const fn operand<A>(&self, _: &A) -> OperandType<A> {
+        OperandType(UnseenOperandType(PhantomData))
     }
 }
 
@@ -267,13 +267,13 @@ impl Call {
 
 /// An operand's type.
 #[doc(hidden)]
-pub struct Operand<A>(UnseenOperand<A>);
+pub struct OperandType<A>(UnseenOperandType<A>);
 
 /// The type of what is no operand.
 #[doc(hidden)]
-pub struct UnseenOperand<A>(PhantomData<fn() -> A>);
+pub struct UnseenOperandType<A>(PhantomData<fn() -> A>);
 
-impl<A: Erase> Operand<A> {
+impl<A: Erase> OperandType<A> {
     pub fn hold(&self, call: &mut Call, operand: A) -> Held<A> {
         match &mut call.0 {
             Some(called) if A::IS_OPERAND => match called.hold(operand) {
@@ -285,15 +285,15 @@ impl<A: Erase> Operand<A> {
     }
 }
 
-impl<A> Deref for Operand<A> {
-    type Target = UnseenOperand<A>;
+impl<A> Deref for OperandType<A> {
+    type Target = UnseenOperandType<A>;
 
-    fn deref(&self) -> &UnseenOperand<A> {
+    fn deref(&self) -> &UnseenOperandType<A> {
         &self.0
     }
 }
 
-impl<A> UnseenOperand<A> {
+impl<A> UnseenOperandType<A> {
     pub const fn hold(&self, _: &mut Call, operand: A) -> Held<A> {
         Held::Kept(operand)
     }
@@ -315,7 +315,7 @@ impl<A> Held<A> {
     }
 }
 
-impl Module for Source {
+impl Module for Operations {
     fn collect_devices(&self, devices: Devices) -> Devices {
         devices
     }
@@ -349,16 +349,16 @@ impl Module for Source {
     }
 }
 
-impl ModuleDisplay for Source {}
+impl ModuleDisplay for Operations {}
 
-impl ModuleDisplayDefault for Source {
+impl ModuleDisplayDefault for Operations {
     fn content(&self, content: Content) -> Option<Content> {
         // Burn panics over a module that shows nothing, not even its type.
-        content.set_top_level_type("Source").optional()
+        content.set_top_level_type("Operations").optional()
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.format(DisplaySettings::default()))
     }

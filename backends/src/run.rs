@@ -281,16 +281,16 @@ impl Run {
     ///
     /// ```
     /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
-    /// # use interloom_backends::{Forward, Hooked, Run, Sites, Source, operations};
+    /// # use interloom_backends::{Forward, Hooked, Run, Sites, Operations, operations};
     /// # #[derive(Module, Debug)]
-    /// # struct Mlp { up: Linear, source: Source }
+    /// # struct Mlp { up: Linear, source: Operations }
     /// # #[operations]
     /// # impl Forward<Tensor<2>> for Mlp {
     /// #     type Output = Tensor<2>;
     /// #     fn forward(&self, x: Tensor<2>) -> Tensor<2> { self.up.forward(x).tanh() }
     /// # }
     /// # let device = Device::flex();
-    /// # let source = Source::new(Mlp::OPERATIONS);
+    /// # let source = Operations::new(Mlp::OPERATIONS);
     /// # let model = Hooked::from(Mlp { up: LinearConfig::new(2, 2).init(&device), source });
     /// # let sites = Sites::bind(&model)?;
     /// let mut run = Run::new("linear", &sites);

@@ -10,7 +10,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Gelu, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use interloom_backends::{Bound, Forward, Hooked, Run, Sites, Source, operations};
+use interloom_backends::{Bound, Forward, Hooked, Operations, Run, Sites, operations};
 
 /// Layers of the stack; each has three hooks: its own, and those of its two parts.
 const LAYERS: usize = 12;
@@ -49,7 +49,7 @@ struct AnnotatedLayer {
     up: Linear,
     act: Gelu,
     down: Linear,
-    source: Source,
+    source: Operations,
 }
 
 #[derive(Module, Debug)]
@@ -188,7 +188,7 @@ fn annotated(plain: &Plain) -> Annotated {
         up: layer.up.clone(),
         act: layer.act.clone(),
         down: layer.down.clone(),
-        source: Source::new(AnnotatedLayer::OPERATIONS),
+        source: Operations::new(AnnotatedLayer::OPERATIONS),
     });
     Annotated {
         layers: layers.collect(),

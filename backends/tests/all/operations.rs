@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation};
 use interloom_backends::{
-    CallFailure, Forward, ForwardError, Hooked, Run, RunOutput, Sites, Source, Tap, Value,
+    CallFailure, Forward, ForwardError, Hooked, Operations, Run, RunOutput, Sites, Tap, Value,
     operations,
 };
 use interloom_engine::{CacheSpec, Exchange, FaultKind, Misfit, Moment, Observer, RunError, Site};
@@ -21,7 +21,7 @@ struct Block {
     plain: Vec<Linear>,
     tap: Tap,
     scale: f64,
-    source: Source,
+    source: Operations,
 }
 
 /// What cannot pass a site, and is lent to the function.
@@ -106,7 +106,7 @@ fn block(seed: usize, device: &Device) -> Block {
         ],
         tap: Tap::new(),
         scale: 0.25,
-        source: Source::new(Block::OPERATIONS),
+        source: Operations::new(Block::OPERATIONS),
     }
 }
 

@@ -20,7 +20,9 @@ mod train;
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
-use interloom_backends::{Bound, Forward, Hooked, ModelError, Source, Tap, operations, parameters};
+use interloom_backends::{
+    Bound, Forward, Hooked, ModelError, Operations, Tap, operations, parameters,
+};
 
 pub use data::{Batch, Sampler};
 pub use lm::InductionLm;
@@ -79,7 +81,7 @@ pub struct Attention {
     scores: Tap,
     pattern: Tap,
     z: Tap,
-    source: Source,
+    source: Operations,
 }
 
 impl Induction {
@@ -150,7 +152,7 @@ impl Attention {
             scores: Tap::new(),
             pattern: Tap::new(),
             z: Tap::new(),
-            source: Source::new(Self::OPERATIONS),
+            source: Operations::new(Self::OPERATIONS),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use interloom_backends::{Forward, Source, Tap, operations};
+use interloom_backends::{Forward, Operations, Tap, operations};
 
 use super::LlamaConfig;
 use crate::attention::{KvCache, scores};
@@ -23,7 +23,7 @@ pub struct LlamaAttention {
     scores: Tap,
     pattern: Tap,
     z: Tap,
-    source: Source,
+    source: Operations,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -44,7 +44,7 @@ impl LlamaAttention {
             scores: Tap::new(),
             pattern: Tap::new(),
             z: Tap::new(),
-            source: Source::new(Self::OPERATIONS),
+            source: Operations::new(Self::OPERATIONS),
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,

@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::Device;
-use interloom_backends::{Bound, Hooked, Source, Tap};
+use interloom_backends::{Bound, Hooked, Operations, Tap};
 
 use super::attention::{LlamaAttention, Rotary};
 use super::norm::Norm;
@@ -102,7 +102,7 @@ impl Building<'_> {
             pre: Tap::new(),
             pre_linear: Tap::new(),
             post: Tap::new(),
-            source: Source::new(Mlp::OPERATIONS),
+            source: Operations::new(Mlp::OPERATIONS),
         })
     }
 

@@ -39,7 +39,7 @@ mod norm;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor, activation};
-use interloom_backends::{Forward, Hooked, Source, Tap, operations};
+use interloom_backends::{Forward, Hooked, Operations, Tap, operations};
 
 pub use attention::{LlamaAttention, Rotary};
 pub use config::LlamaConfig;
@@ -81,7 +81,7 @@ pub struct Mlp {
     pre: Tap,
     pre_linear: Tap,
     post: Tap,
-    source: Source,
+    source: Operations,
 }
 
 impl Llama {

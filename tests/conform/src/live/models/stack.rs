@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, Tanh};
 use burn::tensor::Tensor;
-use interloom_backends::{Forward, Hooked, Source, Value, operations};
+use interloom_backends::{Forward, Hooked, Operations, Value, operations};
 use interloom_engine::Fault;
 
 use super::{Weights, apply, uncallable};
@@ -42,14 +42,14 @@ pub(super) struct Tuples {
 pub(super) struct Block {
     fc: Hooked<Linear>,
     act: Hooked<Tanh>,
-    source: Source,
+    source: Operations,
 }
 
 /// `(x + scale * h, {h, mean of h})` with `h = tanh(fc(x))`.
 #[derive(Module, Debug)]
 pub(super) struct TupleBlock {
     fc: Hooked<Linear>,
-    source: Source,
+    source: Operations,
     /// Whether the mean is over rows, `[width]`, or over everything.
     is_mean_of_rows: bool,
 }
@@ -234,7 +234,7 @@ impl Weights<'_> {
         let layers = (0..3).map(|layer| {
             let block = TupleBlock {
                 fc: self.linear(&format!("layers.{layer}.fc"))?,
-                source: Source::new(TupleBlock::OPERATIONS),
+                source: Operations::new(TupleBlock::OPERATIONS),
                 is_mean_of_rows,
             };
             Ok(block.into())
@@ -254,7 +254,7 @@ impl Weights<'_> {
         let block = Block {
             fc: self.linear(&format!("{path}.fc"))?,
             act: Tanh::new().into(),
-            source: Source::new(Block::OPERATIONS),
+            source: Operations::new(Block::OPERATIONS),
         };
         Ok(block.into())
     }
