@@ -105,14 +105,18 @@ type Listed = &'static [(&'static str, &'static [&'static str])];
 /// left alone, and a call that returns such a thing, or a size, has sites that are never passed. Of
 /// a call that is given a closure, or a condition, only the output passes.
 ///
-/// What an operation calls is computed without `fn` or `input` if a mediator skips it at its input.
+/// A mediator that skips an operation at its `input` gives its output, and nothing is called.
 ///
 /// # Costs
 ///
-/// Without a run, one look at the thread's slot for each operation. What the compiler says about
-/// mistakes in the function stands where they are, although some of it twice, for each call is
-/// there twice. Where a type is inferred from what comes after the call only, the compiler may ask
-/// for [`Erase`] of it: then annotate the type.
+/// Without a run, one look at the thread's slot for each operation. Mistakes in the function are
+/// shown where they are, some of them twice, for each call is there twice. Two things compile
+/// without the attribute and not with it:
+///
+/// - a type that is inferred only from what comes after the call, and cannot pass a site: annotate
+///   it;
+/// - a method that has the name of one of tensors (`add`, `sum`), and borrows the variable that it
+///   is called on: write `(&variable).add(x)`.
 ///
 /// [`Functions`]: crate::Functions
 /// [`Run::function`]: crate::Run::function
@@ -193,6 +197,8 @@ pub struct Seen<'s, T> {
 
 impl<T: Erase> Seen<'_, T> {
     /// Passes `fn`, which the source writes so.
+    // Cold, as `pass`: out of the way of a model that runs on its own.
+    #[cold]
     pub fn enter(&self, written: &str) -> Call {
         Call(match T::IS_OPERAND {
             true => active::call(self.place, self.index, written),
@@ -215,6 +221,7 @@ impl<T: Erase> Seen<'_, T> {
     }
 
     /// Passes `output` of an operation without other sites.
+    #[cold]
     pub fn pass(&self, output: T) -> T {
         match T::IS_OPERAND {
             true => active::pass_output(self.place, self.index, output),

@@ -573,6 +573,40 @@ fn r90_an_operation_is_skipped_at_its_input() {
 }
 
 #[test]
+fn r91_what_passes_an_operation_has_a_gradient() {
+    let device = Device::flex().autodiff();
+    let model = Hooked::from(block(1, &device));
+    let sites = Sites::bind(&model).unwrap();
+    let names = [
+        "source.self_fc_0",
+        "fc",
+        "source.matmul_1.input",
+        "source.softmax_0",
+        "tap",
+    ];
+    let mut run = Run::new("gradients", &sites);
+    let read = run
+        .mediator("read", async |cx| {
+            let loss = cx.output("").await?.tensor::<2>()?.sum();
+            cx.backward(loss).await?;
+            let of_operands = cx.grad("source.matmul_1.input").await?;
+            let after = cx.grad("tap").await?;
+            let softmax = cx.grad("source.softmax_0").await?;
+            let operation = cx.grad("source.self_fc_0").await?;
+            let module = cx.grad("fc").await?;
+            Ok([of_operands.item(0)?, after, softmax, operation, module])
+        })
+        .gradients(names);
+    run.execute(|| model.forward(tensor_on([3, WIDTH], 5, &device)))
+        .unwrap();
+    let bits = |value: Value| bits(value.tensor::<2>().unwrap());
+    let [operand, after, softmax, operation, module] = read.take().unwrap().map(bits);
+    assert_eq!(operand, after);
+    assert_eq!(after, softmax);
+    assert_eq!(operation, module);
+}
+
+#[test]
 fn operations_of_another_model_and_without_a_run_pass_no_site() {
     let (model, other) = (model(), model_unbound());
     let sites = Sites::bind(&model).unwrap();
