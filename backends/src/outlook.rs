@@ -28,7 +28,7 @@ impl Sites {
     /// As for [`Run::execute`].
     pub fn shapes<Y>(&self, batch: u32, model: impl FnOnce() -> Y) -> Result<Shapes, ForwardError> {
         let mut run = Run::new("shapes", self);
-        let cached = run.cache(CacheSpec::all().both());
+        let cached = run.cache(CacheSpec::all().both().operations());
         let passed = Passed::default();
         run.observer(passed.clone());
         run.execute(model)?;

@@ -269,6 +269,15 @@ fn sites_are_listed_with_their_shapes() {
         .lines()
         .find(|line| line.starts_with("layers.0.attn.pattern.output "));
     assert!(line.unwrap().contains(" [1, 4, 3, 3] "), "{out}");
+    assert!(!out.contains(".source."), "{out}");
+    let out = place.run(&["sites", "--model", "induction", "--operations"]);
+    let out = out.with(0).out;
+    let softmax = out.lines().filter_map(|line| {
+        let rest = line.strip_prefix("layers.1.attn.source.softmax_0.")?;
+        Some(rest.split_whitespace().collect::<Vec<_>>().join(" "))
+    });
+    let softmax: Vec<String> = softmax.collect();
+    assert_eq!(softmax, ["input [1, 4, 3, 3]", "output [1, 4, 3, 3]", "fn"]);
     let out = place
         .run(&["sites", "--model", "induction", "--json"])
         .with(0)
