@@ -40,13 +40,12 @@ def test_values():
     of = {name: [record for record in records if record.kind == name] for name, _ in interloom_journal.KINDS.values()}
     assert journal.version == (1, 0) and journal.head["policy"] == "full"
     assert journal.head["experiment"]["arguments"]["layers"] == [3, 5]
-    assert journal.paths == ["layers.0.attn.output", "layers.0.mlp.output", "iteration"]
+    assert journal.paths == ["layers.0.attn.output", "layers.0.mlp.output", "layers.0.attn.output.grad", "layers.0.mlp.output.grad.i1", "iteration"]
     assert journal.sources == [("steer.rs", 12), ("other.rs", 7)]
     # Each kind but the head, which stands before the records.
     assert [name for name, found in of.items() if not found] == ["head"]
 
-    first, everything = of["exchange"][:10], of["exchange"][10]
-    register, refused, failed = of["exchange"][11:]
+    first, (gradient, everything, register, refused, failed) = of["exchange"][:11], of["exchange"][11:]
     assert [exchange.event for exchange in first] == interloom_journal.EVENTS
     for number, exchange in enumerate(first):
         value = exchange.value
@@ -67,21 +66,27 @@ def test_values():
     assert refused.fault == ("E900", {"asked": "layers.0.attn.output.i1", "of": [-7, None]}) and refused.value is None
     assert failed.fault == ("E103", {"unset": "x"}) and failed.served
 
-    *watched, brought, ended = of["visit"]
+    *watched, begin, served, end, outer, outer_end, brought, ended = of["visit"]
     assert [visit.site for visit in watched] == [exchange.at for exchange in first]
     assert all(visit.value == exchange.value for visit, exchange in zip(watched, first))
+    assert [visit.backward for visit in of["visit"]] == [None] * 11 + ["begins", None, "ends", "begins", "ends", None, None]
+    assert (begin.passed, end.passed, outer.passed, outer_end.passed) == (journal.paths[1:2], journal.paths[3:4], [], [])
+    assert served.site == gradient.at == "layers.0.attn.output.grad.i5" and gradient.value == served.value
+    assert (begin.value, outer.site) == (None, None) and journal.tensors[outer.value.digest] == [3]
     assert brought.passed == [journal.paths[path] for path in (0, 1, 0)] and brought.site == "layers.0.attn.output.i1"
     assert (journal.tensors[brought.value.digest] == [7, 0.25]).all()
     assert (ended.passed, ended.site, ended.value) == (journal.paths[1:2], None, None)
     (open_request,), (granted, cache) = of["open request"], of["cache declaration"]
-    assert (open_request.index, open_request.event, open_request.mediator, open_request.result) == (14, "SWAP", "steer", "open")
+    assert (open_request.index, open_request.event, open_request.mediator, open_request.result) == (16, "SWAP", "steer", "open")
     assert open_request.reshape and (journal.tensors[open_request.value.digest] == [4, 0.5]).all()
     assert (granted.mediator, granted.modules, granted.inputs, granted.outputs, granted.fault) == ("read", None, True, True, None)
+    assert (granted.gradients, cache.gradients) == (True, False)
     assert (cache.modules, cache.inputs, cache.outputs) == (["layers.0.attn"], False, True)
     assert (cache.mediator, cache.number, cache.fault) == ("steer", 0, ("E017", {"passed": ["layers.0.mlp.output"]}))
 
     declared = of["run start"][0].declared
     assert declared["steps"] == 4 and declared["barriers"][1] == {"name": "meet", "participants": 2}
+    assert declared["gradients"] == ["layers.0.attn.output.grad"]
     completed, stopped, failure = [end.outcome for end in of["run end"]]
     assert completed == "completed" and stopped == {"stopped": {"by": "steer", "at": at}}
     assert failure["failed"]["code"] == "E103"
@@ -95,7 +100,7 @@ def test_values():
     assert [end.passages is not None for end in of["run end"]] == [True, False, False]
     cached = [end.cached for end in of["run end"]]
     assert cached[1:] == [None, None] and [line[2] for line in cached[0]] == ["layers.0.mlp.output", "layers.0.attn.output"]
-    assert records[-1].kind == "footer" and records[-1].exchanges == 14
+    assert records[-1].kind == "footer" and records[-1].exchanges == 16
 
 
 def test_damage():

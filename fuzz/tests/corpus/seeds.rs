@@ -41,7 +41,8 @@ const GOLDEN: &[u8] = include_bytes!("../../../replay/journal/tests/golden/v1_0.
 
 fn journals() -> Vec<Seed> {
     let mut cut = GOLDEN.to_vec();
-    cut.truncate(cut.len() * 3 / 4);
+    // Within its first run.
+    cut.truncate(cut.len() / 2);
     vec![
         ("golden", GOLDEN.to_vec()),
         ("empty", small(0)),
@@ -301,20 +302,33 @@ fn frames() -> Vec<Seed> {
     ]
 }
 
-const EXCHANGES: [&str; 14] = [
-    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13",
+const EXCHANGES: [&str; 16] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
 ];
+
+/// Where backward passes begin and end in the golden journal.
+const TURNS: [&str; 4] = ["begin", "end", "begin-with-loss", "end-at-once"];
 
 fn exchanges() -> Vec<Seed> {
     let mut frames = JournalReader::new(GOLDEN, "golden").unwrap().skim();
-    let mut payloads = Vec::new();
+    let (mut payloads, mut turns) = (Vec::new(), Vec::new());
     while let Some(frame) = frames.next_frame().unwrap() {
-        if frame.known_kind() == Some(FrameKind::Exchange) {
-            payloads.push([&[FrameKind::Exchange as u8], frame.payload].concat());
+        let seed = |kind| [&[kind as u8], frame.payload].concat();
+        match frame.known_kind() {
+            Some(kind @ FrameKind::Exchange) => payloads.push(seed(kind)),
+            // Other visits end with nil.
+            Some(kind @ FrameKind::Visit) if !frame.payload.ends_with(&[0xC0]) => {
+                turns.push(seed(kind));
+            }
+            _ => {}
         }
     }
-    assert_eq!(payloads.len(), EXCHANGES.len());
+    assert_eq!(
+        (payloads.len(), turns.len()),
+        (EXCHANGES.len(), TURNS.len())
+    );
     let mut seeds: Vec<Seed> = EXCHANGES.into_iter().zip(payloads).collect();
+    seeds.extend(TURNS.into_iter().zip(turns));
     seeds.push((
         "path",
         [&[FrameKind::Path as u8, 0x92, 0x00, 0xA1][..], b"a"].concat(),

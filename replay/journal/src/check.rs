@@ -218,12 +218,12 @@ mod tests {
         assert_eq!(check.problem, None);
         assert_eq!((check.version, check.is_complete), ((1, 0), true));
         assert_eq!(check.good_bytes, golden.len() as u64);
-        assert_eq!((check.exchanges, check.paths, check.notes), (14, 3, 1));
-        assert_eq!((check.ticks, check.passages, check.visits), (2, 1, 12));
-        assert_eq!((check.tensors, check.tensor_bytes), (12, 96));
+        assert_eq!((check.exchanges, check.paths, check.notes), (16, 5, 1));
+        assert_eq!((check.ticks, check.passages, check.visits), (2, 1, 18));
+        assert_eq!((check.tensors, check.tensor_bytes), (15, 116));
         let ends: Vec<_> = check.runs.iter().map(|run| run.end.is_some()).collect();
         assert_eq!(ends, [true, true, true]);
-        assert_eq!(check.runs[0].exchanges, 10);
+        assert_eq!(check.runs[0].exchanges, 12);
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod visits;
 
 use interloom_engine::{AtFault, Code, Fault, Round};
 
-use crate::{DType, Digest, Event, ExchangeResult, OriginRecord, ValueTree};
+use crate::{BackwardTurn, DType, Digest, Event, ExchangeResult, OriginRecord, ValueTree};
 
 pub use compare::{CONTEXT_DEFAULT, Comparer, ReplayComparison};
 pub(crate) use environment::between_heads;
@@ -60,6 +60,9 @@ pub struct Divergence {
     pub mediator: Option<String>,
     /// The site of that exchange, such as `layers.3.attn.output.i0`.
     pub site: Option<String>,
+    /// The backward pass of the run, from 0, in which the recording is here; `None` in the forward
+    /// pass.
+    pub backward_pass: Option<u32>,
     /// What the recording has here.
     pub recorded: DivergenceSide,
     /// What this run has here.
@@ -165,11 +168,17 @@ pub enum DivergenceSide {
     },
     /// The model passes sites.
     Visit {
-        /// The site that it comes to, such as `layers.3.attn.output.i0`.
-        site: String,
+        /// The site that it comes to, such as `layers.3.attn.output.i0`; `None` where a backward
+        /// pass begins or ends.
+        site: Option<String>,
+        /// The backward pass in which it does so, from 0; `None` in the forward pass.
+        backward_pass: Option<u32>,
+        /// Whether that begins or ends.
+        turn: Option<BackwardTurn>,
         /// How many points it has passed since the last such visit, this one included.
         passed: u64,
-        /// What it brings; nothing where nothing is served.
+        /// What it brings, or the loss with which a backward pass begins; nothing where nothing is
+        /// served.
         value: Option<ValueTree>,
     },
     /// The run ends.
@@ -192,7 +201,7 @@ impl DivergenceSide {
                 Some((Some(line.mediator.clone()), site))
             }
             Self::CacheDeclaration { mediator, .. } => Some((Some(mediator.clone()), None)),
-            Self::Visit { site, .. } => Some((None, Some(site.clone()))),
+            Self::Visit { site, .. } => Some((None, site.clone())),
             Self::RunStart { .. } | Self::RunEnd { .. } | Self::Nothing => None,
         }
     }
@@ -252,6 +261,8 @@ pub enum Alignment {
 pub enum ValueSource {
     /// The model computed it.
     Model,
+    /// The code around the model gave it as the loss of a backward pass.
+    Loss,
     /// The mediator gave it.
     Mediator {
         /// The exchange in which the mediator was last served a value: the same one on both

@@ -184,6 +184,9 @@ mod tests {
         {"E015":{"asked":"meet","nearest":["a"]}}
         {"E016":{"asked":"x","there":["a"]}}
         {"E017":{"passed":["a"]}}
+        {"E054":{"asked":"layers.0.input.i0","why":"unreached"}}
+        {"E055":{"at":"layers.0.input.i0","misfit":{"expected":"f32[1, 2]","found":"i64[3]"}}}
+        {"E056":{"at":"layers.0.input.i0"}}
         {"E103":{"unset":"x"}}
         {"E103":{"not-given":"x"}}
         {"E103":{"no-modules":"x"}}

@@ -13,8 +13,10 @@ use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use super::names::Names;
 use super::places::{Places, Stretch};
 use super::read::{JournalReader, Parts};
-use super::record::{ExchangeRecord, Head, OriginRecord, Record, RunStart, SiteRef, TensorRecord};
-use super::wire;
+use super::record::{
+    BackwardTurn, ExchangeRecord, Head, OriginRecord, Record, RunStart, SiteRef, TensorRecord,
+};
+use super::{visit, wire};
 
 /// A journal with an index of the places of its exchanges.
 ///
@@ -41,6 +43,17 @@ pub struct IndexedRun {
     pub start: RunStart,
     /// The index of its first exchange.
     pub first: u64,
+    /// Its backward passes, in order; empty if its model was not watched.
+    pub passes: Vec<IndexedPass>,
+}
+
+/// A backward pass of a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IndexedPass {
+    /// The index of the exchange that came first after it had begun.
+    pub first: u64,
+    /// Whether its loss is one of the code around the model, and not those of mediators.
+    pub is_outer: bool,
 }
 
 impl IndexedJournal {
@@ -68,7 +81,7 @@ impl<R: Read + Seek> IndexedJournal<R> {
     /// Reads a journal from its head on, and gives what is wrong after its last good frame; the
     /// reader's source starts with the journal.
     pub fn new(mut reader: JournalReader<R>) -> (Self, Option<JournalError>) {
-        let (mut places, mut runs) = (Places::new(), Vec::new());
+        let (mut places, mut runs) = (Places::new(), Vec::<IndexedRun>::new());
         let mut names = Names::default();
         let problem = loop {
             let frame = match reader.next_frame() {
@@ -84,9 +97,16 @@ impl<R: Read + Seek> IndexedJournal<R> {
                         Ok(Record::RunStart(start)) => runs.push(IndexedRun {
                             start,
                             first: places.exchanges(),
+                            passes: Vec::new(),
                         }),
                         Ok(record) => names.see(&record),
                         Err(_) => {}
+                    }
+                }
+                Some(FrameKind::Visit) => {
+                    let pass = begun_pass(frame.payload, places.exchanges());
+                    if let (Some(pass), Some(run)) = (pass, runs.last_mut()) {
+                        run.passes.push(pass);
                     }
                 }
                 _ => {}
@@ -209,6 +229,18 @@ impl<R: Read + Seek> IndexedJournal<R> {
             has,
         }
     }
+}
+
+/// The backward pass that begins with a visit, before the exchange of this index.
+fn begun_pass(payload: &[u8], first: u64) -> Option<IndexedPass> {
+    // Nearly all visits end with nil, and need not be read again.
+    let begins = u8::try_from(BackwardTurn::Begin.code()).ok()?;
+    let visit = payload.ends_with(&[begins]).then(|| visit::check(payload));
+    let visit = visit?.ok()?;
+    (visit.backward == Some(BackwardTurn::Begin)).then_some(IndexedPass {
+        first,
+        is_outer: visit.iteration.is_some(),
+    })
 }
 
 /// The direction in which an [`IndexedJournal`] is searched.

@@ -41,6 +41,7 @@
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
 mod argument;
+mod backward;
 mod blocks;
 mod cached;
 mod chain;
@@ -97,7 +98,7 @@ pub use digest::{DType, Digest};
 pub(crate) use element::{bits, f16_value};
 pub use error::JournalError;
 pub use evidence::Evidence;
-pub use index::{Direction, IndexedJournal, IndexedRun, is_at};
+pub use index::{Direction, IndexedJournal, IndexedPass, IndexedRun, is_at};
 pub use load::{Journal, RunPosition, RunRecord};
 pub(crate) use names::value_json;
 pub use names::{Names, count, plain};

@@ -191,6 +191,7 @@ mod tests {
         expected an exchange at no site, for the model has come to its end, found a visit
         expected an exchange at no site, for the model has come to its end, found a visit
         expected no visit in a run with exchanges at sites before, found a visit
+        expected a visit, or an exchange at no site, after a backward pass, found one at path 1.i0
         ");
     }
 }

@@ -3,6 +3,7 @@
 use interloom_engine::Round;
 use serde_json::{Value, json};
 
+use super::backward::{self, Passes};
 use super::fault;
 use super::record::{
     BackwardTurn, ExchangeRecord, ExchangeResult, OriginRecord, Record, RunStart, SiteRef, Visit,
@@ -15,6 +16,8 @@ pub struct Names {
     paths: Vec<String>,
     sources: Vec<OriginRecord>,
     mediators: Vec<String>,
+    /// The backward passes of the current run, as far as its visits were seen.
+    passes: Passes,
 }
 
 impl Names {
@@ -24,6 +27,7 @@ impl Names {
             Record::Path(path) => self.add_path(path.id, &path.text),
             Record::RunStart(start) => self.start_run(start),
             Record::Source(source) => self.sources.push(source.origin.clone()),
+            Record::Visit(visit) => drop(self.passes.visit(visit.backward)),
             _ => {}
         }
     }
@@ -32,6 +36,7 @@ impl Names {
     pub fn start_run(&mut self, start: &RunStart) {
         let names = start.mediators.iter().map(|line| line.name.clone());
         self.mediators = names.collect();
+        self.passes = Passes::default();
     }
 
     /// Takes the text of a path.
@@ -71,11 +76,26 @@ impl Names {
             "passed": passed.map(|path| self.path(*path)).collect::<Vec<_>>(),
             "iteration": visit.brought.as_ref().map(|brought| brought.iteration),
             "value": visit.value().map(value_json),
-            "backward": visit.backward.map(|turn| match turn {
-                BackwardTurn::Begin => "begins",
-                BackwardTurn::End => "ends",
-            }),
+            "backward_pass": self.passes.of(visit.backward),
+            "backward": visit.backward.map(BackwardTurn::name),
         })
+    }
+
+    /// Returns the beginning or the end of a backward pass in words, with the loss that the code
+    /// around the model gave; `None` of a visit that is neither. The visit is the last that was
+    /// [seen](Self::see).
+    pub fn turn(&self, visit: &Visit) -> Option<String> {
+        let phase = backward::phase(self.passes.of(visit.backward), Some(visit.backward?));
+        let loss = visit.value();
+        let loss = loss.map_or_else(String::new, |loss| format!(" with the loss {loss}"));
+        Some(format!("{phase}{loss}"))
+    }
+
+    /// Returns the backward pass under way in words, after the last visit that was
+    /// [seen](Self::see); `None` in a forward pass.
+    pub(super) fn phase(&self) -> Option<String> {
+        let pass = self.passes.under_way()?;
+        Some(backward::phase(Some(pass), None))
     }
 
     /// Returns the paths, by number.
@@ -334,5 +354,34 @@ mod tests {
         assert_eq!(json["asked"], "layers.10.attn.output.i2");
         assert_eq!(json["value"]["tuple"][1], true);
         assert_eq!(json["fault"]["message"], "two\nlines");
+    }
+
+    #[test]
+    fn a_backward_pass_begins_and_ends_in_words() {
+        let (_, records): (Vec<_>, Vec<_>) =
+            samples::read_all(&samples::golden()).0.into_iter().unzip();
+        let mut names = Names::default();
+        let mut lines = Vec::new();
+        for record in records {
+            names.see(&record);
+            match &record {
+                Record::Visit(visit) => lines.extend(names.turn(visit)),
+                Record::Exchange(exchange) => {
+                    lines.extend(
+                        names
+                            .phase()
+                            .map(|phase| format!("{}  {phase}", names.text(exchange))),
+                    );
+                }
+                _ => {}
+            }
+        }
+        insta::assert_snapshot!(lines.join("\n"), @"
+        backward pass 0 begins
+            11  run 0  VALUE      read  layers.0.attn.output.grad.i5  served  f32[2] b3:f99b64dba6ed  in backward pass 0
+        backward pass 0 ends
+        backward pass 1 begins with the loss f32[1] b3:540f18a1cdd3
+        backward pass 1 ends
+        ");
     }
 }

@@ -5,7 +5,7 @@
 //! value: where a mediator puts in what it, or another, was given before, the digests are the same.
 //! Where it computed something new, what it had been given before is what it can have computed it
 //! from, and its program says what of that, if there is one ([`Formulas`]). What the model computed
-//! depends on what was put into it before.
+//! depends on what was put into it before, and a gradient on the losses of its backward pass.
 
 mod past;
 
@@ -36,7 +36,8 @@ pub struct ProvenanceStep {
     pub level: u32,
     /// Where it had the value from.
     pub from: Source,
-    /// The earlier exchanges at which the way continues, the latest first.
+    /// The earlier exchanges at which the way continues, the latest first; the losses of a
+    /// backward pass before what was put in.
     pub sources: Vec<u64>,
     /// How many more there are beyond the width that was asked for.
     pub more: u64,
@@ -49,6 +50,13 @@ pub struct ProvenanceStep {
 pub enum Source {
     /// The model computed it, from what the sources had put in before, among other things.
     Model,
+    /// A backward pass of the model computed it, from a loss and from what the sources had put in
+    /// before.
+    Differentiated {
+        /// How many of the sources, from the first on and with those left out, are losses that
+        /// mediators gave. If there are none, the loss is one of the code around the model.
+        losses: usize,
+    },
     /// The source put it there.
     Put,
     /// The sources put something there that is part of it, or that it is part of.
@@ -122,6 +130,7 @@ impl Source {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Model => "model",
+            Self::Differentiated { .. } => "differentiated",
             Self::Put => "put",
             Self::PutInPart => "put-in-part",
             Self::Read => "read",
@@ -132,20 +141,24 @@ impl Source {
 
     /// Whether the sources are those of another value.
     const fn is_computation(&self) -> bool {
-        matches!(self, Self::Model | Self::PutInPart | Self::Computed(_))
+        matches!(
+            self,
+            Self::Model | Self::Differentiated { .. } | Self::PutInPart | Self::Computed(_)
+        )
     }
 }
 
 impl ProvenanceStep {
     /// Returns where the value came from, in words; `mediator` is that of the exchange.
     pub fn words(&self, mediator: &str) -> String {
-        let sources = self.listed();
+        let sources = listed(&self.sources, self.more);
         let mediator = format!("{mediator:?}");
         let mut text = match &self.from {
             Source::Model if self.sources.is_empty() => "the model computed it".to_owned(),
             Source::Model => {
                 format!("the model computed it, after {sources} had put something in")
             }
+            Source::Differentiated { losses } => self.differentiated(*losses),
             Source::Put => format!("put there by {sources}"),
             Source::PutInPart => format!("put there in part by {sources}"),
             Source::Read => format!("the same value was read by {sources}"),
@@ -179,16 +192,38 @@ impl ProvenanceStep {
         text
     }
 
-    fn listed(&self) -> String {
-        let mut parts: Vec<String> = self.sources.iter().map(u64::to_string).collect();
-        if self.more > 0 {
-            parts.push(format!("{} more", self.more));
-        }
-        let last = parts.pop().unwrap_or_default();
-        match parts.is_empty() {
-            true => format!("exchange {last}"),
-            false => format!("exchanges {} and {last}", parts.join(", ")),
-        }
+    /// How a backward pass computed it, from so many losses of mediators.
+    fn differentiated(&self, losses: usize) -> String {
+        let (losses, put_in) = self.sources.split_at(losses.min(self.sources.len()));
+        // Of what is left out, losses come first.
+        let more = if put_in.is_empty() {
+            [self.more, 0]
+        } else {
+            [0, self.more]
+        };
+        let of = match losses {
+            [] => "a loss of the code around the model".to_owned(),
+            [loss] if more[0] == 0 => format!("the loss of exchange {loss}"),
+            losses => format!("the losses of {}", listed(losses, more[0])),
+        };
+        let after = match put_in {
+            [] => String::new(),
+            put_in => format!(", after {} had put something in", listed(put_in, more[1])),
+        };
+        format!("a backward pass computed it from {of}{after}")
+    }
+}
+
+/// Exchanges in words, and so many more.
+fn listed(exchanges: &[u64], more: u64) -> String {
+    let mut parts: Vec<String> = exchanges.iter().map(u64::to_string).collect();
+    if more > 0 {
+        parts.push(format!("{more} more"));
+    }
+    let last = parts.pop().unwrap_or_default();
+    match parts.is_empty() {
+        true => format!("exchange {last}"),
+        false => format!("exchanges {} and {last}", parts.join(", ")),
     }
 }
 
@@ -208,6 +243,8 @@ pub fn provenance<R: Read + Seek>(
     let carries = |names: &Names, exchange: &ExchangeRecord| {
         run.is_none_or(|run| exchange.run == run)
             && served(exchange).is_some()
+            // A loss is no value of the site at which it is given.
+            && exchange.event != Event::Backward
             && is_at(names, exchange, site)
     };
     let Some(start) = journal.find(end, Direction::Back, carries)? else {
@@ -291,7 +328,7 @@ fn told(mut steps: BTreeMap<u64, ProvenanceStep>, first: u64) -> Vec<ProvenanceS
 fn served(exchange: &ExchangeRecord) -> Option<&ValueTree> {
     let carries = matches!(
         exchange.event,
-        Event::Value | Event::Swap | Event::Skip | Event::Put | Event::Get
+        Event::Value | Event::Swap | Event::Skip | Event::Put | Event::Get | Event::Backward
     );
     let value = exchange.value.as_ref()?;
     (carries && exchange.result == ExchangeResult::Served).then_some(value)

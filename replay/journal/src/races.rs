@@ -398,6 +398,35 @@ mod tests {
         journal_of(samples::run_start(0), exchanges.collect())
     }
 
+    #[test]
+    fn two_that_change_one_gradient_race_there() {
+        let site = |path| Some(SiteRef { path, iteration: 3 });
+        let said = |index: u64, path, event| ExchangeRecord {
+            mediator: (index % 2) as u32,
+            asked: site(path).filter(|_| event != Event::Backward),
+            at: site(path),
+            ..samples::exchange(0, index, event)
+        };
+        let lines = [
+            (0, Event::Backward),
+            (0, Event::Backward),
+            // One scales it, and the other one clips it.
+            (2, Event::Swap),
+            (2, Event::Swap),
+            // Who only reads it does not race with who only reads it.
+            (3, Event::Value),
+            (3, Event::Value),
+        ];
+        let exchanges = (0..).zip(lines);
+        let exchanges = exchanges.map(|(index, (path, event))| said(index, path, event));
+        let mut journal = journal_of(samples::run_start(0), exchanges.collect());
+        let gradients = ["layers.1.output.grad", "layers.0.output.grad"];
+        journal.paths.extend(gradients.map(str::to_owned));
+        let found = &races(&journal)[0].races;
+        let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(shown.join("\n"), @"`read` and `steer` race at `layers.1.output.grad.i3` for the same rows: SWAP (an unknown line), then SWAP (an unknown line)");
+    }
+
     /// A journal with one run.
     fn journal_of(start: RunStart, exchanges: Vec<ExchangeRecord>) -> Journal {
         let mut journal = Journal::with_head(samples::head());

@@ -253,6 +253,16 @@ pub enum BackwardTurn {
     End,
 }
 
+impl BackwardTurn {
+    /// Returns the name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Begin => "begins",
+            Self::End => "ends",
+        }
+    }
+}
+
 impl Visit {
     /// The site at hand; `None` where nothing was served or collected.
     pub fn site(&self) -> Option<SiteRef> {
@@ -608,7 +618,7 @@ mod tests {
             assert_eq!(usize::from(event.code()), code);
             assert_eq!(Event::from_code(event.code()), Some(event));
         }
-        assert_eq!(Event::from_code(10), None);
+        assert_eq!(Event::from_code(11), None);
         for result in ExchangeResult::ALL {
             assert_eq!(ExchangeResult::from_code(result.code()), Some(result));
         }

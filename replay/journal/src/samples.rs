@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use interloom_engine::ProgramFault;
 use interloom_engine::{
-    Asker, Failure, Fault, FaultKind, Meeting, Misfit, NoLeaf, Pending, Refusal, Round, RunError,
-    ScheduleError, Silent, Tree,
+    Asker, Failure, Fault, FaultKind, Meeting, Misfit, NoGradient, NoLeaf, Pending, Refusal, Round,
+    RunError, ScheduleError, Silent, Tree,
 };
 
 mod golden;
@@ -309,6 +309,15 @@ pub(crate) fn faults() -> Vec<Fault> {
             there: names(),
         },
         FaultKind::LateCache { passed: names() },
+        FaultKind::NoGradient {
+            asked: site(),
+            why: NoGradient::Unreached,
+        },
+        FaultKind::Loss {
+            at: site(),
+            misfit: misfit(),
+        },
+        FaultKind::NoBackward { at: Some(site()) },
     ];
     let programs = program_faults(&site(), &misfit());
     let kinds = kinds.into_iter().map(Fault::from);
@@ -372,6 +381,10 @@ pub(crate) fn run_errors() -> Vec<RunError> {
         RunError::Circle(vec![meeting()]),
         RunError::DuplicateBarrier("meet".into()),
         RunError::UnknownCached {
+            asked: site(),
+            nearest: names(),
+        },
+        RunError::UnknownGradient {
             asked: site(),
             nearest: names(),
         },
@@ -460,13 +473,14 @@ pub(crate) fn brought(iteration: u32, value: ValueTree) -> Option<Brought> {
     Some(Brought { iteration, value })
 }
 
-/// A cache of all that modules take in and return.
+/// A cache of all that modules take in and return, and of its gradients.
 pub(crate) fn granted_cache(run: u32) -> CacheDeclaration {
     CacheDeclaration {
         mediator: 0,
         number: 0,
         modules: None,
         inputs: true,
+        gradients: true,
         fault: None,
         ..cache_declaration(run)
     }

@@ -49,7 +49,7 @@ pub(super) fn encode(visit: &Visit, out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 impl BackwardTurn {
-    const fn code(self) -> u64 {
+    pub(super) const fn code(self) -> u64 {
         match self {
             Self::Begin => 0,
             Self::End => 1,
@@ -335,9 +335,10 @@ mod tests {
             bytes.iter().map(|byte| format!("{byte:02x}")).collect()
         });
         insta::assert_snapshot!(lines.collect::<Vec<String>>().join("\n"), @"
-        93019200cd012c92079202ff
-        9702010091ad6c61796572732e302e6174746ec2c381a44530313781a670617373656491b36c61796572732e302e6d6c702e6f7574707574
-        97020000c0c3c3c0
+        94019200cd012c92079202ffc0
+        940190c001
+        9802010091ad6c61796572732e302e6174746ec2c3c281a44530313781a670617373656491b36c61796572732e302e6d6c702e6f7574707574
+        98020000c0c3c3c3c0
         9303a873746565722e72730c
         ");
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use interloom_journal::export::absent_site;
 use interloom_journal::{
-    Evidence, ExchangeRecord, JournalError, JournalReader, Names, Record, is_at,
+    Evidence, ExchangeRecord, JournalError, JournalReader, Names, Record, Visit, is_at,
 };
 
 use super::Ending;
@@ -13,7 +13,7 @@ use super::report::outln;
 use crate::CliError;
 
 /// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became
-/// of it, value.
+/// of it, value. Between them stands where a backward pass begins and ends.
 ///
 /// The last line says what it proves that the journal could be read.
 #[derive(Args)]
@@ -57,10 +57,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         };
         seen.see(&record, arguments);
         evidence.see(&info, &record);
-        if let Record::Exchange(exchange) = &record
-            && arguments.takes(&seen.names, exchange)
-        {
-            show(&seen.names, exchange, arguments.json);
+        match &record {
+            Record::Exchange(exchange) if arguments.takes(&seen.names, exchange) => {
+                show(&seen.names, exchange, arguments.json);
+            }
+            Record::Visit(visit) if arguments.shows_passes(visit) => {
+                if let Some(turn) = seen.names.turn(visit) {
+                    outln!("{:>6}  run {}  {turn}", "", visit.run);
+                }
+            }
+            _ => {}
         }
     };
     evidence.end(&reader);
@@ -88,6 +94,12 @@ impl Arguments {
         self.run.is_none_or(|run| exchange.run == run)
             && self.is_at(names, exchange)
             && self.is_by(names, exchange)
+    }
+
+    /// Whether the beginning and the end of a backward pass are shown, between all exchanges.
+    fn shows_passes(&self, visit: &Visit) -> bool {
+        let is_all = self.site.is_none() && self.mediator.is_none() && !self.json;
+        is_all && self.run.is_none_or(|run| visit.run == run)
     }
 
     fn is_at(&self, names: &Names, exchange: &ExchangeRecord) -> bool {

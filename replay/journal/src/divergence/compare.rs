@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::ends;
 use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
-use super::visits::Visits;
+use super::visits::{SeenVisit, Visits};
 use super::{
     Alignment, Divergence, DivergenceClass, DivergenceSide, ExchangeLine, FieldDifference,
     RunIdentity, ValueSource,
@@ -363,7 +363,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.schedules[0].clone_from(&recorded.scheduler);
         self.context.clear();
         self.last_served.clear();
-        self.visits.iter_mut().for_each(Visits::clear);
+        self.visits = Default::default();
         self.open = Default::default();
         let differences = ends::between_starts(recorded, live);
         if !differences.is_empty() {
@@ -446,10 +446,15 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         let side = |place: usize, next| pair[place].map_or(next, |visit| visit.side(names[place]));
         let [recorded_next, live_next] = next(self);
         let sides = (side(0, recorded_next), side(1, live_next));
+        let pass = pair[0].map_or(recorded.pass(), SeenVisit::pass);
+        let source = match pair[0].and_then(SeenVisit::turn) {
+            Some(_) => ValueSource::Loss,
+            None => ValueSource::Model,
+        };
         self.part(class, self.compared, sides, differences);
         if let Some(parted) = &mut self.found {
-            parted.divergence.source =
-                (class == DivergenceClass::Value).then_some(ValueSource::Model);
+            parted.divergence.backward_pass = pass;
+            parted.divergence.source = (class == DivergenceClass::Value).then_some(source);
             parted.divergence.tensors = tensors;
         }
         false
@@ -601,6 +606,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     ) {
         let shown = recorded.place().or_else(|| live.place());
         let (mediator, site) = shown.unwrap_or_default();
+        let backward_pass = self.visits[0].pass();
         self.look_ahead();
         let context = self
             .context
@@ -618,6 +624,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             run: self.run.clone(),
             mediator,
             site,
+            backward_pass,
             recorded,
             live,
             differences,
@@ -701,7 +708,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     fn source(&self, recorded: &ExchangeRecord) -> Option<ValueSource> {
         match recorded.event {
             Event::Value => Some(ValueSource::Model),
-            Event::Swap | Event::Skip => Some(ValueSource::Mediator {
+            Event::Swap | Event::Skip | Event::Backward => Some(ValueSource::Mediator {
                 last_served: self.last_served.get(&recorded.mediator).copied(),
             }),
             _ => None,

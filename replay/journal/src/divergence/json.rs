@@ -7,7 +7,7 @@ use super::{
     RunIdentity, TensorDifference, TensorPair, ValueSource,
 };
 use crate::names::round_json;
-use crate::{fault, value_json};
+use crate::{BackwardTurn, fault, value_json};
 
 impl Divergence {
     /// Returns the same facts as `Display`, as JSON for programs.
@@ -19,6 +19,7 @@ impl Divergence {
             "run": self.run,
             "mediator": self.mediator,
             "site": self.site,
+            "backward_pass": self.backward_pass,
             "recorded": side(&self.recorded),
             "live": side(&self.live),
             "differences": self.differences.iter().map(field).collect::<Vec<_>>(),
@@ -70,12 +71,17 @@ fn side(side: &DivergenceSide) -> Value {
         }
         DivergenceSide::Visit {
             site,
+            backward_pass,
+            turn,
             passed,
             value,
-        } => {
-            let value = value.as_ref().map(value_json);
-            json!({ "visit": { "site": site, "passed": passed, "value": value } })
-        }
+        } => json!({ "visit": {
+            "site": site,
+            "backward_pass": backward_pass,
+            "turn": turn.map(BackwardTurn::name),
+            "passed": passed,
+            "value": value.as_ref().map(value_json),
+        } }),
         DivergenceSide::RunEnd { outcome, code } => {
             json!({ "run_end": { "outcome": outcome, "code": code } })
         }
@@ -118,6 +124,7 @@ fn alignment(alignment: Alignment) -> Value {
 fn source(source: ValueSource) -> Value {
     match source {
         ValueSource::Model => json!("model"),
+        ValueSource::Loss => json!("loss"),
         ValueSource::Mediator { last_served } => {
             json!({ "mediator": { "last_served": last_served } })
         }

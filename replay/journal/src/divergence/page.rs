@@ -201,7 +201,21 @@ fn has(side: &DivergenceSide) -> String {
         DivergenceSide::CacheDeclaration { mediator, .. } => {
             format!("declares a cache of {mediator:?}")
         }
-        DivergenceSide::Visit { site, .. } => format!("has its model at {site}"),
+        DivergenceSide::Visit {
+            site,
+            backward_pass,
+            turn,
+            ..
+        } => {
+            let pass = backward_pass.map(|pass| format!("backward pass {pass}"));
+            match (turn, site, pass) {
+                (Some(turn), _, Some(pass)) => format!("{} {pass}", turn.name()),
+                (Some(turn), ..) => format!("{} a backward pass", turn.name()),
+                (None, Some(site), Some(pass)) => format!("has its model at {site} in {pass}"),
+                (None, Some(site), None) => format!("has its model at {site}"),
+                (None, None, _) => "has its model at a point without a name".to_owned(),
+            }
+        }
         DivergenceSide::RunEnd { outcome, .. } => format!("ends the run ({outcome:?})"),
         DivergenceSide::Nothing => "has nothing more".to_owned(),
     }

@@ -9,7 +9,7 @@ use super::{
     Alignment, Divergence, DivergenceClass, DivergenceSide, ExchangeLine, FieldDifference,
     RunIdentity, TensorDifference, ValueSource,
 };
-use crate::{ExchangeResult, count, plain};
+use crate::{ExchangeResult, backward, count, plain};
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +56,9 @@ impl Divergence {
             f,
             "error[{code}]: {parted} at exchange {index} (run {run:?}"
         )?;
+        if let Some(pass) = self.backward_pass {
+            write!(f, ", backward pass {pass}")?;
+        }
         if let Some(site) = &self.site {
             write!(f, ", site {}", plain(site))?;
         }
@@ -144,6 +147,11 @@ impl Divergence {
                 "the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs"
                     .to_owned()
             }
+            ValueSource::Loss => {
+                "the schedules and all exchanges before it are equal -> what the model put out, or the code that makes a loss \
+                 of it, differs"
+                    .to_owned()
+            }
             ValueSource::Mediator { last_served: Some(index) } => format!(
                 "the schedules are equal up to here, and so is the value last served to {mediator:?} (exchange {index}) \
                  -> the mediator's own arithmetic differs"
@@ -159,6 +167,11 @@ fn meaning(class: DivergenceClass, recorded: &DivergenceSide) -> &'static str {
     match class {
         DivergenceClass::Value if matches!(recorded, DivergenceSide::RunEnd { .. }) => {
             "a cache collected another value"
+        }
+        DivergenceClass::Value
+            if matches!(recorded, DivergenceSide::Visit { turn: Some(_), .. }) =>
+        {
+            "the code around the model gave another loss"
         }
         DivergenceClass::Value if matches!(recorded, DivergenceSide::Visit { .. }) => {
             "the model brought another value"
@@ -295,14 +308,23 @@ impl Row {
             }
             DivergenceSide::Visit {
                 site,
+                backward_pass,
+                turn,
                 passed,
                 value,
             } => {
-                let value = value
-                    .as_ref()
-                    .map_or_else(String::new, |value| format!(" with {value}"));
-                let points = count(*passed, "point");
-                format!("the model comes to {}{value}, after {points}", plain(site))
+                let phase = backward::phase(*backward_pass, *turn);
+                let moves = match (turn, backward_pass) {
+                    (Some(_), _) => phase,
+                    (None, None) => format!("the model comes to {}", site_text(site)),
+                    (None, Some(_)) => format!("the model comes to {} {phase}", site_text(site)),
+                };
+                let value = match (value, turn) {
+                    (None, _) => String::new(),
+                    (Some(loss), Some(_)) => format!(" with the loss {loss}"),
+                    (Some(value), None) => format!(" with {value}"),
+                };
+                format!("{moves}{value}, after {}", count(*passed, "point"))
             }
             DivergenceSide::RunEnd {
                 outcome,
@@ -368,6 +390,10 @@ fn sites(line: &ExchangeLine) -> String {
         (None, Some(at)) => format!("at {}", plain(at)),
         (None, None) => String::new(),
     }
+}
+
+fn site_text(site: &Option<String>) -> String {
+    plain(site.as_deref().unwrap_or("a point without a name"))
 }
 
 fn carried(line: &ExchangeLine) -> String {

@@ -79,6 +79,7 @@ fn content(record: &Record, names: &Names) -> (&'static str, Value) {
                 "modules": cache.modules,
                 "inputs": cache.inputs,
                 "outputs": cache.outputs,
+                "gradients": cache.gradients,
                 "fault": cache.fault.as_ref().map(fault::json),
             }),
         ),

@@ -321,6 +321,7 @@ fn item(names: &Names, exchange: &ExchangeRecord) -> Map<String, Value> {
         ("event", json!(exchange.event.name())),
         ("asked", json!(site(exchange.asked))),
         ("at", json!(site(exchange.at))),
+        ("phase", json!(names.phase())),
         ("result", json!(exchange.result.name())),
         ("fault", json!(fault)),
         ("value", json!(value)),

@@ -8,10 +8,11 @@ use super::{Exported, Out, Selection, next_record};
 use crate::error::JournalError;
 use crate::names::Names;
 use crate::read::JournalReader;
-use crate::record::{ExchangeRecord, Record, RunStart};
+use crate::record::{ExchangeRecord, Record, RunStart, Visit};
 
 /// Writes the exchanges of a journal, from its head on as a trace in the Chrome JSON format: a
-/// process for each run, a lane for each mediator, and the exchange's index as the time.
+/// process for each run, a lane for each mediator, and the exchange's index as the time. A backward
+/// pass has an instant where it begins and where it ends.
 ///
 /// A journal has no clock; a microsecond in the trace is one exchange. `name` is what errors call
 /// the output.
@@ -28,12 +29,16 @@ pub fn trace<R: Read, W: Write>(
     let mut names = Names::default();
     let mut exported = Exported::default();
     out.put(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
-    let mut separator = "\n";
+    let (mut separator, mut exchanges) = ("\n", 0);
     let journal = reader.name().to_owned();
     while let Some((_, record)) = next_record(&mut reader, &mut exported.torn)? {
         names.see(&record);
+        if let Record::Exchange(exchange) = &record {
+            exchanges = exchange.index + 1;
+        }
         let events = match &record {
             Record::RunStart(start) => lanes(start),
+            Record::Visit(visit) => turn(visit, exchanges, &names).into_iter().collect(),
             Record::Exchange(exchange) if selection.takes(&names, exchange) => {
                 exported.items += 1;
                 vec![event(exchange, &names)]
@@ -66,6 +71,21 @@ fn lanes(start: &RunStart) -> Vec<Value> {
         }));
     }
     events
+}
+
+/// The beginning or the end of a backward pass, as an instant before the exchange that comes next.
+fn turn(visit: &Visit, exchanges: u64, names: &Names) -> Option<Value> {
+    let name = names.turn(visit)?;
+    Some(json!({
+        "ph": "i",
+        "s": "p",
+        "name": name,
+        "cat": "backward pass",
+        "pid": visit.run,
+        "tid": 0,
+        "ts": exchanges,
+        "args": names.visit_json(visit),
+    }))
 }
 
 fn event(exchange: &ExchangeRecord, names: &Names) -> Value {

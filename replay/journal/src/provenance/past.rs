@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use super::{Formula, Formulas, Source, served};
 use crate::error::JournalError;
-use crate::index::IndexedJournal;
+use crate::index::{IndexedJournal, IndexedPass};
 use crate::record::{Event, ExchangeRecord, SiteRef};
 use crate::value::ValueTree;
 use crate::{Digest, Names};
@@ -19,6 +19,8 @@ pub(super) struct Past {
     reads: BTreeMap<(u32, u32), Vec<Passed>>,
     /// What was put in or on the blackboard, by run.
     puts: BTreeMap<u32, Vec<Passed>>,
+    /// The losses that mediators gave, by run.
+    losses: BTreeMap<u32, Vec<Passed>>,
 }
 
 /// An exchange that carried a value.
@@ -28,6 +30,7 @@ struct Passed {
     mediator: u32,
     event: Event,
     asked: Option<SiteRef>,
+    at: Option<SiteRef>,
     line: Option<u32>,
 }
 
@@ -58,6 +61,7 @@ impl Past {
                 mediator: exchange.mediator,
                 event: exchange.event,
                 asked: exchange.asked,
+                at: exchange.at,
                 line: exchange.origin.as_ref().map(|origin| origin.line),
             };
             match exchange.event {
@@ -67,6 +71,7 @@ impl Past {
                     let by = (exchange.run, exchange.mediator);
                     past.reads.entry(by).or_default().push(passed);
                 }
+                Event::Backward => past.losses.entry(exchange.run).or_default().push(passed),
                 _ => past.puts.entry(exchange.run).or_default().push(passed),
             }
         }
@@ -108,12 +113,15 @@ impl Past {
     ) -> Result<Found, JournalError> {
         let rows = rows(journal, exchange.run);
         let own = rows_of(&rows, exchange.mediator);
+        let passes = journal.runs().get(exchange.run as usize);
+        let passes = passes.map(|run| run.passes.clone()).unwrap_or_default();
+        let names = journal.names(exchange);
+        let is_gradient = |site: Option<SiteRef>| site.is_some_and(|site| is_gradient(names, site));
         let puts = self.puts_before(exchange);
         let puts = puts.filter(|put| overlap(own, rows_of(&rows, put.mediator)));
         let puts: Vec<&Passed> = puts.collect();
         let mut here = Vec::new();
         if let Some(site) = exchange.asked {
-            let names = journal.names(exchange);
             for put in puts.iter().filter(|put| put.is_at(names, site)) {
                 here.push(put.index);
                 // What was there before it is gone.
@@ -127,8 +135,14 @@ impl Past {
             let put_in = puts.iter().filter(|put| put.event != Event::Put);
             let put_in =
                 put_in.filter(|put| sites.insert((put.asked, rows_of(&rows, put.mediator))));
-            let put_in = put_in.map(|put| put.index).collect();
-            return Ok(Found::some(Source::Model, put_in, width));
+            let put_in = put_in.map(|put| (put.index, is_gradient(put.asked)));
+            if is_gradient(exchange.asked) {
+                return Ok(self.differentiated(exchange, &passes, put_in, width));
+            }
+            // What is put in for a gradient is none of the forward pass.
+            let forward = put_in.filter(|(_, is_gradient)| !is_gradient);
+            let forward = forward.map(|(index, _)| index).collect();
+            return Ok(Found::some(Source::Model, forward, width));
         };
         Ok(
             match journal.exchange(latest)?.value.as_ref() == Some(value) {
@@ -136,6 +150,46 @@ impl Past {
                 false => Found::some(Source::PutInPart, here, width),
             },
         )
+    }
+
+    /// What a backward pass can have computed a gradient from: the losses that mediators gave for
+    /// it, and what was put in for gradients that it came to before. What was put in before a loss
+    /// of a mediator is found from there; one of the code around the model can have been computed
+    /// from all of it. `put_in` is the latest first, with whether it was for a gradient.
+    fn differentiated(
+        &self,
+        exchange: &ExchangeRecord,
+        passes: &[IndexedPass],
+        put_in: impl Iterator<Item = (u64, bool)>,
+        width: usize,
+    ) -> Found {
+        let begun = passes.partition_point(|pass| pass.first <= exchange.index);
+        let given = before(self.losses.get(&exchange.run), exchange.index);
+        let (since, losses): (u64, Vec<u64>) = match passes[..begun] {
+            [] => {
+                // The model was not watched: the losses that were given last, at one site.
+                let given: Vec<&Passed> = given.collect();
+                let at = given.first().and_then(|last| last.at);
+                let last = given.iter().take_while(|loss| loss.at == at);
+                let since = given.first().map_or(0, |last| last.index);
+                (since, last.map(|loss| loss.index).collect())
+            }
+            [.., pass] if pass.is_outer => (pass.first, Vec::new()),
+            [ref earlier @ .., pass] => {
+                // Those since the pass before.
+                let from = earlier.last().map_or(0, |pass| pass.first);
+                let own = given.filter(|loss| (from..pass.first).contains(&loss.index));
+                (pass.first, own.map(|loss| loss.index).collect())
+            }
+        };
+        let is_source = |(index, is_gradient): &(u64, bool)| match is_gradient {
+            true => *index >= since,
+            false => losses.is_empty(),
+        };
+        let put_in = put_in.filter(is_source).map(|(index, _)| index);
+        let sources = losses.iter().copied().chain(put_in).collect();
+        let losses = losses.len();
+        Found::some(Source::Differentiated { losses }, sources, width)
     }
 
     /// Who put a value on the blackboard under the name that this exchange got.
@@ -290,6 +344,12 @@ fn rows<R: Read + Seek>(journal: &IndexedJournal<R>, run: u32) -> Vec<Rows> {
     let run = journal.runs().get(run as usize);
     let lines = run.map(|run| run.start.mediators.iter().map(|line| line.rows));
     lines.into_iter().flatten().collect()
+}
+
+/// Whether a site is that of a gradient.
+fn is_gradient(names: &Names, site: SiteRef) -> bool {
+    let path = names.path(site.path);
+    path.is_some_and(|path| path.ends_with(".grad"))
 }
 
 fn rows_of(rows: &[Rows], mediator: u32) -> Rows {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// How many exchanges the golden journal has.
-pub(crate) const GOLDEN_EXCHANGES: u64 = 14;
+pub(crate) const GOLDEN_EXCHANGES: u64 = 16;
 
 /// How many exchanges there are from one tick to the next in the golden journal.
 pub(crate) const GOLDEN_TICKS: u64 = 4;
@@ -21,7 +21,7 @@ pub(crate) fn write_golden<S: Sink>(
     writer.finish()
 }
 
-/// A run with a cache, and with a visit and an exchange for each event.
+/// A run with a cache, with a visit and an exchange for each event, and with two backward passes.
 fn write_watched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), JournalError> {
     writer.start_run(&RunStart {
         declared: declared(),
@@ -53,9 +53,33 @@ fn write_watched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Journ
             ..tensor_exchange(index, index as u32 % 2, event, path, &elements)
         })?;
     }
+    write_backward_passes(writer)?;
     writer.passage(&passage(0))?;
     writer.end_run_with(completed(), Some(cached()))?;
     Ok(())
+}
+
+/// A backward pass of the loss that a mediator gave, in which one gradient is read and another one
+/// passes, and one of a loss of the code around the model.
+fn write_backward_passes<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), JournalError> {
+    let path = writer.path("layers.0.attn.output.grad")?;
+    let unvisited = writer.path("layers.0.mlp.output.grad.i1")?;
+    writer.visit(&backward(0, &[1], BackwardTurn::Begin))?;
+    keep(writer, &[0.25, -0.5])?;
+    writer.visit(&visit(0, &[path], Some((5, tensor(&[0.25, -0.5])))))?;
+    let site = SiteRef { path, iteration: 5 };
+    writer.exchange(&ExchangeRecord {
+        asked: Some(site),
+        at: Some(site),
+        ..tensor_exchange(writer.next_index(), 0, Event::Value, path, &[0.25, -0.5])
+    })?;
+    writer.visit(&backward(0, &[unvisited], BackwardTurn::End))?;
+    keep(writer, &[3.0])?;
+    writer.visit(&Visit {
+        brought: brought(1, tensor(&[3.0])),
+        ..backward(0, &[], BackwardTurn::Begin)
+    })?;
+    writer.visit(&backward(0, &[], BackwardTurn::End))
 }
 
 /// A run whose model was not watched, with an exchange that has everything.

@@ -69,7 +69,7 @@ fn a_tensor_that_an_exchange_gives_another_shape_is_no_part_of_an_export() {
     let reader = || JournalReader::new(std::io::Cursor::new(&journal[..]), "a.ilj").unwrap();
     let mut out = Vec::new();
     let error = safetensors(reader(), Selection::default(), &mut out, "out").unwrap_err();
-    insta::assert_snapshot!(format!("{}: {error}", error.code()), @"E066: frame 4 at byte 1064 of a.ilj is not a valid exchange: it names a tensor u8[33], which by its digest is u8[2]");
+    insta::assert_snapshot!(format!("{}: {error}", error.code()), @"E066: frame 4 at byte 1080 of a.ilj is not a valid exchange: it names a tensor u8[33], which by its digest is u8[2]");
     let error = npz(reader(), Selection::default(), &mut out, "out").unwrap_err();
     assert_eq!((error.code(), out.len()), ("E066", 0));
 }
@@ -195,4 +195,40 @@ fn an_output_that_fails_is_an_error_wherever_it_fails() {
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_backward_pass_begins_and_ends_in_a_trace_and_in_lines() {
+    let bytes = samples::golden();
+    let reader = || JournalReader::new(std::io::Cursor::new(&bytes[..]), "a.ilj").unwrap();
+    let mut out = Vec::new();
+    trace(reader(), Selection::default(), &mut out, "out").unwrap();
+    let events: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let instants = events["traceEvents"].as_array().unwrap().iter();
+    let instants = instants.filter(|event| event["ph"] == "i");
+    let instants = instants.map(|event| format!("{} {}", event["ts"], event["name"]));
+    let instants: Vec<_> = instants.collect();
+    insta::assert_snapshot!(instants.join("\n"), @r#"
+    11 "backward pass 0 begins"
+    12 "backward pass 0 ends"
+    12 "backward pass 1 begins with the loss f32[1] b3:540f18a1cdd3"
+    12 "backward pass 1 ends"
+    "#);
+    let mut out = Vec::new();
+    json_lines(reader(), Selection::default(), &mut out, "out").unwrap();
+    let lines = std::str::from_utf8(&out).unwrap().lines();
+    let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let visits = lines.filter(|line| line["kind"] == "visit" && !line["backward_pass"].is_null());
+    let visits = visits.map(|line| {
+        let fields = ["backward_pass", "backward", "passed", "iteration", "value"];
+        fields.map(|field| line[field].to_string()).join(" ")
+    });
+    let visits: Vec<_> = visits.collect();
+    insta::assert_snapshot!(visits.join("\n"), @r#"
+    0 "begins" ["layers.0.mlp.output"] null null
+    0 null ["layers.0.attn.output.grad"] 5 {"tensor":{"digest":"f99b64dba6edd224b04d07ffade1f924347eeeb3a80ef92411fe6c89d22ecab9","dtype":"f32","shape":[2]}}
+    0 "ends" ["layers.0.mlp.output.grad.i1"] null null
+    1 "begins" [] 1 {"tensor":{"digest":"540f18a1cdd3a374c793570be842ea6e0ca4a63f4b1a7bb33de6250096319fec","dtype":"f32","shape":[1]}}
+    1 "ends" [] null null
+    "#);
 }

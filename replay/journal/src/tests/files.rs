@@ -25,7 +25,13 @@ fn the_golden_journal_reads_as_what_was_written() {
     assert_eq!(journal.head, samples::head());
     assert_eq!(
         journal.paths,
-        ["layers.0.attn.output", "layers.0.mlp.output", "iteration"]
+        [
+            "layers.0.attn.output",
+            "layers.0.mlp.output",
+            "layers.0.attn.output.grad",
+            "layers.0.mlp.output.grad.i1",
+            "iteration"
+        ]
     );
     let [watched, unwatched, failed] = &journal.runs[..] else {
         panic!("three runs");
@@ -37,11 +43,18 @@ fn the_golden_journal_reads_as_what_was_written() {
     assert_eq!(watched.start, start);
     let found = watched.exchanges.iter();
     let found: Vec<_> = found.map(|exchange| exchange.event).collect();
-    assert_eq!(found, Event::ALL);
+    assert_eq!(found, [&Event::ALL[..], &[Event::Value]].concat());
     let before: Vec<_> = watched.visits.iter().map(|(index, _)| *index).collect();
-    assert_eq!(before, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(
+        before,
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 12, 12]
+    );
+    let (_, loss) = &watched.visits[14];
+    assert_eq!((loss.site(), &*loss.passed), (None, &[][..]));
+    assert_eq!(loss.backward, Some(BackwardTurn::Begin));
+    assert_eq!(loss.brought, samples::brought(1, samples::tensor(&[3.0])));
     let expected = ExchangeRecord {
-        index: 10,
+        index: 12,
         ..samples::exchange_with_everything()
     };
     assert_eq!(unwatched.exchanges, [expected]);
@@ -49,15 +62,15 @@ fn the_golden_journal_reads_as_what_was_written() {
     assert_eq!(failed.exchanges[0].round, interloom_engine::Round::Open);
     assert_eq!(failed.exchanges[1].fault, Some(samples::later_fault()));
     let position = RunPosition {
-        exchange: 12,
+        exchange: 14,
         visits: 0,
     };
     assert_eq!(
         failed.cache_declarations,
         [(position, samples::cache_declaration(2))]
     );
-    assert_eq!(failed.open, [samples::open_request(2, 14)]);
-    assert_eq!(failed.visits[1], (13, samples::visit(2, &[1], None)));
+    assert_eq!(failed.open, [samples::open_request(2, 16)]);
+    assert_eq!(failed.visits[1], (15, samples::visit(2, &[1], None)));
     let outcomes = journal
         .runs
         .iter()
@@ -67,7 +80,7 @@ fn the_golden_journal_reads_as_what_was_written() {
         outcomes,
         [samples::completed(), samples::stopped(), samples::failed()]
     );
-    assert_eq!(journal.tensors.len(), 12);
+    assert_eq!(journal.tensors.len(), 15);
     assert_eq!(check(GOLDEN).unwrap().problem, None);
     assert_eq!(journal.notes[0].key, "made by");
     let footer = journal.footer.as_ref().unwrap();

@@ -18,6 +18,15 @@ pub(super) const RECORDS: &[(&str, Act)] = &[
             _ => Vec::new(),
         });
     }),
+    (
+        "the gradients of a run altered, CRCs made right",
+        |row, original| {
+            each(row, original, FrameKind::RunStart, |record| match record {
+                Record::RunStart(start) => altered_gradients(start).iter().map(named).collect(),
+                _ => Vec::new(),
+            });
+        },
+    ),
     ("a path altered, CRCs made right", |row, original| {
         each(row, original, FrameKind::Path, |record| match record {
             Record::Path(path) => altered_paths(path).iter().map(path_payload).collect(),
@@ -108,6 +117,15 @@ pub(super) const RECORDS: &[(&str, Act)] = &[
         });
     }),
     (
+        "the turn of a backward pass altered, CRCs made right",
+        |row, original| {
+            each(row, original, FrameKind::Visit, |record| match record {
+                Record::Visit(visit) => altered_turns(visit).iter().map(visit_payload).collect(),
+                _ => Vec::new(),
+            });
+        },
+    ),
+    (
         "a visit added, CRCs and numbers made right",
         |row, original| {
             for run in 0..3 {
@@ -161,7 +179,7 @@ pub(super) const RECORDS: &[(&str, Act)] = &[
     (
         "an open request added, CRCs and numbers made right",
         |row, original| {
-            for (run, exchanges) in [(0, 10), (1, 11), (2, 12), (2, 14)] {
+            for (run, exchanges) in [(0, 12), (1, 13), (2, 14), (2, 16)] {
                 let payload = payload_of(&samples::open_request(run, exchanges), 0);
                 inserted(row, original, FrameKind::Open, &payload);
             }
@@ -306,6 +324,26 @@ fn altered_starts(start: &RunStart) -> Vec<RunStart> {
     )
 }
 
+/// The same start with other gradients that may be asked for.
+fn altered_gradients(start: &RunStart) -> Vec<RunStart> {
+    let altered = each_altered(
+        start,
+        &[
+            |start| start.declared.gradients.clear(),
+            |start| {
+                let more = "layers.0.mlp.output.grad".to_owned();
+                start.declared.gradients.push(more);
+            },
+            |start| {
+                let first = start.declared.gradients.iter_mut().take(1);
+                first.for_each(|gradient| gradient.push('x'));
+            },
+        ],
+    );
+    let altered = altered.into_iter();
+    altered.filter(|altered| altered != start).collect()
+}
+
 fn altered_paths(path: &PathLine) -> Vec<PathLine> {
     each_altered(
         path,
@@ -337,7 +375,10 @@ fn alterations(exchange: &ExchangeRecord) -> Vec<ExchangeRecord> {
             |exchange| exchange.run ^= 1,
             |exchange| exchange.index += 1,
             |exchange| exchange.mediator += 1,
-            |exchange| exchange.event = Event::ALL[9 - usize::from(exchange.event.code())],
+            |exchange| {
+                exchange.event =
+                    Event::ALL[(usize::from(exchange.event.code()) + 1) % Event::ALL.len()]
+            },
             |exchange| exchange.asked = exchange.asked.xor(Some((0, 3).into())),
             |exchange| exchange.at = exchange.at.xor(Some((1, 3).into())),
             |exchange| exchange.at = exchange.at.map(|at| (at.path, at.iteration + 1).into()),
@@ -428,8 +469,8 @@ fn altered_visits(visit: &Visit) -> Vec<Visit> {
         &[
             |visit| visit.run ^= 1,
             |visit| visit.run += 1,
-            |visit| visit.passed[0] ^= 1,
-            |visit| visit.passed[0] = 99,
+            |visit| visit.passed.iter_mut().take(1).for_each(|path| *path ^= 1),
+            |visit| visit.passed.iter_mut().take(1).for_each(|path| *path = 99),
             |visit| visit.passed.push(0),
             |visit| visit.passed.insert(0, 1),
             |visit| visit.passed.truncate(1),
@@ -449,6 +490,37 @@ fn altered_visits(visit: &Visit) -> Vec<Visit> {
         .collect()
 }
 
+/// The same visit with another turn of a backward pass, or with another loss.
+fn altered_turns(visit: &Visit) -> Vec<Visit> {
+    let mut altered = each_altered(
+        visit,
+        &[
+            |visit| visit.backward = Some(BackwardTurn::Begin),
+            |visit| visit.backward = Some(BackwardTurn::End),
+            |visit| visit.backward = None,
+        ],
+    );
+    if visit.backward.is_some() {
+        altered.extend(each_altered(
+            visit,
+            &[
+                |visit| visit.passed.push(0),
+                |visit| visit.passed.clear(),
+                |visit| visit.brought = None,
+                |visit| visit.brought = samples::brought(0, ValueTree::Int(42)),
+                |visit| {
+                    let brought = visit.brought.iter_mut();
+                    brought.for_each(|brought| brought.iteration += 1);
+                },
+            ],
+        ));
+    }
+    // A visit without a turn has passed something.
+    let is_visit = |visit: &Visit| visit.backward.is_some() || !visit.passed.is_empty();
+    altered.retain(|altered| altered != visit && is_visit(altered));
+    altered
+}
+
 fn altered_caches(cache: &CacheDeclaration) -> Vec<CacheDeclaration> {
     let altered = each_altered(
         cache,
@@ -460,6 +532,7 @@ fn altered_caches(cache: &CacheDeclaration) -> Vec<CacheDeclaration> {
             |cache| cache.modules = Some(vec!["layers.0.mlp".into()]),
             |cache| cache.inputs ^= true,
             |cache| cache.outputs ^= true,
+            |cache| cache.gradients ^= true,
             |cache| cache.fault = None,
             |cache| cache.fault = Some(FaultKind::Closed.into()),
             |cache| {

@@ -57,8 +57,8 @@ fn e064_damaged() {
         message(&bytes)
     };
     assert_snapshot!(flipped(20), @"E064: test.ilj is damaged in frame 0 at byte 0: the preamble's CRC does not match its bytes; the 0 frames before it are good");
-    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1144: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
-    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1144: the payload's CRC does not match its bytes; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1184: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1184: the payload's CRC does not match its bytes; the 5 frames before it are good");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn e065_torn() {
     let offset = samples::read_all(&golden).0[5].0.offset as usize;
     assert_snapshot!(message(&golden[..50]), @"E065: test.ilj ends early: the preamble has 50 of 64 bytes; the first 0 bytes are good (0 frames, 0 exchanges)");
     assert_snapshot!(message(&golden[..PREAMBLE_BYTES]), @"E065: test.ilj ends early: the head is missing; the first 64 bytes are good (0 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1144 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1144 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1144 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1184 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1184 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1184 bytes are good (5 frames, 0 exchanges)");
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn e066_malformed() {
         value: Some(deep),
         ..samples::exchange(0, 0, Event::Value)
     };
-    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E066: frame 2 at byte 936 of run.ilj is not a valid exchange: the value is more than 64 levels deep");
+    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E066: frame 2 at byte 952 of run.ilj is not a valid exchange: the value is more than 64 levels deep");
     let error = writer()
         .tensor(&Digest::ZERO, DType::F32, &[2, 3], &[0; 20])
         .unwrap_err();
-    assert_snapshot!(describe(&error), @"E066: frame 2 at byte 936 of run.ilj is not a valid tensor: f32[2, 3] does not have 20 bytes");
+    assert_snapshot!(describe(&error), @"E066: frame 2 at byte 952 of run.ilj is not a valid tensor: f32[2, 3] does not have 20 bytes");
     let head = Head {
         format: "json".into(),
         ..samples::head()
@@ -128,25 +128,25 @@ fn e067_out_of_sequence() {
         .map(|(info, _)| info.offset as usize)
         .collect();
     bytes.drain(offsets[5]..offsets[6]);
-    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1144 of test.ilj is out of sequence: expected frame 5, found 6");
+    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1184 of test.ilj is out of sequence: expected frame 5, found 6");
 
     let error = writer()
         .exchange(&samples::exchange(0, 7, Event::Stop))
         .unwrap_err();
-    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 936 of run.ilj is out of sequence: expected exchange 0, found 7");
+    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 952 of run.ilj is out of sequence: expected exchange 0, found 7");
     let error = writer()
         .exchange(&samples::exchange(4, 0, Event::Stop))
         .unwrap_err();
-    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 936 of run.ilj is out of sequence: expected an exchange of run 0, found one of run 4");
+    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 952 of run.ilj is out of sequence: expected an exchange of run 0, found one of run 4");
     let unknown_path = samples::tensor_exchange(0, 0, Event::Value, 9, &[]);
     let error = writer().exchange(&unknown_path).unwrap_err();
-    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 936 of run.ilj is out of sequence: expected a path below 0, found path 9");
+    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 952 of run.ilj is out of sequence: expected a path below 0, found path 9");
     let error = writer().start_run(&samples::run_start(1)).unwrap_err();
-    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 936 of run.ilj is out of sequence: expected the end of run 0, found the start of run 1");
-    assert_snapshot!(describe(&writer().finish().unwrap_err()), @"E067: frame 2 at byte 936 of run.ilj is out of sequence: expected the end of run 0, found the footer");
+    assert_snapshot!(describe(&error), @"E067: frame 2 at byte 952 of run.ilj is out of sequence: expected the end of run 0, found the start of run 1");
+    assert_snapshot!(describe(&writer().finish().unwrap_err()), @"E067: frame 2 at byte 952 of run.ilj is out of sequence: expected the end of run 0, found the footer");
     let mut ended = writer();
     ended.end_run(samples::completed()).unwrap();
-    assert_snapshot!(describe(&ended.end_run(samples::completed()).unwrap_err()), @"E067: frame 3 at byte 1080 of run.ilj is out of sequence: expected the start of a run, found the end of run 1");
+    assert_snapshot!(describe(&ended.end_run(samples::completed()).unwrap_err()), @"E067: frame 3 at byte 1096 of run.ilj is out of sequence: expected the start of a run, found the end of run 1");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn e067_where_nothing_of_that_kind_can_be() {
         at: site(path, 0),
         ..samples::exchange(0, 0, Event::End)
     };
-    assert_snapshot!(describe(&elsewhere.exchange(&exchange).unwrap_err()), @"E067: frame 4 at byte 1016 of run.ilj is out of sequence: expected an exchange at path 0.i1, where the model is, found one at path 0.i0");
+    assert_snapshot!(describe(&elsewhere.exchange(&exchange).unwrap_err()), @"E067: frame 4 at byte 1032 of run.ilj is out of sequence: expected an exchange at path 0.i1, where the model is, found one at path 0.i0");
 
     let open = ExchangeRecord {
         asked: None,
@@ -193,20 +193,20 @@ fn e067_where_nothing_of_that_kind_can_be() {
         after_open(|writer| writer.cache_declaration(&samples::cache_declaration(0))),
     ];
     assert_snapshot!(refused.join("\n"), @"
-    E067: frame 5 at byte 1136 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found an exchange
-    E067: frame 5 at byte 1136 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found a visit
-    E067: frame 5 at byte 1136 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found a cache declaration
+    E067: frame 5 at byte 1152 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found an exchange
+    E067: frame 5 at byte 1152 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found a visit
+    E067: frame 5 at byte 1152 of run.ilj is out of sequence: expected the end of run 0, after its open requests, found a cache declaration
     ");
 }
 
 #[test]
 fn e066_a_result_that_a_record_cannot_have() {
     let open = samples::open_request(0, 0);
-    assert_snapshot!(describe(&writer().exchange(&open).unwrap_err()), @"E066: frame 2 at byte 936 of run.ilj is not a valid exchange: its result is open");
+    assert_snapshot!(describe(&writer().exchange(&open).unwrap_err()), @"E066: frame 2 at byte 952 of run.ilj is not a valid exchange: its result is open");
     let served = samples::exchange(0, 0, Event::Stop);
-    assert_snapshot!(describe(&writer().open_request(&served).unwrap_err()), @"E066: frame 2 at byte 936 of run.ilj is not a valid open request: its result is served");
+    assert_snapshot!(describe(&writer().open_request(&served).unwrap_err()), @"E066: frame 2 at byte 952 of run.ilj is not a valid open request: its result is served");
     let nowhere = samples::visit(0, &[], None);
-    assert_snapshot!(describe(&writer().visit(&nowhere).unwrap_err()), @"E066: frame 2 at byte 936 of run.ilj is not a valid visit: it is without the paths that were passed, one or more");
+    assert_snapshot!(describe(&writer().visit(&nowhere).unwrap_err()), @"E066: frame 2 at byte 952 of run.ilj is not a valid visit: it is without the paths that were passed, one or more");
 }
 
 #[test]
@@ -235,9 +235,9 @@ fn e068_digests_of_a_run() {
         altered(|end| end.passages = None),
     ];
     assert_snapshot!(refused.join("\n"), @"
-    E068: frame 41 at byte 3912 of test.ilj: the digest of run 0 should be b3:74603c1ba61e, but the content has b3:b4d673b9cc55
-    E068: frame 41 at byte 3912 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:1956562fabfb
-    E068: frame 41 at byte 3912 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
+    E068: frame 54 at byte 4776 of test.ilj: the digest of run 0 should be b3:c5277973db4f, but the content has b3:e5327f05b6cb
+    E068: frame 54 at byte 4776 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:37f4f004c82b
+    E068: frame 54 at byte 4776 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
     ");
 }
 
@@ -259,13 +259,13 @@ fn e069_limit() {
         value,
         ..samples::exchange(0, 0, Event::Value)
     };
-    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E069: frame 2 at byte 936 of run.ilj: the size of this exchange in bytes is 1048594, the limit is 1048576");
+    assert_snapshot!(describe(&writer().exchange(&exchange).unwrap_err()), @"E069: frame 2 at byte 952 of run.ilj: the size of this exchange in bytes is 1048594, the limit is 1048576");
     let error = writer().path(&"x".repeat(1 << 16)).unwrap_err();
-    assert_snapshot!(describe(&error), @"E069: frame 2 at byte 936 of run.ilj: the size of this path in bytes is 65543, the limit is 65536");
+    assert_snapshot!(describe(&error), @"E069: frame 2 at byte 952 of run.ilj: the size of this path in bytes is 65543, the limit is 65536");
     let error = writer()
         .tensor(&Digest::ZERO, DType::U8, &[0; 256], &[])
         .unwrap_err();
-    assert_snapshot!(describe(&error), @"E069: frame 2 at byte 936 of run.ilj: a tensor's rank is 256, the limit is 255");
+    assert_snapshot!(describe(&error), @"E069: frame 2 at byte 952 of run.ilj: a tensor's rank is 256, the limit is 255");
 }
 
 #[test]

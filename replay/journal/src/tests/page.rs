@@ -98,6 +98,9 @@ fn every_exchange_is_on_the_page_with_its_names() {
         assert!(run["mediators"][lane]["name"].is_string());
     }
     assert_eq!(data["runs"][0]["mediators"][0]["name"], "read");
+    let phases = items.iter().filter_map(|item| item["phase"].as_str());
+    assert_eq!(phases.collect::<Vec<_>>(), ["in backward pass 0"]);
+    assert_eq!(items[11]["phase"], "in backward pass 0");
 }
 
 #[test]
@@ -217,7 +220,7 @@ fn a_page_says_what_it_leaves_out() {
     let few = data(&page_of(&bytes, 3));
     assert_eq!(few["items"].as_array().unwrap().len(), 3);
     assert_eq!(few["runs"].as_array().unwrap().len(), 1);
-    insta::assert_snapshot!(few["left_out"].as_str().unwrap(), @"This page has the first 3 exchanges and leaves out 11 more, and 2 later runs. `interloom export --limit N` shows more, `--site SITE` others.");
+    insta::assert_snapshot!(few["left_out"].as_str().unwrap(), @"This page has the first 3 exchanges and leaves out 13 more, and 2 later runs. `interloom export --limit N` shows more, `--site SITE` others.");
     let none = data(&page_of(&bytes, 0));
     assert!(none["items"].as_array().unwrap().is_empty());
     assert!(none["left_out"].is_string());

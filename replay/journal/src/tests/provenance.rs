@@ -209,3 +209,119 @@ fn a_site_means_its_last_value_and_one_without_is_refused() {
     let error = provenance_of(&mut journal, 2, extent, &()).unwrap_err();
     assert_eq!(error.code(), "E072");
 }
+
+#[test]
+fn a_gradient_came_from_the_losses_of_its_backward_pass() {
+    let lines = [
+        (0, Event::Swap, "a.output", [1.0]),
+        (0, Event::Value, "m.output", [2.0]),
+        (0, Event::Backward, "m.output", [3.0]),
+        (1, Event::Backward, "m.output", [4.0]),
+        (1, Event::Swap, "b.output.grad", [5.0]),
+        (0, Event::Value, "a.output.grad", [6.0]),
+    ];
+    let expected = [
+        (5, "differentiated", vec![3, 2, 4]),
+        (3, "brought", vec![]),
+        (2, "computed", vec![1]),
+        (1, "model", vec![0]),
+        (0, "brought", vec![]),
+        (4, "brought", vec![]),
+    ];
+    assert_eq!(way(WHOLE, &lines), expected);
+    // One loss is differentiated for all rows, and what is put in only in its own.
+    let rows = [Some((0, 1)), Some((1, 1)), None];
+    assert_eq!(way(rows, &lines)[0], (5, "differentiated", vec![3, 2]));
+    // What was put in for this gradient is what is read.
+    let swapped = [
+        (0, Event::Backward, "m.output", [3.0]),
+        (1, Event::Swap, "a.output.grad", [6.0]),
+        (0, Event::Value, "a.output.grad", [6.0]),
+    ];
+    let put = [(2, "put", vec![1]), (1, "brought", vec![])];
+    assert_eq!(way(WHOLE, &swapped), put);
+    let words = |width| {
+        let mut journal = journal(WHOLE, &lines);
+        let extent = ProvenanceLimits { depth: 1, width };
+        let steps = provenance_of(&mut journal, 5, extent, &()).unwrap();
+        steps[0].words("a")
+    };
+    insta::assert_snapshot!([3, 2, 1].map(words).join("\n"), @"
+    a backward pass computed it from the losses of exchanges 3 and 2, after exchange 4 had put something in
+    a backward pass computed it from the losses of exchanges 3, 2 and 1 more
+    a backward pass computed it from the losses of exchanges 3 and 2 more
+    ");
+    // A site means the value that passes there, and not the loss that is given there.
+    let mut journal = journal(WHOLE, &lines[..3]);
+    let steps = provenance(&mut journal, "m", None, ProvenanceLimits::default(), &()).unwrap();
+    assert_eq!(steps[0].exchange.index, 1);
+}
+
+/// A run with three backward passes: of the loss of a mediator, of one of the code around the
+/// model, and again of the loss of a mediator.
+fn watched() -> IndexedJournal<Cursor<Vec<u8>>> {
+    use BackwardTurn::{Begin, End};
+    use Event::{Backward, Swap, Value};
+
+    let mut bytes = Vec::new();
+    let mut writer = JournalWriter::new(&mut bytes, "a.ilj", &samples::head()).unwrap();
+    writer.start_run(&samples::run_start(0)).unwrap();
+    for path in ["m.output", "a.output.grad", "m.output.grad"] {
+        writer.path(path).unwrap();
+    }
+    let served = |writer: &mut JournalWriter<_>, (path, iteration), events: &[Event]| {
+        let brought = Some((iteration, samples::tensor(&[path as f32])));
+        writer.visit(&samples::visit(0, &[path], brought)).unwrap();
+        for event in events {
+            let (index, site) = (writer.next_index(), SiteRef { path, iteration });
+            let exchange = ExchangeRecord {
+                asked: Some(site).filter(|_| *event != Backward),
+                at: Some(site),
+                ..samples::tensor_exchange(index, 1, *event, path, &[index as f32 + 10.0])
+            };
+            writer.exchange(&exchange).unwrap();
+        }
+    };
+    served(&mut writer, (0, 0), &[Swap, Backward]);
+    writer.visit(&samples::backward(0, &[], Begin)).unwrap();
+    served(&mut writer, (1, 0), &[Value]);
+    writer.visit(&samples::backward(0, &[], End)).unwrap();
+    let outer = Visit {
+        brought: samples::brought(1, samples::tensor(&[9.0])),
+        ..samples::backward(0, &[], Begin)
+    };
+    writer.visit(&outer).unwrap();
+    served(&mut writer, (2, 1), &[Swap]);
+    served(&mut writer, (1, 1), &[Value]);
+    writer.visit(&samples::backward(0, &[], End)).unwrap();
+    served(&mut writer, (0, 2), &[Value, Backward]);
+    writer.visit(&samples::backward(0, &[], Begin)).unwrap();
+    served(&mut writer, (1, 2), &[Value]);
+    writer.visit(&samples::backward(0, &[], End)).unwrap();
+    writer.end_run(samples::completed()).unwrap();
+    writer.finish().unwrap();
+    let reader = JournalReader::new(Cursor::new(bytes), "a.ilj").unwrap();
+    let (journal, problem) = IndexedJournal::new(reader);
+    assert_eq!(problem, None);
+    journal
+}
+
+#[test]
+fn a_gradient_has_nothing_from_other_backward_passes() {
+    let mut journal = watched();
+    let passes = journal.runs()[0].passes.iter();
+    let passes: Vec<_> = passes.map(|pass| (pass.first, pass.is_outer)).collect();
+    assert_eq!(passes, [(2, false), (3, true), (7, false)]);
+    let mut told = |index| {
+        let extent = ProvenanceLimits::default();
+        let steps = provenance_of(&mut journal, index, extent, &()).unwrap();
+        let step = &steps[0];
+        format!("{index} {:?}: {}", step.sources, step.words("steer"))
+    };
+    insta::assert_snapshot!([2, 4, 5, 7].map(&mut told).join("\n"), @"
+    2 [1]: a backward pass computed it from the loss of exchange 1
+    4 [3, 0]: a backward pass computed it from a loss of the code around the model, after exchanges 3 and 0 had put something in
+    5 [0]: the model computed it, after exchange 0 had put something in
+    7 [6]: a backward pass computed it from the loss of exchange 6
+    ");
+}

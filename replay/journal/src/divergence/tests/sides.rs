@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 use interloom_engine::{Fault, FaultKind, Round, Tree};
 
 use super::*;
-use crate::{CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, Policy, SiteRef, Visit};
+use crate::{
+    BackwardTurn, CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, Policy, SiteRef,
+    Visit,
+};
 
 const NORM: u32 = 2;
+const GRAD: u32 = 3;
+/// A gradient that is passed in iteration 1, and not served.
+const PASSED_GRAD: u32 = 4;
 
 /// A run as what is passed to a writer.
 #[derive(Clone)]
@@ -98,6 +104,50 @@ fn recorded() -> Told {
     }
 }
 
+/// A run with two backward passes: of the loss of a mediator, and then of one of the code around
+/// the model, in which a gradient is collected.
+fn differentiated() -> Told {
+    let turn = |passed: &[u32], turn| Record::Visit(samples::backward(0, passed, turn));
+    let served = |passed: &[u32], iteration, elements: &[f32]| {
+        Record::Visit(samples::visit(
+            0,
+            passed,
+            Some((iteration, tensor(elements))),
+        ))
+    };
+    let loss = ExchangeRecord {
+        at: site(ATTN, 0),
+        value: Some(tensor(&[3.0])),
+        ..exchange(0, 0, Event::Backward)
+    };
+    let read = ExchangeRecord {
+        asked: site(GRAD, 0),
+        at: site(GRAD, 0),
+        value: Some(tensor(&[0.5])),
+        ..exchange(0, 0, Event::Value)
+    };
+    let outer = Visit {
+        brought: samples::brought(1, tensor(&[4.0])),
+        ..samples::backward(0, &[NORM], BackwardTurn::Begin)
+    };
+    Told {
+        happened: vec![
+            served(&[MLP, ATTN], 0, &[1.0]),
+            Record::Exchange(loss),
+            turn(&[], BackwardTurn::Begin),
+            served(&[PASSED_GRAD, GRAD], 0, &[0.5]),
+            Record::Exchange(read),
+            turn(&[], BackwardTurn::End),
+            Record::Visit(outer),
+            served(&[GRAD], 1, &[0.25]),
+            turn(&[PASSED_GRAD], BackwardTurn::End),
+            Record::Visit(samples::visit(0, &[MLP], None)),
+        ],
+        outcome: samples::completed(),
+        ..recorded()
+    }
+}
+
 impl Told {
     fn exchange(&mut self, number: usize) -> &mut ExchangeRecord {
         let exchanges = self.happened.iter_mut().filter_map(|record| match record {
@@ -150,6 +200,8 @@ impl Told {
             "layers.3.attn.output",
             "layers.3.mlp.output",
             "layers.3.norm.output",
+            "layers.3.attn.output.grad",
+            "layers.3.mlp.output.grad.i1",
         ] {
             writer.path(path).unwrap();
         }
@@ -312,6 +364,56 @@ const OTHERS: &[Case] = &[
     ("the run has one step more", |run| {
         run.start.declared.steps = Some(5);
     }),
+    ("no gradient may be asked for", |run| {
+        run.start.declared.gradients.clear();
+    }),
+    ("a cache of gradients is refused", |run| {
+        run.cache().gradients = true;
+    }),
+];
+
+/// Each thing of a backward pass that is another, and is a divergence.
+const OTHERS_BACKWARD: &[Case] = &[
+    ("a mediator gives another loss", |run| {
+        run.exchange(0).value = Some(tensor(&[3.5]));
+    }),
+    ("the code around the model gives another loss", |run| {
+        run.visit(4).brought = samples::brought(1, tensor(&[4.5]));
+    }),
+    ("no loss is given", |run| run.visit(4).brought = None),
+    ("no second backward pass begins", |run| {
+        drop(run.happened.drain(6..9));
+        run.visit(4).passed = vec![NORM, MLP];
+    }),
+    ("the second backward pass begins elsewhere", |run| {
+        run.visit(4).passed = vec![NORM, MLP];
+    }),
+    ("the second backward pass does not end", |run| {
+        drop(run.happened.remove(8));
+        run.visit(6).passed = vec![PASSED_GRAD, MLP];
+    }),
+    ("a gradient of another value is served", |run| {
+        run.visit(2).brought = samples::brought(0, tensor(&[0.75]));
+        run.exchange(1).value = Some(tensor(&[0.75]));
+    }),
+    (
+        "a gradient of another value is brought, and changed",
+        |run| {
+            run.visit(2).brought = samples::brought(0, tensor(&[0.75]));
+        },
+    ),
+    ("a gradient of another value is collected", |run| {
+        run.visit(5).brought = samples::brought(1, tensor(&[0.75]));
+    }),
+    ("a gradient of another iteration is collected", |run| {
+        run.visit(5).brought = samples::brought(2, tensor(&[0.25]));
+    }),
+    ("a gradient is not passed", |run| {
+        run.visit(2).passed = vec![GRAD]
+    }),
+    ("a gradient more is passed at the end", |run| {
+        run.visit(6).passed = vec![PASSED_GRAD, GRAD];
+    }),
 ];
 
 /// Each thing that is another, and is none.
@@ -372,7 +474,22 @@ fn brief(divergence: &Divergence) -> String {
         } => format!("cache {number} of {mediator}"),
         DivergenceSide::RunStart { .. } => "start".to_owned(),
         DivergenceSide::RunEnd { .. } => "end".to_owned(),
-        DivergenceSide::Visit { site, passed, .. } => format!("visit {site} after {passed}"),
+        DivergenceSide::Visit {
+            site,
+            backward_pass,
+            turn,
+            passed,
+            ..
+        } => match (site, backward_pass, turn) {
+            (Some(site), None, None) => format!("visit {site} after {passed}"),
+            _ => {
+                let phase = crate::backward::phase(*backward_pass, *turn);
+                let site = site
+                    .as_deref()
+                    .map_or_else(String::new, |site| format!("{site} "));
+                format!("visit {site}{phase} after {passed}")
+            }
+        },
         DivergenceSide::Nothing => "nothing".to_owned(),
     });
     let (class, index) = (divergence.class.name(), divergence.index);
@@ -384,22 +501,57 @@ fn brief(divergence: &Divergence) -> String {
     brief
 }
 
-#[test]
-fn each_thing_that_is_another_is_a_divergence_of_its_own() {
+/// The divergence of each case from `recorded`, in brief.
+fn briefs(recorded: &Told, cases: &[Case]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let (recorded, digest) = (recorded(), recorded().written().1);
+    let digest = recorded.written().1;
     let mut all = String::new();
-    for (name, change) in OTHERS {
+    for (name, change) in cases {
         let mut live = recorded.clone();
         change(&mut live);
         assert_ne!(live.written().1, digest, "{name}");
-        let divergence = parted(folder.path(), &recorded, &live).expect(name);
+        let divergence = parted(folder.path(), recorded, &live).expect(name);
         // Both reports have what differs.
         assert!(divergence.to_string().lines().count() > 4, "{name}");
         assert_eq!(divergence.to_json()["class"], divergence.class.name());
         all.push_str(&format!("{name}: {}\n", brief(&divergence)));
     }
-    assert_snapshot!(all, @r#"
+    all
+}
+
+#[test]
+fn each_thing_of_a_backward_pass_that_is_another_is_a_divergence_of_its_own() {
+    assert_snapshot!(briefs(&differentiated(), OTHERS_BACKWARD), @"
+    a mediator gives another loss: value at 0, exchange 0 | exchange 0
+        value digest: b3:540f18a1cdd3 | b3:d969fd795fa8
+    the code around the model gives another loss: value at 2, visit backward pass 1 begins after 1 | visit backward pass 1 begins after 1
+        value digest: b3:1b499d563b09 | b3:3a82222cfc3d
+    no loss is given: value at 2, visit backward pass 1 begins after 1 | visit backward pass 1 begins after 1
+        value: f32[1] b3:1b499d563b09 | none
+    no second backward pass begins: schedule at 2, visit backward pass 1 begins after 1 | visit layers.3.mlp.output after 2
+        points passed: 1 | 2; point 2: none | layers.3.mlp.output; phase: the beginning of backward pass 1 | the forward pass; value: f32[1] b3:1b499d563b09 | none
+    the second backward pass begins elsewhere: schedule at 2, visit backward pass 1 begins after 1 | visit backward pass 1 begins after 2
+        points passed: 1 | 2; point 2: none | layers.3.mlp.output
+    the second backward pass does not end: schedule at 2, visit backward pass 1 ends after 1 | visit layers.3.mlp.output in backward pass 1 after 2
+        points passed: 1 | 2; point 2: none | layers.3.mlp.output; phase: the end of backward pass 1 | backward pass 1
+    a gradient of another value is served: value at 1, exchange 1 | exchange 1
+        value digest: b3:755c2b5ba07f | b3:7b113de507cc
+    a gradient of another value is brought, and changed: value at 1, visit layers.3.attn.output.grad.i0 in backward pass 0 after 2 | visit layers.3.attn.output.grad.i0 in backward pass 0 after 2
+        value digest: b3:755c2b5ba07f | b3:7b113de507cc
+    a gradient of another value is collected: value at 2, visit layers.3.attn.output.grad.i1 in backward pass 1 after 1 | visit layers.3.attn.output.grad.i1 in backward pass 1 after 1
+        value digest: b3:75ae85027121 | b3:7b113de507cc
+    a gradient of another iteration is collected: schedule at 2, visit layers.3.attn.output.grad.i1 in backward pass 1 after 1 | visit layers.3.attn.output.grad.i2 in backward pass 1 after 1
+        iteration: 1 | 2
+    a gradient is not passed: schedule at 1, visit layers.3.attn.output.grad.i0 in backward pass 0 after 2 | visit layers.3.attn.output.grad.i0 in backward pass 0 after 1
+        points passed: 2 | 1; point 1: layers.3.mlp.output.grad.i1 | layers.3.attn.output.grad
+    a gradient more is passed at the end: schedule at 2, visit backward pass 1 ends after 1 | visit backward pass 1 ends after 2
+        points passed: 1 | 2; point 2: none | layers.3.attn.output.grad
+    ");
+}
+
+#[test]
+fn each_thing_that_is_another_is_a_divergence_of_its_own() {
+    assert_snapshot!(briefs(&recorded(), OTHERS), @r#"
     another value is brought, and nothing else is another: value at 2, visit layers.3.attn.output.i1 after 3 | visit layers.3.attn.output.i1 after 3
         value digest: b3:bff49fae92d9 | b3:64b8ebbfbe34
     a value of another shape is brought: value at 2, visit layers.3.attn.output.i1 after 3 | visit layers.3.attn.output.i1 after 3
@@ -468,6 +620,9 @@ fn each_thing_that_is_another_is_a_divergence_of_its_own() {
         mediators: "read" [rows 0 to 0], "steer" [optional] | "read" [rows 0 to 1], "steer" [optional]
     the run has one step more: protocol at 0, start | start
         steps: 4 | 5
+    no gradient may be asked for: protocol at 0, start | start
+        gradients: layers.0.attn.output.grad | none
+    a cache of gradients is refused: protocol at 1, cache 0 of steer | cache 0 of steer
     "#);
 }
 
@@ -486,16 +641,21 @@ fn what_is_no_part_of_a_run_is_no_divergence_and_in_no_digest() {
     }
 }
 
-/// The reports of what differs, as text.
+/// The report of what differs, as text.
 fn report(change: fn(&mut Told)) -> String {
-    let mut live = recorded();
+    divergence(&recorded(), change).to_string()
+}
+
+fn divergence(recorded: &Told, change: fn(&mut Told)) -> Divergence {
+    let mut live = recorded.clone();
     change(&mut live);
-    let divergence = super::compare(&recorded().journal(), &live.journal()).divergence;
-    divergence.unwrap().to_string()
+    let divergence = super::compare(&recorded.journal(), &live.journal()).divergence;
+    divergence.unwrap()
 }
 
 fn case(name: &str) -> fn(&mut Told) {
-    OTHERS.iter().find(|(other, _)| *other == name).unwrap().1
+    let mut cases = OTHERS.iter().chain(OTHERS_BACKWARD);
+    cases.find(|(other, _)| *other == name).unwrap().1
 }
 
 #[test]
@@ -533,6 +693,64 @@ fn the_model_comes_to_a_site_more() {
       point 3: layers.3.attn.output recorded, none in this run
       value digest: b3:bff49fae92d9 recorded, b3:934c4ea53010 in this run
     "#);
+}
+
+#[test]
+fn a_report_says_in_which_backward_pass_the_runs_part() {
+    let reports = [
+        "the code around the model gives another loss",
+        "no second backward pass begins",
+        "a gradient of another value is served",
+        "a gradient is not passed",
+    ];
+    let reports = reports.map(|name| divergence(&differentiated(), case(name)).to_string());
+    assert_snapshot!(reports.join("\n"), @r#"
+    error[E080]: replay diverged at exchange 2 (run "forward 0", backward pass 1)
+      class: value (the code around the model gave another loss)
+      recorded: head b3:0a2abc29ff5c, device cpu, schedule in order
+      this run: head b3:0a2abc29ff5c, device cpu, schedule in order
+        0  BACKWARD  read  at layers.3.attn.output.i0    f32[1] b3:540f18a1cdd3
+        1  VALUE     read  layers.3.attn.output.grad.i0  f32[1] b3:755c2b5ba07f
+      - 2  backward pass 1 begins with the loss f32[1] b3:1b499d563b09, after 1 point  <- recorded
+      + 2  backward pass 1 begins with the loss f32[1] b3:3a82222cfc3d, after 1 point  <- this run
+      value digest: b3:1b499d563b09 recorded, b3:3a82222cfc3d in this run
+      note: the schedules and all exchanges before it are equal -> what the model put out, or the code that makes a loss of it, differs
+    error[E080]: replay diverged at exchange 2 (run "forward 0", backward pass 1)
+      class: schedule (another mediator or another site came next)
+      recorded: head b3:0a2abc29ff5c, device cpu, schedule in order
+      this run: head b3:0a2abc29ff5c, device cpu, schedule in order
+        0  BACKWARD  read  at layers.3.attn.output.i0    f32[1] b3:540f18a1cdd3
+        1  VALUE     read  layers.3.attn.output.grad.i0  f32[1] b3:755c2b5ba07f
+      - 2  backward pass 1 begins with the loss f32[1] b3:1b499d563b09, after 1 point  <- recorded
+      + 2  the model comes to layers.3.mlp.output, after 2 points  <- this run
+      points passed: 1 recorded, 2 in this run
+      point 2: none recorded, layers.3.mlp.output in this run
+      phase: the beginning of backward pass 1 recorded, the forward pass in this run
+      value: f32[1] b3:1b499d563b09 recorded, none in this run
+    error[E080]: replay diverged at exchange 1 (run "forward 0", backward pass 0, site layers.3.attn.output.grad.i0, mediator "read")
+      class: value (the same exchange carried another value)
+      recorded: head b3:0a2abc29ff5c, device cpu, schedule in order
+      this run: head b3:0a2abc29ff5c, device cpu, schedule in order
+        0  BACKWARD  read  at layers.3.attn.output.i0    f32[1] b3:540f18a1cdd3
+      - 1  VALUE     read  layers.3.attn.output.grad.i0  f32[1] b3:755c2b5ba07f  <- recorded
+      + 1  VALUE     read  layers.3.attn.output.grad.i0  f32[1] b3:7b113de507cc  <- this run
+      value digest: b3:755c2b5ba07f recorded, b3:7b113de507cc in this run
+      note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
+    error[E080]: replay diverged at exchange 1 (run "forward 0", backward pass 0, site layers.3.attn.output.grad.i0)
+      class: schedule (another mediator or another site came next)
+      recorded: head b3:0a2abc29ff5c, device cpu, schedule in order
+      this run: head b3:0a2abc29ff5c, device cpu, schedule in order
+        0  BACKWARD  read  at layers.3.attn.output.i0    f32[1] b3:540f18a1cdd3
+      - 1  the model comes to layers.3.attn.output.grad.i0 in backward pass 0 with f32[1] b3:755c2b5ba07f, after 2 points  <- recorded
+      + 1  the model comes to layers.3.attn.output.grad.i0 in backward pass 0 with f32[1] b3:755c2b5ba07f, after 1 point  <- this run
+        1  VALUE     read  layers.3.attn.output.grad.i0  f32[1] b3:755c2b5ba07f  (recorded next)
+      points passed: 2 recorded, 1 in this run
+      point 1: layers.3.mlp.output.grad.i1 recorded, layers.3.attn.output.grad in this run
+    "#);
+    let json = divergence(&differentiated(), case("a gradient is not passed")).to_json();
+    assert_eq!(json["backward_pass"], 0);
+    let json = divergence(&differentiated(), case("no second backward pass begins")).to_json();
+    assert_eq!(json["recorded"]["visit"]["turn"], "begins");
 }
 
 #[test]
@@ -653,8 +871,8 @@ fn json_has_what_the_sides_have() {
         "no request is open",
     ];
     assert_snapshot!(texts.map(sides).join("\n"), @r#"
-    {"visit":{"passed":3,"site":"layers.3.attn.output.i1","value":{"tensor":{"digest":"bff49fae92d95705bd353e1778a0d1bdae10f49418dce4f9d5b381262dc4aa34","dtype":"f32","shape":[1]}}}}
-    {"visit":{"passed":2,"site":"layers.3.attn.output.i1","value":{"tensor":{"digest":"64b8ebbfbe3400c3ba83798513dd0880a30a2c4584241830e24c57c8dfbb0e6a","dtype":"f32","shape":[1]}}}}
+    {"visit":{"backward_pass":null,"passed":3,"site":"layers.3.attn.output.i1","turn":null,"value":{"tensor":{"digest":"bff49fae92d95705bd353e1778a0d1bdae10f49418dce4f9d5b381262dc4aa34","dtype":"f32","shape":[1]}}}}
+    {"visit":{"backward_pass":null,"passed":2,"site":"layers.3.attn.output.i1","turn":null,"value":{"tensor":{"digest":"64b8ebbfbe3400c3ba83798513dd0880a30a2c4584241830e24c57c8dfbb0e6a","dtype":"f32","shape":[1]}}}}
     {"cache_declaration":{"cache":0,"fault":{"code":"E017","message":"the cache comes too late for `layers.0.mlp.output`, which the model has passed; declare it before the mediator's first request","particulars":{"passed":["layers.0.mlp.output"]}},"mediator":"steer"}}
     {"cache_declaration":{"cache":1,"fault":{"code":"E017","message":"the cache comes too late for `layers.0.mlp.output`, which the model has passed; declare it before the mediator's first request","particulars":{"passed":["layers.0.mlp.output"]}},"mediator":"steer"}}
     {"open":{"asked":"layers.3.mlp.output.i5","at":null,"event":"SWAP","fault":null,"index":4,"loop":null,"mediator":"steer","origin":{"file":"e.toml","line":5},"reshape":true,"result":"open","value":{"tensor":{"digest":"ebfb8908a9f354a24d48c06a056e071b2dea21f691f7c242e80be73bdd1d32ab","dtype":"f32","shape":[2]}}}}
@@ -666,9 +884,15 @@ fn json_has_what_the_sides_have() {
 fn the_page_says_where_journals_part_between_exchanges() {
     let folder = tempfile::tempdir().unwrap();
     let summary = |name| {
-        let mut live = recorded();
+        let is_backward = OTHERS_BACKWARD.iter().any(|(other, _)| *other == name);
+        let base = if is_backward {
+            differentiated()
+        } else {
+            recorded()
+        };
+        let mut live = base.clone();
         case(name)(&mut live);
-        let paths = [("a.ilj", &recorded()), ("b.ilj", &live)].map(|(name, told)| {
+        let paths = [("a.ilj", &base), ("b.ilj", &live)].map(|(name, told)| {
             let path = folder.path().join(name);
             std::fs::write(&path, told.written().0).unwrap();
             path
@@ -692,11 +916,15 @@ fn the_page_says_where_journals_part_between_exchanges() {
         "another cache is refused",
         "another request is open",
         "no request is open",
+        "a gradient is not passed",
+        "no second backward pass begins",
     ];
     assert_snapshot!(texts.map(summary).join("\n"), @r#"
     The first divergence is at exchange 2 (value). No row is marked, for they part between exchanges: a.ilj has its model at layers.3.attn.output.i1, b.ilj has its model at layers.3.attn.output.i1.
     The first divergence is at exchange 1 (protocol). No row is marked, for they part between exchanges: a.ilj declares a cache of \"steer\", b.ilj declares a cache of \"steer\".
     The first divergence is at exchange 4 (protocol). No row is marked, for they part between exchanges: a.ilj ends with a request of \"steer\" open, b.ilj ends with a request of \"steer\" open.
     The first divergence is at exchange 4 (protocol). No row is marked, for they part between exchanges: a.ilj ends with a request of \"steer\" open, b.ilj ends the run (\"mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here\").
+    The first divergence is at exchange 1 (schedule). No row is marked, for they part between exchanges: a.ilj has its model at layers.3.attn.output.grad.i0 in backward pass 0, b.ilj has its model at layers.3.attn.output.grad.i0 in backward pass 0.
+    The first divergence is at exchange 2 (schedule). No row is marked, for they part between exchanges: a.ilj begins backward pass 1, b.ilj has its model at layers.3.mlp.output.
     "#);
 }

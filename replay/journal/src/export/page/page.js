@@ -89,7 +89,7 @@
   function fields(item, mediator) {
     return [
       ["sequence", item.index], ["run", item.run], ["event", item.event], ["mediator", mediator],
-      ["site asked", item.asked], ["site at hand", item.at], ["outcome", item.result], ["fault", item.fault],
+      ["site asked", item.asked], ["site at hand", item.at], ["phase", item.phase], ["outcome", item.result], ["fault", item.fault],
       ["value", item.value], ["source", item.origin],
     ];
   }
