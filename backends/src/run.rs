@@ -297,7 +297,7 @@ impl Run {
     /// run.function("identity", Ok);
     /// run.mediator("swap", async |cx| cx.set("source.tanh_0.fn", "identity").await);
     /// let output = run.execute(|| model.forward(Tensor::<2>::ones([1, 2], &device)))?.completed()?;
-    /// # let plain = model.inner().up.forward(Tensor::ones([1, 2], &device));
+    /// # let plain = model.inner().up.forward(Tensor::<2>::ones([1, 2], &device));
     /// # assert_eq!(output.into_data(), plain.into_data());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -403,6 +403,22 @@ fn r90_a_swapped_function_is_called_instead() {
     let (input, output) = read.take().unwrap();
     let expected = activation::relu(input.tensor::<2>().unwrap());
     assert!(same(&output.tensor().unwrap(), &expected));
+    // One that the mediator adds itself, and that has two operands.
+    let mut run = Run::new("own", &sites);
+    let functions = run.functions();
+    let read = run.mediator("swap", async move |cx| {
+        let factor = 3.0;
+        functions.add("scaled", move |operands: Value| {
+            Ok(operands.item(0)? * factor)
+        });
+        cx.set("source.mul_scalar_1.fn", "scaled").await?;
+        let operands = cx.input("source.mul_scalar_1").await?;
+        Ok((operands.item(0)?, cx.output("source.mul_scalar_1").await?))
+    });
+    run.execute(|| model.forward(x())).unwrap();
+    let (operand, output) = read.take().unwrap();
+    let expected = operand.tensor::<2>().unwrap() * 3.0;
+    assert!(same(&output.tensor().unwrap(), &expected));
     // What the source writes is no swap.
     let mut run = Run::new("same", &sites);
     run.mediator("same", async |cx| {

@@ -288,6 +288,26 @@ fn sites_are_listed_with_their_shapes() {
     assert_eq!(logits["shape"], serde_json::json!([1, 3, 40]));
 }
 
+/// Experiments reach the calls inside of a module, and read what they call.
+#[test]
+fn r90_operations_are_read_and_changed_by_experiments() {
+    let place = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\nf = layers.1.attn.source.softmax_0.fn\n\
+         layers.1.attn.source.softmax_0 *= 0.5\nsave h = layers.1.attn.pattern\nsave f\n'''\n",
+    );
+    let command = ["run", "e.toml", "--journal", "a.ilj", "--full"];
+    let out = place.run(&command).with(0).out;
+    assert!(out.contains("activation::softmax"), "{out}");
+    for mode in ["verify", "serve", "drive"] {
+        place.run(&["replay", "a.ilj", "--mode", mode]).with(0);
+    }
+    let unknown = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\nsave f = layers.1.attn.source.softmx_0.fn\n'''\n",
+    );
+    let said = unknown.run(&["run", "e.toml"]).error("E104", 1);
+    assert!(said.contains("layers.1.attn.source.softmax_0.fn"), "{said}");
+}
+
 /// The digest is of what happened: not of where the file lies, how its path is spelled, or on which
 /// lines its programs stand.
 #[test]
