@@ -117,16 +117,18 @@ impl Names {
     }
 
     /// Returns whether `text` names a site: in full (`layers.3.attn.output.i0`), in all iterations
-    /// (`layers.3.attn.output`), or at every port (`layers.3.attn`).
+    /// (`layers.3.attn.output`), or at every port (`layers.3.attn`); that of a gradient with `grad`
+    /// (`layers.3.attn.output.grad.i0`, `layers.3.attn.grad`).
     pub fn is_site(&self, site: SiteRef, text: &str) -> bool {
         let Some(path) = self.path(site.path) else {
             return false;
         };
-        let Some(rest) = strip(path, text) else {
-            let iteration = strip(text, path).and_then(|rest| rest.strip_prefix('i'));
-            return iteration == Some(site.iteration.to_string().as_str());
+        let Some(value) = path.strip_suffix(".grad") else {
+            return is_point(path, site.iteration, text);
         };
-        !rest.contains('.')
+        let of_value = text.rsplit_once(".grad");
+        of_value
+            .is_some_and(|(start, end)| is_point(value, site.iteration, &format!("{start}{end}")))
     }
 
     /// Returns an exchange as one line: number, run, event, mediator, site, what became of it,
@@ -184,6 +186,15 @@ impl Names {
             (None, None) => String::new(),
         }
     }
+}
+
+/// Whether `text` names a path in an iteration, in all of them, or with its other ports.
+fn is_point(path: &str, iteration: u32, text: &str) -> bool {
+    let Some(rest) = strip(path, text) else {
+        let found = strip(text, path).and_then(|rest| rest.strip_prefix('i'));
+        return found == Some(iteration.to_string().as_str());
+    };
+    !rest.contains('.')
 }
 
 /// What follows `start` and a dot in `text`; nothing if the two are equal.
@@ -296,6 +307,7 @@ mod tests {
         names.add_path(0, "layers.1.attn.output");
         names.add_path(1, "layers.10.attn.output");
         names.add_path(2, "output");
+        names.add_path(3, "layers.1.attn.output.grad");
         names
     }
 
@@ -318,6 +330,21 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(names().is_site(site, text), expected, "{text}");
+        }
+        // A gradient is named as its value is, and is none of its value's sites.
+        let gradient = SiteRef { path: 3, ..site };
+        let cases = [
+            ("layers.1.attn.output.grad.i12", true),
+            ("layers.1.attn.output.grad", true),
+            ("layers.1.attn.grad", true),
+            ("layers.1.attn", false),
+            ("layers.1.attn.output", false),
+            ("layers.1.grad", false),
+            ("layers.1.attn.output.grad.i1", false),
+            ("layers.1.attn.output.gradient", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(names().is_site(gradient, text), expected, "{text}");
         }
         // The root's own ports have no path before them.
         let root = SiteRef { path: 2, ..site };

@@ -25,18 +25,18 @@ fn a_good_journal_is_described() {
     assert_eq!(ended.err, "");
     insta::assert_snapshot!(ended.out, @r#"
     journal format 1.0, policy full, finished
-    run 0 "forward 0": 10 exchanges, 3 values cached at 2 points, completed, digest b3:74603c1ba61e
-    run 1 "forward 1": 1 exchange, stopped by `steer` at `layers.0.attn.output.i70000`, digest b3:0620ddb42d42
-    run 2 "forward 2": 3 exchanges, mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here [E103], digest b3:72597ce427f6
-    58 frames, 3 runs, 14 exchanges, 3 paths, 12 tensors of 96 bytes, 1 note, 1 passage
-    5896 bytes, all of them good
-    digest 72597ce427f6a75862fc25f567194dc22df5a0982848a51834fba37fa5dea44f
+    run 0 "forward 0": 12 exchanges, 3 values cached at 2 points, completed, digest b3:c5277973db4f
+    run 1 "forward 1": 1 exchange, stopped by `steer` at `layers.0.attn.output.i70000`, digest b3:9b40d2bf5d9f
+    run 2 "forward 2": 3 exchanges, mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here [E103], digest b3:ea1814d4d5d1
+    71 frames, 3 runs, 16 exchanges, 5 paths, 15 tensors of 116 bytes, 1 note, 1 passage
+    6800 bytes, all of them good
+    digest ea1814d4d5d1b0a8dc89434f9b03772805fb489a8c350de911ea16c49c3170f0
     "#);
     let json = json_of(&place.run(&["check", "a.ilj", "--json"]).with(0).out);
     assert_eq!(json["good"], true);
     assert_eq!(
         (&json["frames"], &json["exchanges"]),
-        (&json!(58), &json!(14))
+        (&json!(71), &json!(16))
     );
     assert_eq!(json["runs"][2]["code"], "E103");
     assert_eq!(json["problem"], Value::Null);
@@ -52,10 +52,10 @@ fn damage_is_found_with_its_byte() {
     journal format 1.0, policy full, not finished
     run 0 "forward 0": 3 exchanges, no end
     16 frames, 1 run, 3 exchanges, 2 paths, 3 tensors of 24 bytes, 1 note, 0 passages
-    1928 bytes, good up to there
+    1968 bytes, good up to there
     digest 0000000000000000000000000000000000000000000000000000000000000000
     "#);
-    insta::assert_snapshot!(ended.error("E064", 1), @"a.ilj is damaged in frame 16 at byte 1928: the payload's CRC does not match its bytes; the 16 frames before it are good");
+    insta::assert_snapshot!(ended.error("E064", 1), @"a.ilj is damaged in frame 16 at byte 1968: the payload's CRC does not match its bytes; the 16 frames before it are good");
     let ended = place.run(&["check", "a.ilj", "--json"]).with(1);
     let json = json_of(&ended.out);
     assert_eq!(
@@ -86,7 +86,7 @@ fn nothing_is_lost_of_a_good_journal() {
     let (place, bytes) = golden();
     let out = place.run(&["recover", "a.ilj"]).with(0).out;
     insta::assert_snapshot!(out, @"
-    58 frames, 3 runs and 14 exchanges are good, in 5896 bytes
+    71 frames, 3 runs and 16 exchanges are good, in 6800 bytes
     nothing was lost
     journal: a.recovered.ilj
     ");
@@ -104,8 +104,8 @@ fn a_cut_journal_is_recovered_up_to_the_cut() {
         .with(3)
         .out;
     insta::assert_snapshot!(out, @r#"
-    17 frames, 1 run and 3 exchanges are good, in 2008 bytes
-    lost: 2 bytes from byte 2008 on: a.ilj ends early: the header of frame 17 has 2 of 24 bytes; the first 2008 bytes are good (17 frames, 3 exchanges) (E065)
+    16 frames, 1 run and 3 exchanges are good, in 1968 bytes
+    lost: 42 bytes from byte 1968 on: a.ilj ends early: the payload of frame 16 has 18 of 56 bytes; the first 1968 bytes are good (16 frames, 3 exchanges) (E065)
     run 0 "forward 0" had no end, and was given one after 3 exchanges
     journal: b.ilj
     "#);

@@ -61,7 +61,7 @@ fn each_frame_is_a_line_of_json() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 58);
+    assert_eq!(lines.len(), 71);
     for (number, line) in lines.iter().enumerate() {
         assert_eq!(line["sequence"], number);
     }

@@ -43,7 +43,7 @@ fn a_journal_is_one_file_that_says_the_same_wherever_it_lies() {
     let (first, data) = page(&place, &[]);
     assert!(first.starts_with("<!DOCTYPE html>"));
     assert_eq!(data["kind"], "journal");
-    assert_eq!(data["items"].as_array().unwrap().len(), 14);
+    assert_eq!(data["items"].as_array().unwrap().len(), 16);
     fs::create_dir(place.path("deeper")).unwrap();
     fs::copy(GOLDEN, place.path("deeper/a.ilj")).unwrap();
     place

@@ -28,9 +28,17 @@ fn every_exchange_is_a_line() {
     let place = Place::new();
     fs::copy(GOLDEN, place.path("a.ilj")).unwrap();
     let out = place.run(&["show", "a.ilj"]).with(0).out;
-    assert_eq!(out.lines().count(), 15);
-    let refused = out.lines().nth(10).unwrap();
-    insta::assert_snapshot!(refused, @r#"    10  run 1  SWAP       steer  layers.0.mlp.output.i2 at layers.0.attn.output.i70000  refused: E002: `layers.0.mlp.output.i2` was already passed when it was asked for, with the model at `layers.0.attn.output.i70000`; ask for it before you ask for a later site, or keep the value when it passes  ((), true, -7, -0.0, "é", f32[2] b3:acc346244904, [], {"k": 9223372036854775807})"#);
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines.len(), 21);
+    insta::assert_snapshot!(lines[10..16].join("\n"), @"
+    10  run 0  BACKWARD   read  layers.0.attn.output.i5  served  f32[2] b3:b5a3d8b18dbf
+        run 0  backward pass 0 begins
+    11  run 0  VALUE      read  layers.0.attn.output.grad.i5  served  f32[2] b3:f99b64dba6ed
+        run 0  backward pass 0 ends
+        run 0  backward pass 1 begins with the loss f32[1] b3:540f18a1cdd3
+        run 0  backward pass 1 ends
+    ");
+    insta::assert_snapshot!(lines[16], @r#"    12  run 1  SWAP       steer  layers.0.mlp.output.i2 at layers.0.attn.output.i70000  refused: E002: `layers.0.mlp.output.i2` was already passed when it was asked for, with the model at `layers.0.attn.output.i70000`; ask for it before you ask for a later site, or keep the value when it passes  ((), true, -7, -0.0, "é", f32[2] b3:acc346244904, [], {"k": 9223372036854775807})"#);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn screen(walk: &mut Walk, keys: &str, size: (u16, u16)) -> String {
 #[test]
 fn an_exchange_is_shown_with_its_neighbours_its_figures_and_the_lanes() {
     insta::assert_snapshot!(screen(&mut walk(), "", (100, 24)), @r#"
-    "v1_0.ilj: exchange 0 of 0 to 13, run 0 "forward 0"                                                  "
+    "v1_0.ilj: exchange 0 of 0 to 15, run 0 "forward 0"                                                  "
     "┌exchanges────────────────────────────────────────────┐┌at hand────────────────────────────────────┐"
     "│     0 VALUE     read  layers.0.attn.output.i0       ││event    VALUE                             │"
     "│     1 SWAP      steer layers.0.mlp.output.i0        ││mediator read                              │"
@@ -61,12 +61,12 @@ fn an_exchange_is_shown_with_its_neighbours_its_figures_and_the_lanes() {
     "│     7 EXCEPTION steer layers.0.mlp.output.i3        ││         2 elements, 0 NaN, 0 infinite     │"
     "│     8 PUT       read  layers.0.attn.output.i4       ││         min 0  max 0.5                    │"
     "│     9 GET       steer layers.0.mlp.output.i4        ││         mean 0.25  norm 0.5               │"
-    "│    10 SWAP      steer layers.0.mlp.output.i2        ││         [█                      █]        │"
-    "│    11 REGISTER  steer iteration.i3                  ││                                           │"
+    "│    10 BACKWARD  read  layers.0.attn.output.i5       ││         [█                      █]        │"
+    "│    11 VALUE     read  layers.0.attn.output.grad.i5  ││                                           │"
     "└─────────────────────────────────────────────────────┘└───────────────────────────────────────────┘"
     "┌mediators, and what they wait for─────────────────────────────────────────────────────────────────┐"
-    "│read             V·K·B·■·P·  -> SKIP layers.0.attn.output.i1 (2)                                  │"
-    "│steer            ·S·R·!·✗·G  -> SWAP layers.0.mlp.output.i0 (1)                                   │"
+    "│read             V·K·B·■·P·∇V  -> SKIP layers.0.attn.output.i1 (2)                                │"
+    "│steer            ·S·R·!·✗·G··  -> SWAP layers.0.mlp.output.i0 (1)                                 │"
     "│                                                                                                  │"
     "│                                                                                                  │"
     "│                                                                                                  │"
@@ -79,7 +79,7 @@ fn an_exchange_is_shown_with_its_neighbours_its_figures_and_the_lanes() {
 #[test]
 fn what_failed_and_why_is_shown_where_it_is() {
     insta::assert_snapshot!(screen(&mut walk(), "f", (80, 20)), @r#"
-    "v1_0.ilj: exchange 7 of 0 to 13, run 0 "forward 0"                              "
+    "v1_0.ilj: exchange 7 of 0 to 15, run 0 "forward 0"                              "
     "┌exchanges─────────────────────────────────┐┌at hand───────────────────────────┐"
     "│     2 SKIP      read  layers.0.attn.outpu││event    EXCEPTION                │"
     "│     3 REGISTER  steer layers.0.mlp.output││mediator steer                    │"
@@ -89,34 +89,34 @@ fn what_failed_and_why_is_shown_where_it_is() {
     "│     7 EXCEPTION steer layers.0.mlp.output││fault    E008: the mediator awaits│"
     "│     8 PUT       read  layers.0.attn.outpu││a future that is not Interloom's; │"
     "│     9 GET       steer layers.0.mlp.output││only the requests of its own      │"
-    "│    10 SWAP      steer layers.0.mlp.output││context may be awaited, for       │"
-    "│    11 REGISTER  steer iteration.i3       ││nothing else could be replayed; do│"
+    "│    10 BACKWARD  read  layers.0.attn.outpu││context may be awaited, for       │"
+    "│    11 VALUE     read  layers.0.attn.outpu││nothing else could be replayed; do│"
     "└──────────────────────────────────────────┘└──────────────────────────────────┘"
     "┌mediators, and what they wait for─────────────────────────────────────────────┐"
-    "│read             V·K·B·■·P·  ended (6)                                        │"
-    "│steer            ·S·R·!·✗·G  failed (7)                                       │"
+    "│read             V·K·B·■·P·∇V  ended (6)                                      │"
+    "│steer            ·S·R·!·✗·G··  failed (7)                                     │"
     "│                                                                              │"
     "│                                                                              │"
     "└──────────────────────────────────────────────────────────────────────────────┘"
     "j next  k back  : number  s site  m mediator  e event  / search  w why  ? keys  "
     "#);
     insta::assert_snapshot!(screen(&mut walk(), "G", (80, 20)), @r#"
-    "v1_0.ilj: exchange 13 of 0 to 13, run 2 "forward 2"                             "
+    "v1_0.ilj: exchange 15 of 0 to 15, run 2 "forward 2"                             "
     "┌exchanges─────────────────────────────────┐┌at hand───────────────────────────┐"
-    "│     4 BARRIER   read  layers.0.attn.outpu││event    EXCEPTION                │"
-    "│     5 STOP      steer layers.0.mlp.output││mediator read                     │"
-    "│     6 END       read  layers.0.attn.outpu││result   served                   │"
-    "│     7 EXCEPTION steer layers.0.mlp.output││fault    E103: `x` has no value   │"
-    "│     8 PUT       read  layers.0.attn.outpu││yet; give it one on every path    │"
-    "│     9 GET       steer layers.0.mlp.output││that leads here                   │"
-    "│    10 SWAP      steer layers.0.mlp.output││                                  │"
-    "│    11 REGISTER  steer iteration.i3       ││                                  │"
-    "│    12 VALUE     read  layers.0.attn.outpu││                                  │"
-    "│    13 EXCEPTION read                     ││                                  │"
+    "│     6 END       read  layers.0.attn.outpu││event    EXCEPTION                │"
+    "│     7 EXCEPTION steer layers.0.mlp.output││mediator read                     │"
+    "│     8 PUT       read  layers.0.attn.outpu││result   served                   │"
+    "│     9 GET       steer layers.0.mlp.output││fault    E103: `x` has no value   │"
+    "│    10 BACKWARD  read  layers.0.attn.outpu││yet; give it one on every path    │"
+    "│    11 VALUE     read  layers.0.attn.outpu││that leads here                   │"
+    "│    12 SWAP      steer layers.0.mlp.output││                                  │"
+    "│    13 REGISTER  steer iteration.i3       ││                                  │"
+    "│    14 VALUE     read  layers.0.attn.outpu││                                  │"
+    "│    15 EXCEPTION read                     ││                                  │"
     "└──────────────────────────────────────────┘└──────────────────────────────────┘"
     "┌mediators, and what they wait for─────────────────────────────────────────────┐"
-    "│read             ·V✗  failed (13)                                             │"
-    "│steer            R··  nothing after 11                                        │"
+    "│read             ·V✗  failed (15)                                             │"
+    "│steer            R··  nothing after 13                                        │"
     "│                                                                              │"
     "│                                                                              │"
     "└──────────────────────────────────────────────────────────────────────────────┘"
@@ -130,8 +130,8 @@ fn keys_go_where_they_say() {
         ("jj", 2),
         ("jjk", 1),
         ("k", 0),
-        ("G", 13),
-        ("Gj", 13),
+        ("G", 15),
+        ("Gj", 15),
         ("Gg", 0),
         (":7⏎", 7),
         (":7⌫3⏎", 3),
@@ -143,7 +143,7 @@ fn keys_go_where_they_say() {
         ("ssS", 2),
         ("m", 2),
         ("jmM", 1),
-        ("je", 10),
+        ("je", 12),
         ("GE", 7),
         ("/barrier⏎", 4),
         ("/I0⏎nnN", 0),
@@ -165,7 +165,7 @@ fn what_cannot_be_done_is_said() {
         let line = screen.lines().last().unwrap();
         line.trim_matches('"').trim_end().to_owned()
     };
-    insta::assert_snapshot!(last(":99⏎"), @r#"no exchange "99": they go from 0 to 13"#);
+    insta::assert_snapshot!(last(":99⏎"), @r#"no exchange "99": they go from 0 to 15"#);
     insta::assert_snapshot!(last("/nowhere⏎"), @r#"no exchange with "nowhere" after this one"#);
     insta::assert_snapshot!(last("k"), @"this is the first exchange");
     insta::assert_snapshot!(last("n"), @"nothing was searched for yet: type / and a text");
@@ -178,7 +178,7 @@ fn a_text_over_the_screen_ends_with_a_key() {
     let mut walk = walk();
     let plain = screen(&mut walk, "", (90, 24));
     insta::assert_snapshot!(screen(&mut walk, "?", (90, 24)), @r#"
-    "v1_0.ilj: exchange 0 of 0 to 13, run 0 "forward 0"                                        "
+    "v1_0.ilj: exchange 0 of 0 to 15, run 0 "forward 0"                                        "
     "┌exchanges───────────────────────────────────────┐┌at hand───────────────────────────────┐"
     "│     0 VALUE     read  layers.0.attn.output.i0  ││event    VALUE                        │"
     "│     1 SWA┌keys──────────────────────────────────────────────────────────────┐          │"
@@ -190,8 +190,8 @@ fn a_text_over_the_screen_ends_with_a_key() {
     "│     7 EXC│s S            the next, the previous at this site                │0 infinite│"
     "│     8 PUT│m M            the next, the previous of this mediator            │          │"
     "│     9 GET│e E            the next, the previous with this event             │          │"
-    "│    10 SWA│f F            the next, the previous that was refused or failed  │     █]   │"
-    "│    11 REG│r R            the next, the previous run                         │          │"
+    "│    10 BAC│f F            the next, the previous that was refused or failed  │     █]   │"
+    "│    11 VAL│r R            the next, the previous run                         │          │"
     "└──────────│/              search in site, mediator, event, value and fault   │──────────┘"
     "┌mediators,│n N            search on, search back                             │──────────┐"
     "│read      │w              why: where this value came from                    │          │"
