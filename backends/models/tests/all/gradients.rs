@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Float, Int, Tensor, TensorData};
 use interloom_backends::{AnyTensor, Erase, Kind, Run, Sites, Value, backward};
-use interloom_engine::{CacheSpec, Point};
+use interloom_engine::{CacheSpec, Fault};
 use interloom_models::LanguageModel;
 use interloom_models::induction::{Induction, Sampler};
 
@@ -23,62 +23,101 @@ fn loss(logits: Tensor<3>) -> Tensor<1> {
     (log.clone() * log).mean()
 }
 
-/// The bits of each gradient by the name of its site, as hooks bring them; of a site with several
-/// tensors, of the one in each place that is reached.
-fn hooked(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> BTreeMap<String, Vec<u32>> {
+/// The names of the sites at which one float tensor passes.
+fn single(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> Vec<String> {
+    let mut run = Run::new("single", sites);
+    let names = sites.points().map(|point| sites.point_name(point));
+    let read: Vec<_> = names
+        .map(|name| {
+            let own = name.clone();
+            let handle = run.mediator(name.clone(), async move |cx| Ok(cx.value(&own).await.ok()));
+            (name, handle.optional())
+        })
+        .collect();
+    run.execute(forward).unwrap();
+    let is_single = |value: Option<Option<Value>>| match value.flatten() {
+        Some(Value::Tensor(tensor)) => tensor.kind() == Kind::Float,
+        _ => false,
+    };
+    let single = read
+        .into_iter()
+        .filter(|(_, value)| is_single(value.take()));
+    single.map(|(name, _)| name).collect()
+}
+
+/// The bits of each gradient, as hooks bring them; each is replaced by itself if `edits` says so.
+fn hooked(
+    sites: &Sites,
+    names: &[String],
+    edits: bool,
+    forward: &dyn Fn() -> Tensor<3>,
+) -> BTreeMap<String, Vec<u32>> {
     let mut run = Run::new("hooked", sites);
-    let points: Vec<Point> = sites.points().collect();
-    let names = points.iter().map(|point| sites.point_name(*point));
-    let names: Vec<String> = names.filter(|name| !name.ends_with(".fn")).collect();
     let seen: Vec<_> = names
         .iter()
         .map(|name| {
             let own = name.clone();
-            let handle = run.mediator(name.clone(), async move |cx| Ok(cx.grad(&own).await.ok()));
+            let handle = run.mediator(name.clone(), async move |cx| {
+                let Ok(gradient) = cx.grad(&own).await else {
+                    return Ok(None);
+                };
+                if edits {
+                    cx.set_grad(&own, gradient.clone()).await?;
+                }
+                Ok(Some(gradient))
+            });
             handle.gradients([name.clone()]).optional()
         })
         .collect();
     run.execute(|| drop(backward(&loss(forward())))).unwrap();
-    let mut gradients = BTreeMap::new();
-    for (name, seen) in names.into_iter().zip(seen) {
-        if let Some(Some(Value::Tensor(gradient))) = seen.take() {
-            gradients.insert(name, bits_of(&gradient));
-        }
-    }
-    gradients
+    let gradients = names
+        .iter()
+        .zip(seen)
+        .filter_map(|(name, seen)| match seen.take()?? {
+            Value::Tensor(gradient) => Some((name.clone(), bits_of(&gradient))),
+            _ => None,
+        });
+    gradients.collect()
 }
 
-/// The same by leaves, for each site whose value is one tensor; a site in one run each, so that the
-/// graph is otherwise that of the model.
-fn by_leaf(sites: &Sites, name: &str, forward: &dyn Fn() -> Tensor<3>) -> Option<Vec<u32>> {
-    let mut run = Run::new("leaf", sites);
-    let own = name.to_owned();
-    let leaf = run
-        .mediator("adds", async move |cx| {
-            let value = cx.value(&own).await?;
-            let Value::Tensor(tensor) = &value else {
-                return Ok(None);
-            };
-            if tensor.kind() != Kind::Float {
-                return Ok(None);
-            }
-            let zeros = vec![-0.0f32; tensor.shape().iter().product()];
-            let data = TensorData::new(zeros, tensor.shape());
-            let leaf = Value::from_data(data, &autodiff())?;
-            let leaf = required(leaf);
-            cx.set(&own, value + &leaf).await?;
-            Ok(Some(leaf))
+/// The same by leaves. A leaf stands where a hook would, so that burn sums the gradients of a value
+/// that is used several times in the same order.
+fn by_leaves(
+    sites: &Sites,
+    names: &[String],
+    forward: &dyn Fn() -> Tensor<3>,
+) -> BTreeMap<String, Vec<u32>> {
+    let mut run = Run::new("leaves", sites);
+    let leaves: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let own = name.clone();
+            run.mediator(name.clone(), async move |cx| {
+                let value = cx.value(&own).await?;
+                let Value::Tensor(tensor) = &value else {
+                    return Err(Fault::raise("it was one tensor"));
+                };
+                let zeros = vec![-0.0f32; tensor.shape().iter().product()];
+                let data = TensorData::new(zeros, tensor.shape());
+                let leaf = required(Value::from_data(data, &autodiff())?);
+                cx.set(&own, value + &leaf).await?;
+                Ok(leaf)
+            })
         })
-        .optional();
+        .collect();
     let gradients = run
         .execute(|| backward(&loss(forward())))
         .unwrap()
         .completed()
         .unwrap();
-    match leaf.take()?? {
-        Value::Tensor(leaf) => gradient_of(leaf, &gradients),
-        _ => None,
-    }
+    let gradients = names
+        .iter()
+        .zip(leaves)
+        .filter_map(|(name, leaf)| match leaf.take()? {
+            Value::Tensor(leaf) => Some((name.clone(), gradient_of(leaf, &gradients)?)),
+            _ => None,
+        });
+    gradients.collect()
 }
 
 macro_rules! of_rank {
@@ -122,15 +161,20 @@ fn bits_of(tensor: &AnyTensor) -> Vec<u32> {
 
 /// Compares the two ways at every site, and returns at how many.
 fn compared(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> usize {
-    let gradients = hooked(sites, forward);
-    let mut count = 0;
-    for (name, gradient) in &gradients {
-        if let Some(leaf) = by_leaf(sites, name, forward) {
-            assert_eq!(*gradient, leaf, "{name}");
-            count += 1;
-        }
-    }
-    count
+    let names = single(sites, forward);
+    let gradients = hooked(sites, &names, false, forward);
+    assert!(
+        hooked(sites, &names, true, forward) == gradients,
+        "identity edits"
+    );
+    let leaves = by_leaves(sites, &names, forward);
+    let others = gradients
+        .iter()
+        .filter(|(name, bits)| leaves.get(*name) != Some(bits));
+    let others: Vec<_> = others.map(|(name, _)| name).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert_eq!(gradients.len(), leaves.len());
+    gradients.len()
 }
 
 #[test]
