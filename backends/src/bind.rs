@@ -232,6 +232,27 @@ pub(crate) fn visit_place(place: &Place, ports: &[Port]) {
     });
 }
 
+/// Tells the binding in progress, if there is one, of the operations of a module: the place is that
+/// of the first, and the others follow it.
+pub(crate) fn visit_operations(place: &Place, operations: &[(&str, &[&str])]) {
+    BINDING.with_borrow_mut(|binding| {
+        if let Some(binding) = binding {
+            for (index, (name, ports)) in operations.iter().enumerate() {
+                let ports: Vec<Port> = ports
+                    .iter()
+                    .filter_map(|port| Port::from_name(port))
+                    .collect();
+                binding.stack.push((*name).to_owned());
+                let path = binding.intern(&ports);
+                binding.stack.pop();
+                if let Some(path) = path.filter(|_| index == 0) {
+                    place.set(binding.number, path);
+                }
+            }
+        }
+    });
+}
+
 thread_local! {
     static BINDING: RefCell<Option<Binding>> = const { RefCell::new(None) };
 }
@@ -249,12 +270,19 @@ struct Binding {
 
 impl Binding {
     fn add(&mut self, place: &Place, ports: &[Port]) {
+        if let Some(path) = self.intern(ports) {
+            place.set(self.number, path);
+        }
+    }
+
+    /// Adds the path at hand, unless there is one like it, for which the binding fails.
+    fn intern(&mut self, ports: &[Port]) -> Option<PathId> {
         let path = self.stack.join(".");
         if self.map.path(&path).is_some() {
             self.shared.get_or_insert(path);
-            return;
+            return None;
         }
-        place.set(self.number, self.map.add(&path, ports));
+        Some(self.map.add(&path, ports))
     }
 }
 

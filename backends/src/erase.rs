@@ -23,6 +23,10 @@ use crate::value::Value;
             `hooked.call(input, |module, input| module.forward(input, &mut cache))`"
 )]
 pub trait Erase: Sized {
+    /// Whether a value of the type is an operand of a computation, rather than a size, a flag or a
+    /// text: at an [operation](crate::Operations) only operands are shown.
+    const IS_OPERAND: bool = true;
+
     /// Forgets the type.
     fn erase(self) -> Value;
 
@@ -55,8 +59,10 @@ impl<const D: usize, K: ElementKind> Erase for Tensor<D, K> {
 }
 
 macro_rules! plain {
-    ($type:ty, $variant:ident, $name:literal, $into:expr, $from:expr) => {
+    ($type:ty, $variant:ident, $is_operand:literal, $name:literal, $into:expr, $from:expr) => {
         impl Erase for $type {
+            const IS_OPERAND: bool = $is_operand;
+
             fn erase(self) -> Value {
                 Value::$variant($into(self))
             }
@@ -71,12 +77,13 @@ macro_rules! plain {
     };
 }
 
-plain!(bool, Bool, "a truth value", |value| value, Ok);
-plain!(i64, Int, "an integer", |value| value, Ok);
-plain!(f64, Float, "a number", |value| value, Ok);
+plain!(bool, Bool, false, "a truth value", |value| value, Ok);
+plain!(i64, Int, false, "an integer", |value| value, Ok);
+plain!(f64, Float, true, "a number", |value| value, Ok);
 plain!(
     usize,
     Int,
+    false,
     "an integer that is not negative",
     |value: usize| value as i64,
     |value: i64| {
@@ -84,11 +91,18 @@ plain!(
             .map_err(|_| expected("an integer that is not negative", &Value::Int(value)))
     }
 );
-plain!(String, Text, "text", Arc::from, |value: Arc<str>| Ok(
-    value.to_string()
-));
+plain!(
+    String,
+    Text,
+    false,
+    "text",
+    Arc::from,
+    |value: Arc<str>| Ok(value.to_string())
+);
 
 impl Erase for () {
+    const IS_OPERAND: bool = false;
+
     fn erase(self) -> Value {
         Value::Unit
     }
@@ -102,6 +116,8 @@ impl Erase for () {
 }
 
 impl<T: Erase> Erase for Option<T> {
+    const IS_OPERAND: bool = T::IS_OPERAND;
+
     fn erase(self) -> Value {
         self.map_or(Value::Unit, T::erase)
     }
@@ -115,6 +131,8 @@ impl<T: Erase> Erase for Option<T> {
 }
 
 impl<T: Erase> Erase for Vec<T> {
+    const IS_OPERAND: bool = T::IS_OPERAND;
+
     fn erase(self) -> Value {
         Value::List(self.into_iter().map(T::erase).collect())
     }
@@ -128,6 +146,8 @@ impl<T: Erase> Erase for Vec<T> {
 }
 
 impl<T: Erase> Erase for BTreeMap<String, T> {
+    const IS_OPERAND: bool = T::IS_OPERAND;
+
     fn erase(self) -> Value {
         let entries = self.into_iter();
         Value::Map(
@@ -151,6 +171,8 @@ impl<T: Erase> Erase for BTreeMap<String, T> {
 macro_rules! tuple {
     ($count:literal; $($name:ident)*) => {
         impl<$($name: Erase),*> Erase for ($($name,)*) {
+            const IS_OPERAND: bool = $($name::IS_OPERAND)||*;
+
             fn erase(self) -> Value {
                 #[allow(non_snake_case, reason = "one variable for each type")]
                 let ($($name,)*) = self;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use interloom_engine::{Asker, AtFault, Audit, Code, Misfit, Origin, RunError};
+use interloom_engine::{Asker, AtFault, Audit, Code, Fault, Misfit, Origin, RunError};
 
 /// A model that cannot be bound or used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -175,6 +175,22 @@ pub enum ForwardError {
         /// Why.
         why: BackwardFailure,
     },
+    /// An operation cannot call what a mediator has put at its `fn`.
+    ///
+    /// Code `E059`, explained in `docs/errors/E059.md`.
+    #[error("the operation at `{site}` cannot call `{function}`, which {} put there: {why}", whoever(.by))]
+    #[serde(rename = "E059")]
+    Call {
+        /// The point.
+        site: String,
+        /// The name that was put there.
+        function: String,
+        /// Why not.
+        why: CallFailure,
+        /// Who put it there; nothing in a record.
+        #[serde(skip)]
+        by: Option<Box<Asker>>,
+    },
     /// The run disappeared from its thread.
     ///
     /// Code `E038`, explained in `docs/errors/E038.md`.
@@ -194,6 +210,28 @@ pub enum ForwardError {
     Unsteady {
         /// The point.
         site: String,
+    },
+}
+
+/// Why an operation cannot call a function.
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CallFailure {
+    /// The run has no function of the name.
+    #[error(
+        "the run has no function of this name; nearest: {}; give it the function (`Run::function`), whose name alone a          journal has, or the model's modules (`Run::modules`)",
+        .nearest.join(", ")
+    )]
+    Unknown {
+        /// The names most like it.
+        nearest: Vec<String>,
+    },
+    /// The function failed.
+    #[error("it failed: {fault}")]
+    Failed {
+        /// With what.
+        fault: Fault,
     },
 }
 
@@ -299,7 +337,9 @@ impl ForwardError {
         }
         match &mut error {
             Self::Run { error, .. } => **error = error.without_origins(),
-            Self::Unusable { by: asker, .. } | Self::ModelPanicked { changed: asker, .. } => {
+            Self::Unusable { by: asker, .. }
+            | Self::Call { by: asker, .. }
+            | Self::ModelPanicked { changed: asker, .. } => {
                 *asker = None;
             }
             _ => {}
@@ -317,6 +357,7 @@ impl ForwardError {
             Self::ModelPanicked { .. } => "E036",
             Self::PanicAbort => "E037",
             Self::Backward { .. } => "E058",
+            Self::Call { .. } => "E059",
             Self::Lost => "E038",
             Self::Unsteady { .. } => "E039",
             Self::NoOutput { .. } => "E019",
@@ -366,6 +407,11 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Misuse,
     ),
     Code::new("E058", "a backward pass failed", AtFault::Misuse),
+    Code::new(
+        "E059",
+        "an operation cannot call a function",
+        AtFault::Mediator,
+    ),
 ];
 
 fn because(error: &Option<Box<RunError>>) -> String {

@@ -1,6 +1,7 @@
 //! Burn for Interloom: erased tensors, hooked modules and runs.
 //!
 //! - [`Hooked`] and [`Tap`] give a burn module sites; [`Sites::bind`] gives the sites their paths.
+//! - [`operations`] and [`Operations`] give the calls inside a forward function sites.
 //! - [`layers`] has what the layers of `burn::nn` need to be hooked, and [`Forward`] is for your
 //!   own.
 //! - [`Run`] interleaves mediators with a forward pass.
@@ -22,10 +23,12 @@ mod edit;
 mod erase;
 mod error;
 mod forward;
+mod functions;
 mod gradient;
 mod hooked;
 pub mod layers;
 mod operand;
+mod operation;
 mod outlook;
 mod parameters;
 mod run;
@@ -42,9 +45,13 @@ pub use caught::panics_are_caught;
 pub use device::{describe_device, described_device, device_name, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
-pub use error::{BackwardFailure, ForwardError, ModelError, Unreached};
+pub use error::{BackwardFailure, CallFailure, ForwardError, ModelError, Unreached};
 pub use forward::Forward;
+pub use functions::Functions;
 pub use hooked::{Hooked, Tap};
+/// Gives the calls in the forward function of an `impl` block sites: see [`Operations`].
+pub use interloom_macros::operations;
+pub use operation::Operations;
 pub use parameters::{parameters, visit_parameters};
 pub use run::{MediatorHandle, Ran, RecordedPass, Run, RunOutput};
 pub use shared::{Passage, PassedCall, Passing, PrefixCache, ReuseStats, Standing};

@@ -28,9 +28,11 @@ impl Sites {
     /// As for [`Run::execute`].
     pub fn shapes<Y>(&self, batch: u32, model: impl FnOnce() -> Y) -> Result<Shapes, ForwardError> {
         let mut run = Run::new("shapes", self);
-        let cached = run.cache(CacheSpec::all().both());
+        let cached = run.cache(CacheSpec::all().both().operations());
         let passed = Passed::default();
         run.observer(passed.clone());
+        // Also the sites that no cache collects: functions.
+        run.trace();
         run.execute(model)?;
         let mut shapes = Shapes::new(batch);
         for site in passed.0.take() {
@@ -91,8 +93,8 @@ impl Observer<Value> for Passed {
     fn exchange(&mut self, _: &Exchange<'_, Value>) {}
 
     fn moment(&mut self, moment: &Moment<'_, Value>) {
-        if let Moment::Enter { site, .. } = moment {
-            self.0.borrow_mut().push(*site);
+        if let Moment::Enter { passed, .. } | Moment::Finish { passed } = moment {
+            self.0.borrow_mut().extend_from_slice(passed);
         }
     }
 }

@@ -6,15 +6,18 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Interleaver, Invoke, InvokeOptions, Mediator, MediatorId,
     Observer, RunEnd, Saved, Scheduler, Setup, Site,
 };
+use interloom_program::Modules;
 
 use crate::active::{Active, Outer, drive};
 use crate::bind::Sites;
 use crate::error::ForwardError;
+use crate::functions::Functions;
 use crate::gradient::Numbered;
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
@@ -24,6 +27,7 @@ pub struct Run {
     name: String,
     setup: Setup<Value>,
     sites: Sites,
+    functions: Functions,
     shared: Option<(PrefixCache, Known)>,
     has_caches: bool,
     passes: VecDeque<RecordedPass>,
@@ -178,6 +182,7 @@ impl Run {
             name: name.into(),
             setup,
             sites: sites.clone(),
+            functions: Functions::default(),
             shared: None,
             has_caches: false,
             passes: VecDeque::new(),
@@ -269,6 +274,50 @@ impl Run {
     pub fn cache(&mut self, spec: CacheSpec) -> Cached<Value> {
         self.has_caches = true;
         self.setup.cache(spec)
+    }
+
+    /// Lets a swap at an operation's `fn` put `function` in the place of what the source calls, by
+    /// this name.
+    ///
+    /// ```
+    /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # use interloom_backends::{Forward, Hooked, Run, Sites, Operations, operations};
+    /// # #[derive(Module, Debug)]
+    /// # struct Mlp { up: Linear, source: Operations }
+    /// # #[operations]
+    /// # impl Forward<Tensor<2>> for Mlp {
+    /// #     type Output = Tensor<2>;
+    /// #     fn forward(&self, x: Tensor<2>) -> Tensor<2> { self.up.forward(x).tanh() }
+    /// # }
+    /// # let device = Device::flex();
+    /// # let source = Operations::new(Mlp::OPERATIONS);
+    /// # let model = Hooked::from(Mlp { up: LinearConfig::new(2, 2).init(&device), source });
+    /// # let sites = Sites::bind(&model)?;
+    /// let mut run = Run::new("linear", &sites);
+    /// run.function("identity", Ok);
+    /// run.mediator("swap", async |cx| cx.set("source.tanh_0.fn", "identity").await);
+    /// let output = run.execute(|| model.forward(Tensor::<2>::ones([1, 2], &device)))?.completed()?;
+    /// # let plain = model.inner().up.forward(Tensor::<2>::ones([1, 2], &device));
+    /// # assert_eq!(output.into_data(), plain.into_data());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn function(
+        &mut self,
+        name: impl Into<Arc<str>>,
+        function: impl Fn(Value) -> Result<Value, Fault> + 'static,
+    ) {
+        self.functions.add(name, function);
+    }
+
+    /// Returns the functions that operations can be made to call, for a mediator that adds its own.
+    pub fn functions(&self) -> Functions {
+        self.functions.clone()
+    }
+
+    /// Lets a swap at an operation's `fn` put a module of the model in the place of what the source
+    /// calls, by its path; no site is passed in it.
+    pub fn modules(&mut self, modules: impl Modules<Value> + 'static) {
+        self.functions.set_modules(modules);
     }
 
     /// Chooses the order of mediators.
@@ -369,6 +418,7 @@ impl Run {
             numbered,
             interleaver,
             binding,
+            self.functions,
             self.shared,
             self.has_caches,
             self.passes,

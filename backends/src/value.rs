@@ -389,6 +389,13 @@ impl fmt::Debug for Value {
     }
 }
 
+/// The name of a function, for an operation's `fn`.
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 impl<const D: usize, K: ElementKind> From<Tensor<D, K>> for Value {
     fn from(tensor: Tensor<D, K>) -> Self {
         tensor.erase()

@@ -20,6 +20,8 @@ mod must_fail;
 mod naive;
 #[path = "all/operands.rs"]
 mod operands;
+#[path = "all/operations.rs"]
+mod operations;
 #[path = "all/outlook.rs"]
 mod outlook;
 #[path = "all/paths.rs"]

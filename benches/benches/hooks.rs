@@ -1,5 +1,5 @@
 //! What hooks cost: a stack of small layers in plain burn, hooked without a run, and hooked in runs
-//! that read little or all.
+//! that read little or all; and what sites of operations cost, without hooks.
 //!
 //! The layers are small so that the hooks can be seen beside them; the cost of a hook does not
 //! depend on the layer.
@@ -10,7 +10,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Gelu, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use interloom_backends::{Bound, Forward, Hooked, Run};
+use interloom_backends::{Bound, Forward, Hooked, Operations, Run, Sites, operations};
 
 /// Layers of the stack; each has three hooks: its own, and those of its two parts.
 const LAYERS: usize = 12;
@@ -43,6 +43,34 @@ struct Stack {
     layers: Vec<Hooked<Layer>>,
 }
 
+/// The same with sites of operations.
+#[derive(Module, Debug)]
+struct AnnotatedLayer {
+    up: Linear,
+    act: Gelu,
+    down: Linear,
+    source: Operations,
+}
+
+#[derive(Module, Debug)]
+struct Annotated {
+    layers: Vec<AnnotatedLayer>,
+}
+
+#[operations]
+impl AnnotatedLayer {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let hidden = self.act.forward(self.up.forward(x.clone()));
+        x + self.down.forward(hidden)
+    }
+}
+
+impl Annotated {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.layers.iter().fold(x, |x, layer| layer.forward(x))
+    }
+}
+
 impl Plain {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.layers.iter().fold(x, |x, layer| {
@@ -73,9 +101,12 @@ fn hooks(criterion: &mut Criterion) {
     let device = Device::flex();
     let plain = plain(&device);
     let model = hooked(&plain);
+    let annotated = annotated(&plain);
+    let operations = Sites::bind(&annotated).expect("its paths are distinct");
     let x = tensor([ROWS, WIDTH], 1, &device);
     let expected = plain.forward(x.clone()).into_data();
     assert_eq!(model.forward(x.clone()).into_data(), expected);
+    assert_eq!(annotated.forward(x.clone()).into_data(), expected);
 
     let mut group = criterion.benchmark_group("hooks, stack of 12 layers");
     group.throughput(Throughput::Elements(hooks_of(&model)));
@@ -84,6 +115,18 @@ fn hooks(criterion: &mut Criterion) {
     });
     group.bench_function("hooked, no run", |bencher| {
         bencher.iter(|| model.forward(black_box(x.clone())));
+    });
+    group.bench_function("annotated, no run", |bencher| {
+        bencher.iter(|| annotated.forward(black_box(x.clone())));
+    });
+    group.bench_function("annotated, a run that reads one operation", |bencher| {
+        bencher.iter(|| {
+            let mut run = Run::new("bench", &operations);
+            run.mediator("reads", async |cx| {
+                cx.value("layers.11.source.self_down_0.output").await
+            });
+            run.execute(|| annotated.forward(black_box(x.clone())))
+        });
     });
     group.bench_function("a run that reads the last layer", |bencher| {
         let last = format!("layers.{}.output", LAYERS - 1);
@@ -137,6 +180,19 @@ fn in_order_of_passing(mut names: Vec<String>) -> Vec<String> {
     };
     names.sort_by_key(|name| place(name));
     names
+}
+
+/// The same layers with sites of operations.
+fn annotated(plain: &Plain) -> Annotated {
+    let layers = plain.layers.iter().map(|layer| AnnotatedLayer {
+        up: layer.up.clone(),
+        act: layer.act.clone(),
+        down: layer.down.clone(),
+        source: Operations::new(AnnotatedLayer::OPERATIONS),
+    });
+    Annotated {
+        layers: layers.collect(),
+    }
 }
 
 fn hooks_of(model: &Bound<Hooked<Stack>>) -> u64 {

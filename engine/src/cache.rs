@@ -25,6 +25,7 @@ pub struct CacheSpec {
     inputs: bool,
     outputs: bool,
     gradients: bool,
+    operations: bool,
 }
 
 impl CacheSpec {
@@ -35,17 +36,27 @@ impl CacheSpec {
             inputs: false,
             outputs: true,
             gradients: false,
+            operations: false,
         }
     }
 
-    /// Collects the outputs of every module that the model passes.
+    /// Collects the outputs of every module that the model passes; of operations, see
+    /// [`operations`](Self::operations).
     pub const fn all() -> Self {
         Self {
             modules: None,
             inputs: false,
             outputs: true,
             gradients: false,
+            operations: false,
         }
+    }
+
+    /// Collects those of the operations inside the modules as well; listed ones are collected in
+    /// any case.
+    pub fn operations(mut self) -> Self {
+        self.operations = true;
+        self
     }
 
     /// Collects inputs instead of outputs.
@@ -111,10 +122,9 @@ impl CacheSpec {
             Port::Fn | Port::InputGrad | Port::OutputGrad => false,
         };
         let Some(modules) = &self.modules else {
-            return Ok(map
-                .points()
-                .filter(|point| is_chosen(&point.port))
-                .collect());
+            let is_meant = |point: &Point| self.operations || !map.is_operation(point.path);
+            let points = map.points().filter(|point| is_chosen(&point.port));
+            return Ok(points.filter(is_meant).collect());
         };
         let mut points = Vec::new();
         for module in modules {

@@ -149,12 +149,12 @@ pub enum FaultKind {
         /// A site that can be skipped.
         example: String,
     },
-    /// A reshaping swap by a mediator that shares the batch.
+    /// A swap of the shape, or of a function, by a mediator that shares the batch.
     ///
     /// Code `E006`, explained in `docs/errors/E006.md`.
     #[error(
-        "the swap at `{site}` may not change the shape: this mediator owns {rows} of {batch} rows of the batch; keep \
-         the shape, or run the intervention alone"
+        "the swap at `{site}` concerns the whole batch, of which this mediator owns {rows} of {batch} rows; keep the \
+         shape, or the function, or run the intervention alone"
     )]
     #[serde(rename = "E006")]
     NotOwner {

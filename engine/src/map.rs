@@ -231,6 +231,23 @@ impl SiteMap {
         nearest_of(name, candidates)
     }
 
+    /// Returns whether a path is that of an operation: a call inside a module's forward function,
+    /// which is named below `source`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `path` comes from another map.
+    pub fn is_operation(&self, path: PathId) -> bool {
+        let mut names = self.path_name(path).rsplit('.');
+        names.nth(1) == Some("source")
+    }
+
+    /// Iterates over every point of a forward pass that is not one of an operation, in the order in
+    /// which the paths were added.
+    pub fn module_points(&self) -> impl Iterator<Item = Point> + '_ {
+        self.points().filter(|point| !self.is_operation(point.path))
+    }
+
     /// Iterates over every path, in the order in which they were added.
     pub fn paths(&self) -> impl Iterator<Item = &str> + '_ {
         self.paths.iter().map(|entry| &*entry.path)
@@ -364,6 +381,25 @@ mod tests {
             map.site("blocks.1.hook_resid_post.i3"),
             point.map(|point| (point, Some(3)))
         );
+    }
+
+    #[test]
+    fn r90_operations_are_named_below_source() {
+        let mut map = stack();
+        map.add("layers.1.source.softmax_0", &Port::FORWARD);
+        map.add("source.matmul_0", &[Port::Output]);
+        map.add("source", &[Port::Output]);
+        map.add("resource.fc", &[Port::Output]);
+        let operations = map.points().filter(|point| map.is_operation(point.path));
+        let operations: Vec<String> = operations.map(|point| map.point_name(point)).collect();
+        let expected = [
+            "layers.1.source.softmax_0.input",
+            "layers.1.source.softmax_0.output",
+            "layers.1.source.softmax_0.fn",
+            "source.matmul_0.output",
+        ];
+        assert_eq!(operations, expected);
+        assert_eq!(map.module_points().count(), map.points().count() - 4);
     }
 
     #[test]

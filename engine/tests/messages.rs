@@ -204,7 +204,7 @@ fn e006_not_owner() {
         });
         trial.rows("other", 1, async |_| Ok(()));
     });
-    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.output.i0` (messages.rs:N): the swap at `embed.output.i0` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone");
+    insta::assert_snapshot!(text(&error), @"mediator `patch` failed at `embed.output.i0` (messages.rs:N): the swap at `embed.output.i0` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone");
 }
 
 #[test]

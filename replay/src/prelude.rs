@@ -2,7 +2,8 @@
 
 pub use burn::tensor::{Device, Int, Tensor};
 pub use interloom_backends::{
-    Bound, Erase, Forward, Hooked, Run, RunOutput, Sites, Tap, Value, parse_device,
+    Bound, Erase, Forward, Hooked, Operations, Run, RunOutput, Sites, Tap, Value, operations,
+    parse_device,
 };
 pub use interloom_engine::{CacheSpec, Cached, Cx, Fault, Invoke, Iterations, Mediator, Saved};
 #[cfg(feature = "models")]

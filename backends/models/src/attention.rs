@@ -1,7 +1,6 @@
-//! Causal attention as the families have it: the pattern, and a cache of keys and values.
+//! Causal attention as the families have it: the scores, and a cache of keys and values.
 
-use burn::tensor::{Bool, Tensor, activation};
-use interloom_backends::Tap;
+use burn::tensor::{Bool, Tensor};
 
 /// What a masked attention score is set to.
 ///
@@ -9,16 +8,9 @@ use interloom_backends::Tap;
 /// the same.
 const MASKED: f64 = -1.0e9;
 
-/// Returns the `[batch, head, query, key]` pattern of `q · kᵀ / scale`; the queries are the last
-/// positions of the keys.
-///
-/// The masked scores and the pattern pass the taps.
-pub(crate) fn pattern(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    scale: f64,
-    [scores, pattern]: [&Tap; 2],
-) -> Tensor<4> {
+/// Returns the masked scores `q · kᵀ / scale`, `[batch, head, query, key]`; the queries are the
+/// last positions of the keys.
+pub(crate) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
     let [batch, heads, queries, _] = q.dims();
     let keys = k.dims()[2];
     let products = q.matmul(k.swap_dims(2, 3)) / scale;
@@ -27,8 +19,7 @@ pub(crate) fn pattern(
     let future = future
         .unsqueeze::<4>()
         .expand([batch, heads, queries, keys]);
-    let masked = scores.pass(products.mask_fill(future, MASKED));
-    pattern.pass(activation::softmax(masked, 3))
+    products.mask_fill(future, MASKED)
 }
 
 /// The keys and values of the tokens so far, in memory that is taken once.

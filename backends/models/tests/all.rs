@@ -8,6 +8,8 @@ mod calls;
 mod gpt2;
 #[path = "all/gpt2_files.rs"]
 mod gpt2_files;
+#[path = "all/gradients.rs"]
+mod gradients;
 #[path = "all/induction.rs"]
 mod induction;
 #[path = "all/language.rs"]

@@ -14,6 +14,7 @@
 
 mod backward;
 mod guards;
+mod operation;
 mod reuse;
 mod slot;
 
@@ -25,12 +26,14 @@ use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError,
 pub use self::backward::backward;
 pub(crate) use self::backward::pass_gradient;
 use self::guards::Guards;
+pub(crate) use self::operation::{Called, call, pass_output};
 use self::reuse::{Planned, Reuse};
 pub(crate) use self::slot::{Outer, drive, is_running};
 use self::slot::{Visited, halt_with, look, unusable, visit};
 use crate::bind::Place;
 use crate::erase::Erase;
 use crate::error::{ForwardError, Unreached};
+use crate::functions::Functions;
 use crate::gradient::Numbered;
 use crate::run::{Ran, RecordedPass, RunOutput};
 use crate::shared::{Known, PrefixCache};
@@ -102,6 +105,8 @@ pub(crate) struct Active {
     /// The numbers of the run's gradient hooks are no other run's.
     numbered: Numbered,
     interleaver: Interleaver<Value>,
+    /// What operations can be made to call.
+    functions: Functions,
     visitors: (Guards, Option<Reuse>),
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
@@ -235,6 +240,7 @@ impl Active {
         numbered: Numbered,
         interleaver: Interleaver<Value>,
         binding: u32,
+        functions: Functions,
         shared: Option<(PrefixCache, Known)>,
         has_caches: bool,
         passes: VecDeque<RecordedPass>,
@@ -247,6 +253,7 @@ impl Active {
             binding,
             numbered,
             interleaver,
+            functions,
             strangers: Strangers::default(),
             has_caches,
             passes,
@@ -285,9 +292,17 @@ impl Active {
     #[inline]
     fn departs(&mut self, place: &Place) -> Departure {
         let (binding, point) = place.point(Port::Output);
-        if binding != self.binding {
+        if binding == self.binding {
+            self.departs_at(point)
+        } else {
             Departure::Unawaited
-        } else if self.passes(point) {
+        }
+    }
+
+    /// Lets what passes a point of the run's model out.
+    #[inline]
+    fn departs_at(&mut self, point: Point) -> Departure {
+        if self.passes(point) {
             Departure::Awaited(point)
         } else if self.interleaver.is_hooked(point) {
             Departure::Hooked(point)

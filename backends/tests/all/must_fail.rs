@@ -89,3 +89,26 @@ fn nothing_of_a_module_is_reached_past_its_hook() {
     assert!(!compiles);
     insta::assert_snapshot!(gist(&said), @"error[E0599]: no method named `embed` found for struct `Hooked<M>` in the current scope");
 }
+
+#[test]
+fn operations_without_a_field_say_what_is_missing() {
+    let (compiles, said) = check("no_source.rs");
+    assert!(!compiles);
+    insta::assert_snapshot!(gist(&said), @"
+    error[E0609]: no field `source` on type `&Block`
+    = note: this error originates in the attribute macro `operations` (in Nightly builds, run with -Z macro-backtrace for more info)
+    ");
+    assert!(said.contains("--> no_source.rs:9:1"), "{said}");
+}
+
+#[test]
+fn a_mistake_in_a_function_with_operations_is_shown_where_it_is() {
+    let (compiles, said) = check("wrong_argument.rs");
+    assert!(!compiles);
+    insta::assert_snapshot!(gist(&said), @"
+    error[E0308]: mismatched types
+    = note: this error originates in the attribute macro `operations` (in Nightly builds, run with -Z macro-backtrace for more info)
+    ");
+    assert!(said.contains("--> wrong_argument.rs:13:30"), "{said}");
+    assert!(said.contains("expected `f64`, found `&str`"), "{said}");
+}

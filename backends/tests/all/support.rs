@@ -85,6 +85,19 @@ pub(crate) fn read<Y, const N: usize>(
     saved.map(|saved| saved.take().expect("the reader returned"))
 }
 
+/// Lists what passed the operations below a path: those of which nothing can pass are left out.
+pub(crate) fn passed_operations<'s>(
+    read: impl IntoIterator<Item = (&'s String, &'s Saved<Option<Value>>)>,
+    below: &str,
+) -> String {
+    let lines = read.into_iter().filter_map(|(name, saved)| {
+        let name = name.strip_prefix(below)?;
+        let value = saved.take().expect("the reader returned")?;
+        Some(format!("{name} {value}"))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Three layers, all hooked, and the model itself as well.
 #[derive(Module, Debug)]
 pub(crate) struct Mlp {

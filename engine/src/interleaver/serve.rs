@@ -8,7 +8,7 @@ use crate::mediator::{Group, MediatorId};
 use crate::observer::{AskedSite, Message, Outcome};
 use crate::planted::{self, Bug};
 use crate::scheduler::Granularity;
-use crate::site::Site;
+use crate::site::{Port, Site};
 use crate::transition::Trigger;
 use crate::value::{Misfit, Rows, Value};
 
@@ -144,6 +144,10 @@ impl<V: Value> Interleaver<V> {
                 misfit,
             })
         };
+        // A function has no rows.
+        if visit.site.point.port == Port::Fn && self.shared_rows(id).is_some() {
+            return self.check_owner(id, visit.site);
+        }
         // Another shape may move the rows of others, so only a mediator without such others may
         // make one; a gradient has that of its value.
         if reshape && !visit.site.point.port.is_gradient() {

@@ -170,7 +170,7 @@ impl<V: Value> Described for Setup<V> {
         let mut digester = Digester::new();
         match part {
             Part::Sites => {
-                for point in self.map.points() {
+                for point in self.map.module_points() {
                     digester.text(&self.map.point_name(point));
                 }
             }
@@ -212,7 +212,7 @@ impl<V: Value> Described for Setup<V> {
         match part {
             Part::Sites => {
                 let name = |point| self.map.point_name(point);
-                let points: Vec<Point> = self.map.points().collect();
+                let points: Vec<Point> = self.map.module_points().collect();
                 match *points {
                     [] => "none".to_owned(),
                     [only] => format!("1: `{}`", name(only)),

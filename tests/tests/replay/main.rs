@@ -11,6 +11,7 @@ mod full;
 mod gradients;
 mod identical;
 mod modes;
+mod operations;
 mod plan;
 mod planted;
 mod sittings;

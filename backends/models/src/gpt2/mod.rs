@@ -28,11 +28,11 @@ mod norm;
 
 use burn::module::Module;
 use burn::nn::{Embedding, Linear};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, activation};
 use interloom_backends::{Forward, Hooked, Tap};
 
 pub use crate::attention::KvCache;
-use crate::attention::pattern;
+use crate::attention::scores;
 pub use crate::projection::Projection;
 pub use config::{Activation, Gpt2Config};
 pub use lm::{ARCHITECTURE, Gpt2Lm};
@@ -150,7 +150,8 @@ impl Gpt2Attention {
         };
         let (q, k, v) = (part(&self.q, 0), part(&self.k, 1), part(&self.v, 2));
         let (k, v) = cache.extend(layer, k, v);
-        let pattern = pattern(q, k, self.score_divisor, [&self.scores, &self.pattern]);
+        let scores = self.scores.pass(scores(q, k, self.score_divisor));
+        let pattern = self.pattern.pass(activation::softmax(scores, 3));
         let z = self.z.pass(pattern.clone().matmul(v).swap_dims(1, 2));
         let output = self.output.forward(z.reshape([batch, length, width]));
         (output, pattern)

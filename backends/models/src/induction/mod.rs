@@ -20,7 +20,9 @@ mod train;
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
-use interloom_backends::{Bound, Forward, Hooked, ModelError, Tap, parameters};
+use interloom_backends::{
+    Bound, Forward, Hooked, ModelError, Operations, Tap, operations, parameters,
+};
 
 pub use data::{Batch, Sampler};
 pub use lm::InductionLm;
@@ -65,7 +67,8 @@ pub struct Layer {
 /// Causal self-attention of [`HEADS`] heads, without biases.
 ///
 /// Taps: `q`, `k`, `v` and `z` (what a head reads, before the output projection) are `[batch,
-/// position, head, width]`; `scores` and `pattern` are `[batch, head, query, key]`.
+/// position, head, width]`; `scores` and `pattern` are `[batch, head, query, key]`. The calls
+/// inside are sites below `source`.
 #[derive(Module, Debug)]
 pub struct Attention {
     query: Linear,
@@ -78,6 +81,7 @@ pub struct Attention {
     scores: Tap,
     pattern: Tap,
     z: Tap,
+    source: Operations,
 }
 
 impl Induction {
@@ -148,6 +152,7 @@ impl Attention {
             scores: Tap::new(),
             pattern: Tap::new(),
             z: Tap::new(),
+            source: Operations::new(Self::OPERATIONS),
         }
     }
 }
@@ -178,6 +183,7 @@ impl Forward<Tensor<3>> for Layer {
     }
 }
 
+#[operations]
 impl Forward<Tensor<3>> for Attention {
     type Output = Tensor<3>;
 

@@ -1,11 +1,11 @@
 //! Attention with grouped heads and rotary positions.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
-use interloom_backends::{Forward, Tap};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use interloom_backends::{Forward, Operations, Tap, operations};
 
 use super::LlamaConfig;
-use crate::attention::{KvCache, pattern};
+use crate::attention::{KvCache, scores};
 use crate::projection::Projection;
 
 /// Causal attention, in which several query heads share a key and value head (Ainslie et al. 2023).
@@ -23,6 +23,7 @@ pub struct LlamaAttention {
     scores: Tap,
     pattern: Tap,
     z: Tap,
+    source: Operations,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -43,12 +44,16 @@ impl LlamaAttention {
             scores: Tap::new(),
             pattern: Tap::new(),
             z: Tap::new(),
+            source: Operations::new(Self::OPERATIONS),
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
         }
     }
+}
 
+#[operations]
+impl LlamaAttention {
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
@@ -68,13 +73,16 @@ impl LlamaAttention {
         let k = self.rot_k.pass(angles.rotate(k)).swap_dims(1, 2);
 
         let (k, v) = cache.extend(layer, k, v.swap_dims(1, 2));
-        let taps = [&self.scores, &self.pattern];
-        let pattern = pattern(q, self.share(k), (self.head_dim as f64).sqrt(), taps);
+        let scale = (self.head_dim as f64).sqrt();
+        let scores = self.scores.pass(scores(q, self.share(k), scale));
+        let pattern = self.pattern.pass(activation::softmax(scores, 3));
         let z = self.z.pass(pattern.matmul(self.share(v)).swap_dims(1, 2));
         self.output
             .forward(z.reshape([batch, positions, self.heads * self.head_dim]))
     }
+}
 
+impl LlamaAttention {
     /// Gives each query head its key or value head: head `h` reads group `h / (heads / kv_heads)`.
     fn share(&self, shared: Tensor<4>) -> Tensor<4> {
         let [batch, kv_heads, positions, width] = shared.dims();

@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::Device;
-use interloom_backends::{Bound, Hooked, Tap};
+use interloom_backends::{Bound, Hooked, Operations, Tap};
 
 use super::attention::{LlamaAttention, Rotary};
 use super::norm::Norm;
@@ -102,6 +102,7 @@ impl Building<'_> {
             pre: Tap::new(),
             pre_linear: Tap::new(),
             post: Tap::new(),
+            source: Operations::new(Mlp::OPERATIONS),
         })
     }
 

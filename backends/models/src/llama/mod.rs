@@ -22,6 +22,9 @@
 //! the model's own `input` is `[batch, position]` tokens and its own `output` `[batch, position,
 //! token]` logits.
 //!
+//! The calls inside of `attn` and `mlp` are sites below `attn.source` and `mlp.source`, such as
+//! `attn.source.softmax_0`, `attn.source.rotate_0` (of the queries) and `mlp.source.silu_0`.
+//!
 //! With a [`KvCache`] the model is called once for the prompt and once for each new token, and the
 //! sites count these calls as iterations.
 
@@ -36,7 +39,7 @@ mod norm;
 use burn::module::Module;
 use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor, activation};
-use interloom_backends::{Forward, Hooked, Tap};
+use interloom_backends::{Forward, Hooked, Operations, Tap, operations};
 
 pub use attention::{LlamaAttention, Rotary};
 pub use config::LlamaConfig;
@@ -78,6 +81,7 @@ pub struct Mlp {
     pre: Tap,
     pre_linear: Tap,
     post: Tap,
+    source: Operations,
 }
 
 impl Llama {
@@ -127,6 +131,7 @@ impl Block {
     }
 }
 
+#[operations]
 impl Forward<Tensor<3>> for Mlp {
     type Output = Tensor<3>;
 

@@ -11,7 +11,7 @@ use interloom_models::induction::{
     load_weights, save_weights, score,
 };
 
-use crate::support::{bits, cpu, floats, points, reader};
+use crate::support::{bits, cpu, floats, passed_operations, points, reader};
 
 /// Burn's seed is global to the process: tests that draw from it hold this lock.
 fn seed_lock() -> MutexGuard<'static, ()> {
@@ -92,7 +92,10 @@ fn its_sites_are_documented_and_its_patterns_causal() {
     let names = points(model.sites());
     let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
     run.execute(|| model.forward(batch.tokens(&cpu()))).unwrap();
-    let lines = names.iter().zip(&saved).map(|(name, saved)| {
+    let all = names.iter().zip(&saved);
+    let (operations, modules): (Vec<_>, Vec<_>) =
+        all.partition(|(name, _)| name.contains(".source."));
+    let lines = modules.into_iter().map(|(name, saved)| {
         let value = saved.take().unwrap().expect("every point is passed");
         if name.ends_with("pattern.output") {
             assert_causal(value.clone().tensor().unwrap());
@@ -119,11 +122,87 @@ fn its_sites_are_documented_and_its_patterns_causal() {
     unembed.input f32[2, 48, 64]
     unembed.output f32[2, 48, 40]
     ");
+    insta::assert_snapshot!(passed_operations(operations, "layers.1.attn.source."), @r#"
+    linear_0.input f32[2, 48, 64]
+    linear_0.output f32[2, 48, 64]
+    linear_0.fn "linear"
+    reshape_0.input f32[2, 48, 64]
+    reshape_0.output f32[2, 48, 4, 16]
+    reshape_0.fn "reshape"
+    heads_0.output f32[2, 48, 4, 16]
+    heads_0.fn "heads"
+    swap_dims_0.input f32[2, 48, 4, 16]
+    swap_dims_0.output f32[2, 4, 48, 16]
+    swap_dims_0.fn "swap_dims"
+    heads_1.output f32[2, 48, 4, 16]
+    heads_1.fn "heads"
+    swap_dims_1.input f32[2, 48, 4, 16]
+    swap_dims_1.output f32[2, 4, 48, 16]
+    swap_dims_1.fn "swap_dims"
+    heads_2.output f32[2, 48, 4, 16]
+    heads_2.fn "heads"
+    swap_dims_2.input f32[2, 48, 4, 16]
+    swap_dims_2.output f32[2, 4, 48, 16]
+    swap_dims_2.fn "swap_dims"
+    swap_dims_3.input f32[2, 4, 48, 16]
+    swap_dims_3.output f32[2, 4, 16, 48]
+    swap_dims_3.fn "swap_dims"
+    matmul_0.input (f32[2, 4, 48, 16], f32[2, 4, 16, 48])
+    matmul_0.output f32[2, 4, 48, 48]
+    matmul_0.fn "matmul"
+    sqrt_0.input 16.0
+    sqrt_0.output 4.0
+    sqrt_0.fn "sqrt"
+    unsqueeze_0.input bool[48, 48]
+    unsqueeze_0.output bool[1, 1, 48, 48]
+    unsqueeze_0.fn "unsqueeze"
+    expand_0.input bool[1, 1, 48, 48]
+    expand_0.output bool[2, 4, 48, 48]
+    expand_0.fn "expand"
+    mask_fill_0.input (f32[2, 4, 48, 48], bool[2, 4, 48, 48], -1000000000.0)
+    mask_fill_0.output f32[2, 4, 48, 48]
+    mask_fill_0.fn "mask_fill"
+    softmax_0.input f32[2, 4, 48, 48]
+    softmax_0.output f32[2, 4, 48, 48]
+    softmax_0.fn "activation::softmax"
+    matmul_1.input (f32[2, 4, 48, 48], f32[2, 4, 48, 16])
+    matmul_1.output f32[2, 4, 48, 16]
+    matmul_1.fn "matmul"
+    swap_dims_4.input f32[2, 4, 48, 16]
+    swap_dims_4.output f32[2, 48, 4, 16]
+    swap_dims_4.fn "swap_dims"
+    reshape_1.input f32[2, 48, 4, 16]
+    reshape_1.output f32[2, 48, 64]
+    reshape_1.fn "reshape"
+    self_output_0.input f32[2, 48, 64]
+    self_output_0.output f32[2, 48, 64]
+    self_output_0.fn "self.output"
+    "#);
     let aliases = model.sites().aliases().map(|(alias, _)| alias);
     let aliases: Vec<&str> = aliases
         .filter(|alias| !alias.starts_with("blocks.1"))
         .collect();
     insta::assert_snapshot!(aliases.join(" "), @"blocks.0.attn.hook_attn_scores blocks.0.attn.hook_k blocks.0.attn.hook_pattern blocks.0.attn.hook_q blocks.0.attn.hook_v blocks.0.attn.hook_z blocks.0.hook_attn_out blocks.0.hook_resid_post blocks.0.hook_resid_pre hook_embed hook_pos_embed");
+}
+
+#[test]
+fn r90_attention_attends_by_another_function() {
+    let model = Induction::trained(&cpu());
+    let batch = Sampler::new(3).batch(2);
+    let mut run = Run::new("even", model.sites());
+    run.function("even", |scores| {
+        let scores = scores.tensor::<4>()?;
+        let (shape, device) = (scores.dims(), scores.device());
+        let sums = Tensor::<4>::ones(shape, &device).tril(0);
+        Ok((sums.clone() / sums.sum_dim(3)).into())
+    });
+    run.mediator("even", async |cx| {
+        cx.set("layers.1.attn.source.softmax_0.fn", "even").await
+    });
+    let even = run.execute(|| model.forward(batch.tokens(&cpu())));
+    let even = score(even.unwrap().completed().unwrap(), &batch).loss;
+    let plain = score(model.forward(batch.tokens(&cpu())), &batch).loss;
+    assert!(even > plain + 1.5, "{even} {plain}");
 }
 
 fn assert_causal(pattern: Tensor<4>) {

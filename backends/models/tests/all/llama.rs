@@ -9,7 +9,7 @@ use interloom_models::{CausalLm as _, LanguageModel};
 
 use crate::llama_files::{GROUPED, ONE_KEY, POSITIONS, Sizes, Tiny, VOCABULARY, WIDE, weights};
 use crate::llama_reference::Reference;
-use crate::support::{bits, cpu, floats, points, reader};
+use crate::support::{bits, cpu, floats, passed_operations, points, reader};
 
 const PROMPT: [u32; 7] = [72, 101, 3, 3, 258, 200, 0];
 
@@ -213,7 +213,78 @@ fn every_point_has_the_documented_shape() {
             saved.take().unwrap().expect("every point is passed")
         )
     };
-    let lines: Vec<String> = names.iter().zip(&saved).map(line).collect();
+    let all = names.iter().zip(&saved);
+    let (operations, modules): (Vec<_>, Vec<_>) =
+        all.partition(|(name, _)| name.contains(".source."));
+    let lines: Vec<String> = modules.into_iter().map(line).collect();
+    insta::assert_snapshot!(passed_operations(operations, "layers.0."), @r#"
+    attn.source.projection_0.input f32[1, 7, 16]
+    attn.source.projection_0.output f32[1, 7, 16]
+    attn.source.projection_0.fn "projection"
+    attn.source.reshape_0.input f32[1, 7, 16]
+    attn.source.reshape_0.output f32[1, 7, 4, 4]
+    attn.source.reshape_0.fn "reshape"
+    attn.source.split_0.output f32[1, 7, 4, 4]
+    attn.source.split_0.fn "split"
+    attn.source.split_1.output f32[1, 7, 2, 4]
+    attn.source.split_1.fn "split"
+    attn.source.split_2.output f32[1, 7, 2, 4]
+    attn.source.split_2.fn "split"
+    attn.source.rotate_0.input f32[1, 7, 4, 4]
+    attn.source.rotate_0.output f32[1, 7, 4, 4]
+    attn.source.rotate_0.fn "rotate"
+    attn.source.swap_dims_0.input f32[1, 7, 4, 4]
+    attn.source.swap_dims_0.output f32[1, 4, 7, 4]
+    attn.source.swap_dims_0.fn "swap_dims"
+    attn.source.rotate_1.input f32[1, 7, 2, 4]
+    attn.source.rotate_1.output f32[1, 7, 2, 4]
+    attn.source.rotate_1.fn "rotate"
+    attn.source.swap_dims_1.input f32[1, 7, 2, 4]
+    attn.source.swap_dims_1.output f32[1, 2, 7, 4]
+    attn.source.swap_dims_1.fn "swap_dims"
+    attn.source.swap_dims_2.input f32[1, 7, 2, 4]
+    attn.source.swap_dims_2.output f32[1, 2, 7, 4]
+    attn.source.swap_dims_2.fn "swap_dims"
+    attn.source.sqrt_0.input 4.0
+    attn.source.sqrt_0.output 2.0
+    attn.source.sqrt_0.fn "sqrt"
+    attn.source.share_0.input f32[1, 2, 7, 4]
+    attn.source.share_0.output f32[1, 4, 7, 4]
+    attn.source.share_0.fn "share"
+    attn.source.scores_0.input (f32[1, 4, 7, 4], f32[1, 4, 7, 4], 2.0)
+    attn.source.scores_0.output f32[1, 4, 7, 7]
+    attn.source.scores_0.fn "scores"
+    attn.source.softmax_0.input f32[1, 4, 7, 7]
+    attn.source.softmax_0.output f32[1, 4, 7, 7]
+    attn.source.softmax_0.fn "activation::softmax"
+    attn.source.share_1.input f32[1, 2, 7, 4]
+    attn.source.share_1.output f32[1, 4, 7, 4]
+    attn.source.share_1.fn "share"
+    attn.source.matmul_0.input (f32[1, 4, 7, 7], f32[1, 4, 7, 4])
+    attn.source.matmul_0.output f32[1, 4, 7, 4]
+    attn.source.matmul_0.fn "matmul"
+    attn.source.swap_dims_3.input f32[1, 4, 7, 4]
+    attn.source.swap_dims_3.output f32[1, 7, 4, 4]
+    attn.source.swap_dims_3.fn "swap_dims"
+    attn.source.reshape_1.input f32[1, 7, 4, 4]
+    attn.source.reshape_1.output f32[1, 7, 16]
+    attn.source.reshape_1.fn "reshape"
+    attn.source.self_output_0.input f32[1, 7, 16]
+    attn.source.self_output_0.output f32[1, 7, 16]
+    attn.source.self_output_0.fn "self.output"
+    mlp.source.self_gate_0.input f32[1, 7, 16]
+    mlp.source.self_gate_0.output f32[1, 7, 24]
+    mlp.source.self_gate_0.fn "self.gate"
+    mlp.source.self_up_0.input f32[1, 7, 16]
+    mlp.source.self_up_0.output f32[1, 7, 24]
+    mlp.source.self_up_0.fn "self.up"
+    mlp.source.silu_0.input f32[1, 7, 24]
+    mlp.source.silu_0.output f32[1, 7, 24]
+    mlp.source.silu_0.fn "activation::silu"
+    mlp.source.self_down_0.input f32[1, 7, 24]
+    mlp.source.self_down_0.output f32[1, 7, 16]
+    mlp.source.self_down_0.fn "self.down"
+    "#);
     let of_block: Vec<&str> = lines
         .iter()
         .filter_map(|line| line.strip_prefix("layers.0."))

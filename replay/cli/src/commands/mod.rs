@@ -1,10 +1,13 @@
 //! The command line of the program `interloom`: one file for each command.
 
+mod attribute;
 mod bisect;
 mod causal_trace;
 mod check;
+mod comparison;
 mod demo;
 mod diff;
+mod effects;
 mod explain;
 mod explore;
 mod export;
@@ -63,6 +66,7 @@ enum Command {
     Export(export::Arguments),
     Recover(recover::Arguments),
     CausalTrace(causal_trace::Arguments),
+    Attribute(attribute::Arguments),
     Sites(sites::Arguments),
     Explain(explain::Arguments),
 }
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
+        Command::Attribute(arguments) => attribute::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
     };

@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// `hf:ORG/NAME`.
     #[arg(long, value_name = "MODEL")]
     model: String,
+    /// List the operations inside the modules as well: the calls in their forward functions.
+    #[arg(long)]
+    operations: bool,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
@@ -43,20 +46,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
             let model = Induction::trained(&device);
             let tokens = Tensor::<2, Int>::zeros([1, TOKENS], &device);
             let shapes = model.sites().shapes(1, || model.forward(tokens))?;
-            list(model.sites(), &shapes, arguments.json);
+            list(model.sites(), &shapes, arguments);
         }
         model => {
             let mut bars = Bars::default();
             let lm = LanguageModel::load_with(model, &device, &mut |part| bars.download(part))?;
             let batch = lm.batch(&[&[0; TOKENS]])?;
             let shapes = lm.sites().shapes(1, || batch.logits())?;
-            list(lm.sites(), &shapes, arguments.json);
+            list(lm.sites(), &shapes, arguments);
         }
     }
     Ok(Ending::Done)
 }
 
-fn list(sites: &Sites, shapes: &Shapes, json: bool) {
+fn list(sites: &Sites, shapes: &Shapes, arguments: &Arguments) {
+    let is_meant = |point: &Point| arguments.operations || !sites.is_operation(point.path);
+    let points = sites.points().filter(is_meant);
     let shape = |point: Point| {
         let site = Site {
             point,
@@ -68,8 +73,7 @@ fn list(sites: &Sites, shapes: &Shapes, json: bool) {
         .aliases()
         .map(|(alias, point)| (point, alias))
         .collect();
-    if json {
-        let points = sites.points();
+    if arguments.json {
         let points = points.map(|point| {
             json!({
                 "site": sites.point_name(point),
@@ -83,7 +87,7 @@ fn list(sites: &Sites, shapes: &Shapes, json: bool) {
         outln!("{}", points.collect::<Value>());
         return;
     }
-    for point in sites.points() {
+    for point in points {
         let name = sites.point_name(point);
         let shape = match shape(point) {
             Some(Form::Tensor(shape)) => format!("{shape:?}"),

@@ -135,7 +135,7 @@ impl Counting<'_> {
                 lines.sum::<u64>()
             }
             None => {
-                let points = self.map.points();
+                let points = self.map.module_points();
                 let lines = points.map(|point| line(self.map.point_name(point).len()));
                 lines.sum()
             }

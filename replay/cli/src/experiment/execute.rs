@@ -10,7 +10,7 @@ use interloom::environment;
 use interloom_backends::{Ran, Run, RunOutput, Value};
 use interloom_engine::{Cached, Invoke, Note};
 use interloom_journal::{Digest, Tokens};
-use interloom_program::{Machine, Modules as _, Results};
+use interloom_program::{Machine, Modules, Results};
 
 use super::checks::{
     answers, check_loss, check_names, check_programs, check_rows, givens, inputs, warn_of_answers,
@@ -216,6 +216,7 @@ impl Prepared {
         givens: &BTreeMap<String, Value>,
     ) -> Result<(Run, Vec<Results<Value>>), ExperimentError> {
         let mut run = Run::new(&plan.name, self.subject.sites());
+        run.modules(self.modules());
         if let Some(steps) = plan.generate {
             run.steps(steps);
         }
@@ -317,14 +318,19 @@ impl Prepared {
         invoke: &InvokePlan,
         givens: &BTreeMap<String, Value>,
     ) -> Result<Machine<Value>, ExperimentError> {
-        let subject = self.subject.clone();
         let machine = Machine::new(&invoke.program, self.subject.sites().map())?;
-        let machine = machine.modules(move |path: &str, input: Value| subject.call(path, input));
+        let machine = machine.modules(self.modules());
         let uses = invoke.uses.iter();
         let given = uses.filter_map(|name| Some((name, givens.get(name)?)));
         Ok(given.fold(machine, |machine, (name, value)| {
             machine.given(name, value.clone())
         }))
+    }
+
+    /// Returns what calls the modules of the model.
+    fn modules(&self) -> impl Modules<Value> + use<> {
+        let subject = self.subject.clone();
+        move |path: &str, input: Value| subject.call(path, input)
     }
 
     /// Returns the rows of a run's batch.

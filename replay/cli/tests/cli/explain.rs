@@ -283,6 +283,9 @@ fn help_of_sites() {
               `induction`, or a language model: a GGUF file, a Hugging Face folder, `smollm2-135m`, or
               `hf:ORG/NAME`
 
+          --operations
+              List the operations inside the modules as well: the calls in their forward functions
+
           --json
               Report as JSON
 

@@ -8,15 +8,15 @@ use crate::tiny_llama::{self, LAYERS};
 use crate::{Ended, Place, program, without_folder};
 
 /// A folder with a model in it, and the start of a command line.
-fn with_model() -> Place {
+pub(crate) fn with_model() -> Place {
     let place = Place::new();
     tiny_llama::write(&place.path("tiny"));
     place
 }
 
 const TINY: [&str; 3] = ["causal-trace", "--model", "tiny"];
-const PROMPTS: [&str; 4] = ["--clean", "x a y", "--corrupt", "x b y"];
-const ANSWERS: [&str; 4] = ["--answer", " c", "--foil", " d"];
+pub(crate) const PROMPTS: [&str; 4] = ["--clean", "x a y", "--corrupt", "x b y"];
+pub(crate) const ANSWERS: [&str; 4] = ["--answer", " c", "--foil", " d"];
 
 fn trace(place: &Place, more: &[&str]) -> Ended {
     place.run(&[&TINY[..], &PROMPTS, &ANSWERS, more].concat())

@@ -1,5 +1,6 @@
 //! The program itself, as a user starts it: what it prints, what it writes, how it ends.
 
+mod attribute;
 mod bisect;
 mod check;
 mod diff;

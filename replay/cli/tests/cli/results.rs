@@ -269,6 +269,15 @@ fn sites_are_listed_with_their_shapes() {
         .lines()
         .find(|line| line.starts_with("layers.0.attn.pattern.output "));
     assert!(line.unwrap().contains(" [1, 4, 3, 3] "), "{out}");
+    assert!(!out.contains(".source."), "{out}");
+    let out = place.run(&["sites", "--model", "induction", "--operations"]);
+    let out = out.with(0).out;
+    let softmax = out.lines().filter_map(|line| {
+        let rest = line.strip_prefix("layers.1.attn.source.softmax_0.")?;
+        Some(rest.split_whitespace().collect::<Vec<_>>().join(" "))
+    });
+    let softmax: Vec<String> = softmax.collect();
+    assert_eq!(softmax, ["input [1, 4, 3, 3]", "output [1, 4, 3, 3]", "fn"]);
     let out = place
         .run(&["sites", "--model", "induction", "--json"])
         .with(0)
@@ -277,6 +286,26 @@ fn sites_are_listed_with_their_shapes() {
     let sites = sites.as_array().unwrap();
     let logits = sites.iter().find(|site| site["site"] == "output").unwrap();
     assert_eq!(logits["shape"], serde_json::json!([1, 3, 40]));
+}
+
+/// Experiments reach the calls inside of a module, and read what they call.
+#[test]
+fn r90_operations_are_read_and_changed_by_experiments() {
+    let place = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\nf = layers.1.attn.source.softmax_0.fn\n\
+         layers.1.attn.source.softmax_0 *= 0.5\nsave h = layers.1.attn.pattern\nsave f\n'''\n",
+    );
+    let command = ["run", "e.toml", "--journal", "a.ilj", "--full"];
+    let out = place.run(&command).with(0).out;
+    assert!(out.contains("activation::softmax"), "{out}");
+    for mode in ["verify", "serve", "drive"] {
+        place.run(&["replay", "a.ilj", "--mode", mode]).with(0);
+    }
+    let unknown = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\nsave f = layers.1.attn.source.softmx_0.fn\n'''\n",
+    );
+    let said = unknown.run(&["run", "e.toml"]).error("E104", 1);
+    assert!(said.contains("layers.1.attn.source.softmax_0.fn"), "{said}");
 }
 
 /// The digest is of what happened: not of where the file lies, how its path is spelled, or on which

@@ -584,7 +584,7 @@ fn each_thing_that_is_another_is_a_divergence_of_its_own() {
     another particular of a fault: protocol at 2, exchange 2 | exchange 2
         fault.rows: 1 | 0
     another fault: protocol at 2, exchange 2 | exchange 2
-        fault: E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone | E010: the context's own mediator does not run now; a context makes requests only while it does, and the body of a loop has a context of its own
+        fault: E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone | E010: the context's own mediator does not run now; a context makes requests only while it does, and the body of a loop has a context of its own
     another particular of a fault that is not known: protocol at 3, exchange 3 | exchange 3
         fault.of[0]: -7 | -8
     another cache is refused: protocol at 1, cache 0 of steer | cache 1 of steer
@@ -669,7 +669,7 @@ fn the_model_brings_another_value() {
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408
       - 2  the model comes to layers.3.attn.output.i1 with f32[1] b3:bff49fae92d9, after 3 points  <- recorded
       + 2  the model comes to layers.3.attn.output.i1 with f32[1] b3:64b8ebbfbe34, after 3 points  <- this run
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
         3  VALUE     read   layers.3.mlp.output.i5   refused  E018: fault E900, which this version does not know, with {"asked": "layers.0.attn.output.i1", "of": [-7, ()]}; replay it with the version that recorded it  (recorded next)
       value digest: b3:bff49fae92d9 recorded, b3:64b8ebbfbe34 in this run
       note: the schedules and all exchanges before it are equal -> the model's own arithmetic, or its input, differs
@@ -687,7 +687,7 @@ fn the_model_comes_to_a_site_more() {
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408
       - 2  the model comes to layers.3.attn.output.i1 with f32[1] b3:bff49fae92d9, after 3 points  <- recorded
       + 2  the model comes to layers.3.mlp.output.i0 with f32[1] b3:934c4ea53010, after 2 points  <- this run
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
         3  VALUE     read   layers.3.mlp.output.i5   refused  E018: fault E900, which this version does not know, with {"asked": "layers.0.attn.output.i1", "of": [-7, ()]}; replay it with the version that recorded it  (recorded next)
       points passed: 3 recorded, 2 in this run
       point 3: layers.3.attn.output recorded, none in this run
@@ -764,7 +764,7 @@ fn another_cache_is_refused() {
       - 1  cache 0 of steer is refused: E017: the cache comes too late for `layers.0.mlp.output`, which the model has passed; declare it before the mediator's first request  <- recorded
       + 1  cache 0 of steer is refused: E017: the cache comes too late for `layers.0.mlp.output`, `layers.0.input`, which the model has passed; declare it before the mediator's first request  <- this run
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408  (recorded next)
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
       fault.passed: ["layers.0.mlp.output"] recorded, ["layers.0.mlp.output", "layers.0.input"] in this run
     "#);
     assert_snapshot!(report(case("no cache is refused")), @r#"
@@ -776,7 +776,7 @@ fn another_cache_is_refused() {
       - 1  cache 0 of steer is refused: E017: the cache comes too late for `layers.0.mlp.output`, which the model has passed; declare it before the mediator's first request  <- recorded
       + 1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408  <- this run
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408  (recorded next)
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
     "#);
 }
 
@@ -789,7 +789,7 @@ fn another_request_is_open() {
       this run: head b3:0a2abc29ff5c, device cpu, schedule in order
         0  REGISTER  steer  layers.3.norm.output.i3
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826
         3  VALUE     read   layers.3.mlp.output.i5   refused  E018: fault E900, which this version does not know, with {"asked": "layers.0.attn.output.i1", "of": [-7, ()]}; replay it with the version that recorded it
       - 4  SWAP      steer  layers.3.mlp.output.i5   still open  f32[2] b3:ebfb8908a9f3  <- recorded
       + 4  SWAP      steer  layers.3.mlp.output.i6   still open  f32[2] b3:ebfb8908a9f3  <- this run
@@ -802,7 +802,7 @@ fn another_request_is_open() {
       this run: head b3:0a2abc29ff5c, device cpu, schedule in order
         0  REGISTER  steer  layers.3.norm.output.i3
         1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408
-        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` may not change the shape: this mediator owns 1 of 2 rows of the batch; keep the shape, or run the intervention alone  f32[2] b3:07e1428f4826
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826
         3  VALUE     read   layers.3.mlp.output.i5   refused  E018: fault E900, which this version does not know, with {"asked": "layers.0.attn.output.i1", "of": [-7, ()]}; replay it with the version that recorded it
       - 4  the run ends: "mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here" (E103)  <- recorded
       + 4  SWAP      read   layers.3.mlp.output.i5   still open  f32[2] b3:ebfb8908a9f3  <- this run

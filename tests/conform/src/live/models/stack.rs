@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, Tanh};
 use burn::tensor::Tensor;
-use interloom_backends::{Forward, Hooked, Value};
+use interloom_backends::{Forward, Hooked, Operations, Value, operations};
 use interloom_engine::Fault;
 
-use super::{Operation, Weights, apply, uncallable};
+use super::{Weights, apply, uncallable};
 use crate::error::ConformError;
 
 /// `head(layers.3(..layers.0(embed(x))))`, and a layer that is never called.
@@ -42,35 +42,16 @@ pub(super) struct Tuples {
 pub(super) struct Block {
     fc: Hooked<Linear>,
     act: Hooked<Tanh>,
-    source: Source,
+    source: Operations,
 }
 
 /// `(x + scale * h, {h, mean of h})` with `h = tanh(fc(x))`.
 #[derive(Module, Debug)]
 pub(super) struct TupleBlock {
     fc: Hooked<Linear>,
-    source: TupleSource,
+    source: Operations,
     /// Whether the mean is over rows, `[width]`, or over everything.
     is_mean_of_rows: bool,
-}
-
-/// The operations of a block, and what its variable is given.
-#[derive(Module, Debug)]
-pub(super) struct Source {
-    self_fc_0: Hooked<Operation>,
-    h_0: Hooked<Operation>,
-    self_act_0: Hooked<Operation>,
-    h_1: Hooked<Operation>,
-    torch_mul_0: Hooked<Operation>,
-    h_2: Hooked<Operation>,
-}
-
-/// The operations of a block that returns a tuple.
-#[derive(Module, Debug)]
-pub(super) struct TupleSource {
-    self_fc_0: Hooked<Operation>,
-    torch_tanh_0: Hooked<Operation>,
-    h_0: Hooked<Operation>,
 }
 
 /// The arguments by place, and those by name.
@@ -107,18 +88,35 @@ impl Forward<Tensor<2>> for Tuples {
     }
 }
 
+#[operations]
 impl Forward<Tensor<2>> for Block {
     type Output = Tensor<2>;
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let source = &self.source;
-        let h = source.self_fc_0.call(x.clone(), |_, x| self.fc.forward(x));
-        let h = source.h_0.call(h, |_, h| h);
-        let h = source.self_act_0.call(h, |_, h| self.act.forward(h));
-        let h = source.h_1.call(h, |_, h| h);
-        let call: Call<(Tensor<2>, f64), Value> = ((h, 0.5), BTreeMap::new());
-        let h = source.torch_mul_0.call(call, |_, ((h, half), _)| h * half);
-        x + source.h_2.call(h, |_, h| h)
+        let linear = h(self.fc.forward(x.clone()));
+        let curved = h(self.act.forward(linear));
+        let call: Call<(Tensor<2>, f64), Value> = ((curved, 0.5), BTreeMap::new());
+        x + h(torch_mul(call))
+    }
+}
+
+/// What the variable `h` is given: with the reference, that is an operation.
+fn h(value: Tensor<2>) -> Tensor<2> {
+    value
+}
+
+fn torch_mul(((value, factor), _): Call<(Tensor<2>, f64), Value>) -> Tensor<2> {
+    value * factor
+}
+
+fn torch_tanh(value: Tensor<2>) -> Tensor<2> {
+    value.tanh()
+}
+
+#[operations]
+impl TupleBlock {
+    fn hidden(&self, x: Tensor<2>) -> Tensor<2> {
+        h(torch_tanh(self.fc.forward(x)))
     }
 }
 
@@ -126,10 +124,7 @@ impl Forward<Call<(Tensor<2>,), Tensor<1>>> for TupleBlock {
     type Output = (Tensor<2>, BTreeMap<String, Value>);
 
     fn forward(&self, ((x,), names): Call<(Tensor<2>,), Tensor<1>>) -> Self::Output {
-        let source = &self.source;
-        let h = source.self_fc_0.call(x.clone(), |_, x| self.fc.forward(x));
-        let h = source.torch_tanh_0.call(h, |_, h| h.tanh());
-        let h = source.h_0.call(h, |_, h| h);
+        let h = self.hidden(x.clone());
         let mean = if self.is_mean_of_rows {
             h.clone().mean_dim(0).squeeze_dim::<1>(0)
         } else {
@@ -239,11 +234,7 @@ impl Weights<'_> {
         let layers = (0..3).map(|layer| {
             let block = TupleBlock {
                 fc: self.linear(&format!("layers.{layer}.fc"))?,
-                source: TupleSource {
-                    self_fc_0: Operation.into(),
-                    torch_tanh_0: Operation.into(),
-                    h_0: Operation.into(),
-                },
+                source: Operations::new(TupleBlock::OPERATIONS),
                 is_mean_of_rows,
             };
             Ok(block.into())
@@ -263,14 +254,7 @@ impl Weights<'_> {
         let block = Block {
             fc: self.linear(&format!("{path}.fc"))?,
             act: Tanh::new().into(),
-            source: Source {
-                self_fc_0: Operation.into(),
-                h_0: Operation.into(),
-                self_act_0: Operation.into(),
-                h_1: Operation.into(),
-                torch_mul_0: Operation.into(),
-                h_2: Operation.into(),
-            },
+            source: Operations::new(Block::OPERATIONS),
         };
         Ok(block.into())
     }
