@@ -56,16 +56,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     comparison.run("attribute.toml", |effects| {
         let column = what.column();
         let place = |block, place, effect| {
-            json!({ "block": block, column: place, "effect": effect, "share": effects.share(effect) })
+            let share = effects.share(effect);
+            json!({ "block": block, column: place, "effect": effect, "share": share })
         };
+        let tokens = "by block and token (* differs between the prompts)";
         let of = match what {
-            What::Resid => "of the residual stream, by block and token (* differs between the prompts)",
-            What::Mlp => "of the feed-forward layer, by block and token (* differs between the prompts)",
-            What::Head => "of the heads at all positions, by block",
+            What::Resid => format!("of the residual stream {tokens}"),
+            What::Mlp => format!("of the feed-forward layer {tokens}"),
+            What::Head => "of each head, at all positions together, by block".to_owned(),
         };
         let difference = effects.difference();
         Shown {
-            about: format!("method: {method}\neffect {of}, as share of the difference {difference:+.3}"),
+            about: format!(
+                "method: {method}\neffect {of}, as share of the difference {difference:+.3}"
+            ),
             csv: effects.csv("effect", |effect| effect),
             json: json!({
                 "method": method.to_string(),

@@ -66,7 +66,9 @@ impl FromStr for Method {
             _ => {
                 let number = text.strip_prefix("ig:").and_then(midpoints);
                 number.map(Self::Integrated).ok_or_else(|| {
-                    format!("expected `attribution`, `ig:N` with N from 1 to {MIDPOINTS_MAX}, or `exact`")
+                    format!(
+                        "expected `attribution`, `ig:N` with N from 1 to {MIDPOINTS_MAX}, or `exact`"
+                    )
                 })
             }
         }
@@ -239,7 +241,8 @@ impl Question<'_> {
                 "Which part of the {noun} moves the answer from the corrupt to the clean one?"
             ),
             Method::Attribution | Method::Integrated(_) => format!(
-                "How far would each part of the {noun} move the answer from the corrupt to the clean one, by gradients?"
+                "How far would each part of the {noun} move the answer from the corrupt to the clean \
+                 one, by gradients?"
             ),
         };
         let values = |save: &str| {
@@ -293,7 +296,8 @@ impl Question<'_> {
                 let corrupt = "$corrupt.block{block}";
                 let effect = what.effect("{block}", corrupt);
                 let program = format!(
-                    "    {site} = {corrupt} + ({{step}} + 0.5) / {midpoints} * ($clean.block{{block}} - {corrupt})\n\
+                    "    way = ({{step}} + 0.5) / {midpoints}\n    \
+                     {site} = {corrupt} + way * ($clean.block{{block}} - {corrupt})\n\
                      {loss}    save effect = {effect}\n"
                 );
                 ("step", program)

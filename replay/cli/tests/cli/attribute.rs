@@ -63,7 +63,7 @@ fn a_whole_attribution_is_written_recorded_and_replayed() {
     let proof = crate::proof(exchanges, digest);
     assert!(out.ends_with(&proof), "{out}");
     assert!(
-        out.contains("\nmethod: attribution\neffect of the residual stream, "),
+        out.contains("\nmethod: attribution\neffect of the residual stream by block and token "),
         "{out}"
     );
     assert_eq!(place.run(&["replay", "t.ilj"]).with(0).out, proof);

@@ -133,6 +133,7 @@ fn every_command_ends_with_the_code_that_it_says() {
         ("explain E999", 2),
         ("demo --sample 0", 2),
         ("causal-trace", 2),
+        ("attribute", 2),
         ("nonsense", 2),
         // 3: recovered with loss.
         ("recover cut.ilj --out whole.ilj", 3),
