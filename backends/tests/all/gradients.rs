@@ -573,3 +573,30 @@ fn a_module_that_a_mediator_calls_while_it_waits_adds_to_the_gradient() {
     let expected: Vec<f32> = alone.unwrap().iter().map(|x| x + 1.0).collect();
     assert_eq!(sums, expected);
 }
+
+/// Resident memory in KiB, where the system says it.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+#[ignore = "measures this process: cargo test -p interloom-backends --test all -- --ignored memory --test-threads 1"]
+fn memory_is_flat_over_ten_thousand_backward_passes() {
+    let model = model();
+    let passes = |count: usize| {
+        for _ in 0..count {
+            let (_, gradients) = run_with(&model, &ALL, all).unwrap();
+            assert_eq!(gradients.unwrap().len(), ALL.len());
+        }
+    };
+    passes(1_000);
+    let before = resident();
+    passes(10_000);
+    let after = resident();
+    println!("{before:?} KiB before, {after:?} KiB after");
+    if let (Some(before), Some(after)) = (before, after) {
+        assert!(after < before + 2048, "{before} KiB and {after} KiB");
+    }
+}
