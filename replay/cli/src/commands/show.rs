@@ -13,9 +13,10 @@ use super::report::outln;
 use crate::CliError;
 
 /// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became
-/// of it, value. Between them stands where a backward pass begins and ends.
+/// of it, value.
 ///
-/// The last line says what it proves that the journal could be read.
+/// Between them stands where a backward pass begins and ends. The last line says what it proves
+/// that the journal could be read.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The journal.
