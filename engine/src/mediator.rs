@@ -136,7 +136,7 @@ impl<V> Invoke<V> {
 
     /// Returns whether the run succeeds even if nothing that the mediator asks for is ever served.
     pub fn is_optional(&self) -> bool {
-        self.options().is_optional
+        self.options(|options| options.is_optional)
     }
 
     /// Lets the run succeed even if nothing that the mediator asks for is ever served.
@@ -165,19 +165,19 @@ impl<V> Invoke<V> {
 
     /// Returns how many rows of the batch the mediator owns; nothing if it sees all of them.
     pub(crate) fn own_rows(&self) -> Option<u32> {
-        self.options().rows
+        self.options(|options| options.rows)
     }
 
     /// Returns the names of the values whose gradients the mediator may ask for, beside those that
     /// it [names](Mediator::gradients) itself.
     pub(crate) fn declared_gradients(&self) -> Vec<String> {
-        self.options().gradients
+        self.options(|options| options.gradients.clone())
     }
 
-    fn options(&self) -> Options {
+    fn options<T>(&self, of: impl FnOnce(&Options) -> T) -> T {
         match &self.options {
-            Held::Here(options) => options.clone(),
-            Held::Shared(shared) => shared.0.borrow().clone(),
+            Held::Here(options) => of(options),
+            Held::Shared(shared) => of(&shared.0.borrow()),
         }
     }
 

@@ -59,7 +59,8 @@ pub enum Played {
 /// Passes the sites that a recorded model passed one after the other, gradients among them; `value`
 /// is what it brought to the last of them.
 ///
-/// Where the record has a backward pass begin or end, the caller says so to the run.
+/// The iterations of a forward pass are those that the run counts; of a gradient, the site's is
+/// taken. Where the record has a backward pass begin or end, the caller says so to the run.
 pub fn pass_recorded<V: Value>(
     run: &mut Interleaver<V>,
     passed: &[Site],
@@ -67,7 +68,8 @@ pub fn pass_recorded<V: Value>(
 ) -> Played {
     let mut value = value;
     for (place, &site) in passed.iter().enumerate() {
-        let is_awaited = match site.point.port.is_gradient() {
+        let is_gradient = site.point.port.is_gradient();
+        let is_awaited = match is_gradient {
             true => run.passes_gradient(site),
             false => run.passes(site.point),
         };
@@ -76,10 +78,14 @@ pub fn pass_recorded<V: Value>(
         }
         let is_last = place + 1 == passed.len();
         let Some(value) = value.take_if(|_| is_last) else {
-            return Played::Missing(site);
+            let missing = match is_gradient {
+                true => site,
+                false => site.point.at(run.passed(site.point) - 1),
+            };
+            return Played::Missing(missing);
         };
         // What the model continues with follows from what it passes next.
-        let flow = match site.point.port.is_gradient() {
+        let flow = match is_gradient {
             true => run.provide_gradient(site, value),
             false => run.provide(site.point, value),
         };

@@ -109,16 +109,6 @@ impl<V: Value> Setup<V> {
         self.gradients(names);
     }
 
-    /// Returns whether the run may ask for gradients, so that what it computes belongs to a graph.
-    pub fn has_gradients(&self) -> bool {
-        let of_invokes = self.invokes.iter().any(|invoke| {
-            !invoke.mediator.gradients().is_empty() || !invoke.declared_gradients().is_empty()
-        });
-        of_invokes
-            || !self.gradients.is_empty()
-            || self.caches.iter().any(|(spec, _)| spec.has_gradients())
-    }
-
     /// Returns the barriers with the numbers of their participants, in the order of their
     /// declaration.
     pub fn barriers(&self) -> impl Iterator<Item = (&str, u32)> {

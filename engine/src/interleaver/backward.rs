@@ -14,7 +14,7 @@ use crate::event::{Delivery, Event, Origin, Step};
 use crate::fault::{Fault, FaultKind, NoGradient};
 use crate::lane::Phase;
 use crate::mediator::{Mediator, MediatorId};
-use crate::observer::{AskedSite, Message, Moment, Outcome};
+use crate::observer::{Message, Moment, Outcome};
 use crate::planted::{self, Bug};
 use crate::site::{Point, Site};
 use crate::transition::Trigger;
@@ -101,7 +101,16 @@ impl<V: Value> Interleaver<V> {
 
     /// Takes what mediators asked to differentiate at the site that was just left, in definition
     /// order. The driver performs one backward pass over the sum.
+    #[inline]
     pub fn take_losses(&mut self) -> Vec<V> {
+        if self.gradients.losses.is_empty() {
+            return Vec::new();
+        }
+        self.losses()
+    }
+
+    #[cold]
+    fn losses(&mut self) -> Vec<V> {
         let is_dropped = planted::has(Bug::StopDropsLosses) && self.is_halted();
         if self.has_failed() || is_dropped {
             self.gradients.losses.clear();
@@ -138,11 +147,6 @@ impl<V: Value> Interleaver<V> {
     /// Returns whether a backward pass is under way.
     pub const fn is_backward(&self) -> bool {
         self.gradients.under_way.is_some()
-    }
-
-    /// Returns how many backward passes have begun.
-    pub const fn backward_passes(&self) -> u32 {
-        self.gradients.passes
     }
 
     /// Returns the site of the gradient that a hook reports; `None` if another has taken its place,
@@ -236,10 +240,6 @@ impl<V: Value> Interleaver<V> {
         is_declared && !is_passed
     }
 
-    pub(super) fn has_passed_gradient(&self, site: Site) -> bool {
-        self.gradients.has_passed(site)
-    }
-
     /// Has the values hooked whose gradients a cache collects. No mediator may ask for them because
     /// of that, for whether one may must not depend on what others have declared so far.
     pub(super) fn hook_for_cache(&mut self, points: &[Point]) {
@@ -292,12 +292,7 @@ impl<V: Value> Interleaver<V> {
         let waiting = waiting.expect("it waits");
         let step = match self.is_weary(id) {
             true => restless(REFUSALS_PER_VISIT_MAX, waiting.origin),
-            false => {
-                let asked = AskedSite::Known(waiting.site);
-                let message = Message::for_site(&waiting.request, asked);
-                self.refused(id, message, None, &fault, &waiting.origin);
-                self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin)
-            }
+            false => self.refuse_waiting(id, waiting, fault),
         };
         self.settle(id, step, None);
         self.release_between_sites();
@@ -305,7 +300,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Returns whether the run was stopped, and has not failed.
-    pub fn is_stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         matches!(self.halt, Some(Halt::Stopped { .. }))
     }
 }

@@ -3,7 +3,6 @@
 use super::{Halt, Interleaver, Report, RunEnd};
 use crate::audit::{Account, Audit};
 use crate::error::{Failure, RunError, Silent};
-use crate::event::Delivery;
 use crate::lane::{Lane, Phase};
 use crate::mediator::MediatorId;
 use crate::observer::{AskedSite, Message, Moment};
@@ -57,10 +56,7 @@ impl<V: Value> Interleaver<V> {
             let id = MediatorId(index as u32);
             if let Some(waiting) = self.unpark(id, Trigger::Refuse, |_| true) {
                 let fault = self.not_provided(waiting.site);
-                let asked = AskedSite::Known(waiting.site);
-                let message = Message::for_site(&waiting.request, asked);
-                self.refused(id, message, None, &fault, &waiting.origin);
-                let step = self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin);
+                let step = self.refuse_waiting(id, waiting, fault);
                 self.settle(id, step, None);
             }
             self.release_between_sites();

@@ -5,6 +5,7 @@ use super::{Halt, Interleaver};
 use crate::audit::Refusal;
 use crate::event::{Delivery, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
+use crate::lane::Waiting;
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, AskedSite, Message, Outcome};
 use crate::site::{Point, Site};
@@ -61,6 +62,20 @@ impl<V: Value> Interleaver<V> {
         self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
+    /// Refuses the request of a mediator that waited, between sites, and returns what the mediator
+    /// does then.
+    pub(super) fn refuse_waiting(
+        &mut self,
+        id: MediatorId,
+        waiting: Waiting<V>,
+        fault: Fault,
+    ) -> Step<V> {
+        let asked = AskedSite::Known(waiting.site);
+        let message = Message::for_site(&waiting.request, asked);
+        self.refused(id, message, None, &fault, &waiting.origin);
+        self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin)
+    }
+
     /// Counts a refusal, and returns whether there were too many at this visit.
     pub(super) fn is_weary(&mut self, id: MediatorId) -> bool {
         let patience = self.patience(id);
@@ -76,7 +91,7 @@ impl<V: Value> Interleaver<V> {
             Target::Unknown(name) => return self.unknown(name.to_string()),
         };
         let is_passed = match site.point.port.is_gradient() {
-            true => self.has_passed_gradient(site),
+            true => self.gradients.has_passed(site),
             false => self.counts[site.point.index()] > site.iteration,
         };
         match is_passed {
