@@ -54,7 +54,6 @@ mod source;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -63,13 +62,13 @@ use interloom_backends::{
     ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value,
 };
 use interloom_engine::replay::{Played, pass_recorded};
-use interloom_engine::{Audit, Interleaver, RunEnd, Setup, Site};
+use interloom_engine::{Audit, Interleaver, RunEnd, Setup};
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
 use crate::journal::{
     self, BackwardTurn, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine,
-    OutcomeRecord, Policy, RunStart, Visit,
+    OutcomeRecord, Policy, RunStart,
 };
 
 pub use builder::{SessionBuilder, Subject};
@@ -594,13 +593,8 @@ fn pass_all(
     sites: &Sites,
 ) -> Result<bool, Error> {
     for (exchange, visit) in &past.visits {
-        let is_backward = visit.backward.is_some();
-        let passed = passed_by(visit, interleaver, recorded, sites);
-        let value = match visit.value() {
-            Some(tree) => Some(recorded.value(tree, *exchange)?),
-            None => None,
-        };
-        let (brought, loss) = if is_backward {
+        let (passed, value) = recorded.visit(visit, *exchange, sites.map())?;
+        let (brought, loss) = if visit.backward.is_some() {
             (None, value)
         } else {
             (value, None)
@@ -623,30 +617,6 @@ fn pass_all(
         }
     }
     Ok(true)
-}
-
-/// Returns the sites that a recorded model passed, without those that this model does not have: no
-/// mediator can wait for them.
-fn passed_by(
-    visit: &Visit,
-    interleaver: &Interleaver<Value>,
-    recorded: &Recorded,
-    sites: &Sites,
-) -> Vec<Site> {
-    let last = visit.site();
-    let mut counts = BTreeMap::new();
-    let mut site = |(place, path): (usize, &u32)| {
-        let (point, named) = sites.map().site(recorded.path(*path))?;
-        let is_last = place + 1 == visit.passed.len();
-        let visited = last.filter(|_| is_last).map(|site| site.iteration);
-        // How often a point of the forward pass was passed follows from the order.
-        let more = counts.entry(point).or_insert(0);
-        let counted = interleaver.passed(point) + *more;
-        *more += 1;
-        Some(point.at(visited.or(named).unwrap_or(counted)))
-    };
-    let passed = visit.passed.iter().enumerate();
-    passed.filter_map(&mut site).collect()
 }
 
 /// Returns whether environments differ in what values are made from, so that equal exchanges would

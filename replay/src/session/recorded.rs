@@ -98,13 +98,16 @@ impl Recorded {
         }
     }
 
-    /// Returns the gradients' sites that a recorded model passed in a backward pass, and what it
-    /// brought to the last of them; `exchange` stands in the error.
+    /// Returns the sites that a recorded model passed, without those that this model does not have,
+    /// for which no mediator can wait; and what it brought to the last of them, or the loss of a
+    /// backward pass. `exchange` stands in the error.
+    ///
+    /// Of a forward pass only the site at hand has its iteration: a run counts the others itself.
     ///
     /// # Errors
     ///
     /// [`Error::NotKept`] if the journal has not kept a tensor of it.
-    pub(super) fn gradients(
+    pub(super) fn visit(
         &self,
         visit: &Visit,
         exchange: u64,
@@ -115,7 +118,7 @@ impl Recorded {
             let (point, named) = map.site(self.path(*path))?;
             let is_last = place + 1 == visit.passed.len();
             let visited = visited.filter(|_| is_last).map(|site| site.iteration);
-            Some(point.at(visited.or(named)?))
+            Some(point.at(visited.or(named).unwrap_or(0)))
         };
         let sites = visit.passed.iter().enumerate().filter_map(site);
         let brought = match visit.value() {

@@ -223,7 +223,7 @@ fn passes(
             Some(BackwardTurn::End) | None => {}
         }
         let Some(pass) = &mut open else { continue };
-        let (sites, brought) = recorded.gradients(visit, *exchange, run.sites().map())?;
+        let (sites, brought) = recorded.visit(visit, *exchange, run.sites().map())?;
         pass.visit(sites, brought);
         if visit.backward.is_some() {
             passes.extend(open.take());
