@@ -237,51 +237,62 @@ impl Tap {
     }
 }
 
-impl Module for Tap {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        devices
-    }
+/// Implements burn's traits for a field that has sites and no parameters; `$visit` says what it
+/// tells the walk that binds a model.
+macro_rules! module_without_parameters {
+    ($module:ident, |$this:ident| $visit:expr) => {
+        impl Module for $module {
+            fn collect_devices(&self, devices: Devices) -> Devices {
+                devices
+            }
 
-    fn fork(self, _: &Device) -> Self {
-        self
-    }
+            fn fork(self, _: &Device) -> Self {
+                self
+            }
 
-    fn to_device(self, _: &Device) -> Self {
-        self
-    }
+            fn to_device(self, _: &Device) -> Self {
+                self
+            }
 
-    fn train(self) -> Self {
-        self
-    }
+            fn train(self) -> Self {
+                self
+            }
 
-    fn valid(&self) -> Self {
-        self.clone()
-    }
+            fn valid(&self) -> Self {
+                self.clone()
+            }
 
-    fn materialize(self) -> Self {
-        self
-    }
+            fn materialize(self) -> Self {
+                self
+            }
 
-    fn visit<V: ModuleVisitor>(&self, _: &mut V) {
-        visit_place(&self.place, &[Port::Output]);
-    }
+            fn visit<V: ModuleVisitor>(&self, _: &mut V) {
+                let $this = self;
+                $visit;
+            }
 
-    fn map<P: ModuleMapper>(self, _: &mut P) -> Self {
-        self
-    }
+            fn map<P: ModuleMapper>(self, _: &mut P) -> Self {
+                self
+            }
+        }
+
+        impl ModuleDisplay for $module {}
+
+        impl ModuleDisplayDefault for $module {
+            fn content(&self, content: Content) -> Option<Content> {
+                // Burn panics over a module that shows nothing, not even its type.
+                content.set_top_level_type(stringify!($module)).optional()
+            }
+        }
+
+        impl fmt::Display for $module {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.format(DisplaySettings::default()))
+            }
+        }
+    };
 }
 
-impl ModuleDisplay for Tap {}
+pub(crate) use module_without_parameters;
 
-impl ModuleDisplayDefault for Tap {
-    fn content(&self, content: Content) -> Option<Content> {
-        // Burn panics over a module that shows nothing, not even its type.
-        content.set_top_level_type("Tap").optional()
-    }
-}
-
-impl fmt::Display for Tap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format(DisplaySettings::default()))
-    }
-}
+module_without_parameters!(Tap, |tap| visit_place(&tap.place, &[Port::Output]));

@@ -27,6 +27,7 @@ use burn::tensor::Device;
 use crate::active::{self, Called};
 use crate::bind::{Place, visit_operations};
 use crate::erase::Erase;
+use crate::hooked::module_without_parameters;
 use crate::value::Value;
 
 /// The operations of a module, by name, each with the names of its ports.
@@ -322,51 +323,7 @@ impl<A> Held<A> {
     }
 }
 
-impl Module for Operations {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        devices
-    }
-
-    fn fork(self, _: &Device) -> Self {
-        self
-    }
-
-    fn to_device(self, _: &Device) -> Self {
-        self
-    }
-
-    fn train(self) -> Self {
-        self
-    }
-
-    fn valid(&self) -> Self {
-        self.clone()
-    }
-
-    fn materialize(self) -> Self {
-        self
-    }
-
-    fn visit<V: ModuleVisitor>(&self, _: &mut V) {
-        visit_operations(&self.place, self.operations);
-    }
-
-    fn map<P: ModuleMapper>(self, _: &mut P) -> Self {
-        self
-    }
-}
-
-impl ModuleDisplay for Operations {}
-
-impl ModuleDisplayDefault for Operations {
-    fn content(&self, content: Content) -> Option<Content> {
-        // Burn panics over a module that shows nothing, not even its type.
-        content.set_top_level_type("Operations").optional()
-    }
-}
-
-impl fmt::Display for Operations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format(DisplaySettings::default()))
-    }
-}
+module_without_parameters!(Operations, |operations| visit_operations(
+    &operations.place,
+    operations.operations
+));
