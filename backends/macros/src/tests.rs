@@ -84,7 +84,7 @@ fn what_computes_nothing_is_no_operation() {
         fn inner() -> f64 { f(1.0) }
         const WIDTH: usize = width();
         let all = [0; count()];
-        self.tap.pass(self.weight.val()) + dbg!(f(z))
+        self.tap.pass(self.weight.val()) + checked!(f(z))
     };
     assert_eq!(listed(body), "");
 }

@@ -33,7 +33,7 @@ const FOLLOWING: usize = 2;
 #[derive(Debug)]
 pub struct Comparer<I> {
     recorded: I,
-    ahead: VecDeque<ProvenanceStep>,
+    ahead: VecDeque<RecordedStep>,
     over: bool,
     error: Option<JournalError>,
     heads: Heads,
@@ -79,7 +79,7 @@ impl Heads {
 
 /// The next thing that the recording has.
 #[derive(Debug)]
-enum ProvenanceStep {
+enum RecordedStep {
     Start(Box<RunStart>),
     Exchange(Box<ExchangeRecord>),
     CacheDeclaration(Box<CacheDeclaration>),
@@ -162,8 +162,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.schedules[1].clone_from(&start.scheduler);
         if self.found.is_none() {
             match self.next_step() {
-                ProvenanceStep::Start(recorded) => self.compare_starts(&recorded, start),
-                ProvenanceStep::Nothing if self.error.is_some() => {}
+                RecordedStep::Start(recorded) => self.compare_starts(&recorded, start),
+                RecordedStep::Nothing if self.error.is_some() => {}
                 step => self.part_from(step, ends::start_side(start), None),
             }
         }
@@ -185,8 +185,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     pub fn cache_declaration(&mut self, live: &CacheDeclaration) -> Option<&Divergence> {
         if self.found.is_none() {
             match self.next_step() {
-                ProvenanceStep::CacheDeclaration(recorded) => self.compare_caches(&recorded, live),
-                ProvenanceStep::Nothing if self.error.is_some() => {}
+                RecordedStep::CacheDeclaration(recorded) => self.compare_caches(&recorded, live),
+                RecordedStep::Nothing if self.error.is_some() => {}
                 step => {
                     let side = cache_side(live, &self.live_names);
                     self.part_from(step, side, None);
@@ -211,9 +211,9 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             return self.divergence();
         }
         match self.next_step() {
-            ProvenanceStep::Exchange(recorded) => self.compare_exchanges(recorded, live),
+            RecordedStep::Exchange(recorded) => self.compare_exchanges(recorded, live),
             // The recording cannot be read further; `finish` says so.
-            ProvenanceStep::Nothing if self.error.is_some() => {}
+            RecordedStep::Nothing if self.error.is_some() => {}
             step => {
                 let side = DivergenceSide::Exchange(Box::new(self.live_names.line(live)));
                 self.part_from(step, side, Some(live));
@@ -226,8 +226,8 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     pub fn end_run(&mut self, end: &RunEndRecord) -> Option<&Divergence> {
         if self.found.is_none() {
             match self.next_step() {
-                ProvenanceStep::End(recorded) => self.compare_ends(&recorded, end),
-                ProvenanceStep::Nothing if self.error.is_some() => {}
+                RecordedStep::End(recorded) => self.compare_ends(&recorded, end),
+                RecordedStep::Nothing if self.error.is_some() => {}
                 step => self.part_from(step, ends::end_side(end), None),
             }
         }
@@ -277,7 +277,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     pub fn end(&mut self) -> Option<&Divergence> {
         if self.found.is_none() && self.error.is_none() {
             match self.next_step() {
-                ProvenanceStep::Nothing => {}
+                RecordedStep::Nothing => {}
                 step => self.part_from(step, DivergenceSide::Nothing, None),
             }
         }
@@ -316,25 +316,25 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         }
     }
 
-    fn next_step(&mut self) -> ProvenanceStep {
+    fn next_step(&mut self) -> RecordedStep {
         match self.ahead.pop_front() {
             Some(step) => step,
             None => self.pull(),
         }
     }
 
-    fn pull(&mut self) -> ProvenanceStep {
+    fn pull(&mut self) -> RecordedStep {
         while !self.over {
             match self.recorded.next() {
                 Some(Ok(Record::Head(head))) => self.heads.recorded = Some(head),
                 Some(Ok(Record::Path(path))) => self.recorded_names.add_path(path.id, &path.text),
-                Some(Ok(Record::RunStart(start))) => return ProvenanceStep::Start(Box::new(start)),
+                Some(Ok(Record::RunStart(start))) => return RecordedStep::Start(Box::new(start)),
                 Some(Ok(Record::Exchange(exchange))) => {
-                    return ProvenanceStep::Exchange(Box::new(exchange));
+                    return RecordedStep::Exchange(Box::new(exchange));
                 }
-                Some(Ok(Record::RunEnd(end))) => return ProvenanceStep::End(Box::new(end)),
+                Some(Ok(Record::RunEnd(end))) => return RecordedStep::End(Box::new(end)),
                 Some(Ok(Record::CacheDeclaration(cache))) => {
-                    return ProvenanceStep::CacheDeclaration(Box::new(cache));
+                    return RecordedStep::CacheDeclaration(Box::new(cache));
                 }
                 Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit),
                 Some(Ok(Record::Open(open))) => self.open[0].push(open),
@@ -354,7 +354,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 None => self.over = true,
             }
         }
-        ProvenanceStep::Nothing
+        RecordedStep::Nothing
     }
 
     fn compare_starts(&mut self, recorded: &RunStart, live: &RunStart) {
@@ -405,7 +405,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 if self.compare_visits(next) {
                     self.keep(*recorded);
                 } else {
-                    self.show_again(ProvenanceStep::Exchange(recorded));
+                    self.show_again(RecordedStep::Exchange(recorded));
                 }
             }
             Some(found) => self.part_at(recorded, live, found),
@@ -505,7 +505,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     }
 
     /// Shows a step of the recording again that was passed before the runs were found to diverge.
-    fn show_again(&mut self, step: ProvenanceStep) {
+    fn show_again(&mut self, step: RecordedStep) {
         self.ahead.push_front(step);
         let following = self.following();
         if let Some(parted) = &mut self.found {
@@ -556,27 +556,27 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     /// The runs diverge where one of them has no exchange: it has something else, or nothing.
     fn part_from(
         &mut self,
-        recorded: ProvenanceStep,
+        recorded: RecordedStep,
         live_side: DivergenceSide,
         live: Option<&ExchangeRecord>,
     ) {
         let mut index = live.map_or(self.compared, |live| live.index);
         let (mut kept, mut started) = (None, None);
         let recorded_side = match recorded {
-            ProvenanceStep::Exchange(exchange) => {
+            RecordedStep::Exchange(exchange) => {
                 index = exchange.index;
                 let line = self.recorded_names.line(&exchange);
                 kept = Some(exchange);
                 DivergenceSide::Exchange(Box::new(line))
             }
-            ProvenanceStep::Start(start) => {
+            RecordedStep::Start(start) => {
                 let side = ends::start_side(&start);
                 started = Some(start);
                 side
             }
-            ProvenanceStep::CacheDeclaration(cache) => cache_side(&cache, &self.recorded_names),
-            ProvenanceStep::End(end) => ends::end_side(&end),
-            ProvenanceStep::Nothing => DivergenceSide::Nothing,
+            RecordedStep::CacheDeclaration(cache) => cache_side(&cache, &self.recorded_names),
+            RecordedStep::End(end) => ends::end_side(&end),
+            RecordedStep::Nothing => DivergenceSide::Nothing,
         };
         self.part(
             DivergenceClass::Protocol,
@@ -648,7 +648,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
     fn look_ahead(&mut self) {
         while self.ahead.len() < LOOK_AHEAD {
             match self.pull() {
-                step @ ProvenanceStep::Exchange(_) => self.ahead.push_back(step),
+                step @ RecordedStep::Exchange(_) => self.ahead.push_back(step),
                 step => {
                     self.ahead.push_back(step);
                     return;
@@ -659,11 +659,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
 
     fn exchanges_ahead(&self) -> impl Iterator<Item = &ExchangeRecord> {
         self.ahead.iter().map_while(|step| match step {
-            ProvenanceStep::Exchange(exchange) => Some(&**exchange),
-            ProvenanceStep::Start(_)
-            | ProvenanceStep::CacheDeclaration(_)
-            | ProvenanceStep::End(_)
-            | ProvenanceStep::Nothing => None,
+            RecordedStep::Exchange(exchange) => Some(&**exchange),
+            RecordedStep::Start(_)
+            | RecordedStep::CacheDeclaration(_)
+            | RecordedStep::End(_)
+            | RecordedStep::Nothing => None,
         })
     }
 
