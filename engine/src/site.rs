@@ -39,6 +39,9 @@ impl Port {
     /// The ports of a forward pass.
     pub const FORWARD: [Self; 3] = [Self::Input, Self::Output, Self::Fn];
 
+    /// The ports of a backward pass.
+    pub const GRADIENTS: [Self; 2] = [Self::InputGrad, Self::OutputGrad];
+
     /// Returns the port's name as it is written in a site.
     pub const fn name(self) -> &'static str {
         match self {
@@ -127,6 +130,19 @@ impl Point {
     pub const fn index(self) -> usize {
         self.path.0 as usize * Port::ALL.len() + self.port as usize
     }
+
+    /// Returns the point's place in a dense table that has entries only for the ports of the
+    /// forward pass, or only for gradients, as this one is.
+    #[inline]
+    pub(crate) const fn place(self) -> usize {
+        let path = self.path.0 as usize;
+        let port = self.port as usize;
+        if self.port.is_gradient() {
+            path * Port::GRADIENTS.len() + port - Port::FORWARD.len()
+        } else {
+            path * Port::FORWARD.len() + port
+        }
+    }
 }
 
 /// One visit of a point in one run.
@@ -167,5 +183,12 @@ mod tests {
             .flat_map(|path| Port::ALL.map(|port| Point::new(PathId(path), port).index()))
             .collect();
         assert_eq!(indices, (0..15).collect::<Vec<_>>());
+        let places = |ports: &[Port]| -> Vec<usize> {
+            let points = (0..3).flat_map(|path| ports.iter().map(move |port| (path, *port)));
+            let places = points.map(|(path, port)| Point::new(PathId(path), port).place());
+            places.collect()
+        };
+        assert_eq!(places(&Port::FORWARD), (0..9).collect::<Vec<_>>());
+        assert_eq!(places(&Port::GRADIENTS), (0..6).collect::<Vec<_>>());
     }
 }

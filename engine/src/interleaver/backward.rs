@@ -16,13 +16,13 @@ use crate::lane::Phase;
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Message, Moment, Outcome};
 use crate::planted::{self, Bug};
-use crate::site::{Point, Site};
+use crate::site::{Point, Port, Site};
 use crate::transition::Trigger;
 use crate::value::{Ticket, Value};
 
 /// What a run knows of its gradients.
 pub(super) struct Gradients<V> {
-    /// Whether each gradient may be asked for, by [`Point::index`]; empty if none may.
+    /// Whether each gradient may be asked for, by [`Point::place`]; empty if none may.
     declared: Vec<bool>,
     /// Whether the value of each gradient is hooked: what caches collect is, too.
     hooked: Vec<bool>,
@@ -42,10 +42,13 @@ pub(super) struct Gradients<V> {
 }
 
 impl<V> Gradients<V> {
-    pub(super) fn declare(points: &[Point], all: usize) -> Self {
-        let mut declared = vec![false; if points.is_empty() { 0 } else { all }];
+    pub(super) fn declare(points: &[Point], paths: usize) -> Self {
+        let mut declared = Vec::new();
+        if !points.is_empty() {
+            declared.resize(paths * Port::GRADIENTS.len(), false);
+        }
         for point in points {
-            declared[point.index()] = true;
+            declared[point.place()] = true;
         }
         Self {
             hooked: declared.clone(),
@@ -71,7 +74,7 @@ impl<V> Gradients<V> {
 
     #[inline]
     fn is_declared(&self, gradient: Point) -> bool {
-        self.declared.get(gradient.index()) == Some(&true)
+        self.declared.get(gradient.place()) == Some(&true)
     }
 }
 
@@ -80,7 +83,7 @@ impl<V: Value> Interleaver<V> {
     /// has to be [hooked](Self::hook).
     #[inline]
     pub fn is_hooked(&self, point: Point) -> bool {
-        let is_hooked = |gradient: Point| self.gradients.hooked[gradient.index()];
+        let is_hooked = |gradient: Point| self.gradients.hooked[gradient.place()];
         !self.gradients.hooked.is_empty() && point.gradient().is_some_and(is_hooked)
     }
 
@@ -94,7 +97,7 @@ impl<V: Value> Interleaver<V> {
     /// [`provide`](Self::provide) does so by itself; a driver calls this for a value that it does
     /// not have to provide.
     pub fn hook(&mut self, point: Point, value: V) -> V {
-        let passed = self.counts[point.index()];
+        let passed = self.passed(point);
         let site = point.at(passed.saturating_sub(1));
         self.hook_at(site, value)
     }
@@ -160,17 +163,16 @@ impl<V: Value> Interleaver<V> {
     /// Notes the passing of a gradient's site, and returns whether the gradient has to be
     /// [provided](Self::provide_gradient).
     pub fn passes_gradient(&mut self, site: Site) -> bool {
-        let index = site.point.index();
-        self.counts[index] += 1;
+        let tally = self.tallies.of_mut(site.point);
+        tally.count += 1;
+        let interest = tally.interest;
         self.gradients.passed.insert(site);
-        if self.traces {
-            self.passed.push(site);
-        }
-        self.collected[index] != 0 || (self.wanted[index] != 0 && self.is_waited_for(site))
+        interest != 0 && self.attends(site, interest)
     }
 
     /// Serves the mediators that wait for a gradient, right after
     /// [`passes_gradient`](Self::passes_gradient) has noted it.
+    #[cold]
     pub fn provide_gradient(&mut self, site: Site, gradient: V) -> Flow<V> {
         self.visit(site, gradient)
     }
@@ -218,7 +220,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns why a gradient that is asked for will not come, as far as that is known by now.
     pub(super) fn no_gradient(&self, site: Site) -> Option<Fault> {
-        let is_passed = self.counts[site.point.forward().index()] > site.iteration;
+        let is_passed = self.passed(site.point.forward()) > site.iteration;
         let why = if !self.gradients.is_declared(site.point) {
             NoGradient::Undeclared
         } else if !is_passed {
@@ -245,16 +247,24 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn hook_for_cache(&mut self, points: &[Point]) {
         let gradients = points.iter().filter(|point| point.port.is_gradient());
         if self.gradients.hooked.is_empty() && gradients.clone().next().is_some() {
-            self.gradients.hooked = vec![false; self.counts.len()];
+            let paths = self.map.len();
+            self.gradients.hooked = vec![false; paths * Port::GRADIENTS.len()];
         }
-        gradients.for_each(|point| self.gradients.hooked[point.index()] = true);
+        gradients.for_each(|point| self.gradients.hooked[point.place()] = true);
     }
 
     /// Puts a hook behind a value at a site of the forward pass, in the place of earlier ones.
+    #[inline]
     pub(super) fn hook_at(&mut self, site: Site, value: V) -> V {
-        if !self.is_hooked(site.point) {
-            return value;
+        if self.is_hooked(site.point) {
+            self.add_hook(site, value)
+        } else {
+            value
         }
+    }
+
+    #[cold]
+    fn add_hook(&mut self, site: Site, value: V) -> V {
         let ticket = Ticket(self.gradients.hooks.len() as u64);
         self.gradients.hooks.push(site);
         self.gradients.last.insert(site, ticket);
@@ -262,6 +272,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Puts a new hook behind what a mediator made of the value at hand.
+    #[inline]
     pub(super) fn hook_change(&mut self, visit: &mut Visit<V>) {
         if self.is_hooked(visit.site.point) {
             visit.value = self.hook_at(visit.site, visit.value.clone());

@@ -25,6 +25,12 @@ pub(super) struct Collector<V> {
     into: Cached<V>,
 }
 
+impl<V> Collector<V> {
+    pub(super) fn collects(&self, point: Point) -> bool {
+        self.points.binary_search(&point).is_ok()
+    }
+}
+
 impl<V: Value> Interleaver<V> {
     /// Begins to collect a mediator's rows, and tells it so.
     pub(super) fn cache(
@@ -74,7 +80,7 @@ impl<V: Value> Interleaver<V> {
     ) {
         self.hook_for_cache(&points);
         for point in &points {
-            self.collected[point.index()] += 1;
+            self.tallies.of_mut(*point).interest += 1;
         }
         self.caches.push(Collector {
             owner,
@@ -89,7 +95,7 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn collect(&mut self, site: Site, value: &V) {
         for at in 0..self.caches.len() {
             let cache = &self.caches[at];
-            if cache.points.binary_search(&site.point).is_err() {
+            if !cache.collects(site.point) {
                 continue;
             }
             let (owner, number) = (cache.owner, cache.number);

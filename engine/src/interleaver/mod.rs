@@ -17,6 +17,7 @@ mod refuse;
 mod serve;
 mod settle;
 mod skip;
+mod tally;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::backward::Gradients;
 use self::barrier::Barrier;
 use self::cache::Collector;
 use self::skip::Unseen;
+use self::tally::Tallies;
 use crate::audit::{Account, Audit, Note};
 use crate::error::{Asker, RunError};
 use crate::event::{Delivery, Origin};
@@ -37,7 +39,7 @@ use crate::observer::{Moment, Observer};
 use crate::planted::{self, Bug};
 use crate::scheduler::{Granularity, Scheduler};
 use crate::setup::Setup;
-use crate::site::{Point, Port, Site};
+use crate::site::{Point, Site};
 use crate::transition::Trigger;
 use crate::value::Value;
 
@@ -91,15 +93,9 @@ pub struct Interleaver<V> {
     map: Arc<SiteMap>,
     lanes: Vec<Lane<V>>,
     batch: u32,
-    /// How often each point was passed, by [`Point::index`].
-    counts: Vec<u32>,
+    tallies: Tallies,
     /// What of the counts was not passed, because a module around it was skipped.
     unseen: BTreeMap<Point, Unseen>,
-    /// How many mediators wait for each point, at whichever of its iterations, by
-    /// [`Point::index`].
-    wanted: Vec<u32>,
-    /// How many caches collect each point, by [`Point::index`].
-    collected: Vec<u32>,
     /// Whether the observers learn which points the model passes.
     traces: bool,
     /// The sites that were passed since the observers last learned of any, if they do.
@@ -178,7 +174,7 @@ struct Visit<V> {
 
 impl<V: Value> Interleaver<V> {
     pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>, gradients: &[Point]) -> Self {
-        let points = setup.map.len() * Port::ALL.len();
+        let paths = setup.map.len();
         let batch = groups.iter().map(rows_end).max().unwrap_or(0);
         let lane = |(invoke, group): (Invoke<V>, Group)| {
             let is_optional = invoke.is_optional();
@@ -190,10 +186,8 @@ impl<V: Value> Interleaver<V> {
             ready: Vec::with_capacity(lanes.len()),
             lanes,
             batch,
-            counts: vec![0; points],
+            tallies: Tallies::new(paths, setup.traces),
             unseen: BTreeMap::new(),
-            wanted: vec![0; points],
-            collected: vec![0; points],
             traces: setup.traces,
             passed: Vec::new(),
             map: setup.map,
@@ -207,7 +201,7 @@ impl<V: Value> Interleaver<V> {
             barriers: setup.barriers.into_iter().map(Barrier::from).collect(),
             blackboard: BTreeMap::new(),
             caches: Vec::new(),
-            gradients: Gradients::declare(gradients, points),
+            gradients: Gradients::declare(gradients, paths),
             notes: Vec::new(),
             steps: setup.steps,
             changes: Changes::default(),
@@ -224,21 +218,21 @@ impl<V: Value> Interleaver<V> {
     /// This is all that happens at a hook without either.
     #[inline]
     pub fn passes(&mut self, point: Point) -> bool {
-        let index = point.index();
-        debug_assert!(index < self.counts.len(), "a point of another model");
-        let iteration = self.counts[index];
-        self.counts[index] += 1;
-        if self.traces {
-            self.passed.push(point.at(iteration));
-        }
-        self.collected[index] != 0
-            || (self.wanted[index] != 0 && self.is_waited_for(point.at(iteration)))
+        let (iteration, interest) = self.tallies.count(point);
+        interest != 0 && self.attends(point.at(iteration), interest)
     }
 
-    /// Returns whether a mediator waits for a site, and not only for another iteration of its
-    /// point.
-    fn is_waited_for(&self, site: Site) -> bool {
-        self.lanes.iter().any(|lane| lane.waits_for(site))
+    /// Notes for the observers that a site is passed, and returns whether its value has to be
+    /// provided. A mediator may wait for another iteration only.
+    #[inline]
+    fn attends(&mut self, site: Site, interest: u32) -> bool {
+        if self.traces {
+            self.passed.push(site);
+        }
+        let waits = |lane: &Lane<V>| lane.waits_for(site);
+        let collects = |cache: &Collector<V>| cache.collects(site.point);
+        interest > u32::from(self.traces)
+            && (self.lanes.iter().any(waits) || self.caches.iter().any(collects))
     }
 
     /// Serves the mediators that wait for `point`, right after [`passes`](Self::passes) has counted
@@ -248,13 +242,14 @@ impl<V: Value> Interleaver<V> {
     ///
     /// Panics if the point was never passed: a driver calls `passes` first.
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
-        let passed = self.counts[point.index()];
+        let passed = self.passed(point);
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
         let value = self.hook_at(site, value);
         self.visit(site, value)
     }
 
     /// Serves the mediators that wait for `site`.
+    #[inline]
     fn visit(&mut self, site: Site, value: V) -> Flow<V> {
         // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
         let _span = tracing::span_enabled!(Level::TRACE)
@@ -294,12 +289,12 @@ impl<V: Value> Interleaver<V> {
     /// Returns whether a mediator waits for `point`, for a later visit of it included, or a cache
     /// collects it.
     pub fn is_awaited(&self, point: Point) -> bool {
-        self.wanted[point.index()] != 0 || self.collected[point.index()] != 0
+        self.tallies.of(point).interest > u32::from(self.traces)
     }
 
     /// Returns how often `point` was passed so far.
     pub fn passed(&self, point: Point) -> u32 {
-        self.counts[point.index()]
+        self.tallies.of(point).count
     }
 
     /// Returns how many exchanges there were so far.

@@ -92,7 +92,7 @@ impl<V: Value> Interleaver<V> {
         };
         let is_passed = match site.point.port.is_gradient() {
             true => self.gradients.has_passed(site),
-            false => self.counts[site.point.index()] > site.iteration,
+            false => self.passed(site.point) > site.iteration,
         };
         match is_passed {
             true => Fault::from(FaultKind::OutOfOrder {

@@ -46,16 +46,13 @@ impl<V: Value> Interleaver<V> {
             Ok(answer) => {
                 // If the model fails after this, its error names the last change, rather one of
                 // shapes.
-                let reshapes = match &request {
-                    Request::Swap { reshape, .. } => Some(*reshape),
-                    Request::Skip { .. } => Some(true),
-                    _ => None,
-                };
-                if let Some(reshapes) = reshapes {
-                    self.note_change(id, visit.site, origin, reshapes);
-                }
-                if matches!(request, Request::Swap { .. }) {
-                    self.hook_change(visit);
+                match &request {
+                    Request::Swap { reshape, .. } => {
+                        self.note_change(id, visit.site, origin, *reshape);
+                        self.hook_change(visit);
+                    }
+                    Request::Skip { .. } => self.note_change(id, visit.site, origin, true),
+                    _ => {}
                 }
                 self.lane(id).account.serve(message.event());
                 let outcome = Outcome::Served(answer.as_ref());

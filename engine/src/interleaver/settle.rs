@@ -110,7 +110,7 @@ impl<V: Value> Interleaver<V> {
         let late = u32::from(planted::has(Bug::LateRefusal));
         let is_ahead = match site.point.port.is_gradient() {
             true => self.is_gradient_ahead(site),
-            false => self.counts[site.point.index()] <= site.iteration.saturating_add(late),
+            false => self.passed(site.point) <= site.iteration.saturating_add(late),
         };
         let is_ahead = is_ahead && !self.is_closing;
         let is_late =
@@ -132,7 +132,7 @@ impl<V: Value> Interleaver<V> {
 
     #[inline]
     fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
-        self.wanted[waiting.site.point.index()] += 1;
+        self.tallies.of_mut(waiting.site.point).interest += 1;
         self.lane(id).park(waiting);
     }
 
@@ -145,7 +145,7 @@ impl<V: Value> Interleaver<V> {
         is_meant: impl FnOnce(Site) -> bool,
     ) -> Option<Waiting<V>> {
         let waiting = self.lane(id).unpark(trigger, is_meant)?;
-        self.wanted[waiting.site.point.index()] -= 1;
+        self.tallies.of_mut(waiting.site.point).interest -= 1;
         Some(waiting)
     }
 

@@ -111,7 +111,7 @@ impl<V: Value> Interleaver<V> {
         let map = self.map.clone();
         let mut uneven = Vec::new();
         for point in map.points_below(module.point.path) {
-            let count = self.counts[point.index()];
+            let count = self.passed(point);
             match count.checked_rem(earlier) {
                 None => self.count_unseen(point, 1),
                 Some(0) => self.count_unseen(point, count / earlier),
@@ -125,7 +125,7 @@ impl<V: Value> Interleaver<V> {
     }
 
     fn count_unseen(&mut self, point: Point, more: u32) {
-        let count = &mut self.counts[point.index()];
+        let count = &mut self.tallies.of_mut(point).count;
         let unseen = self.unseen.entry(point).or_default();
         if unseen.end != *count {
             unseen.before = count.checked_sub(1);
@@ -137,7 +137,7 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the last iteration in which a point was passed.
     pub(super) fn last_passing(&self, point: Point) -> Option<u32> {
-        let count = self.counts[point.index()];
+        let count = self.passed(point);
         match self.unseen.get(&point) {
             Some(unseen) if unseen.end == count => unseen.before,
             _ => count.checked_sub(1),
@@ -148,7 +148,7 @@ impl<V: Value> Interleaver<V> {
     /// it.
     pub(super) fn passings(&self, point: Point) -> u32 {
         let unseen = self.unseen.get(&point).map_or(0, |unseen| unseen.count);
-        self.counts[point.index()] - unseen
+        self.passed(point) - unseen
     }
 
     fn skipping(&self, skip: &Skip<V>, site: Site) -> Asker {
