@@ -1,5 +1,7 @@
 //! Errors of sessions.
 
+use std::path::PathBuf;
+
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
 #[cfg(feature = "models")]
@@ -9,6 +11,7 @@ use crate::divergence::Divergence;
 use crate::journal::JournalError;
 #[cfg(feature = "models")]
 use crate::journal::is_refusal;
+use crate::journal::training::{StepLine, StepPhase};
 use crate::session::Conclusion;
 
 /// An error of a model, its runs or their journal.
@@ -84,6 +87,54 @@ pub enum Error {
         /// Its arithmetic, as the head of a journal names it.
         arithmetic: String,
     },
+    /// A checkpoint of a training run is not whole, or not of what is trained.
+    ///
+    /// Code `E079`, explained in `docs/errors/E079.md`.
+    #[error(
+        "{} cannot be used: {problem}; remove it to go back to the one before, or give what it was made of",
+        checkpoint.display()
+    )]
+    Checkpoint {
+        /// Its folder.
+        checkpoint: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A training run cannot go on with other settings than it was begun with.
+    ///
+    /// Code `E087`, explained in `docs/errors/E087.md`.
+    #[error(
+        "{} is of another training run than this one: {}; go on with what it was begun with, or begin one in another folder",
+        folder.display(),
+        differences.join("; ")
+    )]
+    OtherTraining {
+        /// Its folder.
+        folder: PathBuf,
+        /// In what they differ.
+        differences: Vec<String>,
+    },
+    /// A step that was made again is not the recorded one.
+    ///
+    /// Code `E088`, explained in `docs/errors/E088.md`.
+    #[error("{}", parted(*step, *phase, names, lines, divergence.as_deref()))]
+    StepParted {
+        /// The step.
+        step: u64,
+        /// The first phase of it that differs.
+        phase: StepPhase,
+        /// What of the phase differs, by name, where the recording keeps names.
+        names: Vec<String>,
+        /// The line of the recording, and that of now.
+        lines: Box<(StepLine, StepLine)>,
+        /// The first exchange that differs, where the exchanges do and their journal is there.
+        divergence: Option<Box<Divergence>>,
+    },
+    /// A step cannot be made as it was asked for.
+    ///
+    /// Code `E089`, explained in `docs/errors/E089.md`.
+    #[error("{0}")]
+    Training(String),
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -97,6 +148,49 @@ pub enum Error {
         message: String,
     },
 }
+
+fn parted(
+    step: u64,
+    phase: StepPhase,
+    names: &[String],
+    lines: &(StepLine, StepLine),
+    divergence: Option<&Divergence>,
+) -> String {
+    let mut text = format!("step {step} is not the recorded one; it parts in: {phase}");
+    for (number, name) in names.iter().take(NAMES_MAX).enumerate() {
+        let before = if number == 0 { " (" } else { ", " };
+        text.push_str(&format!("{before}`{name}`"));
+    }
+    match names.len() {
+        0 => {}
+        count if count > NAMES_MAX => text.push_str(&format!(", and {} more)", count - NAMES_MAX)),
+        _ => text.push(')'),
+    }
+    let (recorded, live) = lines;
+    match phase {
+        StepPhase::Loss => {
+            text.push_str(&format!("; {} recorded, {} now", recorded.loss, live.loss));
+        }
+        StepPhase::Seed => {
+            text.push_str(&format!("; {} recorded, {} now", recorded.seed, live.seed));
+        }
+        StepPhase::Schedule => {
+            text.push_str(&format!(
+                "; rate {} recorded, {} now",
+                recorded.rate, live.rate
+            ));
+        }
+        _ => {}
+    }
+    match divergence {
+        Some(divergence) => text.push_str(&format!("\n{divergence}")),
+        None => text.push_str("; trace the step in both runs to find the element"),
+    }
+    text
+}
+
+/// How many names a message lists.
+const NAMES_MAX: usize = 3;
 
 fn diverged(conclusion: &Conclusion) -> String {
     match conclusion {
@@ -122,7 +216,11 @@ impl Error {
             Self::File(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
+            Self::Checkpoint { .. } => "E079",
             Self::Inexact { .. } => "E082",
+            Self::OtherTraining { .. } => "E087",
+            Self::StepParted { .. } => "E088",
+            Self::Training(_) => "E089",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
@@ -193,7 +291,15 @@ pub fn codes() -> Vec<&'static Code> {
 }
 
 const CODES: &[Code] = &[
+    Code::new("E079", "a checkpoint cannot be used", AtFault::Journal),
     Code::new("E082", "arithmetic that is not exact", AtFault::Environment),
+    Code::new("E087", "another training run", AtFault::Misuse),
+    Code::new(
+        "E088",
+        "a step is not the recorded one",
+        AtFault::Environment,
+    ),
+    Code::new("E089", "a step cannot be made", AtFault::Misuse),
     Code::new(
         "E095",
         "a journal has not kept what is to be replayed",

@@ -28,6 +28,7 @@ pub mod proptest;
 mod session;
 #[cfg(test)]
 mod stack;
+pub mod training;
 
 // The public interface.
 pub use error::{Error, codes};
@@ -37,7 +38,7 @@ pub use interloom_journal::divergence;
 pub use session::{Conclusion, Mode, Proof, Session, SessionBuilder, Subject};
 
 // What these signatures name.
-pub use interloom_backends::{self as backends, Run, backward};
+pub use interloom_backends::{self as backends, Hooked, Run, Sites, backward};
 pub use interloom_engine as engine;
 pub use interloom_journal::{Experiment, Policy};
 /// Language models with their files and tokenizers; with the feature `models`.

@@ -245,6 +245,16 @@ pub enum JournalError {
         /// What it is.
         reason: String,
     },
+    /// The ledger of a training run is not one, or is damaged.
+    ///
+    /// Code `E078`, explained in `docs/errors/E078.md`.
+    #[error("{ledger} is not the ledger of a training run: {reason}; restore it from a copy")]
+    BadLedger {
+        /// The file.
+        ledger: Arc<str>,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 fn listed(differences: &[EnvironmentDifference]) -> String {
@@ -271,6 +281,7 @@ impl JournalError {
             Self::Absent { .. } => "E072",
             Self::Busy { .. } => "E073",
             Self::OtherHead { .. } => "E074",
+            Self::BadLedger { .. } => "E078",
         }
     }
 

@@ -85,6 +85,7 @@ mod skim;
 mod start;
 #[cfg(test)]
 mod tests;
+pub mod training;
 mod unfinished;
 mod value;
 mod visit;

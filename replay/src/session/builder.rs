@@ -333,7 +333,7 @@ impl SessionBuilder {
     }
 }
 
-fn check_exact(place: &dyn Display, head: &Head) -> Result<(), Error> {
+pub(crate) fn check_exact(place: &dyn Display, head: &Head) -> Result<(), Error> {
     if head.arithmetic == BuildArithmetic::Exact.to_string() {
         return Ok(());
     }

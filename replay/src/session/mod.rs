@@ -45,6 +45,7 @@ mod builder;
 mod cached;
 mod convert;
 mod passages;
+mod play;
 mod prefix;
 mod readback;
 mod recorded;
@@ -58,22 +59,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use interloom_backends::{
-    ForwardError, PrefixCache, Ran, ReuseStats, Run, RunOutput, Sites, Value,
-};
-use interloom_engine::replay::{Played, pass_recorded};
-use interloom_engine::{Audit, Interleaver, RunEnd, Setup};
+use interloom_backends::{ForwardError, PrefixCache, Ran, ReuseStats, Run, Value};
+use interloom_engine::Setup;
 
 use crate::divergence::{Divergence, EnvironmentReport};
 use crate::error::Error;
-use crate::journal::{
-    self, BackwardTurn, BarrierLine, Declared, Digest, FailureLine, Head, MediatorLine,
-    OutcomeRecord, Policy, RunStart,
-};
+use crate::journal::{BarrierLine, Declared, Digest, Head, MediatorLine, Policy, RunStart};
 
+pub(crate) use builder::check_exact;
 pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
 pub(crate) use convert::tensor_parts;
+use play::{Made, is_of_model, play};
 use readback::Readback;
 use recorded::Recorded;
 use sink::JournalSink;
@@ -300,7 +297,7 @@ impl Session {
 
     /// Opens a session; `head` says what it depends on, and `device` where mediators make tensors
     /// of their own.
-    fn open(mode: &Mode, head: Head, device: Device) -> Result<Self, Error> {
+    pub(crate) fn open(mode: &Mode, head: Head, device: Device) -> Result<Self, Error> {
         let recorded = |path: &PathBuf| Recorded::load(path, device);
         let (mut source, mut proof): (Box<dyn Source>, _) = (Box::new(Live), Proof::Reexecution);
         let sink = match mode {
@@ -328,7 +325,22 @@ impl Session {
                 Some(JournalSink::fork(into, from, &head)?)
             }
         };
-        Ok(Self {
+        Ok(Self::new(sink, head, source, proof))
+    }
+
+    /// Opens a session that digests what happens, and neither keeps nor compares it.
+    pub(crate) fn unwritten(head: Head) -> Result<Self, Error> {
+        let sink = JournalSink::unwritten(&head)?;
+        Ok(Self::new(
+            Some(sink),
+            head,
+            Box::new(Live),
+            Proof::Reexecution,
+        ))
+    }
+
+    fn new(sink: Option<JournalSink>, head: Head, source: Box<dyn Source>, proof: Proof) -> Self {
+        Self {
             sink: sink.map(|sink| Rc::new(RefCell::new(sink))),
             head,
             source,
@@ -336,7 +348,18 @@ impl Session {
             readback: Readback::default(),
             keeps_passages: false,
             effort: ReuseStats::default(),
-        })
+        }
+    }
+
+    /// Returns the digest of all that happened so far, if it is digested.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        self.sink.as_ref().and_then(|sink| sink.borrow().digest())
+    }
+
+    /// Returns where the session has diverged from what it is compared with.
+    pub(crate) fn divergence(&self) -> Option<Divergence> {
+        let sink = self.sink.as_ref()?;
+        sink.borrow().divergence().cloned()
     }
 
     /// Lets tensors of up to this many bytes wait until they are read together; 0 reads each when
@@ -490,135 +513,6 @@ impl Session {
     }
 }
 
-/// A run that was made: how it ended, as the journal has it, and what its caller receives.
-struct Made<Y> {
-    outcome: OutcomeRecord,
-    result: Result<Ran<Y>, Error>,
-}
-
-impl<Y> Made<Y> {
-    fn of(result: Result<Ran<Y>, ForwardError>) -> Self {
-        let outcome = match &result {
-            Ok(ran) => outcome_of(&ran.end),
-            Err(error) => OutcomeRecord::Failed(failure_of(error)),
-        };
-        Self {
-            outcome,
-            result: result.map_err(Error::from),
-        }
-    }
-
-    /// A run of which nothing is known after the mediators asked for what the recording does not
-    /// have.
-    fn unknown() -> Self {
-        let end = RunEnd::Completed;
-        Self {
-            outcome: outcome_of(&end),
-            result: Ok(Ran {
-                output: RunOutput::Served,
-                end,
-                audit: Audit::default(),
-            }),
-        }
-    }
-}
-
-/// Returns whether a run failed in its model, and not because of what its mediators asked for.
-fn is_of_model(error: &ForwardError) -> bool {
-    !matches!(
-        error,
-        ForwardError::Run { .. } | ForwardError::Unsteady { .. }
-    )
-}
-
-/// Plays the model of a recorded run to live mediators.
-fn play<Y>(
-    run: Run,
-    past: Option<&journal::RunRecord>,
-    recorded: &Recorded,
-) -> Result<Made<Y>, Error> {
-    let sites = run.sites().clone();
-    let mut interleaver = match run.start() {
-        Ok(interleaver) => interleaver,
-        Err(error) => return Ok(Made::of(Err(error))),
-    };
-    let Some(past) = past else {
-        interleaver.cancel();
-        return Ok(Made::unknown());
-    };
-    if !interleaver.is_halted() && !pass_all(&mut interleaver, past, recorded, &sites)? {
-        interleaver.cancel();
-        return Ok(Made::unknown());
-    }
-    let outcome = past.end.as_ref().map(|end| &end.outcome);
-    if let Some(OutcomeRecord::Failed(failure)) = outcome
-        && failure.run_error().is_none()
-    {
-        if past.visits.is_empty() && !past.exchanges.is_empty() {
-            // It passed nothing, and its mediators received their verdicts.
-            interleaver.finish();
-        } else {
-            // The model itself failed, after all that it passed.
-            interleaver.cancel();
-        }
-        return Ok(Made {
-            outcome: OutcomeRecord::Failed(failure.clone()),
-            result: Err(Error::RecordedFailure {
-                run: past.start.name.clone(),
-                code: failure.code.clone(),
-                message: failure.to_string(),
-            }),
-        });
-    }
-    let report = interleaver.finish();
-    Ok(Made::of(match report.result {
-        Ok(end) => Ok(Ran {
-            output: RunOutput::Served,
-            end,
-            audit: report.audit,
-        }),
-        Err(error) => Err(ForwardError::Run {
-            error: Box::new(error),
-            audit: report.audit,
-        }),
-    }))
-}
-
-/// Passes all that a recorded model passed, and returns whether the record had a value wherever a
-/// mediator waited.
-fn pass_all(
-    interleaver: &mut Interleaver<Value>,
-    past: &journal::RunRecord,
-    recorded: &Recorded,
-    sites: &Sites,
-) -> Result<bool, Error> {
-    for (exchange, visit) in &past.visits {
-        let (passed, value) = recorded.visit(visit, *exchange, sites.map())?;
-        let (brought, loss) = if visit.backward.is_some() {
-            (None, value)
-        } else {
-            (value, None)
-        };
-        match pass_recorded(interleaver, &passed, brought) {
-            Played::On => {}
-            // A backward pass that was asked for at the site of a stop is still performed.
-            Played::Halted if interleaver.has_losses() => {}
-            Played::Halted if !interleaver.is_backward() => return Ok(true),
-            Played::Halted => {}
-            Played::Missing(_) => return Ok(false),
-        }
-        match visit.backward {
-            Some(BackwardTurn::Begin) => {
-                interleaver.take_losses();
-                interleaver.begin_backward(loss.as_ref());
-            }
-            Some(BackwardTurn::End) => interleaver.end_backward(),
-            None => {}
-        }
-    }
-    Ok(true)
-}
-
 /// Returns whether environments differ in what values are made from, so that equal exchanges would
 /// be an accident.
 fn changes_values(report: &EnvironmentReport) -> bool {
@@ -677,22 +571,4 @@ fn gradients_of(setup: &Setup<Value>) -> Vec<String> {
         .into_iter()
         .map(|point| setup.map().point_name(point));
     names.collect()
-}
-
-fn outcome_of(end: &RunEnd) -> OutcomeRecord {
-    match end {
-        RunEnd::Completed => OutcomeRecord::Completed,
-        RunEnd::Stopped { by, at } => OutcomeRecord::Stopped {
-            by: by.clone(),
-            at: at.clone(),
-        },
-    }
-}
-
-/// Returns a failure as the journal has it; lines of source are no part of it.
-fn failure_of(error: &ForwardError) -> FailureLine {
-    match &error.without_origins() {
-        ForwardError::Run { error, .. } => FailureLine::new(error.code(), &**error),
-        error => FailureLine::new(error.code(), error),
-    }
 }

@@ -21,6 +21,8 @@ use crate::journal::{
 pub(super) struct JournalSink {
     writer: Writer,
     watch: Watch,
+    /// The digest of the last run that ended.
+    digest: Option<Digest>,
     /// The texts of the paths so far, by number.
     paths: Vec<String>,
 }
@@ -90,6 +92,7 @@ impl JournalSink {
         Ok(Self {
             writer: Writer::Nowhere(Box::new(writer)),
             watch: Watch::Journal(Box::new(watched)),
+            digest: None,
             paths,
         })
     }
@@ -101,10 +104,22 @@ impl JournalSink {
         Ok(Self::new(Writer::File(Box::new(writer)), watch))
     }
 
+    /// Digests what happens.
+    pub(super) fn unwritten(head: &Head) -> Result<Self, JournalError> {
+        let writer = JournalWriter::new(Nowhere, "this run", head)?;
+        Ok(Self::new(Writer::Nowhere(Box::new(writer)), Watch::Nothing))
+    }
+
+    /// Returns the digest of the runs that ended so far, if one did.
+    pub(super) const fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
     fn new(writer: Writer, watch: Watch) -> Self {
         Self {
             writer,
             watch,
+            digest: None,
             paths: Vec::new(),
         }
     }
@@ -244,6 +259,7 @@ impl JournalSink {
         cached: Vec<CachedLine>,
     ) -> Result<(), JournalError> {
         let end = written!(self, |writer| writer.end_run_with(outcome, Some(cached)))?;
+        self.digest = Some(end.digest);
         match &mut self.watch {
             Watch::Nothing => {}
             Watch::Journal(watched) => drop(watched.comparer.end_run(&end)),
@@ -287,7 +303,7 @@ impl JournalSink {
                 })
             }
             (Writer::Nowhere(_), Watch::Nothing | Watch::Prefix(_)) => {
-                unreachable!("what is written nowhere is compared with a whole journal")
+                unreachable!("what is written nowhere and not compared is only digested")
             }
         }
     }

@@ -1,0 +1,343 @@
+//! Checkpoints: a folder with the state before a step.
+//!
+//! ```text
+//! checkpoint-00000100/
+//!   manifest.json            what is in the others, with the digest of each file and tensor
+//!   parameters.safetensors   the parameters, by name
+//!   optimizer.safetensors    moments, counts, schedules, by name
+//! ```
+//!
+//! The folder is written under another name and renamed when it is whole, so that a process that is
+//! killed leaves no half of one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Bytes, DType as BurnDType, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::state::{StateKind, StateTensors, TrainingState};
+use crate::environment::tensor_digest;
+use crate::error::Error;
+use crate::journal::Digest;
+use crate::journal::training::checkpoint_folder;
+
+const FORMAT: &str = "interloom-checkpoint-1";
+const MANIFEST: &str = "manifest.json";
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub(super) struct Manifest {
+    format: String,
+    /// The first step that has not been made.
+    pub(super) step: u64,
+    /// The ledger's chain before that step.
+    pub(super) chain: Digest,
+    files: Vec<FileLine>,
+    tensors: Vec<TensorEntry>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+struct FileLine {
+    file: String,
+    bytes: u64,
+    digest: Digest,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+struct TensorEntry {
+    part: String,
+    kind: String,
+    name: String,
+    digest: Digest,
+}
+
+/// The tensors of all parts, by name of the part.
+type Parts = BTreeMap<String, StateTensors>;
+
+/// Writes the checkpoint before `step` into the folder of a training run.
+pub(super) fn write(
+    run: &Path,
+    step: u64,
+    chain: Digest,
+    state: &mut impl TrainingState,
+) -> Result<(), Error> {
+    let target = run.join(checkpoint_folder(step));
+    let unfinished = run.join(format!(".unfinished-{}", checkpoint_folder(step)));
+    let parts = read_parts(state).map_err(|problem| unusable(&target, problem))?;
+    let cannot = |error: io::Error| unusable(&target, format!("it cannot be written: {error}"));
+    remove(&unfinished).map_err(cannot)?;
+    fs::create_dir_all(&unfinished).map_err(cannot)?;
+    let mut files = Vec::new();
+    for kind in StateKind::ALL {
+        let bytes = encode(&parts, kind).map_err(|problem| unusable(&target, problem))?;
+        write_file(&unfinished.join(kind.file()), &bytes).map_err(cannot)?;
+        files.push(FileLine {
+            file: kind.file().to_owned(),
+            bytes: bytes.len() as u64,
+            digest: Digest::of_bytes("file", &bytes),
+        });
+    }
+    let manifest = Manifest {
+        format: FORMAT.to_owned(),
+        step,
+        chain,
+        files,
+        tensors: entries(&parts),
+    };
+    let json = serde_json::to_vec_pretty(&manifest).map_err(|error| cannot(error.into()))?;
+    write_file(&unfinished.join(MANIFEST), &json).map_err(cannot)?;
+    // One that is there was made before the process was killed, of the same step.
+    remove(&target).map_err(cannot)?;
+    fs::rename(&unfinished, &target).map_err(cannot)?;
+    sync_folder(run).map_err(cannot)
+}
+
+/// Loads the checkpoint before `step` into the state, and returns its manifest.
+pub(super) fn load(
+    run: &Path,
+    step: u64,
+    state: &mut impl TrainingState,
+) -> Result<Manifest, Error> {
+    let folder = run.join(checkpoint_folder(step));
+    let bad = |problem: String| unusable(&folder, problem);
+    let manifest = read_manifest(&folder).map_err(bad)?;
+    if manifest.step != step {
+        let problem = format!("it is of step {}; it was renamed", manifest.step);
+        return Err(bad(problem));
+    }
+    let mut saved = read_files(&folder, &manifest).map_err(bad)?;
+    for part in state.parts() {
+        let name = part.name().to_owned();
+        let tensors = saved.remove(&name);
+        let tensors = tensors.ok_or_else(|| bad(format!("it has nothing of `{name}`")))?;
+        let loaded = part.load(tensors);
+        loaded.map_err(|problem| bad(format!("`{name}` does not take it: {problem}")))?;
+    }
+    if let Some(part) = saved.keys().next() {
+        return Err(bad(format!(
+            "it has `{part}`, which the training run does not have"
+        )));
+    }
+    // What is derived when it is loaded, or was left out by who loads it, is another state.
+    let now = entries(&read_parts(state).map_err(bad)?);
+    let differing = manifest.tensors.iter().find(|entry| !now.contains(entry));
+    match differing.or_else(|| now.iter().find(|entry| !manifest.tensors.contains(entry))) {
+        None => Ok(manifest),
+        Some(entry) => Err(bad(format!(
+            "`{}.{}` is not what was saved when it is loaded",
+            entry.part, entry.name
+        ))),
+    }
+}
+
+/// Removes the oldest checkpoints in a folder, so that `keep` are left besides the one before
+/// step 0.
+pub(super) fn thin_out(run: &Path, steps: &[u64], keep: usize) -> Result<(), Error> {
+    let steps = steps.iter().filter(|step| **step > 0);
+    let steps: Vec<u64> = steps.copied().collect();
+    for step in steps.iter().rev().skip(keep) {
+        let folder = run.join(checkpoint_folder(*step));
+        let removed = remove(&folder);
+        removed.map_err(|error| unusable(&folder, format!("it cannot be removed: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Copies the checkpoint before `step` of one training run to another.
+pub(super) fn copy(from: &Path, to: &Path, step: u64) -> Result<(), Error> {
+    let name = checkpoint_folder(step);
+    let (source, target) = (from.join(&name), to.join(&name));
+    let copied = || -> io::Result<()> {
+        fs::create_dir_all(&target)?;
+        let files = StateKind::ALL.map(StateKind::file).into_iter();
+        for file in files.chain([MANIFEST]) {
+            fs::copy(source.join(file), target.join(file))?;
+        }
+        Ok(())
+    };
+    copied().map_err(|error| unusable(&source, format!("it cannot be copied: {error}")))
+}
+
+/// Returns all that a state has, by part.
+pub(super) fn read_parts(state: &mut impl TrainingState) -> Result<Parts, String> {
+    let mut parts = Parts::new();
+    for part in state.parts() {
+        let name = part.name().to_owned();
+        let tensors = part
+            .read()
+            .map_err(|problem| format!("`{name}`: {problem}"))?;
+        if parts.insert(name.clone(), tensors).is_some() {
+            return Err(format!("two parts are called `{name}`"));
+        }
+    }
+    Ok(parts)
+}
+
+impl StateKind {
+    /// Every kind.
+    pub(super) const ALL: [Self; 2] = [Self::Parameter, Self::Optimizer];
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Parameter => "parameters.safetensors",
+            Self::Optimizer => "optimizer.safetensors",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Parameter => "parameter",
+            Self::Optimizer => "optimizer",
+        }
+    }
+}
+
+fn entries(parts: &Parts) -> Vec<TensorEntry> {
+    let all = parts.iter().flat_map(|(part, tensors)| {
+        tensors.iter().map(move |((kind, name), data)| TensorEntry {
+            part: part.clone(),
+            kind: kind.name().to_owned(),
+            name: name.clone(),
+            digest: tensor_digest(data.clone()),
+        })
+    });
+    all.collect()
+}
+
+/// The separator between a part and a name in a file: neither has one.
+const SEPARATOR: char = '/';
+
+fn encode(parts: &Parts, kind: StateKind) -> Result<Vec<u8>, String> {
+    let mut views = Vec::new();
+    for (part, tensors) in parts {
+        if part.contains(SEPARATOR) {
+            return Err(format!("the name `{part}` has a `{SEPARATOR}`"));
+        }
+        for ((of, name), data) in tensors {
+            if *of == kind {
+                let dtype = dtype_of(data.dtype())
+                    .ok_or_else(|| format!("`{part}.{name}` is {:?}", data.dtype()))?;
+                let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+                let view = view.map_err(|error| error.to_string())?;
+                views.push((format!("{part}{SEPARATOR}{name}"), view));
+            }
+        }
+    }
+    safetensors::serialize(views, None).map_err(|error| error.to_string())
+}
+
+fn read_manifest(folder: &Path) -> Result<Manifest, String> {
+    let bytes = fs::read(folder.join(MANIFEST));
+    let bytes = bytes.map_err(|error| format!("its {MANIFEST} cannot be read: {error}"))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("its {MANIFEST} is damaged: {error}"))?;
+    if manifest.format == FORMAT {
+        Ok(manifest)
+    } else {
+        Err(format!(
+            "its format is `{}`, expected `{FORMAT}`",
+            manifest.format
+        ))
+    }
+}
+
+fn read_files(folder: &Path, manifest: &Manifest) -> Result<Parts, String> {
+    let mut parts = Parts::new();
+    for kind in StateKind::ALL {
+        let file = kind.file();
+        let line = manifest.files.iter().find(|line| line.file == file);
+        let line = line.ok_or_else(|| format!("its {MANIFEST} does not name {file}"))?;
+        let bytes = fs::read(folder.join(file));
+        let bytes = bytes.map_err(|error| format!("its {file} cannot be read: {error}"))?;
+        if bytes.len() as u64 != line.bytes || Digest::of_bytes("file", &bytes) != line.digest {
+            return Err(format!(
+                "its {file} is not the one that was saved ({} bytes, expected {}); it is damaged, or of another checkpoint",
+                bytes.len(),
+                line.bytes
+            ));
+        }
+        decode(&bytes, kind, &mut parts).map_err(|problem| format!("its {file}: {problem}"))?;
+    }
+    Ok(parts)
+}
+
+fn decode(bytes: &[u8], kind: StateKind, parts: &mut Parts) -> Result<(), String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    for (full, view) in file.iter() {
+        let (part, name) = full
+            .split_once(SEPARATOR)
+            .ok_or_else(|| format!("`{full}` names no part"))?;
+        let dtype =
+            burn_dtype(view.dtype()).ok_or_else(|| format!("`{full}` is {:?}", view.dtype()))?;
+        let data = Bytes::from_bytes_vec(view.data().to_vec());
+        let data = TensorData::from_bytes(data, view.shape().to_vec(), dtype);
+        let part = parts.entry(part.to_owned()).or_default();
+        part.insert((kind, name.to_owned()), data);
+    }
+    Ok(())
+}
+
+/// The element types that a checkpoint can have.
+const DTYPES: [(BurnDType, Dtype); 12] = [
+    (BurnDType::F64, Dtype::F64),
+    (BurnDType::F32, Dtype::F32),
+    (BurnDType::F16, Dtype::F16),
+    (BurnDType::BF16, Dtype::BF16),
+    (BurnDType::I64, Dtype::I64),
+    (BurnDType::I32, Dtype::I32),
+    (BurnDType::I16, Dtype::I16),
+    (BurnDType::I8, Dtype::I8),
+    (BurnDType::U64, Dtype::U64),
+    (BurnDType::U32, Dtype::U32),
+    (BurnDType::U16, Dtype::U16),
+    (BurnDType::U8, Dtype::U8),
+];
+
+fn dtype_of(dtype: BurnDType) -> Option<Dtype> {
+    if matches!(dtype, BurnDType::Bool(_)) {
+        return Some(Dtype::BOOL);
+    }
+    let mut known = DTYPES.iter().filter(|(burn, _)| *burn == dtype);
+    known.next().map(|(_, file)| *file)
+}
+
+fn burn_dtype(dtype: Dtype) -> Option<BurnDType> {
+    if dtype == Dtype::BOOL {
+        return Some(TensorData::from([true]).dtype());
+    }
+    let mut known = DTYPES.iter().filter(|(_, file)| *file == dtype);
+    known.next().map(|(burn, _)| *burn)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Lets a rename survive a loss of power, where the system knows how.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+fn unusable(checkpoint: &Path, problem: String) -> Error {
+    Error::Checkpoint {
+        checkpoint: PathBuf::from(checkpoint),
+        problem,
+    }
+}

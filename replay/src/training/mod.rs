@@ -1,0 +1,796 @@
+//! Training runs: steps that are recorded, resumed, made again alone, compared and forked, bit for
+//! bit.
+//!
+//! A [`Training`] is opened on a folder in one way or another, and the loop is the same in each:
+//!
+//! ```
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::optim::{AdamConfig, GradientsParams};
+//! use burn::tensor::{Device, Tensor, TensorData};
+//! use interloom::training::{DataOrder, Trained, Training};
+//! use interloom::{Error, Hooked, Sites, backward};
+//!
+//! /// Fits a line to sixty-four points.
+//! fn fit(mut training: Training, line: &mut Trained<Hooked<Linear>>) -> Result<(), Error> {
+//!     let device = Device::flex().autodiff();
+//!     let sites = Sites::bind(&line.module)?;
+//!     let order = DataOrder::new(training.seed(), 64);
+//!     while training.goes_on(20) {
+//!         training.step(line, |step, line| {
+//!             let items = step.items(&order, 8);
+//!             let points = items.iter().map(|item| *item as f32 / 64.0).collect();
+//!             let x = Tensor::<2>::from_data(TensorData::new::<f32, _>(points, [8, 1]), &device);
+//!             let mut run = step.run(&sites);
+//!             run.mediator("damp", async |cx| cx.update_grad("output", |g| g * 0.5).await)
+//!                 .gradients(["output"]);
+//!             let (loss, gradients) = step.record(run, || {
+//!                 let loss = (line.module.forward(x.clone()) - x * 3.0).square().mean();
+//!                 let gradients = backward(&loss);
+//!                 (loss.into_scalar::<f32>(), gradients)
+//!             })?;
+//!             let gradients = GradientsParams::from_grads(gradients, &line.module);
+//!             step.update(line, 0.05, gradients)?;
+//!             Ok(f64::from(loss))
+//!         })?;
+//!     }
+//!     training.finish()
+//! }
+//!
+//! # let folder = std::env::temp_dir().join(format!("interloom-training-{}", std::process::id()));
+//! # let _ = std::fs::remove_dir_all(&folder);
+//! let device = Device::flex().autodiff();
+//! let new = || {
+//!     device.seed(7);
+//!     let module = Hooked::from(LinearConfig::new(1, 1).init(&device));
+//!     Trained::new("line", module, AdamConfig::new().init())
+//! };
+//! let run = folder.join("a");
+//! let settings = Training::of(7, &device).checkpoint_every(5);
+//! let mut line = new();
+//! fit(settings.clone().record(&run, &mut line)?, &mut line)?;
+//!
+//! // Steps 12 to 14 alone, from the checkpoint before step 10: a difference would be an error.
+//! let mut line = new();
+//! fit(settings.clone().verify(&run, 12..15, &mut line)?, &mut line)?;
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What makes a step
+//!
+//! All randomness of a step comes from the run's seed, the number of the step and what it is for
+//! ([`seed_for`]): the device is seeded anew for each step. The items of its batch are a function
+//! of seed, epoch and position ([`DataOrder`]). The rest is the state ([`TrainingState`]): so a
+//! step is a function of its number and the state before, and a checkpoint is that state.
+//!
+//! What a step does with a clock, with numbers from elsewhere, or with a loader that delivers in
+//! the order of arrival, is outside of this; [`verify`](TrainingBuilder::verify) finds it.
+//!
+//! # What is kept
+//!
+//! The folder is described at [`journal::training`](crate::journal::training). A ledger has one
+//! line for each step with digests of all that the step was given and what came of it, chained; by
+//! name, too, unless [`names_every`](TrainingBuilder::names_every) says otherwise. Exchanges of
+//! mediators are in ordinary journals, each of the steps from one checkpoint to the next.
+
+mod checkpoint;
+mod optimizer;
+mod order;
+mod seed;
+mod state;
+mod step;
+mod trace;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, TensorData};
+use interloom_backends::{Ran, Run, device_name};
+
+use self::step::named_digest as named;
+use crate::divergence::EnvironmentReport;
+use crate::environment;
+use crate::error::Error;
+use crate::journal::training::{
+    Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, ShortDigest, StepLine, StepPhase,
+    digest_of_names, segment_file,
+};
+use crate::journal::{Digest, Experiment, Policy};
+use crate::session::{Mode, Session, check_exact};
+
+pub use order::DataOrder;
+pub use seed::seed_for;
+pub use state::{
+    SavedBytes, Scheduled, StateKind, StatePart, StateTensors, Trained, TrainingState,
+};
+pub use step::TrainingStep;
+pub use trace::{StepDifference, StepDifferenceKind, StepTrace, TracedValue};
+
+/// A training run: steps with a ledger, journals and checkpoints.
+pub struct Training {
+    folder: Option<PathBuf>,
+    settings: TrainingBuilder,
+    head: LedgerHead,
+    writer: Option<LedgerWriter>,
+    /// What the steps so far have been, where they are made again.
+    recorded: Option<Ledger>,
+    next: u64,
+    /// The step before which it ends, if that is known.
+    end: Option<u64>,
+    /// The step whose values are kept.
+    traced_step: Option<u64>,
+    segment: Option<Segment>,
+    traced: Option<StepTrace>,
+}
+
+/// The journal that is open for the exchanges of some steps.
+struct Segment(Session);
+
+/// The settings of a training run that is about to be opened.
+#[derive(Clone)]
+#[must_use]
+pub struct TrainingBuilder {
+    seed: u64,
+    device: Device,
+    experiment: Experiment,
+    policy: Policy,
+    checkpoint_every: u64,
+    keep: usize,
+    names_every: u64,
+    accepts_inexact: bool,
+}
+
+/// How many steps there are from one checkpoint to the next, unless a training run says otherwise.
+const CHECKPOINT_EVERY: u64 = 100;
+
+impl TrainingBuilder {
+    /// Notes which experiment this is, with arguments from which it can be made again.
+    pub fn experiment(mut self, experiment: Experiment) -> Self {
+        self.experiment = experiment;
+        self
+    }
+
+    /// Chooses what the journals keep of the tensors that are exchanged; digests, unless this says
+    /// otherwise.
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Makes a checkpoint before each multiple of `steps`, 100 unless this says otherwise. A
+    /// journal of exchanges has as many steps.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is 0.
+    pub const fn checkpoint_every(mut self, steps: u64) -> Self {
+        assert!(steps > 0, "a checkpoint before every 0th step");
+        self.checkpoint_every = steps;
+        self
+    }
+
+    /// Keeps the last `count` checkpoints, and the one before step 0; all, unless this says
+    /// otherwise.
+    pub const fn keep(mut self, count: usize) -> Self {
+        self.keep = count;
+        self
+    }
+
+    /// Keeps the digests of gradients, moments and parameters by name only for every `steps`th
+    /// step, or for none if that is 0. They are what names the parameter in which two runs part; a
+    /// name takes some 18 bytes for each step.
+    pub const fn names_every(mut self, steps: u64) -> Self {
+        self.names_every = steps;
+        self
+    }
+
+    /// Accepts that equal steps may give other bits, as
+    /// [`SessionBuilder::accept_inexact`](crate::SessionBuilder::accept_inexact) does.
+    pub const fn accept_inexact(mut self) -> Self {
+        self.accepts_inexact = true;
+        self
+    }
+
+    /// Makes steps, and keeps nothing.
+    pub fn plain(self) -> Training {
+        let head = self.head();
+        Training::new(self, head)
+    }
+
+    /// Begins a training run in a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the folder has one (E070) or cannot be written; [`Error::Inexact`] in
+    /// a build that is not exact.
+    pub fn record(
+        self,
+        folder: impl AsRef<Path>,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let folder = folder.as_ref();
+        let head = self.head();
+        if !self.accepts_inexact {
+            check_exact(&"this build", &head.environment)?;
+        }
+        let writer = LedgerWriter::create(folder, &head)?;
+        checkpoint::write(folder, 0, writer.chain(), state)?;
+        Ok(Training {
+            folder: Some(folder.to_owned()),
+            writer: Some(writer),
+            ..Training::new(self, head)
+        })
+    }
+
+    /// Continues the training run in a folder from its last checkpoint, which `state` takes over.
+    ///
+    /// Steps that were made after it are made again, and have to come out the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if there is no training run or its ledger is damaged;
+    /// [`Error::OtherTraining`] if it has another seed, other settings or another environment;
+    /// [`Error::Checkpoint`] if its last checkpoint is not whole or does not fit.
+    pub fn resume(
+        self,
+        folder: impl AsRef<Path>,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let ledger = Ledger::read(folder)?;
+        self.check_is_of(&ledger)?;
+        let last = ledger.checkpoints()?.into_iter().next_back();
+        let from = last.ok_or_else(|| no_checkpoint(&ledger, 0))?;
+        load(&ledger, from, state)?;
+        let writer = LedgerWriter::append(&ledger)?;
+        let head = ledger.head().clone();
+        Ok(Training {
+            folder: Some(ledger.folder().to_owned()),
+            writer: Some(writer),
+            recorded: Some(ledger),
+            next: from,
+            ..Training::new(self, head)
+        })
+    }
+
+    /// Begins a training run in a folder, or continues the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record) and [`resume`](Self::resume).
+    pub fn record_or_resume(
+        self,
+        folder: impl AsRef<Path>,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let is_there = folder
+            .as_ref()
+            .join(crate::journal::training::LEDGER_FILE)
+            .exists();
+        if is_there {
+            self.resume(folder, state)
+        } else {
+            self.record(folder, state)
+        }
+    }
+
+    /// Makes some steps of the training run in a folder again, from the nearest checkpoint before
+    /// them, and compares all that comes of them; nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As for [`resume`](Self::resume); E072 if the ledger does not have the steps.
+    pub fn verify(
+        self,
+        folder: impl AsRef<Path>,
+        steps: Range<u64>,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let ledger = Ledger::read(folder)?;
+        self.check_is_of(&ledger)?;
+        if let Some(last) = steps.end.checked_sub(1) {
+            ledger.line(last)?;
+        }
+        let from = nearest_checkpoint(&ledger, steps.start)?;
+        load(&ledger, from, state)?;
+        let head = ledger.head().clone();
+        Ok(Training {
+            folder: Some(ledger.folder().to_owned()),
+            recorded: Some(ledger),
+            next: from,
+            end: Some(steps.end),
+            ..Training::new(self, head)
+        })
+    }
+
+    /// Makes one step of the training run in a folder again, as [`verify`](Self::verify) does, and
+    /// keeps everything that it is given and computes, with values, for [`Training::take_trace`].
+    ///
+    /// Every site is watched in it, in both passes. Its exchanges are not compared with those of
+    /// the recording, which was made without that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify).
+    pub fn trace(
+        self,
+        folder: impl AsRef<Path>,
+        step: u64,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let training = self.verify(folder, step..step.saturating_add(1), state)?;
+        Ok(Training {
+            traced_step: Some(step),
+            ..training
+        })
+    }
+
+    /// Forks the training run in `from` at a step into a new one in `into`: the steps before are
+    /// those of the old one, and from there on they may be others.
+    ///
+    /// The lines of the ledger before the step are the same, byte for byte. Steps from the nearest
+    /// checkpoint on are made again, and have to come out the same up to the fork; nothing before
+    /// that is computed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify) and [`record`](Self::record).
+    pub fn fork(
+        self,
+        from: impl AsRef<Path>,
+        step: u64,
+        into: impl AsRef<Path>,
+        state: &mut impl TrainingState,
+    ) -> Result<Training, Error> {
+        let ledger = Ledger::read(from)?;
+        let before = TrainingBuilder {
+            seed: ledger.head().seed_at(step),
+            ..self.clone()
+        };
+        before.check_is_of(&ledger)?;
+        if let Some(last) = step.checked_sub(1) {
+            ledger.line(last)?;
+        }
+        let chain = ledger.chain_before(step).unwrap_or(Digest::ZERO);
+        let nearest = nearest_checkpoint(&ledger, step)?;
+        load(&ledger, nearest, state)?;
+        let head = LedgerHead {
+            parent: Some(LedgerParent {
+                step,
+                chain,
+                seed: self.seed,
+            }),
+            ..ledger.head().clone()
+        };
+        let into = into.as_ref();
+        let mut writer = LedgerWriter::create(into, &head)?;
+        for line in &ledger.lines()[..nearest as usize] {
+            writer.write(*line, ledger.names(line.step)?.as_deref())?;
+        }
+        checkpoint::copy(ledger.folder(), into, nearest)?;
+        Ok(Training {
+            folder: Some(into.to_owned()),
+            writer: Some(writer),
+            recorded: Some(ledger.until(step)),
+            next: nearest,
+            ..Training::new(self, head)
+        })
+    }
+
+    fn head(&self) -> LedgerHead {
+        let device = device_name(&self.device);
+        let mut environment = environment::head(self.experiment.clone(), &device, self.policy);
+        environment.seeds.push(self.seed);
+        LedgerHead {
+            environment,
+            seed: self.seed,
+            segment_steps: self.checkpoint_every,
+            parent: None,
+        }
+    }
+
+    /// Refuses to go on with a training run that would not be the same with these settings.
+    fn check_is_of(&self, ledger: &Ledger) -> Result<(), Error> {
+        let (mut ours, theirs) = (self.head(), ledger.head());
+        let mut differences = Vec::new();
+        let seed = theirs.seed_at(ledger.lines().len() as u64);
+        if ours.seed != seed {
+            differences.push(format!("seed {seed} recorded, {} now", ours.seed));
+        }
+        ours.environment.seeds.clone_from(&theirs.environment.seeds);
+        if ours.segment_steps != theirs.segment_steps {
+            differences.push(format!(
+                "checkpoints every {} steps recorded, every {} now",
+                theirs.segment_steps, ours.segment_steps
+            ));
+        }
+        let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
+        let environment = report.into_iter().flat_map(|report| report.differences);
+        differences.extend(environment.map(|difference| difference.to_string()));
+        if differences.is_empty() || self.accepts_inexact {
+            return Ok(());
+        }
+        Err(Error::OtherTraining {
+            folder: ledger.folder().to_owned(),
+            differences,
+        })
+    }
+}
+
+impl Training {
+    /// Describes a training run of a seed on a device, for its steps to be recorded, resumed,
+    /// verified or forked.
+    pub fn of(seed: u64, device: &Device) -> TrainingBuilder {
+        TrainingBuilder {
+            seed,
+            device: device.clone(),
+            experiment: Experiment::default(),
+            policy: Policy::Digest,
+            checkpoint_every: CHECKPOINT_EVERY,
+            keep: usize::MAX,
+            names_every: 1,
+            accepts_inexact: false,
+        }
+    }
+
+    fn new(settings: TrainingBuilder, head: LedgerHead) -> Self {
+        Self {
+            folder: None,
+            settings,
+            head,
+            writer: None,
+            recorded: None,
+            next: 0,
+            end: None,
+            traced_step: None,
+            segment: None,
+            traced: None,
+        }
+    }
+
+    /// Returns the seed of the training run at its next step; one that was forked may have another
+    /// seed from there on.
+    pub fn seed(&self) -> u64 {
+        self.head.seed_at(self.next)
+    }
+
+    /// Returns the number of the next step.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns whether there is a step to be made, of `total` steps in all, or of those that are
+    /// verified.
+    pub fn goes_on(&self, total: u64) -> bool {
+        self.next < self.end.map_or(total, |end| end.min(total))
+    }
+
+    /// Returns the trace of the step that was to be [traced](TrainingBuilder::trace), once it was
+    /// made.
+    pub const fn take_trace(&mut self) -> Option<StepTrace> {
+        self.traced.take()
+    }
+
+    /// Makes the next step: seeds the device, lets `make` compute the step and update the state,
+    /// and writes or compares what came of it. `make` returns the loss.
+    ///
+    /// # Errors
+    ///
+    /// That of `make`; [`Error::StepParted`] if the step was made before and came out otherwise,
+    /// with the phase and the parameters; [`Error::Journal`] and [`Error::Checkpoint`] if something
+    /// cannot be written. The state may have been updated then, and the training run is over.
+    pub fn step<S: TrainingState>(
+        &mut self,
+        state: &mut S,
+        make: impl FnOnce(&mut TrainingStep<'_>, &mut S) -> Result<f64, Error>,
+    ) -> Result<StepLine, Error> {
+        let number = self.next;
+        let seed = seed_for(self.seed(), number, "device");
+        let is_traced = self.traced_step == Some(number);
+        let before = is_traced.then(|| values_of(state, number)).transpose()?;
+        self.settings.device.seed(seed);
+        let mut step = TrainingStep {
+            training: self,
+            number,
+            seed,
+            rate: 0.0,
+            named: Vec::new(),
+            exchanges: ShortDigest::default(),
+            runs: 0,
+            traced: before.map(|before| of_state_before(&before, seed)),
+        };
+        let loss = make(&mut step, state)?;
+        let TrainingStep {
+            rate,
+            named,
+            exchanges,
+            traced,
+            ..
+        } = step;
+        let line = StepLine {
+            step: number,
+            seed,
+            rate,
+            loss,
+            batch: ShortDigest::default(),
+            schedule: ShortDigest::default(),
+            exchanges,
+            gradients: ShortDigest::default(),
+            optimizer: ShortDigest::default(),
+            parameters: ShortDigest::default(),
+            names_at: None,
+            chain: Digest::ZERO,
+        };
+        if let Some(mut values) = traced {
+            values.push(TracedValue {
+                phase: StepPhase::Loss,
+                name: "loss".to_owned(),
+                data: TensorData::from([loss]),
+            });
+            values.extend(values_of(state, number)?);
+            self.traced = Some(StepTrace {
+                step: number,
+                values,
+            });
+        }
+        self.conclude(line, named, state, is_traced)
+    }
+
+    /// Ends the training run; without this its last journal has no end, as if the process had been
+    /// killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if something cannot be written.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.close_segment()?;
+        if let Some(writer) = &self.writer {
+            writer.sync()?;
+        }
+        Ok(())
+    }
+
+    const fn is_recording(&self) -> bool {
+        self.writer.is_some() || self.recorded.is_some()
+    }
+
+    /// Adds what came of a step to its line, compares it, writes it, and makes a checkpoint if one
+    /// is due.
+    fn conclude<S: TrainingState>(
+        &mut self,
+        mut line: StepLine,
+        mut names: Vec<NamedDigest>,
+        state: &mut S,
+        is_traced: bool,
+    ) -> Result<StepLine, Error> {
+        self.next += 1;
+        if !self.is_recording() {
+            return Ok(line);
+        }
+        let unreadable = |problem| Error::Training(format!("the state cannot be read: {problem}"));
+        for (part, tensors) in checkpoint::read_parts(state).map_err(unreadable)? {
+            for ((kind, name), data) in tensors {
+                let name = format!("{part}.{name}");
+                names.push(named(
+                    phase_of(kind),
+                    name,
+                    environment::tensor_digest(data),
+                ));
+            }
+        }
+        // Of the same state in the same order, whatever the order in which it was read.
+        names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
+        line.batch = digest_of_names(&names, StepPhase::Batch);
+        line.schedule = digest_of_names(&names, StepPhase::Schedule);
+        line.gradients = digest_of_names(&names, StepPhase::Gradients);
+        line.optimizer = digest_of_names(&names, StepPhase::Optimizer);
+        line.parameters = digest_of_names(&names, StepPhase::Parameters);
+        self.compare(&mut line, &names, is_traced)?;
+        let keeps_names =
+            self.settings.names_every > 0 && line.step.is_multiple_of(self.settings.names_every);
+        if let Some(writer) = &mut self.writer
+            && writer.next() == line.step
+        {
+            line = writer.write(line, keeps_names.then_some(&names[..]))?;
+        }
+        self.make_checkpoint(state)?;
+        Ok(line)
+    }
+
+    /// Compares a step with what it was when it was recorded.
+    fn compare(
+        &self,
+        line: &mut StepLine,
+        names: &[NamedDigest],
+        is_traced: bool,
+    ) -> Result<(), Error> {
+        let Some(ledger) = &self.recorded else {
+            return Ok(());
+        };
+        let Some(recorded) = ledger.lines().get(line.step as usize) else {
+            return Ok(());
+        };
+        if is_traced {
+            line.exchanges = recorded.exchanges;
+        }
+        let Some(phase) = recorded.first_difference(line) else {
+            line.chain = recorded.chain;
+            return Ok(());
+        };
+        let recorded_names = ledger.names(line.step)?.unwrap_or_default();
+        let of_phase = |part: &&NamedDigest| part.phase == phase;
+        let differing = names.iter().filter(of_phase);
+        let differing = differing.filter(|part| !recorded_names.contains(part));
+        let mut differing: Vec<String> = differing.map(|part| part.name.clone()).collect();
+        let gone = recorded_names.iter().filter(of_phase);
+        let gone = gone.filter(|part| !names.iter().any(|other| other.name == part.name));
+        differing.extend(gone.map(|part| part.name.clone()));
+        if recorded_names.is_empty() {
+            differing.clear();
+        }
+        Err(Error::StepParted {
+            step: line.step,
+            phase,
+            names: differing,
+            lines: Box::new((*recorded, *line)),
+            divergence: None,
+        })
+    }
+
+    /// Makes the checkpoint before the next step, if one is due.
+    fn make_checkpoint(&mut self, state: &mut impl TrainingState) -> Result<(), Error> {
+        if !self.next.is_multiple_of(self.head.segment_steps) {
+            return Ok(());
+        }
+        self.close_segment()?;
+        let (Some(writer), Some(folder)) = (&self.writer, &self.folder) else {
+            return Ok(());
+        };
+        let chain = if writer.next() == self.next {
+            writer.sync()?;
+            Some(writer.chain())
+        } else {
+            // A resumed run that has not caught up.
+            let recorded = self.recorded.as_ref();
+            recorded.and_then(|ledger| ledger.chain_before(self.next))
+        };
+        let Some(chain) = chain else { return Ok(()) };
+        checkpoint::write(folder, self.next, chain, state)?;
+        let ledger_steps = Ledger::checkpoints_in(folder)?;
+        checkpoint::thin_out(folder, &ledger_steps, self.settings.keep)
+    }
+
+    /// Makes a run of a step, and returns the digest of the journal up to it.
+    fn run<Y>(
+        &mut self,
+        step: u64,
+        run: Run,
+        model: impl FnOnce() -> Y,
+    ) -> Result<(Ran<Y>, Option<Digest>), Error> {
+        if !self.is_recording() {
+            return Ok((run.execute(model)?, None));
+        }
+        if self.segment.is_none() {
+            self.segment = Some(self.open_segment(step, &run)?);
+        }
+        let Segment(session) = self.segment.as_mut().expect("a journal that was opened");
+        let ran = session.run(run, model);
+        if let Some(divergence) = session.divergence() {
+            let line = self
+                .recorded
+                .as_ref()
+                .map(|ledger| ledger.line(step))
+                .transpose()?;
+            let line = line.copied().expect("a step that is compared");
+            return Err(Error::StepParted {
+                step,
+                phase: StepPhase::Exchanges,
+                names: Vec::new(),
+                lines: Box::new((line, line)),
+                divergence: Some(Box::new(divergence)),
+            });
+        }
+        let digest = session.digest();
+        Ok((ran?, digest))
+    }
+
+    /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
+    /// verified, else to be written, again if it is there.
+    fn open_segment(&self, step: u64, run: &Run) -> Result<Segment, Error> {
+        let first = step - step % self.head.segment_steps;
+        let mut head = self.head.environment.clone();
+        head.sites = Some(environment::site_table(run.sites().map()));
+        let path = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(segment_file(first)));
+        let device = self.settings.device.clone();
+        let session = match path {
+            Some(path) if self.writer.is_some() => Session::open(&Mode::Record(path), head, device),
+            Some(path) if self.traced_step.is_none() && path.exists() => {
+                Session::open(&Mode::Verify(path), head, device)
+            }
+            _ => Session::unwritten(head),
+        };
+        Ok(Segment(session?))
+    }
+
+    fn close_segment(&mut self) -> Result<(), Error> {
+        match self.segment.take() {
+            Some(Segment(session)) if self.writer.is_some() => {
+                session.conclude()?;
+                Ok(())
+            }
+            // What is compared with only up to here has no end to be compared.
+            _ => Ok(()),
+        }
+    }
+}
+
+const fn phase_of(kind: StateKind) -> StepPhase {
+    match kind {
+        StateKind::Parameter => StepPhase::Parameters,
+        StateKind::Optimizer => StepPhase::Optimizer,
+    }
+}
+
+/// Returns the values of a state.
+fn values_of(state: &mut impl TrainingState, step: u64) -> Result<Vec<TracedValue>, Error> {
+    let parts = checkpoint::read_parts(state);
+    let parts = parts.map_err(|problem| Error::Training(format!("step {step}: {problem}")))?;
+    let values = parts.into_iter().flat_map(|(part, tensors)| {
+        tensors
+            .into_iter()
+            .map(move |((kind, name), data)| TracedValue {
+                phase: phase_of(kind),
+                name: format!("{part}.{name}"),
+                data,
+            })
+    });
+    Ok(values.collect())
+}
+
+/// Returns the values with which the trace of a step begins.
+fn of_state_before(values: &[TracedValue], seed: u64) -> Vec<TracedValue> {
+    let state = values.iter().map(|value| TracedValue {
+        phase: StepPhase::State,
+        ..value.clone()
+    });
+    let seed = TracedValue {
+        phase: StepPhase::Seed,
+        name: "seed".to_owned(),
+        data: TensorData::from([seed]),
+    };
+    state.chain([seed]).collect()
+}
+
+fn load(ledger: &Ledger, step: u64, state: &mut impl TrainingState) -> Result<(), Error> {
+    let manifest = checkpoint::load(ledger.folder(), step, state)?;
+    if ledger.chain_before(step) == Some(manifest.chain) {
+        return Ok(());
+    }
+    Err(Error::Checkpoint {
+        checkpoint: ledger
+            .folder()
+            .join(crate::journal::training::checkpoint_folder(step)),
+        problem:
+            "it is of another training run than the ledger beside it, or the ledger ends before it"
+                .to_owned(),
+    })
+}
+
+fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
+    let mut steps = ledger.checkpoints()?.into_iter();
+    let nearest = steps.rfind(|before| *before <= step);
+    nearest.ok_or_else(|| no_checkpoint(ledger, step))
+}
+
+fn no_checkpoint(ledger: &Ledger, step: u64) -> Error {
+    Error::Checkpoint {
+        checkpoint: ledger
+            .folder()
+            .join(crate::journal::training::checkpoint_folder(0)),
+        problem: format!(
+            "there is no checkpoint at or before step {step}; restore one from a copy"
+        ),
+    }
+}

@@ -1,0 +1,6 @@
+//! Training runs: recorded, killed, resumed, made again, compared and forked.
+
+mod faults;
+mod files;
+mod net;
+mod sittings;
