@@ -23,7 +23,7 @@ use super::state::{StateKind, StateTensors, TrainingState};
 use crate::environment::tensor_digest;
 use crate::error::Error;
 use crate::journal::Digest;
-use crate::journal::training::checkpoint_folder;
+use crate::journal::training::{Ledger, checkpoint_folder};
 
 const FORMAT: &str = "interloom-checkpoint-1";
 const MANIFEST: &str = "manifest.json";
@@ -33,9 +33,9 @@ const MANIFEST: &str = "manifest.json";
 pub(super) struct Manifest {
     format: String,
     /// The first step that has not been made.
-    pub(super) step: u64,
+    step: u64,
     /// The ledger's chain before that step.
-    pub(super) chain: Digest,
+    chain: Digest,
     files: Vec<FileLine>,
     tensors: Vec<TensorEntry>,
 }
@@ -66,6 +66,14 @@ pub(super) fn write(
     state: &mut impl TrainingState,
 ) -> Result<(), Error> {
     let target = run.join(checkpoint_folder(step));
+    let is_there = |manifest: Manifest| {
+        let is_same = manifest.step == step && manifest.chain == chain;
+        is_same && read_files(&target, &manifest).is_ok()
+    };
+    if read_manifest(&target).is_ok_and(is_there) {
+        // A run that was killed behind it makes the same one again.
+        return Ok(());
+    }
     let unfinished = run.join(format!(".unfinished-{}", checkpoint_folder(step)));
     let parts = read_parts(state).map_err(|problem| unusable(&target, problem))?;
     let cannot = |error: io::Error| unusable(&target, format!("it cannot be written: {error}"));
@@ -90,7 +98,7 @@ pub(super) fn write(
     };
     let json = serde_json::to_vec_pretty(&manifest).map_err(|error| cannot(error.into()))?;
     write_file(&unfinished.join(MANIFEST), &json).map_err(cannot)?;
-    // One that is there was made before the process was killed, of the same step.
+    // What is there is of other steps.
     remove(&target).map_err(cannot)?;
     fs::rename(&unfinished, &target).map_err(cannot)?;
     sync_folder(run).map_err(cannot)
@@ -132,6 +140,34 @@ pub(super) fn load(
             entry.part, entry.name
         ))),
     }
+}
+
+/// Checks the checkpoint before a step of a training run: that its files are those that were saved,
+/// and the run that of its ledger. What is trained need not be there.
+///
+/// # Errors
+///
+/// [`Error::Checkpoint`] if it is not whole.
+pub fn check_checkpoint(ledger: &Ledger, step: u64) -> Result<(), Error> {
+    let folder = ledger.folder().join(checkpoint_folder(step));
+    let bad = |problem: String| unusable(&folder, problem);
+    let manifest = read_manifest(&folder).map_err(bad)?;
+    let saved = read_files(&folder, &manifest).map_err(bad)?;
+    if entries(&saved) != manifest.tensors {
+        return Err(bad("its tensors are not those of its manifest".to_owned()));
+    }
+    check_is_of(ledger, &manifest)
+}
+
+/// Checks that a checkpoint is of the training run of a ledger.
+pub(super) fn check_is_of(ledger: &Ledger, manifest: &Manifest) -> Result<(), Error> {
+    if ledger.chain_before(manifest.step) == Some(manifest.chain) {
+        return Ok(());
+    }
+    let problem =
+        "it is of another training run than the ledger beside it, or the ledger ends before it";
+    let folder = ledger.folder().join(checkpoint_folder(manifest.step));
+    Err(unusable(&folder, problem.to_owned()))
 }
 
 /// Removes the oldest checkpoints in a folder, so that `keep` are left besides the one before

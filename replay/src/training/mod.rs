@@ -74,6 +74,7 @@
 //! mediators are in ordinary journals, each of the steps from one checkpoint to the next.
 
 mod checkpoint;
+mod exact;
 mod optimizer;
 mod order;
 mod seed;
@@ -98,6 +99,11 @@ use crate::journal::training::{
 use crate::journal::{Digest, Experiment, Policy};
 use crate::session::{Mode, Session, check_exact};
 
+pub use checkpoint::check_checkpoint;
+pub use exact::{
+    clip_by_norm, cross_entropy, mean_squared_error, smoothed_cross_entropy, sum_in_order,
+    weighted_cross_entropy,
+};
 pub use order::DataOrder;
 pub use seed::seed_for;
 pub use state::{
@@ -215,6 +221,7 @@ impl TrainingBuilder {
         }
         let writer = LedgerWriter::create(folder, &head)?;
         checkpoint::write(folder, 0, writer.chain(), state)?;
+        writer.publish(folder)?;
         Ok(Training {
             folder: Some(folder.to_owned()),
             writer: Some(writer),
@@ -367,6 +374,7 @@ impl TrainingBuilder {
             writer.write(*line, ledger.names(line.step)?.as_deref())?;
         }
         checkpoint::copy(ledger.folder(), into, nearest)?;
+        writer.publish(into)?;
         Ok(Training {
             folder: Some(into.to_owned()),
             writer: Some(writer),
@@ -765,17 +773,7 @@ fn of_state_before(values: &[TracedValue], seed: u64) -> Vec<TracedValue> {
 
 fn load(ledger: &Ledger, step: u64, state: &mut impl TrainingState) -> Result<(), Error> {
     let manifest = checkpoint::load(ledger.folder(), step, state)?;
-    if ledger.chain_before(step) == Some(manifest.chain) {
-        return Ok(());
-    }
-    Err(Error::Checkpoint {
-        checkpoint: ledger
-            .folder()
-            .join(crate::journal::training::checkpoint_folder(step)),
-        problem:
-            "it is of another training run than the ledger beside it, or the ledger ends before it"
-                .to_owned(),
-    })
+    checkpoint::check_is_of(ledger, &manifest)
 }
 
 fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {

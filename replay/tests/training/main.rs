@@ -2,5 +2,6 @@
 
 mod faults;
 mod files;
+mod kills;
 mod net;
 mod sittings;

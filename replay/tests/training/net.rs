@@ -11,6 +11,8 @@ use interloom::training::{DataOrder, Trained, Training, TrainingBuilder};
 use interloom::{Error, Hooked, Sites, backward};
 use interloom_backends::Forward;
 
+use crate::kills::passing;
+
 /// Burn's seeds are global to the process.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
@@ -144,6 +146,7 @@ fn make_step(
                 (loss.into_scalar::<f32>(), gradients)
             })?;
             total += f64::from(loss);
+            passing(step.number(), "a part of the batch");
             let gradients = GradientsParams::from_grads(gradients, &state.module);
             sum.accumulate(&state.module, gradients);
         }
@@ -153,7 +156,9 @@ fn make_step(
             let gradient = gradients.remove::<2>(id).expect("a gradient");
             gradients.register(id, flipped(gradient, element, bit));
         }
+        passing(step.number(), "before the update");
         step.update(state, rate, gradients)?;
+        passing(step.number(), "after the update");
         if fault == Some(Fault::Parametrisation) {
             // As one that is derived from others: the rows are scaled to their own norm.
             change_weight(state, |weight| {

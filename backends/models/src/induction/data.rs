@@ -29,6 +29,11 @@ impl Sampler {
         Self(seed)
     }
 
+    /// Returns the state of the generator, from which [`new`](Self::new) goes on.
+    pub const fn state(&self) -> u64 {
+        self.0
+    }
+
     /// Draws `count` sequences of [`POSITIONS`] tokens.
     pub fn batch(&mut self, count: usize) -> Batch {
         let mut batch = Batch {

@@ -27,7 +27,10 @@ use interloom_backends::{
 pub use data::{Batch, Sampler};
 pub use lm::InductionLm;
 pub use metrics::{HeadScores, Score, head_scores, score};
-pub use train::{Trainer, WeightsError, load_weights, save_weights};
+pub use train::{
+    BATCH, LEARNING_RATE, Trainer, WeightsError, foretold_loss, load_weights, optimizer,
+    save_weights,
+};
 
 /// The number of different tokens.
 pub const VOCABULARY: usize = 40;

@@ -11,8 +11,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::{Batch, Induction, POSITIONS, Sampler, VOCABULARY, replace};
 
 /// Sequences in one training step.
-const BATCH: usize = 64;
-const LEARNING_RATE: f64 = 2e-3;
+pub const BATCH: usize = 64;
+/// The learning rate of each step.
+pub const LEARNING_RATE: f64 = 2e-3;
 const WEIGHT_DECAY: f32 = 0.01;
 const EPSILON: f32 = 1e-8;
 
@@ -30,12 +31,9 @@ impl Trainer {
     /// Burn's seed is global to the process, so that nothing else may draw numbers meanwhile.
     pub fn new(seed: u64, device: &Device) -> Self {
         let device = device.clone().autodiff();
-        let adam = AdamWConfig::new()
-            .with_weight_decay(WEIGHT_DECAY)
-            .with_epsilon(EPSILON);
         Self {
             model: Induction::new(seed, &device),
-            optimizer: adam.init(),
+            optimizer: optimizer(),
             sampler: Sampler::new(seed),
             device,
         }
@@ -51,7 +49,7 @@ impl Trainer {
             device,
         } = self;
         let batch = sampler.batch(BATCH);
-        let loss = loss(model.forward(batch.tokens(&device)), &batch, &device);
+        let loss = foretold_loss(model.forward(batch.tokens(&device)), &batch);
         let value = loss.clone().into_scalar();
         let gradients = GradientsParams::from_grads(loss.backward(), &*model);
         let model = model.map(|model| optimizer.step(LEARNING_RATE, model, gradients));
@@ -68,6 +66,15 @@ impl Trainer {
     pub fn model(&self) -> Hooked<Induction> {
         (*self.model).clone().valid()
     }
+}
+
+/// Returns the optimizer that the trained model was trained with: AdamW with a weight decay of
+/// 0.01.
+pub fn optimizer() -> ModuleOptimizer {
+    let adam = AdamWConfig::new()
+        .with_weight_decay(WEIGHT_DECAY)
+        .with_epsilon(EPSILON);
+    adam.init()
 }
 
 /// The file of weights does not fit the model.
@@ -175,8 +182,10 @@ impl ModuleMapper for Loader<'_> {
     }
 }
 
-/// The mean cross entropy on what the first copies foretell.
-fn loss(logits: Tensor<3>, batch: &Batch, device: &Device) -> Tensor<1> {
+/// Returns the mean cross entropy, in nats, of the tokens that the first copies foretell; `logits`
+/// are `[batch, position, token]`.
+pub fn foretold_loss(logits: Tensor<3>, batch: &Batch) -> Tensor<1> {
+    let device = &logits.device();
     let foretold: Vec<(usize, usize)> = batch.foretold().collect();
     let count = foretold.len();
     let rows = foretold

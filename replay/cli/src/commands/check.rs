@@ -7,7 +7,7 @@ use interloom_journal::{CachedLine, Check, CheckedRun, JournalError, check, plai
 use serde_json::{Value, json};
 
 use super::report::outln;
-use super::{Ending, report};
+use super::{Ending, report, training};
 use crate::CliError;
 
 /// Read a journal to its end, check every byte of it, and say what it holds and what is wrong.
@@ -15,7 +15,7 @@ use crate::CliError;
 /// Exits with 0 if it is good, and with 1 if not.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or the folder of a training run, with all its journals and checkpoints.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// Report as JSON.
@@ -24,7 +24,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
-    let check = check(&arguments.journal)?;
+    if training::is_training(&arguments.journal) {
+        return training::check(&arguments.journal, arguments.json);
+    }
+    let check = check(&training::located(&arguments.journal)?.journal)?;
     if arguments.json {
         outln!("{}", as_json(&check));
     } else {

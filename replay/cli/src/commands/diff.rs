@@ -7,7 +7,7 @@ use interloom_journal::divergence::{Aligned, CONTEXT_DEFAULT, JournalDiff, compa
 use serde_json::{Value, json};
 
 use super::report::{self, count, outln};
-use super::{Ending, check};
+use super::{Ending, check, training};
 use crate::CliError;
 
 /// Compare two journals, and show the first exchange at which they part, with both sides.
@@ -16,7 +16,8 @@ use crate::CliError;
 /// can be read. How the heads differ is said too, and changes nothing.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The first journal.
+    /// The first journal; or the folder of a training run, to be compared with that of another:
+    /// the first step that differs is found by halving.
     #[arg(value_name = "A")]
     first: PathBuf,
     /// The second journal.
@@ -31,7 +32,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
-    let diff = compare_journals(&arguments.first, &arguments.second, arguments.context)?;
+    let (first, second) = (&arguments.first, &arguments.second);
+    if training::is_training(first) && training::is_training(second) {
+        return training::diff(first, second, arguments.json);
+    }
+    let [first, second] = [first, second].map(|path| training::located(path));
+    let (first, second) = (first?.journal, second?.journal);
+    let diff = compare_journals(&first, &second, arguments.context)?;
     if arguments.json {
         outln!("{}", as_json(&diff, arguments));
     } else {

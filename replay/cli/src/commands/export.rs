@@ -14,13 +14,13 @@ use interloom_journal::{JournalReader, Unfinished, check_is_another};
 use serde_json::{Value, json};
 
 use super::report::{cannot_write, count, outln};
-use super::{Ending, check, report};
+use super::{Ending, check, report, training};
 use crate::CliError;
 
 /// Write a journal, or the tensors in it, in a format that other programs read.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or the folder of a training run, whose losses a page shows.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// The format.
@@ -65,6 +65,9 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
+    if training::is_training(&arguments.journal) {
+        return export_training(arguments);
+    }
     let (journal, out) = (&arguments.journal, &arguments.out);
     if arguments.diff.is_some() && !matches!(arguments.format, Format::Html) {
         eprintln!("two journals are exported as a page only; add `--format html`");
@@ -92,6 +95,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         false => outln!("{} in {}", count(exported.items, thing), out.display()),
     }
     report::of_good_beginning(Ok(Ending::Done), exported.torn)
+}
+
+/// Writes the loss of a training run, or of two, as a page.
+fn export_training(arguments: &Arguments) -> Result<Ending, CliError> {
+    if !matches!(arguments.format, Format::Html) {
+        eprintln!(
+            "a training run is exported as a page only; add `--format html`, or export the journal of a step"
+        );
+        return Ok(Ending::Usage);
+    }
+    training::page(
+        &arguments.journal,
+        arguments.diff.as_deref(),
+        &arguments.out,
+    )
 }
 
 fn as_json(arguments: &Arguments, exported: &Exported, thing: &str) -> Value {

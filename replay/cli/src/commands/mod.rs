@@ -23,6 +23,7 @@ mod show;
 mod sites;
 mod step;
 mod trace;
+mod training;
 mod why;
 
 use std::ffi::OsString;

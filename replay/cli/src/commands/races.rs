@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::explore::race_as_json;
 use super::report::outln;
-use super::{Ending, report};
+use super::{Ending, report, training};
 use crate::CliError;
 
 /// Name the pairs of recorded requests that nothing but the order of the mediators puts one before
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
-    let (journal, problem) = Journal::load_prefix(&arguments.journal)?;
+    let (journal, problem) = Journal::load_prefix(training::located(&arguments.journal)?.journal)?;
     match problem {
         Some(error) if !error.is_torn() => Err(error.into()),
         torn => report::of_good_beginning(Ok(show(arguments, &journal)), torn),

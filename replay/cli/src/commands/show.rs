@@ -8,8 +8,9 @@ use interloom_journal::{
     Evidence, ExchangeRecord, JournalError, JournalReader, Names, Record, Visit, is_at,
 };
 
-use super::Ending;
 use super::report::outln;
+use super::training::Located;
+use super::{Ending, training};
 use crate::CliError;
 
 /// Print the exchanges of a journal, one in a line: number, run, event, mediator, site, what became
@@ -19,7 +20,8 @@ use crate::CliError;
 /// that the journal could be read.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or the folder of a training run, whose steps are printed, or a step of it:
+    /// `runs/a@1200`.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// Only those of this run.
@@ -47,6 +49,17 @@ struct Seen {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
+    if training::is_training(&arguments.journal) {
+        return training::show(&arguments.journal, arguments.json);
+    }
+    let Located { journal, run } = training::located(&arguments.journal)?;
+    let arguments = &Arguments {
+        run: arguments.run.or(run),
+        site: arguments.site.clone(),
+        mediator: arguments.mediator.clone(),
+        journal,
+        json: arguments.json,
+    };
     let mut seen = Seen::default();
     let mut evidence = Evidence::default();
     let mut reader = JournalReader::open(&arguments.journal)?;

@@ -10,7 +10,7 @@ use interloom_journal::{Head, IndexedJournal, JournalError};
 use serde_json::{Value, json};
 
 use super::report::outln;
-use super::{Ending, report};
+use super::{Ending, report, training};
 use crate::CliError;
 use crate::experiment::Programs;
 
@@ -23,7 +23,7 @@ use crate::experiment::Programs;
 /// Each exchange is shown once.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or a step of a training run: `runs/a@1200`.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// The site: `layers.3.attn.output.i0`, or without iteration, or without port.
@@ -47,14 +47,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
-    let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
+    let place = training::located(&arguments.journal)?;
+    let (mut journal, problem) = IndexedJournal::open(&place.journal)?;
+    let run = arguments.run.or(place.run);
     match problem {
         Some(error) if !error.is_torn() => Err(error.into()),
-        torn => report::of_good_beginning(follow(arguments, &mut journal), torn),
+        torn => report::of_good_beginning(follow(arguments, run, &mut journal), torn),
     }
 }
 
-fn follow(arguments: &Arguments, journal: &mut IndexedJournal) -> Result<Ending, CliError> {
+fn follow(
+    arguments: &Arguments,
+    run: Option<u32>,
+    journal: &mut IndexedJournal,
+) -> Result<Ending, CliError> {
     let programs = programs(journal.head());
     let programs = &*programs;
     let extent = ProvenanceLimits {
@@ -63,7 +69,7 @@ fn follow(arguments: &Arguments, journal: &mut IndexedJournal) -> Result<Ending,
     };
     let steps = match (arguments.exchange, &arguments.site) {
         (Some(exchange), _) => provenance_of(journal, exchange, extent, programs)?,
-        (None, Some(site)) => provenance(journal, site, arguments.run, extent, programs)?,
+        (None, Some(site)) => provenance(journal, site, run, extent, programs)?,
         (None, None) => unreachable!("one of the two is required"),
     };
     if arguments.json {

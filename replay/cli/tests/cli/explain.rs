@@ -187,7 +187,7 @@ fn help_of_step() {
 
     Arguments:
       <FILE>
-              The journal
+              The journal; or a step of a training run: `runs/a@1200`
 
     Options:
           --at <N>

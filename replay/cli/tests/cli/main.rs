@@ -24,6 +24,7 @@ mod shrink;
 mod step;
 mod tiny_llama;
 mod torn;
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -28,6 +28,9 @@ pub const LEDGER_FILE: &str = "ledger.ill";
 /// The name of the file with a ledger's digests by name.
 pub const NAMES_FILE: &str = "names.ill";
 
+/// A ledger that is not published.
+const UNFINISHED_FILE: &str = ".unfinished-ledger.ill";
+
 const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'L', 0x0D, 0x0A, 0x1A, 0x0A];
 const VERSION: u32 = 1;
 const FIXED_BYTES: usize = 24;
@@ -246,27 +249,27 @@ pub struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// Begins a ledger in a folder, which is made if it is not there.
+    /// Begins a ledger in a folder, which is made if it is not there. Until it is
+    /// [published](Self::publish) it has another name, so that a process that is killed leaves no
+    /// training run without its first checkpoint.
     ///
     /// # Errors
-    /// E070 if the folder has a ledger, E061 if the files cannot be made.
+    /// E070 if the folder has a ledger, E061 if the files cannot be made, E073 if another process
+    /// begins one there.
     pub fn create(folder: impl AsRef<Path>, head: &LedgerHead) -> Result<Self, JournalError> {
         let folder = folder.as_ref();
-        let path = folder.join(LEDGER_FILE);
-        let place: Arc<str> = path.display().to_string().into();
+        let place: Arc<str> = folder.join(LEDGER_FILE).display().to_string().into();
         let cannot = |error: io::Error| JournalError::io(&place, "create", &error);
         fs::create_dir_all(folder).map_err(cannot)?;
+        check_is_free(folder, &place)?;
         let encoded = head.encode();
         let (payload, parent) = encoded.map_err(|error| cannot(io::Error::other(error)))?;
-        let opened = OpenOptions::new().write(true).create_new(true).open(&path);
-        let mut file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => JournalError::WouldOverwrite {
-                journal: place.clone(),
-                reason: "the folder has a training run".to_owned(),
-            },
-            _ => cannot(error),
-        })?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let mut file = options.open(folder.join(UNFINISHED_FILE)).map_err(cannot)?;
+        // What is there was left by a process that was killed, unless that one is still at it.
         lock(&file, &place)?;
+        file.set_len(0).map_err(cannot)?;
         let both = [&payload[..], &parent].concat();
         let mut bytes = Vec::with_capacity(FIXED_BYTES + both.len());
         bytes.extend(MAGIC);
@@ -285,6 +288,19 @@ impl LedgerWriter {
             chain: chain_of_head(&payload),
             next: 0,
         })
+    }
+
+    /// Gives a ledger that was [begun](Self::create) in a folder its name: the training run is
+    /// there from now on.
+    ///
+    /// # Errors
+    /// E070 if the folder has a ledger by now, E061 if it cannot be renamed.
+    pub fn publish(&self, folder: impl AsRef<Path>) -> Result<(), JournalError> {
+        let folder = folder.as_ref();
+        check_is_free(folder, &self.place)?;
+        self.sync()?;
+        let renamed = fs::rename(folder.join(UNFINISHED_FILE), folder.join(LEDGER_FILE));
+        renamed.map_err(|error| JournalError::io(&self.place, "rename", &error))
     }
 
     /// Continues a ledger behind its last whole line, and cuts off what a process that was killed
@@ -380,6 +396,17 @@ impl LedgerWriter {
         let synced = self.names.sync().and_then(|()| self.file.sync_data());
         synced.map_err(|error| JournalError::io(&self.place, "sync", &error))
     }
+}
+
+/// Refuses to begin a training run where there is one.
+fn check_is_free(folder: &Path, place: &Arc<str>) -> Result<(), JournalError> {
+    if folder.join(LEDGER_FILE).exists() {
+        return Err(JournalError::WouldOverwrite {
+            journal: place.clone(),
+            reason: "the folder has a training run".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn chain_of_head(payload: &[u8]) -> Digest {

@@ -29,9 +29,8 @@
 mod ledger;
 mod line;
 mod names;
+mod page;
 mod parting;
-#[cfg(test)]
-mod tests;
 
 pub use ledger::{
     LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NAMES_FILE, checkpoint_folder,
@@ -39,4 +38,5 @@ pub use ledger::{
 };
 pub use line::{LINE_BYTES, ShortDigest, StepLine, StepPhase};
 pub use names::{NamedDigest, digest_of_names};
+pub use page::curves_page;
 pub use parting::{LedgerParting, first_parting};

@@ -20,7 +20,7 @@ use clap::Args;
 use figures::Figures;
 use interloom_journal::IndexedJournal;
 
-use super::Ending;
+use super::{Ending, training};
 use crate::CliError;
 
 /// Go through a journal, forwards and back: on the screen where there is a terminal, and line by
@@ -32,7 +32,7 @@ use crate::CliError;
 /// JSON always has. Exits with 2 if a command was not understood.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or a step of a training run: `runs/a@1200`.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// Begin at this exchange.
@@ -47,13 +47,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
-    let (mut journal, problem) = IndexedJournal::open(&arguments.journal)?;
-    if arguments.at > 0 {
+    let place = training::located(&arguments.journal)?;
+    let (mut journal, problem) = IndexedJournal::open(&place.journal)?;
+    let first = place.run.and_then(|run| first_exchange(&journal, run));
+    let at = if arguments.at == 0 {
+        first.unwrap_or(0)
+    } else {
+        arguments.at
+    };
+    if at > 0 {
         // Says what there is if there is no such exchange.
-        journal.exchange(arguments.at)?;
+        journal.exchange(at)?;
     }
     let is_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
-    let (path, at) = (&arguments.journal, arguments.at);
+    let path = &place.journal;
     let figures = Figures::open(path, &journal)?;
     let ending = if arguments.plain || arguments.json || !is_terminal() {
         line::run(journal, figures, at, arguments.json)?
@@ -71,4 +78,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         Some(error) => Err(error.into()),
         None => Ok(ending),
     }
+}
+
+/// Returns the index of the first exchange of a run.
+fn first_exchange(journal: &IndexedJournal, run: u32) -> Option<u64> {
+    let mut runs = journal.runs().iter();
+    runs.find(|known| known.start.run == run)
+        .map(|run| run.first)
 }

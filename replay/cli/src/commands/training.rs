@@ -1,0 +1,302 @@
+//! Training runs, where a command takes a journal: a folder, or one step of it.
+//!
+//! `runs/a` is the ledger of the run in that folder; `runs/a@1200` is its step 1200 in the journal
+//! of the steps around it.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use interloom::Error;
+use interloom::training::check_checkpoint;
+use interloom_journal::training::{
+    LEDGER_FILE, Ledger, LedgerParting, StepLine, curves_page, first_parting,
+};
+use interloom_journal::{IndexedJournal, Unfinished, check as check_journal};
+use serde_json::{Value, json};
+
+use super::report::{cannot_write, count, outln};
+use super::{Ending, report};
+use crate::CliError;
+
+/// A journal, and the run of it that is meant.
+pub(super) struct Located {
+    /// The file.
+    pub(super) journal: PathBuf,
+    /// The number of the run, if one is meant.
+    pub(super) run: Option<u32>,
+}
+
+/// Returns whether a path is the folder of a training run.
+pub(super) fn is_training(path: &Path) -> bool {
+    path.join(LEDGER_FILE).is_file()
+}
+
+/// Returns the journal that a path means: a file, or a step of a training run.
+pub(super) fn located(path: &Path) -> Result<Located, CliError> {
+    if is_training(path) {
+        let path = path.display();
+        return Err(Error::Training(format!(
+            "{path} is a training run, and one of its journals is needed; say of which step: {path}@0"
+        ))
+        .into());
+    }
+    match step_of(path) {
+        Some((folder, step)) if !path.exists() && is_training(&folder) => locate(&folder, step),
+        _ => Ok(Located {
+            journal: path.to_owned(),
+            run: None,
+        }),
+    }
+}
+
+/// Splits `FOLDER@STEP`.
+fn step_of(path: &Path) -> Option<(PathBuf, u64)> {
+    let (folder, step) = path.to_str()?.rsplit_once('@')?;
+    Some((PathBuf::from(folder), step.parse().ok()?))
+}
+
+fn locate(folder: &Path, step: u64) -> Result<Located, CliError> {
+    let ledger = Ledger::read(folder)?;
+    ledger.line(step)?;
+    let journal = ledger.segment(step);
+    let (index, _) = IndexedJournal::open(&journal)?;
+    let name = format!("step {step}");
+    let runs = index.runs().iter();
+    let run = runs
+        .filter(|run| run.start.name == name)
+        .map(|run| run.start.run)
+        .next();
+    match run {
+        Some(run) => Ok(Located {
+            journal,
+            run: Some(run),
+        }),
+        None => Err(Error::Training(format!(
+            "{} has no run of step {step}: nothing was exchanged in it",
+            journal.display()
+        ))
+        .into()),
+    }
+}
+
+/// Shows a line for each step.
+pub(super) fn show(folder: &Path, json: bool) -> Result<Ending, CliError> {
+    let ledger = Ledger::read(folder)?;
+    let checkpoints = ledger.checkpoints()?;
+    for line in ledger.lines() {
+        if json {
+            outln!("{}", line_json(line));
+        } else {
+            let mark = if checkpoints.contains(&line.step) {
+                "  checkpoint before it"
+            } else {
+                ""
+            };
+            outln!("{}{mark}", line_text(line));
+        }
+    }
+    if !json {
+        let head = ledger.head();
+        outln!(
+            "{} of seed {}, {}, on {}",
+            count(ledger.lines().len() as u64, "step"),
+            head.seed,
+            count(checkpoints.len() as u64, "checkpoint"),
+            head.environment.device
+        );
+        if let Some(parent) = &head.parent {
+            outln!(
+                "forked at step {} from the run with the chain {}",
+                parent.step,
+                parent.chain.short()
+            );
+        }
+        if let Some(last) = ledger.lines().last() {
+            outln!("chain {}", last.chain);
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// Checks the ledger, its names, and every journal and checkpoint that is there.
+pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
+    let ledger = Ledger::read(folder)?;
+    let mut problems: Vec<CliError> = Vec::new();
+    let mut named = 0;
+    for line in ledger.lines() {
+        match ledger.names(line.step) {
+            Ok(names) => named += u64::from(names.is_some()),
+            Err(error) => problems.push(error.into()),
+        }
+    }
+    let checkpoints = ledger.checkpoints()?;
+    for step in &checkpoints {
+        problems.extend(check_checkpoint(&ledger, *step).err().map(CliError::from));
+    }
+    let mut journals = Vec::new();
+    for line in ledger.lines() {
+        let journal = ledger.segment(line.step);
+        if journal.exists() && !journals.contains(&journal) {
+            journals.push(journal);
+        }
+    }
+    for journal in &journals {
+        let problem = check_journal(journal).map(|check| check.problem);
+        let problem = problem
+            .unwrap_or_else(Some)
+            .filter(|problem| !problem.is_torn());
+        problems.extend(problem.map(CliError::from));
+    }
+    let (steps, count_of) = (ledger.lines().len() as u64, report::count);
+    if json {
+        outln!(
+            "{}",
+            json!({
+                "good": problems.is_empty(),
+                "steps": steps,
+                "steps_with_names": named,
+                "checkpoints": checkpoints,
+                "journals": journals.len(),
+                "torn": ledger.is_torn(),
+                "problems": problems.iter().map(|problem| json!({ "code": problem.code(), "message": problem.to_string() })).collect::<Vec<_>>(),
+            })
+        );
+    } else {
+        outln!(
+            "{}, {named} of them by name, {}, {}",
+            count_of(steps, "step"),
+            count_of(checkpoints.len() as u64, "checkpoint"),
+            count_of(journals.len() as u64, "journal")
+        );
+        if ledger.is_torn() {
+            outln!("the last line was cut off, as by a process that was killed; the run can go on");
+        }
+        for problem in &problems {
+            report::error(problem.code(), &problem.to_string());
+        }
+        if problems.is_empty() {
+            outln!("all of them good");
+        }
+    }
+    Ok(if problems.is_empty() {
+        Ending::Done
+    } else {
+        Ending::Failed
+    })
+}
+
+/// Says where two training runs part.
+pub(super) fn diff(first: &Path, second: &Path, json: bool) -> Result<Ending, CliError> {
+    let (a, b) = (Ledger::read(first)?, Ledger::read(second)?);
+    let parting = first_parting(&a, &b)?;
+    let common = a.lines().len().min(b.lines().len()) as u64;
+    if json {
+        outln!("{}", parting_json(parting.as_ref(), common));
+    } else {
+        match &parting {
+            None => outln!("{} equal", count(common, "step")),
+            Some(parting) => show_parting(parting, &a, &b),
+        }
+    }
+    Ok(match parting {
+        Some(_) => Ending::Diverged,
+        None => Ending::Done,
+    })
+}
+
+fn show_parting(parting: &LedgerParting, a: &Ledger, b: &Ledger) {
+    let LedgerParting {
+        step,
+        phase,
+        names,
+        lines,
+        comparisons,
+    } = parting;
+    outln!("the runs part in step {step}: {phase}");
+    for name in names {
+        outln!("  {name}");
+    }
+    for (run, line) in [(a, lines.0), (b, lines.1)] {
+        outln!("  {}: {}", run.folder().display(), line_text(&line));
+    }
+    outln!(
+        "  found by {}",
+        count(u64::from(*comparisons), "comparison")
+    );
+    let journals = [a, b].map(|run| run.segment(*step).exists());
+    if journals == [true, true] {
+        report::help(&[format!(
+            "interloom diff {}@{step} {}@{step}",
+            a.folder().display(),
+            b.folder().display()
+        )]);
+    }
+}
+
+/// Writes a page with the loss of a run, or of two with their first difference marked.
+pub(super) fn page(first: &Path, second: Option<&Path>, out: &Path) -> Result<Ending, CliError> {
+    let a = Ledger::read(first)?;
+    let b = second.map(Ledger::read).transpose()?;
+    let page = curves_page(&a, b.as_ref())?;
+    let cannot = |error| cannot_write(out, error);
+    let unfinished = Unfinished::beside(out).map_err(cannot)?;
+    let mut sink: BufWriter<&File> = BufWriter::new(unfinished.file());
+    sink.write_all(page.as_bytes()).map_err(cannot)?;
+    sink.flush().map_err(cannot)?;
+    drop(sink);
+    unfinished.put().map_err(cannot)?;
+    outln!(
+        "{} in {}",
+        count(a.lines().len() as u64, "step"),
+        out.display()
+    );
+    Ok(Ending::Done)
+}
+
+fn line_text(line: &StepLine) -> String {
+    let StepLine {
+        step,
+        rate,
+        loss,
+        batch,
+        exchanges,
+        gradients,
+        parameters,
+        ..
+    } = line;
+    format!(
+        "step {step}: loss {loss}, rate {rate}, batch {batch}, exchanges {exchanges}, gradients {gradients}, parameters {parameters}"
+    )
+}
+
+fn line_json(line: &StepLine) -> Value {
+    json!({
+        "step": line.step,
+        "seed": line.seed,
+        "rate": line.rate,
+        "loss": line.loss,
+        "batch": line.batch.to_string(),
+        "schedule": line.schedule.to_string(),
+        "exchanges": line.exchanges.to_string(),
+        "gradients": line.gradients.to_string(),
+        "optimizer": line.optimizer.to_string(),
+        "parameters": line.parameters.to_string(),
+        "chain": line.chain.to_string(),
+    })
+}
+
+fn parting_json(parting: Option<&LedgerParting>, common: u64) -> Value {
+    match parting {
+        None => json!({ "equal": true, "steps": common }),
+        Some(parting) => json!({
+            "equal": false,
+            "step": parting.step,
+            "phase": parting.phase,
+            "names": parting.names,
+            "comparisons": parting.comparisons,
+            "first": line_json(&parting.lines.0),
+            "second": line_json(&parting.lines.1),
+        }),
+    }
+}

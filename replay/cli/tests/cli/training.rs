@@ -1,0 +1,130 @@
+//! Commands on training runs: a folder, or a step of one.
+
+use std::path::Path;
+
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use interloom::training::{DataOrder, Trained, Training};
+use interloom_backends::{Hooked, Sites, backward};
+
+use crate::Place;
+
+/// Trains a line for twelve steps, at another rate from a step on.
+fn train(folder: &Path, rate: (u64, f64)) {
+    let device = Device::flex().autodiff();
+    let weight = LinearConfig::new(2, 1).init(&device);
+    let zero = Linear {
+        weight: weight
+            .weight
+            .map(|weight| weight.zeros_like().require_grad()),
+        bias: None,
+    };
+    let mut line = Trained::new("line", Hooked::from(zero), SgdConfig::new().init());
+    let settings = Training::of(7, &device).checkpoint_every(5);
+    let mut training = settings.record(folder, &mut line).unwrap();
+    let sites = Sites::bind(&line.module).unwrap();
+    let order = DataOrder::new(training.seed(), 16);
+    while training.goes_on(12) {
+        let made = training.step(&mut line, |step, line| {
+            let items = step.items(&order, 4);
+            let points: Vec<f32> = items
+                .iter()
+                .flat_map(|item| [*item as f32 / 16.0, 1.0])
+                .collect();
+            let x = Tensor::<2>::from_data(TensorData::new(points, [4, 2]), &device);
+            let mut run = step.run(&sites);
+            run.mediator("scale", async |cx| cx.update_output("", |y| y * 0.5).await);
+            let (loss, gradients) = step.record(run, || {
+                let loss = (line.module.forward(x) - 1.0).square().mean();
+                let gradients = backward(&loss);
+                (loss.into_scalar::<f32>(), gradients)
+            })?;
+            let gradients = GradientsParams::from_grads(gradients, &line.module);
+            let own = if step.number() < rate.0 { 0.25 } else { rate.1 };
+            step.update(line, own, gradients)?;
+            Ok(f64::from(loss))
+        });
+        made.unwrap();
+    }
+    training.finish().unwrap();
+}
+
+fn place(runs: &[(&str, (u64, f64))]) -> Place {
+    let place = Place::new();
+    for (name, rate) in runs {
+        train(&place.path(name), *rate);
+    }
+    place
+}
+
+#[test]
+fn a_training_run_is_shown_checked_compared_and_drawn_without_its_code() {
+    let place = place(&[("a", (12, 0.25)), ("b", (7, 0.125))]);
+    let shown = place.run(&["show", "a"]).with(0).out;
+    let steps = shown.lines().filter(|line| line.starts_with("step "));
+    assert_eq!(steps.count(), 12);
+    assert!(
+        shown.contains("12 steps of seed 7, 3 checkpoints, on cpu"),
+        "{shown}"
+    );
+
+    let checked = place.run(&["check", "a"]).with(0).out;
+    let expected = "12 steps, 12 of them by name, 3 checkpoints, 3 journals\nall of them good\n";
+    assert_eq!(checked, expected);
+
+    let differing = place.run(&["diff", "a", "b"]).with(4).out;
+    let place_of_it = "the runs part in step 7: schedule\n  line.learning rate\n";
+    assert!(differing.starts_with(place_of_it), "{differing}");
+    assert_eq!(
+        place.run(&["diff", "a", "a"]).with(0).out,
+        "12 steps equal\n"
+    );
+
+    let page = [
+        "export",
+        "a",
+        "--format",
+        "html",
+        "--diff",
+        "b",
+        "--out",
+        "loss.html",
+    ];
+    place.run(&page).with(0);
+    let page = std::fs::read_to_string(place.path("loss.html")).unwrap();
+    assert!(page.contains("The runs part in <b>step 7: schedule</b> (line.learning rate)"));
+    assert_eq!(page.matches("<polyline").count(), 2);
+    place
+        .run(&["export", "a", "--format", "jsonl", "--out", "a.jsonl"])
+        .with(2);
+}
+
+#[test]
+fn a_step_of_a_training_run_is_a_journal() {
+    let place = place(&[("run", (12, 0.25))]);
+    let shown = place.run(&["show", "run@7"]).with(0).out;
+    assert_eq!(shown.matches("  VALUE  ").count(), 1, "{shown}");
+    assert_eq!(shown.matches("  SWAP  ").count(), 1, "{shown}");
+    let why = place.run(&["why", "run@7", "output"]).with(0).out;
+    assert!(why.contains("scale"), "{why}");
+    place.run(&["races", "run@7"]).with(0);
+    place.run(&["check", "run@7"]).with(0);
+    let lines = place.run(&["step", "--plain", "run@7"]).with(0).out;
+    assert!(lines.contains("VALUE"), "{lines}");
+
+    place.run(&["show", "run@12"]).error("E072", 1);
+    let message = place.run(&["why", "run", "output"]).error("E089", 1);
+    assert!(message.ends_with("say of which step: run@0"), "{message}");
+    place.run(&["show", "nothing@7"]).error("E060", 1);
+}
+
+#[test]
+fn damage_in_a_training_run_is_found() {
+    let place = place(&[("run", (12, 0.25))]);
+    let weights = place.path("run/checkpoint-00000005/parameters.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    place.run(&["check", "run"]).error("E079", 1);
+}
