@@ -73,7 +73,7 @@ impl<V: Value> Interleaver<V> {
         into: Cached<V>,
     ) {
         self.hook_for_cache(&points);
-        for point in &points {
+        for point in points.iter().filter(|point| !point.is_parameter()) {
             self.collected[point.index()] += 1;
         }
         self.caches.push(Collector {
@@ -83,6 +83,12 @@ impl<V: Value> Interleaver<V> {
             is_listed,
             into,
         });
+    }
+
+    /// Returns whether a cache collects the gradient of a parameter.
+    pub(super) fn collects_parameter(&self, point: Point) -> bool {
+        let mut caches = self.caches.iter();
+        caches.any(|cache| cache.points.binary_search(&point).is_ok())
     }
 
     /// Lets the caches see a site with all its changes made.
@@ -136,6 +142,10 @@ impl<V: Value> Interleaver<V> {
         let at_hand = |point: Point| u32::from(at == Some(point.at(0)));
         // A gradient comes too late when its value has passed without a hook, at hand or not.
         let is_passed = |point: &&Point| {
+            // That of a parameter, when the first pass comes to its end.
+            if point.is_parameter() {
+                return self.gradients.has_ended() || at.is_some_and(|at| at.point.is_parameter());
+            }
             let value = point.forward();
             let at_hand = if point.port.is_gradient() {
                 0

@@ -132,7 +132,9 @@ impl<V: Value> Interleaver<V> {
 
     #[inline]
     fn park(&mut self, id: MediatorId, waiting: Waiting<V>) {
-        self.wanted[waiting.site.point.index()] += 1;
+        if !waiting.site.point.is_parameter() {
+            self.wanted[waiting.site.point.index()] += 1;
+        }
         self.lane(id).park(waiting);
     }
 
@@ -145,7 +147,9 @@ impl<V: Value> Interleaver<V> {
         is_meant: impl FnOnce(Site) -> bool,
     ) -> Option<Waiting<V>> {
         let waiting = self.lane(id).unpark(trigger, is_meant)?;
-        self.wanted[waiting.site.point.index()] -= 1;
+        if !waiting.site.point.is_parameter() {
+            self.wanted[waiting.site.point.index()] -= 1;
+        }
         Some(waiting)
     }
 
