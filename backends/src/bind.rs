@@ -293,6 +293,9 @@ struct Walk;
 impl ModuleVisitor for Walk {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         drop(param.base());
+        with_binding(|binding| {
+            binding.map.add_parameter(&binding.stack.join("."));
+        });
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

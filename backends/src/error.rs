@@ -292,6 +292,12 @@ pub enum BackwardFailure {
     /// A backward pass was asked for within another one.
     #[error("it was asked for within another one; let that one end first")]
     Nested,
+    /// A mediator may ask for the gradient of a parameter, which the run was not shown.
+    #[error(
+        "the gradient of the parameter `{0}` may be asked for, and the run does not know the parameter; show it the model \
+         that is differentiated (`run.parameters(&model)`)"
+    )]
+    Parameter(String),
     /// Burn panicked, as it does when a graph is used up.
     #[error(
         "burn panicked: {0}; a graph is differentiated once, so add losses of one forward pass up before, or compute \

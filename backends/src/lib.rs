@@ -52,7 +52,7 @@ pub use hooked::{Hooked, Tap};
 /// Gives the calls in the forward function of an `impl` block sites: see [`Operations`].
 pub use interloom_macros::operations;
 pub use operation::Operations;
-pub use parameters::{parameters, visit_parameters};
+pub use parameters::{Parameters, parameters, visit_parameters};
 pub use run::{MediatorHandle, Ran, RecordedPass, Run, RunOutput};
 pub use shared::{Passage, PassedCall, Passing, PrefixCache, ReuseStats, Standing};
 pub use tensor::{AnyTensor, ElementKind, Kind, RANK_MAX, dtype_name};

@@ -4,7 +4,6 @@
 //! unwinding (`resume_unwind`) with a private payload, which no panic hook sees and
 //! [`Run::execute`] catches; built with `panic = "abort"`, it returns an error with a code instead.
 
-use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -14,11 +13,12 @@ use interloom_engine::{
 };
 use interloom_program::Modules;
 
-use crate::active::{Active, Outer, drive};
+use crate::active::{Active, Outer, Supply, drive};
 use crate::bind::Sites;
 use crate::error::ForwardError;
 use crate::functions::Functions;
 use crate::gradient::Numbered;
+use crate::parameters::Parameters;
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -30,7 +30,7 @@ pub struct Run {
     functions: Functions,
     shared: Option<(PrefixCache, Known)>,
     has_caches: bool,
-    passes: VecDeque<RecordedPass>,
+    supply: Supply,
 }
 
 /// A backward pass of a record: what a model passed in it, and brought to those who waited there.
@@ -185,7 +185,7 @@ impl Run {
             functions: Functions::default(),
             shared: None,
             has_caches: false,
-            passes: VecDeque::new(),
+            supply: Supply::default(),
         }
     }
 
@@ -260,9 +260,34 @@ impl Run {
     }
 
     /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,
-    /// points, or aliases.
+    /// points, or aliases; and parameters, which [`parameters`](Self::parameters) shows.
     pub fn gradients<S: Into<String>>(&mut self, of: impl IntoIterator<Item = S>) {
         self.setup.gradients(of);
+    }
+
+    /// Shows the run the parameters of the model, whose gradients mediators then may ask for where
+    /// they declare them: by path, at the end of each backward pass.
+    ///
+    /// What a mediator makes of such a gradient is what the optimizer is given.
+    ///
+    /// ```
+    /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # use interloom_backends::{Hooked, Run, Sites, backward};
+    /// # let device = Device::flex().autodiff();
+    /// let model = Hooked::from(LinearConfig::new(2, 2).init(&device));
+    /// let sites = Sites::bind(&model)?;
+    /// let mut run = Run::new("freeze", &sites);
+    /// run.parameters(&model);
+    /// run.mediator("freeze", async |cx| cx.update_grad("bias", |gradient| gradient * 0.0).await)
+    ///     .gradients(["bias"]);
+    /// let x = Tensor::<2>::ones([1, 2], &device);
+    /// let gradients = run.execute(|| backward(&model.forward(x).sum()))?.completed()?;
+    /// let bias = model.inner().bias.as_ref().unwrap().grad(&gradients).unwrap();
+    /// assert_eq!(bias.into_data().to_vec::<f32>()?, [0.0; 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn parameters(&mut self, of: impl Into<Parameters>) {
+        self.supply.parameters = of.into();
     }
 
     /// Declares every value that passes as one whose gradient mediators may ask for.
@@ -359,7 +384,7 @@ impl Run {
     /// Plays backward passes from a record where mediators ask for one, in order: a loss that comes
     /// from a record belongs to no graph.
     pub fn play_backward(&mut self, passes: Vec<RecordedPass>) {
-        self.passes = passes.into();
+        self.supply.passes = passes.into();
     }
 
     /// Shows the observers which points the model passes, also where no mediator waits.
@@ -421,7 +446,7 @@ impl Run {
             self.functions,
             self.shared,
             self.has_caches,
-            self.passes,
+            self.supply,
         );
         if active.is_halted() {
             active.conclude(None)

@@ -71,7 +71,8 @@ impl CacheSpec {
         self
     }
 
-    /// Collects also the gradients of what is collected, where a backward pass comes to it.
+    /// Collects also the gradients of what is collected, where a backward pass comes to it, and of
+    /// the parameters that are listed.
     pub fn gradients(mut self) -> Self {
         self.gradients = true;
         self
@@ -105,8 +106,10 @@ impl CacheSpec {
     pub fn points(&self, map: &SiteMap) -> Result<Vec<Point>, String> {
         let mut points = self.values(map)?;
         if self.gradients {
-            let gradients: Vec<Point> =
-                points.iter().filter_map(|point| point.gradient()).collect();
+            let gradients = points.iter().filter_map(|point| point.gradient());
+            let listed = self.modules.iter().flatten();
+            let parameters = listed.filter_map(|path| map.parameter(path));
+            let gradients: Vec<Point> = gradients.chain(parameters).collect();
             points.extend(gradients);
         }
         points.sort();
@@ -119,7 +122,7 @@ impl CacheSpec {
         let is_chosen = |port: &Port| match port {
             Port::Input => self.inputs,
             Port::Output => self.outputs,
-            Port::Fn | Port::InputGrad | Port::OutputGrad => false,
+            Port::Fn | Port::InputGrad | Port::OutputGrad | Port::ParameterGrad => false,
         };
         let Some(modules) = &self.modules else {
             let is_meant = |point: &Point| self.operations || !map.is_operation(point.path);
@@ -131,7 +134,8 @@ impl CacheSpec {
             let ports = Port::FORWARD.into_iter().filter(is_chosen);
             let before = points.len();
             points.extend(ports.filter_map(|port| map.point_at(module, port)));
-            if points.len() == before {
+            let is_parameter = self.gradients && map.parameter(module).is_some();
+            if points.len() == before && !is_parameter {
                 return Err(self.missing(module));
             }
         }
@@ -197,7 +201,7 @@ impl<V: Clone> Cached<V> {
     }
 
     /// Returns the gradients of the outputs of the module at `path`, in the order of their
-    /// iterations.
+    /// iterations; or of the parameter at `path`, in the order of the backward passes.
     pub fn output_grads(&self, path: &str) -> Vec<V> {
         self.values_at(path, Port::OutputGrad)
     }

@@ -283,6 +283,7 @@ const GRADIENT_CODES: &[Code] = &[
         "a gradient is declared of what the model does not have",
         AtFault::Misuse,
     ),
+    Code::new("E075", "a parameter passes no site", AtFault::Misuse),
 ];
 
 /// Iterates over every code of the engine, in order.

@@ -315,6 +315,20 @@ pub enum FaultKind {
         /// The gradient's site at hand; `None` before the model started and after it finished.
         at: Option<String>,
     },
+    /// A parameter was asked for as if it passed like a value.
+    ///
+    /// Code `E075`, explained in `docs/errors/E075.md`.
+    #[error(
+        "`{asked}` is a parameter, which passes no site: there is only its gradient, `{gradient}`, at the end of a \
+         backward pass; read its value from the model"
+    )]
+    #[serde(rename = "E075")]
+    NoValue {
+        /// The name as it was asked for.
+        asked: String,
+        /// The gradient's.
+        gradient: String,
+    },
     /// A mediator that is a program cannot continue.
     ///
     /// Code `E103`, explained in `docs/errors/E103.md`.
@@ -348,6 +362,7 @@ impl FaultKind {
             Self::NoGradient { .. } => "E054",
             Self::Loss { .. } => "E055",
             Self::NoBackward { .. } => "E056",
+            Self::NoValue { .. } => "E075",
             Self::Program(_) => "E103",
         }
     }

@@ -31,6 +31,8 @@ pub struct SiteMap {
     paths: Vec<Entry>,
     by_path: BTreeMap<Arc<str>, PathId>,
     aliases: BTreeMap<Arc<str>, Point>,
+    parameters: Vec<Arc<str>>,
+    by_parameter: BTreeMap<Arc<str>, PathId>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,18 @@ impl SiteMap {
         self.aliases.insert(name.into(), point);
     }
 
+    /// Adds a parameter, after those that there are, and returns the point of its gradient. One
+    /// that there is keeps its place.
+    pub fn add_parameter(&mut self, path: &str) -> Point {
+        let next = self.parameters.len() as u32;
+        let path: Arc<str> = path.into();
+        let id = self.by_parameter.entry(path.clone()).or_insert_with(|| {
+            self.parameters.push(path);
+            PathId::parameter(next)
+        });
+        Point::new(*id, Port::ParameterGrad)
+    }
+
     /// Declares which tensors at `point` carry rows of the batch.
     ///
     /// # Panics
@@ -83,7 +97,7 @@ impl SiteMap {
         self.paths[point.path.0 as usize].layouts[forward] = Some(layout);
     }
 
-    /// Returns how many paths the map has.
+    /// Returns how many paths the map has, without those of parameters.
     pub fn len(&self) -> usize {
         self.paths.len()
     }
@@ -93,14 +107,21 @@ impl SiteMap {
         self.paths.is_empty()
     }
 
-    /// Returns whether the model has `point`; it has the gradients of all that passes.
+    /// Returns whether the model has `point`; it has the gradients of all that passes, and of its
+    /// parameters.
     pub fn has(&self, point: Point) -> bool {
+        if point.is_parameter() {
+            return self.parameter_name(point.path).is_some();
+        }
         let entry = self.paths.get(point.path.0 as usize);
         entry.is_some_and(|entry| entry.layouts[point.port.forward() as usize].is_some())
     }
 
-    /// Returns which tensors at `point` carry rows of the batch.
+    /// Returns which tensors at `point` carry rows of the batch; a parameter has none.
     pub fn layout(&self, point: Point) -> &RowLayout {
+        if point.is_parameter() {
+            return &RowLayout::Shared;
+        }
         let entry = self.paths.get(point.path.0 as usize);
         entry
             .and_then(|entry| entry.layouts[point.port.forward() as usize].as_ref())
@@ -129,13 +150,34 @@ impl SiteMap {
     ///
     /// Panics if `id` comes from another map.
     pub fn path_name(&self, id: PathId) -> &str {
-        &self.paths[id.0 as usize].path
+        match id.parameter_place() {
+            None => &self.paths[id.0 as usize].path,
+            Some(place) => &self.parameters[place],
+        }
+    }
+
+    fn parameter_name(&self, id: PathId) -> Option<&str> {
+        self.parameters
+            .get(id.parameter_place()?)
+            .map(|path| &**path)
+    }
+
+    /// Returns the point of the gradient of the parameter at `path`.
+    pub fn parameter(&self, path: &str) -> Option<Point> {
+        let id = *self.by_parameter.get(path)?;
+        Some(Point::new(id, Port::ParameterGrad))
+    }
+
+    /// Iterates over the paths of the model's parameters, in their order.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> + '_ {
+        self.parameters.iter().map(|path| &**path)
     }
 
     /// Returns the point that is written `name`: `layers.0.output`, or an alias, or either with
     /// `.grad` behind it for the gradient of what passes there.
     ///
-    /// `layers.0.grad` is the gradient of the module's output.
+    /// `layers.0.grad` is the gradient of the module's output, and `layers.0.weight.grad` that of a
+    /// parameter.
     pub fn point(&self, name: &str) -> Option<Point> {
         let value = self.aliases.get(name).copied();
         value
@@ -147,13 +189,16 @@ impl SiteMap {
     }
 
     /// Returns the gradient's point of what passes at `name`: a module, whose output is meant, a
-    /// point, or an alias.
+    /// point, or an alias; or of the parameter of this name.
     pub fn gradient(&self, name: &str) -> Option<Point> {
         let value = self.aliases.get(name).copied();
-        value
+        let value = value
             .or_else(|| self.written_out(name))
-            .or_else(|| self.point_at(name, Port::Output))?
-            .gradient()
+            .or_else(|| self.point_at(name, Port::Output));
+        match value {
+            Some(value) => value.gradient(),
+            None => self.parameter(name),
+        }
     }
 
     /// Returns the point at `port` of `path`.
@@ -168,7 +213,11 @@ impl SiteMap {
             None => self
                 .path(path)
                 .map(|id| Point::new(id, port))
-                .filter(|&point| self.has(point)),
+                .filter(|&point| self.has(point))
+                .or_else(|| match port {
+                    Port::OutputGrad | Port::ParameterGrad => self.parameter(path),
+                    _ => None,
+                }),
         }
     }
 
@@ -194,7 +243,8 @@ impl SiteMap {
 
     /// Returns the text of a point that the map may not have.
     pub(crate) fn any_name(&self, point: Point) -> String {
-        match (point.path.0 as usize) < self.len() {
+        let is_known = (point.path.0 as usize) < self.len();
+        match is_known || self.parameter_name(point.path).is_some() {
             true => self.point_name(point),
             false => format!("path {} of another model, {}", point.path.0, point.port),
         }
@@ -220,15 +270,38 @@ impl SiteMap {
     /// Returns the names most like `name`, nearest first.
     ///
     /// A name that starts as an alias does is compared with the aliases, any other with the model's
-    /// own points.
+    /// own points. Where a parameter is taken for a module, its gradient is all there is.
     pub fn nearest(&self, name: &str) -> Vec<String> {
-        if let Some(value) = name.strip_suffix(".grad") {
-            let gradient = |name: String| format!("{name}.grad");
-            return self.nearest(value).into_iter().map(gradient).collect();
+        if let Some(parameter) = self.as_parameter(name) {
+            return vec![self.point_name(parameter)];
         }
         let points = self.points().map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
-        nearest_of(name, candidates)
+        match name.strip_suffix(".grad") {
+            None => nearest_of(name, candidates),
+            Some(value) => {
+                let named = candidates.chain(self.parameters().map(str::to_owned));
+                let named = named.map(|name| (distance(value, &name), name));
+                // `layers.0.grad` is the gradient of the output.
+                let outputs = self.points().filter(|point| point.port == Port::Output);
+                let modules = outputs.map(|point| {
+                    let far = distance(value, self.path_name(point.path));
+                    (far, self.point_name(point))
+                });
+                let nearest = nearest_scored(named.chain(modules)).into_iter();
+                nearest.map(|name| format!("{name}.grad")).collect()
+            }
+        }
+    }
+
+    /// Returns the point of a parameter's gradient, where `name` asks for the parameter itself, as
+    /// if it were a module: `embed.weight`, `embed.weight.output`.
+    pub fn as_parameter(&self, name: &str) -> Option<Point> {
+        let of_port = || {
+            let (path, port) = name.rsplit_once('.')?;
+            Port::from_name(port).and_then(|_| self.parameter(path))
+        };
+        self.parameter(name).or_else(of_port)
     }
 
     /// Returns whether a path is that of an operation: a call inside a module's forward function,
@@ -273,7 +346,9 @@ impl SiteMap {
         if let Some(id) = self.path(path) {
             return id;
         }
-        let id = PathId(u32::try_from(self.paths.len()).expect("more than 2^32 paths"));
+        let next = u32::try_from(self.paths.len()).ok().map(PathId);
+        let is_module = |id: &PathId| id.parameter_place().is_none();
+        let id = next.filter(is_module).expect("more than 2^31 paths");
         let path: Arc<str> = path.into();
         self.by_path.insert(path.clone(), id);
         let layouts = [const { None }; Port::FORWARD.len()];
@@ -293,12 +368,24 @@ impl SiteMap {
 /// Returns the few candidates most like `name`, nearest first: what a message about an unknown name
 /// lists.
 pub fn nearest_of(name: &str, candidates: impl Iterator<Item = String>) -> Vec<String> {
-    let mut scored: Vec<(usize, String)> = candidates
-        .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
-        .collect();
+    nearest_scored(candidates.map(|candidate| (distance(name, &candidate), candidate)))
+}
+
+fn distance(left: &str, right: &str) -> usize {
+    strsim::damerau_levenshtein(left, right)
+}
+
+/// Returns the few candidates with the smallest distances, each once.
+fn nearest_scored(candidates: impl Iterator<Item = (usize, String)>) -> Vec<String> {
+    let mut scored: Vec<(usize, String)> = candidates.collect();
     scored.sort();
-    scored.truncate(NEAREST_MAX);
-    scored.into_iter().map(|(_, candidate)| candidate).collect()
+    let mut nearest: Vec<String> = Vec::with_capacity(NEAREST_MAX);
+    for (_, candidate) in scored {
+        if nearest.len() < NEAREST_MAX && !nearest.contains(&candidate) {
+            nearest.push(candidate);
+        }
+    }
+    nearest
 }
 
 #[cfg(test)]
@@ -361,6 +448,41 @@ mod tests {
             map.nearest("layers.1.fcc.output.grad")[0],
             "layers.1.fc.output.grad"
         );
+    }
+
+    #[test]
+    fn r95_a_parameter_has_a_gradient_and_nothing_else() {
+        let mut map = stack();
+        let (paths, points) = (map.len(), map.points().count());
+        let weight = map.add_parameter("layers.1.fc.weight");
+        let bias = map.add_parameter("layers.1.fc.bias");
+        assert_eq!(map.add_parameter("layers.1.fc.weight"), weight);
+        // A module that is added later moves none.
+        map.add("head", &[Port::Output]);
+        assert!(weight < bias && map.has(bias));
+        assert_eq!((map.len(), map.points().count()), (paths + 1, points + 1));
+        assert_eq!(map.point_name(weight), "layers.1.fc.weight.grad");
+        for name in ["layers.1.fc.weight.grad", "layers.1.fc.weight.grad.i2"] {
+            assert_eq!(map.site(name).map(|(point, _)| point), Some(weight));
+        }
+        assert_eq!(map.gradient("layers.1.fc.weight"), Some(weight));
+        assert_eq!(map.layout(weight), &RowLayout::Shared);
+        for name in ["layers.1.fc.weight", "layers.1.fc.weight.output"] {
+            assert_eq!(map.point(name), None);
+            assert_eq!(map.as_parameter(name), Some(weight));
+            assert_eq!(map.nearest(name), ["layers.1.fc.weight.grad"]);
+        }
+        assert_eq!(map.as_parameter("layers.1.fc.output"), None);
+        assert_eq!(
+            map.nearest("layers.1.fc.bia.grad")[0],
+            "layers.1.fc.bias.grad"
+        );
+        assert_eq!(
+            map.nearest("layers.1.fcc.grad")[0],
+            "layers.1.fc.output.grad"
+        );
+        let parameters: Vec<&str> = map.parameters().collect();
+        assert_eq!(parameters, ["layers.1.fc.weight", "layers.1.fc.bias"]);
     }
 
     #[test]

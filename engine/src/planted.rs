@@ -66,6 +66,8 @@ pub(crate) enum Bug {
     StopDropsLosses,
     /// The gradient of what is not declared is waited for.
     UndeclaredWaits,
+    /// A mediator with some of the rows swaps the gradient of a parameter.
+    ParameterOfRows,
 }
 
 /// Returns whether a bug is switched on: never.

@@ -97,7 +97,7 @@ impl<V: Value> Setup<V> {
     }
 
     /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,
-    /// points, or aliases.
+    /// points, or aliases; and parameters.
     pub fn gradients<S: Into<String>>(&mut self, of: impl IntoIterator<Item = S>) {
         self.gradients.extend(of.into_iter().map(Into::into));
     }
@@ -215,16 +215,17 @@ impl<V: Value> Setup<V> {
             .iter()
             .flat_map(|invoke| invoke.mediator.gradients());
         let of_mediators = of_mediators.filter(|point| map.has(*point));
-        let mut points: Vec<Point> = of_mediators
-            .filter_map(|point| point.forward().gradient())
-            .collect();
+        let mut points: Vec<Point> = of_mediators.filter_map(Point::own_gradient).collect();
         let of_invokes = self.invokes.iter().flat_map(Invoke::declared_gradients);
         for asked in of_invokes.chain(self.gradients.iter().cloned()) {
             let value = asked.strip_suffix(".grad").unwrap_or(&asked);
             match map.gradient(value) {
                 Some(point) => points.push(point),
                 None => {
-                    let nearest = map.nearest(value);
+                    // Of all that has a gradient, parameters among it.
+                    let nearest = map.nearest(&format!("{value}.grad")).into_iter();
+                    let nearest = nearest.map(|name| name.trim_end_matches(".grad").to_owned());
+                    let nearest = nearest.collect();
                     return Err(RunError::UnknownGradient { asked, nearest });
                 }
             }

@@ -9,7 +9,7 @@
 use std::fmt;
 
 /// The side of a module, or of an operation inside it, at which a value passes; or the gradient of
-/// what passes there.
+/// what passes there, or of a parameter.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -24,10 +24,12 @@ pub enum Port {
     InputGrad = 3,
     /// The gradient of what comes out of the module, in a backward pass.
     OutputGrad = 4,
+    /// The gradient of a parameter, at the end of a backward pass: the only port that one has.
+    ParameterGrad = 5,
 }
 
 impl Port {
-    /// Every port, in the order of its number.
+    /// Every port of a module or an operation, in the order of its number.
     pub const ALL: [Self; 5] = [
         Self::Input,
         Self::Output,
@@ -50,17 +52,21 @@ impl Port {
             Self::Fn => "fn",
             Self::InputGrad => "input.grad",
             Self::OutputGrad => "output.grad",
+            Self::ParameterGrad => "grad",
         }
     }
 
-    /// Returns the port that is written `name`.
+    /// Returns the port of a module or an operation that is written `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|port| port.name() == name)
     }
 
     /// Returns whether a gradient passes here, in a backward pass.
     pub const fn is_gradient(self) -> bool {
-        matches!(self, Self::InputGrad | Self::OutputGrad)
+        matches!(
+            self,
+            Self::InputGrad | Self::OutputGrad | Self::ParameterGrad
+        )
     }
 
     /// Returns the port of the gradient of what passes here; a function and a gradient have none.
@@ -68,11 +74,12 @@ impl Port {
         match self {
             Self::Input => Some(Self::InputGrad),
             Self::Output => Some(Self::OutputGrad),
-            Self::Fn | Self::InputGrad | Self::OutputGrad => None,
+            Self::Fn | Self::InputGrad | Self::OutputGrad | Self::ParameterGrad => None,
         }
     }
 
-    /// Returns the port of the forward pass that this one is the gradient of, or else itself.
+    /// Returns the port of the forward pass that this one is the gradient of, or else itself; a
+    /// parameter passes nothing in the forward pass.
     pub const fn forward(self) -> Self {
         match self {
             Self::InputGrad => Self::Input,
@@ -91,6 +98,25 @@ impl fmt::Display for Port {
 /// The number of an interned path.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PathId(pub u32);
+
+impl PathId {
+    /// The number of the first parameter. Modules are numbered below, and parameters apart from
+    /// them, so that the tables of a run have no place for each parameter.
+    const FIRST_PARAMETER: u32 = 1 << 31;
+
+    /// Returns the number of a model's `place`-th parameter.
+    pub(crate) const fn parameter(place: u32) -> Self {
+        Self(Self::FIRST_PARAMETER + place)
+    }
+
+    /// Returns the place among the model's parameters, if this is one.
+    pub(crate) const fn parameter_place(self) -> Option<usize> {
+        match self.0.checked_sub(Self::FIRST_PARAMETER) {
+            Some(place) => Some(place as usize),
+            None => None,
+        }
+    }
+}
 
 /// A path and a port: one hook point of a model.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -121,12 +147,27 @@ impl Point {
         Some(Self::new(self.path, port))
     }
 
+    /// Returns the point of the gradient of what passes here, or this one if it is a gradient's.
+    pub(crate) fn own_gradient(self) -> Option<Self> {
+        if self.port.is_gradient() {
+            Some(self)
+        } else {
+            self.gradient()
+        }
+    }
+
+    /// Returns whether this is the gradient of a parameter.
+    pub const fn is_parameter(self) -> bool {
+        matches!(self.port, Port::ParameterGrad)
+    }
+
     /// Returns the point of the forward pass that this one is the gradient of, or else itself.
     pub const fn forward(self) -> Self {
         Self::new(self.path, self.port.forward())
     }
 
-    /// Returns the point's place in a dense table with [`Port::ALL`] entries for each path.
+    /// Returns the point's place in a dense table with [`Port::ALL`] entries for each path of a
+    /// module; a parameter has none there.
     pub const fn index(self) -> usize {
         self.path.0 as usize * Port::ALL.len() + self.port as usize
     }
@@ -151,7 +192,7 @@ pub struct Site {
     /// The hook point.
     pub point: Point,
     /// How often the point was passed before in this run; of a gradient, how often its value's
-    /// point was.
+    /// point was, and of a parameter's gradient, the number of the backward pass.
     pub iteration: u32,
 }
 

@@ -100,6 +100,14 @@ fn e055_e056_and_e057_what_cannot_be_differentiated() {
 }
 
 #[test]
+fn e075_a_parameter_passes_no_site() {
+    let value = alone(async |cx| cx.output("layers.1.fc.shift").await);
+    insta::assert_snapshot!(text(&value), @"mediator `patch` failed (messages.rs:N): `layers.1.fc.shift.output` is a parameter, which passes no site: there is only its gradient, `layers.1.fc.shift.grad`, at the end of a backward pass; read its value from the model");
+    let skip = alone(async |cx| cx.skip("layers.1.fc.shift", table(2, 0.0)).await);
+    insta::assert_snapshot!(text(&skip), @"mediator `patch` failed (messages.rs:N): `layers.1.fc.shift.input` is a parameter, which passes no site: there is only its gradient, `layers.1.fc.shift.grad`, at the end of a backward pass; read its value from the model");
+}
+
+#[test]
 fn e001_unknown_site() {
     let error = alone(async |cx| cx.output("layer.0.fc").await);
     insta::assert_snapshot!(text(&error), @"mediator `patch` failed (messages.rs:N): the model has no site `layer.0.fc.output`; nearest: `layers.0.fc.output`, `layers.1.fc.output`, `layers.0.fc.input`");
@@ -615,6 +623,10 @@ fn every_code() -> Vec<&'static str> {
             misfit: misfit(),
         },
         FaultKind::NoBackward { at: None },
+        FaultKind::NoValue {
+            asked: String::new(),
+            gradient: String::new(),
+        },
     ];
     let errors = [
         RunError::PartialSkip {

@@ -57,9 +57,15 @@ pub(crate) fn site_table(map: &SiteMap) -> SiteTable {
     }
 }
 
-/// Returns the sites that a journal's head has; nothing if they are not those of a model.
-pub fn sites_of(table: &SiteTable) -> Option<Sites> {
+/// Returns the sites and the parameters that a journal's head has; nothing if they are not those of
+/// a model.
+pub fn sites_of(head: &Head) -> Option<Sites> {
+    let table = head.sites.as_ref()?;
     let mut map = SiteMap::new();
+    let parameters = head.model.iter().flat_map(|model| &model.parameters);
+    for (path, _) in parameters {
+        map.add_parameter(path);
+    }
     for (path, ports) in &table.paths {
         let ports = ports.iter().map(|port| Port::from_name(port));
         map.add(path, &ports.collect::<Option<Vec<_>>>()?);

@@ -1,7 +1,7 @@
 //! The interface of a family of language models.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use interloom_backends::{Sites, Value};
+use interloom_backends::{Parameters, Sites, Value};
 use interloom_program::Modules;
 
 /// Computes the logits of the tokens that follow those of the calls before.
@@ -15,6 +15,9 @@ pub type Decoder<'m> = Box<dyn FnMut(Tensor<2, Int>) -> Tensor<3> + 'm>;
 pub trait CausalLm: Modules<Value> + Send + Sync {
     /// Returns the model's sites.
     fn sites(&self) -> &Sites;
+
+    /// Returns the model's float parameters, for a run that shows their gradients.
+    fn parameters(&self) -> Parameters;
 
     /// Calls `visit` with the path and the data of every parameter, in the order of the module
     /// tree.

@@ -1,7 +1,7 @@
 //! A language model with its tokenizer: what an experiment on text needs.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{ModelError, Sites, Value};
+use interloom_backends::{ModelError, Parameters, Sites, Value};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
@@ -169,6 +169,11 @@ impl LanguageModel {
     /// Returns the model's tokenizer, if it has one.
     pub const fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
+    }
+
+    /// Returns the model's float parameters, for a run that shows their gradients.
+    pub fn parameters(&self) -> Parameters {
+        self.model.parameters()
     }
 
     /// Calls `visit` with the path and the data of every parameter: what the identity of the model

@@ -1,5 +1,7 @@
 //! Backward passes within a run: where they begin, what their hooks report, and where they end.
 
+use std::collections::VecDeque;
+
 use burn::tensor::{Float, Gradients, Tensor};
 use interloom_engine::replay::{Played, pass_recorded};
 use interloom_engine::{Flow, Site};
@@ -10,12 +12,13 @@ use crate::caught::catch;
 use crate::erase::Erase;
 use crate::error::BackwardFailure;
 use crate::gradient::{Hook, Parts, assemble, disassemble, inside};
+use crate::parameters::Parameters;
 use crate::run::RecordedPass;
 use crate::tensor::{AnyTensor, with_typed};
 use crate::value::Value;
 
 /// Differentiates a loss, as `loss.backward()` does, and lets the run under way on this thread see
-/// it: mediators read and replace the gradients of what passed.
+/// it: mediators read and replace the gradients of what passed, and of parameters.
 ///
 /// Without a run it is `loss.backward()`.
 ///
@@ -54,10 +57,19 @@ pub fn backward<const D: usize>(loss: &Tensor<D>) -> Gradients {
     differentiate(&loss, Some(&value))
 }
 
+/// What the backward passes of a run are made with.
+#[derive(Default)]
+pub(crate) struct Supply {
+    /// The passes that are played where mediators ask for one.
+    pub(crate) passes: VecDeque<RecordedPass>,
+    /// The model's parameters.
+    pub(crate) parameters: Parameters,
+}
+
 /// Performs the backward pass that mediators asked for at the site that was just left: from a
 /// record if there is one, else of the graph.
 pub(super) fn differentiate_all(losses: Vec<Value>) {
-    if let Some(pass) = look(|active| active.passes.pop_front()).flatten() {
+    if let Some(pass) = look(|active| active.supply.passes.pop_front()).flatten() {
         return play(&pass);
     }
     let mut losses = losses.into_iter().filter_map(|loss| match loss {
@@ -84,7 +96,8 @@ fn differentiate(loss: &AnyTensor, shown: Option<&Value>) -> Gradients {
     let loss = loss.clone();
     let taken = catch(|| with_typed!(loss, |loss: Tensor<_, Float>| loss.backward()));
     match taken {
-        Ok(gradients) => {
+        Ok(mut gradients) => {
+            pass_parameters(&mut gradients);
             let is_halted = Slot::with(|active| {
                 active.interleaver.end_backward();
                 active.interleaver.is_halted()
@@ -98,6 +111,40 @@ fn differentiate(loss: &AnyTensor, shown: Option<&Value>) -> Gradients {
         Err(payload) => {
             let message = interloom_engine::panic_message(&*payload);
             halt_because(|after| failed(after, BackwardFailure::Burn(message)))
+        }
+    }
+}
+
+/// Passes the gradients of the parameters that the loss reaches, of those that mediators may ask
+/// for; what becomes of them is what the optimizer is given.
+fn pass_parameters(gradients: &mut Gradients) {
+    let sites = look(|active| active.interleaver.parameter_sites()).unwrap_or_default();
+    for site in sites {
+        let (path, parameter) = Slot::with(|active| active.parameter(site));
+        let Some(parameter) = parameter else {
+            halt_because(|after| failed(after, BackwardFailure::Parameter(path)));
+        };
+        let Some(gradient) = parameter.gradient(gradients) else {
+            continue;
+        };
+        if look(|active| active.interleaver.passes_gradient(site)) != Some(true) {
+            continue;
+        }
+        let flow = Slot::with(|active| {
+            active.last = Some(site);
+            inside(|| {
+                active
+                    .interleaver
+                    .provide_gradient(site, Value::Tensor(gradient))
+            })
+        });
+        match flow {
+            Flow::Continue(Value::Tensor(gradient)) => {
+                parameter.replace_gradient(gradients, gradient);
+            }
+            Flow::Continue(_) => unreachable!("a swap keeps the kind"),
+            Flow::Skip(_) => unreachable!("the interleaver refuses a skip at a gradient"),
+            Flow::Halt => halt(),
         }
     }
 }
@@ -157,6 +204,13 @@ pub(super) enum Back {
 }
 
 impl super::Active {
+    /// Returns the path of the parameter whose gradient passes a site, and the parameter if it is
+    /// known.
+    fn parameter(&self, site: Site) -> (String, Option<AnyTensor>) {
+        let path = self.interleaver.map().path_name(site.point.path);
+        (path.to_owned(), self.supply.parameters.get(path).cloned())
+    }
+
     fn arrives_back(&mut self, hook: Hook) -> Back {
         if self.numbered.number() != hook.run {
             return Back::Unawaited;

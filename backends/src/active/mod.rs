@@ -19,12 +19,11 @@ mod reuse;
 mod slot;
 
 use std::any::Any;
-use std::collections::VecDeque;
 
 use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
 
 pub use self::backward::backward;
-pub(crate) use self::backward::pass_gradient;
+pub(crate) use self::backward::{Supply, pass_gradient};
 use self::guards::Guards;
 pub(crate) use self::operation::{Called, call, pass_output};
 use self::reuse::{Planned, Reuse};
@@ -35,7 +34,7 @@ use crate::erase::Erase;
 use crate::error::{ForwardError, Unreached};
 use crate::functions::Functions;
 use crate::gradient::Numbered;
-use crate::run::{Ran, RecordedPass, RunOutput};
+use crate::run::{Ran, RunOutput};
 use crate::shared::{Known, PrefixCache};
 use crate::value::Value;
 
@@ -111,8 +110,7 @@ pub(crate) struct Active {
     strangers: Strangers,
     /// Whether a cache of the run waits for what the model passes.
     has_caches: bool,
-    /// The backward passes that are played where mediators ask for one.
-    passes: VecDeque<RecordedPass>,
+    supply: Supply,
     /// The last site that a mediator waited for, to say where a model panicked.
     last: Option<Site>,
     broken: Option<ForwardError>,
@@ -243,7 +241,7 @@ impl Active {
         functions: Functions,
         shared: Option<(PrefixCache, Known)>,
         has_caches: bool,
-        passes: VecDeque<RecordedPass>,
+        supply: Supply,
     ) -> Self {
         // What another run has computed belongs to another graph.
         let shared = shared.filter(|_| !interleaver.has_hooks());
@@ -256,7 +254,7 @@ impl Active {
             functions,
             strangers: Strangers::default(),
             has_caches,
-            passes,
+            supply,
             last: None,
             broken: None,
         }

@@ -170,11 +170,12 @@ impl<V> Cx<V> {
     }
 
     /// Reads the gradient of what passes at `value`: of a module's output (`layers.1`), of a point
-    /// (`layers.1.input`), or of an alias.
+    /// (`layers.1.input`), or of an alias; or of a parameter (`layers.1.weight`).
     ///
     /// It comes in a backward pass that the code around the model makes, or that a mediator has
-    /// [asked for](Self::backward), later values first. It is the gradient of what the model went
-    /// on with, after all swaps.
+    /// [asked for](Self::backward), later values first, and parameters after all of these, in their
+    /// order in the model. It is the gradient of what the model went on with, after all swaps. The
+    /// iteration of a parameter's gradient is the number of the backward pass.
     ///
     /// # Errors
     ///
@@ -188,6 +189,7 @@ impl<V> Cx<V> {
     }
 
     /// Replaces the gradient of what passes at `value`; what comes before it sees the replacement.
+    /// Of a parameter, the optimizer does.
     ///
     /// # Errors
     ///
@@ -365,7 +367,7 @@ impl<V> Cx<V> {
         let map = &self.0.map;
         // With an iteration, as in `layers.1.output.i2` and `layers.1.output.grad.i2`.
         if let Some((point, iteration)) = map.site(value)
-            && let Some(point) = point.forward().gradient()
+            && let Some(point) = point.own_gradient()
         {
             return Target::Point { point, iteration };
         }

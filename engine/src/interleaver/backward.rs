@@ -4,6 +4,10 @@
 //! `layers.3.output.i2`. So it passes at most once in a run, and those of one point pass last
 //! iteration first. Which gradients may be asked for is known before the model starts, because a
 //! value needs a hook in the graph behind it while it passes.
+//!
+//! A parameter's gradient is complete when the pass has come to its end. Those that may be asked
+//! for are passed then, in the order of the model's parameters; their iteration is the number of
+//! the pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +30,9 @@ pub(super) struct Gradients<V> {
     declared: Vec<bool>,
     /// Whether the value of each gradient is hooked: what caches collect is, too.
     hooked: Vec<bool>,
+    /// The parameters whose gradients are asked for or collected, and whether they may be asked
+    /// for.
+    parameters: BTreeMap<Point, bool>,
     /// The value that each hook is behind, by the hook's number.
     hooks: Vec<Site>,
     /// The hook behind what left a site: the last of those that were made there.
@@ -43,6 +50,8 @@ pub(super) struct Gradients<V> {
 
 impl<V> Gradients<V> {
     pub(super) fn declare(points: &[Point], paths: usize) -> Self {
+        let (parameters, points): (Vec<Point>, Vec<Point>) =
+            points.iter().partition(|point| point.is_parameter());
         let mut declared = Vec::new();
         if !points.is_empty() {
             declared.resize(paths * Port::GRADIENTS.len(), false);
@@ -53,6 +62,7 @@ impl<V> Gradients<V> {
         Self {
             hooked: declared.clone(),
             declared,
+            parameters: parameters.into_iter().map(|point| (point, true)).collect(),
             hooks: Vec::new(),
             last: BTreeMap::new(),
             passed: BTreeSet::new(),
@@ -68,12 +78,31 @@ impl<V> Gradients<V> {
         self.passed.contains(&site)
     }
 
+    /// Returns the last iteration in which a gradient was passed.
+    pub(super) fn last_passing(&self, gradient: Point) -> Option<u32> {
+        let passed = self.passed.range(gradient.at(0)..=gradient.at(u32::MAX));
+        passed.last().map(|site| site.iteration)
+    }
+
+    /// Returns whether a pass is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.passes_over() > 0
+    }
+
+    /// Returns how many passes are over.
+    fn passes_over(&self) -> u32 {
+        self.passes - u32::from(self.under_way.is_some())
+    }
+
     pub(super) const fn is_after_stop(&self) -> bool {
         self.is_after_stop
     }
 
     #[inline]
     fn is_declared(&self, gradient: Point) -> bool {
+        if gradient.is_parameter() {
+            return self.parameters.get(&gradient) == Some(&true);
+        }
         self.declared.get(gradient.place()) == Some(&true)
     }
 }
@@ -87,9 +116,10 @@ impl<V: Value> Interleaver<V> {
         !self.gradients.hooked.is_empty() && point.gradient().is_some_and(is_hooked)
     }
 
-    /// Returns whether any value of the run is to be hooked.
-    pub const fn has_hooks(&self) -> bool {
-        !self.gradients.hooked.is_empty()
+    /// Returns whether gradients of the run are to be passed, so that what it computes has to
+    /// belong to its own graph.
+    pub fn has_hooks(&self) -> bool {
+        !self.gradients.hooked.is_empty() || !self.gradients.parameters.is_empty()
     }
 
     /// Puts a gradient hook behind what passes `point` just now, if its gradient may be asked for.
@@ -177,8 +207,17 @@ impl<V: Value> Interleaver<V> {
         self.visit(site, gradient)
     }
 
+    /// Returns the sites of the parameters' gradients that may be asked for or are collected in the
+    /// backward pass under way, in the order in which a driver passes them: at its end, each that
+    /// the loss reaches.
+    pub fn parameter_sites(&self) -> Vec<Site> {
+        let pass = self.gradients.passes_over();
+        let points = self.gradients.parameters.keys();
+        points.map(|point| point.at(pass)).collect()
+    }
+
     /// Ends a backward pass: who asked for it, and for a gradient that it did not reach, is
-    /// refused.
+    /// refused; so is who waits for a parameter's gradient of this pass.
     pub fn end_backward(&mut self) {
         let number = self.gradients.passes.saturating_sub(1);
         let asked = self.gradients.under_way.take().unwrap_or_default();
@@ -188,12 +227,21 @@ impl<V: Value> Interleaver<V> {
             passed: &passed,
         });
         self.visits += 1;
-        for id in asked {
-            if planted::has(Bug::UnreachedWaits) {
-                return;
-            }
+        if planted::has(Bug::UnreachedWaits) {
+            return;
+        }
+        let waits_for_parameters = match self.gradients.parameters.is_empty() {
+            true => 0,
+            false => self.lanes.len() as u32,
+        };
+        let mut all: Vec<MediatorId> = (0..waits_for_parameters).map(MediatorId).collect();
+        all.extend(&asked);
+        all.sort_unstable();
+        all.dedup();
+        for id in all {
+            let has_asked = asked.contains(&id);
             // It may ask for the next one that was not reached.
-            while !self.has_failed() && self.refuse_unreached(id) {}
+            while !self.has_failed() && self.refuse_unreached(id, has_asked) {}
         }
     }
 
@@ -220,7 +268,10 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns why a gradient that is asked for will not come, as far as that is known by now.
     pub(super) fn no_gradient(&self, site: Site) -> Option<Fault> {
-        let is_passed = self.passed(site.point.forward()) > site.iteration;
+        let is_passed = match site.point.is_parameter() {
+            true => self.gradients.passes == 0 || site.iteration < self.gradients.passes_over(),
+            false => self.passed(site.point.forward()) > site.iteration,
+        };
         let why = if !self.gradients.is_declared(site.point) {
             NoGradient::Undeclared
         } else if !is_passed {
@@ -238,19 +289,28 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn is_gradient_ahead(&self, site: Site) -> bool {
         let is_declared =
             self.gradients.is_declared(site.point) || planted::has(Bug::UndeclaredWaits);
+        let is_over = site.point.is_parameter() && site.iteration < self.gradients.passes_over();
         let is_passed = self.gradients.has_passed(site) && !planted::has(Bug::LateGradient);
-        is_declared && !is_passed
+        is_declared && !is_passed && !is_over
     }
 
     /// Has the values hooked whose gradients a cache collects. No mediator may ask for them because
     /// of that, for whether one may must not depend on what others have declared so far.
     pub(super) fn hook_for_cache(&mut self, points: &[Point]) {
-        let gradients = points.iter().filter(|point| point.port.is_gradient());
-        if self.gradients.hooked.is_empty() && gradients.clone().next().is_some() {
+        let gradients = points.iter().copied();
+        let gradients = gradients.filter(|point| point.port.is_gradient());
+        let (parameters, gradients): (Vec<Point>, Vec<Point>) =
+            gradients.partition(|point| point.is_parameter());
+        for parameter in parameters {
+            self.gradients.parameters.entry(parameter).or_insert(false);
+        }
+        if self.gradients.hooked.is_empty() && !gradients.is_empty() {
             let paths = self.map.len();
             self.gradients.hooked = vec![false; paths * Port::GRADIENTS.len()];
         }
-        gradients.for_each(|point| self.gradients.hooked[point.place()] = true);
+        for gradient in gradients {
+            self.gradients.hooked[gradient.place()] = true;
+        }
     }
 
     /// Puts a hook behind a value at a site of the forward pass, in the place of earlier ones.
@@ -291,9 +351,11 @@ impl<V: Value> Interleaver<V> {
     }
 
     /// Refuses a mediator the gradient that it waits for, if its value has passed and the pass did
-    /// not come to it, and returns whether that was so.
-    fn refuse_unreached(&mut self, id: MediatorId) -> bool {
-        let waits = |site: Site| site.point.port.is_gradient();
+    /// not come to it, and returns whether that was so. One that has not asked for the pass may
+    /// wait for another one, unless it is for a parameter's gradient of this one.
+    fn refuse_unreached(&mut self, id: MediatorId, has_asked: bool) -> bool {
+        let waits =
+            |site: Site| site.point.is_parameter() || (has_asked && site.point.port.is_gradient());
         let fault = match &self.lanes[id.0 as usize].phase {
             Phase::Waiting(waiting) if waits(waiting.site) => self.no_gradient(waiting.site),
             _ => None,

@@ -142,6 +142,10 @@ impl<V: Value> Interleaver<V> {
         let at_hand = |point: Point| u32::from(at == Some(point.at(0)));
         // A gradient comes too late when its value has passed without a hook, at hand or not.
         let is_passed = |point: &&Point| {
+            // That of a parameter, when the first pass comes to its end.
+            if point.is_parameter() {
+                return self.gradients.has_ended() || at.is_some_and(|at| at.point.is_parameter());
+            }
             let value = point.forward();
             let at_hand = if point.port.is_gradient() {
                 0

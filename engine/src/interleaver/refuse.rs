@@ -37,7 +37,9 @@ impl<V: Value> Interleaver<V> {
         let target = request.target().expect("a request for a site");
         let fault = self.not_awaited(id, target, at);
         let asked = match fault.kind() {
-            FaultKind::UnknownSite { asked, .. } => AskedSite::Unknown(asked),
+            FaultKind::UnknownSite { asked, .. } | FaultKind::NoValue { asked, .. } => {
+                AskedSite::Unknown(asked)
+            }
             _ => AskedSite::Known(self.site_of(id, target)),
         };
         let message = Message::for_site(&request, asked);
@@ -104,6 +106,10 @@ impl<V: Value> Interleaver<V> {
     }
 
     pub(super) fn unknown(&self, asked: String) -> Fault {
+        if let Some(parameter) = self.map.as_parameter(&asked) {
+            let gradient = self.map.point_name(parameter);
+            return Fault::from(FaultKind::NoValue { asked, gradient });
+        }
         let nearest = self.map.nearest(&asked);
         Fault::from(FaultKind::UnknownSite { asked, nearest })
     }

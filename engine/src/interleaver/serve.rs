@@ -141,8 +141,12 @@ impl<V: Value> Interleaver<V> {
                 misfit,
             })
         };
-        // A function has no rows.
-        if visit.site.point.port == Port::Fn && self.shared_rows(id).is_some() {
+        // A function has no rows, and neither has a parameter.
+        let has_no_rows = match visit.site.point.port {
+            Port::ParameterGrad => !planted::has(Bug::ParameterOfRows),
+            port => port == Port::Fn,
+        };
+        if has_no_rows && self.shared_rows(id).is_some() {
             return self.check_owner(id, visit.site);
         }
         // Another shape may move the rows of others, so only a mediator without such others may

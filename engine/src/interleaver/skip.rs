@@ -137,6 +137,9 @@ impl<V: Value> Interleaver<V> {
 
     /// Returns the last iteration in which a point was passed.
     pub(super) fn last_passing(&self, point: Point) -> Option<u32> {
+        if point.is_parameter() {
+            return self.gradients.last_passing(point);
+        }
         let count = self.passed(point);
         match self.unseen.get(&point) {
             Some(unseen) if unseen.end == count => unseen.before,

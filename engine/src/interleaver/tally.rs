@@ -1,5 +1,7 @@
 //! What a run counts at each point.
 
+use std::collections::BTreeMap;
+
 use crate::site::{Point, Port};
 
 /// How often a point was passed, and how many attend to it.
@@ -17,10 +19,12 @@ pub(super) struct Tally {
 /// The tally of each point of a model.
 ///
 /// A hook of the forward pass looks into one dense table. Gradients have one of their own, which is
-/// made when the first is counted: most runs have none, and each run makes its tables anew.
+/// made when the first is counted: most runs have none, and each run makes its tables anew. A
+/// parameter has its gradient alone, and no place in a table.
 pub(super) struct Tallies {
     forward: Vec<Tally>,
     gradients: Vec<Tally>,
+    parameters: BTreeMap<Point, Tally>,
     untouched: Tally,
 }
 
@@ -39,6 +43,7 @@ impl Tallies {
         Self {
             forward,
             gradients: Vec::new(),
+            parameters: BTreeMap::new(),
             untouched,
         }
     }
@@ -46,7 +51,10 @@ impl Tallies {
     #[inline]
     pub(super) fn of(&self, point: Point) -> Tally {
         if point.port.is_gradient() {
-            let tally = self.gradients.get(point.place());
+            let tally = match point.is_parameter() {
+                true => self.parameters.get(&point),
+                false => self.gradients.get(point.place()),
+            };
             tally.copied().unwrap_or(self.untouched)
         } else {
             self.forward[point.place()]
@@ -75,6 +83,9 @@ impl Tallies {
 
     #[cold]
     fn of_gradient(&mut self, gradient: Point) -> &mut Tally {
+        if gradient.is_parameter() {
+            return self.parameters.entry(gradient).or_insert(self.untouched);
+        }
         if self.gradients.is_empty() {
             let paths = self.forward.len() / Port::FORWARD.len();
             self.gradients = vec![self.untouched; paths * Port::GRADIENTS.len()];

@@ -250,9 +250,10 @@ planted! {
     an_ignored_stop: IgnoredStop, Reference, (1, 1);
     a_hasty_stop: HastyStop, Reference, (2, 3);
     the_last_stop: LastStopNamed, Reference, (2, 2);
-    a_late_gradient: LateGradient, Reference, (2, 4);
+    a_late_gradient: LateGradient, Reference, (1, 4);
     an_unreached_gradient: UnreachedWaits, Reference, (1, 3);
     a_stop_before_a_pass: StopDropsLosses, Reference, (2, 4);
     an_undeclared_gradient: UndeclaredWaits, Reference, (1, 1);
+    a_parameter_with_rows: ParameterOfRows, Reference, (2, 3);
     a_cache_before_the_swaps: CacheBeforeSwap, Cache, (1, 1);
 }

@@ -166,13 +166,22 @@ fn the_generator_reaches_every_outcome() {
         count(end.split([' ', '(']).next().expect("a name").to_owned());
         for record in log {
             count(format!("{} {}", record.event, record.outcome));
+            if let Some(Ok(site)) = &record.asked
+                && site.point.is_parameter()
+            {
+                count(format!("parameter {} {}", record.event, record.outcome));
+                if record.outcome == "served" && site.iteration > 0 {
+                    count("parameter in a later pass".to_owned());
+                }
+            }
             if record.at.is_some_and(|site| site.iteration > 0) {
                 count("in a later iteration".to_owned());
             }
         }
         Ok(())
     };
-    let ran = TestRunner::new(config(CASES)).run(&cases(), law);
+    // Twice as many: some outcomes are rare.
+    let ran = TestRunner::new(config(2 * CASES)).run(&cases(), law);
     ran.expect("nothing is asserted");
     let seen = seen.into_inner();
     let refusals = ["VALUE", "SWAP", "SKIP"].map(|event| {
@@ -208,6 +217,12 @@ fn the_generator_reaches_every_outcome() {
         "SkipMisfit",
         "NeverFired",
         "in a later iteration",
+        "parameter VALUE served",
+        "parameter VALUE E054",
+        "parameter VALUE E002",
+        "parameter SWAP served",
+        "parameter SWAP E006",
+        "parameter in a later pass",
         "a skip for the whole batch",
         "a skip for the whole batch beside rows",
         "a skip by all rows",

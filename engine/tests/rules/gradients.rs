@@ -377,3 +377,168 @@ fn r96_an_identity_edit_changes_nothing() {
     };
     assert_eq!(gradients(true), gradients(false));
 }
+
+/// Everything that may be asked for, parameters among it.
+fn trial_of_parameters<'m>(model: &'m Model, parameters: &[&str]) -> Trial<'m> {
+    let mut trial = trial(model);
+    let parameter = |path: &&str| model.map.parameter(path).expect("a parameter");
+    let points: Vec<_> = parameters.iter().map(parameter).collect();
+    trial.gradients(&points);
+    trial
+}
+
+#[test]
+fn r95_parameters_are_passed_after_all_gradients_in_the_order_of_the_model() {
+    let model = chain();
+    let mut trial = trial_of_parameters(&model, &["c.shift", "a.shift", "b.shift"]);
+    let saved = trial.whole("reader", async |cx| {
+        cx.output("").await?;
+        cx.backward(loss(1.0)).await?;
+        cx.grad("input").await?;
+        let a = cx.grad("a.shift").await?;
+        let b = cx.value("b.shift.grad.i0").await?;
+        let late = cx.grad("a.shift").await.expect_err("it was passed");
+        let gone = cx.grad("c").await.expect_err("it was passed");
+        Ok((a, b, late.code(), gone.code()))
+    });
+    let ran = run(trial);
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    let (a, b, late, gone) = saved.take().unwrap();
+    // Four numbers went out of each module.
+    let sum = |x: f64| Array::new(&[1, 1], &[4.0 * x]);
+    assert_eq!((a, b), (sum(12.0), sum(4.0)));
+    assert_eq!((late, gone), ("E002", "E002"));
+    let lines = ran.lines();
+    assert_eq!(lines[2], "0 VALUE input.grad.i0 @ input.grad.i0 served");
+    assert_eq!(lines[3], "0 VALUE a.shift.grad.i0 @ a.shift.grad.i0 served");
+}
+
+#[test]
+fn r95_a_swap_of_a_parameters_gradient_is_what_later_readers_and_the_driver_get() {
+    let model = chain();
+    let mut trial = trial_of_parameters(&model, &["b.shift"]);
+    let cached = trial.cache(CacheSpec::of(["b.shift"]).gradients());
+    trial.whole("clips", async |cx| {
+        cx.output("").await?;
+        cx.backward(loss(1.0)).await?;
+        let misfit = cx.set_grad("b.shift", table(2, 0.0)).await;
+        assert_eq!(misfit.expect_err("another shape").code(), "E004");
+        let skip = cx.skip_at("b.shift.grad", table(2, 0.0)).await;
+        assert_eq!(skip.expect_err("nothing is computed").code(), "E005");
+        cx.update_grad("b.shift", |gradient| gradient.map(|_| 7.0))
+            .await
+    });
+    let after = trial.whole("reads", async |cx| cx.grad("b.shift").await);
+    assert_eq!(run(trial).report.result, Ok(RunEnd::Completed));
+    let seven = Array::new(&[1, 1], &[7.0]);
+    assert_eq!(after.take(), Some(seven.clone()));
+    assert_eq!(cached.output_grads("b.shift"), [seven]);
+}
+
+#[test]
+fn r95_a_parameter_has_no_rows() {
+    let model = chain();
+    let mut trial = trial_of_parameters(&model, &["b.shift"]);
+    let saved = trial.rows("first", 1, async |cx| {
+        cx.output("").await?;
+        cx.backward(loss(1.0)).await?;
+        let whole = cx.grad("b.shift").await?;
+        let swap = cx.set_grad("b.shift", whole.clone()).await;
+        Ok((whole, swap.expect_err("of all rows").code()))
+    });
+    trial.rows("second", 1, async |cx| cx.grad("b.shift").await);
+    assert_eq!(run(trial).report.result, Ok(RunEnd::Completed));
+    assert_eq!(saved.take(), Some((Array::new(&[1, 1], &[16.0]), "E006")));
+}
+
+#[test]
+fn r95_each_pass_has_gradients_of_parameters_and_its_number_is_their_iteration() {
+    let model = chain();
+    let mut trial = trial_of_parameters(&model, &["a.shift", "c.shift"]);
+    let saved = trial.whole("reader", async |cx| {
+        cx.output("b").await?;
+        cx.backward(loss(1.0)).await?;
+        let first = cx.grad("a.shift").await?;
+        cx.output("").await?;
+        cx.backward(loss(2.0)).await?;
+        // The second pass does not go back beyond the first one's loss.
+        let second = cx.value("c.shift.grad.i1").await?;
+        let unreached = cx.value("a.shift.grad.i1").await.expect_err("not reached");
+        let earlier = cx.grad("c.shift").await.expect_err("not reached");
+        let why = [unreached, earlier].map(|fault| match fault.kind() {
+            FaultKind::NoGradient { asked, why } => (asked.clone(), *why),
+            _ => panic!("{fault}"),
+        });
+        Ok((first, second, why))
+    });
+    let waits = trial.whole("waits", async |cx| {
+        let fault = cx.grad("c.shift").await.expect_err("not reached");
+        // It learns so when the pass is over, and the model goes on.
+        cx.output("c").await?;
+        Ok(fault.code())
+    });
+    let beyond = trial.whole("beyond", async |cx| {
+        cx.input("").await?;
+        let fault = cx.value("c.shift.grad.i2").await.expect_err("no such pass");
+        Ok(fault.to_string())
+    });
+    assert_eq!(run(trial).report.result, Ok(RunEnd::Completed));
+    let (first, second, why) = saved.take().unwrap();
+    assert_eq!(first, Array::new(&[1, 1], &[12.0]));
+    assert_eq!(second, Array::new(&[1, 1], &[8.0]));
+    let unreached = |asked: &str| (asked.to_owned(), NoGradient::Unreached);
+    let expected = ["a.shift.grad.i1", "c.shift.grad.i0"].map(unreached);
+    assert_eq!(why, expected);
+    assert_eq!(waits.take(), Some("E054"));
+    assert!(beyond.take().unwrap().contains("`c.shift.grad.i1`"));
+}
+
+#[test]
+fn r95_what_is_not_declared_or_has_no_pass_is_refused() {
+    let model = chain();
+    let mut trial = trial_of_parameters(&model, &["a.shift"]);
+    let saved = trial.whole("reader", async |cx| {
+        let value = cx.output("a.shift").await.expect_err("it passes no site");
+        let undeclared = cx.grad("b.shift").await.expect_err("not declared");
+        let no_pass = cx.grad("a.shift").await.expect_err("no pass");
+        Ok(
+            [value, undeclared, no_pass].map(|fault| match fault.kind() {
+                FaultKind::NoGradient { why, .. } => format!("{why:?}"),
+                _ => fault.code().to_owned(),
+            }),
+        )
+    });
+    run(trial);
+    let expected = ["E075", "Undeclared", "NoPass"].map(str::to_owned);
+    assert_eq!(saved.take(), Some(expected));
+}
+
+#[test]
+fn r95_a_cache_of_parameters_comes_before_the_first_pass_ends() {
+    let model = chain();
+    let mut trial = trial(&model);
+    let saved = trial.whole("caches", async |cx| {
+        let value = cx.cache(CacheSpec::of(["a.shift"])).await;
+        let value = value.map(drop).expect_err("it has no value").code();
+        cx.output("b").await?;
+        cx.backward(loss(1.0)).await?;
+        cx.grad("b").await?;
+        let spec = CacheSpec::of(["a.shift", "b.shift", "c.shift"]).gradients();
+        let cached = cx.cache(spec.clone()).await?;
+        cx.output("").await?;
+        let late = cx.cache(spec).await.map(drop).expect_err("too late");
+        Ok((value, cached, late.code()))
+    });
+    let ran = run(trial);
+    assert_eq!(ran.report.result, Ok(RunEnd::Completed));
+    let (value, cached, late) = saved.take().unwrap();
+    assert_eq!((value, late), ("E075", "E017"));
+    let sum = |x: f64| vec![Array::new(&[1, 1], &[4.0 * x])];
+    assert_eq!(cached.output_grads("a.shift"), sum(3.0));
+    assert_eq!(cached.output_grads("b.shift"), sum(1.0));
+    // What the pass did not reach is missed.
+    assert_eq!(cached.len(), 2);
+    let notes = ran.report.audit.mediators[0].notes.iter();
+    let notes: Vec<String> = notes.map(ToString::to_string).collect();
+    assert!(notes.concat().contains("missed c.shift.grad"), "{notes:?}");
+}

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::programs::{BARRIERS, CACHES, Case, Program};
 use crate::steps::{Collects, Form, Made, Span, Step};
-use crate::support::{Model, Module, table};
+use crate::support::{Model, Module, parameter_of, table};
 
 /// A line before it is known which sites the model has.
 #[derive(Clone, Debug)]
@@ -211,7 +211,11 @@ fn recurrent_models() -> impl Strategy<Value = Model> {
 
 /// Runs of every kind.
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
-    prop_oneof![3 => mixed_cases().boxed(), 1 => recurrent_cases().boxed()]
+    prop_oneof![
+        9 => mixed_cases().boxed(),
+        3 => recurrent_cases().boxed(),
+        1 => differentiated_cases().boxed(),
+    ]
 }
 
 fn mixed_cases() -> impl Strategy<Value = Case> {
@@ -228,9 +232,17 @@ fn mixed_cases() -> impl Strategy<Value = Case> {
             barriers,
             steps,
             gradients: chosen(&model, gradients),
-            cache: cache.map(|(place, shift)| Collects {
-                modules: listed(&model, place).filter(|_| shift < 5),
-                ..sides(shift)
+            cache: cache.map(|(place, shift)| {
+                let sides = sides(shift);
+                let modules = listed(&model, place).filter(|_| shift < 5);
+                let has_value = |path: &String| model.map.path(path).is_some();
+                let modules = modules.into_iter().flatten();
+                let modules = modules.filter(|path| sides.include_gradients || has_value(path));
+                let modules: Vec<String> = modules.collect();
+                Collects {
+                    modules: Some(modules).filter(|modules| !modules.is_empty()),
+                    ..sides
+                }
             }),
             ..assemble(model, programs, joint, false)
         },
@@ -245,6 +257,67 @@ fn recurrent_cases() -> impl Strategy<Value = Case> {
     let joint = prop::option::weighted(0.8, joint());
     (recurrent_models(), programs, joint)
         .prop_map(|(model, programs, joint)| assemble(model, programs, joint, true))
+}
+
+/// Runs in which one program asks for a backward pass or two, and for gradients in each.
+fn differentiated_cases() -> impl Strategy<Value = Case> {
+    let program = (passes(), prop::option::weighted(0.6, 1u32..3));
+    let others = prop::collection::vec(prop_oneof![raw_program(), quiet_program()], 0..3);
+    (models(), program, others).prop_map(|(model, (lines, rows), mut programs)| {
+        programs.push(RawProgram {
+            lines,
+            rows,
+            is_sorted: false,
+            is_optional: true,
+        });
+        Case {
+            gradients: chosen(&model, u8::MAX),
+            ..assemble(model, programs, None, false)
+        }
+    })
+}
+
+/// The lines of one backward pass or two: a read, a loss, and gradients.
+fn passes() -> impl Strategy<Value = Vec<RawLine>> {
+    let gradient = (simple_line(), any::<bool>()).prop_map(|(line, is_parameter)| RawLine {
+        kind: match line.kind {
+            Kind::Write | Kind::Put | Kind::Skip => Kind::Write,
+            _ => Kind::Read,
+        },
+        aim: Aim::Gradient,
+        shift: if is_parameter { 8 } else { line.shift },
+        ..line
+    });
+    let pass = (simple_line(), prop::collection::vec(gradient, 1..5));
+    let passes = prop::collection::vec(pass, 1..3);
+    passes.prop_map(|mut passes| {
+        passes.sort_by_key(|(line, _)| line.place);
+        let numbered = (0u8..).zip(passes);
+        let lines = numbered.flat_map(|(pass, (line, gradients))| {
+            let line = |kind| RawLine {
+                kind,
+                aim: Aim::Exact,
+                form: Form::Fit,
+                catches: true,
+                ..line.clone()
+            };
+            // What is written fits what was read.
+            let gradients = gradients.into_iter().flat_map(move |line| {
+                let line = RawLine {
+                    scale: line.scale % 2 + 2 * pass,
+                    ..line
+                };
+                let read = RawLine {
+                    kind: Kind::Read,
+                    ..line.clone()
+                };
+                [read, line]
+            });
+            let head = [line(Kind::Read), line(Kind::Backward)];
+            head.into_iter().chain(gradients)
+        });
+        lines.collect()
+    })
 }
 
 /// A skip of one module by several programs.
@@ -448,10 +521,13 @@ fn assemble(model: Model, programs: Vec<RawProgram>, joint: Option<Joint>, is_fi
     }
 }
 
-/// Some of the points of a model, or all.
+/// Some of the points and parameters of a model, or all.
 fn chosen(model: &Model, which: u8) -> Vec<Point> {
     let is_chosen = |(place, _): &(usize, Point)| which > 160 || which >> (place % 5) & 1 == 1;
-    let points = model.map.points().enumerate().filter(is_chosen);
+    let parameters = model.map.parameters();
+    let parameters = parameters.filter_map(|path| model.map.parameter(path));
+    let points = model.map.points().chain(parameters);
+    let points = points.enumerate().filter(is_chosen);
     points.map(|(_, point)| point).collect()
 }
 
@@ -481,6 +557,14 @@ fn aimed(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
         Aim::Beyond => map.site_name(site.point.at(site.iteration + sites.len() as u32)),
         Aim::Unknown => "nowhere.output".to_owned(),
         Aim::Portless => map.point_name(Point::new(site.point.path, Port::Fn)),
+        Aim::Gradient if raw.shift > 7 => {
+            let module = map.path_name(site.point.path);
+            let gradient = map.parameter(&parameter_of(module)).expect("each has one");
+            match raw.catches {
+                true => map.site_name(gradient.at(u32::from(raw.scale / 2))),
+                false => map.point_name(gradient),
+            }
+        }
         Aim::Gradient => {
             let gradient = site.point.gradient().expect("all of the model's have one");
             match raw.catches {
@@ -553,11 +637,14 @@ fn aimed(model: &Model, sites: &[Site], raw: &RawLine) -> Step {
     }
 }
 
-/// One module or two.
+/// One module or two, or a module and a parameter.
 fn listed(model: &Model, place: u16) -> Option<Vec<String>> {
     let count = model.modules.len();
     let (first, second) = (pick(place, count), usize::from(place) % count);
-    let modules = [first, second].map(|place| model.modules[place].path.clone());
+    let mut modules = [first, second].map(|place| model.modules[place].path.clone());
+    if place % 4 == 3 {
+        modules[1] = parameter_of(&modules[1]);
+    }
     Some(modules.into())
 }
 

@@ -7,6 +7,7 @@
 #![allow(dead_code)] // Each test binary uses a part.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use interloom_engine::{
 /// Numbers stay small and whole, so that every comparison is exact.
 const MODULUS: f64 = 1009.0;
 
-/// One module: `(x · scale + shift) mod 1009` of what its children make of its input.
+/// One module: `(x · scale + shift) mod 1009` of what its children make of its input. Its shift is
+/// a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Module {
     pub(crate) path: String,
@@ -49,6 +51,9 @@ impl Model {
         let mut map = SiteMap::new();
         for module in &modules {
             map.add(&module.path, &[Port::Input, Port::Output]);
+        }
+        for module in &modules {
+            map.add_parameter(&parameter_of(&module.path));
         }
         let map = Arc::new(map);
         Self { modules, map }
@@ -108,6 +113,14 @@ impl Model {
 
     pub(crate) fn point(&self, name: &str) -> Point {
         self.map.point(name).expect("a site of the model")
+    }
+}
+
+/// The path of a module's parameter.
+pub(crate) fn parameter_of(module: &str) -> String {
+    match module {
+        "" => "shift".to_owned(),
+        path => format!("{path}.shift"),
     }
 }
 
@@ -404,7 +417,8 @@ pub(crate) fn drive(model: &Model, setup: Setup<Array>, x: Array) -> Result<Driv
 ///
 /// The gradient of what a module puts out is multiplied by its scale, modulo 1009, to be that of
 /// what its arithmetic takes in. Where mediators have changed the shape, all numbers of the next
-/// gradient are the sum of the last.
+/// gradient are the sum of the last. The gradient of a module's shift is the sum of those of all
+/// that the module put out.
 #[derive(Default)]
 pub(crate) struct Tape(Vec<(Site, Array)>);
 
@@ -450,6 +464,7 @@ impl Tape {
         let sum = |array: &Array| array.data().iter().sum::<f64>();
         let loss: f64 = losses.iter().map(sum).sum();
         let mut gradient = Array::scalar(loss.rem_euclid(MODULUS));
+        let mut shifts: BTreeMap<Point, f64> = BTreeMap::new();
         for (site, value) in self.0.drain(..).rev() {
             if gradient.shape() != value.shape() {
                 let all = sum(&gradient).rem_euclid(MODULUS);
@@ -466,10 +481,27 @@ impl Tape {
             }
             if site.point.port == Port::Output {
                 let path = model.map.path_name(site.point.path);
+                let shift = model
+                    .map
+                    .parameter(&parameter_of(path))
+                    .expect("each has one");
+                *shifts.entry(shift).or_default() += sum(&gradient);
                 let mut modules = model.modules.iter();
                 let module = modules.find(|module| module.path == path);
                 let scale = module.expect("a module of the model").scale;
                 gradient = gradient.map(|x| (x * scale).rem_euclid(MODULUS));
+            }
+        }
+        for site in run.parameter_sites() {
+            if let Some(sum) = shifts.get(&site.point)
+                && run.passes_gradient(site)
+            {
+                let gradient = Array::new(&[1, 1], &[sum.rem_euclid(MODULUS)]);
+                match run.provide_gradient(site, gradient) {
+                    Flow::Continue(_) => {}
+                    Flow::Halt => return None,
+                    Flow::Skip(_) => panic!("a gradient cannot be skipped"),
+                }
             }
         }
         run.end_backward();

@@ -5,12 +5,14 @@
 //! again. The sites that were passed and the answers are nearly all that a run remembers. Only the
 //! vocabulary (events, sites) is shared with the interleaver.
 
+use std::collections::BTreeMap;
+
 use interloom_engine::array::Array;
 use interloom_engine::{Event, Point, Port, Request, Site};
 
 use crate::programs::{BARRIERS, Case};
 use crate::steps::{Action, Collects, Span, Step, action, site_of};
-use crate::support::{Asked, Record, Table, to_array, to_table};
+use crate::support::{Asked, Record, Table, parameter_of, to_array, to_table};
 use crate::verdict::{End, Verdict};
 
 /// An answer to a mediator: of a fault, its code; nothing of what is still to come.
@@ -36,15 +38,17 @@ struct Run<'c> {
     asked: Vec<(usize, usize)>,
     out_of_step: Vec<(Site, Vec<Point>)>,
     log: Vec<Record>,
-    /// The values whose gradients pass: also those that caches collect.
+    /// The values whose gradients pass, and parameters: also those that caches collect.
     hooked: Vec<Point>,
     /// Who asked for a backward pass from which loss, since the last one.
     losses: Vec<(usize, Array)>,
     /// What the next backward pass goes back over, and by how much each step multiplied.
     tape: Vec<(Site, Table, f64)>,
-    passes: usize,
-    /// Who is refused the gradients that its own pass has not reached.
-    unreached: Option<usize>,
+    passes: u32,
+    /// How many backward passes have come to their end.
+    over: u32,
+    /// Who is refused the gradients that a pass has not reached, and whether the pass is its own.
+    unreached: Option<(usize, bool)>,
     stopped: Option<End>,
     failures: Vec<(usize, &'static str)>,
     broken: Option<End>,
@@ -72,11 +76,13 @@ pub(crate) struct Pass {
 /// Runs a case; the second are the sites that were passed.
 pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
     let of_run = |point: &Point| {
-        let gradient = point.gradient().expect("of a value");
+        let gradient = point.gradient().unwrap_or(*point);
         let cache = case.cache.as_ref();
         cache.is_some_and(|cache| cache.has(gradient, &case.model.map))
     };
-    let hooked = case.model.map.points();
+    let map = &case.model.map;
+    let parameters = map.parameters().filter_map(|path| map.parameter(path));
+    let hooked = map.points().chain(parameters);
     let hooked = hooked.filter(|point| case.gradients.contains(point) || of_run(point));
     let mut run = Run {
         case,
@@ -93,6 +99,7 @@ pub(crate) fn judge(case: &Case) -> (Verdict, Vec<Pass>) {
         losses: Vec::new(),
         tape: Vec::new(),
         passes: 0,
+        over: 0,
         unreached: None,
         stopped: None,
         failures: Vec::new(),
@@ -182,6 +189,7 @@ impl Run<'_> {
         let loss: f64 = losses.iter().map(|(_, loss)| loss.data()[0]).sum();
         let mut gradient = vec![vec![loss.rem_euclid(1009.0)]];
         let has_stopped = self.stopped.is_some();
+        let mut shifts = BTreeMap::new();
         self.passes += 1;
         for (site, value, scale) in tape.into_iter().rev() {
             if (gradient.len(), gradient[0].len()) != (value.len(), value[0].len()) {
@@ -190,32 +198,60 @@ impl Run<'_> {
             }
             if self.hooked.contains(&site.point) {
                 let of = site.point.gradient().expect("of a value");
-                self.passed.push(Pass {
-                    site: of.at(site.iteration), // R91: the iteration of the value
-                    value: gradient,
-                    skips: Vec::new(),
-                    is_open: true,
-                });
-                self.all().for_each(|who| self.turn(who));
-                let is_broken = self.broken.is_some();
-                let here = self.passed.last_mut().expect("a gradient");
-                here.is_open = is_broken;
-                gradient = here.value.clone(); // R91: upstream sees the swap
-                if is_broken || self.stopped.is_some() != has_stopped {
-                    return;
+                let of = of.at(site.iteration); // R91: the iteration of the value
+                match self.pass_gradient(of, gradient, has_stopped) {
+                    Some(swapped) => gradient = swapped, // R91: upstream sees the swap
+                    None => return,
                 }
+            }
+            if site.point.port == Port::Output {
+                *shifts.entry(site.point.path).or_default() += sum(&gradient);
             }
             let scaled = |x: &f64| (x * scale).rem_euclid(1009.0);
             let rows = gradient.iter();
             gradient = rows.map(|row| row.iter().map(scaled).collect()).collect();
         }
-        for who in losses.into_iter().map(|(who, _)| who) {
+        // R95: the parameters that the loss reaches, in their order; the iteration is the pass.
+        let map = self.case.model.map.clone();
+        for path in map.paths() {
+            let shift = map.parameter(&parameter_of(path)).expect("each has one");
+            let sum: Option<&f64> = map.path(path).and_then(|path| shifts.get(&path));
+            if let Some(sum) = sum.filter(|_| self.hooked.contains(&shift)) {
+                let gradient = vec![vec![sum.rem_euclid(1009.0)]];
+                let pass = self.passes - 1;
+                if self
+                    .pass_gradient(shift.at(pass), gradient, has_stopped)
+                    .is_none()
+                {
+                    return;
+                }
+            }
+        }
+        self.over += 1;
+        for who in self.all() {
             if self.broken.is_none() {
-                self.unreached = Some(who);
+                let has_asked = losses.iter().any(|(asking, _)| *asking == who);
+                self.unreached = Some((who, has_asked));
                 self.turn(who);
             }
         }
         self.unreached = None;
+    }
+
+    /// Passes a gradient, and returns what became of it; nothing if the pass goes no further.
+    fn pass_gradient(&mut self, site: Site, value: Table, has_stopped: bool) -> Option<Table> {
+        self.passed.push(Pass {
+            site,
+            value,
+            skips: Vec::new(),
+            is_open: true,
+        });
+        self.all().for_each(|who| self.turn(who));
+        let is_broken = self.broken.is_some();
+        let here = self.passed.last_mut().expect("a gradient");
+        here.is_open = is_broken;
+        let value = here.value.clone();
+        (!is_broken && self.stopped.is_some() == has_stopped).then_some(value)
     }
 
     /// R24: how many iterations of a point are over, or left out.
@@ -416,10 +452,15 @@ impl Run<'_> {
     /// Does what a mediator asks for at this very site, and returns the value that was exchanged.
     fn serve(&mut self, who: usize, request: &Request<Array>) -> Told<Array> {
         let here = self.passed.last_mut().expect("a site");
-        let rows = self.case.own_rows(who, here.value.len());
+        let rows = match here.site.point.is_parameter() {
+            true => 0..here.value.len(), // R95: it has no rows
+            false => self.case.own_rows(who, here.value.len()),
+        };
         let own = to_array(&here.value[rows.clone()]);
         let is_gradient = here.site.point.port.is_gradient();
-        let is_owner = self.case.programs[who].rows.unwrap_or(0) == self.case.batch();
+        let own_count = self.case.programs[who].rows;
+        let is_owner = own_count.unwrap_or(0) == self.case.batch();
+        let is_shared = own_count.is_some() && !is_owner;
         match request {
             // R20.
             Request::Skip { .. } if here.site.point.port != Port::Input => Err(Some("E005")),
@@ -427,6 +468,10 @@ impl Run<'_> {
                 here.skips.retain(|(skipping, _)| *skipping != who);
                 here.skips.push((who, to_table(value)));
                 Ok(value.clone())
+            }
+            // R95: nobody's alone.
+            Request::Swap { .. } if here.site.point.is_parameter() && is_shared => {
+                Err(Some("E006"))
             }
             // R51; a gradient keeps its shape.
             Request::Swap { reshape: true, .. } if !is_owner && !is_gradient => Err(Some("E006")),
@@ -459,7 +504,11 @@ impl Run<'_> {
     fn has_no_gradient(&self, who: usize, site: Site) -> bool {
         let value = site.point.forward().at(site.iteration);
         let is_declared = self.case.gradients.contains(&value.point);
-        let is_too_late = self.is_closing || self.unreached == Some(who);
+        if site.point.is_parameter() {
+            let has_no_pass = self.is_closing && self.passes == 0;
+            return !is_declared || has_no_pass || site.iteration < self.over;
+        }
+        let is_too_late = self.is_closing || self.unreached == Some((who, true));
         let count = self.counted(value.point);
         site.point.port.is_gradient() && (!is_declared || (is_too_late && value.iteration < count))
     }
@@ -475,13 +524,21 @@ impl Run<'_> {
             let is_value = self.at() != Some(site) && what.has(site.point, map);
             is_value || what.has(gradient(site.point), map)
         };
-        let mut modules = what.modules.iter().flatten();
-        match modules.all(|path| map.path(path).is_some()) {
-            false => Err(Some("E001")),
-            true if passed.any(is_late) => Err(Some("E017")),
-            true => {
+        let modules = || what.modules.iter().flatten();
+        let parameters: Vec<Point> = modules().filter_map(|path| map.parameter(path)).collect();
+        let at_parameter = self.at().is_some_and(|at| at.point.is_parameter());
+        let is_parameter_late = !parameters.is_empty() && (self.over > 0 || at_parameter);
+        let unfit = |path: &&String| match map.parameter(path) {
+            Some(_) => !what.include_gradients, // R95: it has nothing else
+            None => map.path(path).is_none(),
+        };
+        match modules().find(unfit) {
+            Some(path) if map.parameter(path).is_some() => Err(Some("E075")),
+            Some(_) => Err(Some("E001")),
+            None if passed.any(is_late) || is_parameter_late => Err(Some("E017")),
+            None => {
                 let values = map.points().filter(|point| what.has(gradient(*point), map));
-                self.hooked.extend(values);
+                self.hooked.extend(values.chain(parameters));
                 Ok(None)
             }
         }

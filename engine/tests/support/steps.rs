@@ -338,6 +338,9 @@ impl Collects {
     pub(crate) fn has(&self, point: Point, map: &SiteMap) -> bool {
         let path = map.path_name(point.path);
         let is_listed = |modules: &Vec<String>| modules.iter().any(|module| module == path);
+        if point.is_parameter() {
+            return self.include_gradients && self.modules.as_ref().is_some_and(is_listed);
+        }
         let is_side = match point.port.forward() {
             Port::Input => self.include_inputs,
             _ => self.include_output,

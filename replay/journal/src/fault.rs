@@ -187,6 +187,7 @@ mod tests {
         {"E054":{"asked":"layers.0.input.i0","why":"unreached"}}
         {"E055":{"at":"layers.0.input.i0","misfit":{"expected":"f32[1, 2]","found":"i64[3]"}}}
         {"E056":{"at":"layers.0.input.i0"}}
+        {"E075":{"asked":"layers.0.weight.output","gradient":"layers.0.weight.grad"}}
         {"E103":{"unset":"x"}}
         {"E103":{"not-given":"x"}}
         {"E103":{"no-modules":"x"}}

@@ -64,7 +64,9 @@ impl<'j> Points<'j> {
                 .unwrap_or(text)
                 .rsplit_once('.')
                 .unwrap_or(("", value.unwrap_or(text)));
-            let port = Port::from_name(port)?;
+            let Some(port) = Port::from_name(port) else {
+                return value.map(|parameter| map.add_parameter(parameter));
+            };
             let point = Point::new(map.add(path, &Port::FORWARD), port);
             if value.is_some() {
                 point.gradient()
@@ -416,15 +418,25 @@ mod tests {
             // Who only reads it does not race with who only reads it.
             (3, Event::Value),
             (3, Event::Value),
+            // So it is with a parameter.
+            (4, Event::Value),
+            (4, Event::Swap),
         ];
         let exchanges = (0..).zip(lines);
         let exchanges = exchanges.map(|(index, (path, event))| said(index, path, event));
         let mut journal = journal_of(samples::run_start(0), exchanges.collect());
-        let gradients = ["layers.1.output.grad", "layers.0.output.grad"];
+        let gradients = [
+            "layers.1.output.grad",
+            "layers.0.output.grad",
+            "layers.0.weight.grad",
+        ];
         journal.paths.extend(gradients.map(str::to_owned));
         let found = &races(&journal)[0].races;
         let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(shown.join("\n"), @"`read` and `steer` race at `layers.1.output.grad.i3` for the same rows: SWAP (an unknown line), then SWAP (an unknown line)");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        `read` and `steer` race at `layers.1.output.grad.i3` for the same rows: SWAP (an unknown line), then SWAP (an unknown line)
+        `read` and `steer` race at `layers.0.weight.grad.i3` for the same rows: VALUE (an unknown line), then SWAP (an unknown line)
+        ");
     }
 
     /// A journal with one run.

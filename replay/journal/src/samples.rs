@@ -318,6 +318,10 @@ pub(crate) fn faults() -> Vec<Fault> {
             misfit: misfit(),
         },
         FaultKind::NoBackward { at: Some(site()) },
+        FaultKind::NoValue {
+            asked: "layers.0.weight.output".to_owned(),
+            gradient: "layers.0.weight.grad".to_owned(),
+        },
     ];
     let programs = program_faults(&site(), &misfit());
     let kinds = kinds.into_iter().map(Fault::from);

@@ -296,11 +296,15 @@ impl Recording {
     }
 
     fn point(&mut self, sink: &mut JournalSink, point: Point) -> Result<u32, JournalError> {
-        if let Some(path) = self.points[point.index()] {
+        let known = |points: &[Option<u32>]| points.get(point.index()).copied().flatten();
+        if let Some(path) = known(&self.points) {
             return Ok(path);
         }
         let path = sink.path(&self.sites.point_name(point))?;
-        self.points[point.index()] = Some(path);
+        // A parameter has no place in the table; its name is looked up each time.
+        if let Some(known) = self.points.get_mut(point.index()) {
+            *known = Some(path);
+        }
         Ok(path)
     }
 

@@ -56,8 +56,17 @@ impl Subject {
             "layers.0.attn",
             "layers.0",
         ]);
+        run.parameters(&self.model);
+        run.mediator("clips", async move |cx| {
+            let before = cx.grad("layers.0.attn.output.weight").await?;
+            cx.set_grad("layers.0.attn.output.weight", before * factor)
+                .await?;
+            cx.grad("unembed.weight").await
+        })
+        .gradients(["layers.0.attn.output.weight", "unembed.weight"]);
         run.mediator("collects", async |cx| {
-            cx.cache(CacheSpec::of(["embed", "layers.0"]).gradients())
+            let collected = ["embed", "layers.0", "layers.0.attn.output.weight"];
+            cx.cache(CacheSpec::of(collected).gradients())
                 .await
                 .map(drop)
         });

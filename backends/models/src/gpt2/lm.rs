@@ -1,7 +1,7 @@
 //! The architecture as a family of language models.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Hooked, Sites, visit_parameters};
+use interloom_backends::{Bound, Hooked, Parameters, Sites, visit_parameters};
 
 use super::load::load;
 use super::{Gpt2, Gpt2Config, KvCache, aliases};
@@ -67,6 +67,10 @@ impl Gpt2Lm {
 impl CausalLm for Gpt2Lm {
     fn sites(&self) -> &Sites {
         self.model.sites()
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::of(self.model.inner())
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {

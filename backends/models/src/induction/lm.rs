@@ -1,7 +1,7 @@
 //! The induction transformer as a language model, whose tokens are numbers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Hooked, Sites, Value, visit_parameters};
+use interloom_backends::{Bound, Hooked, Parameters, Sites, Value, visit_parameters};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
@@ -22,6 +22,10 @@ impl InductionLm {
 impl CausalLm for InductionLm {
     fn sites(&self) -> &Sites {
         self.0.sites()
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::of(&*self.0)
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {

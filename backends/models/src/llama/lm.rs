@@ -1,7 +1,7 @@
 //! The architecture as a family of language models.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Hooked, Sites, visit_parameters};
+use interloom_backends::{Bound, Hooked, Parameters, Sites, visit_parameters};
 
 use super::load::{load, positions};
 use super::names::hugging_face_name;
@@ -53,6 +53,10 @@ impl LlamaLm {
 impl CausalLm for LlamaLm {
     fn sites(&self) -> &Sites {
         self.model.sites()
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::of(self.model.inner())
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {

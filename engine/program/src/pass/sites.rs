@@ -39,6 +39,11 @@ impl Pass<'_> {
             Some(site) if site.point.port.is_gradient() => Stand::Gradient(site),
             _ => Stand::Anywhere,
         };
+        // Which losses reach a parameter is for the graph to say.
+        if site.is_some_and(|site| site.point.is_parameter()) {
+            self.is_doubtful |= self.loops > 0;
+            return Ok(());
+        }
         let order = self.known.order.map(|(order, _)| order);
         let place = order
             .zip(site)

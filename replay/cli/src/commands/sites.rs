@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
 use clap::Args;
-use interloom_backends::{Sites, parse_device};
+use interloom_backends::{Parameters, Sites, parse_device};
 use interloom_engine::{Point, Site};
 use interloom_models::LanguageModel;
 use interloom_models::induction::Induction;
@@ -34,6 +34,10 @@ pub(super) struct Arguments {
     /// List the operations inside the modules as well: the calls in their forward functions.
     #[arg(long)]
     operations: bool,
+    /// List the gradients of the parameters as well, which are sites at the end of a backward
+    /// pass.
+    #[arg(long)]
+    parameters: bool,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
@@ -46,23 +50,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
             let model = Induction::trained(&device);
             let tokens = Tensor::<2, Int>::zeros([1, TOKENS], &device);
             let shapes = model.sites().shapes(1, || model.forward(tokens))?;
-            list(model.sites(), &shapes, arguments);
+            list(model.sites(), &shapes, &Parameters::from(&model), arguments);
         }
         model => {
             let mut bars = Bars::default();
             let lm = LanguageModel::load_with(model, &device, &mut |part| bars.download(part))?;
             let batch = lm.batch(&[&[0; TOKENS]])?;
             let shapes = lm.sites().shapes(1, || batch.logits())?;
-            list(lm.sites(), &shapes, arguments);
+            list(lm.sites(), &shapes, &lm.parameters(), arguments);
         }
     }
     Ok(Ending::Done)
 }
 
-fn list(sites: &Sites, shapes: &Shapes, arguments: &Arguments) {
+fn list(sites: &Sites, shapes: &Shapes, parameters: &Parameters, arguments: &Arguments) {
     let is_meant = |point: &Point| arguments.operations || !sites.is_operation(point.path);
-    let points = sites.points().filter(is_meant);
+    let gradients = sites.parameters().filter(|_| arguments.parameters);
+    let gradients = gradients.filter_map(|path| sites.parameter(path));
+    let points = sites.points().filter(is_meant).chain(gradients);
     let shape = |point: Point| {
+        if point.is_parameter() {
+            let shape = parameters.shape(sites.path_name(point.path))?;
+            return Some(Form::Tensor(
+                shape.into_iter().map(|length| length as u64).collect(),
+            ));
+        }
         let site = Site {
             point,
             iteration: 0,

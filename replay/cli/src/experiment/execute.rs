@@ -217,6 +217,7 @@ impl Prepared {
     ) -> Result<(Run, Vec<Results<Value>>), ExperimentError> {
         let mut run = Run::new(&plan.name, self.subject.sites());
         run.modules(self.modules());
+        run.parameters(self.subject.parameters());
         if let Some(steps) = plan.generate {
             run.steps(steps);
         }

@@ -178,3 +178,35 @@ fn what_is_wrong_with_a_backward_pass_is_said() {
     E058 the backward pass after `layers.0.output.i0` failed: the loss belongs to no graph; put the model on an autodiff device (`device.autodiff()`), and compute the loss from what it passes, without detaching it
     ");
 }
+
+#[test]
+fn r95_the_gradient_of_a_parameter_is_read_replaced_and_collected() {
+    let plain = "backward output[0..1, -1, 29] {\n\
+        save q = grad(layers.1.attn.query.weight)\nsave p = unembed.weight.grad }";
+    let edited = "cache c = outputs(layers.1.attn.query.weight) grad\n\
+        backward output[0..1, -1, 29] {\n\
+        layers.1.attn.query.weight.grad *= 0.5\nsave q = grad(layers.1.attn.query.weight.i0) }";
+    let compare = "save half = $edited.q * 2 - $plain.q\n\
+        save same = $edited.c['layers.1.attn.query.weight.grad.i0'] - $edited.q\n\
+        save some = sum(abs($plain.q)) + sum(abs($plain.p))";
+    let report = report(&experiment(&[
+        ("plain", "a", plain),
+        ("edited", "a", edited),
+        ("r", "a", compare),
+    ]));
+    assert!(saved(&report, "half").iter().all(|x| *x == 0.0));
+    assert!(saved(&report, "same").iter().all(|x| *x == 0.0));
+    assert!(saved(&report, "some")[0] > 0.1);
+}
+
+#[test]
+fn r95_a_parameter_that_is_taken_for_a_module_is_refused_with_what_it_has() {
+    let read = failure("save w = unembed.weight");
+    assert!(read.starts_with("E104"), "{read}");
+    assert!(read.contains("`unembed.weight.grad`"), "{read}");
+    let cached = failure("cache c = outputs(unembed.weight)");
+    assert!(cached.contains("`unembed.weight.grad`"), "{cached}");
+    let unreached =
+        failure("backward layers.0[0..1, -1, 0] { save g = unembed.weight.grad }\nsave o = output");
+    assert!(unreached.starts_with("E054"), "{unreached}");
+}

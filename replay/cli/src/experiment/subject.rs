@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom::environment;
-use interloom_backends::{Bound, Hooked, ModelError, Sites, Value, parse_device, visit_parameters};
+use interloom_backends::{
+    Bound, Hooked, ModelError, Parameters, Sites, Value, parse_device, visit_parameters,
+};
 use interloom_engine::Fault;
 use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::Download;
@@ -67,7 +69,7 @@ impl Subject {
 
     /// Returns the model as a journal's head knows it; nothing if that does not have its sites.
     pub(super) fn absent(head: &Head) -> Result<Option<Self>, ExperimentError> {
-        let sites = head.sites.as_ref().and_then(environment::sites_of);
+        let sites = environment::sites_of(head);
         let Some(sites) = sites else {
             return Ok(None);
         };
@@ -99,6 +101,16 @@ impl Subject {
             Self::Absent(absent) => &absent.sites,
             Self::Induction(model, _) => model.sites(),
             Self::Language(model) => model.sites(),
+        }
+    }
+
+    /// Returns the model's parameters, for a run that shows their gradients; none if it is not
+    /// here.
+    pub(super) fn parameters(&self) -> Parameters {
+        match self {
+            Self::Absent(_) => Parameters::default(),
+            Self::Induction(model, _) => Parameters::from(&**model),
+            Self::Language(model) => model.parameters(),
         }
     }
 

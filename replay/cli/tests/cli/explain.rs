@@ -286,6 +286,10 @@ fn help_of_sites() {
           --operations
               List the operations inside the modules as well: the calls in their forward functions
 
+          --parameters
+              List the gradients of the parameters as well, which are sites at the end of a backward
+              pass
+
           --json
               Report as JSON
 
@@ -401,6 +405,20 @@ fn the_sites_of_the_induction_model_are_listed() {
         [start(lines[0]), start(lines[1])],
         [Some("input".to_owned()), Some("output".to_owned())]
     );
+    // Parameters have gradients, and are listed where that is asked for.
+    let all = Place::new()
+        .run(&["sites", "--model", "induction", "--parameters"])
+        .with(0)
+        .out;
+    let parameters: Vec<&str> = all.lines().skip(lines.len()).collect();
+    assert!(all.starts_with(&sites));
+    assert_eq!(
+        parameters[0].split_whitespace().next(),
+        Some("embed.weight.grad")
+    );
+    let named = |line: &&&str| line.starts_with("layers.1.attn.output.weight.grad");
+    let found = parameters.iter().find(named).unwrap();
+    assert!(found.ends_with("[64, 64]"), "{found}");
     let named = |line: &&&str| line.starts_with("layers.1.attn.pattern.output");
     let found = lines.iter().find(named).unwrap();
     assert_eq!(

@@ -11,13 +11,15 @@ use interloom_program::{Along, Comparison, Condition, DEPTH_MAX, Expr};
 use super::SyntaxError;
 use super::binding::{AND, COMPARE, NOT, OR, PRODUCT, SUM};
 use super::lexer::Token;
+use super::resolve::split_iteration;
 use super::steps::{Parser, is_reserved};
 
 /// The names whose call is a function of the language, and not of a module.
-pub(super) const FUNCTIONS: [&str; 13] = [
+pub(super) const FUNCTIONS: [&str; 14] = [
     "all",
     "any",
     "argmax_last",
+    "grad",
     "caught",
     "clip",
     "copy",
@@ -231,6 +233,7 @@ impl Parser<'_> {
             "matmul" => self.matmul()?,
             "copy" => self.of_one(Expr::Clone)?,
             "argmax_last" => self.of_one(Expr::ArgmaxLast)?,
+            "grad" => (Term::Value(Expr::Read(self.gradient()?)), 0),
             "patch" => self.patch()?,
             "clip" => self.clip()?,
             "get" => (Term::Value(Expr::Get(self.name("a name")?)), 0),
@@ -262,6 +265,13 @@ impl Parser<'_> {
             return Err(SyntaxError::new(self.at(), expected, "`,`".to_owned()));
         }
         Ok((Term::Value(Expr::Module { path, input }), height))
+    }
+
+    /// Reads what the gradient is of, and returns its site's name.
+    fn gradient(&mut self) -> Result<String, SyntaxError> {
+        let of = self.name("a parameter, or what else has a gradient")?;
+        let (of, iteration) = split_iteration(&of);
+        Ok(format!("{of}.grad{iteration}"))
     }
 
     fn of_one(&mut self, make: fn(Box<Expr>) -> Expr) -> Result<(Term, u32), SyntaxError> {

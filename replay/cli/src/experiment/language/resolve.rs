@@ -6,7 +6,7 @@ use interloom_engine::SiteMap;
 use interloom_program::{Action, Expr, Program, ProgramStep};
 
 /// Writes the port that is meant where a program names a module: its output, or for a skip its
-/// input; of a gradient it is the output, too.
+/// input; of a gradient it is the output, too. A parameter has no port.
 ///
 /// A name that the model does not have either way is completed too, so that the nearest names are
 /// looked for among whole names; names of hooks have no ports and stay as they are. A number that
@@ -76,7 +76,8 @@ impl Resolver<'_> {
         };
         let last = path.rsplit('.').next().unwrap_or(path);
         let value = format!("{path}{iteration}");
-        let is_whole = self.map.site(&value).is_some() || PORTS.contains(&last);
+        let is_parameter = !gradient.is_empty() && self.map.parameter(path).is_some();
+        let is_whole = is_parameter || self.map.site(&value).is_some() || PORTS.contains(&last);
         if !is_whole && !last.starts_with("hook_") {
             *name = format!("{path}.{port}{gradient}{iteration}");
         }
@@ -96,7 +97,7 @@ fn is_number(value: &Expr) -> bool {
 }
 
 /// Splits `layers.3.attn.i2` into the path and `.i2`.
-fn split_iteration(name: &str) -> (&str, &str) {
+pub(super) fn split_iteration(name: &str) -> (&str, &str) {
     let place = name.rfind(".i");
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     match place {
@@ -117,6 +118,7 @@ mod tests {
         map.add("layers.0.attn", &[Port::Input, Port::Output]);
         let point = map.point("layers.0.attn.output").unwrap();
         map.alias("blocks.0.hook_attn_out", point);
+        map.add_parameter("layers.0.attn.weight");
         let resolver = Resolver {
             map: &map,
             givens: BTreeSet::new(),
@@ -155,6 +157,16 @@ mod tests {
                 "blocks.0.hook_atn_out.grad",
             ),
             ("output.grad", "output", "output.grad"),
+            (
+                "layers.0.attn.weight.grad.i1",
+                "output",
+                "layers.0.attn.weight.grad.i1",
+            ),
+            (
+                "layers.0.attn.weight",
+                "output",
+                "layers.0.attn.weight.output",
+            ),
             ("input.grad.i1", "output", "input.grad.i1"),
         ] {
             let mut name = name.to_owned();

@@ -138,6 +138,13 @@ fn every_step_can_be_written() {
                 .write("layers.0.input.grad", read("layers.0.input.grad") * 0.5)
                 .save("g"),
         ),
+        (
+            "backward h { g = grad(layers.0.mlp.weight) + grad(\"position.i1\")[0] }",
+            program().backward(var("h")).set(
+                "g",
+                read("layers.0.mlp.weight.grad") + read("position.grad.i1").index(0),
+            ),
+        ),
         ("output.grad[.., -1] = 0; grad = input.grad.i2", {
             let spans = [Span::ALL, (-1..).into()];
             let last = read("output.grad").patch(spans, 0.0);
