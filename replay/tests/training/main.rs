@@ -1,5 +1,6 @@
 //! Training runs: recorded, killed, resumed, made again, compared and forked.
 
+mod exact;
 mod faults;
 mod files;
 mod kills;

@@ -131,12 +131,7 @@ fn make_step(
         let mut total = 0.0;
         for part in items.chunks(4) {
             let mut run = step.run(sites);
-            run.mediator("damp", async |cx| {
-                let act = cx.output("act").await?;
-                cx.set_output("act", act * 1.01).await?;
-                cx.update_grad("up.output", |gradient| gradient * 0.5).await
-            })
-            .gradients(["up"]);
+            damp(&mut run);
             if let Some(fault @ (Fault::Activation { .. } | Fault::Gradient { .. })) = fault {
                 spoil_site(&mut run, fault);
             }
@@ -182,6 +177,16 @@ fn loss(state: &State, items: &[u64]) -> Tensor<1> {
     let noise = Tensor::<2>::random([items.len(), 2], Distribution::Normal(0.0, 0.01), &device);
     let target = x.clone().slice([0..items.len(), 0..2]).sin() + noise;
     (state.module.forward(x) - target).square().mean()
+}
+
+/// Changes an activation and a gradient.
+pub(crate) fn damp(run: &mut interloom::Run) {
+    run.mediator("damp", async |cx| {
+        let act = cx.output("act").await?;
+        cx.set_output("act", act * 1.01).await?;
+        cx.update_grad("up.output", |gradient| gradient * 0.5).await
+    })
+    .gradients(["up"]);
 }
 
 fn spoil_site(run: &mut interloom::Run, fault: Fault) {

@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use interloom::Error;
+use burn::tensor::{Device, TensorData};
+use interloom::environment::sites_of;
 use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE, StepPhase, first_parting};
+use interloom::journal::{Event, Journal, ModelIdentity};
+use interloom::{Error, Policy, Run, Session, Sites, Subject};
 
-use crate::net::{Fault, SEED, alone, fresh, record, settings, train};
+use crate::net::{Fault, SEED, alone, damp, fresh, record, settings, train};
 
 const STEPS: u64 = 35;
 
@@ -193,4 +196,65 @@ fn checkpoints_are_thinned_out_and_the_first_is_kept() {
     let mut training = settings().verify(&run, 25..26, &mut state).unwrap();
     assert_eq!(training.next(), 0);
     train(&mut training, &mut state, 45, None).unwrap();
+}
+
+/// What is there without weights: the sites that the journal names.
+struct Weightless(Sites);
+
+impl Subject for Weightless {
+    fn name(&self) -> &str {
+        "without weights"
+    }
+
+    fn sites(&self) -> &Sites {
+        &self.0
+    }
+
+    fn device(&self) -> Device {
+        Device::flex()
+    }
+
+    fn visit_parameters(&self, _: &mut dyn FnMut(&str, TensorData)) {}
+
+    fn identity(&self) -> Option<ModelIdentity> {
+        None
+    }
+}
+
+#[test]
+fn the_mediators_of_a_training_run_are_served_without_weights() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut state = fresh(SEED);
+    let full = settings().policy(Policy::Full);
+    let mut training = full.record(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 20, None).unwrap();
+    training.finish().unwrap();
+
+    let ledger = Ledger::read(&run).unwrap();
+    for first in [0, 10] {
+        let path = ledger.segment(first);
+        let (journal, _) = Journal::load_prefix(&path).unwrap();
+        let model = Weightless(sites_of(&journal.head).expect("the sites of the net"));
+        let mut session = Session::serve(&path, &model).unwrap();
+        // Two runs a step, whose mediators change an activation and a gradient.
+        for recorded in &journal.runs {
+            let mut run = Run::new(&recorded.start.name, &model.0);
+            damp(&mut run);
+            session
+                .run(run, || unreachable!("no model is called"))
+                .map(drop)
+                .unwrap();
+        }
+        let conclusion = session.finish().unwrap();
+        assert!(conclusion.is_identical());
+        let edits = journal.runs.iter().flat_map(|run| &run.exchanges);
+        assert_eq!(
+            edits
+                .filter(|exchange| exchange.event == Event::Swap)
+                .count(),
+            40
+        );
+    }
 }
