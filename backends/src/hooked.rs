@@ -235,6 +235,16 @@ impl Tap {
         }
         active::pass(&self.place, value)
     }
+
+    /// Passes a value that is made for the site only, if somebody waits there; returns what becomes
+    /// of it.
+    #[inline]
+    pub fn pass_if_awaited<T: Erase>(&self, make: impl FnOnce() -> T) -> Option<T> {
+        if !active::is_running() {
+            return None;
+        }
+        active::pass_if_awaited(&self.place, make)
+    }
 }
 
 /// Implements burn's traits for a field that has sites and no parameters; `$visit` says what it

@@ -126,6 +126,8 @@ type Listed = &'static [(&'static str, &'static [&'static str])];
 pub struct Operations {
     operations: Listed,
     place: Place,
+    /// A bit for each operation that is left out.
+    left_out: u64,
 }
 
 impl Operations {
@@ -134,7 +136,38 @@ impl Operations {
         Self {
             operations,
             place: Place::default(),
+            left_out: 0,
         }
+    }
+
+    /// Leaves out the operations among the first 64 whose names `is_left_out` is true of: those
+    /// that the function never comes to in this instance, as what it is configured to do is
+    /// another.
+    #[must_use]
+    pub fn without(mut self, is_left_out: impl Fn(&str) -> bool) -> Self {
+        let numbered = self.operations.iter().take(64).enumerate();
+        for (index, (name, _)) in numbered {
+            self.left_out |= u64::from(is_left_out(name)) << index;
+        }
+        self
+    }
+
+    /// Returns where among those that are not left out an operation is; nothing if it is.
+    const fn index(&self, index: u32) -> Option<u32> {
+        if index >= 64 {
+            return Some(index - self.left_out.count_ones());
+        }
+        let before = self.left_out & ((1 << index) - 1);
+        match self.left_out >> index & 1 {
+            0 => Some(index - before.count_ones()),
+            _ => None,
+        }
+    }
+
+    fn kept(&self) -> Vec<(&'static str, &'static [&'static str])> {
+        let numbered = (0_u32..).zip(self.operations);
+        let kept = numbered.filter(|(index, _)| self.index(*index).is_some());
+        kept.map(|(_, operation)| *operation).collect()
     }
 
     /// Begins an operation.
@@ -143,7 +176,7 @@ impl Operations {
     pub const fn operation<T>(&self, index: u32) -> Operation<'_, T> {
         Operation(Seen {
             place: &self.place,
-            index,
+            index: self.index(index),
             output: PhantomData,
         })
     }
@@ -192,7 +225,8 @@ impl<T> Deref for Operation<'_, T> {
 #[doc(hidden)]
 pub struct Seen<'s, T> {
     place: &'s Place,
-    index: u32,
+    /// Nothing if it is left out.
+    index: Option<u32>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -201,10 +235,8 @@ impl<T: Erase> Seen<'_, T> {
     // Cold, as `pass`: out of the way of a model that runs on its own.
     #[cold]
     pub fn enter(&self, written: &str) -> Call {
-        Call(match T::IS_OPERAND {
-            true => active::call(self.place, self.index, written),
-            false => None,
-        })
+        let index = self.index.filter(|_| T::IS_OPERAND);
+        Call(index.and_then(|index| active::call(self.place, index, written)))
     }
 
     /// Passes `output`.
@@ -224,9 +256,9 @@ impl<T: Erase> Seen<'_, T> {
     /// Passes `output` of an operation without other sites.
     #[cold]
     pub fn pass(&self, output: T) -> T {
-        match T::IS_OPERAND {
-            true => active::pass_output(self.place, self.index, output),
-            false => output,
+        match self.index.filter(|_| T::IS_OPERAND) {
+            Some(index) => active::pass_output(self.place, index, output),
+            None => output,
         }
     }
 }
@@ -325,5 +357,5 @@ impl<A> Held<A> {
 
 module_without_parameters!(Operations, |operations| visit_operations(
     &operations.place,
-    operations.operations
+    &operations.kept()
 ));

@@ -1,7 +1,7 @@
 //! Targets for the files of language models.
 
+use interloom_models::decoder::DecoderConfig;
 use interloom_models::files::{Gguf, RawTensor, Safetensors, Tokenizer};
-use interloom_models::llama::LlamaConfig;
 
 const NAME: &str = "fuzz";
 
@@ -14,7 +14,7 @@ pub fn gguf(bytes: &[u8]) -> bool {
     let Ok(mut gguf) = Gguf::from_bytes(bytes.to_vec(), NAME) else {
         return false;
     };
-    if let Ok(config) = LlamaConfig::from_gguf(&gguf) {
+    if let Ok(config) = DecoderConfig::from_gguf(&gguf) {
         check_config(&config);
     }
     if let Ok(tokenizer) = Tokenizer::from_gguf(&gguf) {
@@ -58,7 +58,7 @@ pub fn safetensors(bytes: &[u8]) -> bool {
 /// Panics if a configuration is accepted whose sizes do not fit together.
 pub fn config(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    match LlamaConfig::from_json(&text, NAME) {
+    match DecoderConfig::from_json(&text, NAME) {
         Ok(config) => {
             check_config(&config);
             true
@@ -74,21 +74,32 @@ fn check_tensor(tensor: &RawTensor) {
     assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len());
 }
 
-fn check_config(config: &LlamaConfig) {
+fn check_config(config: &DecoderConfig) {
+    let attention = &config.attention;
     let sizes = [
-        config.hidden_size,
-        config.intermediate_size,
-        config.layers,
-        config.heads,
-        config.kv_heads,
-        config.head_dim,
-        config.vocab_size,
-        config.max_positions,
+        config.width,
+        config.embedding_width,
+        config.mlp.hidden,
+        config.blocks.len(),
+        attention.heads,
+        attention.kv_heads,
+        attention.head_width,
+        config.vocabulary,
+        config.positions,
+        config.longest(),
     ];
     assert!(!sizes.contains(&0), "{config:?}");
-    assert!(config.heads.is_multiple_of(config.kv_heads) && config.head_dim.is_multiple_of(2));
+    assert!(attention.heads.is_multiple_of(attention.kv_heads));
+    for block in &config.blocks {
+        assert!(
+            block
+                .rotary
+                .is_none_or(|number| number < config.rotary.len())
+        );
+        assert!(!block.has_experts || config.experts.is_some());
+    }
     let tokens = config.bos_id.iter().chain(&config.eos_ids);
-    assert!(tokens.copied().all(|id| (id as usize) < config.vocab_size));
+    assert!(tokens.copied().all(|id| (id as usize) < config.vocabulary));
 }
 
 /// What is split can be put together again.

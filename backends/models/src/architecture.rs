@@ -3,11 +3,10 @@
 use burn::tensor::Device;
 
 use crate::causal::CausalLm;
-use crate::files::{FileError, ModelFiles};
-use crate::{gpt2, llama};
-
-/// Every family, in the order in which messages name them.
-pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE, gpt2::ARCHITECTURE];
+use crate::config::{missing, parse};
+use crate::decoder::DecoderLm;
+use crate::families::{ARCHITECTURES, Family};
+use crate::files::{FileError, Gguf, ModelFiles};
 
 /// A family of language models: how its files name it, and what loads it.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +15,15 @@ pub struct Architecture {
     pub model_types: &'static [&'static str],
     /// The value of `general.architecture` in a GGUF file, if the family is read from such files.
     pub gguf: Option<&'static str>,
-    /// Reads the configuration, and takes every weight.
-    pub load: ModelLoader,
+    /// What loads its models.
+    pub(crate) family: Family,
 }
 
-/// Makes a model of its files: E042 to E046 if something is wrong with the configuration or the
-/// weights.
-pub type ModelLoader = fn(ModelFiles, &Device) -> Result<Box<dyn CausalLm>, FileError>;
+/// What names a model's family: its place, and the file it is in.
+enum Naming<'f> {
+    Json(&'f str),
+    Gguf(&'f str),
+}
 
 impl Architecture {
     /// Returns the family of a model's files.
@@ -32,27 +33,59 @@ impl Architecture {
     /// E042 if the files do not say it, E043 if it is none of [`ARCHITECTURES`].
     pub fn of(files: &ModelFiles) -> Result<&'static Self, FileError> {
         let found = files.architecture()?;
-        let names = |family: &Self| match files {
-            ModelFiles::Gguf(_) => Vec::from_iter(family.gguf),
-            ModelFiles::Folder(_) => family.model_types.to_vec(),
-        };
-        let is_named = |family: &&Self| names(family).contains(&found.as_str());
-        let family = ARCHITECTURES.iter().find(is_named);
-        family.ok_or_else(|| unknown(files, &found, ARCHITECTURES.iter().flat_map(names)))
+        match files {
+            ModelFiles::Gguf(gguf) => named(&found, &Naming::Gguf(gguf.name())),
+            ModelFiles::Folder(folder) => named(&found, &Naming::Json(&folder.config_file())),
+        }
+    }
+
+    /// Reads the configuration, and takes every weight.
+    ///
+    /// # Errors
+    ///
+    /// E042 to E046: what can be wrong with the configuration or the weights.
+    pub fn load(files: ModelFiles, device: &Device) -> Result<Box<dyn CausalLm>, FileError> {
+        Ok(Box::new(DecoderLm::load(files, device)?))
+    }
+
+    /// Returns the family that the text of a `config.json` names.
+    pub(crate) fn of_json(text: &str, file: &str) -> Result<&'static Self, FileError> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            model_type: Option<String>,
+        }
+        let Named { model_type } = parse(text, file)?;
+        let found = model_type.ok_or_else(|| missing(file, "model_type"))?;
+        named(&found, &Naming::Json(file))
+    }
+
+    /// Returns the family that a GGUF file names.
+    pub(crate) fn of_gguf(gguf: &Gguf) -> Result<&'static Self, FileError> {
+        named(
+            gguf.text("general.architecture")?,
+            &Naming::Gguf(gguf.name()),
+        )
     }
 }
 
+fn named(found: &str, naming: &Naming<'_>) -> Result<&'static Architecture, FileError> {
+    let names = |family: &'static Architecture| match naming {
+        Naming::Gguf(_) => Vec::from_iter(family.gguf),
+        Naming::Json(_) => family.model_types.to_vec(),
+    };
+    let is_named = |family: &&'static Architecture| names(family).contains(&found);
+    let family = ARCHITECTURES.iter().find(is_named);
+    family.ok_or_else(|| unknown(naming, found, ARCHITECTURES.iter().flat_map(names)))
+}
+
 fn unknown(
-    files: &ModelFiles,
+    naming: &Naming<'_>,
     found: &str,
     known: impl Iterator<Item = &'static str>,
 ) -> FileError {
-    let (file, place) = match files {
-        ModelFiles::Gguf(gguf) => (
-            gguf.name().to_owned(),
-            "metadata key `general.architecture`",
-        ),
-        ModelFiles::Folder(folder) => (folder.config_file(), "key `model_type`"),
+    let (file, place) = match naming {
+        Naming::Gguf(file) => (file, "metadata key `general.architecture`"),
+        Naming::Json(file) => (file, "key `model_type`"),
     };
     let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
     let expected = match &known[..] {
@@ -60,7 +93,7 @@ fn unknown(
         several => format!("one of the architectures {}", several.join(", ")),
     };
     let advice = "use a model of such an architecture, such as smollm2-135m";
-    FileError::unsupported(&file, place, expected, format!("`{found}`"), advice)
+    FileError::unsupported(file, place, expected, format!("`{found}`"), advice)
 }
 
 #[cfg(test)]
@@ -84,10 +117,8 @@ mod tests {
         for files in [
             ModelFiles::Gguf(tiny_model().open()),
             folder(r#"{"model_type": "llama"}"#),
-            folder(r#"{"model_type": "mistral"}"#),
         ] {
-            let family = Architecture::of(&files).unwrap();
-            assert_eq!(family.model_types, llama::ARCHITECTURE.model_types);
+            assert_eq!(Architecture::of(&files).unwrap().model_types, ["llama"]);
         }
     }
 
@@ -107,7 +138,7 @@ mod tests {
         });
         insta::assert_snapshot!(errors.join("\n"), @r"
         E043 expected the architecture `llama`, found `mistral` (at metadata key `general.architecture` of tiny.gguf); use a model of such an architecture, such as smollm2-135m
-        E043 expected one of the architectures `llama`, `mistral`, `gpt2`, found `mamba` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
+        E043 expected one of the architectures `llama`, `mistral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, found `mamba` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
         E042 expected a value, found no such key (at key `model_type` of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         E042 expected a model's configuration, found EOF while parsing a list at line 1 column 1 (at the JSON of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         ");

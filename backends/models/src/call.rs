@@ -2,7 +2,7 @@
 //! how.
 
 use burn::tensor::{Int, Tensor};
-use interloom_backends::{Erase, Value};
+use interloom_backends::Value;
 use interloom_engine::Fault;
 
 /// What a module takes, and what it makes of that.
@@ -12,77 +12,6 @@ pub(super) struct Callable {
     pub(super) tokens: bool,
     /// Whether it makes logits rather than the residual stream.
     pub(super) logits: bool,
-}
-
-/// A model of blocks, whose modules can be called outside their place.
-pub(super) trait Blocks {
-    fn sizes(&self) -> Sizes;
-    fn layers(&self) -> usize;
-    fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
-    fn whole(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
-    fn part(&self, part: Part, x: Tensor<3>) -> Tensor<3>;
-}
-
-/// A module that takes the residual stream; those of blocks with the number of theirs.
-#[derive(Clone, Copy)]
-pub(super) enum Part {
-    Layer(usize),
-    Ln1(usize),
-    Attn(usize),
-    Ln2(usize),
-    Mlp(usize),
-    Norm,
-    Unembed,
-}
-
-impl Part {
-    fn at(path: &str, layers: usize) -> Result<Self, Fault> {
-        let part = match (path, in_layer(path, layers)) {
-            ("norm", _) => Some(Self::Norm),
-            ("unembed", _) => Some(Self::Unembed),
-            (_, Some((layer, ""))) => Some(Self::Layer(layer)),
-            (_, Some((layer, "ln1"))) => Some(Self::Ln1(layer)),
-            (_, Some((layer, "attn"))) => Some(Self::Attn(layer)),
-            (_, Some((layer, "ln2"))) => Some(Self::Ln2(layer)),
-            (_, Some((layer, "mlp"))) => Some(Self::Mlp(layer)),
-            _ => None,
-        };
-        let callable =
-            "`embed`, `layers.N`, its `ln1`, `attn`, `ln2` and `mlp`, `norm` and `unembed`";
-        part.ok_or_else(|| not_callable(path, callable))
-    }
-}
-
-/// Computes the module at `path` outside its place.
-pub(super) fn of_blocks(model: &impl Blocks, path: &str, input: Value) -> Result<Value, Fault> {
-    let sizes = model.sizes();
-    let as_tokens = |input| tokens(path, input, sizes.vocabulary, sizes.positions);
-    let output = match path {
-        "" => model.whole(as_tokens(input)?),
-        "embed" => model.embed(as_tokens(input)?),
-        _ => {
-            let part = Part::at(path, model.layers())?;
-            model.part(part, stream(path, input, sizes.width, sizes.positions)?)
-        }
-    };
-    Ok(output.erase())
-}
-
-/// Returns the shape of what [`of_blocks`] makes of a tensor of this shape.
-pub(super) fn shape_of_blocks(
-    model: &impl Blocks,
-    path: &str,
-    input: &[u64],
-) -> Result<Vec<u64>, Fault> {
-    let (tokens, logits) = match path {
-        "" => (true, true),
-        "embed" => (true, false),
-        _ => {
-            let part = Part::at(path, model.layers())?;
-            (false, matches!(part, Part::Unembed))
-        }
-    };
-    Callable { tokens, logits }.shape(path, input, model.sizes())
 }
 
 /// What the modules of a model have in common.

@@ -1,6 +1,5 @@
 //! What reading a configuration needs in every family: limits, checks and errors.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::files::FileError;
@@ -11,25 +10,10 @@ pub const MAX_LAYERS: usize = 1024;
 pub const MAX_HEADS: usize = 4096;
 /// The widest residual stream and the widest hidden layer of a block.
 pub const MAX_WIDTH: usize = 1 << 20;
+/// The most experts of a block.
+pub const MAX_EXPERTS: usize = 4096;
 /// The most positions.
 pub const MAX_POSITIONS: usize = 1 << 26;
-
-/// One token, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Ids {
-    One(u32),
-    Several(Vec<u32>),
-}
-
-impl Ids {
-    pub(crate) fn into_vec(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Several(ids) => ids,
-        }
-    }
-}
 
 /// Reads the text of a `config.json`.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, FileError> {

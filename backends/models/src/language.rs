@@ -116,9 +116,9 @@ impl LanguageModel {
     }
 
     fn from_files(files: ModelFiles, name: &str, device: &Device) -> Result<Self, FileError> {
-        let architecture = Architecture::of(&files)?;
+        Architecture::of(&files)?;
         let (tokenizer, file) = (files.tokenizer()?, files.name());
-        let model = (architecture.load)(files, device)?;
+        let model = Architecture::load(files, device)?;
         let (found, most) = (tokenizer.vocab_size(), model.vocabulary());
         if found > most {
             return Err(FileError::Tokenizer {

@@ -22,39 +22,31 @@ impl<'d> Loader<'d> {
         }
     }
 
+    pub(crate) const fn device(&self) -> &'d Device {
+        self.device
+    }
+
     pub(crate) fn parameter<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
     ) -> Result<Param<Tensor<D>>, FileError> {
         let raw = self.weights.take(name, &shape)?;
-        let data = TensorData::new(raw.data, shape);
+        Ok(self.numbered(raw.data, shape))
+    }
+
+    /// Makes a parameter of values, as many as the shape has.
+    pub(crate) fn numbered<const D: usize>(
+        &mut self,
+        values: Vec<f32>,
+        shape: [usize; D],
+    ) -> Param<Tensor<D>> {
+        let data = TensorData::new(values, shape);
         // Unlike `Param::initialized`, this makes a parameter that has a gradient when the model is
         // trained.
         let mut param = Param::from_tensor(Tensor::from_data(data, self.device));
         param.id = ParamId::from(self.next);
         self.next += 1;
-        Ok(param)
-    }
-
-    /// Returns the weight of the output layer, `[token, width]`, which is the embedding of a tied
-    /// model.
-    ///
-    /// Some files of tied models hold the output layer as well; transformers does not look at it
-    /// either.
-    pub(crate) fn output_layer(
-        &mut self,
-        embedding: &Param<Tensor<2>>,
-        shape: [usize; 2],
-        is_tied: bool,
-    ) -> Result<Param<Tensor<2>>, FileError> {
-        const NAME: &str = "lm_head.weight";
-        if !is_tied {
-            return self.parameter(NAME, shape);
-        }
-        if self.weights.shape(NAME).is_some() {
-            self.weights.take(NAME, &shape)?;
-        }
-        Ok(embedding.clone())
+        param
     }
 }

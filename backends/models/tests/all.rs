@@ -4,6 +4,8 @@
 
 #[path = "all/calls.rs"]
 mod calls;
+#[path = "all/families.rs"]
+mod families;
 #[path = "all/gpt2.rs"]
 mod gpt2;
 #[path = "all/gpt2_files.rs"]

@@ -27,7 +27,8 @@ pub(crate) use self::backward::{Supply, pass_gradient};
 use self::guards::Guards;
 pub(crate) use self::operation::{Called, call, pass_output};
 use self::reuse::{Planned, Reuse};
-pub(crate) use self::slot::{Outer, drive, is_running};
+pub use self::slot::is_running;
+pub(crate) use self::slot::{Outer, drive};
 use self::slot::{Visited, halt_with, look, unusable, visit};
 use crate::bind::Place;
 use crate::erase::Erase;
@@ -85,6 +86,14 @@ pub(crate) fn pass<T: Erase>(place: &Place, value: T) -> T {
     match look(|run| run.taps(place)) {
         Some(departure) => depart(departure, value),
         None => value,
+    }
+}
+
+/// Passes such a site if a mediator waits for it, or for its gradient.
+pub(crate) fn pass_if_awaited<T: Erase>(place: &Place, make: impl FnOnce() -> T) -> Option<T> {
+    match look(|run| run.taps(place)) {
+        None | Some(Departure::Unawaited) => None,
+        Some(departure) => Some(depart(departure, make())),
     }
 }
 

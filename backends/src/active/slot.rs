@@ -25,7 +25,7 @@ thread_local! {
 
 /// Returns whether there is a run on this thread, of whichever model.
 #[inline]
-pub(crate) fn is_running() -> bool {
+pub fn is_running() -> bool {
     ACTIVE.with_borrow(Option::is_some)
 }
 

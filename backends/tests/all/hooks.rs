@@ -235,3 +235,40 @@ fn a_module_of_values_passes_them_as_they_are() {
     let seen: Value = seen.take().unwrap().unwrap();
     insta::assert_snapshot!(seen, @r#"(true, 3, "text", 2.5, nothing)"#);
 }
+
+#[test]
+fn a_value_for_a_site_alone_is_made_if_somebody_waits_there() {
+    #[derive(Module, Debug)]
+    struct Lazy {
+        tap: Tap,
+        other: Tap,
+    }
+    let made = Cell::new(0);
+    let model = Bound::new(Lazy {
+        tap: Tap::new(),
+        other: Tap::new(),
+    })
+    .unwrap();
+    let forward = || {
+        for _ in 0..2 {
+            let passed = model.tap.pass_if_awaited(|| {
+                made.set(made.get() + 1);
+                tensor([2], 1)
+            });
+            let x = passed.unwrap_or_else(|| tensor::<1>([2], 2));
+            model.other.pass(x);
+        }
+    };
+    forward();
+    let mut run = Run::new("elsewhere", model.sites());
+    let other = reader(&mut run, "other.output");
+    run.execute(forward).unwrap();
+    assert!(other.take().unwrap().is_some());
+    assert_eq!(made.get(), 0);
+    // Each time counts as an iteration, made or not.
+    let mut run = Run::new("second", model.sites());
+    let second = reader(&mut run, "tap.output.i1");
+    run.execute(forward).unwrap();
+    assert!(second.take().unwrap().is_some());
+    assert_eq!(made.get(), 1);
+}

@@ -662,3 +662,82 @@ fn operations_of_another_model_and_without_a_run_pass_no_site() {
 fn model_unbound() -> Block {
     block(1, &Device::flex())
 }
+
+/// A function that does one of three things, as its instance says.
+#[derive(Module, Debug)]
+struct Either {
+    #[module(skip)]
+    number: usize,
+    source: Operations,
+}
+
+#[operations]
+impl Forward<Tensor<2>> for Either {
+    type Output = Tensor<2>;
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = match self.number {
+            0 => activation::relu(x),
+            1 => activation::silu(x),
+            _ => x.tanh(),
+        };
+        x.mul_scalar(2.0)
+    }
+}
+
+#[test]
+fn r90_what_an_instance_never_comes_to_has_no_sites() {
+    let names = ["relu_0", "silu_0", "tanh_0"];
+    for number in 0..4 {
+        let without = |name: &str| names.get(number).is_some_and(|own| *own != name);
+        let without = |name: &str| names.contains(&name) && without(name);
+        let model = Hooked::from(Either {
+            number,
+            source: Operations::new(Either::OPERATIONS).without(without),
+        });
+        let sites = Sites::bind(&model).unwrap();
+        let paths: Vec<_> = sites.paths().skip(1).collect();
+        let of = |name: &str| format!("source.{name}");
+        let expected: Vec<String> = match names.get(number) {
+            Some(own) => [own, "mul_scalar_0"].map(of).to_vec(),
+            None => names.into_iter().chain(["mul_scalar_0"]).map(of).collect(),
+        };
+        assert_eq!(paths, expected);
+        let mut run = Run::new("read", &sites);
+        let points: Vec<String> = sites
+            .points()
+            .map(|point| sites.point_name(point))
+            .collect();
+        let read: Vec<_> = points.iter().map(|name| reader(&mut run, name)).collect();
+        let output = run
+            .execute(|| model.forward(x()))
+            .unwrap()
+            .completed()
+            .unwrap();
+        assert!(same(&output, &model.forward(x())));
+        let passed = read
+            .into_iter()
+            .map(|saved| saved.take().unwrap().is_some());
+        let passed: Vec<bool> = passed.collect();
+        let never = points.iter().zip(&passed).filter(|(_, passed)| !**passed);
+        let never: Vec<_> = never.map(|(name, _)| name.clone()).collect();
+        assert!(
+            never
+                .iter()
+                .all(|name| number == 3 && name.contains("_0.") && !name.contains("tanh")),
+            "{never:?}"
+        );
+    }
+    // What is left out passes nothing, even where an instance comes to it after all.
+    let model = Hooked::from(Either {
+        number: 0,
+        source: Operations::new(Either::OPERATIONS).without(|name| name == "relu_0"),
+    });
+    let sites = Sites::bind(&model).unwrap();
+    let mut run = Run::new("read", &sites);
+    let silu = reader(&mut run, "source.silu_0.output");
+    let doubled = reader(&mut run, "source.mul_scalar_0.output");
+    run.execute(|| model.forward(x())).unwrap();
+    assert!(silu.take().unwrap().is_none());
+    assert!(doubled.take().unwrap().is_some());
+}

@@ -356,10 +356,23 @@ fn configs() -> Vec<Seed> {
     let llama = r#"{"model_type":"llama","hidden_size":8,"intermediate_size":12,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":6,"rms_norm_eps":1e-5,"rope_theta":10000.0,"max_position_embeddings":16,"tie_word_embeddings":true,"bos_token_id":1,"eos_token_id":[2,0]}"#;
     let mistral = r#"{"model_type":"mistral","hidden_size":8,"intermediate_size":12,"num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":2,"head_dim":6,"vocab_size":9,"sliding_window":null,"rope_parameters":{"rope_type":"default","rope_theta":5e5}}"#;
     let window = mistral.replace("null", "4");
+    let phi = r#"{"model_type":"phi3","hidden_size":8,"num_attention_heads":2,"original_max_position_embeddings":4,"max_position_embeddings":16,"rope_scaling":{"type":"longrope","short_factor":[1,2],"long_factor":[1,3]}}"#;
+    let gemma = r#"{"model_type":"gemma3_text","num_hidden_layers":3,"sliding_window":5,"sliding_window_pattern":2,"rope_parameters":{"full_attention":{"rope_type":"yarn","factor":2.0,"rope_theta":1e6},"sliding_attention":null}}"#;
+    let experts = r#"{"model_type":"qwen2_moe","num_hidden_layers":4,"num_experts":4,"decoder_sparse_step":2,"mlp_only_layers":[1],"layer_types":["full_attention","full_attention","full_attention","full_attention"]}"#;
+    let falcon = r#"{"model_type":"falcon","hidden_size":32,"num_attention_heads":4,"num_kv_heads":2,"new_decoder_architecture":true,"alibi":true}"#;
+    let scaled = llama.replace(
+        r#""rope_theta""#,
+        r#""rope_scaling":{"type":"mrope"},"rope_theta""#,
+    );
     vec![
         ("llama", llama.into()),
         ("mistral", mistral.into()),
-        ("refused-window", window.into()),
+        ("window", window.into()),
+        ("factors", phi.into()),
+        ("nested", gemma.into()),
+        ("experts", experts.into()),
+        ("design", falcon.into()),
+        ("refused-scaling", scaled.into()),
         ("refused-text", "not JSON".into()),
     ]
 }

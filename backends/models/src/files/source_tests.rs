@@ -2,7 +2,8 @@ use burn::tensor::Device;
 
 use super::super::test_files::tiny_model;
 use super::*;
-use crate::{LanguageModel, llama};
+use crate::LanguageModel;
+use crate::families::llama;
 
 /// A folder with the named files, all empty.
 fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -214,20 +215,21 @@ fn smollm2_is_tokenised() {
     let files = ModelSource::resolve(SMOLLM2).unwrap().open().unwrap();
     let tokenizer = files.tokenizer().unwrap();
     let (config, _) = llama::open(files).unwrap();
+    let attention = &config.attention;
     assert_eq!(
         (
-            config.layers,
-            config.hidden_size,
-            config.heads,
-            config.kv_heads
+            config.blocks.len(),
+            config.width,
+            attention.heads,
+            attention.kv_heads
         ),
         (30, 576, 9, 3)
     );
     assert_eq!(
-        (config.vocab_size, config.bos_id, &config.eos_ids[..]),
+        (config.vocabulary, config.bos_id, &config.eos_ids[..]),
         (49152, Some(1), &[2][..])
     );
-    assert!(config.tie_embeddings && config.rope_theta == 100_000.0);
+    assert!(config.output.is_tied && config.rotary[0].base == 100_000.0);
     // The tokens are those of a reference in Python that applies the merges one by one.
     let texts: [(&str, &[u32]); 5] = [
         ("The capital of France is", &[504, 3575, 282, 4649, 314]),

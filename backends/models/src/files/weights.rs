@@ -233,7 +233,7 @@ mod tests {
     use super::super::ModelFiles;
     use super::super::test_files::{safetensors_bytes, tiny_model};
     use super::*;
-    use crate::llama;
+    use crate::families::llama;
 
     fn tiny() -> Weights {
         let files = ModelFiles::Gguf(tiny_model().open());

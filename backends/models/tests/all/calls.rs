@@ -125,9 +125,9 @@ fn what_a_module_does_not_take_is_said() {
     insta::assert_snapshot!(fault("norm", &tokens), @"`norm` takes floats of [batch, 1 to 24 positions, 16], found i32[1, 5]");
     insta::assert_snapshot!(fault("layers.0", &long), @"`layers.0` takes floats of [batch, 1 to 24 positions, 16], found f32[1, 4000, 16]");
     insta::assert_snapshot!(fault("embed", &Value::Float(1.0)), @"`embed` takes tokens below 260 of [batch, 1 to 24 positions], found 1.0");
-    insta::assert_snapshot!(fault("layers.0.attn.q", &tokens), @"`layers.0.attn.q` cannot be called on a value; of this model `embed`, `layers.N`, its `ln1`, `attn`, `ln2` and `mlp`, `norm` and `unembed` can");
-    insta::assert_snapshot!(fault("layers.7", &tokens), @"`layers.7` cannot be called on a value; of this model `embed`, `layers.N`, its `ln1`, `attn`, `ln2` and `mlp`, `norm` and `unembed` can");
-    insta::assert_snapshot!(fault("position", &tokens), @"`position` cannot be called on a value; of this model `embed`, `layers.N`, its `ln1`, `attn`, `ln2` and `mlp`, `norm` and `unembed` can");
+    insta::assert_snapshot!(fault("layers.0.attn.q", &tokens), @"`layers.0.attn.q` cannot be called on a value; of this model `embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed` can");
+    insta::assert_snapshot!(fault("layers.7", &tokens), @"`layers.7` cannot be called on a value; of this model `embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed` can");
+    insta::assert_snapshot!(fault("position", &tokens), @"`position` cannot be called on a value; of this model `embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed` can");
 }
 
 fn zeros(shape: &[u64], is_float: bool) -> Value {

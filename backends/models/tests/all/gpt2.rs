@@ -6,7 +6,7 @@ use interloom_models::LanguageModel;
 use safetensors::tensor::Dtype;
 
 use crate::gpt2_files::{CONFIG, OLD_CONFIG, Stored, folder, stored};
-use crate::support::{bits, cpu, floats, points, reader};
+use crate::support::{bits, cpu, floats, passed_operations, points, reader};
 
 const PROMPT: [u32; 6] = [7, 100, 3, 3, 64, 12];
 const VOCABULARY: usize = 112;
@@ -196,7 +196,9 @@ fn every_point_has_the_documented_shape_and_its_other_name() {
     let names = points(sites);
     let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
     let read = run.execute(|| logits(&model)).unwrap().completed().unwrap();
-    let lines = names.iter().zip(saved).map(|(name, saved)| {
+    let (operations, modules): (Vec<_>, Vec<_>) =
+        (names.iter().zip(&saved)).partition(|(name, _)| name.contains(".source."));
+    let lines = modules.into_iter().map(|(name, saved)| {
         let value = saved.take().unwrap().expect("every point is passed");
         let aliases = sites
             .aliases()
@@ -227,6 +229,7 @@ fn every_point_has_the_documented_shape_and_its_other_name() {
     layers.0.attn.scores.output f32[1, 4, 6, 6] = blocks.0.attn.hook_attn_scores
     layers.0.attn.pattern.output f32[1, 4, 6, 6] = blocks.0.attn.hook_pattern
     layers.0.attn.z.output f32[1, 6, 4, 8] = blocks.0.attn.hook_z
+    layers.0.attn.result.output f32[1, 6, 4, 32] = blocks.0.attn.hook_result
     layers.0.resid_mid.output f32[1, 6, 32] = blocks.0.hook_resid_mid
     layers.0.ln2.input f32[1, 6, 32]
     layers.0.ln2.output f32[1, 6, 32]
@@ -244,6 +247,13 @@ fn every_point_has_the_documented_shape_and_its_other_name() {
     unembed.output f32[1, 6, 112]
     ");
     assert_eq!(bits(read), bits(logits(&model)), "reading changes nothing");
+    let passed = passed_operations(operations, "layers.0.");
+    let passed: Vec<&str> = passed
+        .lines()
+        .filter_map(|line| line.split_once(".fn "))
+        .map(|(_, name)| name)
+        .collect();
+    insta::assert_snapshot!(passed.join(" "), @r#""projection" "reshape" "split" "split" "split" "swap_dims" "swap_dims" "swap_dims" "sqrt" "share" "scores" "mask_fill" "activation::softmax" "share" "matmul" "swap_dims" "reshape" "self.output" "self.up" "activation::gelu_approximate" "self.down""#);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 pub(crate) const CONFIG: &str = include_str!("../gpt2/config.json");
 pub(crate) const OLD_CONFIG: &str = include_str!("../gpt2/config.old.json");
-const TOKENIZER: &str = include_str!("../gpt2/tokenizer.json");
+pub(crate) const TOKENIZER: &str = include_str!("../gpt2/tokenizer.json");
 
 /// A tensor of a file: type, shape and bytes.
 pub(crate) struct Stored(pub(crate) Dtype, pub(crate) Vec<usize>, pub(crate) Vec<u8>);
@@ -64,7 +64,12 @@ impl View for &Stored {
 /// Reads `tests/gpt2/NAME.safetensors`.
 pub(crate) fn stored(name: &str) -> Vec<(String, Stored)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpt2");
-    let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+    read_stored(&folder.join(format!("{name}.safetensors")))
+}
+
+/// Reads a file of tensors.
+pub(crate) fn read_stored(path: &Path) -> Vec<(String, Stored)> {
+    let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let tensors = file.iter();
     tensors

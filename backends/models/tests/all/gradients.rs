@@ -250,7 +250,7 @@ fn gradients_are_those_of_pytorch() {
 }
 
 /// The mean cross entropy of the next token, over all rows and positions but the last, in nats.
-fn next_token_loss(logits: Tensor<3>, rows: &[&[u32]]) -> Tensor<1> {
+pub(crate) fn next_token_loss(logits: Tensor<3>, rows: &[&[u32]]) -> Tensor<1> {
     let [count, length, _] = logits.dims();
     let log = burn::tensor::activation::log_softmax(logits, 2);
     let log = log.slice([0..count, 0..length - 1]);

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value};
 use interloom_engine::{Cx, Fault};
+use interloom_models::decoder::DecoderLm;
 use interloom_models::files::ModelSource;
-use interloom_models::llama::LlamaLm;
 use interloom_models::{CausalLm as _, LanguageModel};
 
 use crate::llama_files::{GROUPED, ONE_KEY, POSITIONS, Sizes, Tiny, VOCABULARY, WIDE, weights};
@@ -254,6 +254,9 @@ fn every_point_has_the_documented_shape() {
     attn.source.scores_0.input (f32[1, 4, 7, 4], f32[1, 4, 7, 4], 2.0)
     attn.source.scores_0.output f32[1, 4, 7, 7]
     attn.source.scores_0.fn "scores"
+    attn.source.mask_fill_0.input (f32[1, 4, 7, 7], bool[1, 4, 7, 7], -1000000000.0)
+    attn.source.mask_fill_0.output f32[1, 4, 7, 7]
+    attn.source.mask_fill_0.fn "mask_fill"
     attn.source.softmax_0.input f32[1, 4, 7, 7]
     attn.source.softmax_0.output f32[1, 4, 7, 7]
     attn.source.softmax_0.fn "activation::softmax"
@@ -306,6 +309,7 @@ fn every_point_has_the_documented_shape() {
     attn.scores.output f32[1, 4, 7, 7]
     attn.pattern.output f32[1, 4, 7, 7]
     attn.z.output f32[1, 7, 4, 4]
+    attn.result.output f32[1, 7, 4, 16]
     resid_mid.output f32[1, 7, 16]
     ln2.input f32[1, 7, 16]
     ln2.output f32[1, 7, 16]
@@ -359,6 +363,7 @@ fn transformer_lens_names_stand_for_the_documented_points() {
     blocks.0.attn.hook_k = layers.0.attn.k.output
     blocks.0.attn.hook_pattern = layers.0.attn.pattern.output
     blocks.0.attn.hook_q = layers.0.attn.q.output
+    blocks.0.attn.hook_result = layers.0.attn.result.output
     blocks.0.attn.hook_rot_k = layers.0.attn.rot_k.output
     blocks.0.attn.hook_rot_q = layers.0.attn.rot_q.output
     blocks.0.attn.hook_v = layers.0.attn.v.output
@@ -456,12 +461,16 @@ fn scores_can_be_replaced() {
         .output;
     assert!(distance(&floats(changed.ok().unwrap()), &floats(plain)) > 1e-3);
     let pattern: Tensor<4> = pattern.take().unwrap().unwrap().tensor().unwrap();
-    let share = 1.0 / PROMPT.len() as f32;
-    assert!(
-        floats(pattern)
-            .iter()
-            .all(|&found| (found - share).abs() < 1e-6)
-    );
+    for (row, keys) in floats(pattern).chunks(PROMPT.len()).enumerate() {
+        let query = row % PROMPT.len();
+        let share = 1.0 / (query + 1) as f32;
+        let (seen, hidden) = keys.split_at(query + 1);
+        assert!(seen.iter().all(|&found| (found - share).abs() < 1e-6));
+        assert!(
+            hidden.iter().all(|&found| found == 0.0),
+            "the future stays hidden"
+        );
+    }
 }
 
 #[test]
@@ -482,6 +491,41 @@ fn a_head_can_be_ablated() {
     // Without biases nothing is added where all heads are silent.
     assert!(floats(attended).iter().all(|&value| value == 0.0));
     assert_eq!(floats(mid), floats(before));
+}
+
+/// What the heads add is what their layer puts out, and an edit of one is an edit of the output.
+#[test]
+fn the_result_of_a_head_is_its_part_of_the_output() {
+    let model = grouped();
+    let plain = model.batch(&[&PROMPT]).unwrap().logits();
+    let run = |edited: bool| {
+        let mut run = Run::new("results", model.sites());
+        if edited {
+            run.mediator("m", |cx| async move {
+                let site = "blocks.1.attn.hook_result";
+                let result: Tensor<4> = cx.value(site).await?.tensor()?;
+                let zeros = result.clone().narrow(2, 0, 1) * 0.0;
+                let rest = result.clone().narrow(2, 1, 3);
+                cx.set(site, Tensor::cat(vec![zeros, rest], 2)).await
+            });
+        }
+        let result = reader(&mut run, "layers.1.attn.result.output");
+        let output = reader(&mut run, "layers.1.attn.output");
+        let logits = run.execute(|| model.batch(&[&PROMPT]).unwrap().logits());
+        let result: Tensor<4> = result.take().unwrap().unwrap().tensor().unwrap();
+        let output: Tensor<3> = output.take().unwrap().unwrap().tensor().unwrap();
+        (logits.unwrap().completed().unwrap(), result, output)
+    };
+    for edited in [false, true] {
+        let (logits, result, output) = run(edited);
+        let sum = result.sum_dim(2).reshape(output.dims());
+        assert!(distance(&floats(sum), &floats(output)) < 1e-5);
+        assert_eq!(
+            bits(logits) == bits(plain.clone()),
+            !edited,
+            "reading changes no bit"
+        );
+    }
 }
 
 #[test]
@@ -651,7 +695,7 @@ fn gradients_reach_the_embedding() {
     let tiny = Tiny::write(GROUPED);
     let device: Device = cpu().autodiff();
     let files = ModelSource::resolve(tiny.path()).unwrap().open().unwrap();
-    let model = LlamaLm::load(files, &device).unwrap();
+    let model = DecoderLm::load(files, &device).unwrap();
     assert_eq!(model.model().inner().len(), GROUPED.layers);
     let tokens = TensorData::new(PROMPT.map(|token| token as i32).to_vec(), [1, PROMPT.len()]);
     let logits = model.forward(Tensor::from_data(tokens, &device));

@@ -9,10 +9,11 @@ use burn::nn::Embedding;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use interloom_backends::{Hooked, Value};
 use interloom_engine::Fault;
-use interloom_models::files::{Safetensors, Weights};
-use interloom_models::gpt2::{
-    self, Gpt2Attention, Gpt2Config, Gpt2Mlp, Gpt2Norm, KvCache, Projection,
+use interloom_models::decoder::{
+    self, CausalAttention, DecoderModel, FeedForward, KvCache, Norm, Positions, Projection,
+    TokenEmbedding,
 };
+use interloom_models::files::{Safetensors, Weights};
 
 use super::stack::numbered;
 use super::{Operation, apply, uncallable};
@@ -31,19 +32,19 @@ pub(super) struct Gpt2 {
 
 #[derive(Module, Debug)]
 struct Transformer {
-    wte: Hooked<Embedding>,
+    wte: Hooked<TokenEmbedding>,
     wpe: Hooked<Embedding>,
     drop: Hooked<Operation>,
     h: Vec<Hooked<Block>>,
-    ln_f: Hooked<Gpt2Norm>,
+    ln_f: Hooked<Norm>,
 }
 
 #[derive(Module, Debug)]
 struct Block {
-    ln_1: Hooked<Gpt2Norm>,
-    attn: Hooked<Gpt2Attention>,
-    ln_2: Hooked<Gpt2Norm>,
-    mlp: Hooked<Gpt2Mlp>,
+    ln_1: Hooked<Norm>,
+    attn: Hooked<CausalAttention>,
+    ln_2: Hooked<Norm>,
+    mlp: Hooked<FeedForward>,
 }
 
 /// All that the reference calls a block with: the hidden state, a cache, the positions, which of
@@ -58,26 +59,26 @@ impl Gpt2 {
     /// Reads the weights of the scenarios' model.
     pub(super) fn load(path: &Path, device: &Device) -> Result<Self, ConformError> {
         let load = || {
-            let config = Gpt2Config::from_json(CONFIG, "the configuration of gpt2t")?;
             let weights = Weights::from_safetensors(Safetensors::open(path)?);
-            gpt2::load(&config, weights, device)
+            DecoderModel::load(CONFIG, "the configuration of gpt2t", weights, device)
         };
         let family = load().map_err(|error| ConformError::file(path, error))?;
-        let block = |block: Hooked<gpt2::Gpt2Block>| {
+        const IN_GPT2: &str = "every GPT-2 has it";
+        let block = |block: Hooked<decoder::Block>| {
             let block = block.into_inner();
             Hooked::from(Block {
-                ln_1: block.ln1,
+                ln_1: block.ln1.expect(IN_GPT2),
                 attn: block.attn,
-                ln_2: block.ln2,
+                ln_2: block.ln2.expect(IN_GPT2),
                 mlp: block.mlp,
             })
         };
         let transformer = Transformer {
             wte: family.embed,
-            wpe: family.pos_embed,
+            wpe: family.pos_embed.expect(IN_GPT2),
             drop: Operation.into(),
             h: family.layers.into_iter().map(block).collect(),
-            ln_f: family.norm,
+            ln_f: family.norm.expect(IN_GPT2),
         };
         Ok(Self {
             transformer: transformer.into(),
@@ -163,6 +164,9 @@ impl Transformer {
         let future = Tensor::<2, Bool>::tril_mask([length, past + length], past as i64, &device);
         let mask = Tensor::<2>::zeros([length, past + length], &device);
         let mask = mask.mask_fill(future, f32::MIN).unsqueeze::<4>();
+        let attentions = self.h.iter().map(|block| block.inner().attn.inner());
+        let sizes = [embedded.dims()[0], past, length];
+        let placed = Positions::unrotated(attentions, sizes, &device);
         let mut hidden = self.drop.call(embedded, |_, x| x);
         for (number, block) in self.h.iter().enumerate() {
             let named = [
@@ -180,7 +184,8 @@ impl Transformer {
                 (),
             );
             let call: Call = (places, named.into());
-            let compute = |block: &Block, ((x, ..), _): Call| (block.forward(x, cache, number),);
+            let compute =
+                |block: &Block, ((x, ..), _): Call| (block.forward(x, &placed, cache, number),);
             let (output,) = block.call(call, compute);
             hidden = output;
         }
@@ -191,9 +196,15 @@ impl Transformer {
 
 impl Block {
     /// Computes the block as the family does; the attention also shows its pattern.
-    fn forward(&self, x: Tensor<3>, cache: &mut KvCache, number: usize) -> Tensor<3> {
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        positions: &Positions,
+        cache: &mut KvCache,
+        number: usize,
+    ) -> Tensor<3> {
         let normalized = self.ln_1.forward(x.clone());
-        let attend = |attn: &Gpt2Attention, x| attn.forward(x, cache, number);
+        let attend = |attn: &CausalAttention, x| attn.forward(x, positions, cache, number);
         let (attended, _) = self.attn.call(normalized, attend);
         let x = attended + x;
         self.mlp.forward(self.ln_2.forward(x.clone())) + x

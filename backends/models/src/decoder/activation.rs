@@ -1,0 +1,80 @@
+//! The nonlinearities of feed-forward layers.
+
+use burn::tensor::{Tensor, activation};
+
+/// A nonlinearity, as configurations name it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Activation {
+    /// `gelu`: with the error function.
+    Gelu,
+    /// `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`: approximated with a hyperbolic tangent.
+    GeluTanh,
+    /// `quick_gelu`: approximated with a logistic function.
+    GeluSigmoid,
+    /// `relu`.
+    Relu,
+    /// `relu2`: the square of `relu`.
+    ReluSquared,
+    /// `silu` or `swish`.
+    Silu,
+    /// `tanh`.
+    Tanh,
+    /// `sigmoid`.
+    Sigmoid,
+}
+
+impl Activation {
+    /// What messages list.
+    pub(crate) const NAMES: &str = "one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2, silu, tanh, sigmoid";
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" | "gelu_python" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => Self::GeluTanh,
+            "quick_gelu" => Self::GeluSigmoid,
+            "relu" => Self::Relu,
+            "relu2" => Self::ReluSquared,
+            "silu" | "swish" => Self::Silu,
+            "tanh" => Self::Tanh,
+            "sigmoid" => Self::Sigmoid,
+            _ => return None,
+        })
+    }
+
+    /// Returns what the function of [`silu`](burn::tensor::activation::silu) and its like is called
+    /// among the operations of a feed-forward layer.
+    pub(super) const fn operation(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu_0",
+            Self::GeluTanh => "gelu_approximate_0",
+            Self::GeluSigmoid => "quick_gelu_0",
+            Self::Relu => "relu_0",
+            Self::ReluSquared => "relu_squared_0",
+            Self::Silu => "silu_0",
+            Self::Tanh => "tanh_0",
+            Self::Sigmoid => "sigmoid_0",
+        }
+    }
+
+    /// Every operation of which [`operation`](Self::operation) names one.
+    pub(super) const OPERATIONS: [&str; 8] = [
+        "gelu_0",
+        "gelu_approximate_0",
+        "quick_gelu_0",
+        "relu_0",
+        "relu_squared_0",
+        "silu_0",
+        "tanh_0",
+        "sigmoid_0",
+    ];
+}
+
+/// Computes `x * sigmoid(1.702 x)`.
+pub(super) fn quick_gelu(x: Tensor<3>) -> Tensor<3> {
+    x.clone() * activation::sigmoid(x * 1.702)
+}
+
+/// Computes the square of the positive part.
+pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
+    activation::relu(x).square()
+}

@@ -1,0 +1,111 @@
+//! The keys and values of earlier tokens.
+
+use burn::tensor::Tensor;
+
+/// The keys and values of the tokens so far, in memory that is taken once.
+#[derive(Debug)]
+pub struct KvCache {
+    /// None before the first tokens.
+    layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
+    positions: usize,
+    capacity: usize,
+}
+
+impl KvCache {
+    /// Makes an empty cache of a model with so many layers, for sequences of up to `capacity`
+    /// tokens.
+    pub fn new(layers: usize, capacity: usize) -> Self {
+        Self {
+            layers: vec![None; layers],
+            positions: 0,
+            capacity,
+        }
+    }
+
+    /// Returns how many tokens of each sequence the cache holds.
+    pub const fn len(&self) -> usize {
+        self.positions
+    }
+
+    /// Returns whether the cache holds nothing yet.
+    pub const fn is_empty(&self) -> bool {
+        self.positions == 0
+    }
+
+    /// Returns how many tokens of each sequence the cache has room for.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all tokens.
+    pub(super) fn clear(&mut self) {
+        self.layers.fill(None);
+        self.positions = 0;
+    }
+
+    /// Writes the keys and values of new tokens, `[batch, head, position, width]`, and returns
+    /// those of all tokens.
+    pub(super) fn extend(
+        &mut self,
+        layer: usize,
+        k: Tensor<4>,
+        v: Tensor<4>,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let [batch, heads, new, width] = k.dims();
+        let (start, end) = (self.positions, self.positions + new);
+        assert!(
+            end <= self.capacity,
+            "{end} tokens in a cache for {}",
+            self.capacity
+        );
+        // Moved out, so that the tensors are not shared and are written in place.
+        let (keys, values) = self.layers[layer].take().unwrap_or_else(|| {
+            let empty = || Tensor::zeros([batch, heads, self.capacity, width], &k.device());
+            (empty(), empty())
+        });
+        assert_eq!(keys.dims()[0], batch, "the sequences of a cache stay");
+        let range = [0..batch, 0..heads, start..end, 0..width];
+        let keys = keys.slice_assign(range.clone(), k);
+        let values = values.slice_assign(range, v);
+        let held = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, end);
+        let all = (held(&keys), held(&values));
+        self.layers[layer] = Some((keys, values));
+        all
+    }
+
+    /// Counts the tokens that every layer has written.
+    pub const fn advance(&mut self, new: usize) {
+        self.positions += new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn counted(shape: [usize; 4]) -> Tensor<4> {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|index| (index as f32 * 0.37).sin())
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    fn floats(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn the_cache_returns_what_was_written() {
+        let mut cache = KvCache::new(2, 6);
+        let (first, second) = (counted([1, 2, 3, 4]), counted([1, 2, 1, 4]) + 1.0);
+        cache.extend(0, first.clone(), first.clone());
+        cache.extend(1, first.clone(), first.clone());
+        cache.advance(3);
+        let (k, _) = cache.extend(0, second.clone(), second.clone());
+        assert_eq!(floats(k), floats(Tensor::cat(vec![first, second], 2)));
+        assert_eq!((cache.len(), cache.capacity()), (3, 6));
+    }
+}

@@ -1,0 +1,123 @@
+//! The modules of a decoder, called on values outside their place in it.
+
+use burn::tensor::Tensor;
+use interloom_backends::{Erase, Hooked, Value};
+use interloom_engine::Fault;
+use interloom_program::Modules;
+
+use super::{Block, DecoderLm, KvCache, Norm};
+use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
+
+/// A module that takes the residual stream; those of blocks with the number of theirs.
+#[derive(Clone, Copy)]
+enum Part<'m> {
+    Block(usize),
+    Attn(usize),
+    Mlp(usize),
+    Norm(&'m Hooked<Norm>),
+    Unembed,
+}
+
+const CALLABLE: &str = "`embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed`";
+
+impl DecoderLm {
+    fn part(&self, path: &str) -> Result<Part<'_>, Fault> {
+        let model = self.model().inner();
+        let part = match (path, in_layer(path, model.len())) {
+            ("norm", _) => model.norm.as_ref().map(Part::Norm),
+            ("unembed", _) => Some(Part::Unembed),
+            (_, Some((layer, part))) => {
+                let block: &Block = model.layers[layer].inner();
+                match part {
+                    "" => Some(Part::Block(layer)),
+                    "attn" => Some(Part::Attn(layer)),
+                    "mlp" => Some(Part::Mlp(layer)),
+                    "ln1" => block.ln1.as_ref().map(Part::Norm),
+                    "ln1_post" => block.ln1_post.as_ref().map(Part::Norm),
+                    "ln2" => block.ln2.as_ref().map(Part::Norm),
+                    "ln2_post" => block.ln2_post.as_ref().map(Part::Norm),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        part.ok_or_else(|| not_callable(path, CALLABLE))
+    }
+
+    fn compute(&self, part: Part<'_>, x: Tensor<3>) -> Tensor<3> {
+        let model = self.model().inner();
+        let [batch, length, _] = x.dims();
+        let positions = || model.positions(batch, 0, length, &x.device());
+        let mut cache = KvCache::new(model.len(), length);
+        let block = |layer: usize| model.layers[layer].inner();
+        match part {
+            Part::Block(at) => {
+                let positions = positions();
+                block(at).forward(x, &positions, &mut cache, at)
+            }
+            Part::Attn(at) => {
+                let positions = positions();
+                block(at)
+                    .attn
+                    .inner()
+                    .forward(x, &positions, &mut cache, at)
+                    .0
+            }
+            Part::Mlp(at) => block(at).mlp.forward(x),
+            Part::Norm(norm) => norm.forward(x),
+            Part::Unembed => model.unembed.forward(x),
+        }
+    }
+
+    /// Returns the sizes of what the module at `path` takes and makes.
+    fn sizes(&self, path: &str) -> Sizes {
+        let config = self.config();
+        Sizes {
+            width: match path {
+                "embed" | "unembed" => config.embedding_width,
+                _ => config.width,
+            },
+            vocabulary: config.vocabulary,
+            positions: config.longest(),
+        }
+    }
+}
+
+/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `attn`, `mlp` and the
+/// norms that it has.
+///
+/// A layer and its attention take their value for a whole sequence, which begins at position 0:
+/// they do not see what a generation keeps of earlier tokens. Called by a mediator, modules pass no
+/// site of the run.
+impl Modules<Value> for DecoderLm {
+    fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        let sizes = self.sizes(path);
+        let as_tokens = |input| tokens(path, input, sizes.vocabulary, sizes.positions);
+        let model = self.model().inner();
+        let output = match path {
+            "" => {
+                let tokens = as_tokens(input)?;
+                let mut cache = KvCache::new(model.len(), tokens.dims()[1]);
+                model.forward_cached(tokens, &mut cache)
+            }
+            "embed" => model.embed.forward(as_tokens(input)?),
+            _ => {
+                let part = self.part(path)?;
+                self.compute(part, stream(path, input, sizes.width, sizes.positions)?)
+            }
+        };
+        Ok(output.erase())
+    }
+
+    fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
+        let (tokens, logits) = match path {
+            "" => (true, true),
+            "embed" => (true, false),
+            _ => match self.part(path) {
+                Ok(part) => (false, matches!(part, Part::Unembed)),
+                Err(fault) => return Some(Err(fault)),
+            },
+        };
+        Some(Callable { tokens, logits }.shape(path, input, self.sizes(path)))
+    }
+}

@@ -1,0 +1,559 @@
+//! Loading: from weights by name to a model.
+
+use burn::module::Param;
+use burn::nn::Embedding;
+use burn::tensor::{Device, Tensor};
+
+use super::attention::{CausalAttention, Projections};
+use super::block::{Block, BlockNorms};
+use super::config::{
+    BlockConfig, DecoderConfig, ExpertsConfig, Gain, HeadNormConfig, NormConfig, Norms, Together,
+};
+use super::mlp::{Experts, FeedForward, GatedMlp, PlainMlp, SharedExpert};
+use super::norm::{HeadNorm, Norm};
+use super::rotary::Rotary;
+use super::{DecoderModel, TokenEmbedding};
+use crate::files::{FileError, RawTensor, Weights};
+use crate::loader::Loader;
+use crate::projection::{Finish, Projection};
+
+/// What a family calls its weights, without the endings `.weight` and `.bias`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    /// What can be in front of all names but that of the output layer; the first is that of a
+    /// model with its output layer.
+    pub(crate) stems: &'static [&'static str],
+    pub(crate) embed: &'static str,
+    pub(crate) project_in: &'static str,
+    pub(crate) embed_norm: &'static str,
+    pub(crate) pos_embed: &'static str,
+    /// What is in front of a block's number.
+    pub(crate) blocks: &'static str,
+    pub(crate) norm: &'static str,
+    pub(crate) project_out: &'static str,
+    pub(crate) unembed: &'static str,
+    pub(crate) ln1: &'static str,
+    pub(crate) ln1_post: &'static str,
+    pub(crate) ln2: &'static str,
+    pub(crate) ln2_post: &'static str,
+    pub(crate) qkv: QkvNames,
+    pub(crate) q_norm: &'static str,
+    pub(crate) k_norm: &'static str,
+    pub(crate) output: &'static str,
+    pub(crate) mlp: MlpNames,
+    pub(crate) router: &'static str,
+    /// What is in front of an expert's number.
+    pub(crate) experts: &'static str,
+    pub(crate) expert: [&'static str; 3],
+    pub(crate) shared_gate: &'static str,
+    pub(crate) shared: [&'static str; 3],
+    /// Whether the weights of linear layers in blocks are `[in, out]`.
+    pub(crate) is_transposed: bool,
+    /// What older files of the family have in each block, and is no weight.
+    pub(crate) left: &'static [&'static str],
+}
+
+/// The linear layers of queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QkvNames {
+    Split([&'static str; 3]),
+    Fused(&'static str, Fused),
+}
+
+/// The order of rows in a layer that is queries, keys and values at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fused {
+    /// All queries, all keys, all values.
+    Whole,
+    /// For each key and value head its queries, its key and its value.
+    Grouped,
+}
+
+/// The linear layers of a feed-forward layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MlpNames {
+    Gated([&'static str; 3]),
+    /// Gate and input in one, in this order, and the output.
+    FusedGate([&'static str; 2]),
+    Plain([&'static str; 2]),
+}
+
+/// The names of llama, which most families have made their own.
+pub(crate) const LLAMA_NAMES: Names = Names {
+    stems: &["model.", ""],
+    embed: "embed_tokens",
+    project_in: "project_in",
+    embed_norm: "embed_norm",
+    pos_embed: "embed_positions",
+    blocks: "layers",
+    norm: "norm",
+    project_out: "project_out",
+    unembed: "lm_head",
+    ln1: "input_layernorm",
+    ln1_post: "post_attention_layernorm",
+    ln2: "post_attention_layernorm",
+    ln2_post: "post_feedforward_layernorm",
+    qkv: QkvNames::Split(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+    q_norm: "self_attn.q_norm",
+    k_norm: "self_attn.k_norm",
+    output: "self_attn.o_proj",
+    mlp: MlpNames::Gated(["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]),
+    router: "mlp.gate",
+    experts: "mlp.experts",
+    expert: ["gate_proj", "up_proj", "down_proj"],
+    shared_gate: "mlp.shared_expert_gate",
+    shared: [
+        "mlp.shared_expert.gate_proj",
+        "mlp.shared_expert.up_proj",
+        "mlp.shared_expert.down_proj",
+    ],
+    is_transposed: false,
+    left: &[],
+};
+
+/// Takes every weight of a model.
+///
+/// # Errors
+///
+/// E041, and E043 to E046: what can be wrong with the weights.
+pub(crate) fn load(
+    config: &DecoderConfig,
+    names: &Names,
+    weights: Weights,
+    device: &Device,
+) -> Result<DecoderModel, FileError> {
+    let has_stem = |stem: &&&str| {
+        weights
+            .shape(&format!("{stem}{}.weight", names.embed))
+            .is_some()
+    };
+    let stem = names.stems.iter().find(has_stem).unwrap_or(&names.stems[0]);
+    let mut building = Building {
+        config,
+        names,
+        stem,
+        loader: Loader::new(weights, device),
+    };
+    let model = building.model()?;
+    let mut weights = building.loader.weights;
+    for layer in 0..config.blocks.len() {
+        for name in names.left {
+            weights.leave(&format!("{stem}{}.{layer}.{name}", names.blocks));
+        }
+    }
+    weights.finish()?;
+    Ok(model)
+}
+
+struct Building<'a> {
+    config: &'a DecoderConfig,
+    names: &'a Names,
+    /// What is in front of every name but that of the output layer.
+    stem: &'a str,
+    loader: Loader<'a>,
+}
+
+impl Building<'_> {
+    fn model(&mut self) -> Result<DecoderModel, FileError> {
+        let (config, names) = (self.config, self.names);
+        let top = |stem: &str, name: &str| format!("{stem}{name}");
+        let stem = self.stem;
+        let (width, narrow) = (config.width, config.embedding_width);
+        let shape = [config.vocabulary, narrow];
+        let embedding = format!("{stem}{}.weight", names.embed);
+        let embedding = self.loader.parameter(&embedding, shape)?;
+        let has_projection = width != narrow;
+        let project = |this: &mut Self, name: &str, inputs, outputs| {
+            let of = has_projection.then(|| Linear::new(inputs, outputs, false));
+            of.map(|of| this.linear(&top(stem, name), of)).transpose()
+        };
+        let project_in = project(self, names.project_in, narrow, width)?;
+        let embed_norm = self.norm_if(config.normalizes_embedding, &top(stem, names.embed_norm))?;
+        let pos_embed = match config.learned_positions {
+            Some(learned) => {
+                let name = format!("{stem}{}.weight", names.pos_embed);
+                let rows = config.positions + learned.offset;
+                let weight = self.loader.parameter(&name, [rows, width])?;
+                Some(Embedding { weight }.into())
+            }
+            None => None,
+        };
+        let layers = (0..config.blocks.len()).map(|layer| self.block(layer).map(Into::into));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let norm = self.norm_if(config.has_final_norm, &top(stem, names.norm))?;
+        let project_out = project(self, names.project_out, width, narrow)?;
+        let unembed = self.output_layer(&embedding, shape)?;
+        let (longest, device) = (config.longest(), self.loader.device());
+        let rotary = config
+            .rotary
+            .iter()
+            .map(|rotary| Rotary::new(rotary, longest, device));
+        Ok(DecoderModel {
+            embed: TokenEmbedding {
+                weight: embedding,
+                multiplier: config.embedding_multiplier,
+            }
+            .into(),
+            project_in: project_in.map(Into::into),
+            embed_norm: embed_norm.map(Into::into),
+            pos_embed,
+            layers,
+            norm: norm.map(Into::into),
+            project_out: project_out.map(Into::into),
+            unembed: unembed.into(),
+            rotary: rotary.collect(),
+            position_offset: config.learned_positions.map_or(0, |learned| learned.offset),
+        })
+    }
+
+    /// Makes the output layer, `[token, width]`, which is the embedding of a tied model.
+    ///
+    /// Some files of tied models hold the output layer as well; transformers does not look at it
+    /// either.
+    fn output_layer(
+        &mut self,
+        embedding: &Param<Tensor<2>>,
+        shape: [usize; 2],
+    ) -> Result<Projection, FileError> {
+        let output = self.config.output;
+        let name = format!("{}.weight", self.names.unembed);
+        let weight = if !output.is_tied {
+            self.loader.parameter(&name, shape)?
+        } else {
+            if self.loader.weights.shape(&name).is_some() {
+                self.loader.weights.take(&name, &shape)?;
+            }
+            embedding.clone()
+        };
+        let bias = self.bias(self.names.unembed, shape[0], output.has_bias)?;
+        let finish = Finish {
+            clip: None,
+            multiplier: output.multiplier,
+            cap: output.cap,
+        };
+        Ok(Projection::new(weight, bias, finish))
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block, FileError> {
+        let (config, names) = (self.config, self.names);
+        let prefix = format!("{}{}.{layer}.", self.stem, names.blocks);
+        let block = config.blocks[layer];
+        let wiring = config.wiring;
+        let name = |name: &str| format!("{prefix}{name}");
+        let has_front = wiring.norms != Norms::Behind;
+        let has_back = matches!(wiring.norms, Norms::Behind | Norms::Around);
+        let has_second = !(wiring.is_parallel && wiring.shares_norm);
+        let ln1 = self.norm_if(has_front, &name(names.ln1))?;
+        let attn = self.attention(&prefix, block, layer)?;
+        let ln1_post = self.norm_if(has_back, &name(names.ln1_post))?;
+        let ln2 = self.norm_if(has_front && has_second, &name(names.ln2))?;
+        let mlp = self.mlp(&prefix, block)?;
+        let ln2_post = self.norm_if(has_back, &name(names.ln2_post))?;
+        let norms = BlockNorms {
+            ln1,
+            ln1_post,
+            ln2,
+            ln2_post,
+        };
+        Ok(Block::new(attn, mlp, norms, wiring))
+    }
+
+    fn attention(
+        &mut self,
+        prefix: &str,
+        block: BlockConfig,
+        layer: usize,
+    ) -> Result<CausalAttention, FileError> {
+        let (config, names) = (&self.config.attention, self.names);
+        let width = self.config.width;
+        let queries = config.heads * config.head_width;
+        let keys = config.kv_heads * config.head_width;
+        let finish = Finish {
+            clip: config.clip,
+            ..Finish::default()
+        };
+        let parts = [queries, keys, keys].map(|outputs| Linear {
+            finish,
+            ..Linear::new(width, outputs, config.has_bias)
+        });
+        let [query, key, value] = match names.qkv {
+            QkvNames::Split([q, k, v]) => {
+                let [of_q, of_k, of_v] = parts;
+                [
+                    self.inner(&format!("{prefix}{q}"), of_q)?,
+                    self.inner(&format!("{prefix}{k}"), of_k)?,
+                    self.inner(&format!("{prefix}{v}"), of_v)?,
+                ]
+            }
+            QkvNames::Fused(name, order) => {
+                let group = config.heads / config.kv_heads;
+                let pieces = match order {
+                    Fused::Whole => vec![(0, queries), (1, keys), (2, keys)],
+                    Fused::Grouped => {
+                        let head = config.head_width;
+                        let of_group = [(0, group * head), (1, head), (2, head)];
+                        of_group.repeat(config.kv_heads)
+                    }
+                };
+                self.fused(&format!("{prefix}{name}"), parts, &pieces)?
+            }
+        };
+        let output = Linear::new(queries, width, config.has_output_bias);
+        let output = self.inner(&format!("{prefix}{}", names.output), output)?;
+        let q_norm = self.head_norm(&format!("{prefix}{}", names.q_norm), config.heads)?;
+        let k_norm = self.head_norm(&format!("{prefix}{}", names.k_norm), config.kv_heads)?;
+        let projections = Projections {
+            query,
+            key,
+            value,
+            output,
+        };
+        Ok(CausalAttention::new(
+            projections,
+            [q_norm, k_norm],
+            config,
+            block,
+            layer,
+        ))
+    }
+
+    fn mlp(&mut self, prefix: &str, block: BlockConfig) -> Result<FeedForward, FileError> {
+        if let Some(experts) = self.config.experts.filter(|_| block.has_experts) {
+            return self.experts(prefix, experts).map(FeedForward::Experts);
+        }
+        let (config, width) = (self.config.mlp, self.config.width);
+        let (hidden, bias) = (config.hidden, config.has_bias);
+        let up = Linear::new(width, hidden, bias);
+        let down = Linear::new(hidden, width, bias);
+        Ok(match self.names.mlp {
+            MlpNames::Gated(names) => {
+                let names = names.map(|name| format!("{prefix}{name}"));
+                FeedForward::Gated(self.gated(&names, hidden, bias)?)
+            }
+            MlpNames::FusedGate([gate_up, name]) => {
+                let pieces = [(0, hidden), (1, hidden)];
+                let [gate, up] = self.fused(&format!("{prefix}{gate_up}"), [up; 2], &pieces)?;
+                let down = self.inner(&format!("{prefix}{name}"), down)?;
+                FeedForward::Gated(GatedMlp::new([gate, up, down], config.activation))
+            }
+            MlpNames::Plain([up_name, down_name]) => {
+                let up = self.inner(&format!("{prefix}{up_name}"), up)?;
+                let down = self.inner(&format!("{prefix}{down_name}"), down)?;
+                FeedForward::Plain(PlainMlp::new([up, down], config.activation))
+            }
+        })
+    }
+
+    fn gated(
+        &mut self,
+        names: &[String; 3],
+        hidden: usize,
+        bias: bool,
+    ) -> Result<GatedMlp, FileError> {
+        let width = self.config.width;
+        let [gate, up, down] = names;
+        let gate = self.inner(gate, Linear::new(width, hidden, bias))?;
+        let up = self.inner(up, Linear::new(width, hidden, bias))?;
+        let down = self.inner(down, Linear::new(hidden, width, bias))?;
+        Ok(GatedMlp::new([gate, up, down], self.config.mlp.activation))
+    }
+
+    fn experts(&mut self, prefix: &str, config: ExpertsConfig) -> Result<Experts, FileError> {
+        let (names, width) = (self.names, self.config.width);
+        let router = Linear::new(width, config.count, false);
+        let router = self.linear(&format!("{prefix}{}", names.router), router)?;
+        let expert = |number: usize| {
+            let expert = names.expert;
+            let names = expert.map(|name| format!("{prefix}{}.{number}.{name}", names.experts));
+            self.gated(&names, config.hidden, false)
+        };
+        let experts = (0..config.count).map(expert).collect::<Result<_, _>>()?;
+        let shared = match config.shared {
+            Some(hidden) => {
+                let gate = format!("{prefix}{}", names.shared_gate);
+                let gate = self.linear(&gate, Linear::new(width, 1, false))?;
+                let names = names.shared.map(|name| format!("{prefix}{name}"));
+                let expert = self.gated(&names, hidden, false)?;
+                Some(SharedExpert {
+                    gate: gate.into(),
+                    expert: expert.into(),
+                })
+            }
+            None => None,
+        };
+        Ok(Experts::new(router, experts, shared, config))
+    }
+
+    /// Takes a linear layer of a block.
+    fn inner(&mut self, name: &str, linear: Linear) -> Result<Projection, FileError> {
+        if !self.names.is_transposed {
+            return self.linear(name, linear);
+        }
+        let [outputs, inputs] = linear.shape;
+        let raw = self
+            .loader
+            .weights
+            .take(&format!("{name}.weight"), &[inputs, outputs])?;
+        let weight = self.loader.numbered(transposed(raw).data, linear.shape);
+        let bias = self.bias(name, outputs, linear.has_bias)?;
+        Ok(Projection::new(weight, bias, linear.finish))
+    }
+
+    fn linear(&mut self, name: &str, linear: Linear) -> Result<Projection, FileError> {
+        let weight = self
+            .loader
+            .parameter(&format!("{name}.weight"), linear.shape)?;
+        let bias = self.bias(name, linear.shape[0], linear.has_bias)?;
+        Ok(Projection::new(weight, bias, linear.finish))
+    }
+
+    fn bias(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        has_bias: bool,
+    ) -> Result<Option<Param<Tensor<1>>>, FileError> {
+        let name = has_bias.then(|| format!("{name}.bias"));
+        name.map(|name| self.loader.parameter(&name, [outputs]))
+            .transpose()
+    }
+
+    /// Takes several linear layers that are stored as one: `pieces` are the layer and the number of
+    /// rows of each piece, in the order in which they are stored.
+    fn fused<const N: usize>(
+        &mut self,
+        name: &str,
+        layers: [Linear; N],
+        pieces: &[(usize, usize)],
+    ) -> Result<[Projection; N], FileError> {
+        let rows: usize = pieces.iter().map(|(_, rows)| rows).sum();
+        let inputs = layers[0].shape[1];
+        let weight_name = format!("{name}.weight");
+        let weight = match self.names.is_transposed {
+            true => transposed(self.loader.weights.take(&weight_name, &[inputs, rows])?),
+            false => self.loader.weights.take(&weight_name, &[rows, inputs])?,
+        };
+        let weights = torn::<N>(&weight, pieces);
+        let biases = match layers[0].has_bias {
+            true => {
+                let bias = self.loader.weights.take(&format!("{name}.bias"), &[rows])?;
+                torn::<N>(&bias, pieces).map(Some)
+            }
+            false => [const { None }; N],
+        };
+        let mut whole = layers.into_iter().zip(weights).zip(biases);
+        Ok(std::array::from_fn(|_| {
+            let ((layer, weight), bias) = whole.next().expect("there are as many");
+            let weight = self.loader.numbered(weight, layer.shape);
+            let bias = bias.map(|bias| self.loader.numbered(bias, [layer.shape[0]]));
+            Projection::new(weight, bias, layer.finish)
+        }))
+    }
+
+    fn norm_if(&mut self, is_there: bool, name: &str) -> Result<Option<Norm>, FileError> {
+        let name = is_there.then_some(name);
+        name.map(|name| self.norm(name)).transpose()
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm, FileError> {
+        let (config, width) = (self.config.norm, [self.config.width]);
+        let gain = match config.gain {
+            Gain::None => None,
+            _ => Some(self.loader.parameter(&format!("{name}.weight"), width)?),
+        };
+        let bias = match config.has_bias {
+            true => Some(self.loader.parameter(&format!("{name}.bias"), width)?),
+            false => None,
+        };
+        Ok(Norm::new(gain, bias, config))
+    }
+
+    /// Takes the norm of `heads` heads of queries or keys, if there is one.
+    fn head_norm(&mut self, name: &str, heads: usize) -> Result<Option<HeadNorm>, FileError> {
+        let Some(HeadNormConfig { norm, over }) = self.config.attention.head_norm else {
+            return Ok(None);
+        };
+        let width = self.config.attention.head_width;
+        let gain = |this: &mut Self, ending: &str| {
+            let one = |this: &mut Self, name: &str, shape: &[usize]| {
+                Ok::<_, FileError>(
+                    this.loader
+                        .weights
+                        .take(&format!("{name}.{ending}"), shape)?
+                        .data,
+                )
+            };
+            let is_stack = over == Together::OwnHead && this.names.q_norm.ends_with("layernorm");
+            let (values, shape) = match over {
+                Together::Head => (one(this, name, &[width])?, [1, width]),
+                Together::All => (one(this, name, &[heads * width])?, [1, heads * width]),
+                Together::OwnHead if is_stack => {
+                    let rows =
+                        (0..heads).map(|head| one(this, &format!("{name}.norms.{head}"), &[width]));
+                    (
+                        rows.collect::<Result<Vec<_>, _>>()?.concat(),
+                        [heads, width],
+                    )
+                }
+                Together::OwnHead => (one(this, name, &[heads, width])?, [heads, width]),
+            };
+            Ok::<_, FileError>(this.loader.numbered(values, shape))
+        };
+        let together = if over == Together::All { heads } else { 1 };
+        let NormConfig {
+            gain: kind,
+            has_bias,
+            ..
+        } = norm;
+        let weight = (kind != Gain::None)
+            .then(|| gain(self, "weight"))
+            .transpose()?;
+        let bias = has_bias.then(|| gain(self, "bias")).transpose()?;
+        Ok(Some(HeadNorm::new(weight, bias, norm, together)))
+    }
+}
+
+/// A linear layer that is to be taken.
+#[derive(Clone, Copy)]
+struct Linear {
+    /// `[out, in]`.
+    shape: [usize; 2],
+    has_bias: bool,
+    finish: Finish,
+}
+
+impl Linear {
+    fn new(inputs: usize, outputs: usize, has_bias: bool) -> Self {
+        Self {
+            shape: [outputs, inputs],
+            has_bias,
+            finish: Finish::default(),
+        }
+    }
+}
+
+/// Distributes the rows of a tensor to `N` others.
+fn torn<const N: usize>(tensor: &RawTensor, pieces: &[(usize, usize)]) -> [Vec<f32>; N] {
+    let rows = tensor.shape.first().copied().unwrap_or(0);
+    let width = tensor.data.len().checked_div(rows).unwrap_or(0);
+    let mut parts = [const { Vec::new() }; N];
+    let mut start = 0;
+    for &(part, rows) in pieces {
+        let end = start + rows * width;
+        parts[part].extend_from_slice(&tensor.data[start..end]);
+        start = end;
+    }
+    parts
+}
+
+/// Makes `[out, in]` of `[in, out]`.
+fn transposed(tensor: RawTensor) -> RawTensor {
+    let &[rows, columns] = tensor.shape.as_slice() else {
+        return tensor;
+    };
+    let at = |index: usize| tensor.data[index % rows * columns + index / rows];
+    RawTensor {
+        data: (0..rows * columns).map(at).collect(),
+        shape: vec![columns, rows],
+    }
+}

@@ -1,0 +1,482 @@
+//! Rotary positions (Su et al. 2021): the frequencies of each way to scale them, and the rotation.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::config::MAX_HEADS;
+use crate::config::{check_laws, check_sizes};
+use crate::files::FileError;
+
+/// A kind of rotary positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RotaryConfig {
+    /// How many dimensions of a head are rotated; an odd number counts as the even one above it.
+    pub width: usize,
+    /// The base of the wavelengths.
+    pub base: f64,
+    /// How frequencies are scaled.
+    pub scaling: Scaling,
+    /// Which dimensions are a pair.
+    pub layout: Layout,
+}
+
+/// Which dimensions are rotated together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layout {
+    /// Those that are half the rotated width apart.
+    Halves,
+    /// Neighbours.
+    Neighbours,
+}
+
+/// How the frequencies of rotary positions are scaled.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All are divided by a factor.
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// The base grows with the length of a sequence that is longer than the model was made for.
+    Dynamic {
+        /// The factor.
+        factor: f64,
+        /// The positions that the model was made for.
+        original: usize,
+    },
+    /// Long wavelengths are divided, short ones are left, with a ramp between them (Llama 3.1).
+    Llama3 {
+        /// What long wavelengths are divided by.
+        factor: f64,
+        /// Where long wavelengths begin, in parts of the original length.
+        low: f64,
+        /// Where short wavelengths end.
+        high: f64,
+        /// The positions that the model was trained for before.
+        original: usize,
+    },
+    /// As for Llama 3, with a ramp over the dimensions (Peng et al. 2023).
+    Yarn {
+        /// What long wavelengths are divided by.
+        factor: f64,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+        /// The number of rotations at which the ramp begins.
+        fast: f64,
+        /// The number of rotations at which the ramp ends.
+        slow: f64,
+        /// Whether the ends of the ramp are whole dimensions.
+        truncates: bool,
+        /// The positions that the model was trained for before.
+        original: usize,
+    },
+    /// Each frequency has a divisor of its own, and another in long sequences (Ding et al. 2024).
+    LongRope {
+        /// The divisors in sequences of up to `original` positions.
+        short: Vec<f64>,
+        /// The divisors in longer sequences.
+        long: Vec<f64>,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+        /// The positions that the model was trained for before.
+        original: usize,
+    },
+}
+
+impl RotaryConfig {
+    /// Returns how long a sequence of a model may be that was made for so many positions.
+    pub(super) const fn reach(&self, positions: usize) -> usize {
+        match self.scaling {
+            // The frequencies grow with it.
+            Scaling::Dynamic { .. } => usize::MAX,
+            _ => positions,
+        }
+    }
+
+    /// Returns whether sequences of these two lengths have the same frequencies.
+    pub(super) fn is_alike(&self, one: usize, other: usize) -> bool {
+        match self.scaling {
+            Scaling::Dynamic { original, .. } => one.max(original) == other.max(original),
+            Scaling::LongRope { original, .. } => (one > original) == (other > original),
+            _ => true,
+        }
+    }
+
+    pub(super) fn check(&self, head_width: usize, file: &str) -> Result<(), FileError> {
+        const ROTATED: &str = "the width of a head that is rotated";
+        check_sizes(file, &[(ROTATED, self.width, MAX_HEADS)])?;
+        let pairs = self.pairs();
+        let is_factor = |factor: f64| factor.is_finite() && factor > 0.0;
+        let (factors, lengths, original) = match &self.scaling {
+            Scaling::None => (vec![1.0], [pairs; 2], 1),
+            Scaling::Linear { factor } => (vec![*factor], [pairs; 2], 1),
+            Scaling::Dynamic { factor, original } => (vec![*factor], [pairs; 2], *original),
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => (vec![*factor, *low, high - low], [pairs; 2], *original),
+            Scaling::Yarn {
+                factor,
+                attention_factor,
+                fast,
+                slow,
+                original,
+                ..
+            } => {
+                let factors = vec![*factor, *attention_factor, *fast, *slow];
+                (factors, [pairs; 2], *original)
+            }
+            Scaling::LongRope {
+                short,
+                long,
+                attention_factor,
+                original,
+            } => {
+                let factors = short.iter().chain(long).chain([attention_factor]);
+                (
+                    factors.copied().collect(),
+                    [short.len(), long.len()],
+                    *original,
+                )
+            }
+        };
+        let laws = [
+            (
+                ROTATED,
+                2 * pairs <= head_width,
+                format!("at most {head_width}, the width of a head, in pairs"),
+                self.width.to_string(),
+            ),
+            (
+                "the base of the rotary positions",
+                self.base > 1.0 && self.base.is_finite(),
+                "a number above 1".to_owned(),
+                self.base.to_string(),
+            ),
+            (
+                "the factors of scaled rotary positions",
+                factors.iter().copied().all(is_factor),
+                "finite numbers above 0, and a high one above the low one".to_owned(),
+                format!("{factors:?}"),
+            ),
+            (
+                "the number of factors of scaled rotary positions",
+                lengths == [pairs; 2],
+                format!("{pairs}, one for each rotated pair"),
+                format!("{lengths:?}"),
+            ),
+            (
+                "the original number of positions of scaled rotary positions",
+                original > 0,
+                "at least 1".to_owned(),
+                original.to_string(),
+            ),
+        ];
+        check_laws(file, laws)
+    }
+
+    fn pairs(&self) -> usize {
+        self.width.div_ceil(2)
+    }
+
+    /// Returns the angle from one position to the next for each pair, in a sequence of `length`
+    /// positions, and what cosines and sines are multiplied by.
+    fn frequencies(&self, length: usize) -> (Vec<f64>, f64) {
+        let width = self.width as f64;
+        let with_base = |base: f64| -> Vec<f64> {
+            let frequency = |pair: usize| base.powf(-2.0 * pair as f64 / width);
+            (0..self.pairs()).map(frequency).collect()
+        };
+        let plain = || with_base(self.base);
+        let each = |scale: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
+            let numbered = plain().into_iter().enumerate();
+            numbered
+                .map(|(pair, frequency)| scale(pair, frequency))
+                .collect()
+        };
+        match &self.scaling {
+            Scaling::None => (plain(), 1.0),
+            Scaling::Linear { factor } => (each(&|_, frequency| frequency / factor), 1.0),
+            Scaling::Dynamic { factor, original } => {
+                let grown = factor * length.max(*original) as f64 / *original as f64;
+                let base = self.base * (grown - (factor - 1.0)).powf(width / (width - 2.0));
+                (with_base(base), 1.0)
+            }
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => {
+                let scale = |frequency: f64| {
+                    let rotations = *original as f64 * frequency / std::f64::consts::TAU;
+                    let kept = ((rotations - low) / (high - low)).clamp(0.0, 1.0);
+                    (1.0 - kept) * frequency / factor + kept * frequency
+                };
+                (each(&|_, frequency| scale(frequency)), 1.0)
+            }
+            Scaling::Yarn {
+                factor,
+                attention_factor,
+                ..
+            } => {
+                let (low, high) = self.ramp();
+                let scale = |pair: usize, frequency: f64| {
+                    let divided = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                    frequency / factor * divided + frequency * (1.0 - divided)
+                };
+                (each(&scale), *attention_factor)
+            }
+            Scaling::LongRope {
+                short,
+                long,
+                attention_factor,
+                original,
+            } => {
+                let divisors = if length > *original { long } else { short };
+                (
+                    each(&|pair, frequency| frequency / divisors[pair]),
+                    *attention_factor,
+                )
+            }
+        }
+    }
+
+    /// Returns the pairs between which YaRN's ramp is.
+    fn ramp(&self) -> (f64, f64) {
+        let Scaling::Yarn {
+            fast,
+            slow,
+            truncates,
+            original,
+            ..
+        } = self.scaling
+        else {
+            return (0.0, 1.0);
+        };
+        let width = self.width as f64;
+        let pair = |rotations: f64| {
+            let wavelength = original as f64 / (rotations * std::f64::consts::TAU);
+            width * wavelength.ln() / (2.0 * self.base.ln())
+        };
+        let (low, high) = match truncates {
+            true => (pair(fast).floor(), pair(slow).ceil()),
+            false => (pair(fast), pair(slow)),
+        };
+        let (low, high) = (low.max(0.0), high.min(width - 1.0));
+        // As the library that made the models avoids a division by zero.
+        (low, if low == high { high + 0.001 } else { high })
+    }
+}
+
+/// The cosines and sines of rotary positions.
+#[derive(Module, Debug)]
+pub struct Rotary {
+    #[module(skip)]
+    config: RotaryConfig,
+    /// Those of short sequences; and of long ones, if these differ and do not grow.
+    tables: Vec<Table>,
+}
+
+#[derive(Module, Debug)]
+struct Table {
+    /// `[position, pair]`.
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+/// The cosines and sines of the positions at hand, `[1, position, 1, pair]`.
+#[derive(Clone, Debug)]
+pub(super) struct Angles {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+    layout: Layout,
+}
+
+impl Rotary {
+    pub(super) fn new(config: &RotaryConfig, positions: usize, device: &Device) -> Self {
+        let table = |length| Table::new(config, length, positions, device);
+        let tables = match config.scaling {
+            Scaling::LongRope { original, .. } => vec![table(original), table(original + 1)],
+            _ => vec![table(positions.min(1))],
+        };
+        Self {
+            config: config.clone(),
+            tables,
+        }
+    }
+
+    /// Returns whether sequences of these two lengths have the same angles at the same positions.
+    pub(super) fn is_alike(&self, one: usize, other: usize) -> bool {
+        self.config.is_alike(one, other)
+    }
+
+    /// Returns those of `count` positions after `start` others.
+    pub(super) fn at(&self, start: usize, count: usize) -> Angles {
+        let layout = self.config.layout;
+        let length = start + count;
+        match self.config.scaling {
+            Scaling::Dynamic { original, .. } if length > original => {
+                let device = self.tables[0].cos.device();
+                Table::new(&self.config, length, length, &device).at(start, count, layout)
+            }
+            Scaling::LongRope { original, .. } if length > original => {
+                self.tables[1].at(start, count, layout)
+            }
+            _ => self.tables[0].at(start, count, layout),
+        }
+    }
+}
+
+impl Table {
+    /// Makes the table of the first `positions` positions of a sequence of `length`.
+    fn new(config: &RotaryConfig, length: usize, positions: usize, device: &Device) -> Self {
+        let (frequencies, factor) = config.frequencies(length);
+        let pairs = frequencies.len();
+        let angle = |index: usize| (index / pairs) as f64 * frequencies[index % pairs];
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = (0..positions * pairs)
+                .map(|index| (f(angle(index)) * factor) as f32)
+                .collect();
+            Tensor::from_data(TensorData::new(values, [positions, pairs]), device)
+        };
+        Self {
+            cos: table(f64::cos),
+            sin: table(f64::sin),
+        }
+    }
+
+    fn at(&self, start: usize, count: usize, layout: Layout) -> Angles {
+        let slice = |table: &Tensor<2>| {
+            let pairs = table.dims()[1];
+            let rows = table.clone().narrow(0, start, count);
+            rows.reshape([1, count, 1, pairs])
+        };
+        Angles {
+            cos: slice(&self.cos),
+            sin: slice(&self.sin),
+            layout,
+        }
+    }
+}
+
+impl Angles {
+    /// Rotates `[batch, position, head, width]`; dimensions beyond the rotated ones stay.
+    pub(super) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        let (width, rotated) = (x.dims()[3], 2 * self.cos.dims()[3]);
+        if rotated == width {
+            return self.rotate_all(x);
+        }
+        let rest = x.clone().narrow(3, rotated, width - rotated);
+        Tensor::cat(vec![self.rotate_all(x.narrow(3, 0, rotated)), rest], 3)
+    }
+
+    fn rotate_all(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, positions, heads, width] = x.dims();
+        let half = width / 2;
+        let (a, b) = match self.layout {
+            Layout::Halves => (x.clone().narrow(3, 0, half), x.narrow(3, half, half)),
+            Layout::Neighbours => {
+                let pairs = x.reshape([batch, positions, heads, half, 2]);
+                let side = |side| pairs.clone().narrow(4, side, 1).squeeze_dim::<4>(4);
+                (side(0), side(1))
+            }
+        };
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        let first = a.clone() * cos.clone() - b.clone() * sin.clone();
+        let second = a * sin + b * cos;
+        match self.layout {
+            Layout::Halves => Tensor::cat(vec![first, second], 3),
+            Layout::Neighbours => {
+                let pairs = Tensor::stack::<5>(vec![first, second], 4);
+                pairs.reshape([batch, positions, heads, width])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(layout: Layout, scaling: Scaling) -> RotaryConfig {
+        RotaryConfig {
+            width: 4,
+            base: 10_000.0,
+            scaling,
+            layout,
+        }
+    }
+
+    fn counted(shape: [usize; 4]) -> Tensor<4> {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|index| (index as f32 * 0.37).sin())
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    fn floats(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn rotation_keeps_lengths_and_the_first_position() {
+        for layout in [Layout::Halves, Layout::Neighbours] {
+            let rotary = Rotary::new(&config(layout, Scaling::None), 8, &Device::flex());
+            let x = counted([1, 8, 4, 6]);
+            let rotated = floats(rotary.at(0, 8).rotate(x.clone()));
+            let x = floats(x);
+            assert_eq!(rotated[..24], x[..24], "position 0 is not rotated");
+            let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
+            for (before, after) in x.chunks(6).zip(rotated.chunks(6)) {
+                assert!((square(before) - square(after)).abs() < 1e-5);
+                assert_eq!(before[4..], after[4..], "the rest stays");
+            }
+            assert_ne!(rotated[24..], x[24..]);
+        }
+    }
+
+    #[test]
+    fn rotated_products_depend_on_the_distance_only() {
+        for layout in [Layout::Halves, Layout::Neighbours] {
+            let rotary = Rotary::new(&config(layout, Scaling::None), 16, &Device::flex());
+            let (q, k) = (counted([1, 1, 1, 4]), counted([1, 1, 1, 4]) * 0.5 + 0.1);
+            let product = |from: usize, to: usize| {
+                let q = rotary.at(from, 1).rotate(q.clone());
+                let k = rotary.at(to, 1).rotate(k.clone());
+                floats(q * k).iter().sum::<f32>()
+            };
+            assert!((product(3, 1) - product(9, 7)).abs() < 1e-5);
+            assert!((product(3, 1) - product(3, 2)).abs() > 1e-4);
+        }
+    }
+
+    #[test]
+    fn frequencies_depend_on_the_length_where_the_scaling_says_so() {
+        let dynamic = config(
+            Layout::Halves,
+            Scaling::Dynamic {
+                factor: 2.0,
+                original: 8,
+            },
+        );
+        assert!(dynamic.is_alike(3, 8) && !dynamic.is_alike(8, 9) && !dynamic.is_alike(9, 10));
+        assert_eq!(dynamic.frequencies(3), dynamic.frequencies(8));
+        assert_ne!(dynamic.frequencies(8), dynamic.frequencies(9));
+        assert_eq!(dynamic.reach(8), usize::MAX);
+        let scaling = Scaling::LongRope {
+            short: vec![1.0, 2.0],
+            long: vec![1.0, 4.0],
+            attention_factor: 1.0,
+            original: 8,
+        };
+        let long = config(Layout::Halves, scaling);
+        assert!(long.is_alike(3, 8) && !long.is_alike(8, 9) && long.is_alike(9, 10));
+        assert_eq!(long.frequencies(8).0[1], 2.0 * long.frequencies(9).0[1]);
+    }
+}

@@ -1,0 +1,75 @@
+//! GPT-NeoX (Black et al. 2022), such as Pythia.
+
+use super::keys::Keys;
+use super::rope::{Part, Rope};
+use super::{Defaults, Family, Sizes, activation, share};
+use crate::architecture::Architecture;
+use crate::decoder::{DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
+use crate::files::FileError;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    model_types: &["gpt_neox"],
+    gguf: None,
+    family: Family::new(config, NAMES),
+};
+
+const NAMES: Names = Names {
+    stems: &["gpt_neox.", ""],
+    embed: "embed_in",
+    norm: "final_layer_norm",
+    unembed: "embed_out",
+    qkv: QkvNames::Fused("attention.query_key_value", Fused::Grouped),
+    output: "attention.dense",
+    mlp: MlpNames::Plain(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
+    left: &["attention.bias", "attention.masked_bias"],
+    ..LLAMA_NAMES
+};
+
+fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
+    let defaults = Defaults {
+        width: 6144,
+        hidden: 24_576,
+        layers: 44,
+        heads: 64,
+        kv_heads: None,
+        head_width: None,
+        vocabulary: 50_432,
+        positions: 2048,
+        base: 1e4,
+        epsilon: 1e-5,
+        activation: "gelu",
+        is_tied: false,
+        bos: Some(0),
+        eos: Some(2),
+    };
+    let width = keys.size("hidden_size", defaults.width)?;
+    let heads = keys.size("num_attention_heads", defaults.heads)?;
+    let head_width = share(keys, "hidden_size", width, heads)?;
+    let sizes = Sizes {
+        width,
+        hidden: keys.size("intermediate_size", defaults.hidden)?,
+        layers: keys.size("num_hidden_layers", defaults.layers)?,
+        heads,
+        vocabulary: keys.size("vocab_size", defaults.vocabulary)?,
+        positions: keys.size("max_position_embeddings", defaults.positions)?,
+    };
+    let rope = Rope {
+        base_key: "rotary_emb_base",
+        part: Part::Key("rotary_pct", 0.25),
+        ..Rope::new(defaults.base, head_width, sizes.positions)
+    };
+    let mut config = defaults.like_gpt(keys, sizes, head_width)?;
+    config.rotary = vec![rope.read(keys)?];
+    config
+        .blocks
+        .iter_mut()
+        .for_each(|block| block.rotary = Some(0));
+    config.norm.epsilon = keys.number("layer_norm_eps", 1e-5)?;
+    config.mlp.activation = activation(keys, "hidden_act", defaults.activation)?;
+    config.mlp.has_bias = true;
+    let bias = keys.flag("attention_bias", true)?;
+    config.attention.has_bias = bias;
+    config.attention.has_output_bias = bias;
+    config.wiring.is_parallel = keys.flag("use_parallel_residual", true)?;
+    Ok(config)
+}

@@ -1,0 +1,201 @@
+//! The keys of a `config.json`, as Python's classes read them: what is missing has the default of
+//! the class.
+
+use serde_json::{Map, Value as Json};
+
+use crate::config::{key_place, parse, saturate};
+use crate::files::FileError;
+
+/// What to do about a configuration that asks for something that is not computed.
+const ADVICE: &str = "use a model of the family without it";
+
+/// An object of a configuration.
+pub(crate) struct Keys<'f> {
+    map: Map<String, Json>,
+    /// The keys that lead to it, each with a dot behind it.
+    within: String,
+    file: &'f str,
+}
+
+/// What a configuration says of a key that may be `null`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Given<T> {
+    Missing,
+    Null,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// Returns the value; `missing` if there is no such key, and nothing if it is `null`.
+    pub(crate) fn or(self, missing: Option<T>) -> Option<T> {
+        match self {
+            Self::Missing => missing,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+impl<'f> Keys<'f> {
+    /// Reads the text of a `config.json`; `file` is what messages call it.
+    pub(crate) fn parse(text: &str, file: &'f str) -> Result<Self, FileError> {
+        Ok(Self {
+            map: parse(text, file)?,
+            within: String::new(),
+            file,
+        })
+    }
+
+    pub(crate) const fn file(&self) -> &'f str {
+        self.file
+    }
+
+    /// Returns whether there is such a key, whose value is not `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(|value| !value.is_null())
+    }
+
+    /// Returns the names of all keys, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
+    /// Reads a size; too large for the machine is too large for the limits as well.
+    pub(crate) fn given_size(&self, key: &str) -> Result<Given<usize>, FileError> {
+        self.read(key, "a whole number that is not negative", |value| {
+            value.as_u64().map(saturate)
+        })
+    }
+
+    pub(crate) fn size(&self, key: &str, default: usize) -> Result<usize, FileError> {
+        Ok(self.optional_size(key)?.unwrap_or(default))
+    }
+
+    pub(crate) fn optional_size(&self, key: &str) -> Result<Option<usize>, FileError> {
+        Ok(self.given_size(key)?.or(None))
+    }
+
+    pub(crate) fn given_number(&self, key: &str) -> Result<Given<f64>, FileError> {
+        self.read(key, "a number", Json::as_f64)
+    }
+
+    pub(crate) fn number(&self, key: &str, default: f64) -> Result<f64, FileError> {
+        Ok(self.optional_number(key)?.unwrap_or(default))
+    }
+
+    pub(crate) fn optional_number(&self, key: &str) -> Result<Option<f64>, FileError> {
+        Ok(self.given_number(key)?.or(None))
+    }
+
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, FileError> {
+        let read = self.read(key, "true or false", Json::as_bool)?;
+        Ok(read.or(None).unwrap_or(default))
+    }
+
+    pub(crate) fn optional_text(&self, key: &str) -> Result<Option<String>, FileError> {
+        let read = self.read(key, "a text", |value| value.as_str().map(str::to_owned))?;
+        Ok(read.or(None))
+    }
+
+    /// Reads a list of numbers.
+    pub(crate) fn optional_numbers(&self, key: &str) -> Result<Option<Vec<f64>>, FileError> {
+        let numbers = |value: &Json| value.as_array()?.iter().map(Json::as_f64).collect();
+        Ok(self.read(key, "a list of numbers", numbers)?.or(None))
+    }
+
+    /// Reads a list of texts.
+    pub(crate) fn optional_texts(&self, key: &str) -> Result<Option<Vec<String>>, FileError> {
+        let text = |value: &Json| value.as_str().map(str::to_owned);
+        let texts = |value: &Json| value.as_array()?.iter().map(text).collect();
+        Ok(self.read(key, "a list of texts", texts)?.or(None))
+    }
+
+    /// Reads a list of which each is 0, 1, true or false.
+    pub(crate) fn optional_flags(&self, key: &str) -> Result<Option<Vec<bool>>, FileError> {
+        let flag = |value: &Json| {
+            let number = value.as_u64().map(|number| number != 0);
+            value.as_bool().or(number)
+        };
+        let flags = |value: &Json| value.as_array()?.iter().map(flag).collect();
+        Ok(self.read(key, "a list of 0 and 1", flags)?.or(None))
+    }
+
+    /// Reads one token or several; those of the class, as far as the model has them, if there is no
+    /// such key.
+    pub(crate) fn tokens(
+        &self,
+        key: &str,
+        default: Option<u32>,
+        vocabulary: usize,
+    ) -> Result<Vec<u32>, FileError> {
+        let token = |value: &Json| value.as_u64().and_then(|id| id.try_into().ok());
+        let tokens = |value: &Json| match value.as_array() {
+            Some(several) => several.iter().map(token).collect(),
+            None => token(value).map(|one| vec![one]),
+        };
+        let default = default.filter(|&id| (id as usize) < vocabulary);
+        let missing = Vec::from_iter(default);
+        let read = self.read(key, "a token, or a list of tokens", tokens)?;
+        Ok(read.or(Some(missing)).unwrap_or_default())
+    }
+
+    /// Returns an object inside; nothing if it is missing, `null` or empty.
+    pub(crate) fn object(&self, key: &str) -> Result<Option<Self>, FileError> {
+        let read = self.read(key, "an object", |value| value.as_object().cloned())?;
+        let map = read.or(None).filter(|map| !map.is_empty());
+        Ok(map.map(|map| Self {
+            map,
+            within: format!("{}{key}.", self.within),
+            file: self.file,
+        }))
+    }
+
+    /// Refuses a key that asks for something that is not computed.
+    pub(crate) fn unsupported(
+        &self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> FileError {
+        let place = key_place(&format!("{}{key}", self.within));
+        FileError::unsupported(self.file, place, expected, found, ADVICE)
+    }
+
+    /// Refuses a value that does not fit the others.
+    pub(crate) fn malformed(
+        &self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> FileError {
+        let place = key_place(&format!("{}{key}", self.within));
+        FileError::malformed(self.file, place, expected, found)
+    }
+
+    /// Refuses a switch that is on.
+    pub(crate) fn refuse_flag(&self, key: &str, expected: &str) -> Result<(), FileError> {
+        match self.flag(key, false)? {
+            true => Err(self.unsupported(key, expected, "true")),
+            false => Ok(()),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&Json) -> Option<T>,
+    ) -> Result<Given<T>, FileError> {
+        match self.map.get(key) {
+            None => Ok(Given::Missing),
+            Some(Json::Null) => Ok(Given::Null),
+            Some(value) => match read(value) {
+                Some(value) => Ok(Given::Value(value)),
+                None => {
+                    let found: String = value.to_string().chars().take(80).collect();
+                    Err(self.malformed(key, expected, found))
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! The families of decoders, each with what its configurations say and what it calls its weights.
+//!
+//! Keys and their defaults are those of the classes of the Python library transformers 5. Whatever
+//! would make a model compute something else than [`decoder`](crate::decoder) can is refused, never
+//! ignored. Dropout is for training and computes nothing here.
+
+mod bloom;
+mod cohere;
+mod falcon;
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod gpt2;
+mod gpt_neox;
+mod gptj;
+mod granite;
+mod keys;
+pub(crate) mod llama;
+mod llama_gguf;
+mod mistral;
+mod mixtral;
+mod olmo;
+mod olmo2;
+mod opt;
+mod phi;
+mod phi3;
+mod qwen2;
+mod qwen2_moe;
+mod qwen3;
+mod rope;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
+
+use self::keys::{Given, Keys};
+use self::rope::Rope;
+use crate::architecture::Architecture;
+use crate::decoder::{
+    Activation, AttentionConfig, BlockConfig, DecoderConfig, Gain, MlpConfig, Names, NormConfig,
+    Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
+};
+use crate::files::{FileError, Gguf, RowOrder};
+
+/// Every family, in the order in which messages name them.
+pub const ARCHITECTURES: &[Architecture] = &[
+    llama::ARCHITECTURE,
+    mistral::ARCHITECTURE,
+    mixtral::ARCHITECTURE,
+    qwen2::ARCHITECTURE,
+    qwen3::ARCHITECTURE,
+    qwen2_moe::ARCHITECTURE,
+    gemma::ARCHITECTURE,
+    gemma2::ARCHITECTURE,
+    gemma3::ARCHITECTURE,
+    phi::ARCHITECTURE,
+    phi3::ARCHITECTURE,
+    olmo::ARCHITECTURE,
+    olmo2::ARCHITECTURE,
+    stablelm::ARCHITECTURE,
+    starcoder2::ARCHITECTURE,
+    granite::ARCHITECTURE,
+    smollm3::ARCHITECTURE,
+    cohere::ARCHITECTURE,
+    falcon::ARCHITECTURE,
+    gpt2::ARCHITECTURE,
+    gpt_neox::ARCHITECTURE,
+    gptj::ARCHITECTURE,
+    opt::ARCHITECTURE,
+    bloom::ARCHITECTURE,
+];
+
+/// What loads the models of a family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    /// Reads a `config.json`.
+    pub(crate) config: fn(&Keys<'_>) -> Result<DecoderConfig, FileError>,
+    /// What the hub calls the weights.
+    names: Names,
+    /// What it calls them where that depends on the configuration.
+    names_for: Option<fn(&DecoderConfig) -> Names>,
+    /// Reads the metadata of a GGUF file.
+    pub(crate) gguf: fn(&Gguf) -> Result<DecoderConfig, FileError>,
+    /// What the hub calls a tensor of a GGUF file.
+    pub(crate) gguf_name: fn(&str, &DecoderConfig) -> (String, RowOrder),
+}
+
+impl Family {
+    /// Makes a family that is not read from GGUF files.
+    const fn new(config: fn(&Keys<'_>) -> Result<DecoderConfig, FileError>, names: Names) -> Self {
+        Self {
+            config,
+            names,
+            names_for: None,
+            gguf: |gguf| {
+                let place = "metadata key `general.architecture`";
+                let expected = "a family that is read from GGUF files";
+                let advice = "use the folder of the model with its safetensors files";
+                let found = gguf.text("general.architecture")?;
+                Err(FileError::unsupported(
+                    gguf.name(),
+                    place,
+                    expected,
+                    found,
+                    advice,
+                ))
+            },
+            gguf_name: |stored, _| (stored.to_owned(), RowOrder::AsStored),
+        }
+    }
+
+    /// Reads the text of a `config.json`.
+    pub(crate) fn read(&self, text: &str, file: &str) -> Result<DecoderConfig, FileError> {
+        let keys = Keys::parse(text, file)?;
+        refuse_for_all(&keys)?;
+        (self.config)(&keys)?.checked(file)
+    }
+
+    /// Returns what the hub calls the weights of a model.
+    pub(crate) fn names(&self, config: &DecoderConfig) -> Names {
+        self.names_for.map_or(self.names, |names| names(config))
+    }
+
+    /// Reads the metadata of a GGUF file.
+    pub(crate) fn read_gguf(&self, gguf: &Gguf) -> Result<DecoderConfig, FileError> {
+        (self.gguf)(gguf)?.checked(gguf.name())
+    }
+}
+
+/// Refuses what no family computes.
+fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
+    if keys.object("quantization_config")?.is_some() {
+        let expected = "weights that are not quantised";
+        return Err(keys.unsupported("quantization_config", expected, "quantised weights"));
+    }
+    keys.refuse_flag("add_cross_attention", "no encoder beside it")?;
+    keys.refuse_flag("is_encoder_decoder", "no encoder beside it")?;
+    keys.refuse_flag("use_bidirectional_attention", "causal attention")?;
+    if keys.has("per_layer_config") {
+        let expected = "one configuration for all blocks";
+        return Err(keys.unsupported("per_layer_config", expected, "several"));
+    }
+    Ok(())
+}
+
+/// The defaults of a class for the sizes that most families name alike.
+struct Defaults {
+    width: usize,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    /// Nothing if they are as many as the heads.
+    kv_heads: Option<usize>,
+    /// Nothing if it is the width divided by the heads.
+    head_width: Option<usize>,
+    vocabulary: usize,
+    positions: usize,
+    /// The base of rotary positions.
+    base: f64,
+    epsilon: f64,
+    activation: &'static str,
+    is_tied: bool,
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl Defaults {
+    /// Reads a model as llama is: norms of the mean square in front of both layers, rotary
+    /// positions, grouped heads without biases, and a gated feed-forward layer.
+    fn like_llama(&self, keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
+        self.like_llama_with(keys, |rope, keys| Ok(vec![rope.read(keys)?]))
+    }
+
+    /// Reads a model as llama is but for its rotary positions, which `rotary` reads.
+    fn like_llama_with(
+        &self,
+        keys: &Keys<'_>,
+        rotary: impl FnOnce(Rope, &Keys<'_>) -> Result<Vec<RotaryConfig>, FileError>,
+    ) -> Result<DecoderConfig, FileError> {
+        let heads = keys.size("num_attention_heads", self.heads)?;
+        let default = Some(self.kv_heads.unwrap_or(heads));
+        let kv_heads = keys.given_size("num_key_value_heads")?.or(default);
+        let width = keys.size("hidden_size", self.width)?;
+        let head_width = match keys.optional_size("head_dim")?.or(self.head_width) {
+            Some(head_width) => head_width,
+            None => share(keys, "hidden_size", width, heads)?,
+        };
+        let positions = keys.size("max_position_embeddings", self.positions)?;
+        let rope = Rope::new(self.base, head_width, positions);
+        let mut config = self.like_gpt(
+            keys,
+            Sizes {
+                width,
+                hidden: keys.size("intermediate_size", self.hidden)?,
+                layers: keys.size("num_hidden_layers", self.layers)?,
+                heads,
+                vocabulary: keys.size("vocab_size", self.vocabulary)?,
+                positions,
+            },
+            head_width,
+        )?;
+        config.attention.kv_heads = kv_heads.unwrap_or(heads);
+        config.rotary = rotary(rope, keys)?;
+        config
+            .blocks
+            .iter_mut()
+            .for_each(|block| block.rotary = Some(0));
+        config.norm = NormConfig {
+            statistic: Statistic::MeanSquare,
+            epsilon: keys.number("rms_norm_eps", self.epsilon)?,
+            gain: Gain::Parameter,
+            has_bias: false,
+        };
+        config.mlp.is_gated = true;
+        config.mlp.activation = activation(keys, "hidden_act", self.activation)?;
+        Ok(config)
+    }
+
+    /// Makes a model of layer norms in front of both layers, without positions or biases, with a
+    /// plain feed-forward layer.
+    fn like_gpt(
+        &self,
+        keys: &Keys<'_>,
+        sizes: Sizes,
+        head_width: usize,
+    ) -> Result<DecoderConfig, FileError> {
+        let vocabulary = sizes.vocabulary;
+        let bos = keys.tokens("bos_token_id", self.bos, vocabulary)?;
+        if sizes.layers > crate::config::MAX_LAYERS {
+            let expected = format!("1 to {}", crate::config::MAX_LAYERS);
+            let place = "the number of layers";
+            return Err(FileError::malformed(
+                keys.file(),
+                place,
+                expected,
+                sizes.layers.to_string(),
+            ));
+        }
+        Ok(DecoderConfig {
+            width: sizes.width,
+            embedding_width: sizes.width,
+            vocabulary,
+            positions: sizes.positions,
+            learned_positions: None,
+            embedding_multiplier: None,
+            normalizes_embedding: false,
+            blocks: vec![BlockConfig::default(); sizes.layers],
+            rotary: Vec::new(),
+            norm: NormConfig {
+                statistic: Statistic::Variance,
+                epsilon: self.epsilon,
+                gain: Gain::Parameter,
+                has_bias: true,
+            },
+            wiring: Wiring {
+                norms: Norms::Before,
+                is_parallel: false,
+                shares_norm: false,
+                adds_to_normalized: false,
+                multiplier: None,
+            },
+            attention: AttentionConfig {
+                heads: sizes.heads,
+                kv_heads: sizes.heads,
+                head_width,
+                has_bias: false,
+                has_output_bias: false,
+                squared_divisor: head_width as f64,
+                divides_by_layer: false,
+                cap: None,
+                clip: None,
+                head_norm: None,
+                alibi: None,
+            },
+            mlp: MlpConfig {
+                hidden: sizes.hidden,
+                is_gated: false,
+                activation: Activation::Silu,
+                has_bias: false,
+            },
+            experts: None,
+            has_final_norm: true,
+            output: OutputConfig {
+                is_tied: keys.flag("tie_word_embeddings", self.is_tied)?,
+                has_bias: false,
+                multiplier: None,
+                cap: None,
+            },
+            bos_id: bos.first().copied(),
+            eos_ids: keys.tokens("eos_token_id", self.eos, vocabulary)?,
+        })
+    }
+}
+
+/// The sizes of a model.
+struct Sizes {
+    width: usize,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    vocabulary: usize,
+    positions: usize,
+}
+
+/// Returns the width of a head that is its share of the stream.
+fn share(keys: &Keys<'_>, key: &str, width: usize, heads: usize) -> Result<usize, FileError> {
+    match heads {
+        0 => Err(FileError::malformed(
+            keys.file(),
+            "the number of heads",
+            "at least 1",
+            "0",
+        )),
+        _ if !width.is_multiple_of(heads) => {
+            let expected = format!("a multiple of the {heads} heads");
+            Err(keys.malformed(key, expected, width.to_string()))
+        }
+        _ => Ok(width / heads),
+    }
+}
+
+/// Reads a nonlinearity.
+fn activation(keys: &Keys<'_>, key: &str, default: &str) -> Result<Activation, FileError> {
+    let name = keys
+        .optional_text(key)?
+        .unwrap_or_else(|| default.to_owned());
+    Activation::named(&name)
+        .ok_or_else(|| keys.unsupported(key, Activation::NAMES, format!("{name:?}")))
+}
+
+/// Gives the blocks of the kind `sliding_attention` a window; `kinds` are what the class says if
+/// the configuration does not.
+fn windows(
+    keys: &Keys<'_>,
+    config: &mut DecoderConfig,
+    window: Option<usize>,
+    kinds: impl Fn(usize) -> bool,
+) -> Result<(), FileError> {
+    const KEY: &str = "layer_types";
+    let layers = config.blocks.len();
+    let slides: Vec<bool> = match keys.optional_texts(KEY)? {
+        None => (0..layers).map(kinds).collect(),
+        Some(named) if named.len() == layers => {
+            let slides = |kind: &String| match kind.as_str() {
+                "sliding_attention" => Ok(true),
+                "full_attention" => Ok(false),
+                other => {
+                    let expected = "sliding_attention or full_attention";
+                    Err(keys.unsupported(KEY, expected, other))
+                }
+            };
+            named.iter().map(slides).collect::<Result<_, _>>()?
+        }
+        Some(named) => {
+            let expected = format!("one for each of the {layers} layers");
+            return Err(keys.malformed(KEY, expected, named.len().to_string()));
+        }
+    };
+    for (block, slides) in config.blocks.iter_mut().zip(slides) {
+        block.window = match (slides, window) {
+            (true, None) => {
+                let expected = "a window, as there are layers of the kind sliding_attention";
+                return Err(keys.malformed("sliding_window", expected, "none"));
+            }
+            (true, window) => window,
+            (false, _) => None,
+        };
+    }
+    Ok(())
+}
+
+/// Gives every block a window, if there is one. The class does not look at kinds of layers: those
+/// that are named must be of this kind.
+fn window_of_all(
+    keys: &Keys<'_>,
+    config: &mut DecoderConfig,
+    window: Option<usize>,
+) -> Result<(), FileError> {
+    let kind = match window {
+        Some(_) => "sliding_attention",
+        None => "full_attention",
+    };
+    let named = keys.optional_texts("layer_types")?.unwrap_or_default();
+    if let Some(other) = named.iter().find(|named| *named != kind) {
+        let expected = format!("{kind} in all layers");
+        return Err(keys.unsupported("layer_types", expected, other));
+    }
+    config
+        .blocks
+        .iter_mut()
+        .for_each(|block| block.window = window);
+    Ok(())
+}
+
+/// Returns the window that a class has unless the configuration says otherwise.
+fn window(keys: &Keys<'_>, default: Option<usize>) -> Result<Option<usize>, FileError> {
+    let given: Given<usize> = keys.given_size("sliding_window")?;
+    Ok(given.or(default))
+}
+
+#[cfg(test)]
+mod tests;

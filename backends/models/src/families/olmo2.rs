@@ -1,0 +1,29 @@
+//! OLMo 2 (Walsh et al. 2025): norms behind both layers, and of queries and keys.
+
+use super::Family;
+use super::keys::Keys;
+use super::olmo::DEFAULTS;
+use super::window_of_all;
+use crate::architecture::Architecture;
+use crate::decoder::{DecoderConfig, HeadNormConfig, LLAMA_NAMES, Norms, Together};
+use crate::files::FileError;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    model_types: &["olmo2"],
+    gguf: None,
+    family: Family::new(config, LLAMA_NAMES),
+};
+
+fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
+    let mut config = DEFAULTS.like_llama(keys)?;
+    let bias = keys.flag("attention_bias", false)?;
+    config.attention.has_bias = bias;
+    config.attention.has_output_bias = bias;
+    config.attention.head_norm = Some(HeadNormConfig {
+        norm: config.norm,
+        over: Together::All,
+    });
+    config.wiring.norms = Norms::Behind;
+    window_of_all(keys, &mut config, None)?;
+    Ok(config)
+}

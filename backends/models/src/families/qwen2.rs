@@ -1,0 +1,48 @@
+//! Qwen2 and Qwen2.5 (Yang et al. 2024).
+
+use super::keys::Keys;
+use super::{Defaults, Family, window, windows};
+use crate::architecture::Architecture;
+use crate::decoder::{DecoderConfig, LLAMA_NAMES};
+use crate::files::FileError;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    model_types: &["qwen2"],
+    gguf: None,
+    family: Family::new(config, LLAMA_NAMES),
+};
+
+/// The defaults of Qwen2, many of which Qwen3 has as well.
+pub(super) const DEFAULTS: Defaults = Defaults {
+    width: 4096,
+    hidden: 22_016,
+    layers: 32,
+    heads: 32,
+    kv_heads: Some(32),
+    head_width: None,
+    vocabulary: 151_936,
+    positions: 32_768,
+    base: 1e4,
+    epsilon: 1e-6,
+    activation: "silu",
+    is_tied: false,
+    bos: None,
+    eos: None,
+};
+
+fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
+    let mut config = DEFAULTS.like_llama(keys)?;
+    config.attention.has_bias = true;
+    upper_windows(keys, &mut config)?;
+    Ok(config)
+}
+
+/// Gives the blocks from a number on a window, if windows are used.
+pub(super) fn upper_windows(keys: &Keys<'_>, config: &mut DecoderConfig) -> Result<(), FileError> {
+    let is_used = keys.flag("use_sliding_window", false)?;
+    let window = window(keys, Some(4096))?.filter(|_| is_used);
+    let first = keys.size("max_window_layers", 28)?;
+    windows(keys, config, window, |layer| {
+        window.is_some() && layer >= first
+    })
+}

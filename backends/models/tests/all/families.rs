@@ -1,0 +1,412 @@
+//! Tiny random models of every family against what PyTorch and transformers computed of them.
+//!
+//! A folder in `tests/families` is a model as the hub has it, with every parameter off its usual
+//! start, in the style of today and in that of older files (`config.old.json`), and what is
+//! expected for two batches of tokens: what enters the first block and leaves each, the attention
+//! patterns, the logits, the loss, and the gradients of the loss. `docs/MODELS.md` is made of what
+//! is found here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use interloom_backends::{Run, Value, backward};
+use interloom_engine::{CacheSpec, Saved};
+use interloom_models::decoder::{DecoderLm, DecoderModel};
+use interloom_models::files::ModelSource;
+use interloom_models::{CausalLm as _, LanguageModel};
+use tempfile::TempDir;
+
+use crate::gpt2_files::{Stored, TOKENIZER, read_stored};
+use crate::gradients::next_token_loss;
+use crate::support::{bits, cpu, floats, reader};
+
+/// What may differ, as a part of the largest number that is expected.
+const TOLERANCE: f64 = 1e-4;
+
+fn folder_of_families() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families")
+}
+
+/// Where a file of a model is; GPT-2 has a folder of its own, with three precisions.
+fn file_of(name: &str, file: &str) -> PathBuf {
+    match name {
+        "gpt2" => {
+            let file = file.replace(".safetensors", ".f32.safetensors");
+            folder_of_families().join("../gpt2").join(file)
+        }
+        _ => folder_of_families().join(name).join(file),
+    }
+}
+
+/// The names of the models, sorted.
+fn families() -> Vec<String> {
+    let folders = std::fs::read_dir(folder_of_families()).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().file_name().into_string().unwrap()
+    };
+    let mut names: Vec<String> = folders.map(name).chain(["gpt2".to_owned()]).collect();
+    names.sort();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
+/// Writes the folder of a model with one of its configurations.
+fn opened(name: &str, config: &str) -> Option<TempDir> {
+    let to = tempfile::tempdir().unwrap();
+    let config = std::fs::read(file_of(name, config)).ok()?;
+    std::fs::write(to.path().join("config.json"), config).unwrap();
+    std::fs::write(to.path().join("tokenizer.json"), TOKENIZER).unwrap();
+    let weights = "model.safetensors";
+    std::fs::copy(file_of(name, weights), to.path().join(weights)).unwrap();
+    Some(to)
+}
+
+fn load(folder: &TempDir, device: &Device) -> LanguageModel {
+    let path = folder.path().to_str().unwrap();
+    LanguageModel::load(path, device).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A case of what is expected.
+struct Case<'e> {
+    name: &'static str,
+    expected: &'e [(String, Stored)],
+}
+
+impl Case<'_> {
+    fn find(&self, key: &str) -> Option<&Stored> {
+        let key = format!("{}.{key}", self.name);
+        let found = self.expected.iter().find(|(name, _)| *name == key);
+        found.map(|(_, stored)| stored)
+    }
+
+    fn rows(&self) -> Vec<Vec<u32>> {
+        let ids = self.find("input_ids").unwrap();
+        let tokens: Vec<u32> = ids.numbers().into_iter().map(|id| id as u32).collect();
+        tokens.chunks(ids.1[1]).map(<[u32]>::to_vec).collect()
+    }
+
+    /// How far numbers are from those expected, as a part of the largest of these.
+    fn distance(&self, key: &str, found: &[f64]) -> f64 {
+        let expected = self.find(key).unwrap_or_else(|| panic!("{key}")).numbers();
+        assert_eq!(found.len(), expected.len(), "{} {key}", self.name);
+        let largest = expected.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let furthest = apart.fold(0.0, |most: f64, x| if x <= most { most } else { x });
+        furthest / largest
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Tensor(tensor) => tensor.to_data().iter::<f64>().collect(),
+        other => panic!("a tensor, found {other}"),
+    }
+}
+
+/// What of a model is compared, in the order of the page.
+const COMPARED: [&str; 6] = [
+    "stream",
+    "patterns",
+    "logits",
+    "loss",
+    "its gradients",
+    "parameters",
+];
+
+/// The largest differences, in the order of [`COMPARED`].
+type Furthest = [f64; COMPARED.len()];
+
+/// Compares a case of a model with `layers` blocks.
+fn compare(model: &LanguageModel, case: &Case<'_>, layers: usize) -> Furthest {
+    let rows = case.rows();
+    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let batch = model.batch(&prompts).unwrap();
+    let mut run = Run::new(case.name, model.sites());
+    let modules: Vec<String> = (0..layers).map(|layer| format!("layers.{layer}")).collect();
+    let cached = run.cache(
+        CacheSpec::of(modules.iter().map(String::as_str))
+            .both()
+            .gradients(),
+    );
+    let mut read: Vec<(Saved<Option<Value>>, String)> = Vec::new();
+    let mut read_site = |site: String, key: String| read.push((reader(&mut run, &site), key));
+    for layer in 0..layers {
+        let site = format!("layers.{layer}");
+        let before = match layer {
+            0 => "embed".to_owned(),
+            _ => format!("hidden_states.{layer}"),
+        };
+        read_site(format!("{site}.input"), before);
+        read_site(format!("{site}.output"), format!("block.{layer}"));
+        read_site(
+            format!("{site}.attn.pattern.output"),
+            format!("attn.{layer}"),
+        );
+    }
+    read_site(
+        "unembed.input".to_owned(),
+        format!("hidden_states.{layers}"),
+    );
+    let ran = run.execute(|| {
+        let logits = batch.logits();
+        let loss = next_token_loss(logits.clone(), &prompts);
+        drop(backward(&loss));
+        (logits, loss)
+    });
+    let (logits, loss) = ran.unwrap().completed().unwrap();
+
+    let mut furthest = Furthest::default();
+    let mut note = |what: usize, key: &str, found: &[f64]| {
+        let distance = case.distance(key, found);
+        assert!(distance <= TOLERANCE, "{} {key}: {distance}", case.name);
+        furthest[what] = furthest[what].max(distance);
+    };
+    for (saved, key) in read {
+        let what = usize::from(key.starts_with("attn."));
+        note(what, &key, &numbers(&saved.take().unwrap().unwrap()));
+    }
+    let wide = |numbers: Vec<f32>| numbers.into_iter().map(f64::from).collect::<Vec<f64>>();
+    note(2, "logits", &wide(floats(logits)));
+    note(3, "loss", &wide(floats(loss)));
+    note(
+        4,
+        "grad.embed",
+        &numbers(&cached.input_grads("layers.0")[0]),
+    );
+    for (layer, module) in modules.iter().enumerate() {
+        let gradients = cached.output_grads(module);
+        note(4, &format!("grad.block.{layer}"), &numbers(&gradients[0]));
+    }
+    furthest
+}
+
+fn layers_of(model: &LanguageModel) -> usize {
+    let has = |layer: &usize| {
+        model
+            .sites()
+            .point(&format!("layers.{layer}.output"))
+            .is_some()
+    };
+    (0..).take_while(has).count()
+}
+
+/// The norm and the sum of the gradients of all parameters.
+fn of_all_parameters(folder: &TempDir, case: &Case<'_>) -> [f64; 2] {
+    struct Visitor<'g> {
+        gradients: &'g burn::tensor::Gradients,
+        /// A tied parameter is at two places.
+        seen: BTreeSet<ParamId>,
+        squares: f64,
+        sum: f64,
+    }
+    impl ModuleVisitor for Visitor<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let is_new = self.seen.insert(param.id);
+            let Some(gradient) = param.val().grad(self.gradients).filter(|_| is_new) else {
+                return;
+            };
+            for value in gradient.into_data().iter::<f64>() {
+                self.squares += value * value;
+                self.sum += value;
+            }
+        }
+    }
+    let files = ModelSource::resolve(folder.path().to_str().unwrap()).unwrap();
+    let device = cpu().autodiff();
+    let model = DecoderLm::load(files.open().unwrap(), &device).unwrap();
+    let rows = case.rows();
+    let tokens: Vec<i32> = rows.concat().into_iter().map(|id| id as i32).collect();
+    let tokens = TensorData::new(tokens, [rows.len(), rows[0].len()]);
+    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let logits = model.forward(Tensor::from_data(tokens, &device));
+    let gradients = next_token_loss(logits, &prompts).backward();
+    let mut visitor = Visitor {
+        gradients: &gradients,
+        seen: BTreeSet::new(),
+        squares: 0.0,
+        sum: 0.0,
+    };
+    let model: &DecoderModel = model.model().inner();
+    model.visit(&mut visitor);
+    [visitor.squares.sqrt(), visitor.sum]
+}
+
+/// The same, as it is expected.
+fn expected_of_all_parameters(name: &str, case: &str) -> [f64; 2] {
+    #[derive(serde::Deserialize)]
+    struct One {
+        l2: f64,
+        sum: f64,
+    }
+    let text = std::fs::read_to_string(file_of(name, "gradients.json")).unwrap();
+    let all: BTreeMap<String, BTreeMap<String, One>> = serde_json::from_str(&text).unwrap();
+    let squares: f64 = all[case].values().map(|one| one.l2 * one.l2).sum();
+    [squares.sqrt(), all[case].values().map(|one| one.sum).sum()]
+}
+
+#[test]
+fn every_family_computes_what_transformers_does() {
+    let mut rows = Vec::new();
+    for name in families() {
+        let folder = opened(&name, "config.json").unwrap();
+        let model = load(&folder, &cpu().autodiff());
+        let expected = read_stored(&file_of(&name, "expected.safetensors"));
+        let mut furthest = Furthest::default();
+        for case in ["long", "short"] {
+            let case = Case {
+                name: case,
+                expected: &expected,
+            };
+            let mut found = compare(&model, &case, layers_of(&model));
+            let parameters = of_all_parameters(&folder, &case);
+            let expected = expected_of_all_parameters(&name, case.name);
+            let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            found[5] = apart.fold(0.0, f64::max) / expected[0];
+            assert!(found[5] <= TOLERANCE, "{name}: {parameters:?} {expected:?}");
+            for (furthest, found) in furthest.iter_mut().zip(found) {
+                *furthest = furthest.max(found);
+            }
+        }
+        rows.push((name, furthest));
+    }
+    check_page(&rows);
+}
+
+const PAGE_BEGINS: &str = "\
+# Models
+
+Causal language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
+`tokenizer.json`), Llama from GGUF files as well. All are one decoder, `interloom_models::decoder`, described by configuration, so that a
+site has one name in all of them; its documentation has the table of sites with their TransformerLens names.
+
+A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
+the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
+What a configuration asks for and is not computed is refused with its name (E043), never ignored. Weights may have the prefix of the
+whole model or not; masks and frequencies that older files carry along are left.
+
+`backends/models/tests/families` has a tiny random model of each family, with every parameter off its usual start, and what transformers
+5.24 and PyTorch 2.15 computed of it. The table is made by the test that compares, and has the largest difference in two batches, as a
+part of the largest number: of the residual stream in front of and behind each block and of the last norm, of the attention patterns, of
+the logits, of the loss, of the loss's gradients in the stream, and of the norm and sum of the gradients of all parameters. 1e-4 fails.
+
+";
+
+/// Checks `docs/MODELS.md`: all of it is as it would be written now, but that numbers may be up to
+/// four times those of the machine on which it was made.
+fn check_page(rows: &[(String, Furthest)]) {
+    let mut page = PAGE_BEGINS.to_owned();
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let head = ["model", "`model_type`"].into_iter().chain(COMPARED);
+    page += &line(head.clone().map(str::to_owned).collect());
+    page += &line(head.map(|_| "---".to_owned()).collect());
+    for (name, furthest) in rows {
+        let config = std::fs::read_to_string(file_of(name, "config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        let family = config["model_type"].as_str().unwrap();
+        let names = [format!("`{name}`"), format!("`{family}`")];
+        let numbers = furthest.iter().map(|distance| format!("{distance:.0e}"));
+        page += &line(names.into_iter().chain(numbers).collect());
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/MODELS.md");
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let is_close = |written: &str, found: &str| match (written.parse(), found.parse()) {
+        (Ok::<f64, _>(written), Ok::<f64, _>(found)) => found <= 4.0 * written.max(1e-7),
+        _ => written == found,
+    };
+    let (old, new): (Vec<&str>, Vec<&str>) = (
+        written.split_whitespace().collect(),
+        page.split_whitespace().collect(),
+    );
+    let is_same =
+        old.len() == new.len() && old.iter().zip(&new).all(|(old, new)| is_close(old, new));
+    if !is_same {
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("MODELS.md");
+        std::fs::write(&made, page).unwrap();
+        panic!(
+            "{} is not what is found: compare it with {}",
+            path.display(),
+            made.display()
+        );
+    }
+}
+
+#[test]
+fn configurations_of_older_files_say_the_same() {
+    for name in families() {
+        let Some(old) = opened(&name, "config.old.json") else {
+            continue;
+        };
+        let new = opened(&name, "config.json").unwrap();
+        let tokens = [9_u32, 3, 77, 64, 3, 12, 100, 5, 41, 30];
+        let logits = |folder: &TempDir| -> Tensor<3> {
+            let model = load(folder, &cpu());
+            model.batch(&[&tokens]).unwrap().logits()
+        };
+        assert_eq!(bits(logits(&old)), bits(logits(&new)), "{name}");
+    }
+}
+
+#[test]
+fn generation_with_a_cache_is_generation_from_scratch() {
+    for name in families() {
+        let folder = opened(&name, "config.json").unwrap();
+        let model = load(&folder, &cpu());
+        let mut tokens = vec![9_u32, 3, 77, 64];
+        let generated = model.batch(&[&tokens]).unwrap().generate(9).concat();
+        assert!(!generated.is_empty(), "{name}");
+        for &token in &generated {
+            let all = floats(model.batch(&[&tokens]).unwrap().logits());
+            let last = &all[all.len() - model.model().vocabulary()..];
+            let largest = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b]));
+            assert_eq!(largest, Some(token as usize), "{name} {generated:?}");
+            tokens.push(token);
+        }
+    }
+}
+
+/// Masked scores stay masked whatever a mediator makes of scores.
+#[test]
+fn no_edit_of_scores_shows_what_is_hidden() {
+    for name in families() {
+        let folder = opened(&name, "config.json").unwrap();
+        let model = load(&folder, &cpu());
+        let prompt = [9_u32, 3, 77, 64, 3, 12, 100];
+        let batch = model.batch(&[&prompt]).unwrap();
+        let patterns = |edit: bool| {
+            let mut run = Run::new("edit", model.sites());
+            for layer in 0..layers_of(&model) {
+                if edit {
+                    let site = format!("layers.{layer}.attn.scores");
+                    run.mediator(format!("{layer}"), async move |cx| {
+                        cx.update_output(&site, |scores| scores * 0.0 + 5.0).await
+                    });
+                }
+            }
+            let read: Vec<_> = (0..layers_of(&model))
+                .map(|layer| reader(&mut run, &format!("layers.{layer}.attn.pattern.output")))
+                .collect();
+            run.execute(|| batch.logits()).unwrap();
+            let read = read.into_iter();
+            read.map(|saved| numbers(&saved.take().unwrap().unwrap()))
+                .collect::<Vec<_>>()
+        };
+        for (layer, (plain, edited)) in patterns(false).iter().zip(patterns(true)).enumerate() {
+            let rows = plain.chunks(prompt.len()).zip(edited.chunks(prompt.len()));
+            for (row, (plain, edited)) in rows.enumerate() {
+                let query = row % prompt.len();
+                let seen = plain.iter().filter(|&&share| share > 0.0).count();
+                assert!(plain[query + 1..].iter().all(|&share| share == 0.0));
+                for (plain, edited) in plain.iter().zip(edited) {
+                    let expected = if *plain > 0.0 { 1.0 / seen as f64 } else { 0.0 };
+                    let what = format!("{name} {layer} {row}");
+                    assert!(
+                        (edited - expected).abs() < 1e-6,
+                        "{what}: {edited} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
