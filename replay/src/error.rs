@@ -6,6 +6,7 @@ use interloom_engine::{AtFault, Code};
 use interloom_models::{LanguageModelError, files::FileError};
 
 use crate::divergence::Divergence;
+use crate::interventions::InterventionError;
 use crate::journal::JournalError;
 #[cfg(feature = "models")]
 use crate::journal::is_refusal;
@@ -25,6 +26,9 @@ pub enum Error {
     #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
+    /// An intervention cannot be made, saved or loaded.
+    #[error(transparent)]
+    Intervention(Box<InterventionError>),
     /// A journal cannot be written or read.
     #[error(transparent)]
     Journal(Box<JournalError>),
@@ -120,6 +124,7 @@ impl Error {
             Self::Model(error) => error.code(),
             #[cfg(feature = "models")]
             Self::File(error) => error.code(),
+            Self::Intervention(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
             Self::Inexact { .. } => "E082",
@@ -134,6 +139,7 @@ impl Error {
     /// refused to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self {
+            Self::Intervention(error) => error.at_fault(),
             Self::Journal(error) => error.at_fault(),
             #[cfg(feature = "models")]
             Self::File(error) => match &**error {
@@ -161,6 +167,12 @@ impl From<FileError> for Error {
     }
 }
 
+impl From<InterventionError> for Error {
+    fn from(error: InterventionError) -> Self {
+        Self::Intervention(Box::new(error))
+    }
+}
+
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         Self::Journal(Box::new(error))
@@ -184,6 +196,7 @@ pub fn codes() -> Vec<&'static Code> {
         .chain(interloom_backends::codes())
         .chain(interloom_journal::codes())
         .chain(interloom_program::codes())
+        .chain(crate::interventions::CODES)
         .chain(CODES);
     #[cfg(feature = "models")]
     let codes = codes.chain(interloom_models::codes());
