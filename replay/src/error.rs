@@ -8,6 +8,7 @@ use interloom_engine::{AtFault, Code};
 use interloom_models::{LanguageModelError, files::FileError};
 
 use crate::divergence::Divergence;
+use crate::interventions::InterventionError;
 use crate::journal::JournalError;
 #[cfg(feature = "models")]
 use crate::journal::is_refusal;
@@ -28,6 +29,9 @@ pub enum Error {
     #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
+    /// An intervention cannot be made, saved or loaded.
+    #[error(transparent)]
+    Intervention(Box<InterventionError>),
     /// A journal cannot be written or read.
     #[error(transparent)]
     Journal(Box<JournalError>),
@@ -214,6 +218,7 @@ impl Error {
             Self::Model(error) => error.code(),
             #[cfg(feature = "models")]
             Self::File(error) => error.code(),
+            Self::Intervention(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
             Self::Checkpoint { .. } => "E079",
@@ -232,6 +237,7 @@ impl Error {
     /// refused to read or write a file, and the caller where a name is not that of a file.
     pub fn at_fault(&self) -> AtFault {
         match self {
+            Self::Intervention(error) => error.at_fault(),
             Self::Journal(error) => error.at_fault(),
             #[cfg(feature = "models")]
             Self::File(error) => match &**error {
@@ -259,6 +265,12 @@ impl From<FileError> for Error {
     }
 }
 
+impl From<InterventionError> for Error {
+    fn from(error: InterventionError) -> Self {
+        Self::Intervention(Box::new(error))
+    }
+}
+
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         Self::Journal(Box::new(error))
@@ -282,6 +294,7 @@ pub fn codes() -> Vec<&'static Code> {
         .chain(interloom_backends::codes())
         .chain(interloom_journal::codes())
         .chain(interloom_program::codes())
+        .chain(crate::interventions::CODES)
         .chain(CODES);
     #[cfg(feature = "models")]
     let codes = codes.chain(interloom_models::codes());

@@ -8,6 +8,7 @@
 //! - [`prelude`] has what an experiment needs: models, runs, mediators, sessions.
 //! - [`Session`] records an experiment, or verifies a recording of it.
 //! - [`batch_invariance`] checks whether an invoke's values depend on the invokes of its batch.
+//! - [`interventions`] have parameters of their own, which burn's optimizers train.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
 //! - `models`, with the feature of that name, has language models with their files and tokenizers.
 //! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
@@ -22,6 +23,7 @@ pub mod environment;
 mod error;
 pub mod explore;
 pub mod guide;
+pub mod interventions;
 pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;
