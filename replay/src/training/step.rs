@@ -13,6 +13,7 @@ use super::trace::{SiteTracer, TracedValue};
 use super::{Training, named};
 use crate::environment::tensor_digest;
 use crate::error::Error;
+use crate::interventions::Learned;
 use crate::journal::Digest;
 use crate::journal::training::{NamedDigest, ShortDigest, StepPhase};
 
@@ -146,10 +147,42 @@ impl TrainingStep<'_> {
         rate: f64,
         gradients: GradientsParams,
     ) -> Result<(), Error> {
+        self.note_update(trained, rate, &gradients)?;
+        // The tensors of a clone are those of the module.
+        let module = trained.module.clone();
+        trained.module = trained.optimizer.step(rate, module, gradients);
+        Ok(())
+    }
+
+    /// Updates an intervention as [`update`](Self::update) does a module, and restores what must
+    /// hold of its parameters.
+    ///
+    /// # Errors
+    ///
+    /// As for [`update`](Self::update).
+    pub fn learn<L: Learned>(
+        &mut self,
+        trained: &mut Trained<L>,
+        rate: f64,
+        gradients: GradientsParams,
+    ) -> Result<(), Error> {
+        self.note_update(trained, rate, &gradients)?;
+        let module = trained.module.clone();
+        trained.module = module.update(&mut trained.optimizer, rate, gradients);
+        Ok(())
+    }
+
+    /// Notes the gradients and the learning rate of an update.
+    fn note_update<M: Module>(
+        &mut self,
+        trained: &Trained<M>,
+        rate: f64,
+        gradients: &GradientsParams,
+    ) -> Result<(), Error> {
         use super::StatePart as _;
 
         let part = trained.name().to_owned();
-        let read = trained.gradients(&gradients);
+        let read = trained.gradients(gradients);
         if read.is_empty() {
             return Err(Error::Training(format!(
                 "step {} has no gradient for any parameter of `{part}`: its loss does not depend on it, or the module is \
@@ -163,9 +196,6 @@ impl TrainingStep<'_> {
         self.rate = rate;
         let rate_name = format!("{part}.learning rate");
         self.note(StepPhase::Schedule, rate_name, TensorData::from([rate]));
-        // The tensors of a clone are those of the module.
-        let module = trained.module.clone();
-        trained.module = trained.optimizer.step(rate, module, gradients);
         Ok(())
     }
 

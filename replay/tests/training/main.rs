@@ -4,5 +4,6 @@ mod exact;
 mod faults;
 mod files;
 mod kills;
+mod learned;
 mod net;
 mod sittings;
