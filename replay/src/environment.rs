@@ -31,6 +31,11 @@ pub fn identity_of(
     visit_all(&mut |path, data| {
         parameters.push((path.to_owned(), tensor_digest(data)));
     });
+    identity_of_digests(name, parameters)
+}
+
+/// Returns the identity of a model whose parameters are digested, in the model's order.
+pub(crate) fn identity_of_digests(name: &str, parameters: Vec<(String, Digest)>) -> ModelIdentity {
     ModelIdentity {
         name: name.to_owned(),
         digest: digest_of_all(&parameters),

@@ -82,11 +82,13 @@ mod state;
 mod step;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
 use interloom_backends::{Ran, Run, device_name};
+use interloom_engine::SiteMap;
 
 use self::step::named_digest as named;
 use crate::divergence::EnvironmentReport;
@@ -96,7 +98,7 @@ use crate::journal::training::{
     Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, ShortDigest, StepLine, StepPhase,
     digest_of_names, segment_file,
 };
-use crate::journal::{Digest, Experiment, Policy};
+use crate::journal::{Digest, Experiment, ModelIdentity, Policy};
 use crate::session::{Mode, Session, check_exact};
 
 pub use checkpoint::check_checkpoint;
@@ -126,8 +128,13 @@ pub struct Training {
     /// The step whose values are kept.
     traced_step: Option<u64>,
     segment: Option<Segment>,
+    /// The parameters of each part before the steps of the segment that is open or comes next.
+    parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
 }
+
+/// The name of a part, and the digest of each of its parameters by path.
+type PartDigests = (String, BTreeMap<String, Digest>);
 
 /// The journal that is open for the exchanges of some steps.
 struct Segment(Session);
@@ -451,6 +458,7 @@ impl Training {
             end: None,
             traced_step: None,
             segment: None,
+            parts: Vec::new(),
             traced: None,
         }
     }
@@ -495,6 +503,9 @@ impl Training {
         let seed = seed_for(self.seed(), number, "device");
         let is_traced = self.traced_step == Some(number);
         let before = is_traced.then(|| values_of(state, number)).transpose()?;
+        if self.is_recording() && self.segment.is_none() {
+            self.parts = part_digests(state)?;
+        }
         self.settings.device.seed(seed);
         let mut step = TrainingStep {
             training: self,
@@ -707,6 +718,7 @@ impl Training {
         let first = step - step % self.head.segment_steps;
         let mut head = self.head.environment.clone();
         head.sites = Some(environment::site_table(run.sites().map()));
+        head.model = identity(&self.parts, run.sites().map());
         let path = self
             .folder
             .as_ref()
@@ -732,6 +744,32 @@ impl Training {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns the digest of each parameter of each part.
+fn part_digests(state: &mut impl TrainingState) -> Result<Vec<PartDigests>, Error> {
+    let unreadable = |problem| Error::Training(format!("the state cannot be read: {problem}"));
+    let parts = checkpoint::read_parts(state).map_err(unreadable)?;
+    let digests = parts.into_iter().map(|(part, tensors)| {
+        let parameters = tensors.into_iter();
+        let parameters = parameters.filter(|((kind, _), _)| *kind == StateKind::Parameter);
+        let digests = parameters.map(|((_, path), data)| (path, environment::tensor_digest(data)));
+        (part, digests.collect())
+    });
+    Ok(digests.collect())
+}
+
+/// Returns the identity of the part that has the sites of a map; nothing, if its model is no part
+/// of the state, as one that is frozen.
+fn identity(parts: &[PartDigests], map: &SiteMap) -> Option<ModelIdentity> {
+    let paths: Vec<&str> = map.parameters().collect();
+    let has_all =
+        |digests: &BTreeMap<String, Digest>| paths.iter().all(|path| digests.contains_key(*path));
+    let (part, digests) = parts.iter().find(|(_, digests)| has_all(digests))?;
+    let parameters = paths
+        .iter()
+        .map(|path| ((*path).to_owned(), digests[*path]));
+    Some(environment::identity_of_digests(part, parameters.collect()))
 }
 
 const fn phase_of(kind: StateKind) -> StepPhase {

@@ -132,6 +132,7 @@ fn make_step(
         for part in items.chunks(4) {
             let mut run = step.run(sites);
             damp(&mut run);
+            run.parameters(&state.module);
             if let Some(fault @ (Fault::Activation { .. } | Fault::Gradient { .. })) = fault {
                 spoil_site(&mut run, fault);
             }
@@ -184,9 +185,11 @@ pub(crate) fn damp(run: &mut interloom::Run) {
     run.mediator("damp", async |cx| {
         let act = cx.output("act").await?;
         cx.set_output("act", act * 1.01).await?;
-        cx.update_grad("up.output", |gradient| gradient * 0.5).await
+        cx.update_grad("up.output", |gradient| gradient * 0.5)
+            .await?;
+        cx.update_grad("down.bias", |gradient| gradient * 0.9).await
     })
-    .gradients(["up"]);
+    .gradients(["up", "down.bias"]);
 }
 
 fn spoil_site(run: &mut interloom::Run, fault: Fault) {

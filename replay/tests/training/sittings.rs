@@ -238,7 +238,7 @@ fn the_mediators_of_a_training_run_are_served_without_weights() {
         let (journal, _) = Journal::load_prefix(&path).unwrap();
         let model = Weightless(sites_of(&journal.head).expect("the sites of the net"));
         let mut session = Session::serve(&path, &model).unwrap();
-        // Two runs a step, whose mediators change an activation and a gradient.
+        // Two runs a step, whose mediators change an activation and two gradients.
         for recorded in &journal.runs {
             let mut run = Run::new(&recorded.start.name, &model.0);
             damp(&mut run);
@@ -254,7 +254,7 @@ fn the_mediators_of_a_training_run_are_served_without_weights() {
             edits
                 .filter(|exchange| exchange.event == Event::Swap)
                 .count(),
-            40
+            60
         );
     }
 }
