@@ -79,6 +79,19 @@ impl DecoderLm {
         })
     }
 
+    /// Computes `[batch, position, token]` logits of tokens that have types, in one pass over the
+    /// sites.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are other types than the model knows.
+    pub fn forward_typed(&self, tokens: Tensor<2, Int>, types: Tensor<2, Int>) -> Tensor<3> {
+        let mut cache = KvCache::new(self.config.blocks.len(), tokens.dims()[1]);
+        self.model.call(tokens, |model, tokens| {
+            model.forward_typed(tokens, Some(types), &mut cache)
+        })
+    }
+
     /// Returns the model.
     pub const fn model(&self) -> &Bound<Hooked<DecoderModel>> {
         &self.model
@@ -109,6 +122,10 @@ impl CausalLm for DecoderLm {
 
     fn end_tokens(&self) -> &[u32] {
         &self.config.eos_ids
+    }
+
+    fn continues(&self) -> bool {
+        !self.config.blocks.iter().any(|block| block.sees_all)
     }
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {

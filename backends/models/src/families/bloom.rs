@@ -5,7 +5,7 @@ use super::{Defaults, Family, Sizes, share};
 use crate::architecture::Architecture;
 use crate::config::MAX_POSITIONS;
 use crate::decoder::{
-    Activation, Alibi, DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames,
+    Activation, Alibi, DecoderConfig, EmbeddingNorm, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames,
 };
 use crate::files::FileError;
 
@@ -60,7 +60,7 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         positions: defaults.positions,
     };
     let mut config = defaults.like_gpt(keys, sizes, head_width)?;
-    config.normalizes_embedding = true;
+    config.embedding_norm = EmbeddingNorm::Tokens;
     config.norm.epsilon = keys.number("layer_norm_epsilon", 1e-5)?;
     config.attention.alibi = Some(Alibi::Plain);
     config.attention.has_bias = true;

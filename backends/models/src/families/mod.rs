@@ -4,6 +4,8 @@
 //! would make a model compute something else than [`decoder`](crate::decoder) can is refused, never
 //! ignored. Dropout is for training and computes nothing here.
 
+mod albert;
+mod bert;
 mod bloom;
 mod cohere;
 mod falcon;
@@ -36,8 +38,8 @@ use self::keys::{Given, Keys};
 use self::rope::Rope;
 use crate::architecture::Architecture;
 use crate::decoder::{
-    Activation, AttentionConfig, BlockConfig, DecoderConfig, Gain, MlpConfig, Names, NormConfig,
-    Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
+    Activation, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, Gain, MlpConfig, Names,
+    NormConfig, Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
 };
 use crate::files::{FileError, Gguf, RowOrder};
 
@@ -67,6 +69,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gptj::ARCHITECTURE,
     opt::ARCHITECTURE,
     bloom::ARCHITECTURE,
+    bert::ARCHITECTURE,
+    albert::ARCHITECTURE,
 ];
 
 /// What loads the models of a family.
@@ -242,8 +246,11 @@ impl Defaults {
             positions: sizes.positions,
             learned_positions: None,
             embedding_multiplier: None,
-            normalizes_embedding: false,
+            token_types: None,
+            embedding_norm: EmbeddingNorm::None,
+            projects_sum: false,
             blocks: vec![BlockConfig::default(); sizes.layers],
+            shared: None,
             rotary: Vec::new(),
             norm: NormConfig {
                 statistic: Statistic::Variance,
@@ -282,6 +289,7 @@ impl Defaults {
             output: OutputConfig {
                 is_tied: keys.flag("tie_word_embeddings", self.is_tied)?,
                 has_bias: false,
+                transform: None,
                 multiplier: None,
                 cap: None,
             },

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value, backward};
 use interloom_engine::{CacheSpec, Saved};
 use interloom_models::decoder::{DecoderLm, DecoderModel};
@@ -18,7 +18,9 @@ use interloom_models::files::ModelSource;
 use interloom_models::{CausalLm as _, LanguageModel};
 use tempfile::TempDir;
 
-use crate::gpt2_files::{Stored, TOKENIZER, read_stored};
+use safetensors::tensor::Dtype;
+
+use crate::gpt2_files::{Stored, TOKENIZER, folder as write_folder, read_stored};
 use crate::gradients::next_token_loss;
 use crate::support::{bits, cpu, floats, reader};
 
@@ -27,6 +29,16 @@ const TOLERANCE: f64 = 1e-4;
 
 fn folder_of_families() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families")
+}
+
+/// Those that fill in masked tokens, and continue no text.
+const MASKED: [&str; 2] = ["albert", "bert"];
+
+/// The names of the others.
+fn causal() -> Vec<String> {
+    let mut names = families();
+    names.retain(|name| !MASKED.contains(&name.as_str()));
+    names
 }
 
 /// Where a file of a model is; GPT-2 has a folder of its own, with three precisions.
@@ -119,10 +131,16 @@ const COMPARED: [&str; 6] = [
 type Furthest = [f64; COMPARED.len()];
 
 /// Compares a case of a model with `layers` blocks.
-fn compare(model: &LanguageModel, case: &Case<'_>, layers: usize) -> Furthest {
+fn compare(model: &DecoderLm, case: &Case<'_>, layers: usize) -> Furthest {
     let rows = case.rows();
-    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let batch = model.batch(&prompts).unwrap();
+    let shape = [rows.len(), rows[0].len()];
+    let integers = |numbers: Vec<f64>| {
+        let numbers: Vec<i32> = numbers.into_iter().map(|number| number as i32).collect();
+        let device = cpu().autodiff();
+        Tensor::<2, Int>::from_data(TensorData::new(numbers, shape), &device)
+    };
+    let given = |key: &str| case.find(key).map(|given| integers(given.numbers()));
+    let (tokens, types) = (given("input_ids").unwrap(), given("token_type_ids"));
     let mut run = Run::new(case.name, model.sites());
     let modules: Vec<String> = (0..layers).map(|layer| format!("layers.{layer}")).collect();
     let cached = run.cache(
@@ -145,13 +163,18 @@ fn compare(model: &LanguageModel, case: &Case<'_>, layers: usize) -> Furthest {
             format!("attn.{layer}"),
         );
     }
-    read_site(
-        "unembed.input".to_owned(),
-        format!("hidden_states.{layers}"),
-    );
+    // The last is behind the last norm, if there is one.
+    let last = match model.config().output.transform {
+        Some(_) => "transform.input".to_owned(),
+        None => "unembed.input".to_owned(),
+    };
+    read_site(last, format!("hidden_states.{layers}"));
     let ran = run.execute(|| {
-        let logits = batch.logits();
-        let loss = next_token_loss(logits.clone(), &prompts);
+        let logits = match types.clone() {
+            Some(types) => model.forward_typed(tokens.clone(), types),
+            None => model.forward(tokens.clone()),
+        };
+        let loss = loss_of(case, logits.clone());
         drop(backward(&loss));
         (logits, loss)
     });
@@ -192,8 +215,27 @@ fn layers_of(model: &LanguageModel) -> usize {
     (0..).take_while(has).count()
 }
 
+/// The loss of a case: of the next token, or of the labels of all positions.
+fn loss_of(case: &Case<'_>, logits: Tensor<3>) -> Tensor<1> {
+    let rows = case.rows();
+    match case.find("labels") {
+        None => {
+            let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+            next_token_loss(logits, &prompts)
+        }
+        Some(labels) => {
+            let shape = [rows.len(), rows[0].len(), 1];
+            let labels = labels.numbers().into_iter().map(|label| label as i32);
+            let labels = TensorData::new(labels.collect::<Vec<_>>(), shape);
+            let labels = Tensor::<3, Int>::from_data(labels, &logits.device());
+            let log = activation::log_softmax(logits, 2);
+            log.gather(2, labels).mean().neg()
+        }
+    }
+}
+
 /// The norm and the sum of the gradients of all parameters.
-fn of_all_parameters(folder: &TempDir, case: &Case<'_>) -> [f64; 2] {
+fn of_all_parameters(model: &DecoderLm, case: &Case<'_>) -> [f64; 2] {
     struct Visitor<'g> {
         gradients: &'g burn::tensor::Gradients,
         /// A tied parameter is at two places.
@@ -213,15 +255,19 @@ fn of_all_parameters(folder: &TempDir, case: &Case<'_>) -> [f64; 2] {
             }
         }
     }
-    let files = ModelSource::resolve(folder.path().to_str().unwrap()).unwrap();
     let device = cpu().autodiff();
-    let model = DecoderLm::load(files.open().unwrap(), &device).unwrap();
     let rows = case.rows();
-    let tokens: Vec<i32> = rows.concat().into_iter().map(|id| id as i32).collect();
-    let tokens = TensorData::new(tokens, [rows.len(), rows[0].len()]);
-    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let logits = model.forward(Tensor::from_data(tokens, &device));
-    let gradients = next_token_loss(logits, &prompts).backward();
+    let shape = [rows.len(), rows[0].len()];
+    let integers = |stored: &Stored| {
+        let numbers: Vec<i32> = stored.numbers().into_iter().map(|id| id as i32).collect();
+        Tensor::<2, Int>::from_data(TensorData::new(numbers, shape), &device)
+    };
+    let tokens = integers(case.find("input_ids").unwrap());
+    let logits = match case.find("token_type_ids") {
+        Some(types) => model.forward_typed(tokens, integers(types)),
+        None => model.forward(tokens),
+    };
+    let gradients = loss_of(case, logits).backward();
     let mut visitor = Visitor {
         gradients: &gradients,
         seen: BTreeSet::new(),
@@ -251,7 +297,9 @@ fn every_family_computes_what_transformers_does() {
     let mut rows = Vec::new();
     for name in families() {
         let folder = opened(&name, "config.json").unwrap();
-        let model = load(&folder, &cpu().autodiff());
+        let path = folder.path().to_str().unwrap();
+        let files = ModelSource::resolve(path).unwrap().open().unwrap();
+        let model = DecoderLm::load(files, &cpu().autodiff()).unwrap();
         let expected = read_stored(&file_of(&name, "expected.safetensors"));
         let mut furthest = Furthest::default();
         for case in ["long", "short"] {
@@ -259,8 +307,8 @@ fn every_family_computes_what_transformers_does() {
                 name: case,
                 expected: &expected,
             };
-            let mut found = compare(&model, &case, layers_of(&model));
-            let parameters = of_all_parameters(&folder, &case);
+            let mut found = compare(&model, &case, model.config().blocks.len());
+            let parameters = of_all_parameters(&model, &case);
             let expected = expected_of_all_parameters(&name, case.name);
             let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
             found[5] = apart.fold(0.0, f64::max) / expected[0];
@@ -277,14 +325,15 @@ fn every_family_computes_what_transformers_does() {
 const PAGE_BEGINS: &str = "\
 # Models
 
-Causal language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
+Language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
 `tokenizer.json`), Llama from GGUF files as well. All are one decoder, `interloom_models::decoder`, described by configuration, so that a
 site has one name in all of them; its documentation has the table of sites with their TransformerLens names.
 
 A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
 the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
 What a configuration asks for and is not computed is refused with its name (E043), never ignored. Weights may have the prefix of the
-whole model or not; masks and frequencies that older files carry along are left.
+whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types in
+`DecoderLm::forward_typed`, and continue no text; the others are causal.
 
 `backends/models/tests/families` has a tiny random model of each family, with every parameter off its usual start, and what transformers
 5.24 and PyTorch 2.15 computed of it. The table is made by the test that compares, and has the largest difference in two batches, as a
@@ -350,7 +399,7 @@ fn configurations_of_older_files_say_the_same() {
 
 #[test]
 fn generation_with_a_cache_is_generation_from_scratch() {
-    for name in families() {
+    for name in causal() {
         let folder = opened(&name, "config.json").unwrap();
         let model = load(&folder, &cpu());
         let mut tokens = vec![9_u32, 3, 77, 64];
@@ -369,7 +418,7 @@ fn generation_with_a_cache_is_generation_from_scratch() {
 /// Masked scores stay masked whatever a mediator makes of scores.
 #[test]
 fn no_edit_of_scores_shows_what_is_hidden() {
-    for name in families() {
+    for name in causal() {
         let folder = opened(&name, "config.json").unwrap();
         let model = load(&folder, &cpu());
         let prompt = [9_u32, 3, 77, 64, 3, 12, 100];
@@ -409,4 +458,50 @@ fn no_edit_of_scores_shows_what_is_hidden() {
             }
         }
     }
+}
+
+#[test]
+fn what_fills_in_masked_tokens_continues_no_text() {
+    let mut said = Vec::new();
+    for name in MASKED {
+        let folder = opened(name, "config.json").unwrap();
+        let model = load(&folder, &cpu());
+        let batch = model.batch(&[&[9, 3, 77]]).unwrap();
+        assert_eq!(batch.logits().dims(), [1, 3, 112]);
+        assert_eq!((batch.room(), batch.generate(4).concat()), (0, Vec::new()));
+        let error = batch.with_room(1).unwrap_err();
+        said.push(error.to_string().replace(model.name(), name));
+        // The first position sees the last.
+        let mut run = Run::new("pattern", model.sites());
+        let pattern = reader(&mut run, "layers.0.attn.pattern.output");
+        let batch = model.batch(&[&[9, 3, 77]]).unwrap();
+        run.execute(|| batch.logits()).unwrap();
+        assert!(
+            numbers(&pattern.take().unwrap().unwrap())
+                .iter()
+                .all(|&share| share > 0.0)
+        );
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    the input does not fit the model: 1 new tokens of the model `albert`, which fills in masked ones and continues no text; ask for its logits
+    the input does not fit the model: 1 new tokens of the model `bert`, which fills in masked ones and continues no text; ask for its logits
+    ");
+}
+
+/// Files from TensorFlow call the parameters of norms otherwise, and have heads that are not used.
+#[test]
+fn older_files_of_bert_are_the_same_model() {
+    let logits = |folder: &TempDir| load(folder, &cpu()).batch(&[&[9, 3, 77]]).unwrap().logits();
+    let folder = opened("bert", "config.json").unwrap();
+    let new = bits(logits(&folder));
+    let mut stored = read_stored(&file_of("bert", "model.safetensors"));
+    for (name, _) in &mut stored {
+        *name = name.replace("LayerNorm.weight", "LayerNorm.gamma");
+        *name = name.replace("LayerNorm.bias", "LayerNorm.beta");
+    }
+    for name in ["bert.pooler.dense.bias", "cls.seq_relationship.weight"] {
+        stored.push((name.to_owned(), Stored(Dtype::F32, vec![2], vec![0; 8])));
+    }
+    let config = std::fs::read_to_string(file_of("bert", "config.json")).unwrap();
+    assert_eq!(bits(logits(&write_folder(&config, &stored))), new);
 }
