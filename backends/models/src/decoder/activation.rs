@@ -41,7 +41,7 @@ impl Activation {
         })
     }
 
-    pub(super) fn of(self, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn of(self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Gelu => activation::gelu(x),
             Self::GeluTanh => activation::gelu_approximate(x),

@@ -124,7 +124,7 @@ impl Block {
     }
 
     /// Computes what the block makes of the residual stream.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         residual: Tensor<3>,
         positions: &Positions,

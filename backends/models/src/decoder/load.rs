@@ -168,15 +168,32 @@ pub(crate) fn load(
     Ok(model)
 }
 
-struct Building<'a> {
+/// Takes the weights of blocks, and gives back what takes the others.
+pub(crate) fn load_blocks<'d>(
+    config: &DecoderConfig,
+    names: &Names,
+    stem: &str,
+    loader: Loader<'d>,
+) -> Result<(Vec<Hooked<Block>>, Loader<'d>), FileError> {
+    let mut building = Building {
+        config,
+        names,
+        stem,
+        loader,
+    };
+    let blocks = building.blocks()?;
+    Ok((blocks, building.loader))
+}
+
+struct Building<'a, 'd> {
     config: &'a DecoderConfig,
     names: &'a Names,
     /// What is in front of every name but that of the output layer.
     stem: &'a str,
-    loader: Loader<'a>,
+    loader: Loader<'d>,
 }
 
-impl Building<'_> {
+impl Building<'_, '_> {
     fn model(&mut self) -> Result<DecoderModel, FileError> {
         let (config, names) = (self.config, self.names);
         let top = |stem: &str, name: &str| format!("{stem}{name}");
@@ -225,11 +242,7 @@ impl Building<'_> {
             .iter()
             .map(|rotary| Rotary::new(rotary, longest, device));
         Ok(DecoderModel {
-            embed: TokenEmbedding {
-                weight: embedding,
-                multiplier: config.embedding_multiplier,
-            }
-            .into(),
+            embed: TokenEmbedding::new(embedding, config.embedding_multiplier).into(),
             project_in: project_in.map(Into::into),
             type_embed,
             embed_norm: embed_norm.map(Into::into),

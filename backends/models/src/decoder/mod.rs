@@ -68,7 +68,7 @@ pub use config::{
 pub use lm::DecoderLm;
 #[cfg(test)]
 pub(crate) use lm::open;
-pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load};
+pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load, load_blocks};
 pub use mlp::{Experts, FeedForward, GatedMlp, PlainMlp};
 pub use norm::{HeadNorm, Norm};
 pub use rotary::{Layout, Rotary, RotaryConfig, Scaling};
@@ -113,6 +113,12 @@ pub struct TokenEmbedding {
     weight: Param<Tensor<2>>,
     #[module(skip)]
     multiplier: Option<f64>,
+}
+
+impl TokenEmbedding {
+    pub(crate) const fn new(weight: Param<Tensor<2>>, multiplier: Option<f64>) -> Self {
+        Self { weight, multiplier }
+    }
 }
 
 impl Forward<Tensor<2, Int>> for TokenEmbedding {

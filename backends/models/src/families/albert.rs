@@ -2,7 +2,7 @@
 
 use super::bert::{NAMES as BERT_NAMES, like_bert};
 use super::keys::Keys;
-use super::{Defaults, Family};
+use super::{Defaults, Family, Kind};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, MlpNames, Names, QkvNames, SharedBlocks};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["albert"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

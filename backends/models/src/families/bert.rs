@@ -1,7 +1,7 @@
 //! BERT with the layer that fills in masked tokens (Devlin et al. 2019).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Sizes, activation, share};
+use super::{Defaults, Family, Kind, Sizes, activation, share};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, EmbeddingNorm, LLAMA_NAMES, LearnedPositions, MlpNames, Names, Norms, QkvNames,
@@ -11,7 +11,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bert"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 pub(super) const NAMES: Names = Names {

@@ -1,7 +1,7 @@
 //! BLOOM (Scao et al. 2022).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Sizes, share};
+use super::{Defaults, Family, Kind, Sizes, share};
 use crate::architecture::Architecture;
 use crate::config::MAX_POSITIONS;
 use crate::decoder::{
@@ -12,7 +12,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bloom"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -13,9 +13,10 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value, backward};
 use interloom_engine::{CacheSpec, Saved};
-use interloom_models::decoder::{DecoderLm, DecoderModel};
+use interloom_models::decoder::DecoderLm;
 use interloom_models::files::ModelSource;
-use interloom_models::{CausalLm as _, LanguageModel};
+use interloom_models::mamba::MambaLm;
+use interloom_models::{CausalLm, LanguageModel};
 use tempfile::TempDir;
 
 use safetensors::tensor::Dtype;
@@ -117,6 +118,54 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
+/// A model of either kind.
+enum Model {
+    Decoder(Box<DecoderLm>),
+    Mamba(MambaLm),
+}
+
+impl Model {
+    fn load(name: &str, folder: &TempDir) -> Self {
+        let path = folder.path().to_str().unwrap();
+        let files = ModelSource::resolve(path).unwrap().open().unwrap();
+        let device = cpu().autodiff();
+        match name {
+            "mamba" => Self::Mamba(MambaLm::load(files, &device).unwrap()),
+            _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
+        }
+    }
+
+    fn lm(&self) -> &dyn CausalLm {
+        match self {
+            Self::Decoder(model) => &**model,
+            Self::Mamba(model) => model,
+        }
+    }
+
+    fn logits(&self, case: &Case<'_>) -> Tensor<3> {
+        let rows = case.rows();
+        let shape = [rows.len(), rows[0].len()];
+        let given = |key: &str| {
+            let numbers = case.find(key)?.numbers();
+            let numbers: Vec<i32> = numbers.into_iter().map(|number| number as i32).collect();
+            let data = TensorData::new(numbers, shape);
+            Some(Tensor::<2, Int>::from_data(data, &cpu().autodiff()))
+        };
+        let tokens = given("input_ids").unwrap();
+        match (self, given("token_type_ids")) {
+            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types),
+            _ => self.lm().forward(tokens),
+        }
+    }
+
+    fn layers(&self) -> usize {
+        match self {
+            Self::Decoder(model) => model.config().blocks.len(),
+            Self::Mamba(model) => model.config().layers,
+        }
+    }
+}
+
 /// What of a model is compared, in the order of the page.
 const COMPARED: [&str; 6] = [
     "stream",
@@ -130,18 +179,10 @@ const COMPARED: [&str; 6] = [
 /// The largest differences, in the order of [`COMPARED`].
 type Furthest = [f64; COMPARED.len()];
 
-/// Compares a case of a model with `layers` blocks.
-fn compare(model: &DecoderLm, case: &Case<'_>, layers: usize) -> Furthest {
-    let rows = case.rows();
-    let shape = [rows.len(), rows[0].len()];
-    let integers = |numbers: Vec<f64>| {
-        let numbers: Vec<i32> = numbers.into_iter().map(|number| number as i32).collect();
-        let device = cpu().autodiff();
-        Tensor::<2, Int>::from_data(TensorData::new(numbers, shape), &device)
-    };
-    let given = |key: &str| case.find(key).map(|given| integers(given.numbers()));
-    let (tokens, types) = (given("input_ids").unwrap(), given("token_type_ids"));
-    let mut run = Run::new(case.name, model.sites());
+/// Compares a case of a model.
+fn compare(model: &Model, case: &Case<'_>) -> Furthest {
+    let (layers, sites) = (model.layers(), model.lm().sites());
+    let mut run = Run::new(case.name, sites);
     let modules: Vec<String> = (0..layers).map(|layer| format!("layers.{layer}")).collect();
     let cached = run.cache(
         CacheSpec::of(modules.iter().map(String::as_str))
@@ -154,26 +195,27 @@ fn compare(model: &DecoderLm, case: &Case<'_>, layers: usize) -> Furthest {
         let site = format!("layers.{layer}");
         let before = match layer {
             0 => "embed".to_owned(),
-            _ => format!("hidden_states.{layer}"),
+            _ => format!("block.{}", layer - 1),
         };
         read_site(format!("{site}.input"), before);
         read_site(format!("{site}.output"), format!("block.{layer}"));
-        read_site(
-            format!("{site}.attn.pattern.output"),
-            format!("attn.{layer}"),
-        );
+        if case.find(&format!("attn.{layer}")).is_some() {
+            let pattern = format!("{site}.attn.pattern.output");
+            read_site(pattern, format!("attn.{layer}"));
+        }
     }
-    // The last is behind the last norm, if there is one.
-    let last = match model.config().output.transform {
+    // The last is behind the last norm, if there is one. That of mamba lacks what enters.
+    let last = match sites.point("transform.input") {
         Some(_) => "transform.input".to_owned(),
         None => "unembed.input".to_owned(),
     };
-    read_site(last, format!("hidden_states.{layers}"));
+    let numbered = (0..=layers)
+        .rev()
+        .map(|number| format!("hidden_states.{number}"));
+    let last_key = numbered.into_iter().find(|key| case.find(key).is_some());
+    read_site(last, last_key.unwrap());
     let ran = run.execute(|| {
-        let logits = match types.clone() {
-            Some(types) => model.forward_typed(tokens.clone(), types),
-            None => model.forward(tokens.clone()),
-        };
+        let logits = model.logits(case);
         let loss = loss_of(case, logits.clone());
         drop(backward(&loss));
         (logits, loss)
@@ -235,7 +277,7 @@ fn loss_of(case: &Case<'_>, logits: Tensor<3>) -> Tensor<1> {
 }
 
 /// The norm and the sum of the gradients of all parameters.
-fn of_all_parameters(model: &DecoderLm, case: &Case<'_>) -> [f64; 2] {
+fn of_all_parameters(model: &Model, case: &Case<'_>) -> [f64; 2] {
     struct Visitor<'g> {
         gradients: &'g burn::tensor::Gradients,
         /// A tied parameter is at two places.
@@ -255,18 +297,7 @@ fn of_all_parameters(model: &DecoderLm, case: &Case<'_>) -> [f64; 2] {
             }
         }
     }
-    let device = cpu().autodiff();
-    let rows = case.rows();
-    let shape = [rows.len(), rows[0].len()];
-    let integers = |stored: &Stored| {
-        let numbers: Vec<i32> = stored.numbers().into_iter().map(|id| id as i32).collect();
-        Tensor::<2, Int>::from_data(TensorData::new(numbers, shape), &device)
-    };
-    let tokens = integers(case.find("input_ids").unwrap());
-    let logits = match case.find("token_type_ids") {
-        Some(types) => model.forward_typed(tokens, integers(types)),
-        None => model.forward(tokens),
-    };
+    let logits = model.logits(case);
     let gradients = loss_of(case, logits).backward();
     let mut visitor = Visitor {
         gradients: &gradients,
@@ -274,8 +305,10 @@ fn of_all_parameters(model: &DecoderLm, case: &Case<'_>) -> [f64; 2] {
         squares: 0.0,
         sum: 0.0,
     };
-    let model: &DecoderModel = model.model().inner();
-    model.visit(&mut visitor);
+    match model {
+        Model::Decoder(model) => model.model().visit(&mut visitor),
+        Model::Mamba(model) => model.model().visit(&mut visitor),
+    }
     [visitor.squares.sqrt(), visitor.sum]
 }
 
@@ -297,9 +330,7 @@ fn every_family_computes_what_transformers_does() {
     let mut rows = Vec::new();
     for name in families() {
         let folder = opened(&name, "config.json").unwrap();
-        let path = folder.path().to_str().unwrap();
-        let files = ModelSource::resolve(path).unwrap().open().unwrap();
-        let model = DecoderLm::load(files, &cpu().autodiff()).unwrap();
+        let model = Model::load(&name, &folder);
         let expected = read_stored(&file_of(&name, "expected.safetensors"));
         let mut furthest = Furthest::default();
         for case in ["long", "short"] {
@@ -307,7 +338,7 @@ fn every_family_computes_what_transformers_does() {
                 name: case,
                 expected: &expected,
             };
-            let mut found = compare(&model, &case, model.config().blocks.len());
+            let mut found = compare(&model, &case);
             let parameters = of_all_parameters(&model, &case);
             let expected = expected_of_all_parameters(&name, case.name);
             let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
@@ -326,8 +357,9 @@ const PAGE_BEGINS: &str = "\
 # Models
 
 Language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
-`tokenizer.json`), Llama from GGUF files as well. All are one decoder, `interloom_models::decoder`, described by configuration, so that a
-site has one name in all of them; its documentation has the table of sites with their TransformerLens names.
+`tokenizer.json`), Llama from GGUF files as well. All but Mamba (`interloom_models::mamba`) are one decoder, `interloom_models::decoder`,
+described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT takes pixels, and
+is for programs of one's own (`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`).
 
 A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
 the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
@@ -423,6 +455,9 @@ fn no_edit_of_scores_shows_what_is_hidden() {
         let model = load(&folder, &cpu());
         let prompt = [9_u32, 3, 77, 64, 3, 12, 100];
         let batch = model.batch(&[&prompt]).unwrap();
+        if name == "mamba" {
+            continue;
+        }
         let patterns = |edit: bool| {
             let mut run = Run::new("edit", model.sites());
             for layer in 0..layers_of(&model) {
