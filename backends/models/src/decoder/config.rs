@@ -36,7 +36,7 @@ pub struct DecoderConfig {
     /// What of the embedding is normalized.
     pub embedding_norm: EmbeddingNorm,
     /// Whether the sum of all embeddings is taken from their width to that of the stream; else
-    /// embedded tokens are, before positions are added.
+    /// embedded tokens are, before positions are added, if the two widths differ.
     pub projects_sum: bool,
     /// The blocks.
     pub blocks: Vec<BlockConfig>,

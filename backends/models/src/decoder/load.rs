@@ -202,7 +202,7 @@ impl Building<'_, '_> {
         let shape = [config.vocabulary, narrow];
         let embedding = format!("{stem}{}.weight", names.embed);
         let embedding = self.loader.parameter(&embedding, shape)?;
-        let has_projection = width != narrow;
+        let has_projection = width != narrow || config.projects_sum;
         let project = |this: &mut Self, name: &str, inputs, outputs| {
             let of = has_projection.then(|| Linear::new(inputs, outputs, config.projects_sum));
             of.map(|of| this.linear(&top(stem, name), of)).transpose()

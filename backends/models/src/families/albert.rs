@@ -57,6 +57,7 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     };
     let mut config = like_bert(keys, &defaults)?;
     config.embedding_width = keys.size("embedding_size", 128)?;
+    config.projects_sum = true;
     let shared = SharedBlocks {
         passes: config.blocks.len(),
         groups: keys.size("num_hidden_groups", 1)?,

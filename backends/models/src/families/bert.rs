@@ -95,7 +95,6 @@ pub(super) fn like_bert(keys: &Keys<'_>, defaults: &Defaults) -> Result<DecoderC
     config.learned_positions = Some(LearnedPositions { offset: 0 });
     config.token_types = Some(keys.size("type_vocab_size", 2)?);
     config.embedding_norm = EmbeddingNorm::Sum;
-    config.projects_sum = true;
     config.wiring.norms = Norms::OnSum;
     config.has_final_norm = false;
     config.output.has_bias = true;

@@ -66,7 +66,7 @@ fn families() -> Vec<String> {
 }
 
 /// Writes the folder of a model with one of its configurations.
-fn opened(name: &str, config: &str) -> Option<TempDir> {
+pub(crate) fn opened(name: &str, config: &str) -> Option<TempDir> {
     let to = tempfile::tempdir().unwrap();
     let config = std::fs::read(file_of(name, config)).ok()?;
     std::fs::write(to.path().join("config.json"), config).unwrap();
@@ -121,7 +121,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 /// A model of either kind.
 enum Model {
     Decoder(Box<DecoderLm>),
-    Mamba(MambaLm),
+    Mamba(Box<MambaLm>),
 }
 
 impl Model {
@@ -130,7 +130,7 @@ impl Model {
         let files = ModelSource::resolve(path).unwrap().open().unwrap();
         let device = cpu().autodiff();
         match name {
-            "mamba" => Self::Mamba(MambaLm::load(files, &device).unwrap()),
+            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
             _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
         }
     }
@@ -138,7 +138,7 @@ impl Model {
     fn lm(&self) -> &dyn CausalLm {
         match self {
             Self::Decoder(model) => &**model,
-            Self::Mamba(model) => model,
+            Self::Mamba(model) => &**model,
         }
     }
 
