@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use crate::causal::CausalLm;
 use crate::config::{missing, parse};
 use crate::decoder::DecoderLm;
-use crate::families::{ARCHITECTURES, Family};
+use crate::families::{ARCHITECTURES, Family, Kind};
 use crate::files::{FileError, Gguf, ModelFiles};
 
 /// A family of language models: how its files name it, and what loads it.
@@ -15,8 +15,8 @@ pub struct Architecture {
     pub model_types: &'static [&'static str],
     /// The value of `general.architecture` in a GGUF file, if the family is read from such files.
     pub gguf: Option<&'static str>,
-    /// What loads its models.
-    pub(crate) family: Family,
+    /// How its models are computed.
+    pub(crate) kind: Kind,
 }
 
 /// What names a model's family: its place, and the file it is in.
@@ -45,7 +45,23 @@ impl Architecture {
     ///
     /// E042 to E046: what can be wrong with the configuration or the weights.
     pub fn load(files: ModelFiles, device: &Device) -> Result<Box<dyn CausalLm>, FileError> {
-        Ok(Box::new(DecoderLm::load(files, device)?))
+        match Self::of(&files)?.kind {
+            Kind::Decoder(_) => Ok(Box::new(DecoderLm::load(files, device)?)),
+            Kind::Other(load) => load(files, device),
+        }
+    }
+
+    /// Returns what loads the decoders of this family; `file` is what messages call its files.
+    pub(crate) fn decoder(&'static self, file: &str) -> Result<&'static Family, FileError> {
+        match &self.kind {
+            Kind::Decoder(family) => Ok(family),
+            Kind::Other(_) => {
+                let found = format!("`{}`", self.model_types.join("`, `"));
+                let (place, expected) = ("its family", "one that is a decoder");
+                let advice = "load it as a language model";
+                Err(FileError::unsupported(file, place, expected, found, advice))
+            }
+        }
     }
 
     /// Returns the family that the text of a `config.json` names.
@@ -128,7 +144,7 @@ mod tests {
         let gguf = tiny_model().with("general.architecture", other).open();
         let errors = [
             ModelFiles::Gguf(gguf),
-            folder(r#"{"model_type": "mamba"}"#),
+            folder(r#"{"model_type": "t5"}"#),
             folder("{}"),
             folder("["),
         ]
@@ -138,7 +154,7 @@ mod tests {
         });
         insta::assert_snapshot!(errors.join("\n"), @r"
         E043 expected the architecture `llama`, found `mistral` (at metadata key `general.architecture` of tiny.gguf); use a model of such an architecture, such as smollm2-135m
-        E043 expected one of the architectures `llama`, `mistral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, found `mamba` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
+        E043 expected one of the architectures `llama`, `mistral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, `bert`, `albert`, `mamba`, found `t5` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
         E042 expected a value, found no such key (at key `model_type` of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         E042 expected a model's configuration, found EOF while parsing a list at line 1 column 1 (at the JSON of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         ");

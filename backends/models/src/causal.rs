@@ -7,7 +7,7 @@ use interloom_program::Modules;
 /// Computes the logits of the tokens that follow those of the calls before.
 pub type Decoder<'m> = Box<dyn FnMut(Tensor<2, Int>) -> Tensor<3> + 'm>;
 
-/// A causal language model whose modules are sites: tokens to logits, and modules by path.
+/// A language model whose modules are sites: tokens to logits, and modules by path.
 ///
 /// What it is given is checked by [`LanguageModel`](crate::LanguageModel), which has a model of any
 /// family, with its name and its tokenizer: tokens are below [`vocabulary`](Self::vocabulary), and
@@ -34,6 +34,12 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
     /// Returns the tokens that end a text.
     fn end_tokens(&self) -> &[u32] {
         &[]
+    }
+
+    /// Returns whether the model continues texts; one that fills in masked tokens sees all
+    /// positions, and does not.
+    fn continues(&self) -> bool {
+        true
     }
 
     /// Computes `[batch, position, token]` logits of `[batch, position]` tokens, in one pass over

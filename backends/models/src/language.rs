@@ -323,7 +323,10 @@ impl<'m> TokenBatch<'m> {
 
     /// Returns how many tokens the model could add to each prompt.
     pub fn room(&self) -> usize {
-        self.lm.model.positions().saturating_sub(self.length)
+        match self.lm.model.continues() {
+            true => self.lm.model.positions().saturating_sub(self.length),
+            false => 0,
+        }
     }
 
     /// Returns the batch if the model has positions for `new` more tokens.
@@ -333,6 +336,13 @@ impl<'m> TokenBatch<'m> {
     /// [`ModelError::Input`] if it has not.
     pub fn with_room(self, new: usize) -> Result<Self, ModelError> {
         let (length, positions) = (self.length, self.lm.model.positions());
+        if new > 0 && !self.lm.model.continues() {
+            let what = format!(
+                "{new} new tokens of the model `{}`, which fills in masked ones and continues no text",
+                self.lm.name
+            );
+            return Err(input(what, "ask for its logits"));
+        }
         if length > positions || new > self.room() {
             let what = format!(
                 "{length} tokens and {new} new ones, but the model has {positions} positions"

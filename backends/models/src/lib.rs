@@ -5,6 +5,7 @@
 //! - [`CausalLm`] is what a family has to do, [`ARCHITECTURES`] the table of those that are loaded
 //!   from files.
 //! - [`decoder`] computes models of all these families, with everything inside as a site.
+//! - [`mamba`] and [`vit`] compute the models of these names.
 //! - [`induction`] is the smallest model with a real circuit; its trained weights are part of the
 //!   crate.
 //! - [`files`] finds and reads weights, configuration and tokenizer, and takes every byte for
@@ -22,7 +23,9 @@ pub mod files;
 pub mod induction;
 mod language;
 mod loader;
+pub mod mamba;
 mod projection;
+pub mod vit;
 
 // The public interface.
 pub use architecture::Architecture;

@@ -27,3 +27,5 @@ mod smollm2;
 #[allow(dead_code, reason = "the tests of the backends use more of it")]
 #[path = "../../tests/all/support.rs"]
 mod support;
+#[path = "all/vit.rs"]
+mod vit;

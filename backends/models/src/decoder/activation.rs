@@ -41,6 +41,19 @@ impl Activation {
         })
     }
 
+    pub(crate) fn of(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Gelu => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::GeluSigmoid => quick_gelu(x),
+            Self::Relu => activation::relu(x),
+            Self::ReluSquared => relu_squared(x),
+            Self::Silu => activation::silu(x),
+            Self::Tanh => activation::tanh(x),
+            Self::Sigmoid => activation::sigmoid(x),
+        }
+    }
+
     /// Returns what the function of [`silu`](burn::tensor::activation::silu) and its like is called
     /// among the operations of a feed-forward layer.
     pub(super) const fn operation(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Blocks: attention and a feed-forward layer on a residual stream.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use interloom_backends::{Hooked, Tap};
 
 use super::attention::{At, CausalAttention};
@@ -47,8 +47,15 @@ pub(super) struct BlockNorms {
 #[derive(Clone, Debug)]
 pub struct Positions {
     angles: Vec<Angles>,
-    /// For each window that a block has, `[batch, head, query, key]`.
-    hidden: Vec<(Option<usize>, Tensor<4, Bool>)>,
+    /// For each way in which a block sees, `[batch, head, query, key]`.
+    hidden: Vec<(Sight, Tensor<4, Bool>)>,
+}
+
+/// What a query sees: the window of a block, and whether it sees what is behind it.
+type Sight = (Option<usize>, bool);
+
+const fn sight(block: BlockConfig) -> Sight {
+    (block.window, block.sees_all)
 }
 
 impl Positions {
@@ -58,13 +65,16 @@ impl Positions {
         [batch, start, count]: [usize; 3],
         device: &Device,
     ) -> Self {
-        let mut masks: Vec<(Option<usize>, Tensor<4, Bool>)> = Vec::new();
+        let mut masks: Vec<(Sight, Tensor<4, Bool>)> = Vec::new();
         for attention in attentions {
-            let window = attention.block().window;
-            if masks.iter().all(|(other, _)| *other != window) {
+            let sight @ (window, sees_all) = sight(attention.block());
+            if masks.iter().all(|(other, _)| *other != sight) {
                 let shape = [batch, attention.head_count(), count, start + count];
-                let mask = hidden(count, start + count, window, device);
-                masks.push((window, mask.expand(shape)));
+                let mask = match sees_all {
+                    true => Tensor::<4, Int>::zeros([1; 4], device).bool(),
+                    false => hidden(count, start + count, window, device),
+                };
+                masks.push((sight, mask.expand(shape)));
             }
         }
         Self {
@@ -85,7 +95,7 @@ impl Positions {
 
     pub(super) fn at(&self, block: BlockConfig) -> At<'_> {
         let mut hidden = self.hidden.iter();
-        let found = hidden.find(|(window, _)| *window == block.window);
+        let found = hidden.find(|(other, _)| *other == sight(block));
         let (_, hidden) = found.expect("there is one for every block");
         At {
             angles: block.rotary.map(|number| &self.angles[number]),
@@ -114,7 +124,7 @@ impl Block {
     }
 
     /// Computes what the block makes of the residual stream.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         residual: Tensor<3>,
         positions: &Positions,

@@ -31,10 +31,17 @@ pub struct DecoderConfig {
     pub learned_positions: Option<LearnedPositions>,
     /// What embedded tokens are multiplied by.
     pub embedding_multiplier: Option<f64>,
-    /// Whether embedded tokens are normalized.
-    pub normalizes_embedding: bool,
+    /// How many types tokens have, each with an embedding of its own, if they have any.
+    pub token_types: Option<usize>,
+    /// What of the embedding is normalized.
+    pub embedding_norm: EmbeddingNorm,
+    /// Whether the sum of all embeddings is taken from their width to that of the stream; else
+    /// embedded tokens are, before positions are added, if the two widths differ.
+    pub projects_sum: bool,
     /// The blocks.
     pub blocks: Vec<BlockConfig>,
+    /// The groups of blocks that share their weights, if any do.
+    pub shared: Option<SharedBlocks>,
     /// The kinds of rotary positions that blocks refer to.
     pub rotary: Vec<RotaryConfig>,
     /// The norms of the residual stream.
@@ -67,6 +74,39 @@ pub struct BlockConfig {
     pub window: Option<usize>,
     /// Whether its feed-forward layer consists of experts.
     pub has_experts: bool,
+    /// Whether a query sees the keys behind it as well.
+    pub sees_all: bool,
+}
+
+/// What of an embedding is normalized.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EmbeddingNorm {
+    /// Nothing.
+    None,
+    /// Embedded tokens, before positions are added.
+    Tokens,
+    /// The sum of all embeddings.
+    Sum,
+}
+
+/// Groups of blocks that share their weights: the blocks are divided evenly, and each pass through
+/// a group is one through all that it consists of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SharedBlocks {
+    /// How many passes there are.
+    pub passes: usize,
+    /// How many groups there are.
+    pub groups: usize,
+    /// How many blocks a group consists of.
+    pub inner: usize,
+}
+
+impl SharedBlocks {
+    /// Returns which group a block is of, and which of it.
+    pub(super) const fn of(self, block: usize) -> (usize, usize) {
+        let pass = block / self.inner;
+        (pass * self.groups / self.passes, block % self.inner)
+    }
 }
 
 /// A table of learned positions.
@@ -230,6 +270,9 @@ pub struct OutputConfig {
     pub is_tied: bool,
     /// Whether it has a bias.
     pub has_bias: bool,
+    /// The nonlinearity of the layer in front of it, if there is one, to the width of the
+    /// embedding.
+    pub transform: Option<Activation>,
     /// What logits are multiplied by.
     pub multiplier: Option<f64>,
     /// The bound to which logits are drawn by a hyperbolic tangent.
@@ -261,9 +304,25 @@ impl DecoderConfig {
             normalizes: false,
             shared: None,
         });
+        let shared = self.shared.unwrap_or(SharedBlocks {
+            passes: 1,
+            groups: 1,
+            inner: 1,
+        });
         check_sizes(
             file,
             &[
+                (
+                    "the number of groups of layers",
+                    shared.groups,
+                    shared.passes,
+                ),
+                ("the number of layers of a group", shared.inner, MAX_LAYERS),
+                (
+                    "the number of types of tokens",
+                    self.token_types.unwrap_or(1),
+                    MAX_WIDTH,
+                ),
                 ("the number of layers", self.blocks.len(), MAX_LAYERS),
                 ("the number of heads", attention.heads, MAX_HEADS),
                 (

@@ -25,7 +25,9 @@ impl DecoderConfig {
     /// E042 if it is not valid or its sizes do not fit together, E043 if it is of another
     /// architecture or asks for something that is not computed.
     pub fn from_json(text: &str, file: &str) -> Result<Self, FileError> {
-        Architecture::of_json(text, file)?.family.read(text, file)
+        Architecture::of_json(text, file)?
+            .decoder(file)?
+            .read(text, file)
     }
 
     /// Reads the metadata of a GGUF file of any family that is read from such files.
@@ -35,7 +37,9 @@ impl DecoderConfig {
     /// E042 if a key is missing or its value does not fit, E043 if the architecture is another one
     /// or something is asked for that is not computed.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, FileError> {
-        Architecture::of_gguf(gguf)?.family.read_gguf(gguf)
+        Architecture::of_gguf(gguf)?
+            .decoder(gguf.name())?
+            .read_gguf(gguf)
     }
 }
 
@@ -52,7 +56,7 @@ impl DecoderModel {
         weights: Weights,
         device: &Device,
     ) -> Result<Self, FileError> {
-        let family = &Architecture::of_json(text, file)?.family;
+        let family = Architecture::of_json(text, file)?.decoder(file)?;
         let config = family.read(text, file)?;
         super::load(&config, &family.names(&config), weights, device)
     }
@@ -65,7 +69,7 @@ impl DecoderLm {
     ///
     /// E042 to E046: what can be wrong with the configuration or the weights.
     pub fn load(files: ModelFiles, device: &Device) -> Result<Self, FileError> {
-        let family = &Architecture::of(&files)?.family;
+        let family = Architecture::of(&files)?.decoder(&files.name())?;
         let (config, weights) = open(family, files)?;
         let model = super::load(&config, &family.names(&config), weights, device)?;
         let bound = Bound::new(Hooked::from(model)).and_then(|model| {
@@ -76,6 +80,19 @@ impl DecoderLm {
         Ok(Self {
             model: bound.expect("the model's own paths are distinct, and its aliases name them"),
             config,
+        })
+    }
+
+    /// Computes `[batch, position, token]` logits of tokens that have types, in one pass over the
+    /// sites.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are other types than the model knows.
+    pub fn forward_typed(&self, tokens: Tensor<2, Int>, types: Tensor<2, Int>) -> Tensor<3> {
+        let mut cache = KvCache::new(self.config.blocks.len(), tokens.dims()[1]);
+        self.model.call(tokens, |model, tokens| {
+            model.forward_typed(tokens, Some(types), &mut cache)
         })
     }
 
@@ -113,6 +130,10 @@ impl CausalLm for DecoderLm {
 
     fn end_tokens(&self) -> &[u32] {
         &self.config.eos_ids
+    }
+
+    fn continues(&self) -> bool {
+        !self.config.blocks.iter().any(|block| block.sees_all)
     }
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {

@@ -1,17 +1,22 @@
 //! Loading: from weights by name to a model.
 
+use std::collections::BTreeMap;
+
 use burn::module::Param;
 use burn::nn::Embedding;
 use burn::tensor::{Device, Tensor};
+use interloom_backends::Hooked;
 
 use super::attention::{CausalAttention, Projections};
 use super::block::{Block, BlockNorms};
 use super::config::{
-    BlockConfig, DecoderConfig, ExpertsConfig, Gain, HeadNormConfig, NormConfig, Norms, Together,
+    BlockConfig, DecoderConfig, EmbeddingNorm, ExpertsConfig, Gain, HeadNormConfig, NormConfig,
+    Norms, Together,
 };
 use super::mlp::{Experts, FeedForward, GatedMlp, PlainMlp, SharedExpert};
 use super::norm::{HeadNorm, Norm};
 use super::rotary::Rotary;
+use super::transform::OutputTransform;
 use super::{DecoderModel, TokenEmbedding};
 use crate::files::{FileError, RawTensor, Weights};
 use crate::loader::Loader;
@@ -25,10 +30,18 @@ pub(crate) struct Names {
     pub(crate) stems: &'static [&'static str],
     pub(crate) embed: &'static str,
     pub(crate) project_in: &'static str,
+    pub(crate) type_embed: &'static str,
     pub(crate) embed_norm: &'static str,
     pub(crate) pos_embed: &'static str,
+    /// The layer in front of the output layer, and its norm; without what is in front of others.
+    pub(crate) transform: [&'static str; 2],
+    /// The bias of the output layer, with its ending.
+    pub(crate) unembed_bias: &'static str,
     /// What is in front of a block's number.
     pub(crate) blocks: &'static str,
+    /// What is between the number of a group of blocks that share their weights, and that of a
+    /// block in it.
+    pub(crate) inner_blocks: &'static str,
     pub(crate) norm: &'static str,
     pub(crate) project_out: &'static str,
     pub(crate) unembed: &'static str,
@@ -51,6 +64,8 @@ pub(crate) struct Names {
     pub(crate) is_transposed: bool,
     /// What older files of the family have in each block, and is no weight.
     pub(crate) left: &'static [&'static str],
+    /// What files of the family have outside of blocks, and this model does not use.
+    pub(crate) left_whole: &'static [&'static str],
 }
 
 /// The linear layers of queries, keys and values.
@@ -83,9 +98,13 @@ pub(crate) const LLAMA_NAMES: Names = Names {
     stems: &["model.", ""],
     embed: "embed_tokens",
     project_in: "project_in",
+    type_embed: "type_embed",
     embed_norm: "embed_norm",
     pos_embed: "embed_positions",
+    transform: ["transform", "transform_norm"],
+    unembed_bias: "lm_head.bias",
     blocks: "layers",
+    inner_blocks: "",
     norm: "norm",
     project_out: "project_out",
     unembed: "lm_head",
@@ -109,6 +128,7 @@ pub(crate) const LLAMA_NAMES: Names = Names {
     ],
     is_transposed: false,
     left: &[],
+    left_whole: &[],
 };
 
 /// Takes every weight of a model.
@@ -141,19 +161,39 @@ pub(crate) fn load(
             weights.leave(&format!("{stem}{}.{layer}.{name}", names.blocks));
         }
     }
+    for name in names.left_whole {
+        weights.leave(name);
+    }
     weights.finish()?;
     Ok(model)
 }
 
-struct Building<'a> {
+/// Takes the weights of blocks, and gives back what takes the others.
+pub(crate) fn load_blocks<'d>(
+    config: &DecoderConfig,
+    names: &Names,
+    stem: &str,
+    loader: Loader<'d>,
+) -> Result<(Vec<Hooked<Block>>, Loader<'d>), FileError> {
+    let mut building = Building {
+        config,
+        names,
+        stem,
+        loader,
+    };
+    let blocks = building.blocks()?;
+    Ok((blocks, building.loader))
+}
+
+struct Building<'a, 'd> {
     config: &'a DecoderConfig,
     names: &'a Names,
     /// What is in front of every name but that of the output layer.
     stem: &'a str,
-    loader: Loader<'a>,
+    loader: Loader<'d>,
 }
 
-impl Building<'_> {
+impl Building<'_, '_> {
     fn model(&mut self) -> Result<DecoderModel, FileError> {
         let (config, names) = (self.config, self.names);
         let top = |stem: &str, name: &str| format!("{stem}{name}");
@@ -162,26 +202,39 @@ impl Building<'_> {
         let shape = [config.vocabulary, narrow];
         let embedding = format!("{stem}{}.weight", names.embed);
         let embedding = self.loader.parameter(&embedding, shape)?;
-        let has_projection = width != narrow;
+        let has_projection = width != narrow || config.projects_sum;
         let project = |this: &mut Self, name: &str, inputs, outputs| {
-            let of = has_projection.then(|| Linear::new(inputs, outputs, false));
+            let of = has_projection.then(|| Linear::new(inputs, outputs, config.projects_sum));
             of.map(|of| this.linear(&top(stem, name), of)).transpose()
         };
         let project_in = project(self, names.project_in, narrow, width)?;
-        let embed_norm = self.norm_if(config.normalizes_embedding, &top(stem, names.embed_norm))?;
-        let pos_embed = match config.learned_positions {
-            Some(learned) => {
-                let name = format!("{stem}{}.weight", names.pos_embed);
-                let rows = config.positions + learned.offset;
-                let weight = self.loader.parameter(&name, [rows, width])?;
-                Some(Embedding { weight }.into())
+        let added = if config.projects_sum { narrow } else { width };
+        let table = |this: &mut Self, name: &str, rows: Option<usize>| {
+            let name = format!("{stem}{name}.weight");
+            let weight = rows.map(|rows| this.loader.parameter(&name, [rows, added]));
+            let table = |weight| Hooked::from(Embedding { weight });
+            weight.transpose().map(|weight| weight.map(table))
+        };
+        let type_embed = table(self, names.type_embed, config.token_types)?;
+        let is_normalized = config.embedding_norm != EmbeddingNorm::None;
+        let embed_norm = self.norm_if(is_normalized, &top(stem, names.embed_norm), added)?;
+        let rows = (config.learned_positions).map(|learned| config.positions + learned.offset);
+        let pos_embed = table(self, names.pos_embed, rows)?;
+        let layers = self.blocks()?;
+        let norm = self.norm_if(config.has_final_norm, &top(stem, names.norm), width)?;
+        let project_out = match config.output.transform {
+            Some(_) => None,
+            None => project(self, names.project_out, width, narrow)?,
+        };
+        let transform = match config.output.transform {
+            Some(activation) => {
+                let [dense, norm] = names.transform;
+                let dense = self.linear(dense, Linear::new(width, narrow, true))?;
+                let norm = self.norm(norm, narrow)?;
+                Some(OutputTransform::new(dense, norm, activation))
             }
             None => None,
         };
-        let layers = (0..config.blocks.len()).map(|layer| self.block(layer).map(Into::into));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = self.norm_if(config.has_final_norm, &top(stem, names.norm))?;
-        let project_out = project(self, names.project_out, width, narrow)?;
         let unembed = self.output_layer(&embedding, shape)?;
         let (longest, device) = (config.longest(), self.loader.device());
         let rotary = config
@@ -189,20 +242,20 @@ impl Building<'_> {
             .iter()
             .map(|rotary| Rotary::new(rotary, longest, device));
         Ok(DecoderModel {
-            embed: TokenEmbedding {
-                weight: embedding,
-                multiplier: config.embedding_multiplier,
-            }
-            .into(),
+            embed: TokenEmbedding::new(embedding, config.embedding_multiplier).into(),
             project_in: project_in.map(Into::into),
+            type_embed,
             embed_norm: embed_norm.map(Into::into),
             pos_embed,
             layers,
             norm: norm.map(Into::into),
             project_out: project_out.map(Into::into),
+            transform: transform.map(Into::into),
             unembed: unembed.into(),
             rotary: rotary.collect(),
             position_offset: config.learned_positions.map_or(0, |learned| learned.offset),
+            embedding_norm: config.embedding_norm,
+            projects_sum: config.projects_sum,
         })
     }
 
@@ -225,7 +278,10 @@ impl Building<'_> {
             }
             embedding.clone()
         };
-        let bias = self.bias(self.names.unembed, shape[0], output.has_bias)?;
+        let bias = match output.has_bias {
+            true => Some(self.loader.parameter(self.names.unembed_bias, [shape[0]])?),
+            false => None,
+        };
         let finish = Finish {
             clip: None,
             multiplier: output.multiplier,
@@ -234,21 +290,50 @@ impl Building<'_> {
         Ok(Projection::new(weight, bias, finish))
     }
 
-    fn block(&mut self, layer: usize) -> Result<Block, FileError> {
+    fn blocks(&mut self) -> Result<Vec<Hooked<Block>>, FileError> {
+        let blocks = &self.config.blocks;
+        let front = format!("{}{}", self.stem, self.names.blocks);
+        let Some(shared) = self.config.shared else {
+            let block = |layer| {
+                self.block(&format!("{front}.{layer}."), layer)
+                    .map(Into::into)
+            };
+            return (0..blocks.len()).map(block).collect();
+        };
+        // What is shared is one block at several places, with one set of parameters.
+        let mut made: BTreeMap<(usize, usize), Block> = BTreeMap::new();
+        let block = |layer| {
+            let place @ (group, inner) = shared.of(layer);
+            let block = match made.get(&place) {
+                Some(block) => block.clone(),
+                None => {
+                    let between = self.names.inner_blocks;
+                    let block =
+                        self.block(&format!("{front}.{group}.{between}.{inner}."), layer)?;
+                    made.insert(place, block.clone());
+                    block
+                }
+            };
+            Ok(block.into())
+        };
+        (0..blocks.len()).map(block).collect()
+    }
+
+    /// Takes the block whose names begin with `prefix`.
+    fn block(&mut self, prefix: &str, layer: usize) -> Result<Block, FileError> {
         let (config, names) = (self.config, self.names);
-        let prefix = format!("{}{}.{layer}.", self.stem, names.blocks);
         let block = config.blocks[layer];
         let wiring = config.wiring;
         let name = |name: &str| format!("{prefix}{name}");
         let has_front = wiring.norms != Norms::Behind;
         let has_back = matches!(wiring.norms, Norms::Behind | Norms::Around);
         let has_second = !(wiring.is_parallel && wiring.shares_norm);
-        let ln1 = self.norm_if(has_front, &name(names.ln1))?;
-        let attn = self.attention(&prefix, block, layer)?;
-        let ln1_post = self.norm_if(has_back, &name(names.ln1_post))?;
-        let ln2 = self.norm_if(has_front && has_second, &name(names.ln2))?;
-        let mlp = self.mlp(&prefix, block)?;
-        let ln2_post = self.norm_if(has_back, &name(names.ln2_post))?;
+        let ln1 = self.norm_if(has_front, &name(names.ln1), config.width)?;
+        let attn = self.attention(prefix, block, layer)?;
+        let ln1_post = self.norm_if(has_back, &name(names.ln1_post), config.width)?;
+        let ln2 = self.norm_if(has_front && has_second, &name(names.ln2), config.width)?;
+        let mlp = self.mlp(prefix, block)?;
+        let ln2_post = self.norm_if(has_back, &name(names.ln2_post), config.width)?;
         let norms = BlockNorms {
             ln1,
             ln1_post,
@@ -450,21 +535,36 @@ impl Building<'_> {
         }))
     }
 
-    fn norm_if(&mut self, is_there: bool, name: &str) -> Result<Option<Norm>, FileError> {
+    fn norm_if(
+        &mut self,
+        is_there: bool,
+        name: &str,
+        width: usize,
+    ) -> Result<Option<Norm>, FileError> {
         let name = is_there.then_some(name);
-        name.map(|name| self.norm(name)).transpose()
+        name.map(|name| self.norm(name, width)).transpose()
     }
 
-    fn norm(&mut self, name: &str) -> Result<Norm, FileError> {
-        let (config, width) = (self.config.norm, [self.config.width]);
-        let gain = match config.gain {
-            Gain::None => None,
-            _ => Some(self.loader.parameter(&format!("{name}.weight"), width)?),
+    fn norm(&mut self, name: &str, width: usize) -> Result<Norm, FileError> {
+        let config = self.config.norm;
+        // Files from TensorFlow call them so.
+        let is_old = self
+            .loader
+            .weights
+            .shape(&format!("{name}.gamma"))
+            .is_some();
+        let [gain, bias] = if is_old {
+            ["gamma", "beta"]
+        } else {
+            ["weight", "bias"]
         };
-        let bias = match config.has_bias {
-            true => Some(self.loader.parameter(&format!("{name}.bias"), width)?),
-            false => None,
+        let mut take = |is_there: bool, ending: &str| {
+            let name = is_there.then(|| format!("{name}.{ending}"));
+            name.map(|name| self.loader.parameter(&name, [width]))
+                .transpose()
         };
+        let gain = take(config.gain != Gain::None, gain)?;
+        let bias = take(config.has_bias, bias)?;
         Ok(Norm::new(gain, bias, config))
     }
 

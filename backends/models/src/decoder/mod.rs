@@ -24,10 +24,10 @@
 //! | `mlp.router.output` (logits), `mlp.weights.output` (0 for experts that are not taken) | `[batch, position, expert]` | |
 //! | `mlp.experts.E` and `mlp.shared.expert`, with the points of `mlp`; `mlp.shared.gate` | | `mlp.experts.E.hook_pre` and so on |
 //!
-//! Beside them there are `embed` (multiplied, where a model does that), `project_in`, `embed_norm`,
-//! `pos_embed` (whose input is `[1, position]` rows of its table), `norm` (with the names of
-//! `ln_final` for its taps), `project_out` and `unembed`; the model's own `input` is `[batch,
-//! position]` tokens and its own `output` `[batch, position, token]` logits.
+//! Beside them there are `embed` (multiplied, where a model does that), `project_in`, `type_embed`,
+//! `embed_norm`, `pos_embed` (whose input is `[1, position]` rows of its table), `norm` (with the
+//! names of `ln_final` for its taps), `project_out`, `transform` and `unembed`; the model's own
+//! `input` is `[batch, position]` tokens and its own `output` `[batch, position, token]` logits.
 //!
 //! The calls inside of `attn` and `mlp` are sites below `attn.source` and `mlp.source`, such as
 //! `attn.source.softmax_0`, `attn.source.rotate_0` (of the queries) and `mlp.source.silu_0`. Scores
@@ -49,6 +49,7 @@ mod mlp;
 mod norm;
 mod rotary;
 mod scores;
+mod transform;
 
 use burn::module::{Module, Param};
 use burn::nn::Embedding;
@@ -60,16 +61,18 @@ pub use attention::CausalAttention;
 pub use block::{Block, Positions};
 pub use cache::KvCache;
 pub use config::{
-    Alibi, AttentionConfig, BlockConfig, DecoderConfig, ExpertsConfig, Gain, HeadNormConfig,
-    LearnedPositions, MlpConfig, NormConfig, Norms, OutputConfig, Statistic, Together, Wiring,
+    Alibi, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, ExpertsConfig, Gain,
+    HeadNormConfig, LearnedPositions, MlpConfig, NormConfig, Norms, OutputConfig, SharedBlocks,
+    Statistic, Together, Wiring,
 };
 pub use lm::DecoderLm;
 #[cfg(test)]
 pub(crate) use lm::open;
-pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load};
+pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load, load_blocks};
 pub use mlp::{Experts, FeedForward, GatedMlp, PlainMlp};
 pub use norm::{HeadNorm, Norm};
 pub use rotary::{Layout, Rotary, RotaryConfig, Scaling};
+pub use transform::OutputTransform;
 
 pub use crate::projection::Projection;
 
@@ -80,7 +83,9 @@ pub struct DecoderModel {
     pub embed: Hooked<TokenEmbedding>,
     /// From the width of the embedding to that of the stream, if they differ.
     pub project_in: Option<Hooked<Projection>>,
-    /// The norm of embedded tokens.
+    /// The embedding of types of tokens.
+    pub type_embed: Option<Hooked<Embedding>>,
+    /// The norm of embedded tokens, or of the sum of all embeddings.
     pub embed_norm: Option<Hooked<Norm>>,
     /// The embedding of positions.
     pub pos_embed: Option<Hooked<Embedding>>,
@@ -90,11 +95,16 @@ pub struct DecoderModel {
     pub norm: Option<Hooked<Norm>>,
     /// From the width of the stream to that of the embedding, if they differ.
     pub project_out: Option<Hooked<Projection>>,
+    /// The layer in front of the output layer of models that fill in what is masked.
+    pub transform: Option<Hooked<OutputTransform>>,
     /// The output layer.
     pub unembed: Hooked<Projection>,
     rotary: Vec<Rotary>,
     /// How many rows of the table of positions come before that of the first.
     position_offset: usize,
+    #[module(skip)]
+    embedding_norm: EmbeddingNorm,
+    projects_sum: bool,
 }
 
 /// The embedding of tokens.
@@ -103,6 +113,12 @@ pub struct TokenEmbedding {
     weight: Param<Tensor<2>>,
     #[module(skip)]
     multiplier: Option<f64>,
+}
+
+impl TokenEmbedding {
+    pub(crate) const fn new(weight: Param<Tensor<2>>, multiplier: Option<f64>) -> Self {
+        Self { weight, multiplier }
+    }
 }
 
 impl Forward<Tensor<2, Int>> for TokenEmbedding {
@@ -125,9 +141,24 @@ impl DecoderModel {
     /// Panics if the tokens do not fit into the cache, or the batch is another than the cache's.
     /// [`LanguageModel`](crate::LanguageModel) checks that.
     pub fn forward_cached(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
+        self.forward_typed(tokens, None, cache)
+    }
+
+    /// Computes logits as [`forward_cached`](Self::forward_cached) does, for tokens of these types;
+    /// of the first, if none are given.
+    ///
+    /// # Panics
+    ///
+    /// As for `forward_cached`, and if there are other types than the model knows.
+    pub fn forward_typed(
+        &self,
+        tokens: Tensor<2, Int>,
+        types: Option<Tensor<2, Int>>,
+        cache: &mut KvCache,
+    ) -> Tensor<3> {
         let [batch, length] = tokens.dims();
         let positions = self.positions(batch, cache.len(), length, &tokens.device());
-        let mut residual = self.embedded(tokens, cache.len());
+        let mut residual = self.embedded(tokens, types, cache.len());
         for (index, layer) in self.layers.iter().enumerate() {
             residual = layer.call(residual, |block, residual| {
                 block.forward(residual, &positions, cache, index)
@@ -140,6 +171,10 @@ impl DecoderModel {
         };
         let residual = match &self.project_out {
             Some(project) => project.forward(residual),
+            None => residual,
+        };
+        let residual = match &self.transform {
+            Some(transform) => transform.forward(residual),
             None => residual,
         };
         self.unembed.forward(residual)
@@ -163,25 +198,37 @@ impl DecoderModel {
     }
 
     /// Returns what enters the first block: embedded tokens after `start` others.
-    fn embedded(&self, tokens: Tensor<2, Int>, start: usize) -> Tensor<3> {
-        let (count, device) = (tokens.dims()[1], tokens.device());
-        let embedded = self.embed.forward(tokens);
-        let embedded = match &self.project_in {
-            Some(project) => project.forward(embedded),
+    fn embedded(
+        &self,
+        tokens: Tensor<2, Int>,
+        types: Option<Tensor<2, Int>>,
+        start: usize,
+    ) -> Tensor<3> {
+        let ([_, count], device) = (tokens.dims(), tokens.device());
+        let types = types.unwrap_or_else(|| tokens.zeros_like());
+        let project = |x: Tensor<3>, is_here: bool| match &self.project_in {
+            Some(project) if is_here => project.forward(x),
+            _ => x,
+        };
+        let normalize = |x: Tensor<3>, place| match &self.embed_norm {
+            Some(norm) if self.embedding_norm == place => norm.forward(x),
+            _ => x,
+        };
+        let embedded = project(self.embed.forward(tokens), !self.projects_sum);
+        let embedded = normalize(embedded, EmbeddingNorm::Tokens);
+        let embedded = match &self.type_embed {
+            Some(table) => embedded + table.forward(types),
             None => embedded,
         };
-        let embedded = match &self.embed_norm {
-            Some(norm) => norm.forward(embedded),
-            None => embedded,
-        };
-        match &self.pos_embed {
+        let embedded = match &self.pos_embed {
             Some(table) => {
                 let first = (start + self.position_offset) as i64;
                 let rows = Tensor::<1, Int>::arange(first..first + count as i64, &device);
                 embedded + table.forward(rows.unsqueeze::<2>())
             }
             None => embedded,
-        }
+        };
+        project(normalize(embedded, EmbeddingNorm::Sum), self.projects_sum)
     }
 
     /// Returns whether keys of a sequence of `before` positions are those of one of `after`.

@@ -39,7 +39,7 @@ pub struct HeadNorm {
 }
 
 impl Norm {
-    pub(super) fn new(
+    pub(crate) fn new(
         gain: Option<Param<Tensor<1>>>,
         bias: Option<Param<Tensor<1>>>,
         config: NormConfig,

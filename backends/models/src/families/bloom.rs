@@ -1,18 +1,18 @@
 //! BLOOM (Scao et al. 2022).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Sizes, share};
+use super::{Defaults, Family, Kind, Sizes, share};
 use crate::architecture::Architecture;
 use crate::config::MAX_POSITIONS;
 use crate::decoder::{
-    Activation, Alibi, DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames,
+    Activation, Alibi, DecoderConfig, EmbeddingNorm, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames,
 };
 use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bloom"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {
@@ -60,7 +60,7 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         positions: defaults.positions,
     };
     let mut config = defaults.like_gpt(keys, sizes, head_width)?;
-    config.normalizes_embedding = true;
+    config.embedding_norm = EmbeddingNorm::Tokens;
     config.norm.epsilon = keys.number("layer_norm_epsilon", 1e-5)?;
     config.attention.alibi = Some(Alibi::Plain);
     config.attention.has_bias = true;

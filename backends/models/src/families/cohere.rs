@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rope::Rope;
-use super::{Defaults, Family, window_of_all};
+use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, Gain, HeadNormConfig, LLAMA_NAMES, Layout, NormConfig, Statistic, Together,
@@ -12,7 +12,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["cohere"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

@@ -3,7 +3,7 @@
 
 use super::keys::Keys;
 use super::rope::Rope;
-use super::{Defaults, Family, Sizes, activation, share, window_of_all};
+use super::{Defaults, Family, Kind, Sizes, activation, share, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{Alibi, DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
 use crate::files::FileError;
@@ -11,10 +11,10 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["falcon"],
     gguf: None,
-    family: Family {
+    kind: Kind::Decoder(Family {
         names_for: Some(names),
         ..Family::new(config, NAMES)
-    },
+    }),
 };
 
 const NAMES: Names = Names {

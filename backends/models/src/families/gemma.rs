@@ -1,7 +1,7 @@
 //! Gemma (Mesnard et al. 2024).
 
 use super::keys::Keys;
-use super::{Defaults, Family, activation, window_of_all};
+use super::{Defaults, Family, Kind, activation, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{Activation, DecoderConfig, Gain, LLAMA_NAMES};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

@@ -2,7 +2,7 @@
 
 use super::gemma::as_all_gemmas;
 use super::keys::Keys;
-use super::{Defaults, Family, activation, window, windows};
+use super::{Defaults, Family, Kind, activation, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES, Names, Norms};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma2"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 /// The names of models with norms around both layers.

@@ -4,7 +4,7 @@
 use super::gemma2::{DEFAULTS, NAMES, as_later_gemmas};
 use super::keys::Keys;
 use super::rope::Rope;
-use super::{Defaults, Family, window, windows};
+use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, HeadNormConfig, RotaryConfig, Together};
 use crate::files::FileError;
@@ -12,7 +12,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma3_text"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

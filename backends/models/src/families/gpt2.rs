@@ -1,7 +1,7 @@
 //! GPT-2 (Radford et al. 2019).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Sizes, activation, share};
+use super::{Defaults, Family, Kind, Sizes, activation, share};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, Fused, LLAMA_NAMES, LearnedPositions, MlpNames, Names, QkvNames,
@@ -11,7 +11,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gpt2"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rope::{Part, Rope};
-use super::{Defaults, Family, Sizes, activation, share};
+use super::{Defaults, Family, Kind, Sizes, activation, share};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gpt_neox"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -3,7 +3,7 @@
 
 use super::gpt2::{DEFAULTS, like_gpt2};
 use super::keys::Keys;
-use super::{Defaults, Family};
+use super::{Defaults, Family, Kind};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, LLAMA_NAMES, Layout, MlpNames, Names, QkvNames, RotaryConfig, Scaling,
@@ -13,7 +13,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gptj"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

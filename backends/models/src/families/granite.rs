@@ -1,7 +1,7 @@
 //! Granite 3: llama with multipliers.
 
 use super::keys::Keys;
-use super::{Defaults, Family, window_of_all};
+use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["granite"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

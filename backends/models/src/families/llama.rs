@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::llama_gguf::{from_gguf, hugging_face_name};
-use super::{Defaults, Family, window_of_all};
+use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -10,11 +10,11 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["llama"],
     gguf: Some("llama"),
-    family: Family {
+    kind: Kind::Decoder(Family {
         gguf: from_gguf,
         gguf_name: hugging_face_name,
         ..Family::new(config, LLAMA_NAMES)
-    },
+    }),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -48,5 +48,5 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
 pub(crate) fn open(
     files: crate::files::ModelFiles,
 ) -> Result<(DecoderConfig, crate::files::Weights), FileError> {
-    crate::decoder::open(&ARCHITECTURE.family, files)
+    crate::decoder::open(ARCHITECTURE.decoder("llama")?, files)
 }

@@ -1,7 +1,7 @@
 //! Mixtral (Jiang et al. 2024): Mistral with experts.
 
 use super::keys::Keys;
-use super::{Defaults, Family, window, window_of_all};
+use super::{Defaults, Family, Kind, window, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, ExpertsConfig, LLAMA_NAMES, Names};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["mixtral"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -4,6 +4,8 @@
 //! would make a model compute something else than [`decoder`](crate::decoder) can is refused, never
 //! ignored. Dropout is for training and computes nothing here.
 
+mod albert;
+mod bert;
 mod bloom;
 mod cohere;
 mod falcon;
@@ -17,6 +19,7 @@ mod granite;
 mod keys;
 pub(crate) mod llama;
 mod llama_gguf;
+mod mamba;
 mod mistral;
 mod mixtral;
 mod olmo;
@@ -32,14 +35,17 @@ mod smollm3;
 mod stablelm;
 mod starcoder2;
 
-use self::keys::{Given, Keys};
+use self::keys::Given;
+pub(crate) use self::keys::Keys;
 use self::rope::Rope;
 use crate::architecture::Architecture;
+use crate::causal::CausalLm;
 use crate::decoder::{
-    Activation, AttentionConfig, BlockConfig, DecoderConfig, Gain, MlpConfig, Names, NormConfig,
-    Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
+    Activation, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, Gain, MlpConfig, Names,
+    NormConfig, Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
 };
-use crate::files::{FileError, Gguf, RowOrder};
+use crate::files::{FileError, Gguf, ModelFiles, RowOrder};
+use burn::tensor::Device;
 
 /// Every family, in the order in which messages name them.
 pub const ARCHITECTURES: &[Architecture] = &[
@@ -67,9 +73,25 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gptj::ARCHITECTURE,
     opt::ARCHITECTURE,
     bloom::ARCHITECTURE,
+    bert::ARCHITECTURE,
+    albert::ARCHITECTURE,
+    mamba::ARCHITECTURE,
 ];
 
-/// What loads the models of a family.
+/// How the models of a family are computed.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each family")]
+pub(crate) enum Kind {
+    /// By the decoder.
+    Decoder(Family),
+    /// By code of its own, which this loads.
+    Other(ModelLoader),
+}
+
+/// Makes a model of its files.
+type ModelLoader = fn(ModelFiles, &Device) -> Result<Box<dyn CausalLm>, FileError>;
+
+/// What loads the decoders of a family.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     /// Reads a `config.json`.
@@ -127,7 +149,7 @@ impl Family {
 }
 
 /// Refuses what no family computes.
-fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
+pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
     if keys.object("quantization_config")?.is_some() {
         let expected = "weights that are not quantised";
         return Err(keys.unsupported("quantization_config", expected, "quantised weights"));
@@ -143,7 +165,7 @@ fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
 }
 
 /// The defaults of a class for the sizes that most families name alike.
-struct Defaults {
+pub(crate) struct Defaults {
     width: usize,
     hidden: usize,
     layers: usize,
@@ -164,6 +186,24 @@ struct Defaults {
 }
 
 impl Defaults {
+    /// Those of a class that reads all of its sizes itself.
+    pub(crate) const NONE: Self = Self {
+        width: 0,
+        hidden: 0,
+        layers: 0,
+        heads: 0,
+        kv_heads: None,
+        head_width: None,
+        vocabulary: 0,
+        positions: 0,
+        base: 1e4,
+        epsilon: 1e-5,
+        activation: "gelu",
+        is_tied: false,
+        bos: None,
+        eos: None,
+    };
+
     /// Reads a model as llama is: norms of the mean square in front of both layers, rotary
     /// positions, grouped heads without biases, and a gated feed-forward layer.
     fn like_llama(&self, keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -217,7 +257,7 @@ impl Defaults {
 
     /// Makes a model of layer norms in front of both layers, without positions or biases, with a
     /// plain feed-forward layer.
-    fn like_gpt(
+    pub(crate) fn like_gpt(
         &self,
         keys: &Keys<'_>,
         sizes: Sizes,
@@ -242,8 +282,11 @@ impl Defaults {
             positions: sizes.positions,
             learned_positions: None,
             embedding_multiplier: None,
-            normalizes_embedding: false,
+            token_types: None,
+            embedding_norm: EmbeddingNorm::None,
+            projects_sum: false,
             blocks: vec![BlockConfig::default(); sizes.layers],
+            shared: None,
             rotary: Vec::new(),
             norm: NormConfig {
                 statistic: Statistic::Variance,
@@ -282,6 +325,7 @@ impl Defaults {
             output: OutputConfig {
                 is_tied: keys.flag("tie_word_embeddings", self.is_tied)?,
                 has_bias: false,
+                transform: None,
                 multiplier: None,
                 cap: None,
             },
@@ -292,17 +336,22 @@ impl Defaults {
 }
 
 /// The sizes of a model.
-struct Sizes {
-    width: usize,
-    hidden: usize,
-    layers: usize,
-    heads: usize,
-    vocabulary: usize,
-    positions: usize,
+pub(crate) struct Sizes {
+    pub(crate) width: usize,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) positions: usize,
 }
 
 /// Returns the width of a head that is its share of the stream.
-fn share(keys: &Keys<'_>, key: &str, width: usize, heads: usize) -> Result<usize, FileError> {
+pub(crate) fn share(
+    keys: &Keys<'_>,
+    key: &str,
+    width: usize,
+    heads: usize,
+) -> Result<usize, FileError> {
     match heads {
         0 => Err(FileError::malformed(
             keys.file(),
@@ -319,7 +368,11 @@ fn share(keys: &Keys<'_>, key: &str, width: usize, heads: usize) -> Result<usize
 }
 
 /// Reads a nonlinearity.
-fn activation(keys: &Keys<'_>, key: &str, default: &str) -> Result<Activation, FileError> {
+pub(crate) fn activation(
+    keys: &Keys<'_>,
+    key: &str,
+    default: &str,
+) -> Result<Activation, FileError> {
     let name = keys
         .optional_text(key)?
         .unwrap_or_else(|| default.to_owned());

@@ -1,7 +1,7 @@
 //! OLMo (Groeneveld et al. 2024): llama with norms that have no parameters.
 
 use super::keys::Keys;
-use super::{Defaults, Family, window_of_all};
+use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Gain, LLAMA_NAMES, NormConfig, Statistic};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["olmo"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 /// The defaults of OLMo, many of which OLMo 2 has as well.

@@ -1,9 +1,9 @@
 //! OLMo 2 (Walsh et al. 2025): norms behind both layers, and of queries and keys.
 
-use super::Family;
 use super::keys::Keys;
 use super::olmo::DEFAULTS;
 use super::window_of_all;
+use super::{Family, Kind};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, HeadNormConfig, LLAMA_NAMES, Norms, Together};
 use crate::files::FileError;
@@ -11,7 +11,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["olmo2"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

@@ -1,7 +1,7 @@
 //! OPT (Zhang et al. 2022).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Sizes, activation, share};
+use super::{Defaults, Family, Kind, Sizes, activation, share};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Gain, LLAMA_NAMES, LearnedPositions, MlpNames, Names, Norms};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["opt"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

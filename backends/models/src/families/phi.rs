@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rope::{Part, Rope};
-use super::{Defaults, Family, window_of_all};
+use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, Gain, HeadNormConfig, LLAMA_NAMES, MlpNames, Names, NormConfig, Statistic,
@@ -13,7 +13,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["phi"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rope::{Part, Rope};
-use super::{Defaults, Family, window, window_of_all};
+use super::{Defaults, Family, Kind, window, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, RotaryConfig, Scaling,
@@ -12,7 +12,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["phi3"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

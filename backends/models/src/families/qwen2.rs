@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5 (Yang et al. 2024).
 
 use super::keys::Keys;
-use super::{Defaults, Family, window, windows};
+use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen2"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 /// The defaults of Qwen2, many of which Qwen3 has as well.

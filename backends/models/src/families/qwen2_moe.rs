@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::qwen2::DEFAULTS;
-use super::{Defaults, Family, window, windows};
+use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, ExpertsConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen2_moe"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::qwen2::{DEFAULTS, upper_windows};
-use super::{Defaults, Family};
+use super::{Defaults, Family, Kind};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, HeadNormConfig, LLAMA_NAMES, Together};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen3"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

@@ -1,7 +1,7 @@
 //! SmolLM3: llama without positions in every fourth block.
 
 use super::keys::Keys;
-use super::{Defaults, Family, window, windows};
+use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["smollm3"],
     gguf: None,
-    family: Family::new(config, LLAMA_NAMES),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {

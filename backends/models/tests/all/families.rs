@@ -10,15 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value, backward};
 use interloom_engine::{CacheSpec, Saved};
-use interloom_models::decoder::{DecoderLm, DecoderModel};
+use interloom_models::decoder::DecoderLm;
 use interloom_models::files::ModelSource;
-use interloom_models::{CausalLm as _, LanguageModel};
+use interloom_models::mamba::MambaLm;
+use interloom_models::{CausalLm, LanguageModel};
 use tempfile::TempDir;
 
-use crate::gpt2_files::{Stored, TOKENIZER, read_stored};
+use safetensors::tensor::Dtype;
+
+use crate::gpt2_files::{Stored, TOKENIZER, folder as write_folder, read_stored};
 use crate::gradients::next_token_loss;
 use crate::support::{bits, cpu, floats, reader};
 
@@ -27,6 +30,16 @@ const TOLERANCE: f64 = 1e-4;
 
 fn folder_of_families() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families")
+}
+
+/// Those that fill in masked tokens, and continue no text.
+const MASKED: [&str; 2] = ["albert", "bert"];
+
+/// The names of the others.
+fn causal() -> Vec<String> {
+    let mut names = families();
+    names.retain(|name| !MASKED.contains(&name.as_str()));
+    names
 }
 
 /// Where a file of a model is; GPT-2 has a folder of its own, with three precisions.
@@ -53,7 +66,7 @@ fn families() -> Vec<String> {
 }
 
 /// Writes the folder of a model with one of its configurations.
-fn opened(name: &str, config: &str) -> Option<TempDir> {
+pub(crate) fn opened(name: &str, config: &str) -> Option<TempDir> {
     let to = tempfile::tempdir().unwrap();
     let config = std::fs::read(file_of(name, config)).ok()?;
     std::fs::write(to.path().join("config.json"), config).unwrap();
@@ -105,6 +118,54 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
+/// A model of either kind.
+enum Model {
+    Decoder(Box<DecoderLm>),
+    Mamba(Box<MambaLm>),
+}
+
+impl Model {
+    fn load(name: &str, folder: &TempDir) -> Self {
+        let path = folder.path().to_str().unwrap();
+        let files = ModelSource::resolve(path).unwrap().open().unwrap();
+        let device = cpu().autodiff();
+        match name {
+            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
+            _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
+        }
+    }
+
+    fn lm(&self) -> &dyn CausalLm {
+        match self {
+            Self::Decoder(model) => &**model,
+            Self::Mamba(model) => &**model,
+        }
+    }
+
+    fn logits(&self, case: &Case<'_>) -> Tensor<3> {
+        let rows = case.rows();
+        let shape = [rows.len(), rows[0].len()];
+        let given = |key: &str| {
+            let numbers = case.find(key)?.numbers();
+            let numbers: Vec<i32> = numbers.into_iter().map(|number| number as i32).collect();
+            let data = TensorData::new(numbers, shape);
+            Some(Tensor::<2, Int>::from_data(data, &cpu().autodiff()))
+        };
+        let tokens = given("input_ids").unwrap();
+        match (self, given("token_type_ids")) {
+            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types),
+            _ => self.lm().forward(tokens),
+        }
+    }
+
+    fn layers(&self) -> usize {
+        match self {
+            Self::Decoder(model) => model.config().blocks.len(),
+            Self::Mamba(model) => model.config().layers,
+        }
+    }
+}
+
 /// What of a model is compared, in the order of the page.
 const COMPARED: [&str; 6] = [
     "stream",
@@ -118,12 +179,10 @@ const COMPARED: [&str; 6] = [
 /// The largest differences, in the order of [`COMPARED`].
 type Furthest = [f64; COMPARED.len()];
 
-/// Compares a case of a model with `layers` blocks.
-fn compare(model: &LanguageModel, case: &Case<'_>, layers: usize) -> Furthest {
-    let rows = case.rows();
-    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let batch = model.batch(&prompts).unwrap();
-    let mut run = Run::new(case.name, model.sites());
+/// Compares a case of a model.
+fn compare(model: &Model, case: &Case<'_>) -> Furthest {
+    let (layers, sites) = (model.layers(), model.lm().sites());
+    let mut run = Run::new(case.name, sites);
     let modules: Vec<String> = (0..layers).map(|layer| format!("layers.{layer}")).collect();
     let cached = run.cache(
         CacheSpec::of(modules.iter().map(String::as_str))
@@ -136,22 +195,28 @@ fn compare(model: &LanguageModel, case: &Case<'_>, layers: usize) -> Furthest {
         let site = format!("layers.{layer}");
         let before = match layer {
             0 => "embed".to_owned(),
-            _ => format!("hidden_states.{layer}"),
+            _ => format!("block.{}", layer - 1),
         };
         read_site(format!("{site}.input"), before);
         read_site(format!("{site}.output"), format!("block.{layer}"));
-        read_site(
-            format!("{site}.attn.pattern.output"),
-            format!("attn.{layer}"),
-        );
+        if case.find(&format!("attn.{layer}")).is_some() {
+            let pattern = format!("{site}.attn.pattern.output");
+            read_site(pattern, format!("attn.{layer}"));
+        }
     }
-    read_site(
-        "unembed.input".to_owned(),
-        format!("hidden_states.{layers}"),
-    );
+    // The last is behind the last norm, if there is one. That of mamba lacks what enters.
+    let last = match sites.point("transform.input") {
+        Some(_) => "transform.input".to_owned(),
+        None => "unembed.input".to_owned(),
+    };
+    let numbered = (0..=layers)
+        .rev()
+        .map(|number| format!("hidden_states.{number}"));
+    let last_key = numbered.into_iter().find(|key| case.find(key).is_some());
+    read_site(last, last_key.unwrap());
     let ran = run.execute(|| {
-        let logits = batch.logits();
-        let loss = next_token_loss(logits.clone(), &prompts);
+        let logits = model.logits(case);
+        let loss = loss_of(case, logits.clone());
         drop(backward(&loss));
         (logits, loss)
     });
@@ -192,8 +257,27 @@ fn layers_of(model: &LanguageModel) -> usize {
     (0..).take_while(has).count()
 }
 
+/// The loss of a case: of the next token, or of the labels of all positions.
+fn loss_of(case: &Case<'_>, logits: Tensor<3>) -> Tensor<1> {
+    let rows = case.rows();
+    match case.find("labels") {
+        None => {
+            let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+            next_token_loss(logits, &prompts)
+        }
+        Some(labels) => {
+            let shape = [rows.len(), rows[0].len(), 1];
+            let labels = labels.numbers().into_iter().map(|label| label as i32);
+            let labels = TensorData::new(labels.collect::<Vec<_>>(), shape);
+            let labels = Tensor::<3, Int>::from_data(labels, &logits.device());
+            let log = activation::log_softmax(logits, 2);
+            log.gather(2, labels).mean().neg()
+        }
+    }
+}
+
 /// The norm and the sum of the gradients of all parameters.
-fn of_all_parameters(folder: &TempDir, case: &Case<'_>) -> [f64; 2] {
+fn of_all_parameters(model: &Model, case: &Case<'_>) -> [f64; 2] {
     struct Visitor<'g> {
         gradients: &'g burn::tensor::Gradients,
         /// A tied parameter is at two places.
@@ -213,23 +297,18 @@ fn of_all_parameters(folder: &TempDir, case: &Case<'_>) -> [f64; 2] {
             }
         }
     }
-    let files = ModelSource::resolve(folder.path().to_str().unwrap()).unwrap();
-    let device = cpu().autodiff();
-    let model = DecoderLm::load(files.open().unwrap(), &device).unwrap();
-    let rows = case.rows();
-    let tokens: Vec<i32> = rows.concat().into_iter().map(|id| id as i32).collect();
-    let tokens = TensorData::new(tokens, [rows.len(), rows[0].len()]);
-    let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let logits = model.forward(Tensor::from_data(tokens, &device));
-    let gradients = next_token_loss(logits, &prompts).backward();
+    let logits = model.logits(case);
+    let gradients = loss_of(case, logits).backward();
     let mut visitor = Visitor {
         gradients: &gradients,
         seen: BTreeSet::new(),
         squares: 0.0,
         sum: 0.0,
     };
-    let model: &DecoderModel = model.model().inner();
-    model.visit(&mut visitor);
+    match model {
+        Model::Decoder(model) => model.model().visit(&mut visitor),
+        Model::Mamba(model) => model.model().visit(&mut visitor),
+    }
     [visitor.squares.sqrt(), visitor.sum]
 }
 
@@ -251,7 +330,7 @@ fn every_family_computes_what_transformers_does() {
     let mut rows = Vec::new();
     for name in families() {
         let folder = opened(&name, "config.json").unwrap();
-        let model = load(&folder, &cpu().autodiff());
+        let model = Model::load(&name, &folder);
         let expected = read_stored(&file_of(&name, "expected.safetensors"));
         let mut furthest = Furthest::default();
         for case in ["long", "short"] {
@@ -259,8 +338,8 @@ fn every_family_computes_what_transformers_does() {
                 name: case,
                 expected: &expected,
             };
-            let mut found = compare(&model, &case, layers_of(&model));
-            let parameters = of_all_parameters(&folder, &case);
+            let mut found = compare(&model, &case);
+            let parameters = of_all_parameters(&model, &case);
             let expected = expected_of_all_parameters(&name, case.name);
             let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
             found[5] = apart.fold(0.0, f64::max) / expected[0];
@@ -277,14 +356,16 @@ fn every_family_computes_what_transformers_does() {
 const PAGE_BEGINS: &str = "\
 # Models
 
-Causal language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
-`tokenizer.json`), Llama from GGUF files as well. All are one decoder, `interloom_models::decoder`, described by configuration, so that a
-site has one name in all of them; its documentation has the table of sites with their TransformerLens names.
+Language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
+`tokenizer.json`), Llama from GGUF files as well. All but Mamba (`interloom_models::mamba`) are one decoder, `interloom_models::decoder`,
+described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT takes pixels, and
+is for programs of one's own (`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`).
 
 A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
 the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
 What a configuration asks for and is not computed is refused with its name (E043), never ignored. Weights may have the prefix of the
-whole model or not; masks and frequencies that older files carry along are left.
+whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types in
+`DecoderLm::forward_typed`, and continue no text; the others are causal.
 
 `backends/models/tests/families` has a tiny random model of each family, with every parameter off its usual start, and what transformers
 5.24 and PyTorch 2.15 computed of it. The table is made by the test that compares, and has the largest difference in two batches, as a
@@ -350,7 +431,7 @@ fn configurations_of_older_files_say_the_same() {
 
 #[test]
 fn generation_with_a_cache_is_generation_from_scratch() {
-    for name in families() {
+    for name in causal() {
         let folder = opened(&name, "config.json").unwrap();
         let model = load(&folder, &cpu());
         let mut tokens = vec![9_u32, 3, 77, 64];
@@ -369,11 +450,14 @@ fn generation_with_a_cache_is_generation_from_scratch() {
 /// Masked scores stay masked whatever a mediator makes of scores.
 #[test]
 fn no_edit_of_scores_shows_what_is_hidden() {
-    for name in families() {
+    for name in causal() {
         let folder = opened(&name, "config.json").unwrap();
         let model = load(&folder, &cpu());
         let prompt = [9_u32, 3, 77, 64, 3, 12, 100];
         let batch = model.batch(&[&prompt]).unwrap();
+        if name == "mamba" {
+            continue;
+        }
         let patterns = |edit: bool| {
             let mut run = Run::new("edit", model.sites());
             for layer in 0..layers_of(&model) {
@@ -409,4 +493,50 @@ fn no_edit_of_scores_shows_what_is_hidden() {
             }
         }
     }
+}
+
+#[test]
+fn what_fills_in_masked_tokens_continues_no_text() {
+    let mut said = Vec::new();
+    for name in MASKED {
+        let folder = opened(name, "config.json").unwrap();
+        let model = load(&folder, &cpu());
+        let batch = model.batch(&[&[9, 3, 77]]).unwrap();
+        assert_eq!(batch.logits().dims(), [1, 3, 112]);
+        assert_eq!((batch.room(), batch.generate(4).concat()), (0, Vec::new()));
+        let error = batch.with_room(1).unwrap_err();
+        said.push(error.to_string().replace(model.name(), name));
+        // The first position sees the last.
+        let mut run = Run::new("pattern", model.sites());
+        let pattern = reader(&mut run, "layers.0.attn.pattern.output");
+        let batch = model.batch(&[&[9, 3, 77]]).unwrap();
+        run.execute(|| batch.logits()).unwrap();
+        assert!(
+            numbers(&pattern.take().unwrap().unwrap())
+                .iter()
+                .all(|&share| share > 0.0)
+        );
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    the input does not fit the model: 1 new tokens of the model `albert`, which fills in masked ones and continues no text; ask for its logits
+    the input does not fit the model: 1 new tokens of the model `bert`, which fills in masked ones and continues no text; ask for its logits
+    ");
+}
+
+/// Files from TensorFlow call the parameters of norms otherwise, and have heads that are not used.
+#[test]
+fn older_files_of_bert_are_the_same_model() {
+    let logits = |folder: &TempDir| load(folder, &cpu()).batch(&[&[9, 3, 77]]).unwrap().logits();
+    let folder = opened("bert", "config.json").unwrap();
+    let new = bits(logits(&folder));
+    let mut stored = read_stored(&file_of("bert", "model.safetensors"));
+    for (name, _) in &mut stored {
+        *name = name.replace("LayerNorm.weight", "LayerNorm.gamma");
+        *name = name.replace("LayerNorm.bias", "LayerNorm.beta");
+    }
+    for name in ["bert.pooler.dense.bias", "cls.seq_relationship.weight"] {
+        stored.push((name.to_owned(), Stored(Dtype::F32, vec![2], vec![0; 8])));
+    }
+    let config = std::fs::read_to_string(file_of("bert", "config.json")).unwrap();
+    assert_eq!(bits(logits(&write_folder(&config, &stored))), new);
 }

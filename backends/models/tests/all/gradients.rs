@@ -205,6 +205,18 @@ fn r96_a_gpt2() {
     assert!(count >= 40, "{count}");
 }
 
+#[test]
+fn r96_models_of_other_families() {
+    for name in ["mixtral", "gemma2", "falcon", "opt", "mamba", "bert"] {
+        let folder = crate::families::opened(name, "config.json").unwrap();
+        let path = folder.path().to_str().unwrap();
+        let model = LanguageModel::load(path, &autodiff()).unwrap();
+        let batch = model.batch(&[[7u32, 100, 3, 3].as_slice()]).unwrap();
+        let count = compared(model.sites(), &|| batch.logits());
+        assert!(count >= 40, "{name} {count}");
+    }
+}
+
 /// What PyTorch computed for a GPT-2: the gradient of the mean cross entropy of the next token.
 #[test]
 fn gradients_are_those_of_pytorch() {
