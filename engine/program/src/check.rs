@@ -347,21 +347,17 @@ impl<'p> Checker<'p> {
     }
 
     fn module(&self, path: &str) -> Result<(), ProgramError> {
-        match self.known.map.path(path) {
-            Some(_) => Ok(()),
-            None => Err(ProgramError::UnknownModule {
-                at: self.place(),
-                name: path.to_owned(),
-                nearest: nearest_of(
-                    path,
-                    self.known
-                        .map
-                        .paths()
-                        .filter(|path| !path.is_empty())
-                        .map(str::to_owned),
-                ),
-            }),
+        let (map, supplied) = (self.known.map, self.known.supplied);
+        if map.path(path).is_some() || supplied.is_some_and(|supplied| supplied.has(path)) {
+            return Ok(());
         }
+        let paths = map.paths().filter(|path| !path.is_empty());
+        let supplied = supplied.into_iter().flat_map(|supplied| supplied.0.names());
+        Err(ProgramError::UnknownModule {
+            at: self.place(),
+            name: path.to_owned(),
+            nearest: nearest_of(path, paths.map(str::to_owned).chain(supplied)),
+        })
     }
 
     fn place(&self) -> Place {

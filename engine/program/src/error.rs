@@ -131,7 +131,7 @@ pub enum ProgramError {
         /// Where it has.
         since: Box<Place>,
     },
-    /// The model has no such module.
+    /// The model has no such module, and the run is supplied with none of the name.
     ///
     /// Code `E102`, explained in `docs/errors/E102.md`.
     #[error("{at}: the model has no module `{name}` to call; {}", or_nearest("it has none at all", .nearest))]

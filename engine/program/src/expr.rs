@@ -106,7 +106,7 @@ pub enum Expr {
     Map(BTreeMap<String, Expr>),
     /// A module called on a value, outside its place in the model; this passes no site.
     Module {
-        /// The module's path.
+        /// The path of a module of the model, or the name of one that the run is supplied with.
         path: String,
         /// What goes into it.
         input: Box<Expr>,

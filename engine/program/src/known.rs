@@ -25,6 +25,7 @@ pub struct CheckContext<'k> {
     pub(crate) effects: Option<Effects>,
     pub(crate) steps: Option<Option<u32>>,
     pub(crate) model: Option<Model<'k>>,
+    pub(crate) supplied: Option<Supplied<'k>>,
 }
 
 impl<'k> CheckContext<'k> {
@@ -41,6 +42,7 @@ impl<'k> CheckContext<'k> {
             effects: None,
             steps: None,
             model: None,
+            supplied: None,
         }
     }
 
@@ -113,6 +115,13 @@ impl<'k> CheckContext<'k> {
         self.model = Some(Model(model));
         self
     }
+
+    /// Knows the modules that the run is supplied with by name, which a program can call beside
+    /// those of the model.
+    pub const fn supplied(mut self, supplied: &'k dyn SuppliedModules) -> Self {
+        self.supplied = Some(Supplied(supplied));
+        self
+    }
 }
 
 impl<'k> From<&'k SiteMap> for CheckContext<'k> {
@@ -133,6 +142,33 @@ pub trait ModelShapes {
     /// and what it returns for the whole batch has the shape `output` instead; `None` if it
     /// can, or if that is not known.
     fn skip(&self, input: Site, output: &[u64]) -> Option<String>;
+}
+
+/// What is known of modules that a run is supplied with, before it.
+pub trait SuppliedModules {
+    /// Returns the names that a program can call.
+    fn names(&self) -> Vec<String>;
+
+    /// Returns the form of what a module makes of a value of this form.
+    ///
+    /// `None` if that is not known, and why it cannot take any value of this form if it cannot.
+    fn form(&self, name: &str, input: &Form) -> Option<Result<Form, String>>;
+}
+
+/// Supplied modules that are asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Supplied<'k>(pub(crate) &'k dyn SuppliedModules);
+
+impl Supplied<'_> {
+    pub(crate) fn has(self, name: &str) -> bool {
+        self.0.names().iter().any(|known| known == name)
+    }
+}
+
+impl fmt::Debug for Supplied<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.names()).finish()
+    }
 }
 
 /// A model that is asked.

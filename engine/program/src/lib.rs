@@ -81,7 +81,7 @@ pub use error::{Place, ProgramError};
 pub use expr::{Comparison, Condition, Expr, Item, Span};
 pub use form::{Form, Shapes};
 pub use interloom_engine::ProgramFault;
-pub use known::{CheckContext, Effects, ModelShapes, Skipped};
+pub use known::{CheckContext, Effects, ModelShapes, Skipped, SuppliedModules};
 pub use machine::Machine;
 pub use operand::{Along, Arithmetic, Items, Modules, Operand};
 pub use step::{Action, Over, Program, ProgramStep, Side};

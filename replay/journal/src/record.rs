@@ -85,6 +85,10 @@ pub struct Head {
     pub experiment: Experiment,
     /// The model, if there was one.
     pub model: Option<ModelIdentity>,
+    /// The modules with parameters of their own that mediators call, by the names that they have
+    /// there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<ModelIdentity>,
     /// The name and digest of each input.
     pub inputs: Vec<(String, Digest)>,
     /// The schedule, as text that a scheduler can be made from.
@@ -110,6 +114,7 @@ impl Head {
             policy: Policy::default(),
             experiment,
             model: None,
+            modules: Vec::new(),
             inputs: Vec::new(),
             schedule: String::new(),
             sites: None,

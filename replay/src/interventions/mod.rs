@@ -86,12 +86,12 @@ pub use steering::SteeringVector;
 /// What interventions that learn share.
 ///
 /// The rows of a [`LoReft`] and a [`Rotation`] are orthonormal by construction: the rows in use are
-/// a pure function (Gram-Schmidt, in 64 bits) of the stored parameter, whose gradient passes
-/// straight through to it. So they are orthonormal whatever an optimizer makes of the parameter,
-/// and after a file, a checkpoint or a resume they are the same bits. An
-/// [`update`](Self::update) also puts the rows in use in the place of the stored ones, so that
-/// training is that of a retraction: a step of the optimizer, then the orthonormal rows nearest in
-/// order; moments of the optimizer are left alone.
+/// a pure function (Gram-Schmidt, in 64 bits) of the stored parameter. The gradient passes straight
+/// through to it, of a rotation the part along which rows stay orthonormal. So they are orthonormal
+/// whatever an optimizer makes of the parameter, and after a file, a checkpoint or a resume they
+/// are the same bits. An [`update`](Self::update) also puts the rows in use in the place of the
+/// stored ones, so that training is that of a retraction: a step of the optimizer, then the
+/// orthonormal rows nearest in order; moments of the optimizer are left alone.
 pub trait Learned: file::Stored {
     /// Makes one step of an optimizer, and restores what must hold of the parameters.
     ///
@@ -127,6 +127,15 @@ pub trait Learned: file::Stored {
     fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, InterventionError> {
         let path = path.as_ref();
         Self::from_bytes(&file::read(path)?, &path.display().to_string(), device)
+    }
+
+    /// Returns the bytes of the file that [`save`](Self::save) writes.
+    ///
+    /// # Errors
+    ///
+    /// [`InterventionError::Contents`] if a parameter is not of f32.
+    fn to_bytes(&self) -> Result<Vec<u8>, InterventionError> {
+        file::to_bytes(self)
     }
 
     /// Loads an intervention from the bytes of a file; `file` is what messages call it.

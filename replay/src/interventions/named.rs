@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom_backends::{Value, visit_parameters};
 use interloom_engine::{Fault, Misfit, nearest_of};
-use interloom_program::{Form, Modules};
+use interloom_program::{Form, Modules, SuppliedModules};
 
 use super::file::{Stored, kind_of, read};
 use super::rows::{ErasedRows, erased};
@@ -95,6 +96,19 @@ impl Intervention {
             Self::Rotation(own) => visit_parameters(own, visit),
             Self::SparseAutoencoder(own) => visit_parameters(own, visit),
             Self::LinearProbe(own) => visit_parameters(own, visit),
+        }
+    }
+
+    /// Returns the intervention with parameters that keep no gradients: gradients pass through it,
+    /// and what it returns where nothing is tracked is not tracked.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        match self {
+            Self::SteeringVector(own) => own.no_grad().into(),
+            Self::LoReft(own) => own.no_grad().into(),
+            Self::Rotation(own) => own.no_grad().into(),
+            Self::SparseAutoencoder(own) => own.no_grad().into(),
+            Self::LinearProbe(own) => own.no_grad().into(),
         }
     }
 
@@ -219,6 +233,17 @@ impl Intervention {
         let mut shape = given[0].clone();
         *shape.last_mut()? = makes as u64;
         Some(Ok(Form::Tensor(shape)))
+    }
+}
+
+impl SuppliedModules for NamedInterventions {
+    fn names(&self) -> Vec<String> {
+        self.callable().collect()
+    }
+
+    fn form(&self, name: &str, input: &Form) -> Option<Result<Form, String>> {
+        let form = Self::form(self, name, input)?;
+        Some(form.map_err(|fault| fault.to_string()))
     }
 }
 

@@ -18,6 +18,20 @@ pub(super) fn orthonormal(stored: &Param<Tensor<2>>) -> Tensor<2> {
     rows + (stored.clone() - stored.detach())
 }
 
+/// Returns what [`orthonormal`] does, with the part of the gradient along which the rows stay
+/// orthonormal: `G - (G R^T + R G^T) R / 2`.
+///
+/// What is left out is undone by the next update anyway, but an optimizer that keeps moments would
+/// go on with it: a rotation of 16 dimensions learned hardly anything so.
+pub(super) fn orthonormal_along(stored: &Param<Tensor<2>>) -> Tensor<2> {
+    let stored = stored.val();
+    let rows = gram_schmidt(stored.clone().without_autodiff());
+    let products = stored.clone().matmul(rows.clone().transpose());
+    let symmetric = (products.clone() + products.transpose()) * 0.5;
+    let along = stored - symmetric.matmul(rows.clone());
+    rows + (along.clone() - along.detach())
+}
+
 /// Puts in the place of stored rows the orthonormal ones that they stand for; the parameter stays
 /// the same to an optimizer.
 pub(super) fn settle(stored: Param<Tensor<2>>) -> Param<Tensor<2>> {

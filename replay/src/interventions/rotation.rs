@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::InterventionError;
 use super::file::{Law, Layout, Parts, Stored, check_rank};
-use super::orthonormal::{gram_schmidt, orthonormal, settle};
+use super::orthonormal::{gram_schmidt, orthonormal_along, settle};
 use super::rows::{as_rows, over_rows};
 
 /// The rotation of distributed alignment search (Geiger et al. 2023): `rank` orthonormal
@@ -51,7 +51,7 @@ impl Rotation {
 
     /// Returns the directions as they are used, `[rank, width]`.
     pub fn directions(&self) -> Tensor<2> {
-        orthonormal(&self.directions)
+        orthonormal_along(&self.directions)
     }
 
     /// Returns the width of the values that are rotated.

@@ -12,6 +12,7 @@ use interloom_models::LanguageModel;
 use super::{Mode, Session};
 use crate::environment;
 use crate::error::Error;
+use crate::interventions::NamedInterventions;
 use crate::journal::{
     Digest, Experiment, Head, JournalReader, ModelIdentity, Policy, Tokens, check_is_another,
 };
@@ -193,6 +194,27 @@ impl SessionBuilder {
     /// Notes an input whose digest is known.
     pub fn input_digest(mut self, name: impl Into<String>, digest: Digest) -> Self {
         self.head.inputs.push((name.into(), digest));
+        self
+    }
+
+    /// Notes a module with parameters of its own that mediators call, by a name: a comparison finds
+    /// it changed.
+    pub fn module(self, name: &str, module: &impl Module) -> Self {
+        let visit_all = |visit: &mut dyn FnMut(&str, TensorData)| visit_parameters(module, visit);
+        self.owned(environment::identity_of(name, visit_all))
+    }
+
+    /// Notes each of these interventions as a [`module`](Self::module).
+    pub fn interventions(self, named: &NamedInterventions) -> Self {
+        named.iter().fold(self, |session, (name, own)| {
+            session.owned(environment::identity_of(name, |visit| {
+                own.visit_parameters(visit);
+            }))
+        })
+    }
+
+    fn owned(mut self, module: ModelIdentity) -> Self {
+        self.head.modules.push(module);
         self
     }
 

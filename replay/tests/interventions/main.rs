@@ -1,6 +1,7 @@
 //! Interventions that learn: their laws, their files, their training, and programmes that call
 //! them.
 
+mod das;
 mod files;
 mod laws;
 mod named;

@@ -2,7 +2,9 @@
 
 use interloom::engine::Fault;
 use interloom::interventions::NamedInterventions;
+use interloom::models::induction::{Induction, Sampler, WIDTH};
 use interloom::program::{Form, Modules};
+use interloom::{Mode, Run, Session, SessionBuilder};
 
 use interloom_backends::{Erase, Value};
 
@@ -155,4 +157,65 @@ fn r111_names_stand_beside_the_modules_of_a_model() {
     assert!(both.call("steer", h.erase()).is_ok());
     assert_eq!(both.shape("probe", &[4, 6]).unwrap().unwrap(), [4, 2]);
     assert!(both.shape("probe", &[4, 5]).unwrap().is_err());
+}
+
+#[test]
+fn r110_a_changed_parameter_of_a_module_is_named_when_a_journal_is_verified() {
+    let device = Device::flex();
+    let model = Induction::trained(&device);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ilj");
+    let tokens = Sampler::new(3).batch(1).tokens(&device);
+    let run = |session: SessionBuilder, mode: Mode, loreft: &LoReft| {
+        let mut session = session.module("reft", loreft).open(mode).unwrap();
+        let mut run = Run::new("run", model.sites());
+        let own = loreft.clone();
+        run.mediator("reft", async move |cx| {
+            let h = cx.output("layers.0").await?.tensor::<3>()?;
+            cx.set_output("layers.0", own.forward(h)).await
+        });
+        session.run(run, || model.forward(tokens.clone())).unwrap();
+        session.finish()
+    };
+    let loreft = |bias: f32| {
+        let (rotation, weight) = (
+            numbers(1, [2, WIDTH], &device),
+            numbers(2, [2, WIDTH], &device),
+        );
+        LoReft::of(rotation, weight, numbers(3, [2], &device) + bias).unwrap()
+    };
+    let recorded = run(
+        Session::of(&model),
+        Mode::Record(path.clone()),
+        &loreft(0.0),
+    )
+    .unwrap();
+    assert!(recorded.is_identical());
+    run(
+        Session::of(&model),
+        Mode::Verify(path.clone()),
+        &loreft(0.0),
+    )
+    .unwrap();
+    let error = run(
+        Session::of(&model),
+        Mode::Verify(path.clone()),
+        &loreft(1e-3),
+    )
+    .unwrap_err();
+    assert_eq!(error.code(), "E080");
+    let message = error.to_string();
+    assert!(
+        message.contains("modules: 3 recorded, 3 in this run; 1 changed: reft.bias"),
+        "{message}"
+    );
+    // One that is there without a name in the head is found missing.
+    let reader = interloom::journal::JournalReader::open(&path).unwrap();
+    let names: Vec<&str> = reader
+        .head()
+        .modules
+        .iter()
+        .map(|module| &*module.name)
+        .collect();
+    assert_eq!(names, ["reft"]);
 }

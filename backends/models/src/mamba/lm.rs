@@ -1,7 +1,7 @@
 //! A Mamba model as a language model: from its files, with its sites and its configuration.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Erase, Hooked, Sites, Value, visit_parameters};
+use interloom_backends::{Bound, Erase, Hooked, Parameters, Sites, Value, visit_parameters};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
@@ -74,6 +74,10 @@ impl MambaLm {
 impl CausalLm for MambaLm {
     fn sites(&self) -> &Sites {
         self.model.sites()
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::of(self.model.inner())
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {

@@ -39,6 +39,18 @@ impl Shape {
         }
     }
 
+    /// Returns the form of a tensor, or of a tuple of tensors; of all else nothing is asked.
+    pub(super) fn form(&self) -> Option<Form> {
+        match self {
+            Self::Tensor(shape) => Some(Form::Tensor(shape.clone())),
+            Self::Tuple(items) => {
+                let items = items.iter().map(Self::form);
+                items.collect::<Option<_>>().map(Form::Tuple)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns whether this is a tuple, a list of the model's or a map.
     pub(super) const fn has_parts(&self) -> bool {
         matches!(self, Self::Tuple(_) | Self::Values(_) | Self::Map(_))

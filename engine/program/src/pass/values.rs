@@ -137,6 +137,14 @@ impl Pass<'_> {
     /// A module that is called takes what the model says that it takes.
     fn call(&mut self, path: &str, input: &Expr) -> Result<Shape, ProgramError> {
         let input = self.value("a call", input)?;
+        if let Some(supplied) = self.known.supplied.filter(|supplied| supplied.has(path)) {
+            let form = input.form().and_then(|form| supplied.0.form(path, &form));
+            return match form {
+                None => Ok(Shape::Unknown),
+                Some(Ok(form)) => Ok(Shape::from(form)),
+                Some(Err(reason)) => Err(self.fault(ProgramFault::Call { reason })),
+            };
+        }
         let (Shape::Tensor(shape), Some(model)) = (&input, self.known.model) else {
             return Ok(Shape::Unknown);
         };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use interloom_engine::{Port, Site, SiteMap};
 use interloom_program::{
-    CheckContext, Comparison, Effects, Form, ModelShapes, Over, Program, Shapes, Side, given, map,
-    module, read, tuple, var,
+    CheckContext, Comparison, Effects, Form, ModelShapes, Over, Program, Shapes, Side,
+    SuppliedModules, given, map, module, read, tuple, var,
 };
 
 /// A module `pair` that puts out two tensors, and one after it, `join`, that puts out one.
@@ -231,4 +231,48 @@ fn the_first_round_of_a_loop_is_known_and_others_are_not() {
     // After it, it is the first again.
     let after = late(wide).write("cell.output", var("h").columns(0, 1));
     assert_eq!(check(after, Over::ALL), Err("E109"));
+}
+
+/// `swap` takes two tensors of one shape and makes the second of them.
+struct Supplied;
+
+impl SuppliedModules for Supplied {
+    fn names(&self) -> Vec<String> {
+        vec!["swap".to_owned(), "swap.odd".to_owned()]
+    }
+
+    fn form(&self, name: &str, input: &Form) -> Option<Result<Form, String>> {
+        match input {
+            _ if name == "swap.odd" => None,
+            Form::Tuple(items) if items.len() == 2 && items[0] == items[1] => {
+                Some(Ok(items[1].clone()))
+            }
+            other => Some(Err(format!(
+                "`{name}` takes two of one shape, found {other}"
+            ))),
+        }
+    }
+}
+
+#[test]
+fn r111_modules_that_the_run_is_supplied_with_are_called_beside_those_of_the_model() {
+    let (map, shapes) = model();
+    let check = |program: Program| {
+        let known = CheckContext::of(&map).supplied(&Supplied).model(&Widths);
+        let known = known.shapes(&shapes, Some(2)).whole_order(&shapes);
+        program
+            .check(known)
+            .map_err(|error| format!("{} {error}", error.code()))
+    };
+    let x = || read("pair.input");
+    let swap = |input| program().write("pair.input", module("swap", input));
+    check(swap(tuple([x(), x()]))).unwrap();
+    check(program().write("join.output", module("join", x()))).unwrap();
+    // What is not known is not refused.
+    check(program().write("pair.input", module("swap.odd", x()))).unwrap();
+    insta::assert_snapshot!(check(swap(x())).unwrap_err(), @"E108 a.toml:3: `swap` takes two of one shape, found a tensor [2, 3]; give it what it takes, or call another module");
+    let wide = program().write("join.output", module("swap", tuple([x(), x()])));
+    insta::assert_snapshot!(check(wide).unwrap_err(), @"E109 a.toml:3: the replacement for `join.output` is a tensor [2, 3], but the site has a tensor [2, 5] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write");
+    let unknown = program().write("pair.input", module("swop", x()));
+    insta::assert_snapshot!(check(unknown).unwrap_err(), @"E102 a.toml:3: the model has no module `swop` to call; nearest: `swap`, `join`, `pair`");
 }

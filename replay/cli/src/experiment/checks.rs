@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use interloom::interventions::{Intervention, NamedInterventions, SaeLens};
 use interloom_backends::Value;
 use interloom_program::{CheckContext, Expr, Form, Operand as _, Skipped};
 
@@ -19,8 +20,12 @@ const WARNINGS_MAX: usize = 16;
 
 /// Checks the names in every program: those of sites, modules and barriers, and of the values that
 /// it is given by then.
-pub(super) fn check_names(plan: &Plan, subject: &Subject) -> Result<(), ExperimentError> {
-    each_program(plan, subject, |_, invoke, known| {
+pub(super) fn check_names(
+    plan: &Plan,
+    subject: &Subject,
+    modules: &NamedInterventions,
+) -> Result<(), ExperimentError> {
+    each_program(plan, subject, modules, |_, invoke, known| {
         Ok(invoke.program.check(known)?)
     })
 }
@@ -31,6 +36,7 @@ pub(super) fn check_programs(
     subject: &Subject,
     outlooks: &[Outlook<'_>],
     givens: &BTreeMap<String, Value>,
+    modules: &NamedInterventions,
     progress: &mut dyn Progress,
 ) -> Result<(), ExperimentError> {
     let forms = givens.iter();
@@ -40,7 +46,7 @@ pub(super) fn check_programs(
     // A sweep may have one mistake in many programs.
     let mut warned = BTreeSet::new();
     let mut skipped: Vec<Vec<Vec<Skipped>>> = vec![Vec::new(); plan.runs.len()];
-    each_program(plan, subject, |index, invoke, known| {
+    each_program(plan, subject, modules, |index, invoke, known| {
         let (outlook, named) = (&outlooks[index], known.given_forms(&forms));
         let known = outlook.of(invoke, named);
         invoke.program.check(known)?;
@@ -64,6 +70,7 @@ pub(super) fn check_programs(
 fn each_program(
     plan: &Plan,
     subject: &Subject,
+    modules: &NamedInterventions,
     mut check: impl FnMut(usize, &InvokePlan, CheckContext<'_>) -> Result<(), ExperimentError>,
 ) -> Result<(), ExperimentError> {
     let map = subject.sites().map();
@@ -79,7 +86,8 @@ fn each_program(
         let barriers: Vec<&str> = run.barriers.iter().map(|(name, _)| name.as_str()).collect();
         for invoke in &run.invokes {
             let known = CheckContext::of(map).givens(names).barriers(&barriers);
-            check(index, invoke, known.named(&invoke.name))?;
+            let known = known.supplied(modules).named(&invoke.name);
+            check(index, invoke, known)?;
         }
     }
     Ok(())
@@ -88,12 +96,26 @@ fn each_program(
 /// Returns whether a program calls modules of the model itself, so that not even served it can do
 /// without it.
 pub(super) fn calls_modules(plan: &Plan) -> bool {
-    fn is_call(value: &Expr) -> bool {
-        matches!(value, Expr::Module { .. }) || value.operands().into_iter().any(is_call)
+    fn is_call(value: &Expr, plan: &Plan) -> bool {
+        let is_of_model = match value {
+            Expr::Module { path, .. } => {
+                let name = path.split('.').next();
+                !plan
+                    .modules
+                    .iter()
+                    .any(|module| Some(&*module.name) == name)
+            }
+            _ => false,
+        };
+        let mut operands = value.operands().into_iter();
+        is_of_model || operands.any(|operand| is_call(operand, plan))
     }
     let invokes = plan.runs.iter().flat_map(|run| &run.invokes);
     let mut actions = invokes.flat_map(|invoke| invoke.program.actions());
-    actions.any(|action| action.values().into_iter().any(is_call))
+    actions.any(|action| {
+        let mut values = action.values().into_iter();
+        values.any(|value| is_call(value, plan))
+    })
 }
 
 /// Returns the rows of each input.
@@ -144,6 +166,36 @@ pub(super) fn givens(
         Ok((given.name.clone(), value))
     };
     plan.givens.iter().map(value).collect()
+}
+
+/// Loads the trained modules that programs call, none of which has the name of a module of the
+/// model.
+pub(super) fn modules(
+    plan: &Plan,
+    subject: &Subject,
+    folder: &Path,
+) -> Result<NamedInterventions, ExperimentError> {
+    let mut named = NamedInterventions::new();
+    for module in &plan.modules {
+        let at = || plan.source.spot(module.at);
+        let mut paths = subject.sites().map().paths();
+        if paths.any(|path| path.split('.').next() == Some(&module.name)) {
+            return Err(ExperimentError::Conflict {
+                at: at(),
+                what: format!("`{}` is a module of the model, too", module.name),
+                instead: "give it another name".to_owned(),
+            });
+        }
+        let path = folder.join(&module.file);
+        let loaded = match path.is_dir() {
+            true => SaeLens::load(&path, subject.device()).map(|sae| sae.autoencoder.into()),
+            false => Intervention::load(&path, subject.device()),
+        };
+        let loaded = loaded
+            .map_err(|error| ExperimentError::at(at(), interloom::Error::from(error).into()))?;
+        named.add(module.name.clone(), loaded.frozen());
+    }
+    Ok(named)
 }
 
 /// Returns the tokens of a run's answers; none if the model is not here, because they are read off

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use interloom::Session;
 use interloom::environment;
+use interloom::interventions::NamedInterventions;
 use interloom_backends::{Ran, Run, RunOutput, Value};
 use interloom_engine::{Cached, Invoke, Note};
 use interloom_journal::{Digest, Tokens};
 use interloom_program::{Machine, Modules, Results};
 
 use super::checks::{
-    answers, check_loss, check_names, check_programs, check_rows, givens, inputs, warn_of_answers,
+    answers, check_loss, check_names, check_programs, check_rows, givens, inputs, modules,
+    warn_of_answers,
 };
 use super::error::ExperimentError;
 use super::estimate::Estimate;
@@ -38,6 +40,8 @@ pub(super) struct Prepared {
     answers: Vec<Vec<u32>>,
     /// The values that programs are given: tensors of the file, and what earlier runs saved.
     givens: BTreeMap<String, Value>,
+    /// The trained modules that programs call.
+    modules: NamedInterventions,
     estimate: Estimate,
 }
 
@@ -97,7 +101,8 @@ impl Prepared {
             }
         }
         // First what can be said without the model.
-        check_names(&plan, &subject)?;
+        let modules = modules(&plan, &subject, folder)?;
+        check_names(&plan, &subject, &modules)?;
         let inputs = inputs(&plan, &subject, folder)?;
         let answers = plan.runs.iter().map(|run| answers(&plan, run, &subject));
         let answers = answers.collect::<Result<_, ExperimentError>>()?;
@@ -112,7 +117,7 @@ impl Prepared {
             }
             warn_of_answers(&plan, &subject, progress);
             if subject.is_here() {
-                check_programs(&plan, &subject, &outlooks, &givens, progress)?;
+                check_programs(&plan, &subject, &outlooks, &givens, &modules, progress)?;
             }
         }
         let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
@@ -127,6 +132,7 @@ impl Prepared {
             inputs,
             answers,
             givens,
+            modules,
             estimate,
         })
     }
@@ -149,6 +155,11 @@ impl Prepared {
             }
         }
         digests
+    }
+
+    /// Returns the trained modules that programs call.
+    pub(super) const fn interventions(&self) -> &NamedInterventions {
+        &self.modules
     }
 
     /// Returns the tokens that cannot be had again without the model, or a file beside the
@@ -328,10 +339,9 @@ impl Prepared {
         }))
     }
 
-    /// Returns what calls the modules of the model.
+    /// Returns what calls the modules of the model, and those that the file names.
     fn modules(&self) -> impl Modules<Value> + use<> {
-        let subject = self.subject.clone();
-        move |path: &str, input: Value| subject.call(path, input)
+        self.modules.clone().beside(self.subject.clone())
     }
 
     /// Returns the rows of a run's batch.

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::error::ExperimentError;
 use super::language;
-use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan};
+use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SuppliedModule};
 use super::source::{Located, Source};
 use super::sweep::{Budget, Sweep, sweeps};
 use super::table::Table;
@@ -15,8 +15,8 @@ use super::table::Table;
 /// How many runs a file may have, and how many invokes a run, with those that sweeps make.
 pub(super) const RUNS_MAX: usize = 4096;
 
-const FILE: [&str; 8] = [
-    "about", "model", "device", "set", "input", "given", "report", "run",
+const FILE: [&str; 9] = [
+    "about", "model", "device", "set", "input", "given", "modules", "report", "run",
 ];
 const INPUT: [&str; 4] = ["name", "prompt", "tokens", "tensor"];
 const GIVEN: [&str; 2] = ["name", "tensor"];
@@ -54,6 +54,7 @@ impl Plan {
             },
             inputs: inputs(&source, &table, &set, &budget)?,
             givens: givens(&source, &table)?,
+            modules: modules(&source, &table)?,
             runs: Vec::new(),
             source: source.clone(),
         };
@@ -127,6 +128,29 @@ fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentErr
         });
     }
     Ok(givens)
+}
+
+fn modules(source: &Source, file: &Table<'_>) -> Result<Vec<SuppliedModule>, ExperimentError> {
+    let module = |(name, value): (String, _)| {
+        let place = file.located(&name, value)?;
+        let at = place.offset(0);
+        if !language::is_free(&name) {
+            return Err(ExperimentError::Value {
+                at: source.spot(at),
+                key: "modules".to_owned(),
+                expected:
+                    "a table whose keys are words that the language of programs does not use itself"
+                        .to_owned(),
+                found: format!("`{name}`"),
+            });
+        }
+        Ok(SuppliedModule {
+            name,
+            file: place.text().to_owned(),
+            at,
+        })
+    };
+    file.inner("modules")?.into_iter().map(module).collect()
 }
 
 fn read_report(table: &Table<'_>) -> Result<ReportPlan, ExperimentError> {

@@ -379,6 +379,7 @@ impl FileExperiment {
         let session = Session::of(&subject).policy(policy);
         progress.step();
         let session = session.tokens(prepared.tokens().clone());
+        let session = session.interventions(prepared.interventions());
         let session = prepared
             .digests()
             .into_iter()

@@ -17,6 +17,7 @@ pub(super) struct Plan {
     pub(super) device_at: usize,
     pub(super) inputs: Vec<Input>,
     pub(super) givens: Vec<Given>,
+    pub(super) modules: Vec<SuppliedModule>,
     pub(super) runs: Vec<RunPlan>,
 }
 
@@ -43,6 +44,15 @@ pub(super) struct Given {
     pub(super) name: String,
     /// `FILE#NAME`.
     pub(super) tensor: String,
+    pub(super) at: usize,
+}
+
+/// A trained module from a file, which programs call by its name.
+#[derive(Clone, Debug)]
+pub(super) struct SuppliedModule {
+    pub(super) name: String,
+    /// A file of an intervention, or a folder of SAELens.
+    pub(super) file: String,
     pub(super) at: usize,
 }
 

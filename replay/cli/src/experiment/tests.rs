@@ -64,8 +64,8 @@ fn what_is_no_toml_is_said_with_its_place() {
 #[test]
 fn unknown_keys_are_said_with_the_nearest() {
     insta::assert_snapshot!(errors(["modle = 'a'", "model = 'a'\n[[inputs]]\nname = 'x'"]), @"
-    E112 e.toml:1:1: the file has no key `modle`; nearest: `model`, `about`, `device`
-    E112 e.toml:2:3: the file has no key `inputs`; nearest: `input`, `about`, `report`
+    E112 e.toml:1:1: the file has no key `modle`; nearest: `model`, `modules`, `about`
+    E112 e.toml:2:3: the file has no key `inputs`; nearest: `input`, `about`, `modules`
     ");
     insta::assert_snapshot!(after_start([
         "prompts = 'x'",

@@ -11,6 +11,7 @@ mod explore;
 mod export;
 mod journals;
 mod language_model;
+mod modules;
 mod page;
 mod pipes;
 mod races;

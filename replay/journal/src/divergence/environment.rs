@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::fields;
 use super::sides::Sides;
-use crate::{Argument, Head, ModelIdentity};
+use crate::{Argument, Digest, Head, ModelIdentity};
 
 /// How many changed parameters or inputs are named.
 const CHANGES_SHOWN: usize = 4;
@@ -29,7 +29,10 @@ impl EnvironmentDifference {
     /// Returns whether values are made from this: another model, input, seed or argument makes
     /// other values by intention, another device or build only by accident.
     pub fn makes_values(&self) -> bool {
-        matches!(self.subject, "seeds" | "experiment" | "model" | "inputs")
+        matches!(
+            self.subject,
+            "seeds" | "experiment" | "model" | "modules" | "inputs"
+        )
     }
 
     /// The difference in the words for these two sides.
@@ -136,8 +139,19 @@ pub(super) fn between(recorded: &Head, live: &Head) -> Vec<EnvironmentDifference
     );
     push(&mut differences, "experiment", experiments.0, experiments.1);
     differences.extend(models(recorded.model.as_ref(), live.model.as_ref()));
+    let modules = |head: &Head| parameters_of(&head.modules);
+    differences.extend(named("modules", &modules(recorded), &modules(live)));
     differences.extend(named("inputs", &recorded.inputs, &live.inputs));
     differences
+}
+
+/// The parameters of modules, with the names of these in front.
+fn parameters_of(modules: &[ModelIdentity]) -> Vec<(String, Digest)> {
+    let parameters = modules.iter().flat_map(|module| {
+        let named = |(name, digest): &(String, _)| (format!("{}.{name}", module.name), *digest);
+        module.parameters.iter().map(named)
+    });
+    parameters.collect()
 }
 
 /// The differences between two heads in everything that they have, also in what is no part of the

@@ -10,7 +10,7 @@ use super::*;
 pub(crate) fn any_head() -> impl Strategy<Value = Head> {
     let texts = || vec(any::<String>(), 0..3);
     let digests = || vec((any::<String>(), any_digest()), 0..3);
-    let model = (any::<String>(), any_digest(), digests());
+    let model = || (any::<String>(), any_digest(), digests());
     let experiment = (
         any::<String>(),
         proptest::collection::btree_map(any::<String>(), any_argument(), 0..4),
@@ -20,24 +20,29 @@ pub(crate) fn any_head() -> impl Strategy<Value = Head> {
         texts(),
         vec(any::<u64>(), 0..3),
         experiment,
-        option::of(model),
+        (option::of(model()), vec(model(), 0..3)),
         (digests(), policy),
     )
         .prop_map(
-            |(features, seeds, (name, arguments), model, (inputs, policy))| Head {
+            |(features, seeds, (name, arguments), (model, modules), (inputs, policy))| Head {
                 policy,
                 cpu_features: features,
                 seeds,
                 experiment: Experiment { name, arguments },
-                model: model.map(|(name, digest, parameters)| ModelIdentity {
-                    name,
-                    digest,
-                    parameters,
-                }),
+                model: model.map(identity),
+                modules: modules.into_iter().map(identity).collect(),
                 inputs,
                 ..head()
             },
         )
+}
+
+fn identity((name, digest, parameters): (String, Digest, Vec<(String, Digest)>)) -> ModelIdentity {
+    ModelIdentity {
+        name,
+        digest,
+        parameters,
+    }
 }
 
 fn any_argument() -> impl Strategy<Value = Argument> {

@@ -10,27 +10,35 @@ use interloom_program::{Along, Comparison, Condition, DEPTH_MAX, Expr};
 
 use super::SyntaxError;
 use super::binding::{AND, COMPARE, NOT, OR, PRODUCT, SUM};
-use super::lexer::Token;
+use super::lexer::{Token, is_word};
 use super::resolve::split_iteration;
 use super::steps::{Parser, is_reserved};
 
 /// The names whose call is a function of the language, and not of a module.
-pub(super) const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 17] = [
+    "abs",
     "all",
     "any",
     "argmax_last",
-    "grad",
     "caught",
     "clip",
     "copy",
     "get",
+    "grad",
+    "matmul",
     "mean",
     "module",
     "patch",
     "set",
+    "softmax",
     "sum",
     "zeros_like",
 ];
+
+/// Returns whether a call of this word is one of a module.
+pub(in crate::experiment) fn is_free(word: &str) -> bool {
+    is_word(word) && !is_reserved(word) && !FUNCTIONS.contains(&word)
+}
 
 /// How many parentheses, calls and signs may stand inside one another.
 const NESTING_MAX: u32 = 64;

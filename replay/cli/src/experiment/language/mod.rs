@@ -23,6 +23,7 @@ use interloom_program::Program;
 
 use super::source::Located;
 
+pub(super) use expression::is_free;
 pub(super) use lexer::{NAME_BYTES_MAX, is_swept_word, is_word};
 pub(super) use resolve::resolve;
 pub use write::to_text;

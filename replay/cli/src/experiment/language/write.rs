@@ -8,9 +8,9 @@ use interloom_program::{
 };
 
 use super::binding::{AND, COMPARE, NOT, OR, POSTFIX, PRODUCT, SUM, UNARY};
-use super::expression::FUNCTIONS;
+use super::expression::is_free;
 use super::lexer::{QUOTED_BYTES_MAX, is_path, is_word};
-use super::steps::{is_reserved, is_variable};
+use super::steps::is_variable;
 
 /// Returns the text of a program, as experiment files have it, which is read as the same steps.
 ///
@@ -281,8 +281,7 @@ impl Writer {
     /// Writes a call, in the long form if the path would be read as something else.
     fn module(&mut self, path: &str, input: &Expr) -> String {
         let input = self.value(input, OR);
-        let is_free = is_word(path) && !is_reserved(path) && !FUNCTIONS.contains(&path);
-        match is_path(path) || is_free {
+        match is_path(path) || is_free(path) {
             true => format!("{path}({input})"),
             false => format!("module({}, {input})", self.quoted_name(path)),
         }
