@@ -1,8 +1,11 @@
 //! Errors of interventions that learn.
 
+use std::io;
 use std::path::Path;
 
 use interloom_engine::{AtFault, Code};
+
+use crate::journal::is_refusal;
 
 /// An intervention cannot be made, saved or loaded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -73,10 +76,18 @@ impl InterventionError {
         }
     }
 
-    pub(super) fn refused(path: &Path, verb: &str, error: &std::io::Error) -> Self {
+    pub(super) fn unread(path: &Path, error: &io::Error) -> Self {
         Self::File {
             file: path.display().to_string(),
-            reason: format!("it cannot be {verb}: {error}"),
+            reason: format!("it cannot be read: {error}; check the path"),
+            refused: is_refusal(error.kind()),
+        }
+    }
+
+    pub(super) fn unwritten(path: &Path, error: &io::Error) -> Self {
+        Self::File {
+            file: path.display().to_string(),
+            reason: format!("it cannot be written: {error}; choose another place"),
             refused: true,
         }
     }

@@ -277,7 +277,7 @@ pub(super) fn floats(view: &TensorView<'_>) -> TensorData {
 
 /// Reads a whole file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, InterventionError> {
-    fs::read(path).map_err(|error| InterventionError::refused(path, "read", &error))
+    fs::read(path).map_err(|error| InterventionError::unread(path, &error))
 }
 
 /// Writes a file beside its place and renames it, so that there is never half of one.
@@ -290,7 +290,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InterventionError> 
         file.sync_all()?;
         fs::rename(&partial, path)
     });
-    written.map_err(|error| InterventionError::refused(path, "written", &error))
+    written.map_err(|error| InterventionError::unwritten(path, &error))
 }
 
 pub(super) fn check_size(kind: &str, place: &str, size: usize) -> Result<(), InterventionError> {

@@ -249,11 +249,12 @@ fn files_of_something_else_are_refused() {
         assert_eq!(with(Some(label)).0, code, "{label}");
     }
     let error = SteeringVector::load(folder.path().join("none.safetensors"), &device).unwrap_err();
+    assert_eq!((error.code(), error.at_fault().name()), ("E083", "misuse"));
+    let nowhere = folder.path().join("no/folder/a.safetensors");
+    let saved = SteeringVector::new(3, &device).unwrap().save(nowhere);
+    let error = saved.unwrap_err();
     assert_eq!(
         (error.code(), error.at_fault().name()),
         ("E083", "environment")
     );
-    let nowhere = folder.path().join("no/folder/a.safetensors");
-    let saved = SteeringVector::new(3, &device).unwrap().save(nowhere);
-    assert_eq!(saved.unwrap_err().code(), "E083");
 }
