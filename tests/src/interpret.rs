@@ -129,14 +129,27 @@ impl Interpreter {
                 let value = self.part(cx.clone(), value).await?;
                 cx.put(&name, value).await?;
             }
-            Action::Cache { modules, side, .. } => {
+            Action::Cache {
+                modules,
+                side,
+                gradients,
+                ..
+            } => {
                 let spec = modules.map_or_else(CacheSpec::all, CacheSpec::of);
-                cx.cache(match side {
+                let spec = match side {
                     Side::Inputs => spec.inputs(),
                     Side::Outputs => spec,
                     Side::Both => spec.both(),
+                };
+                cx.cache(match gradients {
+                    true => spec.gradients(),
+                    false => spec,
                 })
                 .await?;
+            }
+            Action::Backward { loss } => {
+                let loss = self.value("a loss", cx.clone(), loss).await?;
+                cx.backward(loss).await?;
             }
             Action::Mark { .. } => {}
             other => panic!("no counterpart for {other:?}"),
