@@ -22,6 +22,8 @@ pub(crate) struct Array {
     is_whole: bool,
     /// How it was computed, where gradients go back to it.
     node: Option<Rc<Node>>,
+    /// The array that it is a part of, and which, where gradients go back to that.
+    part_of: Option<Rc<(Self, Vec<Range<usize>>)>>,
 }
 
 impl Array {
@@ -39,6 +41,7 @@ impl Array {
             steps,
             is_whole: false,
             node: None,
+            part_of: None,
         }
     }
 
@@ -46,6 +49,7 @@ impl Array {
     pub(super) fn untracked(&self) -> Self {
         Self {
             node: None,
+            part_of: None,
             ..self.clone()
         }
     }
@@ -141,8 +145,18 @@ impl Array {
 
     /// Returns these places of the first dimensions, which share their numbers with the array.
     pub(crate) fn part(&self, places: &[Range<usize>]) -> Self {
-        let places = places.to_vec();
-        Self::computed(&[self], move |of| of[0].view(&places))
+        let own = places.to_vec();
+        let part = Self::computed(&[self], move |of| of[0].view(&own));
+        let whole = || Rc::new((self.clone(), places.to_vec()));
+        Self {
+            part_of: part.node.is_some().then(whole),
+            ..part
+        }
+    }
+
+    /// Returns the array that this is a part of, and which part.
+    pub(super) fn part_of(&self) -> Option<&(Self, Vec<Range<usize>>)> {
+        self.part_of.as_deref()
     }
 
     fn view(&self, places: &[Range<usize>]) -> Self {

@@ -222,22 +222,32 @@ impl Line {
         if pass.is_over(number) {
             return Err(Fault::of("OutOfOrderError"));
         }
-        if !pass.come_to(number) {
-            pass.finish();
-            return Err(class("ValueError", "OutOfOrderError"));
-        }
+        // Nothing is computed of the rows of a batch that a body reads: of that generation of the
+        // reference their gradients are the rows of that of the whole, of the other one nothing.
+        let of_whole = array.part_of().and_then(|(whole, rows)| {
+            let is_known = self.scene.manner == Manner::Coroutines;
+            let number = whole.node().filter(|_| is_known)?.number();
+            Some((number, whole, &rows[..]))
+        });
+        let (number, whole, rows) = match (pass.come_to(number), of_whole) {
+            (true, _) => (number, array, &[][..]),
+            (false, Some(found)) if pass.come_to(found.0) => found,
+            (false, _) => {
+                pass.finish();
+                return Err(class("ValueError", "OutOfOrderError"));
+            }
+        };
+        let gradient = pass.gradient(number).unwrap_or_default();
+        let gradient = Array::new(&whole.shape(), gradient.to_vec());
+        let own = gradient.part(rows);
         if let Some(with) = with {
             let Thing::Tensor(with) = with else {
                 return Err(Fault::of("TypeError"));
             };
-            if with.shape() != array.shape() {
-                return Err(Fault::of("RuntimeError"));
-            }
-            pass.replace(number, with.numbers());
+            own.write(with).ok_or_else(|| Fault::of("RuntimeError"))?;
+            pass.replace(number, gradient.numbers());
         }
-        let gradient = pass.gradient(number).unwrap_or_default();
-        let gradient = Array::new(&array.shape(), gradient.to_vec());
-        Ok((Thing::Tensor(gradient), number))
+        Ok((Thing::Tensor(own.copy()), node.number()))
     }
 
     /// The iterations of a loop, and the last one if it has an upper bound.
