@@ -181,6 +181,7 @@ impl Interpreter {
             let part = |expr| self.clone().part(cx.clone(), expr);
             let value = match expr {
                 Expr::Number(number) => return Ok(Datum::Number(number)),
+                Expr::Text(text) => Value::Text(text.as_str().into()),
                 Expr::Var(name) => return self.load(&name),
                 Expr::Add(left, right) => {
                     return combine("`add`", of(left).await?, of(right).await?);

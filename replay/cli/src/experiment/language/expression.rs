@@ -15,11 +15,12 @@ use super::resolve::split_iteration;
 use super::steps::{Parser, is_reserved};
 
 /// The names whose call is a function of the language, and not of a module.
-pub(super) const FUNCTIONS: [&str; 14] = [
+pub(super) const FUNCTIONS: [&str; 15] = [
     "all",
     "any",
     "argmax_last",
     "grad",
+    "text",
     "caught",
     "clip",
     "copy",
@@ -233,6 +234,7 @@ impl Parser<'_> {
             "matmul" => self.matmul()?,
             "copy" => self.of_one(Expr::Clone)?,
             "argmax_last" => self.of_one(Expr::ArgmaxLast)?,
+            "text" => (Term::Value(Expr::Text(self.text("a text in quotes")?)), 0),
             "grad" => (Term::Value(Expr::Read(self.gradient()?)), 0),
             "patch" => self.patch()?,
             "clip" => self.clip()?,
