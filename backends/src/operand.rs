@@ -121,6 +121,10 @@ impl Operand for Value {
         Some(Self::Float(number))
     }
 
+    fn text(text: &str) -> Result<Self, Misfit> {
+        Ok(Self::Text(text.into()))
+    }
+
     fn tuple(items: Vec<Self>) -> Result<Self, Misfit> {
         Ok(Self::Tuple(items.into()))
     }

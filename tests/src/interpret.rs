@@ -129,14 +129,27 @@ impl Interpreter {
                 let value = self.part(cx.clone(), value).await?;
                 cx.put(&name, value).await?;
             }
-            Action::Cache { modules, side, .. } => {
+            Action::Cache {
+                modules,
+                side,
+                gradients,
+                ..
+            } => {
                 let spec = modules.map_or_else(CacheSpec::all, CacheSpec::of);
-                cx.cache(match side {
+                let spec = match side {
                     Side::Inputs => spec.inputs(),
                     Side::Outputs => spec,
                     Side::Both => spec.both(),
+                };
+                cx.cache(match gradients {
+                    true => spec.gradients(),
+                    false => spec,
                 })
                 .await?;
+            }
+            Action::Backward { loss } => {
+                let loss = self.value("a loss", cx.clone(), loss).await?;
+                cx.backward(loss).await?;
             }
             Action::Mark { .. } => {}
             other => panic!("no counterpart for {other:?}"),
@@ -168,6 +181,7 @@ impl Interpreter {
             let part = |expr| self.clone().part(cx.clone(), expr);
             let value = match expr {
                 Expr::Number(number) => return Ok(Datum::Number(number)),
+                Expr::Text(text) => Value::Text(text.as_str().into()),
                 Expr::Var(name) => return self.load(&name),
                 Expr::Add(left, right) => {
                     return combine("`add`", of(left).await?, of(right).await?);

@@ -160,7 +160,7 @@ fn is_equal_as_async(name: &str, id: &str) -> Result<(), Failed> {
     let folder = open(name);
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
-    let mut session = opened(Policy::Digest).record(&journal)?;
+    let mut session = opened(&folder, id, Policy::Digest).record(&journal)?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
         let listed = &table(name, "reasons.json")["v081"][id];
         assert!(
@@ -172,7 +172,7 @@ fn is_equal_as_async(name: &str, id: &str) -> Result<(), Failed> {
     session.finish()?;
 
     let saved = interpret::Saved::default();
-    let mut session = opened(Policy::Digest).verify(&journal)?;
+    let mut session = opened(&folder, id, Policy::Digest).verify(&journal)?;
     let walked = |program: &_, around: &_| interpret::mediator(program, around, &saved);
     folder.run(id, walked, &mut session)?;
     let conclusion = session.finish()?;
@@ -195,7 +195,7 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
         // Never, when a few values wait, and at the end of each run.
         for bytes in [0, 100, u64::MAX] {
             let journal = place.path().join("late.ilj");
-            let mut session = opened(policy).record(&journal)?;
+            let mut session = opened(&folder, id, policy).record(&journal)?;
             session.set_readback_budget(bytes);
             folder.run(id, machine, &mut session)?;
             session.finish()?;
@@ -209,8 +209,9 @@ fn is_the_same_when_read_late(folder: &str, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn opened(policy: Policy) -> SessionBuilder {
-    Session::of(&Scenarios::on(Device::flex())).policy(policy)
+fn opened(folder: &Folder, id: &str, policy: Policy) -> SessionBuilder {
+    let device = folder.device(id).expect("the scenario can be read");
+    Session::of(&Scenarios::on(device)).policy(policy)
 }
 
 fn machine(program: &Program, around: &Surroundings) -> Box<dyn Mediator<BurnValue>> {
@@ -223,7 +224,7 @@ fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
     let folder = open(folder);
     let place = tempfile::tempdir()?;
     let journal = place.path().join("scenario.ilj");
-    let mut session = opened(Policy::Full).record(&journal)?;
+    let mut session = opened(&folder, id, Policy::Full).record(&journal)?;
     let Some(results) = folder.run(id, machine, &mut session)? else {
         return Ok(());
     };
@@ -234,7 +235,7 @@ fn is_replayed_in_every_mode(folder: &str, id: &str) -> Result<(), Failed> {
         (Mode::Drive(journal), Proof::Model),
     ];
     for (mode, proves) in modes {
-        let mut session = opened(Policy::Full).open(mode)?;
+        let mut session = opened(&folder, id, Policy::Full).open(mode)?;
         let own = folder
             .run(id, machine, &mut session)?
             .expect("it ran before");
@@ -258,7 +259,7 @@ fn is_the_same_wherever_it_is_forked(folder: &str, id: &str) -> Result<(), Faile
     let folder = open(folder);
     let place = tempfile::tempdir()?;
     let from = place.path().join("from.ilj");
-    let mut session = opened(Policy::Full).record(&from)?;
+    let mut session = opened(&folder, id, Policy::Full).record(&from)?;
     session.keep_passages(true);
     let Some(results) = folder.run(id, machine, &mut session)? else {
         return Ok(());
@@ -271,7 +272,7 @@ fn is_the_same_wherever_it_is_forked(folder: &str, id: &str) -> Result<(), Faile
     };
     for exchange in 0..=exchanges {
         let into = place.path().join("into.ilj");
-        let mut session = opened(Policy::Full).fork(&from, exchange, into)?;
+        let mut session = opened(&folder, id, Policy::Full).fork(&from, exchange, into)?;
         let own = folder
             .run(id, machine, &mut session)?
             .expect("it ran before");

@@ -275,6 +275,7 @@ impl<'p> Checker<'p> {
             Expr::Read(site) => self.site(site),
             Expr::Module { path, .. } => self.module(path),
             Expr::Number(_)
+            | Expr::Text(_)
             | Expr::Get(_)
             | Expr::Add(..)
             | Expr::Sub(..)

@@ -116,6 +116,7 @@ pub(crate) enum Push {
 #[derive(Clone, Debug)]
 pub(crate) enum Compute {
     Number(f64),
+    Text(String),
     Arithmetic(Arithmetic),
     ZerosLike,
     Sum,
@@ -325,6 +326,7 @@ impl Compiler<'_> {
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Number(number) => self.emit(Compute::Number(*number)),
+            Expr::Text(text) => self.emit(Compute::Text(text.clone())),
             Expr::Var(variable) => self.on(variable, Push::Load),
             Expr::Given(name) => self.emit(Push::Given(name.clone())),
             Expr::Read(site) => {

@@ -21,6 +21,7 @@ pub(crate) fn compute<V: Operand>(
     let place = name(compute);
     let value = match compute {
         Compute::Number(number) => return Ok(Datum::Number(*number)),
+        Compute::Text(text) => V::text(text),
         Compute::Arithmetic(operation) => {
             let (right, left) = (pop(stack), pop(stack));
             return arithmetic(*operation, place, &left, &right);
@@ -363,6 +364,7 @@ fn ranges<V: Operand>(
 const fn name(compute: &Compute) -> &'static str {
     match compute {
         Compute::Number(_) => "`number`",
+        Compute::Text(_) => "`text`",
         Compute::Arithmetic(operation) => operation.name(),
         Compute::ZerosLike => "`zeros_like`",
         Compute::Sum => "`sum`",

@@ -18,6 +18,8 @@ use crate::operand::Along;
 pub enum Expr {
     /// A number; in JSON, one that is not finite is `"inf"`, `"-inf"` or `"nan"`.
     Number(#[serde(with = "number")] f64),
+    /// A text, such as the name of a function for what an operation calls.
+    Text(String),
     /// The value of a variable.
     Var(String),
     /// A value that the machine was given under this name.
@@ -120,9 +122,12 @@ limit!(Condition);
 macro_rules! operands {
     ($expr:expr, $iter:ident, $values:ident) => {
         match $expr {
-            Self::Number(_) | Self::Var(_) | Self::Given(_) | Self::Read(_) | Self::Get(_) => {
-                Vec::new()
-            }
+            Self::Number(_)
+            | Self::Text(_)
+            | Self::Var(_)
+            | Self::Given(_)
+            | Self::Read(_)
+            | Self::Get(_) => Vec::new(),
             Self::Add(left, right)
             | Self::Sub(left, right)
             | Self::Mul(left, right)

@@ -128,6 +128,18 @@ pub trait Operand: Value {
         None
     }
 
+    /// Makes a text.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if this kind of value has no texts.
+    fn text(text: &str) -> Result<Self, Misfit> {
+        Err(Misfit {
+            expected: "a value that can be a text".to_owned(),
+            found: format!("{text:?}"),
+        })
+    }
+
     /// Makes a tuple.
     ///
     /// # Errors

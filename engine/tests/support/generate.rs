@@ -213,7 +213,7 @@ fn recurrent_models() -> impl Strategy<Value = Model> {
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     prop_oneof![
         9 => mixed_cases().boxed(),
-        3 => recurrent_cases().boxed(),
+        4 => recurrent_cases().boxed(),
         1 => differentiated_cases().boxed(),
     ]
 }

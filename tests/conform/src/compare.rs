@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, Told, kind};
+use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, Told, kind, of_tensors};
 use crate::recording::Recording;
 
 /// Something in which a run can differ from the recording.
@@ -256,14 +256,13 @@ fn all_like(own: &[Item], other: &[Item]) -> bool {
 }
 
 fn order(own: &Outcome, recorded: &Recording) -> Option<Difference> {
+    let own = of_tensors(&own.served).into_iter();
     let own: Vec<String> = match recorded.version {
         "v050" => own
-            .served
-            .iter()
-            .filter_map(Served::of_threads)
+            .filter_map(|own| own.of_threads())
             .map(|own| own.to_string())
             .collect(),
-        _ => own.served.iter().map(Served::to_string).collect(),
+        _ => own.map(|own| own.to_string()).collect(),
     };
     let recorded: Vec<String> = recorded.served.iter().map(Served::to_string).collect();
     lists(Aspect::Order, &own, &recorded)

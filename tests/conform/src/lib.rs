@@ -50,8 +50,11 @@ pub const REFERENCES: [&str; 2] = ["v050", "v081"];
 pub struct Folder {
     path: PathBuf,
     ids: Vec<String>,
+    device: Device,
     models: BTreeMap<&'static str, Model>,
     inputs: Rc<BTreeMap<String, Value>>,
+    /// The inputs where gradients are asked for.
+    differentiable: Rc<BTreeMap<String, Value>>,
     /// The same for the interpreters.
     material: Material,
 }
@@ -109,16 +112,39 @@ impl Folder {
         }
         let inputs = tensors::load(&path.join("inputs.safetensors"))?;
         let material = Material::new(&weights, &inputs);
-        let inputs = inputs.iter();
-        let inputs =
-            inputs.filter_map(|(name, plain)| Some((name.clone(), plain.to_value(device)?)));
+        let on = |device: &Device| {
+            let inputs = inputs.iter();
+            let values =
+                inputs.filter_map(|(name, plain)| Some((name.clone(), plain.to_value(device)?)));
+            Rc::new(values.collect())
+        };
         Ok(Self {
             path: path.to_owned(),
             ids,
             models,
-            inputs: Rc::new(inputs.collect()),
+            inputs: on(device),
+            differentiable: on(&device.clone().autodiff()),
+            device: device.clone(),
             material,
         })
+    }
+
+    /// Returns the device that the values of a scenario are on: one with gradients, if they are
+    /// asked for.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the scenario from being read.
+    pub fn device(&self, id: &str) -> Result<Device, String> {
+        Ok(self.device_of(&self.scenario(id)?))
+    }
+
+    fn device_of(&self, scenario: &Scenario) -> Device {
+        if scenario.has_gradients() {
+            self.device.clone().autodiff()
+        } else {
+            self.device.clone()
+        }
     }
 
     /// Returns the names of the scenarios, in alphabetical order.
@@ -276,7 +302,7 @@ impl Folder {
             make(&plan.blocks[index].program, around)
         };
         let played = self.programs(&scenario).and_then(|plans| {
-            let around = self.surroundings(self.model(&scenario)?);
+            let around = self.surroundings(&scenario)?;
             let played = run::play(&around, &plans, &make, Some(session));
             played.map_err(NotRun::Broken)?;
             Ok(around.results)
@@ -290,7 +316,7 @@ impl Folder {
 
     fn as_programs(&self, scenario: &Scenario) -> Result<Outcome, NotRun> {
         let plans = self.programs(scenario)?;
-        let around = self.surroundings(self.model(scenario)?);
+        let around = self.surroundings(scenario)?;
         let make = |plan: &Plan, index: usize, around: &Surroundings| machine(plan, index, around);
         let own = run::play(&around, &plans, &make, None);
         let mut own = own.map_err(NotRun::Broken)?;
@@ -300,7 +326,7 @@ impl Folder {
     }
 
     fn as_scripts(&self, scenario: &Scenario) -> Result<Outcome, NotRun> {
-        let around = self.surroundings(self.model(scenario)?);
+        let around = self.surroundings(scenario)?;
         let plans = scenario.plans()?;
         let scripts = plans.iter().map(|plan| {
             let scripts = plan.parts.iter().map(|part| Script::from(part.steps));
@@ -328,10 +354,9 @@ impl Folder {
 
     /// The programs of a scenario, each of which can be run.
     fn programs(&self, scenario: &Scenario) -> Result<Vec<Plan>, NotRun> {
-        let model = self.model(scenario)?;
-        let is_by_name = |path: &str| model.is_by_name(path);
+        let around = self.surroundings(scenario)?;
+        let is_by_name = |path: &str| around.model.is_by_name(path);
         let plans = translate::translate(scenario, &is_by_name)?;
-        let around = self.surroundings(model);
         for block in plans.iter().flat_map(|plan| &plan.blocks) {
             let machine = around.machine(&block.program);
             machine.map_err(|error| NotRun::Broken(error.to_string()))?;
@@ -339,18 +364,33 @@ impl Folder {
         Ok(plans)
     }
 
-    fn model(&self, scenario: &Scenario) -> Result<&Model, NotRun> {
+    fn surroundings(&self, scenario: &Scenario) -> Result<Surroundings, NotRun> {
         let name = scenario.model.as_str();
         let unknown = || NotRun::Broken(format!("there is no model `{name}` in this folder"));
-        self.models.get(name).ok_or_else(unknown)
-    }
-
-    fn surroundings(&self, model: &Model) -> Surroundings {
-        Surroundings {
-            model: model.clone(),
-            inputs: self.inputs.clone(),
-            results: Results::new(),
+        let model = self.models.get(name).ok_or_else(unknown)?;
+        let results = Results::new();
+        if !scenario.has_gradients() {
+            return Ok(Surroundings {
+                model: model.clone(),
+                inputs: self.inputs.clone(),
+                gradients: None,
+                results,
+            });
         }
+        let model = Model::load(&self.path, name, &self.device_of(scenario));
+        let model = model.map_err(|error| NotRun::Broken(error.to_string()))?;
+        let parameters = scenario.parameters();
+        let is_known = |path: &String| model.sites().parameter(path).is_some();
+        if !parameters.iter().all(is_known) {
+            let what = "a gradient of a parameter that is stored in another way here";
+            return Err(NotRun::Outside(what.to_owned()));
+        }
+        Ok(Surroundings {
+            model,
+            inputs: self.differentiable.clone(),
+            gradients: Some(parameters),
+            results,
+        })
     }
 
     fn scenario(&self, id: &str) -> Result<Scenario, String> {
@@ -387,7 +427,7 @@ enum NotRun {
 impl From<Unsupported> for NotRun {
     fn from(error: Unsupported) -> Self {
         match error {
-            Unsupported::Gradients => Self::Outside("a step about gradients".to_owned()),
+            Unsupported::Outside(what) => Self::Outside(what.to_owned()),
             Unsupported::Unknown(what) => Self::Broken(format!("{what} has no counterpart")),
         }
     }

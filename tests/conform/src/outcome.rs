@@ -40,6 +40,9 @@ pub(crate) struct Entry {
     pub(crate) output: Option<Item>,
 }
 
+/// The number of those that read and replace gradients: in the reference they have none.
+pub(crate) const OF_GRADIENTS: u32 = u32::MAX;
+
 /// A served request: the mediator's number, the event, and the site; nothing for a barrier.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Served(pub(crate) u32, pub(crate) &'static str, pub(crate) String);
@@ -64,6 +67,29 @@ impl Served {
             _ => Some(self.clone()),
         }
     }
+}
+
+/// Words gradients as the reference does, which numbers the tensors that they are of and does not
+/// log whose requests these are; of parameters it logs nothing.
+pub(crate) fn of_tensors(served: &[Served]) -> Vec<Served> {
+    let mut tensors: Vec<&str> = Vec::new();
+    let served = served.iter().filter_map(|own| {
+        let Served(_, event, site) = own;
+        let Some((of, _)) = site.split_once(".grad") else {
+            return Some(own.clone());
+        };
+        let is_tensor = of.starts_with('<') || of.ends_with("input") || of.ends_with("output");
+        if !is_tensor {
+            return None;
+        }
+        let known = tensors.iter().position(|tensor| *tensor == site);
+        let place = known.unwrap_or_else(|| {
+            tensors.push(site);
+            tensors.len() - 1
+        });
+        Some(Served(OF_GRADIENTS, event, format!("<tensor{place}>.grad")))
+    });
+    served.collect()
 }
 
 /// A value without its device and its type.
@@ -159,7 +185,9 @@ impl Fault {
     }
 
     fn is_named_in(&self, message: &str) -> bool {
-        let names_something = names_a_site(message) || message.contains("'v_");
+        // Gradients are named by the tensor there.
+        let is_of_tensor = message.contains(">.grad");
+        let names_something = (names_a_site(message) && !is_of_tensor) || message.contains("'v_");
         match (&self.about, self.code) {
             _ if !names_something => true,
             (None, "E015") => !names_a_site(message),
@@ -241,6 +269,9 @@ fn kin(code: &'static str) -> &'static [&'static str] {
     match code {
         "E001" => &["AttributeError", "ValueError"],
         "E002" | "E003" => &["OutOfOrderError", "ValueError"],
+        // A gradient that does not come; what is asked for then has no name but that of a tensor.
+        "E054" => &["OutOfOrderError", "RuntimeError", "ValueError"],
+        "E055" | "E056" | "E058" => &["RuntimeError"],
         "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
         // A barrier that was not declared is a name that is not there.
         "E015" => &["KeyError", "NameError", "RuntimeError", "ValueError"],
@@ -250,6 +281,7 @@ fn kin(code: &'static str) -> &'static [&'static str] {
         "E007" | "E011" | "E013" | "E035" | "E036" | "E103" => PYTHON,
         // What the interpreter of the reference says by its class.
         "AttributeError" => &["AttributeError"],
+        "KeyError" => &["KeyError"],
         "EarlyStopException" => &["EarlyStopException"],
         "OutOfOrderError" => &["OutOfOrderError"],
         "ValueError" => &["ValueError"],

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, Told};
+use crate::outcome::{
+    Collected, Entry, Fault, Item, OF_GRADIENTS, Outcome, Served, Told, of_tensors,
+};
 use crate::tensors::Tensors;
 
 /// What the reference was recorded doing.
@@ -95,6 +97,7 @@ impl Recording {
             served,
             ..
         } = played;
+        let served = of_tensors(&served);
         snapshots.retain(|name, own| !saved.get(name).is_some_and(|saved| own.is_like(saved)));
         let caught = caught.iter();
         Self {
@@ -210,6 +213,9 @@ fn entry_of_coroutines(line: &Json) -> Option<Served> {
     }
     // What the reference calls a skip's place is the module's input.
     let site = line[2][1].as_str()?.replace(".skip", ".input");
+    if is_of_tensor(&site) {
+        return Some(Served(OF_GRADIENTS, event, site));
+    }
     let site = site.strip_prefix("model.").unwrap_or(&site);
     let site = format!("{site}.i{}", line[2][2]);
     Some(Served(mediator(&line[1])?, event, site))
@@ -223,8 +229,16 @@ fn entry_of_threads(line: &Json) -> Option<Served> {
         return None;
     }
     let site = line[3].as_str()?;
+    if is_of_tensor(site) {
+        return Some(Served(OF_GRADIENTS, event, site.to_owned()));
+    }
     let site = site.strip_prefix("model.").unwrap_or(site);
     Some(Served(mediator(&line[1])?, event, site.to_owned()))
+}
+
+/// Whether a place is that of a tensor's gradient, as in `<tensor0>.grad`.
+fn is_of_tensor(site: &str) -> bool {
+    site.starts_with('<') && site.contains(">.grad")
 }
 
 fn event(name: &str) -> Option<&'static str> {

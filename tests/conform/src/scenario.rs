@@ -22,8 +22,8 @@ pub(crate) struct Scenario {
 /// What has no place in a comparison.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unsupported {
-    /// A step is about gradients.
-    Gradients,
+    /// Something that is not compared.
+    Outside(&'static str),
     /// A step or an expression that the format does not have.
     Unknown(String),
 }
@@ -71,9 +71,28 @@ impl Scenario {
                 }
                 let plan = run.plan(edits)?;
                 plan.parts.iter().try_for_each(|part| check(part.steps))?;
+                if plan.tokens.is_some() && self.has_gradients() {
+                    return Err(Unsupported::Outside("a backward pass in a generation"));
+                }
                 Ok(plan)
             })
             .collect()
+    }
+
+    /// Returns whether a body asks for a backward pass.
+    pub(crate) fn has_gradients(&self) -> bool {
+        self.has_step(&|step| matches!(step, RawStep::Backward { .. }))
+    }
+
+    /// Returns the parameters whose gradients are saved, in the order of the model.
+    pub(crate) fn parameters(&self) -> Vec<String> {
+        let edits = self.edits.iter().map(|edit| &edit.steps[..]);
+        let blocks = self.traces.iter().flat_map(Run::blocks);
+        let bodies = edits.chain(blocks.map(|block| &block.steps[..]));
+        let mut all: Vec<String> = bodies.flat_map(parameters).collect();
+        all.sort_by_key(|path| parameter_place(path));
+        all.dedup();
+        all
     }
 
     /// The edits of each model: a copy begins with those that its original had by then.
@@ -118,6 +137,51 @@ fn add_caches<'s>(steps: &'s [RawStep], names: &mut Vec<&'s str>) {
 pub(crate) fn has_step(steps: &[RawStep], is_it: &dyn Fn(&RawStep) -> bool) -> bool {
     let mut steps = steps.iter();
     steps.any(|step| is_it(step) || has_step(step.body(), is_it))
+}
+
+/// Returns the parameters whose gradients a body saves, in the order of the model.
+pub(crate) fn parameters(steps: &[RawStep]) -> Vec<String> {
+    let mut all = Vec::new();
+    add_parameters(steps, &mut all);
+    all.sort_by_key(|path| parameter_place(path));
+    all.dedup();
+    all
+}
+
+fn add_parameters(steps: &[RawStep], all: &mut Vec<String>) {
+    for step in steps {
+        if let RawStep::SaveParamGrad { param, .. } = step {
+            all.push(param.clone());
+        }
+        add_parameters(step.body(), all);
+    }
+}
+
+/// Where a parameter stands among those of its model.
+pub(crate) fn parameter_place(path: &str) -> (usize, String, bool) {
+    let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let stems = [
+        "embed",
+        "transformer.wte",
+        "transformer.wpe",
+        "layers",
+        "cell",
+        "transformer.h",
+        "transformer.ln_f",
+        "head",
+        "lm_head",
+        "unused",
+    ];
+    let is_in = |stem: &str| {
+        let rest = module.strip_prefix(stem);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let place = stems.iter().position(|stem| is_in(stem));
+    (
+        place.unwrap_or(stems.len()),
+        module.to_owned(),
+        name == "bias",
+    )
 }
 
 /// A mediator that belongs to a model.
@@ -273,17 +337,35 @@ pub(crate) enum RawStep {
         var: String,
         value: f64,
     },
-    /// A backward pass.
-    Backward {},
-    /// A parameter's gradient.
-    SaveParamGrad {},
+    /// A backward pass from a loss, and what is done in it.
+    Backward {
+        of: Value,
+        body: Vec<RawStep>,
+    },
+    /// The gradient of what a name stands for, which is saved.
+    ReadGrad {
+        var: String,
+        r#as: String,
+    },
+    WriteGrad {
+        var: String,
+        expr: Value,
+    },
+    /// The gradient of a parameter, after a backward pass.
+    SaveParamGrad {
+        param: String,
+        r#as: String,
+    },
 }
 
 impl RawStep {
     /// The steps inside this one.
     pub(crate) fn body(&self) -> &[Self] {
         match self {
-            Self::Try { body, .. } | Self::Iter { body, .. } | Self::IfEq { body, .. } => body,
+            Self::Try { body, .. }
+            | Self::Iter { body, .. }
+            | Self::IfEq { body, .. }
+            | Self::Backward { body, .. } => body,
             _ => &[],
         }
     }
@@ -314,7 +396,9 @@ impl RawStep {
             Self::Write { expr, .. }
             | Self::Let { expr, .. }
             | Self::Skip { expr, .. }
-            | Self::Append { expr, .. } => Some(expr),
+            | Self::Append { expr, .. }
+            | Self::WriteGrad { expr, .. }
+            | Self::Backward { of: expr, .. } => Some(expr),
             _ => None,
         }
     }

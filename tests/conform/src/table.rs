@@ -112,6 +112,20 @@ const TABLE: &[Row] = &[
         applies: |case| case.did("", " E002"),
     },
     Row {
+        rule: "R10",
+        reason: "what has passed is refused in a backward pass as anywhere, and what is still to pass is waited for; the reference has \
+                 nothing but gradients there, and one version of it fails over its own tables",
+        aspects: ALL,
+        applies: |case| {
+            case.has_in(is_backward, &|step| match step {
+                RawStep::Read { .. } | RawStep::Write { .. } | RawStep::Skip { .. } => true,
+                step => step
+                    .expr()
+                    .is_some_and(|expr| expr.to_string().contains("[\"read\"")),
+            })
+        },
+    },
+    Row {
         rule: "R11",
         reason: "everybody who still waits gets a verdict when the model has finished, and goes on with what there is; the reference \
                  ends with the first",
@@ -336,7 +350,68 @@ const TABLE: &[Row] = &[
                 .any(|line| line.contains(".source."))
         },
     },
+    Row {
+        rule: "R91",
+        reason: "a gradient is that of the value with which the model goes on after a site, with all swaps; in the reference it is that \
+                 of the tensor that was read, whatever takes its place",
+        aspects: ALL,
+        applies: |case| {
+            let mut lines = case.own.exchanges.iter();
+            lines.any(|line| {
+                let asked = line.split(' ').nth(2).unwrap_or_default();
+                let value = asked.replacen(".grad.i", ".i", 1);
+                value != asked && case.did("SWAP", &format!(" {value} @ {value} served"))
+            })
+        },
+    },
+    Row {
+        rule: "R91",
+        reason: "what passes a site has a gradient, also an input and a tuple, and in a batch its rows have theirs; what a mediator \
+                 computes of it has none; in the reference it is tensors that have one, if they belong to a graph and are no part of \
+                 a batch",
+        aspects: ALL,
+        applies: |case| {
+            let is_told =
+                |class: &str| ["AttributeError", "RuntimeError", "TypeError"].contains(&class);
+            let recorded = case.recorded;
+            let mut told = recorded.error.iter().chain(recorded.caught.values());
+            let is_refused = told.any(|told| is_told(&told.class));
+            case.has(&is_of_gradient)
+                && (is_refused || case.is_batched() || case.failed_with("E013"))
+        },
+    },
+    Row {
+        rule: "R91",
+        reason: "a gradient that does not come is refused by its name, to who asked for the pass when it is over",
+        aspects: ALL,
+        applies: |case| {
+            case.has(&is_of_gradient) && (case.did("", " E054") || case.did("", " E003"))
+        },
+    },
+    Row {
+        rule: "R93",
+        reason: "a backward pass begins when everybody has had their turn at the site, from the sum of what was asked for there, and a \
+                 graph is differentiated once; in the reference each is made where it is asked for",
+        aspects: ALL,
+        applies: |case| {
+            case.has(&is_backward) && (case.has_several_mediators() || case.failed_with("E058"))
+        },
+    },
+    Row {
+        rule: "R93",
+        reason: "a backward pass begins at a site of the forward pass, and none in another one",
+        aspects: ALL,
+        applies: |case| case.did("BACKWARD", " E056"),
+    },
 ];
+
+fn is_backward(step: &RawStep) -> bool {
+    matches!(step, RawStep::Backward { .. })
+}
+
+fn is_of_gradient(step: &RawStep) -> bool {
+    matches!(step, RawStep::ReadGrad { .. } | RawStep::WriteGrad { .. })
+}
 
 fn is_try(step: &RawStep) -> bool {
     matches!(step, RawStep::Try { .. })
@@ -371,6 +446,12 @@ fn uses_names(step: &RawStep) -> bool {
 impl Case<'_> {
     fn is_of_threads(&self) -> bool {
         self.recorded.version == "v050"
+    }
+
+    /// Returns whether several mediators have rows of one batch.
+    fn is_batched(&self) -> bool {
+        let rows = |run: &Run| run.blocks().filter(|block| block.input.is_some()).count();
+        self.scenario.traces.iter().any(|run| rows(run) > 1)
     }
 
     /// Returns whether there was an exchange of an event that ends so.

@@ -86,6 +86,7 @@ impl Pass<'_> {
     pub(super) fn expr(&mut self, expr: &Expr) -> Result<Shape, ProgramError> {
         Ok(match expr {
             Expr::Number(_) => Shape::Number,
+            Expr::Text(_) => Shape::Unknown,
             Expr::Var(name) => self.variables.get(name).cloned().unwrap_or(Shape::Unknown),
             Expr::Get(_) => Shape::Unknown,
             Expr::Given(name) => {

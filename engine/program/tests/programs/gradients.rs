@@ -244,7 +244,32 @@ fn a_gradient_is_refused_only_if_its_value_never_passes() {
     let never = passed().read("one.grad.i3", "g");
     insta::assert_snapshot!(refused(&never), @"E108 a.toml:4: the model never passes `one.output.grad.i3` in this run, and `one.output.grad.i0` is the last of its passings; ask for that");
     let unknown = passed().read("onee.grad", "g");
-    insta::assert_snapshot!(refused(&unknown), @"E104 a.toml:4: the model has no site `onee.grad`; nearest: `one.input.grad`, `one.output.grad`, `two.input.grad`");
+    insta::assert_snapshot!(refused(&unknown), @"E104 a.toml:4: the model has no site `onee.grad`; nearest: `one.output.grad`, `two.output.grad`, `one.input.grad`");
+}
+
+#[test]
+fn r95_a_program_declares_the_parameters_that_it_asks_for_and_nothing_of_them_is_refused() {
+    let program = backward(Program::new())
+        .read("c.grad.i1", "c")
+        .read("a.shift.grad", "first")
+        .save("first")
+        .write("b.shift.grad", read("b.shift.grad") * 2.0)
+        .read("b.shift.grad.i0", "second")
+        .save("second")
+        .catch("late", Program::new().read("a.shift.grad", "again"))
+        .catch(
+            "undeclared",
+            Program::new().read("c.shift.grad.i1", "never"),
+        );
+    let (ran, results) = run(&program);
+    assert!(ran.report.result.is_ok(), "{:?}", ran.report.result);
+    let saved = |name: &str| results.value(name).unwrap().data().to_vec();
+    // Four numbers go out of each module: those of `a` go through the other two, one of them twice.
+    assert_eq!(saved("first"), [4.0 * 3.0 * 4.0 * 4.0]);
+    assert_eq!(saved("second"), [2.0 * 4.0 * 4.0 * 4.0]);
+    let caught = results.caught();
+    let codes = ["late", "undeclared"].map(|name| caught[name].code());
+    assert_eq!(codes, ["E002", "E003"]);
 }
 
 #[test]

@@ -301,6 +301,28 @@ fn r90_operations_are_read_and_changed_by_experiments() {
     for mode in ["verify", "serve", "drive"] {
         place.run(&["replay", "a.ilj", "--mode", mode]).with(0);
     }
+    // Another module in the place of the output layer of the attention: the other attention.
+    let swapped = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n\
+         layers.1.attn.source.self_output_0.fn = text(\"layers.0.attn\")\n\
+         x = layers.1.attn.source.self_output_0.input\n\
+         save d = layers.1.attn.source.self_output_0 - layers.0.attn(x)\nsave x\n'''\n",
+    );
+    let out = swapped.run(&command).with(0).out;
+    let difference = out.lines().find(|line| line.trim_start().starts_with("d "));
+    let difference = difference.unwrap();
+    assert!(
+        difference.contains("min 0.0000  max 0.0000"),
+        "{difference}"
+    );
+    for mode in ["verify", "serve", "drive"] {
+        swapped.run(&["replay", "a.ilj", "--mode", mode]).with(0);
+    }
+    let missing = with(
+        "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n\
+         layers.1.attn.source.self_output_0.fn = text(\"layers.9\")\n'''\n",
+    );
+    missing.run(&["run", "e.toml"]).error("E059", 1);
     let unknown = with(
         "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\nsave f = layers.1.attn.source.softmx_0.fn\n'''\n",
     );

@@ -21,6 +21,8 @@ use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, without_las
 pub struct Surroundings {
     pub(crate) model: Model,
     pub(crate) inputs: Rc<BTreeMap<String, Value>>,
+    /// The parameters whose gradients are asked for, if gradients are.
+    pub(crate) gradients: Option<Vec<String>>,
     /// Where it saves.
     pub(crate) results: Results<Value>,
 }
@@ -188,6 +190,11 @@ fn run<P>(
     }
     if let Some(tokens) = plan.tokens {
         run.steps(tokens);
+    }
+    if let Some(parameters) = &around.gradients {
+        run.all_gradients();
+        run.parameters(around.model.parameters());
+        run.gradients(parameters);
     }
     let caches = plan.caches.iter();
     let caches: Vec<(String, Cached<Value>)> = caches

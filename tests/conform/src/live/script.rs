@@ -18,8 +18,8 @@ use super::translate::{over, spec};
 use crate::outcome::Item;
 use crate::scenario::{RawIter, RawStep};
 use crate::user::{
-    Asks, Body, Collects, Globals, Halt, Names, Operation, Promise, Round, Saved, Tensor, Thing,
-    Wrong, write,
+    Asks, Body, Collects, Globals, Gradients, Halt, Names, Operation, Origin, Promise, Round,
+    Saved, Tensor, Thing, Wrong, write,
 };
 
 /// The steps of one body.
@@ -51,7 +51,8 @@ impl ScriptGlobals {
         }
         let board = self.board.borrow().clone();
         let names = Names::new(BTreeMap::new(), board, self.saved.clone());
-        let (body, steps, around) = (Body::new(names), script.clone(), around.clone());
+        let body = Body::new(names, script);
+        let (steps, around) = (script.clone(), around.clone());
         let map = Sites::map(around.sites()).clone();
         let (mediator, _) = interloom_engine::mediator(map, move |cx| {
             let running = body.steps(Line { cx, around }, steps);
@@ -81,6 +82,31 @@ impl Line {
     ) -> Promise<T, Fault> {
         let (cx, around) = (self.cx.clone(), self.around.clone());
         Box::pin(async move { ask(cx, around).await.map_err(Halt::Fault) })
+    }
+}
+
+/// The site of the gradient of what was read.
+fn gradient_site(origin: &Origin) -> String {
+    format!("{}.grad.i{}", origin.point(), origin.iteration)
+}
+
+impl Line {
+    /// R91: what passed nowhere has no gradient.
+    fn origin(&self, origin: Option<Origin>) -> Result<Origin, Fault> {
+        origin.ok_or_else(|| Fault::raise("a gradient of what passes no site"))
+    }
+
+    /// The gradient of all that passed where something was read.
+    async fn whole_gradient(&self, origin: &Origin) -> Result<Thing<Value>, Fault> {
+        let gradient = self.cx.value(&*gradient_site(origin)).await?;
+        let thing = thing(&gradient);
+        let is_bare = origin
+            .input_of()
+            .is_some_and(|path| !self.around.model.is_by_name(path));
+        Ok(match is_bare {
+            true => Thing::call(vec![thing], Vec::new()),
+            false => thing,
+        })
     }
 }
 
@@ -197,6 +223,64 @@ impl Asks for Line {
                 let _is_late = write(&line, &point, filled.clone()).await;
             }
             Ok(filled)
+        })
+    }
+
+    fn iteration(&self) -> u32 {
+        self.cx.iteration()
+    }
+
+    fn backward(&self, loss: Thing<Value>) -> Promise<(), Fault> {
+        self.promise(async move |cx, _| cx.backward(own(&loss)?).await)
+    }
+
+    fn gradient(&self, _: Thing<Value>, origin: Option<Origin>) -> Promise<Thing<Value>, Fault> {
+        let line = self.clone();
+        self.promise(async move |_, _| {
+            let origin = line.origin(origin)?;
+            let whole = line.whole_gradient(&origin).await?;
+            origin.part_of(&whole).map_err(|wrong| line.wrong(wrong))
+        })
+    }
+
+    fn set_gradient(
+        &self,
+        _: Thing<Value>,
+        origin: Option<Origin>,
+        gradient: Thing<Value>,
+    ) -> Promise<(), Fault> {
+        let line = self.clone();
+        self.promise(async move |cx, _| {
+            let origin = line.origin(origin)?;
+            let is_read = |path| line.reads_to_write(path);
+            let is_whole = origin.keys.is_empty() && !origin.input_of().is_some_and(is_read);
+            let whole = match is_whole {
+                true => gradient,
+                false => {
+                    let whole = line.whole_gradient(&origin).await?;
+                    let with = origin.with_part(&whole, gradient);
+                    with.map_err(|wrong| line.wrong(wrong))?
+                }
+            };
+            cx.set(&*gradient_site(&origin), own(&whole)?).await
+        })
+    }
+
+    fn end_backward(
+        &self,
+        number: u32,
+        parameters: Vec<String>,
+    ) -> Promise<Gradients<Value>, Fault> {
+        self.promise(async move |cx, around| {
+            let mut gradients = Vec::new();
+            for path in parameters {
+                // One that the loss does not reach has none.
+                if let Ok(gradient) = cx.value(&*format!("{path}.grad.i{number}")).await {
+                    let gradient = around.model.as_stored(gradient)?;
+                    gradients.push((path, Thing::Tensor(gradient)));
+                }
+            }
+            Ok(gradients)
         })
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::tape::Node;
 use crate::outcome::Item;
 use crate::user::{Operation, Tensor};
 
@@ -19,6 +20,10 @@ pub(crate) struct Array {
     steps: Vec<usize>,
     /// Whether the numbers are integers.
     is_whole: bool,
+    /// How it was computed, where gradients go back to it.
+    node: Option<Rc<Node>>,
+    /// The array that it is a part of, and which, where gradients go back to that.
+    part_of: Option<Rc<(Self, Vec<Range<usize>>)>>,
 }
 
 impl Array {
@@ -35,7 +40,29 @@ impl Array {
             shape: shape.to_vec(),
             steps,
             is_whole: false,
+            node: None,
+            part_of: None,
         }
+    }
+
+    /// Returns the array without a gradient.
+    pub(super) fn untracked(&self) -> Self {
+        Self {
+            node: None,
+            part_of: None,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn with_node(self, node: Rc<Node>) -> Self {
+        Self {
+            node: Some(node),
+            ..self
+        }
+    }
+
+    pub(super) const fn node(&self) -> Option<&Rc<Node>> {
+        self.node.as_ref()
     }
 
     /// Makes it one of integers.
@@ -80,8 +107,17 @@ impl Array {
         is_like.then_some(())
     }
 
-    pub(crate) fn map(&self, f: impl FnMut(f64) -> f64) -> Self {
-        Self::new(&self.shape, self.numbers().into_iter().map(f).collect()).like(self)
+    pub(crate) fn map(&self, f: impl Fn(f64) -> f64 + 'static) -> Self {
+        Self::computed(&[self], move |of| {
+            let numbers = of[0].numbers().into_iter().map(&f);
+            Self::new(&of[0].shape, numbers.collect()).like(&of[0])
+        })
+    }
+
+    /// Returns an array of this shape with one number everywhere.
+    pub(super) fn filled(&self, number: f64) -> Self {
+        let count = self.shape.iter().product();
+        Self::new(&self.shape, vec![number; count]).like(self)
     }
 
     /// Combines the rows of dimension 0 of several; nothing if they differ in another dimension.
@@ -93,16 +129,37 @@ impl Array {
         }
         let rows = parts.iter().map(|part| part.shape[0]).sum();
         let shape = [&[rows], inner].concat();
-        let joined = Self::new(&shape, parts.iter().flat_map(Self::numbers).collect());
-        Some(joined.like(&parts[0]))
+        let parts: Vec<&Self> = parts.iter().collect();
+        Some(Self::computed(&parts, move |parts| {
+            let joined = Self::new(&shape, parts.iter().flat_map(Self::numbers).collect());
+            joined.like(&parts[0])
+        }))
     }
 
     pub(crate) fn reshape(&self, shape: &[usize]) -> Self {
-        Self::new(shape, self.numbers()).like(self)
+        let shape = shape.to_vec();
+        Self::computed(&[self], move |of| {
+            Self::new(&shape, of[0].numbers()).like(&of[0])
+        })
     }
 
     /// Returns these places of the first dimensions, which share their numbers with the array.
     pub(crate) fn part(&self, places: &[Range<usize>]) -> Self {
+        let own = places.to_vec();
+        let part = Self::computed(&[self], move |of| of[0].view(&own));
+        let whole = || Rc::new((self.clone(), places.to_vec()));
+        Self {
+            part_of: part.node.is_some().then(whole),
+            ..part
+        }
+    }
+
+    /// Returns the array that this is a part of, and which part.
+    pub(super) fn part_of(&self) -> Option<&(Self, Vec<Range<usize>>)> {
+        self.part_of.as_deref()
+    }
+
+    fn view(&self, places: &[Range<usize>]) -> Self {
         let mut part = self.clone();
         for (dimension, places) in places.iter().enumerate() {
             part.first += places.start * self.steps[dimension];
@@ -113,10 +170,38 @@ impl Array {
 
     /// Returns what is at a place of dimension 0, without the dimension.
     pub(crate) fn row(&self, place: usize) -> Self {
-        let mut row = self.part(&[place..place + 1]);
-        row.shape.remove(0);
-        row.steps.remove(0);
-        row
+        Self::computed(&[self], move |of| {
+            let mut row = of[0].view(&[place..place + 1]);
+            row.shape.remove(0);
+            row.steps.remove(0);
+            row
+        })
+    }
+
+    /// Combines two that are broadcast to this shape.
+    fn combined(&self, operation: Operation, right: &Self, shape: &[usize]) -> Self {
+        let padded = |array: &Self| {
+            [
+                vec![1; shape.len() - array.shape.len()],
+                array.shape.clone(),
+            ]
+            .concat()
+        };
+        let (left, other) = (padded(self), padded(right));
+        let (own, others) = (self.numbers(), right.numbers());
+        let place = |lengths: &[usize], mut index: usize| {
+            let (mut place, mut step) = (0, 1);
+            for (&length, &whole) in lengths.iter().zip(shape).rev() {
+                place += (index % whole) % length * step;
+                step *= length;
+                index /= whole;
+            }
+            place
+        };
+        let count = shape.iter().product::<usize>();
+        let at = |index| operation.apply(own[place(&left, index)], others[place(&other, index)]);
+        let combined = Self::new(shape, (0..count).map(at).collect());
+        combined.like(if self.is_whole { right } else { self })
     }
 
     /// The places of all numbers, in order.
@@ -167,24 +252,13 @@ impl Tensor for Array {
             })
             .collect();
         let shape = shape?;
-        let (own, others) = (self.numbers(), right.numbers());
-        let place = |lengths: &[usize], mut index: usize| {
-            let (mut place, mut step) = (0, 1);
-            for (&length, &whole) in lengths.iter().zip(&shape).rev() {
-                place += (index % whole) % length * step;
-                step *= length;
-                index /= whole;
-            }
-            place
-        };
-        let count = shape.iter().product::<usize>();
-        let at = |index| operation.apply(own[place(&left, index)], others[place(&other, index)]);
-        let combined = Self::new(&shape, (0..count).map(at).collect());
-        Some(combined.like(if self.is_whole { right } else { self }))
+        Some(Self::computed(&[self, right], move |of| {
+            of[0].combined(operation, &of[1], &shape)
+        }))
     }
 
     fn with_number(&self, operation: Operation, number: f64, is_left: bool) -> Option<Self> {
-        Some(self.map(|own| {
+        Some(self.map(move |own| {
             if is_left {
                 operation.apply(number, own)
             } else {
@@ -198,11 +272,13 @@ impl Tensor for Array {
     }
 
     fn zeros(&self) -> Option<Self> {
-        Some(self.map(|_| 0.0))
+        Some(self.filled(0.0))
     }
 
     fn sum(&self) -> Option<Self> {
-        Some(Self::new(&[], vec![self.numbers().iter().sum()]))
+        Some(Self::computed(&[self], |of| {
+            Self::new(&[], vec![of[0].numbers().iter().sum()])
+        }))
     }
 
     fn argmax_last(&self) -> Option<Self> {
@@ -240,8 +316,17 @@ pub(super) fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
+/// The mean over everything.
+pub(super) fn mean_of_all(array: &Array) -> Array {
+    Array::computed(&[array], |of| Array::new(&[], vec![mean(&of[0].numbers())]))
+}
+
 /// The mean over dimension 0.
 pub(super) fn mean_of_rows(array: &Array) -> Array {
+    Array::computed(&[array], |of| means(&of[0]))
+}
+
+fn means(array: &Array) -> Array {
     let shape = array.shape();
     let inner = shape.get(1..).unwrap_or_default();
     let width: usize = inner.iter().product();
@@ -266,21 +351,25 @@ pub(super) fn gelu(x: f64) -> f64 {
 
 /// Swaps the dimensions of a matrix.
 pub(super) fn transposed(matrix: &Array) -> Array {
-    let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
-    let numbers = matrix.numbers();
-    let at = |place: usize| numbers[place % rows * columns + place / rows];
-    Array::new(&[columns, rows], (0..rows * columns).map(at).collect())
+    Array::computed(&[matrix], |of| {
+        let (rows, columns) = (of[0].shape()[0], of[0].shape()[1]);
+        let numbers = of[0].numbers();
+        let at = |place: usize| numbers[place % rows * columns + place / rows];
+        Array::new(&[columns, rows], (0..rows * columns).map(at).collect())
+    })
 }
 
 /// Multiplies the last dimension of `x` with an `[in, out]` matrix; nothing if it has another
 /// length.
 pub(super) fn product(x: &Array, weight: &Array) -> Option<Array> {
+    let is_like = x.shape().last() == Some(&weight.shape()[0]);
+    is_like.then(|| Array::computed(&[x, weight], |of| multiplied(&of[0], &of[1])))
+}
+
+fn multiplied(x: &Array, weight: &Array) -> Array {
     let (width, out) = (weight.shape()[0], weight.shape()[1]);
     let shape = x.shape();
-    let (&last, outer) = shape.split_last()?;
-    if last != width {
-        return None;
-    }
+    let outer = &shape[..shape.len() - 1];
     let (numbers, weight) = (x.numbers(), weight.numbers());
     let rows = numbers.chunks(width).flat_map(|row| {
         let weight = &weight;
@@ -292,7 +381,7 @@ pub(super) fn product(x: &Array, weight: &Array) -> Option<Array> {
         })
     });
     let numbers: Vec<f64> = rows.collect();
-    Some(Array::new(&[outer, &[out]].concat(), numbers))
+    Array::new(&[outer, &[out]].concat(), numbers)
 }
 
 /// What is added to the scores of each query and key: nothing, or the lowest number.
@@ -313,6 +402,10 @@ pub(super) fn causal_mask(queries: usize, keys: usize) -> Array {
 
 /// Puts new positions after the old ones.
 pub(super) fn grown(old: &Array, new: &Array) -> Array {
+    Array::computed(&[old, new], |of| appended(&of[0], &of[1]))
+}
+
+fn appended(old: &Array, new: &Array) -> Array {
     let [rows, before, width] = old.shape()[..] else {
         unreachable!("keys and values have three dimensions")
     };
@@ -330,6 +423,10 @@ pub(super) fn grown(old: &Array, new: &Array) -> Array {
 
 /// The weights with which each query takes the values of the positions up to its own.
 pub(super) fn pattern(query: &Array, keys: &Array, heads: usize) -> Array {
+    Array::computed(&[query, keys], move |of| weights(&of[0], &of[1], heads))
+}
+
+fn weights(query: &Array, keys: &Array, heads: usize) -> Array {
     let (rows, queries, width) = (query.shape()[0], query.shape()[1], query.shape()[2]);
     let (count, per_head) = (keys.shape()[1], width / heads);
     let (query, keys) = (query.numbers(), keys.numbers());
@@ -362,13 +459,16 @@ pub(super) fn pattern(query: &Array, keys: &Array, heads: usize) -> Array {
 
 /// Mixes the values by the weights of a pattern; nothing if it has another shape.
 pub(super) fn mixed(pattern: &Array, values: &Array) -> Option<Array> {
-    let (rows, count, width) = (values.shape()[0], values.shape()[1], values.shape()[2]);
-    let &[own_rows, heads, queries, own_count] = &pattern.shape()[..] else {
+    let &[rows, _, _, count] = &pattern.shape()[..] else {
         return None;
     };
-    if (own_rows, own_count) != (rows, count) {
-        return None;
-    }
+    let is_like = (rows, count) == (values.shape()[0], values.shape()[1]);
+    is_like.then(|| Array::computed(&[pattern, values], |of| weighted(&of[0], &of[1])))
+}
+
+fn weighted(pattern: &Array, values: &Array) -> Array {
+    let (rows, count, width) = (values.shape()[0], values.shape()[1], values.shape()[2]);
+    let (heads, queries) = (pattern.shape()[1], pattern.shape()[2]);
     let (weights, values, per_head) = (pattern.numbers(), values.numbers(), width / heads);
     let at = |place: usize| {
         let (row, query, column) = (
@@ -382,8 +482,8 @@ pub(super) fn mixed(pattern: &Array, values: &Array) -> Option<Array> {
             .map(|key| weights[first + key] * values[(row * count + key) * width + column]);
         terms.sum::<f64>()
     };
-    Some(Array::new(
+    Array::new(
         &[rows, queries, width],
         (0..rows * queries * width).map(at).collect(),
-    ))
+    )
 }

@@ -11,7 +11,7 @@ use super::model::{Entered, Gates, Unfit, Value};
 use super::rows::{join, widened};
 use super::stage::{Cache, CameTo, Stage, has_zero_dimensions, point};
 use super::task::{Ask, Own};
-use crate::outcome::{Fault, Served};
+use crate::outcome::{Fault, OF_GRADIENTS, Served};
 use crate::user::{Halt, Thing};
 
 pub(super) fn run(stage: Stage) -> CameTo {
@@ -148,7 +148,16 @@ impl Run {
                     Some(answer) => answer.map_err(Halt::Fault),
                     None => return Ok(()),
                 },
-                Ask::Begin { .. } | Ask::Finish { .. } | Ask::Stop => {
+                Ask::Served(event, of) => {
+                    let served = Served(OF_GRADIENTS, event, format!("<tensor{of}>.grad"));
+                    self.came_to.served.push(served);
+                    Ok(Thing::None)
+                }
+                Ask::Begin { .. }
+                | Ask::Finish { .. }
+                | Ask::Stop
+                | Ask::Backward(_)
+                | Ask::Gradient { .. } => {
                     unreachable!("coroutines loop and stop by themselves")
                 }
             });

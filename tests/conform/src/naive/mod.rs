@@ -14,6 +14,7 @@ mod model;
 mod rows;
 mod rules;
 mod stage;
+mod tape;
 mod task;
 mod threads;
 
@@ -75,8 +76,14 @@ pub(crate) fn play(
 ) -> Result<Outcome, String> {
     let network = material.networks.get(&scenario.model);
     let network = network.ok_or_else(|| format!("there is no model `{}`", scenario.model))?;
+    let (has_gradients, parameters) = (scenario.has_gradients(), scenario.parameters());
     let scene = Rc::new(Scene {
-        network: network.clone(),
+        network: match has_gradients {
+            true => network.differentiable(&parameters),
+            false => network.clone(),
+        },
+        has_gradients,
+        parameters,
         inputs: material.inputs.clone(),
         marks: RefCell::default(),
         caught: RefCell::default(),
@@ -174,7 +181,7 @@ fn staged(
         } else {
             Names::new(before.clone(), board.clone(), saved.clone())
         };
-        let body = Body::new(names);
+        let body = Body::new(names, part.steps);
         let steps: Rc<[RawStep]> = part.steps.into();
         tasks.push(Task::new(scene, |line| body.steps(line, steps)));
         let count = input.as_ref().map_or(0, rows);

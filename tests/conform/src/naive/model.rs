@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::array::{
-    Array, causal_mask, gelu, grown, mean, mean_of_rows, mixed, pattern, product, transposed,
+    Array, causal_mask, gelu, grown, mean, mean_of_all, mean_of_rows, mixed, pattern, product,
+    transposed,
 };
 use crate::user::{Operation, Tensor, Thing};
 
@@ -61,6 +62,29 @@ impl Network {
             name: name.to_owned(),
             weights,
         }
+    }
+
+    /// Returns the model with gradients, and with those of these weights wanted.
+    pub(crate) fn differentiable(&self, wanted: &[String]) -> Self {
+        let weights = self.weights.iter();
+        let tracked = weights.map(|(path, weight)| {
+            // What is no parameter of the model is a constant.
+            let is_constant = self.is_tuples() && path == "s";
+            let weight = match is_constant {
+                true => weight.clone(),
+                false => weight.leaf(wanted.contains(path)),
+            };
+            (path.clone(), weight)
+        });
+        Self {
+            name: self.name.clone(),
+            weights: tracked.collect(),
+        }
+    }
+
+    /// Returns a weight by its path.
+    pub(crate) fn weight(&self, path: &str) -> Option<&Array> {
+        self.weights.get(path)
     }
 
     /// Lists the points that the model has beside those of its [modules](Self::modules): those of
@@ -399,7 +423,7 @@ impl Network {
         let numbers = tensor(&h).map_err(|unfit| gates.unfit(unfit))?;
         let mean = match self.name.as_str() {
             "tup3" => mean_of_rows(&numbers),
-            _ => Array::new(&[], vec![mean(&numbers.numbers())]),
+            _ => mean_of_all(&numbers),
         };
         let scaled = combine(gates, Operation::Mul, scale, &h)?;
         let y = combine(gates, Operation::Add, x, &scaled)?;
@@ -572,35 +596,40 @@ impl Network {
             return Err(Unfit::Shape);
         }
         let (count, width) = (table.shape()[0], table.shape()[1]);
-        let table = table.numbers();
-        let mut numbers = Vec::new();
-        for id in ids.numbers() {
-            let row = id as usize;
-            if row >= count || id.fract() != 0.0 {
-                return Err(Unfit::Shape);
-            }
-            numbers.extend(&table[row * width..(row + 1) * width]);
+        let rows = ids.numbers();
+        if rows
+            .iter()
+            .any(|id| *id as usize >= count || id.fract() != 0.0)
+        {
+            return Err(Unfit::Shape);
         }
         let shape = [ids.shape(), vec![width]].concat();
-        Ok(Thing::Tensor(Array::new(&shape, numbers)))
+        Ok(Thing::Tensor(Array::computed(&[table], move |of| {
+            let table = of[0].numbers();
+            let row = |id: &f64| &table[*id as usize * width..(*id as usize + 1) * width];
+            Array::new(&shape, rows.iter().flat_map(row).copied().collect())
+        })))
     }
 
     fn norm(&self, path: &str, x: &Value) -> Computed {
         let x = tensor(x)?;
-        let weight = |name: &str| self.weights[&format!("{path}.{name}")].numbers();
+        let weight = |name: &str| &self.weights[&format!("{path}.{name}")];
         let (gain, bias) = (weight("weight"), weight("bias"));
-        if x.shape().last() != Some(&gain.len()) {
+        if x.shape().last() != gain.shape().last() {
             return Err(Unfit::Shape);
         }
-        let numbers = x.numbers();
-        let normalized = numbers.chunks(gain.len()).flat_map(|row| {
-            let mean = mean(row);
-            let squares: Vec<f64> = row.iter().map(|x| (x - mean).powi(2)).collect();
-            let deviation = (self::mean(&squares) + 1e-5).sqrt();
-            let of = |(place, x): (usize, &f64)| (x - mean) / deviation * gain[place] + bias[place];
-            row.iter().enumerate().map(of).collect::<Vec<_>>()
-        });
-        Ok(Thing::Tensor(Array::new(&x.shape(), normalized.collect())))
+        Ok(Thing::Tensor(Array::computed(&[&x, gain, bias], |of| {
+            let (numbers, gain, bias) = (of[0].numbers(), of[1].numbers(), of[2].numbers());
+            let normalized = numbers.chunks(gain.len()).flat_map(|row| {
+                let mean = mean(row);
+                let squares: Vec<f64> = row.iter().map(|x| (x - mean).powi(2)).collect();
+                let deviation = (self::mean(&squares) + 1e-5).sqrt();
+                let of =
+                    |(place, x): (usize, &f64)| (x - mean) / deviation * gain[place] + bias[place];
+                row.iter().enumerate().map(of).collect::<Vec<_>>()
+            });
+            Array::new(&of[0].shape(), normalized.collect())
+        })))
     }
 }
 
@@ -660,12 +689,12 @@ fn combine<G: Gates>(
             let combined = left.combine(operation, right);
             combined.map(Thing::Tensor).ok_or(Unfit::Shape)
         }
-        (Thing::Tensor(left), &Thing::Number { number, .. }) => {
-            Ok(Thing::Tensor(left.map(|own| operation.apply(own, number))))
-        }
-        (&Thing::Number { number, .. }, Thing::Tensor(right)) => {
-            Ok(Thing::Tensor(right.map(|own| operation.apply(number, own))))
-        }
+        (Thing::Tensor(left), &Thing::Number { number, .. }) => Ok(Thing::Tensor(
+            left.map(move |own| operation.apply(own, number)),
+        )),
+        (&Thing::Number { number, .. }, Thing::Tensor(right)) => Ok(Thing::Tensor(
+            right.map(move |own| operation.apply(number, own)),
+        )),
         (&Thing::Number { number, .. }, &Thing::Number { number: by, .. }) => {
             Ok(Thing::float(operation.apply(number, by)))
         }

@@ -117,7 +117,7 @@ pub(super) fn has_tensor(value: &Value, is_it: &dyn Fn(&Array) -> bool) -> bool 
     found
 }
 
-fn map(value: &Value, f: &mut dyn FnMut(&Array) -> Array) -> Value {
+pub(super) fn map(value: &Value, f: &mut dyn FnMut(&Array) -> Array) -> Value {
     match value {
         Thing::Tensor(array) => Thing::Tensor(f(array)),
         Thing::Tuple(items) => Thing::Tuple(items.iter().map(|item| map(item, f)).collect()),

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::array::Array;
 use super::model::{Entered, Gates, Unfit, Value};
-use super::rows::{Misfit, fits, has_tensor, join};
+use super::rows::{Misfit, fits, has_tensor, join, map};
 use super::stage::{Cache, CameTo, Stage, point};
+use super::tape::Pass;
 use super::task::Ask;
 use crate::outcome::{Fault, Served};
 use crate::user::{Collects, Halt, Tensor, Thing};
@@ -22,6 +24,7 @@ pub(super) fn run(stage: Stage) -> CameTo {
         is_stopped: false,
         is_closing: false,
         time: 0,
+        slopes: Slopes::default(),
         came_to: CameTo::default(),
     };
     run.play();
@@ -47,7 +50,33 @@ struct Run {
     is_closing: bool,
     /// How many barriers have opened.
     time: usize,
+    slopes: Slopes,
     came_to: CameTo,
+}
+
+/// What there is of gradients.
+#[derive(Default)]
+struct Slopes {
+    /// What bodies want differentiated at the site at hand.
+    losses: Vec<(usize, Array)>,
+    /// What passed, with the arrays in it; a swap makes it new.
+    hooked: Vec<Hooked>,
+    /// Which of these each array is in.
+    of_array: BTreeMap<u64, usize>,
+    /// The last one of each site.
+    last: BTreeMap<String, usize>,
+    passed: BTreeSet<String>,
+    begun: u32,
+    over: u32,
+    /// Who is refused what a pass has not reached, and whether the pass is its own.
+    unreached: Option<(usize, bool)>,
+}
+
+#[derive(Clone)]
+struct Hooked {
+    /// The gradient's site.
+    site: String,
+    value: Value,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,9 +138,10 @@ impl Run {
         let count = self.stage.count(point); // R30
         self.stage.counts.insert(point.to_owned(), count + 1);
         *self.passed.entry(point.to_owned()).or_default() += 1;
+        let site = format!("{point}.i{count}");
         self.here = Some(Here {
-            site: format!("{point}.i{count}"),
-            value,
+            value: self.hooked(&site, value),
+            site,
             skips: Vec::new(),
         });
         for who in self.stage.all() {
@@ -131,6 +161,7 @@ impl Run {
         };
         if !self.has_failed() {
             self.stage.collect(point, &value); // R70
+            self.backward();
         }
         if self.is_halted() {
             Err(Halted)
@@ -278,6 +309,13 @@ impl Run {
                 Err(fault)
             }
             Ask::Stop => return Some(Err(Halt::Stopped)),
+            Ask::Backward(loss) => self.lose(who, &loss),
+            Ask::Gradient {
+                of,
+                iteration,
+                with,
+            } => self.gradient_at(who, &of, iteration, with)?,
+            Ask::Served(..) => unreachable!("the rules log what they serve"),
         };
         Some(answer.map_err(Halt::Fault))
     }
@@ -321,6 +359,163 @@ impl Run {
         Some(answer)
     }
 
+    /// R91: puts gradients behind what passes.
+    fn hooked(&mut self, site: &str, value: Value) -> Value {
+        if !self.stage.scene.has_gradients {
+            return value;
+        }
+        let value = map(&value, &mut |array| match array.node() {
+            _ if array.is_whole() => array.clone(),
+            Some(_) => array.hooked(),
+            None => array.leaf(true),
+        });
+        let place = self.slopes.hooked.len();
+        for array in arrays(&value) {
+            let node = array.node().expect("it was given one");
+            self.slopes.of_array.insert(node.number(), place);
+        }
+        let (point, iteration) = site.rsplit_once(".i").unwrap_or((site, "0"));
+        let site = format!("{point}.grad.i{iteration}");
+        self.slopes.last.insert(site.clone(), place);
+        let hooked = Hooked {
+            site,
+            value: value.clone(),
+        };
+        self.slopes.hooked.push(hooked);
+        value
+    }
+
+    /// R93: takes a loss for the pass after the site at hand.
+    fn lose(&mut self, who: usize, loss: &Value) -> Result<Value, Fault> {
+        let is_forward = self
+            .here
+            .as_ref()
+            .is_some_and(|here| !here.site.contains(".grad.i"));
+        let taken = match loss {
+            _ if !is_forward => Err(Fault::of("E056")),
+            Thing::Tensor(loss) if loss.number().is_some() && !loss.is_whole() => Ok(loss.clone()),
+            _ => Err(Fault::of("E055")),
+        };
+        let outcome = taken.as_ref().map_or_else(|fault| fault.code, |_| "served");
+        self.note(who, "BACKWARD", "", outcome);
+        self.slopes.losses.push((who, taken?));
+        Ok(Thing::None)
+    }
+
+    /// R93: one pass over the sum of the losses, when all have had their turn; R95: at its end the
+    /// parameters.
+    fn backward(&mut self) {
+        let mut losses = std::mem::take(&mut self.slopes.losses);
+        if losses.is_empty() {
+            return;
+        }
+        losses.sort_by_key(|(who, _)| *who);
+        let (asking, losses): (Vec<usize>, Vec<Array>) = losses.into_iter().unzip();
+        let Ok(mut pass) = Pass::new(&losses) else {
+            self.broken = Some(Fault::of("E058"));
+            return;
+        };
+        let number = self.slopes.begun;
+        self.slopes.begun += 1;
+        while let Some(next) = pass.next() {
+            let place = self.slopes.of_array.get(&next).copied();
+            let hooked = place.map(|place| (place, self.slopes.hooked[place].clone()));
+            let is_due = |(place, hooked): &(usize, Hooked)| {
+                self.slopes.last[&hooked.site] == *place
+                    && !self.slopes.passed.contains(&hooked.site)
+            };
+            if let Some((_, Hooked { site, value })) = hooked.filter(is_due) {
+                let gradient = gradient_of(&value, &|number| pass.gradient(number));
+                let Some(gradient) = self.pass_gradient(&site, gradient) else {
+                    return;
+                };
+                replace(&value, &gradient, &mut pass);
+            }
+            pass.step();
+        }
+        for path in self.stage.scene.parameters.clone() {
+            let network = self.stage.network();
+            let weight = network.weight(&path);
+            let own = weight.and_then(|weight| {
+                let gradient = pass.gradient(weight.node()?.number())?;
+                Some(Array::new(&weight.shape(), gradient.to_vec()))
+            });
+            if let Some(own) = own {
+                let site = format!("{path}.grad.i{number}");
+                if self.pass_gradient(&site, Thing::Tensor(own)).is_none() {
+                    return;
+                }
+            }
+        }
+        self.slopes.over += 1;
+        for who in self.stage.all() {
+            if !self.has_failed() {
+                self.slopes.unreached = Some((who, asking.contains(&who)));
+                self.turn(who);
+            }
+        }
+        self.slopes.unreached = None;
+    }
+
+    /// Passes a gradient, and returns what became of it; nothing if the pass goes no further.
+    fn pass_gradient(&mut self, site: &str, gradient: Value) -> Option<Value> {
+        let was_stopped = self.is_stopped;
+        self.slopes.passed.insert(site.to_owned());
+        self.here = Some(Here {
+            site: site.to_owned(),
+            value: gradient,
+            skips: Vec::new(),
+        });
+        for who in self.stage.all() {
+            self.turn(who);
+        }
+        let here = self.here.take().expect("the site at hand");
+        let goes_on = !self.has_failed() && self.is_stopped == was_stopped;
+        goes_on.then_some(here.value)
+    }
+
+    fn gradient_at(
+        &mut self,
+        who: usize,
+        of: &str,
+        iteration: u32,
+        with: Option<Value>,
+    ) -> Option<Result<Value, Fault>> {
+        let site = format!("{of}.grad.i{iteration}");
+        let event = if with.is_some() { "SWAP" } else { "VALUE" };
+        let is_parameter = self.stage.scene.parameters.iter().any(|path| path == of);
+        let is_here = self.here.as_ref().is_some_and(|here| here.site == site);
+        let slopes = &self.slopes;
+        let has_none = if is_parameter {
+            iteration < slopes.over || (self.is_closing && slopes.begun == 0)
+        } else {
+            let is_late = self.is_closing || slopes.unreached == Some((who, true));
+            is_late && self.stage.count(of) > iteration
+        };
+        let answer = if !is_parameter && !self.stage.has_point(of) {
+            Err(Fault::of("E001")) // R13
+        } else if is_here {
+            self.serve(who, event, &site, with)
+        } else if slopes.passed.contains(&site) {
+            Err(Fault::about("E002", &site)) // R91
+        } else if has_none {
+            Err(Fault::of("E054")) // R91, R95
+        } else if self.is_closing {
+            Err(Fault::about("E003", &site)) // R11
+        } else {
+            self.is_parked[who] = true;
+            return None;
+        };
+        let outcome = answer
+            .as_ref()
+            .map_or_else(|fault| fault.code, |_| "served");
+        self.note(who, event, &site, outcome);
+        if answer.is_ok() {
+            self.came_to.served.push(Served(who as u32, event, site));
+        }
+        Some(answer)
+    }
+
     /// Does what a body asks for at this very site.
     fn serve(
         &mut self,
@@ -330,8 +525,13 @@ impl Run {
         value: Option<Value>,
     ) -> Result<Value, Fault> {
         let here = self.here.as_mut().expect("the site at hand");
+        let of = site.split(".grad.i").next().unwrap_or_default();
+        let is_parameter = self.stage.scene.parameters.iter().any(|path| path == of);
         let Some(value) = value else {
-            return Ok(self.stage.rows_of(who, &here.value));
+            return Ok(match is_parameter {
+                true => here.value.clone(), // R95: it has no rows
+                false => self.stage.rows_of(who, &here.value),
+            });
         };
         if event == "SKIP" {
             here.skips.retain(|(skipping, _)| *skipping != who);
@@ -347,6 +547,11 @@ impl Run {
                 }
                 None => value,
             };
+            if !site.contains(".grad.i") {
+                let here = self.here.take().expect("the site at hand");
+                let value = self.hooked(site, here.value);
+                self.here = Some(Here { value, ..here });
+            }
         }
         Ok(Thing::None)
     }
@@ -472,6 +677,66 @@ impl Run {
 
     fn is_halted(&self) -> bool {
         self.is_stopped || self.has_failed()
+    }
+}
+
+/// The arrays in a value that have gradients, in their order.
+fn arrays(value: &Value) -> Vec<Array> {
+    let mut all = Vec::new();
+    map(value, &mut |array| {
+        all.extend(array.node().is_some().then(|| array.clone()));
+        array.clone()
+    });
+    all
+}
+
+/// The gradient of a value, of its structure; nothing where there is none.
+fn gradient_of<'g>(value: &Value, of: &dyn Fn(u64) -> Option<&'g [f64]>) -> Value {
+    let all = |items: &[Value]| items.iter().map(|item| gradient_of(item, of)).collect();
+    match value {
+        Thing::Tensor(array) => {
+            let gradient = array.node().and_then(|node| of(node.number()));
+            gradient.map_or(Thing::None, |gradient| {
+                Thing::Tensor(Array::new(&array.shape(), gradient.to_vec()))
+            })
+        }
+        Thing::Tuple(items) => Thing::Tuple(all(items)),
+        Thing::List(items) => Thing::list(
+            items
+                .borrow()
+                .iter()
+                .map(|item| gradient_of(item, of))
+                .collect(),
+        ),
+        Thing::Map(items) => {
+            let items = items.iter();
+            Thing::Map(
+                items
+                    .map(|(name, item)| (name.clone(), gradient_of(item, of)))
+                    .collect(),
+            )
+        }
+        _ => Thing::None,
+    }
+}
+
+/// Goes on with what became of a gradient.
+fn replace(value: &Value, gradient: &Value, pass: &mut Pass) {
+    match (value, gradient) {
+        (Thing::Tensor(array), Thing::Tensor(gradient)) => {
+            if let Some(node) = array.node() {
+                pass.replace(node.number(), gradient.numbers());
+            }
+        }
+        (Thing::Tuple(items), Thing::Tuple(gradients)) => {
+            let pairs = items.iter().zip(gradients.iter());
+            pairs.for_each(|(item, gradient)| replace(item, gradient, pass));
+        }
+        (Thing::Map(items), Thing::Map(gradients)) => {
+            let pairs = items.iter().zip(gradients.iter());
+            pairs.for_each(|((_, item), (_, gradient))| replace(item, gradient, pass));
+        }
+        _ => {}
     }
 }
 

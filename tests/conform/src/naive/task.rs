@@ -7,9 +7,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::array::Array;
 use super::model::{Network, Value};
+use super::tape::Pass;
 use crate::outcome::Fault;
 use crate::scenario::RawIter;
-use crate::user::{Asks, Collects, Halt, Promise, Round, Tensor, Thing, Wrong};
+use crate::user::{Asks, Collects, Gradients, Halt, Origin, Promise, Round, Tensor, Thing, Wrong};
 
 /// What a body waits for.
 #[derive(Clone, Debug)]
@@ -32,6 +33,16 @@ pub(super) enum Ask {
         came_to: Result<(), Fault>,
     },
     Stop,
+    /// A backward pass from a loss.
+    Backward(Value),
+    /// The gradient of what passed a point, or of a parameter; or another one for it.
+    Gradient {
+        of: String,
+        iteration: u32,
+        with: Option<Value>,
+    },
+    /// Says that a gradient was read or replaced, in the reference: of which array.
+    Served(&'static str, u64),
 }
 
 type Answer = Result<Value, Halt<Fault>>;
@@ -59,6 +70,10 @@ impl Manner {
 /// What all bodies of a scenario have in common.
 pub(super) struct Scene {
     pub(super) network: Network,
+    /// Whether a body asks for a backward pass.
+    pub(super) has_gradients: bool,
+    /// The parameters whose gradients are saved, in the order of the model.
+    pub(super) parameters: Vec<String>,
     pub(super) inputs: BTreeMap<String, Array>,
     pub(super) marks: RefCell<Vec<String>>,
     pub(super) caught: RefCell<BTreeMap<String, Fault>>,
@@ -82,6 +97,8 @@ pub(super) struct Line {
     scene: Rc<Scene>,
     mail: Rc<Mail>,
     own: Rc<Cell<Own>>,
+    /// The backward pass that the body is in, in the reference.
+    pass: Rc<RefCell<Option<Pass>>>,
 }
 
 #[derive(Default)]
@@ -106,6 +123,7 @@ impl Task {
             scene: scene.clone(),
             mail: Rc::default(),
             own: Rc::default(),
+            pass: Rc::default(),
         };
         Self {
             running: Some(start(line.clone())),
@@ -172,6 +190,66 @@ impl Line {
         Box::pin(async move { asked.await.map(drop) })
     }
 
+    /// Asks the model for something, which in the reference a backward pass has no way to.
+    fn of_model(&self, ask: Ask, point: &str) -> Promise<Value, Fault> {
+        let is_in_pass = self.pass.borrow().is_some();
+        let fault = match self.scene.manner {
+            _ if !is_in_pass => return self.ask(ask),
+            Manner::Threads => Fault::of("KeyError"),
+            _ => {
+                let iteration = self.own.get().iteration;
+                Fault::about("OutOfOrderError", &format!("{point}.i{iteration}"))
+            }
+        };
+        Box::pin(async move { Err(Halt::Fault(fault)) })
+    }
+
+    /// Comes to the gradient of a tensor in the backward pass of the reference, and reads it, or
+    /// replaces it.
+    fn differentiated(&self, of: &Value, with: Option<&Value>) -> Result<(Value, u64), Fault> {
+        let class = |own: &'static str, other: &'static str| match self.scene.manner {
+            Manner::Threads => Fault::of(own),
+            _ => Fault::of(other),
+        };
+        let Thing::Tensor(array) = of else {
+            return Err(Fault::of("AttributeError"));
+        };
+        let mut pass = self.pass.borrow_mut();
+        let (Some(node), Some(pass)) = (array.node(), pass.as_mut()) else {
+            return Err(Fault::of("RuntimeError"));
+        };
+        let number = node.number();
+        if pass.is_over(number) {
+            return Err(Fault::of("OutOfOrderError"));
+        }
+        // Nothing is computed of the rows of a batch that a body reads: of that generation of the
+        // reference their gradients are the rows of that of the whole, of the other one nothing.
+        let of_whole = array.part_of().and_then(|(whole, rows)| {
+            let is_known = self.scene.manner == Manner::Coroutines;
+            let number = whole.node().filter(|_| is_known)?.number();
+            Some((number, whole, &rows[..]))
+        });
+        let (number, whole, rows) = match (pass.come_to(number), of_whole) {
+            (true, _) => (number, array, &[][..]),
+            (false, Some(found)) if pass.come_to(found.0) => found,
+            (false, _) => {
+                pass.finish();
+                return Err(class("ValueError", "OutOfOrderError"));
+            }
+        };
+        let gradient = pass.gradient(number).unwrap_or_default();
+        let gradient = Array::new(&whole.shape(), gradient.to_vec());
+        let own = gradient.part(rows);
+        if let Some(with) = with {
+            let Thing::Tensor(with) = with else {
+                return Err(Fault::of("TypeError"));
+            };
+            own.write(with).ok_or_else(|| Fault::of("RuntimeError"))?;
+            pass.replace(number, gradient.numbers());
+        }
+        Ok((Thing::Tensor(own.copy()), node.number()))
+    }
+
     /// The iterations of a loop, and the last one if it has an upper bound.
     fn numbers(&self, iter: &RawIter) -> (Box<dyn Iterator<Item = u32>>, Option<u32>) {
         let own = self.own.get().iteration;
@@ -201,6 +279,21 @@ impl Line {
                 }
             }
         }
+    }
+
+    /// By the rules: asks for the gradient of what passed where a value was read.
+    fn place(&self, origin: Option<Origin>) -> Result<(Ask, Origin), Halt<Fault>> {
+        // R91: what passed nowhere has none.
+        let origin = origin.ok_or_else(|| Halt::Fault(self.raised("")))?;
+        let (of, iteration, with) = (origin.point(), origin.iteration, None);
+        Ok((
+            Ask::Gradient {
+                of,
+                iteration,
+                with,
+            },
+            origin,
+        ))
     }
 
     /// R31, R35: each iteration is a child, which acts for its parent.
@@ -266,7 +359,7 @@ impl Asks for Line {
     type Fault = Fault;
 
     fn value(&self, point: &str) -> Promise<Value, Fault> {
-        self.ask(Ask::Value(point.to_owned()))
+        self.of_model(Ask::Value(point.to_owned()), point)
     }
 
     fn swap(&self, point: &str, value: Value) -> Promise<(), Fault> {
@@ -285,7 +378,8 @@ impl Asks for Line {
             },
             _ => value,
         };
-        self.done(Ask::Swap(point.to_owned(), value))
+        let asked = self.of_model(Ask::Swap(point.to_owned(), value), point);
+        Box::pin(async move { asked.await.map(drop) })
     }
 
     fn skip(&self, module: &str, value: Value) -> Promise<(), Fault> {
@@ -352,7 +446,7 @@ impl Asks for Line {
         }
         // R50: values never change; a filled copy takes the place of what was read, if the model is
         // still there.
-        let filled = Thing::Tensor(tensor.map(|_| number));
+        let filled = Thing::Tensor(tensor.filled(number));
         let line = self.clone();
         Box::pin(async move {
             if let Some(point) = read_at {
@@ -360,6 +454,131 @@ impl Asks for Line {
             }
             Ok(filled)
         })
+    }
+
+    fn iteration(&self) -> u32 {
+        self.own.get().iteration
+    }
+
+    fn backward(&self, loss: Value) -> Promise<(), Fault> {
+        if self.scene.manner == Manner::Rules {
+            return self.done(Ask::Backward(loss));
+        }
+        let begun = match &loss {
+            Thing::Tensor(loss) if loss.number().is_some() => {
+                Pass::new(std::slice::from_ref(loss)).map_err(|_| Fault::of("RuntimeError"))
+            }
+            Thing::Tensor(_) => Err(Fault::of("RuntimeError")),
+            _ => Err(Fault::of("AttributeError")),
+        };
+        let begun = begun.map(|pass| {
+            self.pass.replace(Some(pass));
+        });
+        Box::pin(async move { begun.map_err(Halt::Fault) })
+    }
+
+    fn gradient(&self, of: Value, origin: Option<Origin>) -> Promise<Value, Fault> {
+        if self.scene.manner == Manner::Rules {
+            let line = self.clone();
+            return Box::pin(async move {
+                let (of, origin) = line.place(origin)?;
+                let whole = line.ask(of).await?;
+                let wrong = |wrong| Halt::Fault(line.wrong(wrong));
+                origin.part_of(&whole).map_err(wrong)
+            });
+        }
+        let found = self.differentiated(&of, None);
+        let line = self.clone();
+        Box::pin(async move {
+            let (gradient, number) = found.map_err(Halt::Fault)?;
+            line.ask(Ask::Served("VALUE", number)).await?;
+            Ok(gradient)
+        })
+    }
+
+    fn set_gradient(
+        &self,
+        of: Value,
+        origin: Option<Origin>,
+        gradient: Value,
+    ) -> Promise<(), Fault> {
+        let line = self.clone();
+        if self.scene.manner == Manner::Rules {
+            return Box::pin(async move {
+                let (read, origin) = line.place(origin)?;
+                let wrong = |wrong| Halt::Fault(line.wrong(wrong));
+                let is_read = |path| line.reads_to_write(path);
+                let whole = match origin.input_of() {
+                    None if origin.keys.is_empty() => gradient,
+                    Some(path) if origin.keys.is_empty() && !is_read(path) => {
+                        Thing::call(vec![gradient], Vec::new())
+                    }
+                    _ => {
+                        let whole = line.ask(read.clone()).await?;
+                        origin.with_part(&whole, gradient).map_err(wrong)?
+                    }
+                };
+                let Ask::Gradient { of, iteration, .. } = read else {
+                    unreachable!("a place is of a gradient")
+                };
+                let with = Some(whole);
+                line.done(Ask::Gradient {
+                    of,
+                    iteration,
+                    with,
+                })
+                .await
+            });
+        }
+        let found = self.differentiated(&of, Some(&gradient));
+        Box::pin(async move {
+            let (_, number) = found.map_err(Halt::Fault)?;
+            line.done(Ask::Served("SWAP", number)).await
+        })
+    }
+
+    fn end_backward(
+        &self,
+        number: u32,
+        parameters: Vec<String>,
+    ) -> Promise<Gradients<Array>, Fault> {
+        let line = self.clone();
+        Box::pin(async move {
+            let mut gradients = Vec::new();
+            if line.scene.manner == Manner::Rules {
+                for path in parameters {
+                    let ask = Ask::Gradient {
+                        of: path.clone(),
+                        iteration: number,
+                        with: None,
+                    };
+                    match line.ask(ask).await {
+                        Ok(gradient) => gradients.push((path, gradient)),
+                        Err(Halt::Fault(_)) => {}
+                        Err(halt) => return Err(halt),
+                    }
+                }
+                return Ok(gradients);
+            }
+            let Some(mut pass) = line.pass.take() else {
+                return Ok(gradients);
+            };
+            pass.finish();
+            for path in parameters {
+                let weight = line.scene.network.weight(&path);
+                let weight = weight.and_then(|weight| Some((weight, weight.node()?.number())));
+                let found = weight.and_then(|(weight, number)| {
+                    let gradient = pass.gradient(number)?;
+                    Some(Array::new(&weight.shape(), gradient.to_vec()))
+                });
+                gradients.extend(found.map(|gradient| (path, Thing::Tensor(gradient))));
+            }
+            Ok(gradients)
+        })
+    }
+
+    fn leave_backward(&self) {
+        self.pass.take();
     }
 
     fn mark(&self, text: &str) {

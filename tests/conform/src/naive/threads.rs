@@ -10,7 +10,7 @@ use super::model::{Entered, Gates, Unfit, Value};
 use super::rows::{join, written};
 use super::stage::{Cache, CameTo, Stage, has_zero_dimensions, point};
 use super::task::Ask;
-use crate::outcome::{Fault, Served};
+use crate::outcome::{Fault, OF_GRADIENTS, Served};
 use crate::user::{Halt, Thing};
 
 pub(super) fn run(mut stage: Stage) -> CameTo {
@@ -191,6 +191,11 @@ impl Run {
                     self.stage
                         .caches
                         .push(Cache::new(&name, Some(who), collects));
+                    Ok(Thing::None)
+                }
+                Ask::Served(event, of) => {
+                    let served = Served(OF_GRADIENTS, event, format!("<tensor{of}>.grad"));
+                    self.came_to.served.push(served);
                     Ok(Thing::None)
                 }
                 Ask::Barrier(name) => match self.arrive(who, &name) {

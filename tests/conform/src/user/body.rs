@@ -1,12 +1,14 @@
 //! A body that does its steps one after another.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 
 use super::formula::Formula;
-use super::{Asks, Halt, Names, Promise, Span, Thing, Wrong};
-use crate::scenario::{RawIter, RawStep, Unsupported};
+use super::{Asks, Halt, Names, Operation, Origin, Promise, Span, Thing, Wrong};
+use crate::scenario::{RawIter, RawStep, Unsupported, has_step, parameters};
 
 type Running<T, A> = Promise<T, <A as Asks>::Fault>;
 type ThingOf<A> = Thing<<A as Asks>::Tensor>;
@@ -15,20 +17,26 @@ type ThingOf<A> = Thing<<A as Asks>::Tensor>;
 ///
 /// # Errors
 ///
-/// What the format does not have, or what is about gradients.
+/// What the format does not have, or what is not compared.
 pub(crate) fn check(steps: &[RawStep]) -> Result<(), Unsupported> {
     for step in steps {
         step.expr().map(Formula::of).transpose()?;
         check(step.body())?;
-        match step {
-            RawStep::Cache {
-                include_output: false,
-                include_inputs: false,
-                ..
-            } => return Err("a cache of nothing".to_owned().into()),
-            RawStep::Backward {} | RawStep::SaveParamGrad {} => return Err(Unsupported::Gradients),
-            _ => {}
+        if let RawStep::Cache {
+            include_output: false,
+            include_inputs: false,
+            ..
+        } = step
+        {
+            return Err("a cache of nothing".to_owned().into());
         }
+    }
+    let is_backward = |step: &RawStep| matches!(step, RawStep::Backward { .. });
+    let is_in_place = |step: &RawStep| matches!(step, RawStep::InplaceFill { .. });
+    if has_step(steps, &is_backward) && has_step(steps, &is_in_place) {
+        return Err(Unsupported::Outside(
+            "a gradient of what is changed in place",
+        ));
     }
     Ok(())
 }
@@ -36,11 +44,23 @@ pub(crate) fn check(steps: &[RawStep]) -> Result<(), Unsupported> {
 /// A body that is run.
 pub(crate) struct Body<A: Asks> {
     names: Names<A::Tensor>,
+    /// The parameters whose gradients it saves, in the order of the model.
+    parameters: Vec<String>,
+    /// Their gradients: the sums of those of all passes.
+    gradients: RefCell<BTreeMap<String, ThingOf<A>>>,
+    /// How many backward passes it has asked for.
+    passes: Cell<u32>,
 }
 
 impl<A: Asks> Body<A> {
-    pub(crate) fn new(names: Names<A::Tensor>) -> Rc<Self> {
-        Rc::new(Self { names })
+    /// Makes a body of these steps, which it is then given to do.
+    pub(crate) fn new(names: Names<A::Tensor>, steps: &[RawStep]) -> Rc<Self> {
+        Rc::new(Self {
+            names,
+            parameters: parameters(steps),
+            gradients: RefCell::default(),
+            passes: Cell::new(0),
+        })
     }
 
     /// Does steps that were [checked](check).
@@ -56,12 +76,14 @@ impl<A: Asks> Body<A> {
     async fn step(self: Rc<Self>, cx: A, step: &RawStep) -> Result<(), Halt<A::Fault>> {
         match step {
             RawStep::Read { target, r#as, save } => {
+                let origin = origin_at(&cx, target);
                 let thing = read(&cx, target).await?;
-                self.assign(r#as, thing, *save, Some(target.clone()));
+                self.assign(r#as, thing, *save, Some(origin));
             }
             RawStep::Let { r#as, expr, save } => {
+                let origin = self.origin(&cx, &formula(expr));
                 let thing = self.clone().evaluate(cx, formula(expr)).await?;
-                self.assign(r#as, thing, *save, self.origin(expr));
+                self.assign(r#as, thing, *save, origin);
             }
             RawStep::Save { name } => {
                 let thing = self.find(&cx, name)?;
@@ -114,12 +136,56 @@ impl<A: Asks> Body<A> {
                     return Err(wrong(&cx)(Wrong::Type));
                 };
                 let read_at = self.names.read_at(var);
-                let filled = cx.fill(tensor, *value, read_at.clone()).await?;
+                let target = read_at.as_ref().map(|origin| origin.target.clone());
+                let filled = cx.fill(tensor, *value, target).await?;
                 self.assign(var, filled, false, read_at);
             }
-            RawStep::Backward {} | RawStep::SaveParamGrad {} => {
-                unreachable!("steps about gradients are refused before")
+            RawStep::Backward { of, body } => {
+                let loss = self.clone().evaluate(cx.clone(), formula(of)).await?;
+                self.backward(&cx, loss, body).await?;
             }
+            RawStep::ReadGrad { var, r#as } => {
+                let (of, origin) = (self.find(&cx, var)?, self.names.read_at(var));
+                let gradient = cx.gradient(of, origin).await?;
+                self.assign(r#as, gradient, true, None);
+            }
+            RawStep::WriteGrad { var, expr } => {
+                let (of, origin) = (self.find(&cx, var)?, self.names.read_at(var));
+                let gradient = self.clone().evaluate(cx.clone(), formula(expr)).await?;
+                cx.set_gradient(of, origin, gradient).await?;
+            }
+            RawStep::SaveParamGrad { param, r#as } => {
+                let gradient = self.gradients.borrow().get(param).cloned();
+                self.assign(r#as, gradient.unwrap_or(Thing::None), true, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the steps in a backward pass, and takes the gradients of parameters when it is over.
+    async fn backward(
+        self: Rc<Self>,
+        cx: &A,
+        loss: ThingOf<A>,
+        body: &[RawStep],
+    ) -> Result<(), Halt<A::Fault>> {
+        cx.backward(loss).await?;
+        let number = self.passes.get();
+        self.passes.set(number + 1);
+        if let Err(halt) = self.clone().steps(cx.clone(), body.into()).await {
+            cx.leave_backward();
+            return Err(halt);
+        }
+        let gradients = cx.end_backward(number, self.parameters.clone()).await?;
+        let mut all = self.gradients.borrow_mut();
+        for (path, gradient) in gradients {
+            let sum = match all.get(&path) {
+                Some(before) => before
+                    .combine(Operation::Add, &gradient)
+                    .map_err(wrong(cx))?,
+                None => gradient,
+            };
+            all.insert(path, sum);
         }
         Ok(())
     }
@@ -198,7 +264,7 @@ impl<A: Asks> Body<A> {
         found.ok_or_else(|| Halt::Fault(cx.unknown_name(name)))
     }
 
-    fn assign(&self, name: &str, thing: ThingOf<A>, is_saved: bool, read_at: Option<String>) {
+    fn assign(&self, name: &str, thing: ThingOf<A>, is_saved: bool, read_at: Option<Origin>) {
         self.names.assign(name, thing.clone(), read_at);
         if is_saved {
             self.names.save(name, thing);
@@ -206,12 +272,32 @@ impl<A: Asks> Body<A> {
     }
 
     /// Where the value of an expression was read, if it is what was read.
-    fn origin(&self, expr: &Json) -> Option<String> {
-        match formula(expr) {
-            Formula::Read(target) => Some(target),
-            Formula::Variable(name) => self.names.read_at(&name),
+    fn origin(&self, cx: &A, formula: &Formula) -> Option<Origin> {
+        match formula {
+            Formula::Read(target) => Some(origin_at(cx, target)),
+            Formula::Variable(name) => self.names.read_at(name),
+            Formula::Index(from, key) => {
+                let mut origin = self.origin(cx, from)?;
+                // An item of a tensor is one of its own.
+                let of = match &**from {
+                    Formula::Variable(name) => self.names.find(name),
+                    _ => None,
+                };
+                origin.keys.push(key.clone());
+                of.is_none_or(|of| !matches!(of, Thing::Tensor(_)))
+                    .then_some(origin)
+            }
             _ => None,
         }
+    }
+}
+
+/// Where something is that is read at a target now.
+fn origin_at<A: Asks>(cx: &A, target: &str) -> Origin {
+    Origin {
+        target: target.to_owned(),
+        iteration: cx.iteration(),
+        keys: Vec::new(),
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) enum Function {
 }
 
 /// An item of something.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Key {
     /// A negative place counts from the end.
     Place(i64),

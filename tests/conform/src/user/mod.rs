@@ -15,7 +15,7 @@ use std::pin::Pin;
 use crate::outcome::Item;
 
 pub(crate) use self::body::{Body, check, write};
-pub(crate) use self::formula::{Operation, Span};
+pub(crate) use self::formula::{Key, Operation, Span};
 pub(crate) use self::names::{Globals, Names, Saved};
 pub(crate) use self::thing::Thing;
 
@@ -76,6 +76,58 @@ pub(crate) enum Halt<F> {
     Fatal(F),
     /// It was stopped.
     Stopped,
+}
+
+/// Where a value was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Origin {
+    /// The target, such as `layers.0.output`.
+    pub(crate) target: String,
+    /// Which pass of it.
+    pub(crate) iteration: u32,
+    /// Which item of what was read, of which item.
+    pub(crate) keys: Vec<Key>,
+}
+
+impl Origin {
+    /// Returns the module whose first argument was read, if it was one.
+    pub(crate) fn input_of(&self) -> Option<&str> {
+        let path = self.target.strip_suffix("input")?;
+        Some(path.trim_end_matches('.'))
+    }
+
+    /// Returns the point at which it passes.
+    pub(crate) fn point(&self) -> String {
+        match self.target.rsplit_once('.').unwrap_or(("", &self.target)) {
+            ("", "inputs") => "input".to_owned(),
+            (path, "inputs") => format!("{path}.input"),
+            _ => self.target.clone(),
+        }
+    }
+
+    /// Returns what was read of what passes there; at an input these are all arguments.
+    pub(crate) fn part_of<T: Tensor>(&self, whole: &Thing<T>) -> Result<Thing<T>, Wrong> {
+        let whole = match self.input_of() {
+            Some(_) => whole.first_argument()?,
+            None => whole.clone(),
+        };
+        self.keys
+            .iter()
+            .try_fold(whole, |part, key| part.index(key))
+    }
+
+    /// Returns what passes there with another one in the place of what was read.
+    pub(crate) fn with_part<T: Tensor>(
+        &self,
+        whole: &Thing<T>,
+        part: Thing<T>,
+    ) -> Result<Thing<T>, Wrong> {
+        match &self.keys[..] {
+            [] => whole.with_first_argument(part),
+            [Key::Place(0)] if !self.target.ends_with("input") => whole.with_first(part),
+            _ => Err(Wrong::Type),
+        }
+    }
 }
 
 /// What is still to be answered.
@@ -144,6 +196,38 @@ pub(crate) trait Asks: Clone + 'static {
         read_at: Option<String>,
     ) -> Promise<Thing<Self::Tensor>, Self::Fault>;
 
+    /// Returns the iteration that a request means.
+    fn iteration(&self) -> u32;
+
+    /// Begins a backward pass.
+    fn backward(&self, loss: Thing<Self::Tensor>) -> Promise<(), Self::Fault>;
+
+    /// Returns the gradient of a tensor, which was read somewhere if it has an origin.
+    fn gradient(
+        &self,
+        of: Thing<Self::Tensor>,
+        origin: Option<Origin>,
+    ) -> Promise<Thing<Self::Tensor>, Self::Fault>;
+
+    /// Replaces the gradient of a tensor.
+    fn set_gradient(
+        &self,
+        of: Thing<Self::Tensor>,
+        origin: Option<Origin>,
+        gradient: Thing<Self::Tensor>,
+    ) -> Promise<(), Self::Fault>;
+
+    /// Ends what is done in a body's `number`-th backward pass, and returns the gradients that it
+    /// has of these parameters.
+    fn end_backward(
+        &self,
+        number: u32,
+        parameters: Vec<String>,
+    ) -> Promise<Gradients<Self::Tensor>, Self::Fault>;
+
+    /// Forgets a backward pass in which something failed.
+    fn leave_backward(&self) {}
+
     fn mark(&self, text: &str);
 
     fn caught(&self, name: &str, fault: Self::Fault);
@@ -155,6 +239,9 @@ pub(crate) trait Asks: Clone + 'static {
     /// Says that nothing has this name.
     fn unknown_name(&self, name: &str) -> Self::Fault;
 }
+
+/// Gradients of parameters, by path.
+pub(crate) type Gradients<T> = Vec<(String, Thing<T>)>;
 
 /// What a loop does in each iteration.
 pub(crate) type Round<A> = Box<dyn Fn(A, u32) -> Promise<(), <A as Asks>::Fault>>;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::{Tensor, Thing};
+use super::{Origin, Tensor, Thing};
 
 /// Names with what they stand for.
 pub(crate) type Globals<T> = Rc<RefCell<BTreeMap<String, Thing<T>>>>;
@@ -27,8 +27,8 @@ pub(crate) struct Names<T> {
     /// Those of all bodies that stand together, the last value of each.
     shared: Globals<T>,
     saved: Saved<T>,
-    /// At which point each own value was read.
-    read_at: RefCell<BTreeMap<String, String>>,
+    /// Where each own value was read.
+    read_at: RefCell<BTreeMap<String, Origin>>,
 }
 
 impl<T: Tensor> Names<T> {
@@ -52,12 +52,12 @@ impl<T: Tensor> Names<T> {
         own.or_else(|| self.shared.borrow().get(name).cloned())
     }
 
-    pub(super) fn assign(&self, name: &str, thing: Thing<T>, read_at: Option<String>) {
+    pub(super) fn assign(&self, name: &str, thing: Thing<T>, read_at: Option<Origin>) {
         self.own.borrow_mut().insert(name.to_owned(), thing.clone());
         self.shared.borrow_mut().insert(name.to_owned(), thing);
         let mut places = self.read_at.borrow_mut();
         match read_at {
-            Some(point) => places.insert(name.to_owned(), point),
+            Some(origin) => places.insert(name.to_owned(), origin),
             None => places.remove(name),
         };
     }
@@ -70,7 +70,7 @@ impl<T: Tensor> Names<T> {
         self.saved.borrow_mut().insert(name.to_owned(), saved);
     }
 
-    pub(super) fn read_at(&self, name: &str) -> Option<String> {
+    pub(super) fn read_at(&self, name: &str) -> Option<Origin> {
         self.read_at.borrow().get(name).cloned()
     }
 }

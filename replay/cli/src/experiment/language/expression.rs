@@ -15,7 +15,7 @@ use super::resolve::split_iteration;
 use super::steps::{Parser, is_reserved};
 
 /// The names whose call is a function of the language, and not of a module.
-const FUNCTIONS: [&str; 17] = [
+const FUNCTIONS: [&str; 18] = [
     "abs",
     "all",
     "any",
@@ -32,6 +32,7 @@ const FUNCTIONS: [&str; 17] = [
     "set",
     "softmax",
     "sum",
+    "text",
     "zeros_like",
 ];
 
@@ -241,6 +242,7 @@ impl Parser<'_> {
             "matmul" => self.matmul()?,
             "copy" => self.of_one(Expr::Clone)?,
             "argmax_last" => self.of_one(Expr::ArgmaxLast)?,
+            "text" => (Term::Value(Expr::Text(self.text("a text in quotes")?)), 0),
             "grad" => (Term::Value(Expr::Read(self.gradient()?)), 0),
             "patch" => self.patch()?,
             "clip" => self.clip()?,

@@ -51,6 +51,7 @@ fn along() -> impl Strategy<Value = Along> {
 fn expr() -> impl Strategy<Value = Expr> {
     let leaf = prop_oneof![
         number().prop_map(Expr::Number),
+        name().prop_map(Expr::Text),
         variable().prop_map(Expr::Var),
         name().prop_map(Expr::Given),
         name().prop_map(Expr::Read),

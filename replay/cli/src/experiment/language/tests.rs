@@ -145,6 +145,13 @@ fn every_step_can_be_written() {
                 read("layers.0.mlp.weight.grad") + read("position.grad.i1").index(0),
             ),
         ),
+        (
+            "layers.0.source.tanh_0.fn = text('layers.0.\\\"norm\\\"')",
+            program().write(
+                "layers.0.source.tanh_0.fn",
+                Expr::Text("layers.0.\"norm\"".to_owned()),
+            ),
+        ),
         ("output.grad[.., -1] = 0; grad = input.grad.i2", {
             let spans = [Span::ALL, (-1..).into()];
             let last = read("output.grad").patch(spans, 0.0);

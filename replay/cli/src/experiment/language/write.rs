@@ -201,6 +201,7 @@ impl Writer {
     fn bare_value(&mut self, value: &Expr) -> (String, u8) {
         let text = match value {
             Expr::Number(number) => return write_number(*number),
+            Expr::Text(text) => format!("text({})", quoted(text)),
             Expr::Var(name) => self.variable(name),
             Expr::Given(key) => format!("${}", self.name(key)),
             Expr::Read(site) if is_site(site) => site.clone(),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use burn::module::{Param, ParamId};
 use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Erase, Forward, Hooked, Sites, Value};
+use interloom_backends::{Bound, Erase, Forward, Hooked, Parameters, Sites, Value};
 use interloom_engine::{Fault, Misfit};
 
 use crate::error::ConformError;
@@ -25,6 +25,10 @@ enum Kind {
     Tuples(Bound<Hooked<stack::Tuples>>),
     Gpt2(Bound<Hooked<hub::Gpt2>>),
 }
+
+/// What programs call to have a parameter's gradient [as it is stored](Model::as_stored); no module
+/// has such a name.
+pub(crate) const AS_STORED: &str = "as stored";
 
 /// The names of the models.
 pub(crate) const NAMES: [&str; 5] = ["stack4", "recur5", "tup3", "tup3_0d", "gpt2t"];
@@ -75,6 +79,26 @@ impl Model {
         path.ends_with(".source.torch_mul_0") || (is_tuples && is_block()) || is_of_gpt2()
     }
 
+    /// Returns the model's parameters.
+    pub(crate) fn parameters(&self) -> Parameters {
+        match &*self.0 {
+            Kind::Stack(model) => Parameters::from(model),
+            Kind::Recurrent(model) => Parameters::from(model),
+            Kind::Tuples(model) => Parameters::from(model),
+            Kind::Gpt2(model) => Parameters::from(model),
+        }
+    }
+
+    /// Returns a parameter's gradient as the reference stores the parameter: a weight of a linear
+    /// layer the other way round.
+    pub(crate) fn as_stored(&self, gradient: Value) -> Result<Value, Fault> {
+        let is_linear = !matches!(&*self.0, Kind::Gpt2(_));
+        match gradient.clone().tensor::<2>() {
+            Ok(matrix) if is_linear => Ok(matrix.transpose().erase()),
+            _ => Ok(gradient),
+        }
+    }
+
     /// Computes one forward pass.
     ///
     /// # Panics
@@ -108,6 +132,9 @@ impl Model {
     ///
     /// A vector is a row without its dimension, as for the modules of the reference.
     pub(crate) fn call(&self, path: &str, x: Value) -> Result<Value, Fault> {
+        if path == AS_STORED {
+            return self.as_stored(x);
+        }
         let row = x
             .clone()
             .tensor::<1>()
@@ -223,6 +250,31 @@ impl Weights<'_> {
                 || "nothing".to_owned(),
                 |plain| format!("{:?}", plain.shape),
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::parameter_place;
+
+    /// A program asks for gradients of parameters in this order, in which they come.
+    #[test]
+    fn parameters_are_ordered_as_in_their_models() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance");
+        for name in NAMES {
+            let weights =
+                tensors::load(&folder.join(format!("models/{name}.safetensors"))).unwrap();
+            let model = Model::load(&folder, name, &Device::flex()).unwrap();
+            // The others are stored in another way, and no scenario's gradients are of them.
+            let known = model.sites().parameters();
+            let known: Vec<&str> = known.filter(|path| weights.contains_key(*path)).collect();
+            assert!(known.len() > 4, "{name}: {known:?}");
+            assert!(
+                known.is_sorted_by_key(|path| parameter_place(path)),
+                "{name}: {known:?}"
+            );
         }
     }
 }

@@ -61,7 +61,13 @@ impl Names {
                 RawStep::Save { name } => {
                     self.saved.insert(name.clone());
                 }
-                RawStep::Try { body, .. } | RawStep::IfEq { body, .. } => self.add(body),
+                RawStep::ReadGrad { r#as, .. } | RawStep::SaveParamGrad { r#as, .. } => {
+                    self.variables.insert(r#as.clone());
+                    self.saved.insert(r#as.clone());
+                }
+                RawStep::Try { body, .. }
+                | RawStep::IfEq { body, .. }
+                | RawStep::Backward { body, .. } => self.add(body),
                 RawStep::Iter { var, body, .. } => {
                     self.variables.insert(var.clone());
                     let inner = Self::set_by(body);
@@ -78,8 +84,7 @@ impl Names {
                 | RawStep::Append { .. }
                 | RawStep::Cache { .. }
                 | RawStep::InplaceFill { .. }
-                | RawStep::Backward {}
-                | RawStep::SaveParamGrad {} => {}
+                | RawStep::WriteGrad { .. } => {}
             }
         }
     }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use interloom_program::{
-    Action, BODIES_MAX, Expr, Over, Program, Side, get, given, is_set, read, var,
+    Action, BODIES_MAX, Expr, Item, Over, Program, Side, get, given, is_set, module, read, var,
 };
 use serde_json::Value;
 
 use super::expr::{input_of, port};
 use super::names::{Bound, Kind, Scope};
 use super::shared::{SharedNames, Uses};
-use super::{saved_name, side};
-use crate::scenario::{RawIter, RawStep, Unsupported};
+use super::{NONE, saved_name, side};
+use crate::live::models::AS_STORED;
+use crate::scenario::{RawIter, RawStep, Unsupported, parameters};
 
 /// Variables of the translator's own; no scenario has names with a space.
 const CALL: &str = "the call";
@@ -19,6 +20,10 @@ const FIRST: &str = "the first argument";
 const ITEM: &str = "the item";
 const LIST: &str = "the list";
 const KEPT: &str = "kept ";
+const SLOPE: &str = "the gradient of ";
+
+/// Why a body fails that asks for the gradient of what passed no site.
+const NO_GRADIENT: &str = "a gradient of what passes no site";
 
 /// Passes the steps of a body, in order, and makes a program of them.
 pub(super) struct Translator<'s> {
@@ -28,8 +33,12 @@ pub(super) struct Translator<'s> {
     pub(super) scope: Scope,
     /// What it has used of others.
     uses: Uses,
-    /// Where each variable was read.
-    read_at: BTreeMap<String, String>,
+    /// Where each variable was read, and which item of what was read it is.
+    read_at: BTreeMap<String, (String, Vec<Item>)>,
+    /// The parameters whose gradients the body saves, in the order of the model.
+    parameters: Vec<String>,
+    /// How many backward passes there are before the step at hand.
+    passes: u32,
     /// Steps that come before those of the step at hand.
     before: Program,
     /// Whether the parts of an expression are kept first, for something in it is found out by
@@ -48,6 +57,8 @@ impl<'s> Translator<'s> {
             scope: Scope::default(),
             uses: Uses::default(),
             read_at: BTreeMap::new(),
+            parameters: Vec::new(),
+            passes: 0,
             before: Program::new(),
             is_in_steps: false,
             temporaries: 0,
@@ -63,12 +74,14 @@ impl<'s> Translator<'s> {
             let seed = Program::new().put(name, given(&saved_name(name)));
             program.attempt(seed)
         });
+        self.parameters = parameters(steps);
         program.steps.extend(self.steps(steps)?.steps);
         Ok(program)
     }
 
     /// Returns what the body uses of others.
     pub(super) fn uses(mut self, steps: &[RawStep]) -> Result<Uses, Unsupported> {
+        self.parameters = parameters(steps);
         self.steps(steps)?;
         Ok(self.uses)
     }
@@ -88,9 +101,11 @@ impl<'s> Translator<'s> {
         let program = Program::new();
         Ok(match step {
             RawStep::Read { target, r#as, save } => {
-                self.read_at.insert(r#as.clone(), target.clone());
                 let value = self.read(target);
-                self.assign(r#as, Kind::Variable, value, *save)
+                let program = self.assign(r#as, Kind::Variable, value, *save);
+                self.read_at
+                    .insert(r#as.clone(), (target.clone(), Vec::new()));
+                program
             }
             RawStep::Let { r#as, expr, save } => self.set(r#as, expr, *save)?,
             RawStep::Save { name } => self.save(name)?,
@@ -124,16 +139,18 @@ impl<'s> Translator<'s> {
                 gradients: false,
             }),
             RawStep::InplaceFill { var, value } => self.fill(var, *value),
-            RawStep::Backward {} | RawStep::SaveParamGrad {} => {
-                return Err(Unsupported::Gradients);
-            }
+            RawStep::Backward { of, body } => self.backward(of, body)?,
+            RawStep::ReadGrad { var, r#as } => match self.gradient(var) {
+                Some(gradient) => self.assign(r#as, Kind::Variable, gradient, true),
+                None => program.raise(NO_GRADIENT),
+            },
+            RawStep::WriteGrad { var, expr } => self.write_gradient(var, expr)?,
+            RawStep::SaveParamGrad { param, r#as } => self.save_gradient(param, r#as),
         })
     }
 
     fn set(&mut self, name: &str, expr: &Value, save: bool) -> Result<Program, Unsupported> {
-        if let ("read", Some(target)) = (expr[0].as_str().unwrap_or(""), expr[1].as_str()) {
-            self.read_at.insert(name.to_owned(), target.to_owned());
-        }
+        let read_at = self.origin(expr);
         let kind = self.kind(expr);
         let value = self.value(expr)?;
         if let Kind::Alias(list) = &kind {
@@ -145,11 +162,111 @@ impl<'s> Translator<'s> {
         } else {
             self.hold(expr);
         }
-        Ok(self.assign(name, kind, value, save))
+        let program = self.assign(name, kind, value, save);
+        if let Some(read_at) = read_at {
+            self.read_at.insert(name.to_owned(), read_at);
+        }
+        Ok(program)
+    }
+
+    /// Where the value of an expression was read, if it is what was read, or an item of that.
+    fn origin(&self, expr: &Value) -> Option<(String, Vec<Item>)> {
+        match (expr[0].as_str()?, expr[1].as_str()) {
+            ("read", Some(target)) => Some((target.to_owned(), Vec::new())),
+            ("var", Some(name)) => self.read_at.get(name).cloned(),
+            ("index", _) => {
+                let (target, mut items) = self.origin(&expr[1])?;
+                items.push(item(&expr[2])?);
+                Some((target, items))
+            }
+            _ => None,
+        }
+    }
+
+    /// The gradient of what a name stands for: of what was read where it was.
+    fn gradient(&self, name: &str) -> Option<Expr> {
+        let (target, items) = self.read_at.get(name)?;
+        let gradient = match port(target) {
+            (path, "inputs") => read(&format!("{}.grad", input_of(path))),
+            (path, "input") if (self.by_name)(path) => {
+                let call = read(&format!("{}.grad", input_of(path)));
+                call.index(0).index(0)
+            }
+            _ => read(&format!("{target}.grad")),
+        };
+        let items = items.iter().cloned();
+        Some(items.fold(gradient, |gradient, item| gradient.index(item)))
+    }
+
+    fn write_gradient(&mut self, name: &str, expr: &Value) -> Result<Program, Unsupported> {
+        let value = self.value(expr)?;
+        let program = Program::new();
+        let Some((target, items)) = self.read_at.get(name) else {
+            return Ok(program.raise(NO_GRADIENT));
+        };
+        let site = format!("{target}.grad");
+        let is_call = match port(target) {
+            (_, "inputs") => return Ok(program.raise(NO_GRADIENT)),
+            (path, port) => port == "input" && (self.by_name)(path),
+        };
+        // The first of the arguments or of the items; the others stay.
+        let whole = || read(&site);
+        Ok(match &items[..] {
+            [] if !is_call => program.write(&site, value),
+            [] => {
+                let places = var(CALL).index(0).replace(0, var(FIRST));
+                let program = program.set(FIRST, value).set(CALL, whole());
+                program.write(&site, var(CALL).replace(0, places))
+            }
+            [Item::Place(0)] if !is_call => {
+                let program = program.set(FIRST, value);
+                program.write(&site, whole().replace(0, var(FIRST)))
+            }
+            _ => program.raise(NO_GRADIENT),
+        })
+    }
+
+    /// A backward pass, and at its end the gradients of all parameters that are saved anywhere:
+    /// they come in the order of the model and not of the steps.
+    fn backward(&mut self, of: &Value, body: &[RawStep]) -> Result<Program, Unsupported> {
+        let loss = self.value(of)?;
+        let before = std::mem::take(&mut self.before);
+        let mut program = Program::new().backward(loss);
+        program.steps.extend(self.steps(body)?.steps);
+        self.before = before;
+        let number = self.passes;
+        self.passes += 1;
+        for path in self.parameters.clone() {
+            let site = match self.loops {
+                0 => format!("{path}.grad.i{number}"),
+                _ => format!("{path}.grad"),
+            };
+            let kept = format!("{SLOPE}{path}");
+            // One that the loss does not reach has none; those of several passes are added up.
+            let come = Program::new()
+                .set(ITEM, module(AS_STORED, read(&site)))
+                .choose(
+                    is_set(&kept),
+                    Program::new().set(&kept, var(&kept) + var(ITEM)),
+                    Program::new().set(&kept, var(ITEM)),
+                );
+            program = program.attempt(come);
+        }
+        Ok(program)
+    }
+
+    fn save_gradient(&mut self, path: &str, name: &str) -> Program {
+        let kept = format!("{SLOPE}{path}");
+        let value = self.temporary();
+        let choice = |own| Program::new().set(&value, own);
+        let chosen = Program::new().choose(is_set(&kept), choice(var(&kept)), choice(given(NONE)));
+        self.before.steps.extend(chosen.steps);
+        self.assign(name, Kind::Variable, var(&value), true)
     }
 
     fn assign(&mut self, name: &str, kind: Kind, value: Expr, save: bool) -> Program {
         self.scope.bind(name, kind);
+        self.read_at.remove(name);
         let mut program = Program::new().set(name, value);
         if save {
             self.scope.save(name);
@@ -245,14 +362,18 @@ impl<'s> Translator<'s> {
     /// A filled copy takes the value's place, also in the model.
     fn fill(&mut self, name: &str, value: f64) -> Program {
         let filled = self.variable(name).zeros_like() + value;
+        let read_at = self.read_at.get(name).cloned();
         let program = self.assign(name, Kind::Variable, filled, false);
-        match self.read_at.get(name) {
+        if let Some(read_at) = &read_at {
+            self.read_at.insert(name.to_owned(), read_at.clone());
+        }
+        match read_at {
             // Where the model is past the site, only the program sees the filled value.
-            Some(target) => {
-                let body = Program::new().write(target, var(name)).steps;
+            Some((target, items)) if items.is_empty() => {
+                let body = Program::new().write(&target, var(name)).steps;
                 program.then(Action::Try { body, error: None })
             }
-            None => program,
+            _ => program,
         }
     }
 
@@ -472,6 +593,14 @@ pub(crate) fn over(iter: &RawIter) -> Over {
         },
         RawIter::List(list) => list.clone().into(),
         RawIter::Int(iteration) => (*iteration).into(),
+    }
+}
+
+/// The item that an index names; a place that counts from the end is none.
+fn item(key: &Value) -> Option<Item> {
+    match key {
+        Value::String(name) => Some(Item::Name(name.clone())),
+        place => Some(Item::Place(u32::try_from(place.as_u64()?).ok()?)),
     }
 }
 
