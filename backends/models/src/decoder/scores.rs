@@ -8,9 +8,9 @@ use super::config::{Alibi, AttentionConfig};
 
 /// What a masked attention score is set to, after whatever mediators have made of it.
 ///
-/// It is finite, so that a row of which everything is masked is no row of NaN; after the softmax it
-/// is zero all the same.
-pub(super) const MASKED: f64 = -1.0e9;
+/// No score is below it, however small a mediator makes those that are seen: what is masked has no
+/// share of the pattern. A row of which all that is seen is as small is a row of NaN.
+pub(super) const MASKED: f64 = f64::NEG_INFINITY;
 
 /// Returns the scores `q · kᵀ / scale`, `[batch, head, query, key]`.
 pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {

@@ -204,12 +204,26 @@ impl Forward<Tensor<3>> for Attention {
         let scores = q.matmul(k.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
         let future =
             Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device()).unsqueeze::<4>();
-        let scores = scores.mask_fill(future.expand([batch, HEADS, length, length]), MASKED);
-        let scores = self.scores.pass(scores);
+        let scores = scores.mask_fill(
+            future.clone().expand([batch, HEADS, length, length]),
+            MASKED,
+        );
+        let scores = Hidden(future).pass(self.scores.pass(scores));
         let pattern = self.pattern.pass(activation::softmax(scores, 3));
 
         let z = self.z.pass(pattern.matmul(v).swap_dims(1, 2));
         self.output.forward(z.reshape([batch, length, WIDTH]))
+    }
+}
+
+/// What no query sees, `[1, 1, query, key]`.
+struct Hidden(Tensor<4, Bool>);
+
+impl Hidden {
+    /// Masks scores again behind their site: an edit of them shows no query what it does not see.
+    fn pass(self, scores: Tensor<4>) -> Tensor<4> {
+        let shape = scores.dims();
+        scores.mask_fill(self.0.expand(shape), f64::NEG_INFINITY)
     }
 }
 

@@ -463,8 +463,9 @@ fn no_edit_of_scores_shows_what_is_hidden() {
             for layer in 0..layers_of(&model) {
                 if edit {
                     let site = format!("layers.{layer}.attn.scores");
+                    // Smaller than any number that might stand for a mask.
                     run.mediator(format!("{layer}"), async move |cx| {
-                        cx.update_output(&site, |scores| scores * 0.0 + 5.0).await
+                        cx.update_output(&site, |scores| scores * 0.0 - 3e30).await
                     });
                 }
             }

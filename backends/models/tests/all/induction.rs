@@ -360,3 +360,26 @@ fn a_panic_over_an_input_without_elements_tells_the_input() {
     assert_eq!(error.code(), "E036");
     assert!(!error.to_string().contains("at least one"), "{error}");
 }
+
+/// Masked scores stay masked whatever a mediator makes of scores.
+#[test]
+fn no_edit_of_scores_shows_the_future() {
+    let model = Induction::trained(&cpu());
+    let batch = Sampler::new(3).batch(1);
+    for (factor, shift) in [(0.0, 0.0), (0.0, -3e30), (-1.0, 0.0)] {
+        let mut run = Run::new("edit", model.sites());
+        run.mediator("m", async move |cx| {
+            let edit = move |scores| scores * factor + shift;
+            cx.update_output("layers.1.attn.scores", edit).await
+        });
+        let pattern = reader(&mut run, "layers.1.attn.pattern.output");
+        run.execute(|| model.forward(batch.tokens(&cpu()))).unwrap();
+        let pattern: Tensor<4> = pattern.take().unwrap().unwrap().tensor().unwrap();
+        let length = pattern.dims()[3];
+        for (row, keys) in floats(pattern).chunks(length).enumerate() {
+            let (seen, hidden) = keys.split_at(row % length + 1);
+            assert!((seen.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(hidden.iter().all(|&share| share == 0.0), "{factor} {shift}");
+        }
+    }
+}

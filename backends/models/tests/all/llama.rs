@@ -254,7 +254,7 @@ fn every_point_has_the_documented_shape() {
     attn.source.scores_0.input (f32[1, 4, 7, 4], f32[1, 4, 7, 4], 2.0)
     attn.source.scores_0.output f32[1, 4, 7, 7]
     attn.source.scores_0.fn "scores"
-    attn.source.mask_fill_0.input (f32[1, 4, 7, 7], bool[1, 4, 7, 7], -1000000000.0)
+    attn.source.mask_fill_0.input (f32[1, 4, 7, 7], bool[1, 4, 7, 7], -inf)
     attn.source.mask_fill_0.output f32[1, 4, 7, 7]
     attn.source.mask_fill_0.fn "mask_fill"
     attn.source.softmax_0.input f32[1, 4, 7, 7]
