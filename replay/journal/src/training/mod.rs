@@ -31,6 +31,8 @@ mod line;
 mod names;
 mod page;
 mod parting;
+#[cfg(test)]
+mod tests;
 
 pub use ledger::{
     LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NAMES_FILE, checkpoint_folder,
