@@ -356,3 +356,49 @@ fn generation_across_lengths_is_generation_from_scratch() {
         assert_eq!(short(&model) == short(&plain), is_dynamic);
     }
 }
+
+/// A run computes every expert, and the model on its own those that are taken: to the same bits.
+#[test]
+fn experts_are_computed_alike_with_a_run_and_without() {
+    for name in ["mixtral", "qwen2_moe"] {
+        let model = changed(name, json!({"num_experts_per_tok": 1}), |_| {});
+        let alone = bits(logits(&model));
+        let mut run = Run::new("all", model.sites());
+        let weights = reader(&mut run, "layers.1.mlp.weights.output");
+        let outputs = [0, 1, 2, 3]
+            .map(|expert| reader(&mut run, &format!("layers.1.mlp.experts.{expert}.output")));
+        let ran = run.execute(|| logits(&model)).unwrap().completed().unwrap();
+        assert_eq!(bits(ran), alone, "{name}");
+        assert!(
+            outputs
+                .iter()
+                .all(|output| output.take().unwrap().is_some())
+        );
+        let weights: Tensor<3> = weights.take().unwrap().unwrap().tensor().unwrap();
+        for position in floats(weights).chunks(4) {
+            let taken: Vec<&f32> = position.iter().filter(|&&weight| weight > 0.0).collect();
+            assert_eq!(taken.len(), 1, "{name} {position:?}");
+            assert_eq!(*taken[0] == 1.0, name == "mixtral");
+        }
+    }
+}
+
+/// The router's site decides which experts are taken.
+#[test]
+fn an_edit_of_the_router_chooses_the_experts() {
+    let model = changed("mixtral", json!({}), |_| {});
+    let mut run = Run::new("route", model.sites());
+    run.mediator("m", async |cx| {
+        let logits: Tensor<3> = cx.output("layers.0.mlp.router").await?.tensor()?;
+        let first = logits.clone().narrow(2, 0, 1) * 0.0 + 50.0;
+        let rest = logits.narrow(2, 1, 3) * 0.0;
+        let logits = Tensor::cat(vec![first, rest], 2);
+        cx.set_output("layers.0.mlp.router", logits).await
+    });
+    let expert = reader(&mut run, "layers.0.mlp.experts.0.output");
+    let output = reader(&mut run, "layers.0.mlp.output");
+    run.execute(|| logits(&model)).unwrap();
+    let [expert, output] = [expert, output]
+        .map(|saved| -> Tensor<3> { saved.take().unwrap().unwrap().tensor().unwrap() });
+    assert_eq!(floats(expert), floats(output));
+}
