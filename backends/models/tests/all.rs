@@ -4,6 +4,8 @@
 
 #[path = "all/calls.rs"]
 mod calls;
+#[path = "all/designs.rs"]
+mod designs;
 #[path = "all/families.rs"]
 mod families;
 #[path = "all/gpt2.rs"]

@@ -174,12 +174,7 @@ pub(crate) fn open(
     files: ModelFiles,
 ) -> Result<(DecoderConfig, Weights), FileError> {
     match files {
-        ModelFiles::Gguf(gguf) => {
-            let config = family.read_gguf(&gguf)?;
-            let name = family.gguf_name;
-            let weights = Weights::from_gguf(gguf, |stored| name(stored, &config));
-            Ok((config, weights))
-        }
+        ModelFiles::Gguf(gguf) => family.open_gguf(gguf),
         ModelFiles::Folder(folder) => {
             let config = family.read(&folder.config, &folder.config_file())?;
             Ok((config, Weights::from_safetensors(folder.weights)))

@@ -657,3 +657,37 @@ fn transposed(tensor: RawTensor) -> RawTensor {
         shape: vec![columns, rows],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(shape: &[usize]) -> RawTensor {
+        RawTensor {
+            shape: shape.to_vec(),
+            data: (0..shape.iter().product())
+                .map(|x: usize| x as f32)
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn rows_of_groups_are_told_apart() {
+        // Two groups of two queries, a key and a value, of heads of width 1.
+        let pieces = [(0, 2), (1, 1), (2, 1)].repeat(2);
+        let [q, k, v] = torn::<3>(&counted(&[8]), &pieces);
+        assert_eq!(
+            (q, k, v),
+            (vec![0.0, 1.0, 4.0, 5.0], vec![2.0, 6.0], vec![3.0, 7.0])
+        );
+        let [q, k] = torn::<2>(&counted(&[3, 2]), &[(0, 2), (1, 1)]);
+        assert_eq!((q, k), (vec![0.0, 1.0, 2.0, 3.0], vec![4.0, 5.0]));
+    }
+
+    #[test]
+    fn a_transposed_weight_is_turned() {
+        let turned = transposed(counted(&[2, 3]));
+        assert_eq!(turned.shape, [3, 2]);
+        assert_eq!(turned.data, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    }
+}

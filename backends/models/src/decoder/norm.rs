@@ -131,3 +131,82 @@ fn scaled<const D: usize>(
         None => scaled,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn wave(count: usize) -> Vec<f32> {
+        (0..count).map(|index| (index as f32 * 0.7).sin()).collect()
+    }
+
+    fn parameter(rows: usize, width: usize, shift: f32) -> Param<Tensor<2>> {
+        let values: Vec<f32> = wave(rows * width).iter().map(|x| x + shift).collect();
+        let data = TensorData::new(values, [rows, width]);
+        Param::from_tensor(Tensor::from_data(data, &Device::flex()))
+    }
+
+    /// Normalizes `[1, 2, 4, 3]` values, in loops: `together` heads at once, with the row of the
+    /// gain that `row` says.
+    fn expected(
+        x: &[f32],
+        together: usize,
+        gain: &[f32],
+        bias: Option<&[f32]>,
+        has_mean: bool,
+    ) -> Vec<f32> {
+        let width = 3 * together;
+        let rows = gain.len() / width;
+        let normalize = |(number, group): (usize, &[f32])| {
+            let row = number % (4 / together) % rows * width;
+            let mean = if has_mean {
+                group.iter().sum::<f32>() / width as f32
+            } else {
+                0.0
+            };
+            let square = group.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+            let scale = (square / width as f32 + 0.01).sqrt();
+            let one = move |(at, x): (usize, &f32)| {
+                let bias = bias.map_or(0.0, |bias| bias[row + at]);
+                (x - mean) / scale * gain[row + at] + bias
+            };
+            group.iter().enumerate().map(one).collect::<Vec<f32>>()
+        };
+        x.chunks(width).enumerate().flat_map(normalize).collect()
+    }
+
+    #[test]
+    fn heads_are_normalized_alone_or_together() {
+        let values = wave(24);
+        let data = TensorData::new(values.clone(), [1, 2, 4, 3]);
+        let x = Tensor::<4>::from_data(data, &Device::flex());
+        for (rows, width, together, statistic, has_bias) in [
+            (1, 3, 1, Statistic::MeanSquare, false),
+            (1, 3, 1, Statistic::Variance, true),
+            (4, 3, 1, Statistic::Variance, false),
+            (1, 12, 4, Statistic::MeanSquare, false),
+        ] {
+            let config = NormConfig {
+                statistic,
+                epsilon: 0.01,
+                gain: Gain::Parameter,
+                has_bias,
+            };
+            let gain = parameter(rows, width, 1.0);
+            let bias = has_bias.then(|| parameter(rows, width, 0.5));
+            let floats = |param: &Param<Tensor<2>>| -> Vec<f32> {
+                param.val().into_data().try_into_vec().unwrap()
+            };
+            let (gains, biases) = (floats(&gain), bias.as_ref().map(floats));
+            let norm = HeadNorm::new(Some(gain), bias, config, together);
+            let found: Vec<f32> = norm.forward(x.clone()).into_data().try_into_vec().unwrap();
+            let has_mean = statistic == Statistic::Variance;
+            let expected = expected(&values, together, &gains, biases.as_deref(), has_mean);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-5, "{rows} {width} {together}");
+            }
+        }
+    }
+}

@@ -479,4 +479,90 @@ mod tests {
         assert!(long.is_alike(3, 8) && !long.is_alike(8, 9) && long.is_alike(9, 10));
         assert_eq!(long.frequencies(8).0[1], 2.0 * long.frequencies(9).0[1]);
     }
+
+    /// Computed with the formulas of the library that made the models, step by step.
+    #[test]
+    fn scaled_frequencies_are_those_of_the_library() {
+        let of = |width: usize, scaling: Scaling, length: usize| {
+            let config = RotaryConfig {
+                width,
+                ..config(Layout::Halves, scaling)
+            };
+            config.frequencies(length).0
+        };
+        let yarn = |fast: f64, slow: f64, truncates: bool| Scaling::Yarn {
+            factor: 4.0,
+            attention_factor: 1.0,
+            fast,
+            slow,
+            truncates,
+            original: 64,
+        };
+        let dynamic = Scaling::Dynamic {
+            factor: 2.0,
+            original: 8,
+        };
+        let llama3 = Scaling::Llama3 {
+            factor: 8.0,
+            low: 1.0,
+            high: 4.0,
+            original: 64,
+        };
+        let cases: [(Vec<f64>, &[f64]); 4] = [
+            (
+                of(16, yarn(32.0, 1.0, true), 1),
+                &[
+                    1.000000000e+00,
+                    2.371708245e-01,
+                    5.000000000e-02,
+                    7.905694150e-03,
+                    2.500000000e-03,
+                    7.905694150e-04,
+                    2.500000000e-04,
+                    7.905694150e-05,
+                ],
+            ),
+            (
+                of(16, yarn(8.0, 2.0, false), 1),
+                &[
+                    1.000000000e+00,
+                    1.605891349e-01,
+                    2.500000000e-02,
+                    7.905694150e-03,
+                    2.500000000e-03,
+                    7.905694150e-04,
+                    2.500000000e-04,
+                    7.905694150e-05,
+                ],
+            ),
+            (
+                of(8, dynamic, 12),
+                &[
+                    1.000000000e+00,
+                    7.937005260e-02,
+                    6.299605249e-03,
+                    5.000000000e-04,
+                ],
+            ),
+            (
+                of(16, llama3, 1),
+                &[
+                    1.000000000e+00,
+                    2.443845994e-01,
+                    1.304225604e-02,
+                    3.952847075e-03,
+                    1.250000000e-03,
+                    3.952847075e-04,
+                    1.250000000e-04,
+                    3.952847075e-05,
+                ],
+            ),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found / expected - 1.0).abs() < 1e-8, "{found} {expected}");
+            }
+        }
+    }
 }

@@ -116,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn rounded_slopes_are_multiplied_in_bfloat16() {
+        // The nearest bfloat16 of 0.7 is 0.69921875, and its product with 5 rounds to 3.5.
+        assert_eq!(Alibi::Rounded.bias(0.7, 5, 1.0), 3.5);
+        assert_eq!(Alibi::Rounded.bias(0.7, 5, 2.0), 1.75);
+        assert_eq!(Alibi::Plain.bias(0.5, 3, 2.0), 1.5);
+        // 257 is no bfloat16.
+        assert_eq!(Alibi::Rounded.bias(1.0, 257, 1.0), 256.0);
+    }
+
+    #[test]
     fn a_window_hides_what_is_further_back() {
         let rows = |queries, keys, window| {
             let hidden = hidden(queries, keys, window, &Device::flex()).into_data();

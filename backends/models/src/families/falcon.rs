@@ -1,5 +1,8 @@
 //! Falcon (Almazrouei et al. 2023), of all its designs: with one key and value head, with groups,
 //! and with one for each head; with rotary positions or alibi; in sequence or beside each other.
+//!
+//! Alibi is added once, as by the attention that transformers takes if nothing else is asked for;
+//! the `eager` one of its version 5.24 adds it twice.
 
 use super::keys::Keys;
 use super::rope::Rope;

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::llama_gguf::{from_gguf, hugging_face_name};
-use super::{Defaults, Family, Kind, window_of_all};
+use super::{Defaults, Family, FromGguf, Kind, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -11,8 +11,10 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["llama"],
     gguf: Some("llama"),
     kind: Kind::Decoder(Family {
-        gguf: from_gguf,
-        gguf_name: hugging_face_name,
+        gguf: Some(FromGguf {
+            config: from_gguf,
+            name: hugging_face_name,
+        }),
         ..Family::new(config, LLAMA_NAMES)
     }),
 };

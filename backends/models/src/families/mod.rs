@@ -44,7 +44,7 @@ use crate::decoder::{
     Activation, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, Gain, MlpConfig, Names,
     NormConfig, Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
 };
-use crate::files::{FileError, Gguf, ModelFiles, RowOrder};
+use crate::files::{FileError, Gguf, ModelFiles, RowOrder, Weights};
 use burn::tensor::Device;
 
 /// Every family, in the order in which messages name them.
@@ -100,10 +100,17 @@ pub(crate) struct Family {
     names: Names,
     /// What it calls them where that depends on the configuration.
     names_for: Option<fn(&DecoderConfig) -> Names>,
-    /// Reads the metadata of a GGUF file.
-    pub(crate) gguf: fn(&Gguf) -> Result<DecoderConfig, FileError>,
-    /// What the hub calls a tensor of a GGUF file.
-    pub(crate) gguf_name: fn(&str, &DecoderConfig) -> (String, RowOrder),
+    /// What reads it from GGUF files, if anything does.
+    gguf: Option<FromGguf>,
+}
+
+/// What reads a family from GGUF files.
+#[derive(Clone, Copy, Debug)]
+struct FromGguf {
+    /// Reads the metadata.
+    config: fn(&Gguf) -> Result<DecoderConfig, FileError>,
+    /// What the hub calls a tensor.
+    name: fn(&str, &DecoderConfig) -> (String, RowOrder),
 }
 
 impl Family {
@@ -113,20 +120,7 @@ impl Family {
             config,
             names,
             names_for: None,
-            gguf: |gguf| {
-                let place = "metadata key `general.architecture`";
-                let expected = "a family that is read from GGUF files";
-                let advice = "use the folder of the model with its safetensors files";
-                let found = gguf.text("general.architecture")?;
-                Err(FileError::unsupported(
-                    gguf.name(),
-                    place,
-                    expected,
-                    found,
-                    advice,
-                ))
-            },
-            gguf_name: |stored, _| (stored.to_owned(), RowOrder::AsStored),
+            gguf: None,
         }
     }
 
@@ -142,9 +136,32 @@ impl Family {
         self.names_for.map_or(self.names, |names| names(config))
     }
 
+    /// Reads the metadata of a GGUF file, and gives its tensors the names of the hub.
+    pub(crate) fn open_gguf(&self, gguf: Gguf) -> Result<(DecoderConfig, Weights), FileError> {
+        let config = self.read_gguf(&gguf)?;
+        let weights = match self.gguf {
+            Some(FromGguf { name, .. }) => Weights::from_gguf(gguf, |stored| name(stored, &config)),
+            None => Weights::from_gguf(gguf, |stored| (stored.to_owned(), RowOrder::AsStored)),
+        };
+        Ok((config, weights))
+    }
+
     /// Reads the metadata of a GGUF file.
     pub(crate) fn read_gguf(&self, gguf: &Gguf) -> Result<DecoderConfig, FileError> {
-        (self.gguf)(gguf)?.checked(gguf.name())
+        let Some(FromGguf { config, .. }) = self.gguf else {
+            let place = "metadata key `general.architecture`";
+            let expected = "a family that is read from GGUF files";
+            let advice = "use the folder of the model with its safetensors files";
+            let found = gguf.text("general.architecture")?;
+            return Err(FileError::unsupported(
+                gguf.name(),
+                place,
+                expected,
+                found,
+                advice,
+            ));
+        };
+        config(gguf)?.checked(gguf.name())
     }
 }
 

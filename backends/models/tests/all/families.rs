@@ -43,7 +43,7 @@ fn causal() -> Vec<String> {
 }
 
 /// Where a file of a model is; GPT-2 has a folder of its own, with three precisions.
-fn file_of(name: &str, file: &str) -> PathBuf {
+pub(crate) fn file_of(name: &str, file: &str) -> PathBuf {
     match name {
         "gpt2" => {
             let file = file.replace(".safetensors", ".f32.safetensors");

@@ -17,6 +17,7 @@ pub(crate) const OLD_CONFIG: &str = include_str!("../gpt2/config.old.json");
 pub(crate) const TOKENIZER: &str = include_str!("../gpt2/tokenizer.json");
 
 /// A tensor of a file: type, shape and bytes.
+#[derive(Clone)]
 pub(crate) struct Stored(pub(crate) Dtype, pub(crate) Vec<usize>, pub(crate) Vec<u8>);
 
 impl Stored {
