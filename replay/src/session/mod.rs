@@ -88,8 +88,8 @@ pub enum Mode {
     /// where the last one stopped.
     ///
     /// What is written is what one sitting would have written, byte for byte. Where a journal was
-    /// made whole after a crash ([`recover`](crate::journal::recover())), what was recovered stays as it
-    /// is, with the note that says so and the run that was interrupted.
+    /// made whole after a crash ([`recover`](crate::journal::recover())), what was recovered stays
+    /// as it is, with the note that says so and the run that was interrupted.
     Append(PathBuf),
     /// Compares them with those of a journal; model and mediators are live.
     Verify(PathBuf),
