@@ -81,12 +81,13 @@ pub fn mean_squared_error<const D: usize>(output: Tensor<D>, target: Tensor<D>) 
 ///
 /// let device = Device::flex().autodiff();
 /// let linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
-/// let loss = linear.forward(Tensor::from_data([[3.0, 4.0]], &device)).sum();
+/// let input = Tensor::<2>::from_data([[3.0, 4.0]], &device);
+/// let loss = linear.forward(input).sum();
 /// let gradients = GradientsParams::from_grads(loss.backward(), &linear);
 /// let (gradients, norm) = clip_by_norm(&linear, gradients, 1.0).expect("a gradient");
 /// assert_eq!(norm, 5.0);
 /// let clipped = gradients.get::<2>(linear.weight.id).unwrap().into_data();
-/// assert_eq!(clipped.to_vec::<f32>().unwrap(), [0.6, 0.8]);
+/// assert_eq!(clipped.try_to_vec::<f32>().unwrap(), [0.6, 0.8]);
 /// ```
 ///
 /// Nothing, if no parameter of the module has a gradient.
