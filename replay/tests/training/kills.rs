@@ -14,6 +14,10 @@ const STEPS: u64 = 45;
 
 /// The folder of the run that a child process is to go on with.
 const FOLDER: &str = "INTERLOOM_TEST_FOLDER";
+/// How many steps a child process makes in all; [`STEPS`] without it.
+const TOTAL: &str = "INTERLOOM_TEST_STEPS";
+/// The one step that a child process is to make again.
+const AGAIN: &str = "INTERLOOM_TEST_AGAIN";
 /// Where a child process is to kill itself: `STEP PLACE`.
 const DIE_AT: &str = "INTERLOOM_TEST_DIE_AT";
 
@@ -23,9 +27,24 @@ fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let mut state = fresh(SEED);
-    let mut training = settings().record_or_resume(folder, &mut state).unwrap();
-    train(&mut training, &mut state, STEPS, None).unwrap();
+    let mut training = match number(AGAIN) {
+        Some(step) => settings().verify(folder, step..step + 1, &mut state),
+        None => settings().record_or_resume(folder, &mut state),
+    }
+    .unwrap();
+    train(
+        &mut training,
+        &mut state,
+        number(TOTAL).unwrap_or(STEPS),
+        None,
+    )
+    .unwrap();
     training.finish().unwrap();
 }
 
@@ -145,4 +164,51 @@ fn r104_processes_are_killed_at_any_moment_and_others_go_on() {
 fn r104_a_thousand_processes_are_killed() {
     let _alone = alone();
     kill(1_000);
+}
+
+fn made(folder: &Path, total: u64, again: Option<u64>) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "kills::child"])
+        .env(FOLDER, folder);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.env(TOTAL, total.to_string());
+    if let Some(step) = again {
+        command.env(AGAIN, step.to_string());
+    }
+    command.status().unwrap().success()
+}
+
+/// `cargo test --release -p interloom --test training kills -- --ignored`
+#[test]
+#[ignore = "some minutes"]
+fn r104_every_step_of_a_thousand_is_made_again_alone_in_a_process() {
+    let _alone = alone();
+    let scratch = tempfile::tempdir().unwrap();
+    let run = scratch.path().join("run");
+    assert!(made(&run, 1_000, None));
+    for step in 0..1_000 {
+        assert!(made(&run, 1_000, Some(step)), "step {step}");
+    }
+    // It can fail: with a checkpoint that is not the one that was made.
+    let weights = run.join("checkpoint-00000990/parameters.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(weights, bytes).unwrap();
+    assert!(!made(&run, 1_000, Some(995)));
+}
+
+#[test]
+#[ignore = "some seconds"]
+fn r104_three_processes_of_five_hundred_steps_are_identical() {
+    let _alone = alone();
+    let scratch = tempfile::tempdir().unwrap();
+    let runs = ["a", "b", "c"].map(|name| scratch.path().join(name));
+    for run in &runs {
+        assert!(made(run, 500, None));
+    }
+    for file in [LEDGER_FILE, NAMES_FILE, "steps-00000490.ilj"] {
+        let [a, b, c] = runs.each_ref().map(|run| fs::read(run.join(file)).unwrap());
+        assert!(a == b && b == c, "{file}");
+    }
 }
