@@ -382,6 +382,13 @@ const TABLE: &[Row] = &[
     },
     Row {
         rule: "R91",
+        reason: "the gradient of several tensors is one value with all of them, which is read before one of them is replaced; in the \
+                 reference each tensor has its own",
+        aspects: &[Order],
+        applies: |case| case.has(&|step| matches!(step, RawStep::WriteGrad { .. })),
+    },
+    Row {
+        rule: "R91",
         reason: "a gradient that does not come is refused by its name, to who asked for the pass when it is over",
         aspects: ALL,
         applies: |case| {

@@ -552,6 +552,6 @@ fn gradients_that_are_thrown_together_are_the_same_or_by_rule() {
 #[test]
 #[ignore = "takes minutes"]
 fn gradients_that_are_thrown_together_often() {
-    let wrong = wrong(100..1_000, Author::differentiated);
+    let wrong = wrong(100..400, Author::differentiated);
     assert!(wrong.is_empty(), "{wrong}");
 }
