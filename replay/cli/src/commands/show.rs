@@ -52,17 +52,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     if training::is_training(&arguments.journal) {
         return training::show(&arguments.journal, arguments.json);
     }
-    let Located { journal, run } = training::located(&arguments.journal)?;
-    let arguments = &Arguments {
-        run: arguments.run.or(run),
-        site: arguments.site.clone(),
-        mediator: arguments.mediator.clone(),
-        journal,
-        json: arguments.json,
-    };
+    let Located { journal, runs } = training::located(&arguments.journal)?;
+    let is_meant = |run: u32| runs.as_ref().is_none_or(|runs| runs.contains(&run));
     let mut seen = Seen::default();
     let mut evidence = Evidence::default();
-    let mut reader = JournalReader::open(&arguments.journal)?;
+    let mut reader = JournalReader::open(&journal)?;
     let torn = loop {
         let (info, record) = match reader.next_record() {
             Ok(Some(next)) => next,
@@ -72,10 +66,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         seen.see(&record, arguments);
         evidence.see(&info, &record);
         match &record {
-            Record::Exchange(exchange) if arguments.takes(&seen.names, exchange) => {
+            Record::Exchange(exchange)
+                if is_meant(exchange.run) && arguments.takes(&seen.names, exchange) =>
+            {
                 show(&seen.names, exchange, arguments.json);
             }
-            Record::Visit(visit) if arguments.shows_passes(visit) => {
+            Record::Visit(visit) if is_meant(visit.run) && arguments.shows_passes(visit) => {
                 if let Some(turn) = seen.names.turn(visit) {
                     outln!("{:>6}  run {}  {turn}", "", visit.run);
                 }

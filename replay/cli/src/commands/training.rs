@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use interloom::Error;
@@ -19,12 +20,12 @@ use super::report::{cannot_write, count, outln};
 use super::{Ending, report};
 use crate::CliError;
 
-/// A journal, and the run of it that is meant.
+/// A journal, and the runs of it that are meant.
 pub(super) struct Located {
     /// The file.
     pub(super) journal: PathBuf,
-    /// The number of the run, if one is meant.
-    pub(super) run: Option<u32>,
+    /// The numbers of the runs of a step, if one is meant; a step may have several.
+    pub(super) runs: Option<RangeInclusive<u32>>,
 }
 
 /// Returns whether a path is the folder of a training run.
@@ -45,7 +46,7 @@ pub(super) fn located(path: &Path) -> Result<Located, CliError> {
         Some((folder, step)) if !path.exists() && is_training(&folder) => locate(&folder, step),
         _ => Ok(Located {
             journal: path.to_owned(),
-            run: None,
+            runs: None,
         }),
     }
 }
@@ -61,22 +62,31 @@ fn locate(folder: &Path, step: u64) -> Result<Located, CliError> {
     ledger.line(step)?;
     let journal = ledger.segment(step);
     let (index, _) = IndexedJournal::open(&journal)?;
-    let name = format!("step {step}");
-    let runs = index.runs().iter();
-    let run = runs
-        .filter(|run| run.start.name == name)
-        .map(|run| run.start.run)
-        .next();
-    match run {
-        Some(run) => Ok(Located {
+    let (first, others) = (format!("step {step}"), format!("step {step}."));
+    let is_of_step = |name: &str| name == first || name.starts_with(&others);
+    let runs = index.runs().iter().map(|run| &run.start);
+    let mut numbers = runs
+        .filter(|start| is_of_step(&start.name))
+        .map(|start| start.run);
+    match numbers.next() {
+        Some(first) => Ok(Located {
             journal,
-            run: Some(run),
+            runs: Some(first..=numbers.last().unwrap_or(first)),
         }),
         None => Err(Error::Training(format!(
             "{} has no run of step {step}: nothing was exchanged in it",
             journal.display()
         ))
         .into()),
+    }
+}
+
+/// Returns the runs in which something is looked for, one after the other: the one that is asked
+/// for, or those of a step, the last first.
+pub(super) fn of_step(asked: Option<u32>, runs: Option<RangeInclusive<u32>>) -> Vec<Option<u32>> {
+    match (asked, runs) {
+        (None, Some(runs)) => runs.rev().map(Some).collect(),
+        (asked, _) => vec![asked],
     }
 }
 

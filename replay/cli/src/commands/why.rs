@@ -49,16 +49,16 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let place = training::located(&arguments.journal)?;
     let (mut journal, problem) = IndexedJournal::open(&place.journal)?;
-    let run = arguments.run.or(place.run);
+    let runs = training::of_step(arguments.run, place.runs);
     match problem {
         Some(error) if !error.is_torn() => Err(error.into()),
-        torn => report::of_good_beginning(follow(arguments, run, &mut journal), torn),
+        torn => report::of_good_beginning(follow(arguments, &runs, &mut journal), torn),
     }
 }
 
 fn follow(
     arguments: &Arguments,
-    run: Option<u32>,
+    runs: &[Option<u32>],
     journal: &mut IndexedJournal,
 ) -> Result<Ending, CliError> {
     let programs = programs(journal.head());
@@ -69,7 +69,9 @@ fn follow(
     };
     let steps = match (arguments.exchange, &arguments.site) {
         (Some(exchange), _) => provenance_of(journal, exchange, extent, programs)?,
-        (None, Some(site)) => provenance(journal, site, run, extent, programs)?,
+        (None, Some(site)) => {
+            last_of(runs, |run| provenance(journal, site, run, extent, programs))?
+        }
         (None, None) => unreachable!("one of the two is required"),
     };
     if arguments.json {
@@ -151,4 +153,18 @@ const LEVELS_MAX: u32 = 12;
 fn words(journal: &mut IndexedJournal, step: &ProvenanceStep) -> String {
     let mediator = step.exchange.mediator;
     step.words(&journal.names(&step.exchange).mediator(mediator))
+}
+
+/// Returns what is found in the first of some runs that has it, or the error of the first.
+fn last_of<T>(
+    runs: &[Option<u32>],
+    mut find: impl FnMut(Option<u32>) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let (first, others) = runs.split_first().expect("one run at least, or any");
+    let found = find(*first);
+    if found.is_ok() {
+        return found;
+    }
+    let later = others.iter().find_map(|run| find(*run).ok());
+    later.map_or(found, Ok)
 }

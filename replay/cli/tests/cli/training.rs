@@ -35,12 +35,18 @@ fn train(folder: &Path, rate: (u64, f64)) {
             let x = Tensor::<2>::from_data(TensorData::new(points, [4, 2]), &device);
             let mut run = step.run(&sites);
             run.mediator("scale", async |cx| cx.update_output("", |y| y * 0.5).await);
+            let again = x.clone();
             let (loss, gradients) = step.record(run, || {
                 let loss = (line.module.forward(x) - 1.0).square().mean();
                 let gradients = backward(&loss);
                 (loss.into_scalar::<f32>(), gradients)
             })?;
             let gradients = GradientsParams::from_grads(gradients, &line.module);
+            if step.number() == 3 {
+                let mut run = step.run(&sites);
+                run.mediator("look", async |cx| cx.output("").await);
+                step.record(run, || line.module.forward(again))?;
+            }
             let own = if step.number() < rate.0 { 0.25 } else { rate.1 };
             step.update(line, own, gradients)?;
             Ok(f64::from(loss))
@@ -106,6 +112,13 @@ fn a_step_of_a_training_run_is_a_journal() {
     let shown = place.run(&["show", "run@7"]).with(0).out;
     assert_eq!(shown.matches("  VALUE  ").count(), 1, "{shown}");
     assert_eq!(shown.matches("  SWAP  ").count(), 1, "{shown}");
+    let both = place.run(&["show", "run@3"]).with(0).out;
+    assert!(
+        both.contains("  scale  ") && both.contains("  look  "),
+        "{both}"
+    );
+    let why = place.run(&["why", "run@3", "output"]).with(0).out;
+    assert!(why.contains("look"), "{why}");
     let why = place.run(&["why", "run@7", "output"]).with(0).out;
     assert!(why.contains("scale"), "{why}");
     place.run(&["races", "run@7"]).with(0);

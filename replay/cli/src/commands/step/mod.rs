@@ -49,7 +49,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let place = training::located(&arguments.journal)?;
     let (mut journal, problem) = IndexedJournal::open(&place.journal)?;
-    let first = place.run.and_then(|run| first_exchange(&journal, run));
+    let first = place
+        .runs
+        .and_then(|runs| first_exchange(&journal, *runs.start()));
     let at = if arguments.at == 0 {
         first.unwrap_or(0)
     } else {
