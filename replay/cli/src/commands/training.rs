@@ -71,7 +71,7 @@ fn locate(folder: &Path, step: u64) -> Result<Located, CliError> {
     match numbers.next() {
         Some(first) => Ok(Located {
             journal,
-            runs: Some(first..=numbers.last().unwrap_or(first)),
+            runs: Some(first..=numbers.next_back().unwrap_or(first)),
         }),
         None => Err(Error::Training(format!(
             "{} has no run of step {step}: nothing was exchanged in it",
