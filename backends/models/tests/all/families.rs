@@ -54,7 +54,7 @@ pub(crate) fn file_of(name: &str, file: &str) -> PathBuf {
 }
 
 /// The names of the models, sorted.
-fn families() -> Vec<String> {
+pub(crate) fn families() -> Vec<String> {
     let folders = std::fs::read_dir(folder_of_families()).unwrap();
     let name = |entry: std::io::Result<std::fs::DirEntry>| {
         entry.unwrap().file_name().into_string().unwrap()
