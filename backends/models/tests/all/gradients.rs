@@ -160,7 +160,7 @@ fn bits_of(tensor: &AnyTensor) -> Vec<u32> {
 }
 
 /// Compares the two ways at every site, and returns at how many.
-fn compared(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> usize {
+pub(crate) fn compared(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> usize {
     let names = single(sites, forward);
     let gradients = hooked(sites, &names, false, forward);
     assert!(

@@ -164,3 +164,13 @@ fn other_configurations_and_images_are_refused() {
     E042 expected a multiple of the 12 heads, found 10 (at key `hidden_size` of config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
     ");
 }
+
+#[test]
+fn r96_a_vit() {
+    let model = load("config.json");
+    let expected = read_stored(&file("expected.safetensors"));
+    let pixels = pixels(find(&expected, "short.pixel_values"));
+    let forward = || model.forward(pixels.clone()).unwrap().unsqueeze::<3>();
+    let count = crate::gradients::compared(model.sites(), &forward);
+    assert!(count >= 40, "{count}");
+}
