@@ -233,7 +233,7 @@ impl SessionBuilder {
     /// Accepts that equal inputs may give other bits: that this build, or the one that recorded the
     /// journal, has other arithmetic than [exact](interloom_backends::BuildArithmetic) one.
     ///
-    /// A comparison may then find differences that nobody made, and one that finds none does not
+    /// A comparison may then find differences without a cause, and one that finds none does not
     /// promise to do so again.
     pub const fn accept_inexact(mut self) -> Self {
         self.accepts_inexact = true;
