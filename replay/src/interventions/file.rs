@@ -1,7 +1,7 @@
 //! The file of an intervention: safetensors, with its kind and sizes in the metadata.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::InterventionError;
 use super::orthonormal::{DEFECT_MAX, defect};
+use crate::journal::Unfinished;
 
 /// The key of the metadata under which everything stands: with several keys the library would write
 /// them in another order each time.
@@ -282,13 +283,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, InterventionError> {
 
 /// Writes a file beside its place and renames it, so that there is never half of one.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InterventionError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
+    let written = Unfinished::beside(path).and_then(|unfinished| {
+        unfinished.file().write_all(bytes)?;
+        unfinished.put()
     });
     written.map_err(|error| InterventionError::unwritten(path, &error))
 }

@@ -56,7 +56,7 @@ struct TensorEntry {
 }
 
 /// The tensors of all parts, by name of the part.
-type Parts = BTreeMap<String, StateTensors>;
+pub(super) type Parts = BTreeMap<String, StateTensors>;
 
 /// Writes the checkpoint before `step` into the folder of a training run.
 pub(super) fn write(

@@ -90,16 +90,17 @@ use burn::tensor::{Device, TensorData};
 use interloom_backends::{Ran, Run, device_name};
 use interloom_engine::SiteMap;
 
-use self::step::named_digest as named;
 use crate::divergence::EnvironmentReport;
 use crate::environment;
 use crate::error::Error;
 use crate::journal::training::{
-    Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, ShortDigest, StepLine, StepPhase,
-    digest_of_names, segment_file,
+    LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, ShortDigest,
+    StepLine, StepPhase, checkpoint_folder, differing_names, digest_of_names, segment_file,
 };
 use crate::journal::{Digest, Experiment, ModelIdentity, Policy};
 use crate::session::{Mode, Session, check_exact};
+
+use self::checkpoint::Parts;
 
 pub use checkpoint::check_checkpoint;
 pub use exact::{
@@ -127,17 +128,15 @@ pub struct Training {
     end: Option<u64>,
     /// The step whose values are kept.
     traced_step: Option<u64>,
-    segment: Option<Segment>,
-    /// The parameters of each part before the steps of the segment that is open or comes next.
+    /// The journal that is open for the exchanges of some steps.
+    segment: Option<Session>,
+    /// The parameters of each part before the first step of the segment.
     parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
 }
 
 /// The name of a part, and the digest of each of its parameters by path.
 type PartDigests = (String, BTreeMap<String, Digest>);
-
-/// The journal that is open for the exchanges of some steps.
-struct Segment(Session);
 
 /// The settings of a training run that is about to be opened.
 #[derive(Clone)]
@@ -276,10 +275,7 @@ impl TrainingBuilder {
         folder: impl AsRef<Path>,
         state: &mut impl TrainingState,
     ) -> Result<Training, Error> {
-        let is_there = folder
-            .as_ref()
-            .join(crate::journal::training::LEDGER_FILE)
-            .exists();
+        let is_there = folder.as_ref().join(LEDGER_FILE).exists();
         if is_there {
             self.resume(folder, state)
         } else {
@@ -502,8 +498,12 @@ impl Training {
         let number = self.next;
         let seed = seed_for(self.seed(), number, "device");
         let is_traced = self.traced_step == Some(number);
-        let before = is_traced.then(|| values_of(state, number)).transpose()?;
-        if self.is_recording() && self.segment.is_none() {
+        let traced = if is_traced {
+            Some(state_before(values_of(state)?, seed))
+        } else {
+            None
+        };
+        if self.is_recording() && self.parts.is_empty() {
             self.parts = part_digests(state)?;
         }
         self.settings.device.seed(seed);
@@ -515,7 +515,7 @@ impl Training {
             named: Vec::new(),
             exchanges: ShortDigest::default(),
             runs: 0,
-            traced: before.map(|before| of_state_before(&before, seed)),
+            traced,
         };
         let loss = make(&mut step, state)?;
         let TrainingStep {
@@ -545,7 +545,7 @@ impl Training {
                 name: "loss".to_owned(),
                 data: TensorData::from([loss]),
             });
-            values.extend(values_of(state, number)?);
+            values.extend(values_of(state)?);
             self.traced = Some(StepTrace {
                 step: number,
                 values,
@@ -585,17 +585,9 @@ impl Training {
         if !self.is_recording() {
             return Ok(line);
         }
-        let unreadable = |problem| Error::Training(format!("the state cannot be read: {problem}"));
-        for (part, tensors) in checkpoint::read_parts(state).map_err(unreadable)? {
-            for ((kind, name), data) in tensors {
-                let name = format!("{part}.{name}");
-                names.push(named(
-                    phase_of(kind),
-                    name,
-                    environment::tensor_digest(data),
-                ));
-            }
-        }
+        names.extend(values_of(state)?.map(|TracedValue { phase, name, data }| {
+            NamedDigest::new(phase, name, environment::tensor_digest(data))
+        }));
         // Of the same state in the same order, whatever the order in which it was read.
         names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
         line.batch = digest_of_names(&names, StepPhase::Batch);
@@ -635,21 +627,14 @@ impl Training {
             line.chain = recorded.chain;
             return Ok(());
         };
-        let recorded_names = ledger.names(line.step)?.unwrap_or_default();
-        let of_phase = |part: &&NamedDigest| part.phase == phase;
-        let differing = names.iter().filter(of_phase);
-        let differing = differing.filter(|part| !recorded_names.contains(part));
-        let mut differing: Vec<String> = differing.map(|part| part.name.clone()).collect();
-        let gone = recorded_names.iter().filter(of_phase);
-        let gone = gone.filter(|part| !names.iter().any(|other| other.name == part.name));
-        differing.extend(gone.map(|part| part.name.clone()));
-        if recorded_names.is_empty() {
-            differing.clear();
-        }
+        let names = match ledger.names(line.step)? {
+            Some(recorded) => differing_names(&recorded, names, phase),
+            None => Vec::new(),
+        };
         Err(Error::StepParted {
             step: line.step,
             phase,
-            names: differing,
+            names,
             lines: Box::new((*recorded, *line)),
             divergence: None,
         })
@@ -691,7 +676,7 @@ impl Training {
         if self.segment.is_none() {
             self.segment = Some(self.open_segment(step, &run)?);
         }
-        let Segment(session) = self.segment.as_mut().expect("a journal that was opened");
+        let session = self.segment.as_mut().expect("a journal that was opened");
         let ran = session.run(run, model);
         if let Some(divergence) = session.divergence() {
             let line = self
@@ -714,7 +699,7 @@ impl Training {
 
     /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
     /// verified, else to be written, again if it is there.
-    fn open_segment(&self, step: u64, run: &Run) -> Result<Segment, Error> {
+    fn open_segment(&self, step: u64, run: &Run) -> Result<Session, Error> {
         let first = step - step % self.head.segment_steps;
         let mut head = self.head.environment.clone();
         head.sites = Some(environment::site_table(run.sites().map()));
@@ -724,19 +709,19 @@ impl Training {
             .as_ref()
             .map(|folder| folder.join(segment_file(first)));
         let device = self.settings.device.clone();
-        let session = match path {
+        match path {
             Some(path) if self.writer.is_some() => Session::open(&Mode::Record(path), head, device),
             Some(path) if self.traced_step.is_none() && path.exists() => {
                 Session::open(&Mode::Verify(path), head, device)
             }
             _ => Session::unwritten(head),
-        };
-        Ok(Segment(session?))
+        }
     }
 
     fn close_segment(&mut self) -> Result<(), Error> {
+        self.parts.clear();
         match self.segment.take() {
-            Some(Segment(session)) if self.writer.is_some() => {
+            Some(session) if self.writer.is_some() => {
                 session.conclude()?;
                 Ok(())
             }
@@ -748,9 +733,7 @@ impl Training {
 
 /// Returns the digest of each parameter of each part.
 fn part_digests(state: &mut impl TrainingState) -> Result<Vec<PartDigests>, Error> {
-    let unreadable = |problem| Error::Training(format!("the state cannot be read: {problem}"));
-    let parts = checkpoint::read_parts(state).map_err(unreadable)?;
-    let digests = parts.into_iter().map(|(part, tensors)| {
+    let digests = read_state(state)?.into_iter().map(|(part, tensors)| {
         let parameters = tensors.into_iter();
         let parameters = parameters.filter(|((kind, _), _)| *kind == StateKind::Parameter);
         let digests = parameters.map(|((_, path), data)| (path, environment::tensor_digest(data)));
@@ -779,11 +762,16 @@ const fn phase_of(kind: StateKind) -> StepPhase {
     }
 }
 
-/// Returns the values of a state.
-fn values_of(state: &mut impl TrainingState, step: u64) -> Result<Vec<TracedValue>, Error> {
-    let parts = checkpoint::read_parts(state);
-    let parts = parts.map_err(|problem| Error::Training(format!("step {step}: {problem}")))?;
-    let values = parts.into_iter().flat_map(|(part, tensors)| {
+fn read_state(state: &mut impl TrainingState) -> Result<Parts, Error> {
+    let unreadable = |problem| Error::Training(format!("the state cannot be read: {problem}"));
+    checkpoint::read_parts(state).map_err(unreadable)
+}
+
+/// Returns the values of a state, each under the name of its part.
+fn values_of<S: TrainingState>(
+    state: &mut S,
+) -> Result<impl Iterator<Item = TracedValue> + use<S>, Error> {
+    let values = read_state(state)?.into_iter().flat_map(|(part, tensors)| {
         tensors
             .into_iter()
             .map(move |((kind, name), data)| TracedValue {
@@ -792,14 +780,14 @@ fn values_of(state: &mut impl TrainingState, step: u64) -> Result<Vec<TracedValu
                 data,
             })
     });
-    Ok(values.collect())
+    Ok(values)
 }
 
 /// Returns the values with which the trace of a step begins.
-fn of_state_before(values: &[TracedValue], seed: u64) -> Vec<TracedValue> {
-    let state = values.iter().map(|value| TracedValue {
+fn state_before(values: impl Iterator<Item = TracedValue>, seed: u64) -> Vec<TracedValue> {
+    let state = values.map(|value| TracedValue {
         phase: StepPhase::State,
-        ..value.clone()
+        ..value
     });
     let seed = TracedValue {
         phase: StepPhase::Seed,
@@ -822,9 +810,7 @@ fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
 
 fn no_checkpoint(ledger: &Ledger, step: u64) -> Error {
     Error::Checkpoint {
-        checkpoint: ledger
-            .folder()
-            .join(crate::journal::training::checkpoint_folder(0)),
+        checkpoint: ledger.folder().join(checkpoint_folder(0)),
         problem: format!(
             "there is no checkpoint at or before step {step}; restore one from a copy"
         ),

@@ -10,11 +10,10 @@ use super::order::DataOrder;
 use super::seed::seed_for;
 use super::state::Trained;
 use super::trace::{SiteTracer, TracedValue};
-use super::{Training, named};
+use super::{StatePart as _, Training};
 use crate::environment::tensor_digest;
 use crate::error::Error;
 use crate::interventions::Learned;
-use crate::journal::Digest;
 use crate::journal::training::{NamedDigest, ShortDigest, StepPhase};
 
 /// One step of a training run, while it is made: its number and seeds, and what it notes of itself
@@ -179,8 +178,6 @@ impl TrainingStep<'_> {
         rate: f64,
         gradients: &GradientsParams,
     ) -> Result<(), Error> {
-        use super::StatePart as _;
-
         let part = trained.name().to_owned();
         let read = trained.gradients(gradients);
         if read.is_empty() {
@@ -205,16 +202,8 @@ impl TrainingStep<'_> {
             traced.push(TracedValue { phase, name, data });
         }
         if self.training.is_recording() {
-            self.named.push(named(phase, name, tensor_digest(data)));
+            self.named
+                .push(NamedDigest::new(phase, name, tensor_digest(data)));
         }
-    }
-}
-
-/// Returns a digest of a step with its name.
-pub(super) fn named_digest(phase: StepPhase, name: String, digest: Digest) -> NamedDigest {
-    NamedDigest {
-        phase,
-        name,
-        digest: digest.into(),
     }
 }

@@ -1,7 +1,7 @@
 //! The trace of one step: everything that it computed, in the order in which it did.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use burn::tensor::TensorData;
@@ -109,34 +109,36 @@ impl StepTrace {
     /// assert_eq!((difference.step, difference.phase), (3, StepPhase::Loss));
     /// ```
     pub fn first_difference(&self, other: &Self) -> Option<StepDifference> {
-        let mut found: Vec<StepDifference> = Vec::new();
-        for phase in StepPhase::ALL {
-            let of_phase = |trace: &Self| -> Vec<TracedValue> {
-                let values = trace.values.iter();
-                values
-                    .filter(|value| value.phase == phase)
-                    .cloned()
-                    .collect()
+        StepPhase::ALL
+            .into_iter()
+            .find_map(|phase| self.first_difference_in(phase, other))
+    }
+
+    fn first_difference_in(&self, phase: StepPhase, other: &Self) -> Option<StepDifference> {
+        let ours = self.by_name(phase);
+        let theirs = other.by_name(phase);
+        let mut values = self.values.iter().filter(|value| value.phase == phase);
+        let differing = values.find_map(|value| {
+            let kind = match theirs.get(&*value.name) {
+                None => Some(StepDifferenceKind::OnlyFirst),
+                Some(twin) => difference(&value.data, &twin.data),
             };
-            let (ours, theirs) = (of_phase(self), of_phase(other));
-            let names: BTreeSet<&str> = theirs.iter().map(|value| &*value.name).collect();
-            for value in &ours {
-                let twin = theirs.iter().find(|other| other.name == value.name);
-                let kind = match twin {
-                    None => Some(StepDifferenceKind::OnlyFirst),
-                    Some(twin) => difference(&value.data, &twin.data),
-                };
-                found.extend(kind.map(|kind| self.at(value, kind)));
-            }
-            let ours: BTreeSet<&str> = ours.iter().map(|value| &*value.name).collect();
-            let extra = names.difference(&ours).next();
-            let extra = extra.and_then(|name| theirs.iter().find(|value| value.name == *name));
-            found.extend(extra.map(|value| self.at(value, StepDifferenceKind::OnlySecond)));
-            if !found.is_empty() {
-                return Some(found.swap_remove(0));
-            }
+            kind.map(|kind| self.at(value, kind))
+        });
+        differing.or_else(|| {
+            let mut extra = theirs.iter().filter(|(name, _)| !ours.contains_key(*name));
+            let (_, value) = extra.next()?;
+            Some(self.at(value, StepDifferenceKind::OnlySecond))
+        })
+    }
+
+    /// Returns the values of a phase by name; of several with one name, the first.
+    fn by_name(&self, phase: StepPhase) -> BTreeMap<&str, &TracedValue> {
+        let mut named = BTreeMap::new();
+        for value in self.values.iter().filter(|value| value.phase == phase) {
+            named.entry(&*value.name).or_insert(value);
         }
-        None
+        named
     }
 
     fn at(&self, value: &TracedValue, kind: StepDifferenceKind) -> StepDifference {

@@ -24,7 +24,7 @@ pub use lines::json_lines;
 #[cfg(feature = "mcap")]
 pub use mcap::mcap;
 pub use page::{PAGE_EXCHANGES_DEFAULT, page};
-pub(crate) use page::{PageItems, file_name, write_page};
+pub(crate) use page::{PageItems, file_name, in_markup, write_page};
 pub use statistics::{Finite, Statistics};
 pub use trace::trace;
 

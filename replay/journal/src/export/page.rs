@@ -124,7 +124,7 @@ pub(crate) fn file_name(path: &str) -> String {
 }
 
 /// Text for between tags.
-fn in_markup(text: &str) -> String {
+pub(crate) fn in_markup(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

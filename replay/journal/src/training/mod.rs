@@ -41,4 +41,4 @@ pub use ledger::{
 pub use line::{LINE_BYTES, ShortDigest, StepLine, StepPhase};
 pub use names::{NamedDigest, digest_of_names};
 pub use page::curves_page;
-pub use parting::{LedgerParting, first_parting};
+pub use parting::{LedgerParting, differing_names, first_parting};

@@ -27,6 +27,17 @@ pub struct NamedDigest {
     pub digest: ShortDigest,
 }
 
+impl NamedDigest {
+    /// Names a digest.
+    pub fn new(phase: StepPhase, name: String, digest: Digest) -> Self {
+        Self {
+            phase,
+            name,
+            digest: digest.into(),
+        }
+    }
+}
+
 /// Returns the digest of the parts of a phase, by name; [`ShortDigest::default`] if there are none.
 pub fn digest_of_names(parts: &[NamedDigest], phase: StepPhase) -> ShortDigest {
     let mut hasher = blake3::Hasher::new();

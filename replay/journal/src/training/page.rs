@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::ledger::Ledger;
 use super::parting::{LedgerParting, first_parting};
 use crate::error::JournalError;
+use crate::export::in_markup;
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 360.0;
@@ -34,7 +35,7 @@ pub fn curves_page(a: &Ledger, b: Option<&Ledger>) -> Result<String, JournalErro
         let _ = writeln!(
             page,
             "<p><b style=\"color:{colour}\">{}</b>: {} steps, seed {}</p>",
-            escaped(&run.folder().display().to_string()),
+            in_markup(&run.folder().display().to_string()),
             run.lines().len(),
             run.head().seed
         );
@@ -79,7 +80,7 @@ fn verdict(has_two: bool, parting: Option<&LedgerParting>) -> String {
         };
     };
     let (a, b) = &*parting.lines;
-    let names: Vec<String> = parting.names.iter().map(|name| escaped(name)).collect();
+    let names: Vec<String> = parting.names.iter().map(|name| in_markup(name)).collect();
     let mut text = format!(
         "<p>The runs part in <b>step {}: {}</b>{}</p>\n<table><tr><th></th><th>first</th><th>second</th></tr>\n",
         parting.step,
@@ -195,9 +196,4 @@ impl Scale {
             self.high
         );
     }
-}
-
-fn escaped(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    text.replace('>', "&gt;").replace('"', "&quot;")
 }

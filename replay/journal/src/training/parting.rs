@@ -68,7 +68,7 @@ pub fn first_parting(a: &Ledger, b: &Ledger) -> Result<Option<LedgerParting>, Jo
     let phase = line_a.first_difference(&line_b);
     let phase = phase.unwrap_or(StepPhase::State);
     let names = match (a.names(step as u64)?, b.names(step as u64)?) {
-        (Some(a), Some(b)) => differing(&a, &b, phase),
+        (Some(a), Some(b)) => differing_names(&a, &b, phase),
         _ => Vec::new(),
     };
     Ok(Some(LedgerParting {
@@ -81,7 +81,7 @@ pub fn first_parting(a: &Ledger, b: &Ledger) -> Result<Option<LedgerParting>, Jo
 }
 
 /// Returns the names of a phase whose digests differ, or that only one side has, in order.
-fn differing(a: &[NamedDigest], b: &[NamedDigest], phase: StepPhase) -> Vec<String> {
+pub fn differing_names(a: &[NamedDigest], b: &[NamedDigest], phase: StepPhase) -> Vec<String> {
     let of_phase = |part: &&NamedDigest| part.phase == phase;
     let missing = |from: &[NamedDigest], part: &NamedDigest| !from.contains(part);
     let of_a = a.iter().filter(of_phase).filter(|part| missing(b, part));
