@@ -1,7 +1,7 @@
 //! BERT with the layer that fills in masked tokens (Devlin et al. 2019).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Kind, Sizes, activation, share};
+use super::{Defaults, Family, Kind, activation};
 use crate::architecture::Architecture;
 use crate::decoder::{
     DecoderConfig, EmbeddingNorm, LLAMA_NAMES, LearnedPositions, MlpNames, Names, Norms, QkvNames,
@@ -71,17 +71,7 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
 
 /// Reads the keys of BERT, all of which ALBERT has as well.
 pub(super) fn like_bert(keys: &Keys<'_>, defaults: &Defaults) -> Result<DecoderConfig, FileError> {
-    let width = keys.size("hidden_size", defaults.width)?;
-    let heads = keys.size("num_attention_heads", defaults.heads)?;
-    let head_width = share(keys, "hidden_size", width, heads)?;
-    let sizes = Sizes {
-        width,
-        hidden: keys.size("intermediate_size", defaults.hidden)?,
-        layers: keys.size("num_hidden_layers", defaults.layers)?,
-        heads,
-        vocabulary: keys.size("vocab_size", defaults.vocabulary)?,
-        positions: keys.size("max_position_embeddings", defaults.positions)?,
-    };
+    let (sizes, head_width) = defaults.sizes(keys, "intermediate_size")?;
     let kind = keys.optional_text("position_embedding_type")?;
     if let Some(kind) = kind.filter(|kind| kind != "absolute") {
         return Err(keys.unsupported("position_embedding_type", "absolute", kind));

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rope::{Part, Rope};
-use super::{Defaults, Family, Kind, Sizes, activation, share};
+use super::{Defaults, Family, Kind, activation};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
 use crate::files::FileError;
@@ -42,17 +42,7 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         bos: Some(0),
         eos: Some(2),
     };
-    let width = keys.size("hidden_size", defaults.width)?;
-    let heads = keys.size("num_attention_heads", defaults.heads)?;
-    let head_width = share(keys, "hidden_size", width, heads)?;
-    let sizes = Sizes {
-        width,
-        hidden: keys.size("intermediate_size", defaults.hidden)?,
-        layers: keys.size("num_hidden_layers", defaults.layers)?,
-        heads,
-        vocabulary: keys.size("vocab_size", defaults.vocabulary)?,
-        positions: keys.size("max_position_embeddings", defaults.positions)?,
-    };
+    let (sizes, head_width) = defaults.sizes(keys, "intermediate_size")?;
     let rope = Rope {
         base_key: "rotary_emb_base",
         part: Part::Key("rotary_pct", 0.25),

@@ -19,7 +19,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     }),
 };
 
-fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
+pub(super) fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     let defaults = Defaults {
         width: 4096,
         hidden: 11_008,

@@ -352,6 +352,24 @@ impl Defaults {
     }
 }
 
+impl Defaults {
+    /// Reads the sizes of a model, whose MLP has its own under `hidden`, and the width of a head.
+    fn sizes(&self, keys: &Keys<'_>, hidden: &str) -> Result<(Sizes, usize), FileError> {
+        let width = keys.size("hidden_size", self.width)?;
+        let heads = keys.size("num_attention_heads", self.heads)?;
+        let head_width = share(keys, "hidden_size", width, heads)?;
+        let sizes = Sizes {
+            width,
+            hidden: keys.size(hidden, self.hidden)?,
+            layers: keys.size("num_hidden_layers", self.layers)?,
+            heads,
+            vocabulary: keys.size("vocab_size", self.vocabulary)?,
+            positions: keys.size("max_position_embeddings", self.positions)?,
+        };
+        Ok((sizes, head_width))
+    }
+}
+
 /// The sizes of a model.
 pub(crate) struct Sizes {
     pub(crate) width: usize,

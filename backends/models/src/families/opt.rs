@@ -1,7 +1,7 @@
 //! OPT (Zhang et al. 2022).
 
 use super::keys::Keys;
-use super::{Defaults, Family, Kind, Sizes, activation, share};
+use super::{Defaults, Family, Kind, activation};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, Gain, LLAMA_NAMES, LearnedPositions, MlpNames, Names, Norms};
 use crate::files::FileError;
@@ -39,17 +39,8 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         bos: Some(2),
         eos: Some(2),
     };
-    let width = keys.size("hidden_size", defaults.width)?;
-    let heads = keys.size("num_attention_heads", defaults.heads)?;
-    let head_width = share(keys, "hidden_size", width, heads)?;
-    let sizes = Sizes {
-        width,
-        hidden: keys.size("ffn_dim", defaults.hidden)?,
-        layers: keys.size("num_hidden_layers", defaults.layers)?,
-        heads,
-        vocabulary: keys.size("vocab_size", defaults.vocabulary)?,
-        positions: keys.size("max_position_embeddings", defaults.positions)?,
-    };
+    let (sizes, head_width) = defaults.sizes(keys, "ffn_dim")?;
+    let width = sizes.width;
     let mut config = defaults.like_gpt(keys, sizes, head_width)?;
     config.embedding_width = keys.size("word_embed_proj_dim", width)?;
     config.learned_positions = Some(LearnedPositions { offset: 2 });
