@@ -8,6 +8,8 @@ mod calls;
 mod designs;
 #[path = "all/families.rs"]
 mod families;
+#[path = "all/gguf_blocks.rs"]
+mod gguf_blocks;
 #[path = "all/gpt2.rs"]
 mod gpt2;
 #[path = "all/gpt2_files.rs"]

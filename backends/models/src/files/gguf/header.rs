@@ -241,13 +241,14 @@ fn tensor_info(cursor: &mut Cursor<'_>, alignment: u64) -> Result<(String, Tenso
 fn tensor_type(cursor: &mut Cursor<'_>, name: &str) -> Result<TensorType, FileError> {
     let id = u32::from_le_bytes(cursor.bytes("a tensor type")?);
     TensorType::from_id(id).ok_or_else(|| {
-        let supported: Vec<&str> = TensorType::ALL.iter().map(|kind| kind.name()).collect();
+        let supported: Vec<&str> = TensorType::all().map(TensorType::name).collect();
         FileError::unsupported(
             cursor.input.name(),
             format!("tensor `{name}`"),
             format!("one of the types {}", supported.join(", ")),
             format!("{} (type {id})", ggml_name(id)),
-            "use a file that is quantised to Q8_0 or Q4_1, or not at all",
+            "take a file of another kind, such as Q4_K_M or Q8_0, or make one: \
+             llama-quantize --allow-requantize FILE NEW Q8_0",
         )
     })
 }
