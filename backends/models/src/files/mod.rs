@@ -16,7 +16,7 @@
 //! let files = ModelSource::resolve("smollm2-135m")?.open()?;
 //! assert_eq!(files.architecture()?, "llama");
 //! let tokens = files.tokenizer()?.encode("The capital of France is")?;
-//! let ModelFiles::Gguf(mut gguf) = files else { return Ok(()) };
+//! let ModelFiles::Gguf(gguf) = files else { return Ok(()) };
 //! let embedding = gguf.load("token_embd.weight")?;
 //! assert!(tokens.iter().all(|&token| (token as usize) < embedding.shape[0]));
 //! # Ok(())

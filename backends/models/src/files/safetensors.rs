@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::Dtype;
-use ::safetensors::tensor::{Metadata, TensorInfo};
+use ::safetensors::tensor::Metadata;
 use half::{bf16, f16};
 use serde::Deserialize;
 
@@ -194,12 +194,9 @@ impl Safetensors {
     ///
     /// E044 if there is no such tensor, E043 if its numbers are neither F32, F16, BF16 nor F64,
     /// E041 if the file cannot be read any more.
-    pub fn load(&mut self, tensor: &str) -> Result<RawTensor, FileError> {
-        let shard = self
-            .places
-            .get(tensor)
-            .map(|&shard| &mut self.shards[shard]);
-        let found = shard.and_then(|s| s.metadata.info(tensor).cloned().map(|info| (s, info)));
+    pub fn load(&self, tensor: &str) -> Result<RawTensor, FileError> {
+        let shard = self.places.get(tensor).map(|&shard| &self.shards[shard]);
+        let found = shard.and_then(|shard| Some((shard, shard.metadata.info(tensor)?)));
         let Some((shard, info)) = found else {
             return Err(FileError::TensorMissing {
                 file: self.name.clone(),
@@ -208,8 +205,7 @@ impl Safetensors {
                 advice: "see the file's table of tensors".to_owned(),
             });
         };
-        let bytes = shard.data(&info)?;
-        let data = decode(info.dtype, &bytes).ok_or_else(|| {
+        let decoder = decoder(info.dtype).ok_or_else(|| {
             FileError::unsupported(
                 shard.input.name(),
                 format!("tensor `{tensor}`"),
@@ -218,15 +214,22 @@ impl Safetensors {
                 "use a checkpoint that is not quantised",
             )
         })?;
+        // Offsets were checked against each other and against the file when the header was read.
+        let (start, end) = info.data_offsets;
+        let (offset, length) = (shard.data_start + start as u64, (end - start) as u64);
+        let block = [decoder.bytes, 1];
+        let data = shard
+            .input
+            .decode_at(offset, length, block, decoder.decode)?;
         Ok(RawTensor {
-            shape: info.shape,
+            shape: info.shape.clone(),
             data,
         })
     }
 }
 
 impl Shard {
-    fn read(mut input: Input) -> Result<Self, FileError> {
+    fn read(input: Input) -> Result<Self, FileError> {
         let fault = |input: &Input, place: &str, expected: String, found: String| {
             Err(FileError::malformed(input.name(), place, expected, found))
         };
@@ -257,13 +260,6 @@ impl Shard {
             metadata,
             data_start,
         })
-    }
-
-    fn data(&mut self, info: &TensorInfo) -> Result<Vec<u8>, FileError> {
-        let (start, end) = info.data_offsets;
-        // Both were checked against each other and against the file when the header was read.
-        self.input
-            .read_at(self.data_start + start as u64, (end - start) as u64)
     }
 }
 
@@ -312,24 +308,29 @@ fn is_plain_name(file: &str) -> bool {
     file.ends_with(".safetensors") && file.chars().all(plain) && !file.starts_with('.')
 }
 
-/// The values as `f32`, in memory of their own (a file need not keep them aligned).
-fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    Some(match dtype {
-        Dtype::F32 => convert(bytes, f32::from_le_bytes),
-        Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => convert(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F64 => convert(bytes, |b| f64::from_le_bytes(b) as f32),
-        _ => return None,
-    })
+/// What turns numbers of a type into `f32`.
+struct Decoder {
+    /// The bytes of a number.
+    bytes: usize,
+    decode: fn(&[u8], &mut [f32]),
 }
 
-fn convert<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .map(|&chunk| read(chunk))
-        .collect()
+fn decoder(dtype: Dtype) -> Option<Decoder> {
+    let (bytes, decode): (usize, fn(&[u8], &mut [f32])) = match dtype {
+        Dtype::F32 => (4, |b, v| convert(b, v, f32::from_le_bytes)),
+        Dtype::F16 => (2, |b, v| convert(b, v, |b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => (2, |b, v| convert(b, v, |b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => (8, |b, v| convert(b, v, |b| f64::from_le_bytes(b) as f32)),
+        _ => return None,
+    };
+    Some(Decoder { bytes, decode })
+}
+
+fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+    let numbers = bytes.as_chunks::<N>().0;
+    for (value, &number) in values.iter_mut().zip(numbers) {
+        *value = read(number);
+    }
 }
 
 #[cfg(test)]
@@ -365,8 +366,8 @@ mod tests {
 
     #[test]
     fn every_float_type_becomes_f32() {
-        let mut file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
-        let mut load = |name: &str| file.load(name).unwrap();
+        let file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
+        let load = |name: &str| file.load(name).unwrap();
         assert_eq!(
             load("single"),
             RawTensor {
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn other_types_and_names_are_refused() {
-        let mut file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
+        let file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
         let whole = file.load("whole").unwrap_err();
         assert_eq!(whole.code(), "E043");
         insta::assert_snapshot!(whole, @"expected one of the types F32, F16, BF16, F64, found I64 (at tensor `whole` of m.safetensors); use a checkpoint that is not quantised");
@@ -411,7 +412,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let Ok(mut file) = Safetensors::from_bytes(flipped, "m") else {
+            let Ok(file) = Safetensors::from_bytes(flipped, "m") else {
                 continue;
             };
             let shapes: Vec<(String, usize)> = file
@@ -440,7 +441,7 @@ mod tests {
     #[test]
     fn shards_are_found_through_their_index() {
         let index = r#"{"weight_map": {"b": "m-2.safetensors", "a": "m-1.safetensors"}}"#;
-        let mut file = sharded(index).unwrap();
+        let file = sharded(index).unwrap();
         assert_eq!(
             file.shapes().map(|(name, _)| name).collect::<Vec<_>>(),
             ["a", "b"]

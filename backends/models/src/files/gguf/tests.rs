@@ -80,7 +80,7 @@ fn every_value_type_is_read() {
 #[test]
 fn every_tensor_type_is_read() {
     let file = one_of_each();
-    let mut gguf = file.open();
+    let gguf = file.open();
     for (stored, kind) in file.tensors.iter().zip(TensorType::all()) {
         let info = &gguf.tensors()[kind.name()];
         assert_eq!((info.kind, &info.shape[..]), (kind, &[2, row(kind)][..]));
@@ -94,7 +94,7 @@ fn every_tensor_type_is_read() {
 
 #[test]
 fn shapes_are_turned_round() {
-    let mut gguf = GgufFile::new().with_counting("w", &[2, 3]).open();
+    let gguf = GgufFile::new().with_counting("w", &[2, 3]).open();
     let tensor = gguf.load("w").unwrap();
     assert_eq!(
         tensor,
@@ -108,7 +108,7 @@ fn shapes_are_turned_round() {
 #[test]
 fn the_alignment_of_the_file_holds() {
     for alignment in [8_u32, 64] {
-        let mut file = GgufFile {
+        let file = GgufFile {
             alignment: alignment as usize,
             ..GgufFile::new()
         }
@@ -277,7 +277,7 @@ fn no_cut_is_accepted() {
 /// Reads a file that may be faulty; what is accepted must be whole and load.
 fn read_all(bytes: Vec<u8>) {
     let length = bytes.len() as u64;
-    let Ok(mut gguf) = Gguf::from_bytes(bytes, "flipped") else {
+    let Ok(gguf) = Gguf::from_bytes(bytes, "flipped") else {
         return;
     };
     let tensors = gguf.tensors().clone();
