@@ -12,13 +12,13 @@ mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gguf;
 mod gpt2;
 mod gpt_neox;
 mod gptj;
 mod granite;
 mod keys;
 pub(crate) mod llama;
-mod llama_gguf;
 mod mamba;
 mod mistral;
 mod mixtral;
@@ -35,6 +35,8 @@ mod smollm3;
 mod stablelm;
 mod starcoder2;
 
+use self::gguf::FromGguf;
+pub(crate) use self::gguf::{Metadata, RMS_EPSILON};
 use self::keys::Given;
 pub(crate) use self::keys::Keys;
 use self::rope::Rope;
@@ -44,7 +46,7 @@ use crate::decoder::{
     Activation, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, Gain, MlpConfig, Names,
     NormConfig, Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
 };
-use crate::files::{FileError, Gguf, ModelFiles, RowOrder, Weights};
+use crate::files::{FileError, ModelFiles};
 use burn::tensor::Device;
 
 /// Every family, in the order in which messages name them.
@@ -104,15 +106,6 @@ pub(crate) struct Family {
     gguf: Option<FromGguf>,
 }
 
-/// What reads a family from GGUF files.
-#[derive(Clone, Copy, Debug)]
-struct FromGguf {
-    /// Reads the metadata.
-    config: fn(&Gguf) -> Result<DecoderConfig, FileError>,
-    /// What the hub calls a tensor.
-    name: fn(&str, &DecoderConfig) -> (String, RowOrder),
-}
-
 impl Family {
     /// Makes a family that is not read from GGUF files.
     const fn new(config: fn(&Keys<'_>) -> Result<DecoderConfig, FileError>, names: Names) -> Self {
@@ -134,34 +127,6 @@ impl Family {
     /// Returns what the hub calls the weights of a model.
     pub(crate) fn names(&self, config: &DecoderConfig) -> Names {
         self.names_for.map_or(self.names, |names| names(config))
-    }
-
-    /// Reads the metadata of a GGUF file, and gives its tensors the names of the hub.
-    pub(crate) fn open_gguf(&self, gguf: Gguf) -> Result<(DecoderConfig, Weights), FileError> {
-        let config = self.read_gguf(&gguf)?;
-        let weights = match self.gguf {
-            Some(FromGguf { name, .. }) => Weights::from_gguf(gguf, |stored| name(stored, &config)),
-            None => Weights::from_gguf(gguf, |stored| (stored.to_owned(), RowOrder::AsStored)),
-        };
-        Ok((config, weights))
-    }
-
-    /// Reads the metadata of a GGUF file.
-    pub(crate) fn read_gguf(&self, gguf: &Gguf) -> Result<DecoderConfig, FileError> {
-        let Some(FromGguf { config, .. }) = self.gguf else {
-            let place = "metadata key `general.architecture`";
-            let expected = "a family that is read from GGUF files";
-            let advice = "use the folder of the model with its safetensors files";
-            let found = gguf.text("general.architecture")?;
-            return Err(FileError::unsupported(
-                gguf.name(),
-                place,
-                expected,
-                found,
-                advice,
-            ));
-        };
-        config(gguf)?.checked(gguf.name())
     }
 }
 

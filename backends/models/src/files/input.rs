@@ -14,6 +14,9 @@ use super::FileError;
 /// How many bytes are read and decoded at a time: few enough to stay in a cache of the processor.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Turns numbers that are stored in some way into as many values.
+pub(crate) type Decode = fn(&[u8], &mut [f32]);
+
 /// An open file, or bytes that stand for one.
 pub(crate) struct Input {
     content: Content,

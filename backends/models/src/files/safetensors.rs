@@ -12,7 +12,7 @@ use ::safetensors::tensor::Metadata;
 use half::{bf16, f16};
 use serde::Deserialize;
 
-use super::input::{Input, read_text};
+use super::input::{Decode, Input, read_text};
 use super::{FileError, RawTensor};
 
 /// The file of a model that is not sharded.
@@ -205,7 +205,7 @@ impl Safetensors {
                 advice: "see the file's table of tensors".to_owned(),
             });
         };
-        let decoder = decoder(info.dtype).ok_or_else(|| {
+        let (width, decode) = decoder(info.dtype).ok_or_else(|| {
             FileError::unsupported(
                 shard.input.name(),
                 format!("tensor `{tensor}`"),
@@ -217,10 +217,7 @@ impl Safetensors {
         // Offsets were checked against each other and against the file when the header was read.
         let (start, end) = info.data_offsets;
         let (offset, length) = (shard.data_start + start as u64, (end - start) as u64);
-        let block = [decoder.bytes, 1];
-        let data = shard
-            .input
-            .decode_at(offset, length, block, decoder.decode)?;
+        let data = shard.input.decode_at(offset, length, [width, 1], decode)?;
         Ok(RawTensor {
             shape: info.shape.clone(),
             data,
@@ -308,22 +305,15 @@ fn is_plain_name(file: &str) -> bool {
     file.ends_with(".safetensors") && file.chars().all(plain) && !file.starts_with('.')
 }
 
-/// What turns numbers of a type into `f32`.
-struct Decoder {
-    /// The bytes of a number.
-    bytes: usize,
-    decode: fn(&[u8], &mut [f32]),
-}
-
-fn decoder(dtype: Dtype) -> Option<Decoder> {
-    let (bytes, decode): (usize, fn(&[u8], &mut [f32])) = match dtype {
+/// Returns the bytes of a number of a type, and what decodes it.
+fn decoder(dtype: Dtype) -> Option<(usize, Decode)> {
+    Some(match dtype {
         Dtype::F32 => (4, |b, v| convert(b, v, f32::from_le_bytes)),
         Dtype::F16 => (2, |b, v| convert(b, v, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => (2, |b, v| convert(b, v, |b| bf16::from_le_bytes(b).to_f32())),
         Dtype::F64 => (8, |b, v| convert(b, v, |b| f64::from_le_bytes(b) as f32)),
         _ => return None,
-    };
-    Some(Decoder { bytes, decode })
+    })
 }
 
 fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {

@@ -15,7 +15,7 @@ const TOKENS_BYTES_MAX: u64 = 64 << 20;
 /// Reads a tensor of floats; `folder` is where the file is looked for.
 pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, Reason> {
     let (file, name) = split(tensor)?;
-    let mut files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+    let files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
     let raw = files.load(name).map_err(of_file)?;
     let data = TensorData::new(raw.data, raw.shape);
     Value::from_data(data, device).map_err(|misfit| misfit.to_string().into())

@@ -145,16 +145,6 @@ impl Gguf {
         self.required(key, "a string", GgufValue::as_str)
     }
 
-    /// A non-negative whole number that must be there.
-    pub(crate) fn integer(&self, key: &str) -> Result<u64, FileError> {
-        self.required(key, "a non-negative whole number", GgufValue::as_u64)
-    }
-
-    /// A number that must be there.
-    pub(crate) fn number(&self, key: &str) -> Result<f64, FileError> {
-        self.required(key, "a number", GgufValue::as_f64)
-    }
-
     /// An array of texts that must be there.
     pub(crate) fn texts(&self, key: &str) -> Result<&[String], FileError> {
         self.required(key, "an array of strings", GgufValue::as_strings)

@@ -11,6 +11,8 @@
 
 use half::{bf16, f16};
 
+use crate::files::input::Decode;
+
 /// The storage type of a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -61,7 +63,7 @@ struct Format {
     /// The values of a block.
     values: usize,
     /// Turns blocks into as many values as they have.
-    decode: fn(&[u8], &mut [f32]),
+    decode: Decode,
 }
 
 impl Format {
@@ -70,7 +72,7 @@ impl Format {
         name: &'static str,
         id: u32,
         [bytes, values]: [usize; 2],
-        decode: fn(&[u8], &mut [f32]),
+        decode: Decode,
     ) -> Self {
         Self {
             kind,
