@@ -199,7 +199,10 @@ fn scaled_positions_are_read() {
         config.rotary[0].scaling.clone()
     };
     let factor = ("factor", GgufValue::F32(4.0));
-    assert_eq!(scaling(&[factor.clone()]), Scaling::Linear { factor: 4.0 });
+    assert_eq!(
+        scaling(std::slice::from_ref(&factor)),
+        Scaling::Linear { factor: 4.0 }
+    );
     let linear = ("type", text("linear"));
     assert_eq!(
         scaling(&[linear, factor.clone()]),
