@@ -33,6 +33,7 @@ mod input;
 pub mod safetensors;
 mod similar;
 pub mod source;
+mod stray;
 #[cfg(test)]
 pub(crate) mod test_files;
 pub mod tokenizer;

@@ -13,6 +13,7 @@ use half::{bf16, f16};
 use serde::Deserialize;
 
 use super::input::{Input, read_text};
+use super::stray::{self, Content};
 use super::{FileError, RawTensor};
 
 /// The file of a model that is not sharded.
@@ -25,6 +26,9 @@ pub const MAX_HEADER_BYTES: u64 = 64 << 20;
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// The most shards.
 pub const MAX_SHARDS: usize = 4096;
+
+/// The types of numbers that weights may have.
+const FLOATS: &str = "one of the types F32, F16, BF16, F64";
 
 /// The bytes in front of a header, which are its length.
 const LENGTH_BYTES: u64 = 8;
@@ -68,7 +72,8 @@ impl Safetensors {
                     "{} files with other names that end in .safetensors",
                     files.len()
                 ),
-                advice: "fetch the model again, with its index".to_owned(),
+                advice: "fetch the model's index as well, or name its only file model.safetensors"
+                    .to_owned(),
             }),
         }
     }
@@ -79,7 +84,7 @@ impl Safetensors {
     ///
     /// E040 or E041 if it cannot be read, E042 if it breaks the format.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::single(Shard::read(Input::open(path)?)?)
+        Self::single(Shard::open(path)?)
     }
 
     /// Reads a single file that is in memory; `name` is what messages call it.
@@ -114,7 +119,7 @@ impl Safetensors {
         in_order.sort_unstable();
         let shards = in_order
             .into_iter()
-            .map(|(_, file)| Shard::read(Input::open(&folder.join(file))?))
+            .map(|(_, file)| Shard::of_index(&folder.join(file), path))
             .collect::<Result<Vec<_>, _>>()?;
         let places = files
             .iter()
@@ -195,6 +200,35 @@ impl Safetensors {
     /// E044 if there is no such tensor, E043 if its numbers are neither F32, F16, BF16 nor F64,
     /// E041 if the file cannot be read any more.
     pub fn load(&mut self, tensor: &str) -> Result<RawTensor, FileError> {
+        let advice = "use weights that are not quantised";
+        self.load_as(tensor, decode, FLOATS, advice)
+    }
+
+    /// Reads one tensor of floats, whole numbers or truths, which are 0 and 1, and turns its values
+    /// into `f32`, as [`load`](Self::load) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load); E043 also if `f32` does not hold a whole number exactly.
+    pub fn load_numbers(&mut self, tensor: &str) -> Result<RawTensor, FileError> {
+        let numbers =
+            |dtype, bytes: &[u8]| decode(dtype, bytes).or_else(|| decode_whole(dtype, bytes));
+        let expected = "floats, or whole numbers that F32 holds exactly";
+        self.load_as(
+            tensor,
+            numbers,
+            expected,
+            "write it as one of the types F32, F16, BF16, F64",
+        )
+    }
+
+    fn load_as(
+        &mut self,
+        tensor: &str,
+        decode: impl Fn(Dtype, &[u8]) -> Option<Vec<f32>>,
+        expected: &str,
+        advice: &str,
+    ) -> Result<RawTensor, FileError> {
         let shard = self
             .places
             .get(tensor)
@@ -210,13 +244,9 @@ impl Safetensors {
         };
         let bytes = shard.data(&info)?;
         let data = decode(info.dtype, &bytes).ok_or_else(|| {
-            FileError::unsupported(
-                shard.input.name(),
-                format!("tensor `{tensor}`"),
-                "one of the types F32, F16, BF16, F64",
-                info.dtype.to_string(),
-                "use a checkpoint that is not quantised",
-            )
+            let place = format!("tensor `{tensor}`");
+            let found = info.dtype.to_string();
+            FileError::unsupported(shard.input.name(), place, expected, found, advice)
         })?;
         Ok(RawTensor {
             shape: info.shape,
@@ -226,6 +256,27 @@ impl Safetensors {
 }
 
 impl Shard {
+    fn open(path: &Path) -> Result<Self, FileError> {
+        stray::check(path, Content::Safetensors)?;
+        Self::read(Input::open(path)?)
+    }
+
+    /// Opens a shard that an index names.
+    fn of_index(path: &Path, index: &Path) -> Result<Self, FileError> {
+        if path.exists() {
+            return Self::open(path);
+        }
+        Err(FileError::NotFound {
+            expected: format!(
+                "the shard {} that {} names",
+                path.display(),
+                index.display()
+            ),
+            found: "nothing there".to_owned(),
+            advice: "fetch this file as well".to_owned(),
+        })
+    }
+
     fn read(mut input: Input) -> Result<Self, FileError> {
         let fault = |input: &Input, place: &str, expected: String, found: String| {
             Err(FileError::malformed(input.name(), place, expected, found))
@@ -323,7 +374,32 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-fn convert<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+/// Whole numbers and truths, if all are the same as `f32`.
+fn decode_whole(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let numbers = whole_numbers(dtype, bytes)?.into_iter();
+    numbers
+        .map(|number| Some(number as f32).filter(|&float| float as i128 == number))
+        .collect()
+}
+
+/// Whole numbers of any width; truths are 0 and 1. Nothing if the type is another one.
+#[must_use]
+pub fn whole_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i128>> {
+    Some(match dtype {
+        Dtype::BOOL => convert(bytes, |[byte]| i128::from(byte != 0)),
+        Dtype::U8 => convert(bytes, |b| u8::from_le_bytes(b).into()),
+        Dtype::I8 => convert(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::U16 => convert(bytes, |b| u16::from_le_bytes(b).into()),
+        Dtype::I16 => convert(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::U32 => convert(bytes, |b| u32::from_le_bytes(b).into()),
+        Dtype::I32 => convert(bytes, |b| i32::from_le_bytes(b).into()),
+        Dtype::U64 => convert(bytes, |b| u64::from_le_bytes(b).into()),
+        Dtype::I64 => convert(bytes, |b| i64::from_le_bytes(b).into()),
+        _ => return None,
+    })
+}
+
+fn convert<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes
         .as_chunks::<N>()
         .0
@@ -384,8 +460,28 @@ mod tests {
         let mut file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
         let whole = file.load("whole").unwrap_err();
         assert_eq!(whole.code(), "E043");
-        insta::assert_snapshot!(whole, @"expected one of the types F32, F16, BF16, F64, found I64 (at tensor `whole` of m.safetensors); use a checkpoint that is not quantised");
+        insta::assert_snapshot!(whole, @"expected one of the types F32, F16, BF16, F64, found I64 (at tensor `whole` of m.safetensors); use weights that are not quantised");
         assert_eq!(file.load("none").unwrap_err().code(), "E044");
+    }
+
+    #[test]
+    fn whole_numbers_and_truths_are_numbers_if_they_stay_the_same() {
+        let file = safetensors_bytes(&[
+            ("truths", "BOOL", &[2], &[1, 0]),
+            ("small", "I8", &[2], &[1, 0xff]),
+            ("wide", "I64", &[1], &(-(1_i64 << 24)).to_le_bytes()),
+            ("odd", "U32", &[1], &((1_u32 << 24) + 1).to_le_bytes()),
+            ("float", "F32", &[1], &floats(&[0.5])),
+        ]);
+        let mut file = Safetensors::from_bytes(file, "m.safetensors").unwrap();
+        let mut load = |name| file.load_numbers(name).map(|tensor| tensor.data);
+        assert_eq!(load("truths").unwrap(), [1.0, 0.0]);
+        assert_eq!(load("small").unwrap(), [1.0, -1.0]);
+        assert_eq!(load("wide").unwrap(), [-16_777_216.0]);
+        assert_eq!(load("float").unwrap(), [0.5]);
+        let odd = load("odd").unwrap_err();
+        assert_eq!(odd.code(), "E043");
+        insta::assert_snapshot!(odd, @"expected floats, or whole numbers that F32 holds exactly, found U32 (at tensor `odd` of m.safetensors); write it as one of the types F32, F16, BF16, F64");
     }
 
     #[test]

@@ -48,6 +48,10 @@ fn incomplete_folders_say_what_is_missing() {
     for (files, expected) in [
         (
             &[][..],
+            "expected config.json or exactly one .gguf file in FOLDER, found an empty folder",
+        ),
+        (
+            &["notes.txt"],
             "expected config.json or exactly one .gguf file in FOLDER, found neither",
         ),
         (&["b.gguf", "a.gguf"], "found 2 .gguf files: a.gguf, b.gguf"),
