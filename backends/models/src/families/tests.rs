@@ -391,8 +391,14 @@ fn what_is_not_computed_is_refused_by_name() {
         ),
         of("llama", json!({"hidden_act": "xielu"})),
         of("llama", json!({"quantization_config": {"bits": 4}})),
-        of("gpt2", json!({"quantization_config": {"quant_method": "gptq"}})),
-        of("llama", json!({"quantization": {"group_size": 32, "bits": 4}})),
+        of(
+            "gpt2",
+            json!({"quantization_config": {"quant_method": "gptq"}}),
+        ),
+        of(
+            "llama",
+            json!({"quantization": {"group_size": 32, "bits": 4}}),
+        ),
         of("llama", json!({"layer_types": ["sliding_attention"]})),
         of("gpt2", json!({"add_cross_attention": true})),
         of("gpt2", json!({"activation_function": "laplace"})),

@@ -31,6 +31,7 @@ pub mod gguf;
 mod hub;
 mod input;
 pub mod safetensors;
+mod settings;
 mod similar;
 pub mod source;
 mod stray;

@@ -18,6 +18,7 @@ use super::input::read_text;
 use super::similar::most_similar;
 use super::stray::{self, Content};
 use super::{FileError, Gguf, Safetensors, Tokenizer};
+use crate::families::Keys;
 
 /// The name of the model that comes with a script to fetch it.
 pub const SMOLLM2: &str = "smollm2-135m";
@@ -151,6 +152,20 @@ impl ModelFiles {
         }
     }
 
+    /// Returns the tokens that end a generation, if the files say so besides their configuration:
+    /// `eos_token_id` of a folder's `generation_config.json`. Where there is such a file, it alone
+    /// counts, even if it names none.
+    ///
+    /// # Errors
+    ///
+    /// E042 if it is damaged; E040, E041 or E145 if it cannot be read.
+    pub fn end_tokens(&self) -> Result<Option<Vec<u32>>, FileError> {
+        match self {
+            Self::Gguf(_) => Ok(None),
+            Self::Folder(folder) => folder.end_tokens(),
+        }
+    }
+
     /// Reads the tokenizer.
     ///
     /// # Errors
@@ -159,11 +174,7 @@ impl ModelFiles {
     pub fn tokenizer(&self) -> Result<Tokenizer, FileError> {
         match self {
             Self::Gguf(gguf) => Tokenizer::from_gguf(gguf),
-            Self::Folder(folder) => {
-                let path = folder.path.join(TOKENIZER_FILE);
-                stray::check(&path, Content::Json)?;
-                Tokenizer::from_json_file(&path)
-            }
+            Self::Folder(folder) => Tokenizer::from_json_file(&folder.path.join(TOKENIZER_FILE)),
         }
     }
 }
@@ -173,6 +184,19 @@ impl ModelFolder {
     #[must_use]
     pub fn config_file(&self) -> String {
         self.path.join(CONFIG_FILE).display().to_string()
+    }
+
+    fn end_tokens(&self) -> Result<Option<Vec<u32>>, FileError> {
+        let path = self.path.join(GENERATION_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        stray::check(&path, Content::Json)?;
+        let text = read_text(&path, MAX_CONFIG_BYTES)?;
+        let file = path.display().to_string();
+        Keys::parse(&text, &file)?
+            .tokens("eos_token_id", None, usize::MAX)
+            .map(Some)
     }
 
     fn model_type(&self) -> Result<String, FileError> {
@@ -196,6 +220,8 @@ impl ModelFolder {
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// The file with a folder's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The file with a folder's settings of generations.
+pub(crate) const GENERATION_FILE: &str = "generation_config.json";
 /// The file with a folder's tokenizer.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
