@@ -142,14 +142,9 @@ impl<'f> Keys<'f> {
         default: Option<u32>,
         vocabulary: usize,
     ) -> Result<Vec<u32>, FileError> {
-        let token = |value: &Json| value.as_u64().and_then(|id| id.try_into().ok());
-        let tokens = |value: &Json| match value.as_array() {
-            Some(several) => several.iter().map(token).collect(),
-            None => token(value).map(|one| vec![one]),
-        };
         let default = default.filter(|&id| (id as usize) < vocabulary);
         let missing = Vec::from_iter(default);
-        let read = self.read(key, "a token, or a list of tokens", tokens)?;
+        let read = self.read(key, "a token, or a list of tokens", token_list)?;
         Ok(read.or(Some(missing)).unwrap_or_default())
     }
 
@@ -172,7 +167,18 @@ impl<'f> Keys<'f> {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> FileError {
-        FileError::unsupported(self.file, self.place(key), expected, found, ADVICE)
+        self.unsupported_with(key, expected, found, ADVICE)
+    }
+
+    /// Refuses a key as [`unsupported`](Self::unsupported) does, with an advice of its own.
+    pub(crate) fn unsupported_with(
+        &self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        advice: &str,
+    ) -> FileError {
+        FileError::unsupported(self.file, self.place(key), expected, found, advice)
     }
 
     /// Refuses a value that does not fit the others.
@@ -216,4 +222,18 @@ impl<'f> Keys<'f> {
             },
         }
     }
+}
+
+/// Reads one token or several. A negative number is no token: it is how files say that there is
+/// none.
+fn token_list(value: &Json) -> Option<Vec<u32>> {
+    let token = |value: &Json| match value.as_i64()? {
+        ..0 => Some(None),
+        id => id.try_into().ok().map(Some),
+    };
+    let tokens = match value.as_array() {
+        Some(several) => several.iter().map(token).collect::<Option<Vec<_>>>()?,
+        None => vec![token(value)?],
+    };
+    Some(tokens.into_iter().flatten().collect())
 }

@@ -132,9 +132,10 @@ impl Family {
 
 /// Refuses what no family computes.
 pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
-    if keys.object("quantization_config")?.is_some() {
-        let expected = "weights that are not quantised";
-        return Err(keys.unsupported("quantization_config", expected, "quantised weights"));
+    for key in ["quantization_config", "quantization"] {
+        if let Some(quantized) = keys.object(key)? {
+            return Err(quantised(keys, key, &quantized));
+        }
     }
     keys.refuse_flag("add_cross_attention", "no encoder beside it")?;
     keys.refuse_flag("is_encoder_decoder", "no encoder beside it")?;
@@ -144,6 +145,19 @@ pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
         return Err(keys.unsupported("per_layer_config", expected, "several"));
     }
     Ok(())
+}
+
+/// Refuses weights that are packed in fewer bits, under the key of MLX or that of all others.
+fn quantised(keys: &Keys<'_>, key: &str, quantized: &Keys<'_>) -> FileError {
+    let method = match quantized.optional_text("quant_method") {
+        Ok(Some(method)) => format!(" ({method})"),
+        _ if key == "quantization" => " (MLX)".to_owned(),
+        _ => String::new(),
+    };
+    let found = format!("quantised weights{method}");
+    let advice =
+        "use the model that it was made of, whose weights are not quantised, or a GGUF file";
+    keys.unsupported_with(key, "weights that are not quantised", found, advice)
 }
 
 /// The defaults of a class for the sizes that most families name alike.

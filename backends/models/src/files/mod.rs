@@ -31,8 +31,10 @@ pub mod gguf;
 mod hub;
 mod input;
 pub mod safetensors;
+mod settings;
 mod similar;
 pub mod source;
+mod stray;
 #[cfg(test)]
 pub(crate) mod test_files;
 pub mod tokenizer;

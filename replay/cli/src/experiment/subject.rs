@@ -9,13 +9,14 @@ use interloom_backends::{
 };
 use interloom_engine::Fault;
 use interloom_journal::{Head, ModelIdentity, Tokens};
-use interloom_models::files::Download;
+use interloom_models::files::{Download, FileError};
 use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
-use interloom_models::{LanguageModel, TokenBatch};
+use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
 use super::plan::RunPlan;
+use super::source::Spot;
 
 /// The name of the model that is part of the program.
 pub(super) const INDUCTION: &str = "induction";
@@ -38,6 +39,33 @@ pub(super) struct Absent {
     tokens: Tokens,
     device: Device,
     identity: Option<ModelIdentity>,
+}
+
+/// Why a prompt has no tokens.
+pub(super) enum NotEncoded {
+    /// The model does not take it.
+    Input(String),
+    /// The tokenizer does not.
+    Tokenizer(FileError),
+}
+
+impl NotEncoded {
+    /// Says where the prompt stands.
+    pub(super) fn at(self, at: Spot) -> ExperimentError {
+        match self {
+            Self::Input(reason) => ExperimentError::Input { at, reason },
+            Self::Tokenizer(error) => ExperimentError::at(at, error.into()),
+        }
+    }
+}
+
+impl From<LanguageModelError> for NotEncoded {
+    fn from(error: LanguageModelError) -> Self {
+        match error {
+            LanguageModelError::File(error) => Self::Tokenizer(error),
+            other => Self::Input(other.to_string()),
+        }
+    }
 }
 
 /// Returns the device of this name; it keeps a graph of what is computed if one of the runs has a
@@ -123,13 +151,17 @@ impl Subject {
     }
 
     /// Returns the tokens of a prompt, or why there are none.
-    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, String> {
+    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, NotEncoded> {
         match self {
             Self::Induction(..) => {
-                Err("the induction model has no tokenizer; give it `tokens`".to_owned())
+                let reason = "the induction model has no tokenizer; give it `tokens`";
+                Err(NotEncoded::Input(reason.to_owned()))
             }
-            Self::Language(model) => model.encode(prompt).map_err(|error| error.to_string()),
-            Self::Absent(_) => Err(format!("the journal has no tokens of it; {NAME_MODEL}")),
+            Self::Language(model) => Ok(model.encode(prompt)?),
+            Self::Absent(_) => {
+                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
+                Err(NotEncoded::Input(reason))
+            }
         }
     }
 
