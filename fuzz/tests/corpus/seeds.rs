@@ -455,6 +455,7 @@ fn ggufs() -> Vec<Seed> {
     vec![
         ("tiny", whole),
         ("formats", Gguf::formats()),
+        ("pieces", Gguf::pieces()),
         ("refused-format", other.bytes()),
         ("refused-version", old),
     ]
@@ -504,6 +505,38 @@ impl Gguf {
         file.tensor("output_norm.weight", &[4], 1, &[2; 8]);
         // One block of Q8_0: a scale and 32 numbers.
         file.tensor("blk.0.ffn_up.weight", &[32, 1], 8, &[3; 34]);
+        file.bytes()
+    }
+
+    /// A vocabulary of SentencePiece, and the keys of a Gemma 2.
+    fn pieces() -> Vec<u8> {
+        let mut file = Self::default();
+        file.text("general.architecture", "gemma2");
+        for (key, value) in [
+            ("gemma2.embedding_length", 4),
+            ("gemma2.feed_forward_length", 4),
+            ("gemma2.block_count", 3),
+            ("gemma2.attention.head_count", 2),
+            ("gemma2.attention.head_count_kv", 1),
+            ("gemma2.context_length", 16),
+            ("gemma2.attention.sliding_window", 4),
+        ] {
+            file.value(key, 4, &u32::to_le_bytes(value));
+        }
+        let epsilon = "gemma2.attention.layer_norm_rms_epsilon";
+        file.value(epsilon, 6, &1e-6f32.to_le_bytes());
+        file.text("tokenizer.ggml.model", "llama");
+        let tokens = ["<s>", "a", "b", "ab", "c", "▁", "1", "2", "▁c", "<0x0A>"];
+        file.texts("tokenizer.ggml.tokens", &tokens);
+        let count = (tokens.len() as u64).to_le_bytes();
+        let array = |kind: u32, items: Vec<[u8; 4]>| {
+            [&kind.to_le_bytes()[..], &count, &items.concat()].concat()
+        };
+        let scores = (0..tokens.len()).map(|id| (-(id as f32)).to_le_bytes());
+        let kinds = [3i32, 1, 1, 1, 1, 1, 1, 1, 1, 6].map(i32::to_le_bytes);
+        file.value("tokenizer.ggml.scores", 9, &array(6, scores.collect()));
+        file.value("tokenizer.ggml.token_type", 9, &array(5, kinds.to_vec()));
+        file.value("tokenizer.ggml.bos_token_id", 4, &0u32.to_le_bytes());
         file.bytes()
     }
 

@@ -1,8 +1,9 @@
 //! What comes before and after the tokens of a text, as a model's files say.
 //!
-//! In a GGUF file it is `tokenizer.ggml.add_bos_token`, and if that is missing the default of
-//! llama.cpp, which is yes for the word splitting of Llama 3 and no for the others that are
-//! supported. In a folder it is what [`Settings`](super::settings::Settings) say.
+//! In a GGUF file it is `tokenizer.ggml.add_bos_token` and `add_eos_token`, and if these are
+//! missing the default of llama.cpp: SentencePiece begins a text with a token, and so do the word
+//! splittings of Llama 3 and Tekken. In a folder it is what [`Settings`](super::settings::Settings)
+//! say.
 
 use super::gguf::GgufValue;
 use super::tokenizer::damaged;
@@ -23,23 +24,47 @@ pub(super) enum Begin {
 }
 
 impl Begin {
-    /// Reads the keys of a GGUF file; `default` is the answer if they do not say.
-    pub(super) fn from_gguf(gguf: &Gguf, default: bool) -> Result<Self, FileError> {
-        let key = "tokenizer.ggml.add_bos_token";
-        let asked = gguf.optional(key, "true or false", GgufValue::as_bool)?;
-        let id = gguf.optional("tokenizer.ggml.bos_token_id", "a token", |value| {
-            value.as_u64().and_then(|id| u32::try_from(id).ok())
-        })?;
-        let count = gguf.texts("tokenizer.ggml.tokens")?.len();
-        match (asked.unwrap_or(default), id) {
-            (true, Some(id)) if (id as usize) < count => Ok(Self::Token(id)),
-            (true, found) if asked.is_some() || found.is_some() => {
-                let expected = format!("`tokenizer.ggml.bos_token_id` to be one of {count} tokens");
-                let found = found.map_or("none".to_owned(), |id| id.to_string());
-                Err(damaged(gguf.name(), &expected, found))
-            }
-            _ => Ok(Self::Nothing),
+    /// Reads the keys of a GGUF file. If they do not say, a text begins with a token if it
+    /// `begins`, and `ids` are the tokens that would begin and end it.
+    pub(super) fn from_gguf(
+        gguf: &Gguf,
+        begins: bool,
+        ids: [Option<u32>; 2],
+    ) -> Result<Self, FileError> {
+        let [bos, eos] = ids;
+        let bos = special(gguf, "bos", begins, bos)?;
+        let eos = special(gguf, "eos", false, eos)?;
+        Ok(match (bos, eos) {
+            (None, None) => Self::Nothing,
+            (Some(bos), None) => Self::Token(bos),
+            (bos, eos) => Self::Around { bos, eos },
+        })
+    }
+}
+
+/// Returns the token that a GGUF file says is added to a text.
+fn special(
+    gguf: &Gguf,
+    name: &str,
+    is_added: bool,
+    default: Option<u32>,
+) -> Result<Option<u32>, FileError> {
+    let key = format!("tokenizer.ggml.add_{name}_token");
+    let asked = gguf.optional(&key, "true or false", GgufValue::as_bool)?;
+    let key = format!("tokenizer.ggml.{name}_token_id");
+    let id = gguf.optional(&key, "a token", |value| {
+        value.as_u64().and_then(|id| u32::try_from(id).ok())
+    })?;
+    let count = gguf.texts("tokenizer.ggml.tokens")?.len();
+    let is_token = |id: &u32| (*id as usize) < count;
+    match (asked.unwrap_or(is_added), id.or(default.filter(is_token))) {
+        (true, Some(id)) if is_token(&id) => Ok(Some(id)),
+        (true, found) if asked.is_some() || found.is_some() => {
+            let expected = format!("`{key}` to be one of {count} tokens");
+            let found = found.map_or("none".to_owned(), |id| id.to_string());
+            Err(damaged(gguf.name(), &expected, found))
         }
+        _ => Ok(None),
     }
 }
 
@@ -69,12 +94,12 @@ mod tests {
             (Some(false), Some(1), true, Begin::Nothing),
             (Some(true), Some(1), false, Begin::Token(1)),
         ] {
-            let begin = Begin::from_gguf(&file(add, id), default).unwrap();
+            let begin = Begin::from_gguf(&file(add, id), default, [None; 2]).unwrap();
             assert_eq!(begin, expected, "{add:?} {id:?} {default}");
         }
         let messages =
             [(Some(true), None), (Some(true), Some(2)), (None, Some(9))].map(|(add, id)| {
-                let error = Begin::from_gguf(&file(add, id), true).unwrap_err();
+                let error = Begin::from_gguf(&file(add, id), true, [None; 2]).unwrap_err();
                 assert_eq!(error.code(), "E047");
                 error.to_string()
             });

@@ -271,7 +271,7 @@ fn smollm2_is_tokenised() {
     );
     assert_eq!(
         (config.vocabulary, config.bos_id, &config.eos_ids[..]),
-        (49152, Some(1), &[2][..])
+        (49152, Some(1), &[2, 0][..])
     );
     assert!(config.output.is_tied && config.rotary[0].base == 100_000.0);
     // The tokens are those of a reference in Python that applies the merges one by one.

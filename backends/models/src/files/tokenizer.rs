@@ -7,10 +7,8 @@
 //! character that has none, and none for what is unknown either, is an error. A file can ask for
 //! merges that are left out at random (`dropout`, which is for training): they never are.
 //!
-//! How a GGUF file's text is cut into words before the merges apply is only named in the file
-//! (`tokenizer.ggml.pre`). The expressions for the names are those of llama.cpp
-//! (`llama-vocab.cpp`), except that for `smollm` the cuts are those of the model's own
-//! `tokenizer.json`, which differ at a run of spaces in front of a digit.
+//! What of a GGUF file is a tokenizer is read by `gguf::tokenizer`. Of those of SentencePiece the
+//! crate only knows the tokens, and texts are split by `gguf::pieces`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,20 +17,16 @@ use std::str::FromStr;
 use serde::Deserialize;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::ModelWrapper;
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, Model as _, SplitDelimiterBehavior};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::{Model as _, OffsetReferential, OffsetType};
 
 use super::begin::Begin;
-use super::gguf::{GgufArray, GgufValue};
+use super::gguf::pieces::Pieces;
+use super::gguf::tokenizer::Parts;
 use super::input::read_text;
 use super::settings::Settings;
 use super::stray::{self, Content};
-use super::{FileError, Gguf};
+use super::{FileError, Gguf, gguf};
 
 /// The longest `tokenizer.json`, in bytes.
 pub const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
@@ -47,6 +41,8 @@ pub struct Tokenizer {
     bytes: Option<BTreeMap<char, u8>>,
     /// Whether the bytes of all tokens together must be those of the text.
     lossless: bool,
+    /// What splits a text that holds no added tokens, if it is not the crate.
+    pieces: Option<Pieces>,
     begin: Begin,
     /// What was made otherwise than the files say, with the reason.
     notes: Vec<String>,
@@ -99,43 +95,22 @@ impl Tokenizer {
     /// Builds the tokenizer that a GGUF file describes in its metadata.
     ///
     /// Supported are byte-level vocabularies (`tokenizer.ggml.model` is `gpt2`) with the word
-    /// splitting `smollm`, `gpt-2`, `llama-bpe` or `default`.
+    /// splittings of the causal families, and those of SentencePiece (`llama`).
     ///
     /// # Errors
     ///
     /// E042 if a key is missing or of the wrong type, E047 if the tokenizer is of another kind or
     /// its parts do not fit together.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, FileError> {
-        let file = gguf.name();
-        let model = gguf.text("tokenizer.ggml.model")?;
-        if model != "gpt2" {
-            return Err(other_kind(file, "the byte-level tokenizer `gpt2`", model));
-        }
-        let pre = gguf.optional("tokenizer.ggml.pre", "a string", GgufValue::as_str)?;
-        let words = Words::named(pre.unwrap_or("default"), file)?;
-        let tokens = gguf.texts("tokenizer.ggml.tokens")?;
-        let vocabulary = vocabulary(tokens, file)?;
-        let merges = merges(gguf.texts("tokenizer.ggml.merges")?, &vocabulary, file)?;
-        let added = added_tokens(gguf, tokens)?;
-
-        let fault =
-            |error: tokenizers::Error| damaged(file, "a sound tokenizer", error.to_string());
-        // Nothing is ordered by this map: it is only looked up in.
-        let vocabulary: Vocab = vocabulary
-            .into_iter()
-            .map(|(token, id)| (token.to_owned(), id))
-            .collect();
-        let model = BPE::builder()
-            .vocab_and_merges(vocabulary, merges)
-            .ignore_merges(matches!(words, Words::LlamaBpe))
-            .build()
-            .map_err(fault)?;
-        let mut inner = tokenizers::Tokenizer::new(model);
-        inner.with_pre_tokenizer(Some(words.pre_tokenizer().map_err(fault)?));
-        inner.with_decoder(Some(ByteLevel::default()));
-        inner.add_tokens(added).map_err(fault)?;
-        let begin = Begin::from_gguf(gguf, matches!(words, Words::LlamaBpe))?;
-        Ok(Self::wrap(inner, file, begin))
+        let Parts {
+            inner,
+            pieces,
+            begin,
+        } = gguf::tokenizer::read(gguf)?;
+        Ok(Self {
+            pieces,
+            ..Self::wrap(inner, gguf.name(), begin)
+        })
     }
 
     fn wrap(mut inner: tokenizers::Tokenizer, file: &str, begin: Begin) -> Self {
@@ -159,6 +134,7 @@ impl Tokenizer {
             file: file.to_owned(),
             bytes,
             lossless,
+            pieces: None,
             begin,
             notes: notes.into_iter().collect(),
         }
@@ -230,6 +206,9 @@ impl Tokenizer {
     }
 
     fn split(&self, text: &str, post_process: bool) -> Result<Vec<u32>, FileError> {
+        if let Some(pieces) = &self.pieces {
+            return self.split_in_pieces(pieces, text);
+        }
         let encoding = self.inner.encode_fast(text, post_process);
         match encoding {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
@@ -240,6 +219,24 @@ impl Tokenizer {
                 advice: "change the text".to_owned(),
             })),
         }
+    }
+
+    /// Cuts added tokens out of a text, and splits what is between them.
+    fn split_in_pieces(&self, pieces: &Pieces, text: &str) -> Result<Vec<u32>, FileError> {
+        let added = self.inner.get_added_vocabulary();
+        let cut = added.extract_and_normalize::<NormalizerWrapper>(None, text);
+        let mut ids = Vec::new();
+        for (part, (start, _), tokens) in
+            cut.get_splits(OffsetReferential::Original, OffsetType::Byte)
+        {
+            match tokens {
+                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                None => ids.extend(pieces.split(part).map_err(|character| {
+                    self.uncovered(text, start + part.find(character).unwrap_or(0))
+                })?),
+            }
+        }
+        Ok(ids)
     }
 
     /// Names the first character of a text that has no token by itself.
@@ -398,134 +395,6 @@ fn harden(tokenizer: &mut tokenizers::Tokenizer) -> Option<f32> {
     dropout
 }
 
-/// How a text is cut into words before the merges apply.
-#[derive(Debug, Clone, Copy)]
-enum Words {
-    Smollm,
-    Gpt2,
-    LlamaBpe,
-    Default,
-}
-
-impl Words {
-    fn named(pre: &str, file: &str) -> Result<Self, FileError> {
-        match pre {
-            "smollm" => Ok(Self::Smollm),
-            "gpt-2" => Ok(Self::Gpt2),
-            "llama-bpe" | "llama3" | "llama-v3" => Ok(Self::LlamaBpe),
-            "default" => Ok(Self::Default),
-            _ => Err(other_kind(
-                file,
-                "the word splitting `smollm`, `gpt-2`, `llama-bpe` or `default`",
-                pre,
-            )),
-        }
-    }
-
-    fn pre_tokenizer(self) -> tokenizers::Result<PreTokenizerWrapper> {
-        let bytes = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, true, use_regex));
-        let expressions: &[&str] = match self {
-            Self::Gpt2 => return Ok(bytes(true)),
-            Self::Smollm => {
-                let steps = vec![PreTokenizerWrapper::from(Digits::new(true)), bytes(true)];
-                return Ok(Sequence::new(steps).into());
-            }
-            Self::LlamaBpe => &[LLAMA_BPE],
-            Self::Default => &[PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
-        };
-        let mut steps = Vec::new();
-        for expression in expressions {
-            let pattern = SplitPattern::Regex((*expression).to_owned());
-            steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
-        }
-        steps.push(bytes(false));
-        Ok(Sequence::new(steps).into())
-    }
-}
-
-const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|]+";
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
-const LLAMA_BPE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// `tokenizer.ggml.token_type` of tokens that are commands to the model.
-const CONTROL: i64 = 3;
-/// `tokenizer.ggml.token_type` of tokens that are always cut out of a text first.
-const USER_DEFINED: i64 = 4;
-
-fn vocabulary<'a>(tokens: &'a [String], file: &str) -> Result<BTreeMap<&'a str, u32>, FileError> {
-    if tokens.len() > MAX_VOCABULARY {
-        let expected = format!("at most {MAX_VOCABULARY} tokens");
-        return Err(damaged(file, &expected, tokens.len().to_string()));
-    }
-    let mut vocabulary = BTreeMap::new();
-    for (id, token) in (0_u32..).zip(tokens) {
-        if let Some(earlier) = vocabulary.insert(token.as_str(), id) {
-            let found = format!("{token:?} as token {earlier} and {id}");
-            return Err(damaged(file, "every token once", found));
-        }
-    }
-    Ok(vocabulary)
-}
-
-/// Splits the merges, and checks that both sides and the result are tokens.
-fn merges(
-    lines: &[String],
-    vocabulary: &BTreeMap<&str, u32>,
-    file: &str,
-) -> Result<Vec<(String, String)>, FileError> {
-    let mut merges = Vec::with_capacity(lines.len());
-    for (number, line) in lines.iter().enumerate() {
-        let pair = line.split_once(' ').filter(|(left, right)| {
-            let joined = [*left, *right].concat();
-            [*left, *right, &joined]
-                .iter()
-                .all(|side| vocabulary.contains_key(side))
-        });
-        let Some((left, right)) = pair else {
-            let expected = format!("merge {number} to join two tokens into a third");
-            return Err(damaged(file, &expected, format!("{line:?}")));
-        };
-        merges.push((left.to_owned(), right.to_owned()));
-    }
-    Ok(merges)
-}
-
-fn added_tokens(gguf: &Gguf, tokens: &[String]) -> Result<Vec<AddedToken>, FileError> {
-    let key = "tokenizer.ggml.token_type";
-    let Some(kinds) = gguf.optional(key, "an array of whole numbers", token_types)? else {
-        return Ok(Vec::new());
-    };
-    if kinds.len() != tokens.len() {
-        let expected = format!("a type for each of the {} tokens", tokens.len());
-        return Err(damaged(
-            gguf.name(),
-            &expected,
-            format!("{} types", kinds.len()),
-        ));
-    }
-    let added = kinds
-        .iter()
-        .zip(tokens)
-        .filter_map(|(&kind, token)| match kind {
-            CONTROL => Some(AddedToken::from(token.clone(), true)),
-            USER_DEFINED => Some(AddedToken::from(token.clone(), false).normalized(false)),
-            _ => None,
-        });
-    Ok(added.collect())
-}
-
-fn token_types(value: &GgufValue) -> Option<Vec<i64>> {
-    match value {
-        GgufValue::Array(GgufArray::I32(kinds)) => {
-            Some(kinds.iter().map(|&kind| kind.into()).collect())
-        }
-        GgufValue::Array(GgufArray::U32(kinds)) => {
-            Some(kinds.iter().map(|&kind| kind.into()).collect())
-        }
-        _ => None,
-    }
-}
-
 /// The parts of a `tokenizer.json` that the tokenizers crate believes without a check.
 #[derive(Deserialize)]
 struct JsonFile {
@@ -636,7 +505,7 @@ pub(super) fn damaged(file: &str, expected: &str, found: impl Into<String>) -> F
     }
 }
 
-fn other_kind(file: &str, expected: &str, found: &str) -> FileError {
+pub(super) fn other_kind(file: &str, expected: &str, found: &str) -> FileError {
     FileError::Tokenizer {
         file: file.to_owned(),
         expected: expected.to_owned(),

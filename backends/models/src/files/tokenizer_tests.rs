@@ -1,5 +1,6 @@
 use serde_json::{Value as Json, json};
 
+use super::super::gguf::{GgufArray, GgufValue};
 use super::super::test_files::{GgufFile, strings};
 use super::*;
 
@@ -56,6 +57,18 @@ fn words_are_cut_as_the_name_says() {
         ("llama-bpe", "12312", &["123", "12"]),
         ("llama-bpe", "HELLO", &["H", "E", "L", "L", "O"]),
         ("default", "12312", &["123", "12"]),
+        ("qwen2", "12", &["1", "2"]),
+        ("qwen2", "hello hello", &["hello", " hello"]),
+        ("tekken", "12", &["1", "2"]),
+        ("tekken", "helloHello", &["hello", "H", "e", "ll", "o"]),
+        ("gpt-4o", "12312", &["123", "12"]),
+        ("starcoder", "123", &["1", "2", "3"]),
+        ("falcon", "12312", &["123", "12"]),
+        ("bloom", "hello hello", &["hello", " hello"]),
+        ("bloom", "hello,hello", &["hello", ",", "hello"]),
+        ("viking", "123", &["1", "2", "3"]),
+        ("deepseek-v3", "12312", &["123", "12"]),
+        ("seed-coder", "123", &["1", "2", "3"]),
         ("default", "hello!!", &["hello", "!!"]),
     ] {
         assert_eq!(split(pre, text), expected, "{pre} {text:?}");
@@ -118,13 +131,13 @@ fn faulty_metadata_is_refused() {
     for (key, value, code) in [
         (
             "tokenizer.ggml.model",
-            GgufValue::String("llama".to_owned()),
+            GgufValue::String("t5".to_owned()),
             "E047",
         ),
         ("tokenizer.ggml.model", GgufValue::U8(0), "E042"),
         (
             "tokenizer.ggml.pre",
-            GgufValue::String("qwen2".to_owned()),
+            GgufValue::String("superbpe".to_owned()),
             "E047",
         ),
         ("tokenizer.ggml.tokens", array(&["a", "b", "a"]), "E047"),
@@ -147,10 +160,10 @@ fn faulty_metadata_is_refused() {
         let error = Tokenizer::from_gguf(&file).map(drop).unwrap_err();
         assert_eq!(error.code(), code, "{key} {value:?}");
     }
-    let unknown = Tokenizer::from_gguf(&bytes_and_merges("qwen2").open())
+    let unknown = Tokenizer::from_gguf(&bytes_and_merges("superbpe").open())
         .map(drop)
         .unwrap_err();
-    insta::assert_snapshot!(unknown, @r#"expected the word splitting `smollm`, `gpt-2`, `llama-bpe` or `default`, found "qwen2" (in tiny.gguf); use the model as a folder with config.json, *.safetensors and a tokenizer.json of the model BPE"#);
+    insta::assert_snapshot!(unknown, @r#"expected a word splitting as one of default, gpt-2, smollm, llama-bpe, dbrx, qwen2, qwen35, tekken, gpt-4o, falcon, bloom, viking, seed-coder, deepseek-coder, deepseek-v3, found "superbpe" (in tiny.gguf); use the model as a folder with config.json, *.safetensors and a tokenizer.json of the model BPE"#);
 }
 
 fn json_file(change: impl Fn(&mut Json)) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Int, Tensor, TensorData};
 use interloom_backends::Run;
 use interloom_models::files::ModelSource;
-use interloom_models::{Architecture, CausalLm};
+use interloom_models::{Architecture, CausalLm, LanguageModel};
 
 use crate::families::{Case, numbers};
 use crate::gpt2_files::read_stored;
@@ -93,5 +93,20 @@ fn files_of_llama_cpp_compute_what_pytorch_does_with_their_weights() {
             let distance = distance(&*model, &case);
             assert!(distance <= TOLERANCE, "{name} {how}: {distance}");
         }
+    }
+}
+
+/// The vocabulary of these files has the printable characters and some pairs of them: as bytes and
+/// merges, and for Gemma 2 as pieces with scores.
+#[test]
+fn tokenizers_of_both_kinds_split_alike() {
+    for name in ["llama", "qwen2", "gpt2", "gemma2"] {
+        let path = folder().join(name).join("model.f16.gguf");
+        let model = LanguageModel::load(path.to_str().unwrap(), &cpu()).unwrap();
+        let ids = model.encode("the anding them").unwrap();
+        let texts: Vec<String> = ids.iter().map(|&id| model.token_text(id)).collect();
+        assert_eq!(texts, ["the", " and", "ing", " the", "m"], "{name}");
+        assert_eq!(model.text(&ids), "the anding them");
+        assert_eq!(model.encode("é").unwrap_err().code(), "E047");
     }
 }

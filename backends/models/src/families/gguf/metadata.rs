@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
-use crate::config::saturate;
+use crate::config::{MAX_LAYERS, saturate};
 use crate::families::Keys;
 use crate::files::gguf::GgufValue;
 use crate::files::{FileError, Gguf, RawTensor};
@@ -17,6 +17,31 @@ pub(crate) const VARIANCE_EPSILON: &str = "attention.layer_norm_epsilon";
 
 /// Keys of an architecture that say nothing about what a model computes.
 const SILENT: [&str; 2] = ["tensor_data_layout", "rope.scaling.finetuned"];
+/// The roles of tokens that end a text, or the model's turn in it.
+const END_ROLES: [&str; 6] = ["eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"];
+/// How such tokens are spelled.
+const END_TEXTS: [&str; 20] = [
+    "</s>",
+    "<eos>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
 const ADVICE: &str = "use the folder of the model with its safetensors files, or a file without it";
 
 /// The metadata of a file that begin with the name of its architecture.
@@ -116,11 +141,6 @@ impl<'f> Metadata<'f> {
             Some(vocabulary) => vocabulary,
             None => self.gguf.texts("tokenizer.ggml.tokens")?.len(),
         };
-        let token = |name: &str| {
-            let key = format!("tokenizer.ggml.{name}_token_id");
-            let id = |value: &GgufValue| value.as_u64().and_then(|id| u32::try_from(id).ok());
-            self.gguf.optional(&key, "a token", id)
-        };
         let causal = self.flag("attention.causal")?.unwrap_or(true);
         if !causal {
             return Err(self.unsupported("attention.causal", "causal attention", "false"));
@@ -130,13 +150,50 @@ impl<'f> Metadata<'f> {
             map: Map::new(),
             places: BTreeMap::new(),
         };
+        // Families make lists of this length.
+        const LAYERS: &str = "block_count";
+        let layers = self.size(LAYERS)?.unwrap_or(0);
+        if layers > MAX_LAYERS {
+            let place = format!("metadata key `{}`", self.full(LAYERS));
+            let (expected, found) = (format!("1 to {MAX_LAYERS}"), layers.to_string());
+            return Err(FileError::malformed(
+                self.gguf.name(),
+                place,
+                expected,
+                found,
+            ));
+        }
         hub.size("hidden_size", "embedding_length")?
-            .size("num_hidden_layers", "block_count")?
+            .size("num_hidden_layers", LAYERS)?
             .set("vocab_size", vocabulary)
             .set("tie_word_embeddings", !self.has("output.weight"))
-            .set("bos_token_id", token("bos")?)
-            .set("eos_token_id", token("eos")?)
+            .set("bos_token_id", self.token("bos")?)
+            .set("eos_token_id", self.end_tokens()?)
             .done()
+    }
+
+    fn token(&self, name: &str) -> Result<Option<u32>, FileError> {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = |value: &GgufValue| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        self.gguf.optional(&key, "a token", id)
+    }
+
+    /// Returns the tokens that end a text: those that keys name, and as in llama.cpp those that are
+    /// spelled like one.
+    fn end_tokens(&self) -> Result<Vec<u32>, FileError> {
+        let mut ends = Vec::new();
+        for role in END_ROLES {
+            ends.extend(self.token(role)?);
+        }
+        let tokens = self.gguf.metadata().get("tokenizer.ggml.tokens");
+        let tokens = tokens.and_then(GgufValue::as_strings).unwrap_or_default();
+        let spelled = (0_u32..).zip(tokens);
+        ends.extend(
+            spelled.filter_map(|(id, token)| END_TEXTS.contains(&token.as_str()).then_some(id)),
+        );
+        let mut seen = BTreeSet::new();
+        ends.retain(|&id| seen.insert(id));
+        Ok(ends)
     }
 
     /// Makes these keys, and those of attention and feed-forward layers.

@@ -3,7 +3,7 @@ use super::*;
 use crate::decoder::Scaling;
 use crate::files::ModelFiles;
 use crate::files::gguf::{GgufArray, GgufValue};
-use crate::files::test_files::{GgufFile, tiny_model};
+use crate::files::test_files::{GgufFile, strings, tiny_model};
 
 #[test]
 fn gguf_names_become_those_of_hugging_face() {
@@ -105,6 +105,7 @@ fn gguf_keys_are_checked() {
         ("llama.expert_count", GgufValue::U32(8), "E042"),
         ("llama.expert_weights_scale", GgufValue::F32(2.5), "E043"),
         ("llama.attention.causal", GgufValue::Bool(false), "E043"),
+        ("llama.block_count", GgufValue::U32(u32::MAX), "E042"),
         ("llama.some_new_key", GgufValue::Bool(true), "E043"),
         ("llama.attention.sliding_window", GgufValue::U32(8), "E043"),
         ("llama.rope.dimension_count", GgufValue::U32(2), "E043"),
@@ -222,4 +223,18 @@ fn scaled_positions_are_read() {
         "original_max_position_embeddings": 8}}"#;
     let expected = DecoderConfig::from_json(json, "config.json").unwrap();
     assert_eq!(scaling(&yarn), expected.rotary[0].scaling);
+}
+
+#[test]
+fn a_text_ends_with_what_keys_name_and_what_is_spelled_so() {
+    let ends = |file: GgufFile| DecoderConfig::from_gguf(&file.open()).unwrap().eos_ids;
+    assert_eq!(ends(tiny_model()), [0]);
+    let file = tiny_model()
+        .with("tokenizer.ggml.eot_token_id", GgufValue::U32(4))
+        .with("tokenizer.ggml.eom_token_id", GgufValue::U32(0));
+    assert_eq!(ends(file), [0, 4]);
+    let tokens = strings(&["<end>", "a", "b", "<|im_end|>", "c", "<|endoftext|>"]);
+    let tokens = GgufValue::Array(GgufArray::String(tokens));
+    let file = tiny_model().with("tokenizer.ggml.tokens", tokens);
+    assert_eq!(ends(file), [0, 3, 5]);
 }

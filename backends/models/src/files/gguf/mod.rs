@@ -11,10 +11,13 @@
 //! are ever in memory as a whole.
 
 mod header;
+pub(crate) mod pieces;
 mod quant;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tokenizer;
 mod value;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
