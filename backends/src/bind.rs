@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor};
-use interloom_engine::{PathId, Point, Port, RowLayout, SiteMap};
+use interloom_engine::{PathId, Point, Port, PositionLayout, RowLayout, SiteMap};
 
 use crate::edit::Edit;
 use crate::error::ModelError;
@@ -127,6 +127,20 @@ impl Sites {
         let found = map.point(point);
         map.declare_rows(found.ok_or_else(|| unknown(map, point))?, layout);
         Ok(self)
+    }
+
+    /// Declares which dimensions of the tensors at each point are positions of a sequence, as
+    /// `layout` says of the point's name.
+    pub fn with_positions(mut self, layout: impl Fn(&str) -> PositionLayout) -> Self {
+        let map = Arc::make_mut(&mut self.map);
+        let points: Vec<Point> = map.points().collect();
+        for point in points {
+            if !point.port.is_gradient() && point.port != Port::Fn {
+                let layout = layout(&map.point_name(point));
+                map.declare_positions(point, layout);
+            }
+        }
+        self
     }
 
     /// Adds an edit, which runs before the mediators of every run of these sites, after the edits

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use burn::module::Module;
-use interloom_engine::RowLayout;
+use interloom_engine::{PositionLayout, RowLayout};
 
 use crate::bind::Sites;
 use crate::edit::Edit;
@@ -68,6 +68,12 @@ impl<M> Bound<M> {
     pub fn with_rows(mut self, point: &str, layout: RowLayout) -> Result<Self, ModelError> {
         self.sites = self.sites.with_rows(point, layout)?;
         Ok(self)
+    }
+
+    /// Declares which dimensions are positions of a sequence: [`Sites::with_positions`].
+    pub fn with_positions(mut self, layout: impl Fn(&str) -> PositionLayout) -> Self {
+        self.sites = self.sites.with_positions(layout);
+        self
     }
 
     /// Adds an edit: [`Sites::edit`].

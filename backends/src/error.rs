@@ -199,6 +199,20 @@ pub enum ForwardError {
     )]
     #[serde(rename = "E038")]
     Lost,
+    /// The rows of the batch are padded otherwise than the run was told.
+    ///
+    /// Code `E138`, explained in `docs/errors/E138.md`.
+    #[error(
+        "the run was told of a batch of {declared}, and its model is called with one of {found}; make a run of its own for each \
+         batch, and tell it of that (`run.padding(batch.padding())`) or of none"
+    )]
+    #[serde(rename = "E138")]
+    Padding {
+        /// The rows that the run knows.
+        declared: String,
+        /// Those that the model is called with.
+        found: String,
+    },
     /// A run that shares with the one before it was not like that one.
     ///
     /// Code `E039`, explained in `docs/errors/E039.md`.
@@ -366,6 +380,7 @@ impl ForwardError {
             Self::Call { .. } => "E059",
             Self::Lost => "E038",
             Self::Unsteady { .. } => "E039",
+            Self::Padding { .. } => "E138",
             Self::NoOutput { .. } => "E019",
         }
     }
@@ -417,6 +432,11 @@ pub(crate) const CODES: &[Code] = &[
         "E059",
         "an operation cannot call a function",
         AtFault::Mediator,
+    ),
+    Code::new(
+        "E138",
+        "a batch is padded otherwise than its run knows",
+        AtFault::Misuse,
     ),
 ];
 

@@ -37,7 +37,7 @@ mod tensor;
 mod value;
 
 // The public interface.
-pub use active::{backward, is_running};
+pub use active::{backward, declare_padding, is_running};
 pub use arithmetic::{BuildArithmetic, arithmetic};
 pub use bind::Sites;
 pub use bound::Bound;

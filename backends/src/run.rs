@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use interloom_engine::{
     Audit, CacheSpec, Cached, Cx, Fault, Interleaver, Invoke, InvokeOptions, Mediator, MediatorId,
-    Observer, RunEnd, Saved, Scheduler, Setup, Site,
+    Observer, Padding, RunEnd, Saved, Scheduler, Setup, Site,
 };
 use interloom_program::Modules;
 
@@ -257,6 +257,13 @@ impl Run {
     /// over all of them ends.
     pub fn steps(&mut self, steps: u32) {
         self.setup.steps(steps);
+    }
+
+    /// Declares which positions of the rows of the batch are padding, if any are: at sites whose
+    /// [positions are declared](Sites::with_positions), mediators with rows of their own see those
+    /// that their rows would have alone.
+    pub fn padding(&mut self, padding: Option<Padding>) {
+        self.setup.padding(padding);
     }
 
     /// Declares values whose gradients mediators may ask for: modules, whose outputs are meant,

@@ -5,12 +5,13 @@
 //! typed one is asked for.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::backend::{DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, TensorMetadata};
 use burn::tensor::kind::{Autodiff, Basic};
 use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData, Transaction};
-use interloom_engine::{Misfit, Rows};
+use interloom_engine::{Misfit, Ragged, Rows, View};
 
 use crate::gradient;
 
@@ -51,6 +52,8 @@ impl ElementKind for Bool {
 pub struct AnyTensor {
     kind: Kind,
     inner: Arc<DispatchTensor>,
+    /// Which positions of its rows are padding; what is computed of it does not have the mark.
+    ragged: Option<Arc<Ragged>>,
 }
 
 /// Runs a generic body on the typed tensor behind an [`AnyTensor`].
@@ -118,6 +121,7 @@ impl AnyTensor {
         Self {
             kind: K::ELEMENT,
             inner: Arc::new(tensor.into_dispatch()),
+            ragged: None,
         }
     }
 
@@ -288,6 +292,58 @@ impl AnyTensor {
         with_any!(self, |tensor| Self::new(tensor.slice([range])))
     }
 
+    /// Returns which positions of the rows are padding, if the rows differ in that.
+    pub fn ragged(&self) -> Option<&Ragged> {
+        self.ragged.as_deref()
+    }
+
+    /// Returns the tensor with another mark, or without one.
+    pub(crate) fn marked(self, ragged: Option<Ragged>) -> Self {
+        Self {
+            ragged: ragged.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// Returns the positions of a view in these dimensions, marked where some are padding.
+    pub(crate) fn own(self, view: View<'_>, dimensions: &[usize]) -> Self {
+        let shape: Vec<u64> = self.shape().iter().map(|&length| length as u64).collect();
+        let ranges = own_ranges(view, &shape, dimensions);
+        let own: Vec<u64> = ranges.iter().map(|range| range.end - range.start).collect();
+        let part = if own == shape {
+            self
+        } else {
+            self.part(&ranges).expect("the ranges lie in the shape")
+        };
+        part.marked(view.ragged(&shape, dimensions))
+    }
+
+    /// Returns the tensor with another part in the place of a view's positions.
+    pub(crate) fn with_own(self, view: View<'_>, dimensions: &[usize], part: &Self) -> Self {
+        let shape: Vec<u64> = self.shape().iter().map(|&length| length as u64).collect();
+        let ranges = own_ranges(view, &shape, dimensions);
+        let patched = self.with_part(&ranges, part);
+        patched.expect("the part was compared with that of the tensor")
+    }
+
+    /// Returns a tensor of a view's positions with zeros where the batch is padded.
+    pub(crate) fn padded(self, view: View<'_>, dimensions: &[usize]) -> Self {
+        let mut shape = self.shape();
+        for &at in dimensions {
+            if let Some(length) = shape.get_mut(at) {
+                *length = view.widened(*length as u64) as usize;
+            }
+        }
+        if shape == self.shape() {
+            return self;
+        }
+        let device = self.device();
+        let zeros = with_any!(self.clone(), |tensor| Self::new(zeros_of(
+            &tensor, &shape, &device
+        )));
+        zeros.with_own(view, dimensions, &self)
+    }
+
     /// Returns the tensor with `part` in place of those rows, whose shape it has.
     pub fn with_rows(self, rows: Rows, part: Self) -> Self {
         debug_assert!(self.clone().rows(rows).is_like(&part));
@@ -324,8 +380,11 @@ impl AnyTensor {
 
     /// Makes a tensor of one of burn's whose kind the caller knows.
     pub(crate) fn from_dispatch(kind: Kind, tensor: DispatchTensor) -> Self {
-        let inner = Arc::new(tensor);
-        Self { kind, inner }
+        Self {
+            kind,
+            inner: Arc::new(tensor),
+            ragged: None,
+        }
     }
 
     /// Returns burn's tensor.
@@ -415,6 +474,24 @@ fn from_data(data: TensorData, kind: Kind, rank: usize, device: &Device) -> AnyT
         Kind::Int => of_rank!(Int; 1 2 3 4 5 6 7 8),
         Kind::Bool => of_rank!(Bool; 1 2 3 4 5 6 7 8),
     }
+}
+
+/// Returns for each dimension which of its places a view has.
+fn own_ranges(view: View<'_>, shape: &[u64], dimensions: &[usize]) -> Vec<Range<u64>> {
+    let range = |(at, &length): (usize, &u64)| match dimensions.contains(&at) {
+        true => view.range(length),
+        false => 0..length,
+    };
+    shape.iter().enumerate().map(range).collect()
+}
+
+fn zeros_of<const D: usize, K: ElementKind>(
+    like: &Tensor<D, K>,
+    shape: &[usize],
+    device: &Device,
+) -> Tensor<D, K> {
+    let shape: [usize; D] = shape.try_into().expect("padding keeps the rank");
+    Tensor::zeros(shape, (device, like.dtype()))
 }
 
 fn same_type<const D: usize, K: ElementKind>(_: &Tensor<D, K>, part: AnyTensor) -> Tensor<D, K> {

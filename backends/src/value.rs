@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use interloom_engine::{Misfit, RowLayout, Rows, Ticket};
+use interloom_engine::{Misfit, PositionLayout, RowLayout, Rows, Ticket, View};
 
 use crate::erase::Erase;
 use crate::gradient;
@@ -325,6 +325,36 @@ impl interloom_engine::Value for Value {
             } else {
                 part
             })
+        })
+    }
+
+    fn own(&self, view: View<'_>, positions: &PositionLayout) -> Self {
+        let mut leaf = 0;
+        self.clone().map_tensors(&mut |tensor| {
+            leaf += 1;
+            tensor.own(view, positions.of(leaf - 1))
+        })
+    }
+
+    fn with_own(
+        &self,
+        view: View<'_>,
+        positions: &PositionLayout,
+        part: Self,
+    ) -> Result<Self, Misfit> {
+        self.own(view, positions).fits(&part)?;
+        let mut leaf = 0;
+        self.clone().zip_tensors(part, &mut |whole, part| {
+            leaf += 1;
+            Ok(whole.with_own(view, positions.of(leaf - 1), &part))
+        })
+    }
+
+    fn padded(&self, view: View<'_>, positions: &PositionLayout) -> Self {
+        let mut leaf = 0;
+        self.clone().map_tensors(&mut |tensor| {
+            leaf += 1;
+            tensor.padded(view, positions.of(leaf - 1))
         })
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::padding::PositionLayout;
 use crate::site::{PathId, Point, Port, Site};
 use crate::value::RowLayout;
 
@@ -40,6 +41,7 @@ struct Entry {
     path: Arc<str>,
     /// Of the ports of a forward pass; the gradient of what passes has the same rows.
     layouts: [Option<RowLayout>; Port::FORWARD.len()],
+    positions: [PositionLayout; Port::FORWARD.len()],
 }
 
 impl SiteMap {
@@ -97,6 +99,20 @@ impl SiteMap {
         self.paths[point.path.0 as usize].layouts[forward] = Some(layout);
     }
 
+    /// Declares which dimensions of the tensors at `point` are positions of a sequence.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the map does not have `point`.
+    pub fn declare_positions(&mut self, point: Point, layout: PositionLayout) {
+        assert!(
+            self.has(point),
+            "positions of a point that the map does not have"
+        );
+        let forward = point.port.forward() as usize;
+        self.paths[point.path.0 as usize].positions[forward] = layout;
+    }
+
     /// Returns how many paths the map has, without those of parameters.
     pub fn len(&self) -> usize {
         self.paths.len()
@@ -126,6 +142,16 @@ impl SiteMap {
         entry
             .and_then(|entry| entry.layouts[point.port.forward() as usize].as_ref())
             .unwrap_or(&RowLayout::ByShape)
+    }
+
+    /// Returns which dimensions of the tensors at `point` are positions; none of a parameter's.
+    pub fn positions(&self, point: Point) -> &PositionLayout {
+        const NONE: &PositionLayout = &PositionLayout::NONE;
+        let entry = self.paths.get(point.path.0 as usize);
+        let entry = entry.filter(|_| !point.is_parameter());
+        entry.map_or(NONE, |entry| {
+            &entry.positions[point.port.forward() as usize]
+        })
     }
 
     /// Returns whether it is declared of some point which tensors carry rows; elsewhere their
@@ -351,8 +377,11 @@ impl SiteMap {
         let id = next.filter(is_module).expect("more than 2^31 paths");
         let path: Arc<str> = path.into();
         self.by_path.insert(path.clone(), id);
-        let layouts = [const { None }; Port::FORWARD.len()];
-        self.paths.push(Entry { path, layouts });
+        self.paths.push(Entry {
+            path,
+            layouts: [const { None }; Port::FORWARD.len()],
+            positions: [PositionLayout::NONE; Port::FORWARD.len()],
+        });
         id
     }
 

@@ -9,6 +9,7 @@ use crate::interleaver::Interleaver;
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::Observer;
+use crate::padding::Padding;
 use crate::scheduler::{Granularity, InOrder, RunFingerprint, Scheduler};
 use crate::site::Point;
 use crate::value::{Rows, Value};
@@ -25,6 +26,7 @@ pub struct Setup<V> {
     pub(crate) observers: Vec<Box<dyn Observer<V>>>,
     pub(crate) barriers: Vec<(Arc<str>, u32)>,
     pub(crate) steps: Option<u32>,
+    pub(crate) padding: Option<Padding>,
     pub(crate) traces: bool,
     caches: Vec<(CacheSpec, Cached<V>)>,
     /// The names of values whose gradients may be asked for.
@@ -42,6 +44,7 @@ impl<V: Value> Setup<V> {
             observers: Vec::new(),
             barriers: Vec::new(),
             steps: None,
+            padding: None,
             traces: false,
             caches: Vec::new(),
             gradients: Vec::new(),
@@ -86,6 +89,12 @@ impl<V: Value> Setup<V> {
     /// Declares how many steps the run has, at which a loop without an upper bound ends.
     pub fn steps(&mut self, steps: u32) {
         self.steps = Some(steps);
+    }
+
+    /// Declares which positions of the rows of the batch are padding, if any are: mediators see
+    /// those of their own rows.
+    pub fn padding(&mut self, padding: Option<Padding>) {
+        self.padding = padding;
     }
 
     /// Collects what modules receive or return, of the whole batch, after the changes of all

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::padding::{PositionLayout, View};
+
 /// A value that passes a site: a tensor, or tuples, lists and maps of them.
 ///
 /// Values are immutable to the engine. [`splice`](Value::splice) returns a new one, so that a value
@@ -44,6 +46,36 @@ pub trait Value: Clone + 'static {
     ///
     /// [`Misfit`] if the parts differ in structure, kind, or in another dimension.
     fn join(parts: Vec<Self>) -> Result<Self, Misfit>;
+
+    /// Returns of a value with the rows of a view the positions that are theirs: without those that
+    /// are padding in all of them, and [marked](crate::Ragged) where they are in some.
+    ///
+    /// What has no positions is returned as it is, as by default.
+    fn own(&self, view: View<'_>, positions: &PositionLayout) -> Self {
+        let _ = (view, positions);
+        self.clone()
+    }
+
+    /// Returns this value with `part` in place of what [`own`](Value::own) returns of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if `part` is not of that kind and shape.
+    fn with_own(
+        &self,
+        view: View<'_>,
+        positions: &PositionLayout,
+        part: Self,
+    ) -> Result<Self, Misfit> {
+        self.own(view, positions).fits(&part)?;
+        Ok(part)
+    }
+
+    /// Returns a value that has the view's own positions with the padding that the batch has.
+    fn padded(&self, view: View<'_>, positions: &PositionLayout) -> Self {
+        let _ = (view, positions);
+        self.clone()
+    }
 
     /// Returns this value with a hook in the graph behind it: a backward pass that comes to it
     /// reports the value's gradient as that of `ticket`, and goes on with the answer.

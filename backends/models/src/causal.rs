@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use interloom_backends::{Parameters, Sites, Value};
+use interloom_engine::{Padding, Side};
 use interloom_program::Modules;
 
 /// Computes the logits of the tokens that follow those of the calls before.
@@ -52,4 +53,22 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
     /// tokens that follow those of the calls before, and its last position has the logits of
     /// the next tokens.
     fn decoder(&self, positions: usize) -> Decoder<'_>;
+
+    /// Returns on which side prompts of different length are padded; nothing if a batch has to be
+    /// of prompts of one length, as by default.
+    ///
+    /// A model that says one implements [`padded_decoder`](Self::padded_decoder), and its
+    /// [`sites`](Self::sites) declare which dimensions are positions.
+    fn padding_side(&self) -> Option<Side> {
+        None
+    }
+
+    /// Starts a generation as [`decoder`](Self::decoder) does, for prompts of different length: the
+    /// first call takes them padded to one length, with any token as padding.
+    ///
+    /// A row's own logits are those that it has alone, as far as the arithmetic allows.
+    fn padded_decoder(&self, positions: usize, padding: Option<&Padding>) -> Decoder<'_> {
+        debug_assert!(padding.is_none(), "the model does not take padding");
+        self.decoder(positions)
+    }
 }

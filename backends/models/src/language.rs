@@ -1,8 +1,8 @@
 //! A language model with its tokenizer: what an experiment on text needs.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{ModelError, Parameters, Sites, Value};
-use interloom_engine::Fault;
+use interloom_backends::{ModelError, Parameters, Sites, Value, declare_padding};
+use interloom_engine::{Fault, Padding, Side};
 use interloom_program::Modules;
 
 use crate::architecture::Architecture;
@@ -260,12 +260,15 @@ impl LanguageModel {
         Ok(self.batch(&[&tokens])?)
     }
 
-    /// Makes a batch of prompts.
+    /// Makes a batch of prompts. Those that are shorter than the longest are padded, and a row of
+    /// logits, and what mediators see of it, is that of the prompt alone as far as the arithmetic
+    /// allows.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length, do not fit
-    /// into the model's positions, or have a token that the model does not know.
+    /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length and the
+    /// model does not [take padding](CausalLm::padding_side), do not fit into the model's
+    /// positions, or have a token that the model does not know.
     pub fn batch(&self, prompts: &[&[u32]]) -> Result<TokenBatch<'_>, ModelError> {
         let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let missing = match lengths[..] {
@@ -279,24 +282,28 @@ impl LanguageModel {
         if let Some(what) = missing {
             return Err(input(what, "give it some text"));
         }
-        let length = lengths[0];
-        if lengths.iter().any(|&other| other != length) {
-            let what = format!("the prompts of a batch have {lengths:?} tokens");
+        let side = self.model.padding_side();
+        let counts = lengths.iter().map(|&length| length as u32);
+        let padding = Padding::new(side.unwrap_or(Side::Left), counts);
+        if padding.is_some() && side.is_none() {
+            let what = format!(
+                "the prompts of a batch have {lengths:?} tokens, and the model `{}` takes no padding",
+                self.name
+            );
             return Err(input(
                 what,
                 "run them one by one, or make them equally long",
             ));
         }
-        let tokens = prompts.concat();
         let batch = TokenBatch {
             lm: self,
-            tokens,
-            length,
+            prompts: prompts.iter().map(|prompt| prompt.to_vec()).collect(),
+            padding,
         };
         let batch = batch.with_room(0)?;
         let known = self.model.vocabulary();
         let unknown = |token: &&u32| !is_below(**token, known);
-        match batch.tokens.iter().find(unknown) {
+        match batch.prompts.iter().flatten().find(unknown) {
             Some(token) => Err(match &self.tokenizer {
                 Some(tokenizer) => {
                     let text = tokenizer.token_text(*token);
@@ -324,25 +331,42 @@ impl Modules<Value> for LanguageModel {
     }
 }
 
-/// Prompts of equal length that fit the language model that made the batch.
+/// Prompts that fit the language model that made the batch.
 #[derive(Clone, Debug)]
 pub struct TokenBatch<'m> {
     lm: &'m LanguageModel,
-    /// Row after row; at least one token.
-    tokens: Vec<u32>,
-    length: usize,
+    /// At least one, each of at least one token.
+    prompts: Vec<Vec<u32>>,
+    padding: Option<Padding>,
 }
+
+/// The token at padded places, which no row sees.
+const PADDING: u32 = 0;
 
 impl<'m> TokenBatch<'m> {
     /// Returns the tokens of each prompt.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
-        self.tokens.chunks(self.length)
+        self.prompts.iter().map(Vec::as_slice)
+    }
+
+    /// Returns which positions of the prompts are padding, if they differ in length.
+    ///
+    /// The run that [`logits`](Self::logits) or [`generate`](Self::generate) is called in knows it
+    /// from there. One whose model a journal stands in for has to be told
+    /// ([`Run::padding`](interloom_backends::Run::padding)).
+    pub const fn padding(&self) -> Option<&Padding> {
+        self.padding.as_ref()
+    }
+
+    /// Returns how many tokens the longest prompt has.
+    fn length(&self) -> usize {
+        self.prompts.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     /// Returns how many tokens the model could add to each prompt.
     pub fn room(&self) -> usize {
         match self.lm.model.continues() {
-            true => self.lm.model.positions().saturating_sub(self.length),
+            true => self.lm.model.positions().saturating_sub(self.length()),
             false => 0,
         }
     }
@@ -353,7 +377,7 @@ impl<'m> TokenBatch<'m> {
     ///
     /// [`ModelError::Input`] if it has not.
     pub fn with_room(self, new: usize) -> Result<Self, ModelError> {
-        let (length, positions) = (self.length, self.lm.model.positions());
+        let (length, positions) = (self.length(), self.lm.model.positions());
         if new > 0 && !self.lm.model.continues() {
             let what = format!(
                 "{new} new tokens of the model `{}`, which fills in masked ones and continues no text",
@@ -370,9 +394,15 @@ impl<'m> TokenBatch<'m> {
         Ok(self)
     }
 
-    /// Computes `[batch, position, token]` logits.
+    /// Computes `[batch, position, token]` logits; where the prompts are
+    /// [padded](Self::padding), those of padding mean nothing.
     pub fn logits(&self) -> Tensor<3> {
-        self.lm.model.forward(self.tensor(&self.tokens))
+        let tokens = self.tokens();
+        declare_padding(self.lm.sites(), self.padding());
+        match self.padding() {
+            None => self.lm.model.forward(tokens),
+            padding => self.lm.model.padded_decoder(self.length(), padding)(tokens),
+        }
     }
 
     /// Continues each prompt greedily by up to `new` tokens, and returns those of each.
@@ -384,8 +414,13 @@ impl<'m> TokenBatch<'m> {
     pub fn generate(&self, new: usize) -> Vec<Vec<u32>> {
         let new = new.min(self.room());
         let mut generated = vec![Vec::with_capacity(new); self.rows().len()];
-        let mut decode = self.lm.model.decoder(self.length + new);
-        let mut tokens = self.tensor(&self.tokens);
+        declare_padding(self.lm.sites(), self.padding());
+        let positions = self.length() + new;
+        let mut decode = match self.padding() {
+            None => self.lm.model.decoder(positions),
+            padding => self.lm.model.padded_decoder(positions, padding),
+        };
+        let mut tokens = self.tokens();
         for _ in 0..new {
             let next = largest(decode(tokens));
             for (row, token) in generated.iter_mut().zip(next) {
@@ -400,7 +435,7 @@ impl<'m> TokenBatch<'m> {
                 .iter()
                 .filter_map(|row| row.last().copied())
                 .collect();
-            tokens = self.tensor(&last);
+            tokens = self.tensor(last);
         }
         generated
     }
@@ -410,10 +445,24 @@ impl<'m> TokenBatch<'m> {
         last.is_some_and(|token| self.lm.end_tokens.contains(token))
     }
 
+    /// Makes the `[batch, position]` tensor of the prompts, padded to one length.
+    fn tokens(&self) -> Tensor<2, Int> {
+        let length = self.length();
+        let mut tokens = Vec::with_capacity(self.prompts.len() * length);
+        for prompt in &self.prompts {
+            let padding = std::iter::repeat_n(PADDING, length - prompt.len());
+            match self.padding().map(Padding::side) {
+                Some(Side::Right) => tokens.extend(prompt.iter().copied().chain(padding)),
+                _ => tokens.extend(padding.chain(prompt.iter().copied())),
+            }
+        }
+        self.tensor(tokens)
+    }
+
     /// Makes the `[batch, position]` tensor of equally long rows.
-    fn tensor(&self, tokens: &[u32]) -> Tensor<2, Int> {
+    fn tensor(&self, tokens: Vec<u32>) -> Tensor<2, Int> {
         let rows = self.rows().len();
-        let tokens: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let tokens: Vec<i32> = tokens.into_iter().map(|token| token as i32).collect();
         let shape = [rows, tokens.len() / rows];
         Tensor::from_data(TensorData::new(tokens, shape), &self.lm.device)
     }

@@ -32,6 +32,8 @@ mod llama;
 mod llama_files;
 #[path = "all/llama_reference.rs"]
 mod llama_reference;
+#[path = "all/padding.rs"]
+mod padding;
 #[path = "all/smollm2.rs"]
 mod smollm2;
 #[allow(dead_code, reason = "the tests of the backends use more of it")]

@@ -11,9 +11,10 @@
 use std::cell::RefCell;
 use std::panic::resume_unwind;
 
-use interloom_engine::{Asker, Flow, Misfit, Point};
+use interloom_engine::{Asker, Flow, Misfit, Padding, Point};
 
 use super::{Active, backward};
+use crate::bind::Sites;
 use crate::caught::catch;
 use crate::error::ForwardError;
 use crate::run::Ran;
@@ -133,6 +134,27 @@ pub(super) fn halt_because(error: impl FnOnce(Option<String>) -> ForwardError) -
         active.broken = Some(error(after));
     });
     halt()
+}
+
+/// Tells the run that is under way, if it is one of these sites, how the rows are padded with which
+/// its model is about to be called.
+///
+/// Unwinds the model if the run knows of another padding.
+pub fn declare_padding(sites: &Sites, padding: Option<&Padding>) {
+    let is_known = look(|active| {
+        let is_known =
+            active.binding != sites.binding() || active.interleaver.take_padding(padding);
+        if !is_known {
+            active.broken = Some(ForwardError::Padding {
+                declared: Padding::describe(active.interleaver.padding()),
+                found: Padding::describe(padding),
+            });
+        }
+        is_known
+    });
+    if is_known == Some(false) {
+        halt()
+    }
 }
 
 /// Unwinds the model with an error about a point, and about the mediator that replaced the value

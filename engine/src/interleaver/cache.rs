@@ -104,6 +104,7 @@ impl<V: Value> Interleaver<V> {
                 None => value.clone(),
                 Some(rows) => value.rows(rows, self.batch, self.map.layout(site.point)),
             };
+            let own = self.own(site.point, rows, own);
             self.moment(&Moment::Cached {
                 owner,
                 number,

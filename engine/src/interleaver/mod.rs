@@ -36,12 +36,13 @@ use crate::lane::{Lane, Phase};
 use crate::map::SiteMap;
 use crate::mediator::{Group, Invoke, MediatorId};
 use crate::observer::{Moment, Observer};
+use crate::padding::{Padding, View};
 use crate::planted::{self, Bug};
 use crate::scheduler::{Granularity, Scheduler};
 use crate::setup::Setup;
 use crate::site::{Point, Site};
 use crate::transition::Trigger;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 
 /// The control flow of the model after a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,6 +94,7 @@ pub struct Interleaver<V> {
     map: Arc<SiteMap>,
     lanes: Vec<Lane<V>>,
     batch: u32,
+    padding: Option<Padding>,
     tallies: Tallies,
     /// What of the counts was not passed, because a module around it was skipped.
     unseen: BTreeMap<Point, Unseen>,
@@ -186,6 +188,7 @@ impl<V: Value> Interleaver<V> {
             ready: Vec::with_capacity(lanes.len()),
             lanes,
             batch,
+            padding: setup.padding,
             tallies: Tallies::new(paths, setup.traces),
             unseen: BTreeMap::new(),
             traces: setup.traces,
@@ -305,6 +308,35 @@ impl<V: Value> Interleaver<V> {
     /// Returns the rows of the batch, as the invokes declare them; 0 if none has rows of its own.
     pub const fn batch(&self) -> u32 {
         self.batch
+    }
+
+    /// Returns the padding of the batch, if rows differ in length.
+    pub const fn padding(&self) -> Option<&Padding> {
+        self.padding.as_ref()
+    }
+
+    /// Tells the run of the padding of its batch, where it does not know of any; returns whether
+    /// that is the one it knows now.
+    pub fn take_padding(&mut self, padding: Option<&Padding>) -> bool {
+        if self.padding.is_none() {
+            self.padding = padding.cloned();
+        }
+        self.padding() == padding
+    }
+
+    /// Returns which positions these rows have of their own, or all rows; nothing if none is
+    /// padded.
+    fn view(&self, rows: Option<Rows>) -> Option<View<'_>> {
+        self.padding.as_ref()?.view(rows)
+    }
+
+    /// Returns of a value at a point, with these rows or all of them, the positions that are
+    /// theirs.
+    fn own(&self, point: Point, rows: Option<Rows>, value: V) -> V {
+        match self.view(rows) {
+            Some(view) => value.own(view, self.map.positions(point)),
+            None => value,
+        }
     }
 
     /// Returns who last changed what passes in a way that may change its shape, by a reshaping swap

@@ -115,7 +115,8 @@ impl<V: Value> Interleaver<V> {
         if planted::has(Bug::StaleRead) && self.shared_rows(id).is_none() {
             return visit.first.clone();
         }
-        match self.shared_rows(id) {
+        let shared = self.shared_rows(id);
+        let value = match shared {
             None => visit.value.clone(),
             Some(mut rows) => {
                 if planted::has(Bug::WrongRows) {
@@ -124,7 +125,8 @@ impl<V: Value> Interleaver<V> {
                 let layout = self.map.layout(visit.site.point);
                 visit.value.rows(rows, self.batch, layout)
             }
-        }
+        };
+        self.own(visit.site.point, shared, value)
     }
 
     pub(super) fn swap(
@@ -170,6 +172,14 @@ impl<V: Value> Interleaver<V> {
             }
             Some(rows) => {
                 let layout = self.map.layout(visit.site.point);
+                let part = match self.view(Some(rows)) {
+                    Some(view) => {
+                        let whole = visit.value.rows(rows, self.batch, layout);
+                        let positions = self.map.positions(visit.site.point);
+                        whole.with_own(view, positions, part).map_err(misfit)?
+                    }
+                    None => part,
+                };
                 let spliced = visit.value.splice(rows, self.batch, layout, part);
                 spliced.map_err(misfit)?
             }

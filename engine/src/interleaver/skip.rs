@@ -43,6 +43,9 @@ impl<V: Value> Interleaver<V> {
         let skipping: Vec<Asker> = skips.iter().map(|skip| self.skipping(skip, site)).collect();
         let (mut whole, mut parts): (Vec<_>, Vec<_>) =
             skips.into_iter().partition(|skip| self.is_rowless(skip.id));
+        for part in &mut parts {
+            self.pad(part, site);
+        }
         parts.sort_by_key(|skip| skip.id);
         let last = if planted::has(Bug::FirstSkipWins) {
             whole.drain(..).next()
@@ -62,6 +65,16 @@ impl<V: Value> Interleaver<V> {
             skipping,
             misfit,
         })
+    }
+
+    /// Gives a replacement of a mediator's own positions the padding that its rows have in the
+    /// batch.
+    fn pad(&self, part: &mut Skip<V>, site: Site) {
+        let output = Point::new(site.point.path, Port::Output);
+        if let Some(view) = self.view(self.shared_rows(part.id)) {
+            let view = view.of_prompt(site.iteration == 0);
+            part.value = part.value.padded(view, self.map.positions(output));
+        }
     }
 
     /// Puts the rows of mediators in the place of those of a replacement for the whole batch.

@@ -54,6 +54,8 @@ pub(super) struct Projections {
 #[derive(Clone, Debug)]
 pub(super) struct At<'s> {
     pub(super) angles: Option<&'s Angles>,
+    /// The numbers of the keys of each row among its own, where rows are padded.
+    pub(super) keys: Option<&'s [Vec<usize>]>,
     /// `[batch, head, query, key]`.
     pub(super) hidden: Tensor<4, Bool>,
 }
@@ -144,7 +146,9 @@ impl CausalAttention {
         let (k, v) = cache.extend(layer, k, v.swap_dims(1, 2));
         let squared = self.squared_divisor;
         let scale = squared.sqrt();
-        let scores = self.bias.pass(scores(q, self.share(k), scale), scale);
+        let scores = self
+            .bias
+            .pass(scores(q, self.share(k), scale), scale, at.keys);
         let hidden = at.hidden;
         let scores = self.scores.pass(scores).mask_fill(hidden, MASKED);
         let pattern = self.pattern.pass(activation::softmax(scores, 3));

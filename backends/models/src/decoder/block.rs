@@ -9,8 +9,9 @@ use super::cache::KvCache;
 use super::config::{BlockConfig, Norms, Wiring};
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::place::Place;
 use super::rotary::Angles;
-use super::scores::hidden;
+use super::scores::{hidden, with_padding};
 
 /// One block: attention and a feed-forward layer, each added to the residual stream.
 #[derive(Module, Debug)]
@@ -47,6 +48,8 @@ pub(super) struct BlockNorms {
 #[derive(Clone, Debug)]
 pub struct Positions {
     angles: Vec<Angles>,
+    /// The numbers of the keys of each row among its own, where rows are padded.
+    keys: Option<Vec<Vec<usize>>>,
     /// For each way in which a block sees, `[batch, head, query, key]`.
     hidden: Vec<(Sight, Tensor<4, Bool>)>,
 }
@@ -62,9 +65,15 @@ impl Positions {
     pub(super) fn new<'b>(
         angles: Vec<Angles>,
         attentions: impl Iterator<Item = &'b CausalAttention>,
-        [batch, start, count]: [usize; 3],
+        place: &Place<'_>,
         device: &Device,
     ) -> Self {
+        let Place {
+            batch,
+            start,
+            count,
+            ..
+        } = *place;
         let mut masks: Vec<(Sight, Tensor<4, Bool>)> = Vec::new();
         for attention in attentions {
             let sight @ (window, sees_all) = sight(attention.block());
@@ -74,11 +83,19 @@ impl Positions {
                     true => Tensor::<4, Int>::zeros([1; 4], device).bool(),
                     false => hidden(count, start + count, window, device),
                 };
+                let mask = match place.padding() {
+                    Some(padding) => with_padding(mask, padding, start, count, device),
+                    None => mask,
+                };
                 masks.push((sight, mask.expand(shape)));
             }
         }
         Self {
             angles,
+            keys: place.padding().map(|_| {
+                let all = Place::new(place.padding(), batch, 0, start + count);
+                all.rows().into_iter().map(|(_, numbers)| numbers).collect()
+            }),
             hidden: masks,
         }
     }
@@ -90,7 +107,8 @@ impl Positions {
         [batch, start, count]: [usize; 3],
         device: &Device,
     ) -> Self {
-        Self::new(Vec::new(), attentions, [batch, start, count], device)
+        let place = Place::new(None, batch, start, count);
+        Self::new(Vec::new(), attentions, &place, device)
     }
 
     pub(super) fn at(&self, block: BlockConfig) -> At<'_> {
@@ -99,6 +117,7 @@ impl Positions {
         let (_, hidden) = found.expect("there is one for every block");
         At {
             angles: block.rotary.map(|number| &self.angles[number]),
+            keys: self.keys.as_deref(),
             hidden: hidden.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! The keys and values of earlier tokens.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use interloom_engine::Padding;
 
 /// The keys and values of the tokens so far, in memory that is taken once.
 #[derive(Debug)]
@@ -9,6 +10,7 @@ pub struct KvCache {
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
     positions: usize,
     capacity: usize,
+    padding: Option<Padding>,
 }
 
 impl KvCache {
@@ -19,7 +21,21 @@ impl KvCache {
             layers: vec![None; layers],
             positions: 0,
             capacity,
+            padding: None,
         }
+    }
+
+    /// Makes an empty cache for sequences of which the first tokens are padded so.
+    pub fn padded(layers: usize, capacity: usize, padding: Option<Padding>) -> Self {
+        Self {
+            padding,
+            ..Self::new(layers, capacity)
+        }
+    }
+
+    /// Returns the padding of the first tokens, if they have any.
+    pub const fn padding(&self) -> Option<&Padding> {
+        self.padding.as_ref()
     }
 
     /// Returns how many tokens of each sequence the cache holds.
@@ -45,6 +61,8 @@ impl KvCache {
 
     /// Writes the keys and values of new tokens, `[batch, head, position, width]`, and returns
     /// those of all tokens.
+    ///
+    /// The values of padding are zeros: it has no share of what is mixed, whatever it was made.
     pub(super) fn extend(
         &mut self,
         layer: usize,
@@ -58,6 +76,10 @@ impl KvCache {
             "{end} tokens in a cache for {}",
             self.capacity
         );
+        let v = match &self.padding {
+            Some(padding) if start == 0 => cleared(v, padding),
+            _ => v,
+        };
         // Moved out, so that the tensors are not shared and are written in place.
         let (keys, values) = self.layers[layer].take().unwrap_or_else(|| {
             let empty = || Tensor::zeros([batch, heads, self.capacity, width], &k.device());
@@ -77,6 +99,27 @@ impl KvCache {
     pub const fn advance(&mut self, new: usize) {
         self.positions += new;
     }
+}
+
+/// Puts zeros in the place of padding, in the first tokens of sequences.
+pub(crate) fn cleared(v: Tensor<4>, padding: &Padding) -> Tensor<4> {
+    let [_, _, positions, _] = v.dims();
+    let padded = is_padding(padding, positions, &v.device());
+    let padded = padded.unsqueeze_dims::<4>(&[1, -1]).expand(v.dims());
+    v.mask_fill(padded, 0.0)
+}
+
+/// Returns where there is padding among the first `positions` of each row, `[batch, position]`;
+/// those after the prompt are the row's own.
+pub(crate) fn is_padding(padding: &Padding, positions: usize, device: &Device) -> Tensor<2, Bool> {
+    let rows = padding.lengths().len();
+    let length = padding.length() as usize;
+    let of_row = |row: usize| {
+        let own = padding.own(row);
+        (0..positions).map(move |at| at < length && !own.contains(&(at as u32)))
+    };
+    let values: Vec<bool> = (0..rows).flat_map(of_row).collect();
+    Tensor::from_data(TensorData::new(values, [rows, positions]), device)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use interloom_backends::{Erase, Hooked, Value};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
+use super::place::Place;
 use super::{Block, DecoderLm, KvCache, Norm};
 use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 
@@ -47,7 +48,8 @@ impl DecoderLm {
     fn compute(&self, part: Part<'_>, x: Tensor<3>) -> Tensor<3> {
         let model = self.model().inner();
         let [batch, length, _] = x.dims();
-        let positions = || model.positions(batch, 0, length, &x.device());
+        let place = Place::new(None, batch, 0, length);
+        let positions = || model.positions(&place, &x.device());
         let mut cache = KvCache::new(model.len(), length);
         let block = |layer: usize| model.layers[layer].inner();
         match part {

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Hooked, Parameters, Sites, visit_parameters};
+use interloom_engine::{Padding, PositionLayout, Side};
 
 use super::aliases::aliases;
 use super::{DecoderConfig, DecoderModel, KvCache, Names};
@@ -75,7 +76,8 @@ impl DecoderLm {
         let bound = Bound::new(Hooked::from(model)).and_then(|model| {
             let experts = config.experts.map_or(0, |experts| experts.count);
             let aliases = aliases(model.sites(), config.blocks.len(), experts);
-            model.with_aliases(aliases)
+            let model = model.with_aliases(aliases)?;
+            Ok(model.with_positions(positions))
         });
         Ok(Self {
             model: bound.expect("the model's own paths are distinct, and its aliases name them"),
@@ -140,14 +142,27 @@ impl CausalLm for DecoderLm {
         self.decoder(tokens.dims()[1])(tokens)
     }
 
+    fn decoder(&self, positions: usize) -> Decoder<'_> {
+        self.padded_decoder(positions, None)
+    }
+
+    fn padding_side(&self) -> Option<Side> {
+        Some(match self.continues() {
+            true => Side::Left,
+            false => Side::Right,
+        })
+    }
+
     /// Keys of rotary positions whose frequencies depend on the length of the sequence are computed
     /// anew, with all tokens so far, where that changes: what is generated is what would be without
     /// a cache.
-    fn decoder(&self, positions: usize) -> Decoder<'_> {
-        let mut cache = KvCache::new(self.config.blocks.len(), positions);
+    fn padded_decoder(&self, positions: usize, padding: Option<&Padding>) -> Decoder<'_> {
+        let layers = self.config.blocks.len();
+        let padding = padding.cloned();
+        let mut cache = KvCache::padded(layers, positions, padding.clone());
         let mut all: Option<Tensor<2, Int>> = None;
         let model = self.model.inner();
-        let can_change = !model.keeps_keys(1, positions);
+        let can_change = !model.keeps_keys(None, 1, positions);
         Box::new(move |tokens| {
             let mut tokens = tokens;
             if can_change {
@@ -156,7 +171,7 @@ impl CausalLm for DecoderLm {
                     Some(all) => Tensor::cat(vec![all, tokens.clone()], 1),
                     None => tokens.clone(),
                 };
-                if before > 0 && !model.keeps_keys(before, before + new) {
+                if before > 0 && !model.keeps_keys(padding.as_ref(), before, before + new) {
                     cache.clear();
                     tokens = joined.clone();
                 }
@@ -166,6 +181,27 @@ impl CausalLm for DecoderLm {
             self.model.call(tokens, cached)
         })
     }
+}
+
+/// Returns which dimensions of the tensors at a point are positions of a sequence.
+fn positions(point: &str) -> PositionLayout {
+    // The last two words are the port and what has it.
+    let mut words = point.rsplit('.').skip(1);
+    let name = words.next().unwrap_or("");
+    let is_operation = words.next() == Some("source") && point.contains(".attn.");
+    let is_output = point.ends_with(".output");
+    let dimensions = match (is_operation, name) {
+        (_, "scores" | "pattern") => vec![vec![2, 3]],
+        (true, "mask_fill_0" | "softmax_0") => vec![vec![2, 3]],
+        (true, "scores_0") if is_output => vec![vec![2, 3]],
+        // Of the pattern and the values it mixes: queries and keys, and keys.
+        (true, "matmul_0") if !is_output => vec![vec![2, 3], vec![2]],
+        (true, "scores_0" | "matmul_0" | "share_0" | "share_1" | "extend_0") => vec![vec![2]],
+        (true, "swap_dims_0" | "swap_dims_1" | "swap_dims_2") if is_output => vec![vec![2]],
+        (true, "swap_dims_3") if !is_output => vec![vec![2]],
+        _ => vec![vec![1]],
+    };
+    PositionLayout::new(dimensions)
 }
 
 /// Reads the configuration, and gives the weights the names that Hugging Face gives them.

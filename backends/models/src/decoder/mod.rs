@@ -47,6 +47,7 @@ mod lm;
 mod load;
 mod mlp;
 mod norm;
+mod place;
 mod rotary;
 mod scores;
 mod transform;
@@ -55,11 +56,13 @@ use burn::module::{Module, Param};
 use burn::nn::Embedding;
 use burn::tensor::{Device, Int, Tensor, module};
 use interloom_backends::{Forward, Hooked};
+use interloom_engine::Padding;
 
 pub use activation::Activation;
 pub use attention::CausalAttention;
 pub use block::{Block, Positions};
 pub use cache::KvCache;
+pub(crate) use cache::{cleared, is_padding};
 pub use config::{
     Alibi, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, ExpertsConfig, Gain,
     HeadNormConfig, LearnedPositions, MlpConfig, NormConfig, Norms, OutputConfig, SharedBlocks,
@@ -71,7 +74,9 @@ pub(crate) use lm::open;
 pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load, load_blocks};
 pub use mlp::{Experts, FeedForward, GatedMlp, PlainMlp};
 pub use norm::{HeadNorm, Norm};
+pub(crate) use place::Place;
 pub use rotary::{Layout, Rotary, RotaryConfig, Scaling};
+pub(crate) use scores::with_padding;
 pub use transform::OutputTransform;
 
 pub use crate::projection::Projection;
@@ -119,6 +124,10 @@ impl TokenEmbedding {
     pub(crate) const fn new(weight: Param<Tensor<2>>, multiplier: Option<f64>) -> Self {
         Self { weight, multiplier }
     }
+
+    pub(crate) fn device(&self) -> Device {
+        self.weight.device()
+    }
 }
 
 impl Forward<Tensor<2, Int>> for TokenEmbedding {
@@ -157,8 +166,10 @@ impl DecoderModel {
         cache: &mut KvCache,
     ) -> Tensor<3> {
         let [batch, length] = tokens.dims();
-        let positions = self.positions(batch, cache.len(), length, &tokens.device());
-        let mut residual = self.embedded(tokens, types, cache.len());
+        let device = tokens.device();
+        let place = Place::new(cache.padding(), batch, cache.len(), length);
+        let positions = self.positions(&place, &device);
+        let mut residual = self.embedded(tokens, types, &place);
         for (index, layer) in self.layers.iter().enumerate() {
             residual = layer.call(residual, |block, residual| {
                 block.forward(residual, &positions, cache, index)
@@ -190,21 +201,21 @@ impl DecoderModel {
         self.layers.is_empty()
     }
 
-    /// Returns `count` positions after `start` others.
-    fn positions(&self, batch: usize, start: usize, count: usize, device: &Device) -> Positions {
-        let angles = self.rotary.iter().map(|rotary| rotary.at(start, count));
+    /// Returns what blocks need to know of the positions at hand.
+    fn positions(&self, place: &Place<'_>, device: &Device) -> Positions {
+        let angles = self.rotary.iter().map(|rotary| rotary.at(place));
         let attentions = self.layers.iter().map(|layer| layer.inner().attn.inner());
-        Positions::new(angles.collect(), attentions, [batch, start, count], device)
+        Positions::new(angles.collect(), attentions, place, device)
     }
 
-    /// Returns what enters the first block: embedded tokens after `start` others.
+    /// Returns what enters the first block: embedded tokens at their place.
     fn embedded(
         &self,
         tokens: Tensor<2, Int>,
         types: Option<Tensor<2, Int>>,
-        start: usize,
+        place: &Place<'_>,
     ) -> Tensor<3> {
-        let ([_, count], device) = (tokens.dims(), tokens.device());
+        let device = tokens.device();
         let types = types.unwrap_or_else(|| tokens.zeros_like());
         let project = |x: Tensor<3>, is_here: bool| match &self.project_in {
             Some(project) if is_here => project.forward(x),
@@ -222,19 +233,24 @@ impl DecoderModel {
         };
         let embedded = match &self.pos_embed {
             Some(table) => {
-                let first = (start + self.position_offset) as i64;
-                let rows = Tensor::<1, Int>::arange(first..first + count as i64, &device);
-                embedded + table.forward(rows.unsqueeze::<2>())
+                let rows = place.numbers(&device) + self.position_offset as i64;
+                embedded + table.forward(rows)
             }
             None => embedded,
         };
         project(normalize(embedded, EmbeddingNorm::Sum), self.projects_sum)
     }
 
-    /// Returns whether keys of a sequence of `before` positions are those of one of `after`.
-    fn keeps_keys(&self, before: usize, after: usize) -> bool {
-        self.rotary
-            .iter()
-            .all(|rotary| rotary.is_alike(before, after))
+    /// Returns whether keys of sequences of `before` positions, of which some are padding, are
+    /// those of sequences of `after`.
+    fn keeps_keys(&self, padding: Option<&Padding>, before: usize, after: usize) -> bool {
+        let mut pads = padding
+            .map_or(vec![0], |padding| padding.pads().collect())
+            .into_iter();
+        pads.all(|pad| {
+            let own = |length: usize| length.saturating_sub(pad as usize);
+            let mut rotary = self.rotary.iter();
+            rotary.all(|rotary| rotary.is_alike(own(before), own(after)))
+        })
     }
 }

@@ -1,8 +1,9 @@
 //! Rotary positions (Su et al. 2021): the frequencies of each way to scale them, and the rotation.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::place::Place;
 use crate::config::MAX_HEADS;
 use crate::config::{check_laws, check_sizes};
 use crate::files::FileError;
@@ -298,7 +299,8 @@ struct Table {
     sin: Tensor<2>,
 }
 
-/// The cosines and sines of the positions at hand, `[1, position, 1, pair]`.
+/// The cosines and sines of the positions at hand, `[1, position, 1, pair]`, or `[batch, position,
+/// 1, pair]` where rows differ.
 #[derive(Clone, Debug)]
 pub(super) struct Angles {
     cos: Tensor<4>,
@@ -324,19 +326,37 @@ impl Rotary {
         self.config.is_alike(one, other)
     }
 
-    /// Returns those of `count` positions after `start` others.
-    pub(super) fn at(&self, start: usize, count: usize) -> Angles {
+    /// Returns those of the positions at hand, each row's by its own length.
+    pub(super) fn at(&self, place: &Place<'_>) -> Angles {
         let layout = self.config.layout;
-        let length = start + count;
+        if place.padding().is_none() {
+            let (start, count) = (place.start, place.count);
+            let [cos, sin] = self.with_table(start + count, |table| table.from(start, count));
+            return Angles { cos, sin, layout };
+        }
+        let rows = place.rows().into_iter();
+        let (cos, sin) = rows
+            .map(|(length, numbers)| {
+                let [cos, sin] = self.with_table(length, |table| table.of(&numbers));
+                (cos, sin)
+            })
+            .unzip();
+        Angles {
+            cos: Tensor::cat(cos, 0),
+            sin: Tensor::cat(sin, 0),
+            layout,
+        }
+    }
+
+    /// Looks up the table of sequences of `length` positions, which is made if it grows with them.
+    fn with_table<T>(&self, length: usize, look_up: impl FnOnce(&Table) -> T) -> T {
         match self.config.scaling {
             Scaling::Dynamic { original, .. } if length > original => {
                 let device = self.tables[0].cos.device();
-                Table::new(&self.config, length, length, &device).at(start, count, layout)
+                look_up(&Table::new(&self.config, length, length, &device))
             }
-            Scaling::LongRope { original, .. } if length > original => {
-                self.tables[1].at(start, count, layout)
-            }
-            _ => self.tables[0].at(start, count, layout),
+            Scaling::LongRope { original, .. } if length > original => look_up(&self.tables[1]),
+            _ => look_up(&self.tables[0]),
         }
     }
 }
@@ -359,17 +379,25 @@ impl Table {
         }
     }
 
-    fn at(&self, start: usize, count: usize, layout: Layout) -> Angles {
-        let slice = |table: &Tensor<2>| {
-            let pairs = table.dims()[1];
-            let rows = table.clone().narrow(0, start, count);
+    /// Returns the cosines and sines of `count` positions after `start` others, `[1, position, 1,
+    /// pair]`.
+    fn from(&self, start: usize, count: usize) -> [Tensor<4>; 2] {
+        self.each(|table| table.narrow(0, start, count))
+    }
+
+    /// Returns those of positions of these numbers.
+    fn of(&self, numbers: &[usize]) -> [Tensor<4>; 2] {
+        let data: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+        let numbers = Tensor::<1, Int>::from_data(&data[..], &self.cos.device());
+        self.each(|table| table.select(0, numbers.clone()))
+    }
+
+    fn each(&self, rows: impl Fn(Tensor<2>) -> Tensor<2>) -> [Tensor<4>; 2] {
+        [&self.cos, &self.sin].map(|table| {
+            let rows = rows(table.clone());
+            let [count, pairs] = rows.dims();
             rows.reshape([1, count, 1, pairs])
-        };
-        Angles {
-            cos: slice(&self.cos),
-            sin: slice(&self.sin),
-            layout,
-        }
+        })
     }
 }
 
@@ -438,7 +466,7 @@ mod tests {
         for layout in [Layout::Halves, Layout::Neighbours] {
             let rotary = Rotary::new(&config(layout, Scaling::None), 8, &Device::flex());
             let x = counted([1, 8, 4, 6]);
-            let rotated = floats(rotary.at(0, 8).rotate(x.clone()));
+            let rotated = floats(rotary.at(&Place::new(None, 1, 0, 8)).rotate(x.clone()));
             let x = floats(x);
             assert_eq!(rotated[..24], x[..24], "position 0 is not rotated");
             let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
@@ -456,8 +484,8 @@ mod tests {
             let rotary = Rotary::new(&config(layout, Scaling::None), 16, &Device::flex());
             let (q, k) = (counted([1, 1, 1, 4]), counted([1, 1, 1, 4]) * 0.5 + 0.1);
             let product = |from: usize, to: usize| {
-                let q = rotary.at(from, 1).rotate(q.clone());
-                let k = rotary.at(to, 1).rotate(k.clone());
+                let q = rotary.at(&Place::new(None, 1, from, 1)).rotate(q.clone());
+                let k = rotary.at(&Place::new(None, 1, to, 1)).rotate(k.clone());
                 floats(q * k).iter().sum::<f32>()
             };
             assert!((product(3, 1) - product(9, 7)).abs() < 1e-5);

@@ -3,7 +3,9 @@
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use half::bf16;
+use interloom_engine::Padding;
 
+use super::cache::is_padding;
 use super::config::{Alibi, AttentionConfig};
 
 /// What a masked attention score is set to, after whatever mediators have made of it.
@@ -41,6 +43,26 @@ pub(super) fn hidden(
     hidden.unsqueeze::<4>()
 }
 
+/// Adds to what is hidden, `[1, 1, query, key]`, the padding of each row, for `count` queries after
+/// `start` other positions.
+///
+/// A query that is padding itself sees itself, for a row that sees nothing has no pattern.
+pub(crate) fn with_padding(
+    hidden: Tensor<4, Bool>,
+    padding: &Padding,
+    start: usize,
+    count: usize,
+    device: &Device,
+) -> Tensor<4, Bool> {
+    let keys = start + count;
+    let padded = is_padding(padding, keys, device).unsqueeze_dims::<4>(&[1, 2]);
+    let rows = padding.lengths().len();
+    let others = Tensor::<2, Bool>::diag_mask([count, keys], start as i64, device);
+    let others = others.unsqueeze::<4>().expand([rows, 1, count, keys]);
+    let padded = padded.expand([rows, 1, count, keys]).bool_and(others);
+    hidden.expand([rows, 1, count, keys]).bool_or(padded)
+}
+
 /// What models add to scores and do with them before the softmax.
 #[derive(Clone, Debug)]
 pub(super) struct ScoreBias {
@@ -58,8 +80,14 @@ impl ScoreBias {
         }
     }
 
-    /// Returns what becomes of scores that were divided by `divisor`.
-    pub(super) fn pass(&self, scores: Tensor<4>, divisor: f64) -> Tensor<4> {
+    /// Returns what becomes of scores that were divided by `divisor`; `numbers` are those of the
+    /// keys of each row, where rows are padded.
+    pub(super) fn pass(
+        &self,
+        scores: Tensor<4>,
+        divisor: f64,
+        numbers: Option<&[Vec<usize>]>,
+    ) -> Tensor<4> {
         let scores = match self.cap {
             Some(cap) => (scores / cap).tanh() * cap,
             None => scores,
@@ -67,11 +95,15 @@ impl ScoreBias {
         match &self.slopes {
             Some((alibi, slopes)) => {
                 let keys = scores.dims()[3];
-                let values: Vec<f32> = slopes
-                    .iter()
-                    .flat_map(|&slope| (0..keys).map(move |key| alibi.bias(slope, key, divisor)))
-                    .collect();
-                let data = TensorData::new(values, [1, slopes.len(), 1, keys]);
+                let even = [(0..keys).collect()];
+                let rows = numbers.unwrap_or(&even);
+                let mut values = Vec::with_capacity(rows.len() * slopes.len() * keys);
+                for row in rows {
+                    for &slope in slopes {
+                        values.extend(row.iter().map(|&key| alibi.bias(slope, key, divisor)));
+                    }
+                }
+                let data = TensorData::new(values, [rows.len(), slopes.len(), 1, keys]);
                 let device = scores.device();
                 scores + Tensor::from_data(data, &device)
             }

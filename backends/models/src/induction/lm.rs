@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Hooked, Parameters, Sites, Value, visit_parameters};
-use interloom_engine::Fault;
+use interloom_engine::{Fault, Padding, Side};
 use interloom_program::Modules;
 
 use super::{Induction, POSITIONS, VOCABULARY};
@@ -44,7 +44,16 @@ impl CausalLm for InductionLm {
         self.0.forward(tokens)
     }
 
-    fn decoder(&self, _: usize) -> Decoder<'_> {
+    fn padding_side(&self) -> Option<Side> {
+        Some(Side::Left)
+    }
+
+    fn decoder(&self, positions: usize) -> Decoder<'_> {
+        self.padded_decoder(positions, None)
+    }
+
+    fn padded_decoder(&self, _: usize, padding: Option<&Padding>) -> Decoder<'_> {
+        let padding = padding.cloned();
         // The model keeps nothing of earlier tokens: every step is a pass over the whole sequence.
         let mut sequence: Option<Tensor<2, Int>> = None;
         Box::new(move |tokens| {
@@ -53,7 +62,9 @@ impl CausalLm for InductionLm {
                 None => tokens,
             };
             sequence = Some(all.clone());
-            self.0.forward(all)
+            let padding = padding.as_ref();
+            self.0
+                .call(all, |model, all| model.forward_padded(all, padding))
         })
     }
 }

@@ -19,10 +19,13 @@ mod train;
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation, module};
 use interloom_backends::{
     Bound, Forward, Hooked, ModelError, Operations, Tap, operations, parameters,
 };
+use interloom_engine::{Padding, PositionLayout};
+
+use crate::decoder::{Place, cleared, with_padding};
 
 pub use data::{Batch, Sampler};
 pub use lm::InductionLm;
@@ -164,16 +167,29 @@ impl Forward<Tensor<2, Int>> for Induction {
     type Output = Tensor<3>;
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        self.forward_padded(tokens, None)
+    }
+}
+
+impl Induction {
+    /// Computes logits of rows of which the first positions may be padding.
+    fn forward_padded(&self, tokens: Tensor<2, Int>, padding: Option<&Padding>) -> Tensor<3> {
         let [batch, length] = tokens.dims();
-        let position = self.position.val().narrow(0, 0, length).unsqueeze::<3>();
+        let table = self.position.val();
+        let position = match padding {
+            None => table.narrow(0, 0, length).unsqueeze::<3>(),
+            Some(_) => {
+                let numbers = Place::new(padding, batch, 0, length).numbers(&tokens.device());
+                module::embedding(table, numbers)
+            }
+        };
         let position = self
             .position_tap
             .pass(position.expand([batch, length, WIDTH]));
         let embedded = self.embed.forward(tokens) + position;
-        let residual = self
-            .layers
-            .iter()
-            .fold(embedded, |residual, layer| layer.forward(residual));
+        let residual = self.layers.iter().fold(embedded, |residual, layer| {
+            layer.call(residual, |layer, x| layer.add(x, padding))
+        });
         self.unembed.forward(residual)
     }
 }
@@ -182,15 +198,28 @@ impl Forward<Tensor<3>> for Layer {
     type Output = Tensor<3>;
 
     fn forward(&self, residual: Tensor<3>) -> Tensor<3> {
-        residual.clone() + self.attn.forward(residual)
+        self.add(residual, None)
     }
 }
 
-#[operations]
+impl Layer {
+    fn add(&self, residual: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
+        let attend = |attn: &Attention, x| attn.attend(x, padding);
+        residual.clone() + self.attn.call(residual, attend)
+    }
+}
+
 impl Forward<Tensor<3>> for Attention {
     type Output = Tensor<3>;
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.attend(x, None)
+    }
+}
+
+#[operations]
+impl Attention {
+    fn attend(&self, x: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
         let [batch, length, _] = x.dims();
         let heads = |linear: &Linear| {
             linear
@@ -200,15 +229,17 @@ impl Forward<Tensor<3>> for Attention {
         let q = self.q.pass(heads(&self.query)).swap_dims(1, 2);
         let k = self.k.pass(heads(&self.key)).swap_dims(1, 2);
         let v = self.v.pass(heads(&self.value)).swap_dims(1, 2);
+        let v = Cleared(padding).pass(v);
 
         let scores = q.matmul(k.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
         let future =
             Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device()).unsqueeze::<4>();
+        let hidden = Hidden::new(future, padding);
         let scores = scores.mask_fill(
-            future.clone().expand([batch, HEADS, length, length]),
+            hidden.0.clone().expand([batch, HEADS, length, length]),
             MASKED,
         );
-        let scores = Hidden(future).pass(self.scores.pass(scores));
+        let scores = hidden.pass(self.scores.pass(scores));
         let pattern = self.pattern.pass(activation::softmax(scores, 3));
 
         let z = self.z.pass(pattern.matmul(v).swap_dims(1, 2));
@@ -216,10 +247,30 @@ impl Forward<Tensor<3>> for Attention {
     }
 }
 
-/// What no query sees, `[1, 1, query, key]`.
+/// Values, of which those of padding are zeros.
+struct Cleared<'p>(Option<&'p Padding>);
+
+impl Cleared<'_> {
+    fn pass(&self, v: Tensor<4>) -> Tensor<4> {
+        match self.0 {
+            Some(padding) => cleared(v, padding),
+            None => v,
+        }
+    }
+}
+
+/// What no query sees, `[1, 1, query, key]`, or `[batch, 1, query, key]` where rows are padded.
 struct Hidden(Tensor<4, Bool>);
 
 impl Hidden {
+    fn new(future: Tensor<4, Bool>, padding: Option<&Padding>) -> Self {
+        let ([_, _, length, _], device) = (future.dims(), future.device());
+        Self(match padding {
+            Some(padding) => with_padding(future, padding, 0, length, &device),
+            None => future,
+        })
+    }
+
     /// Masks scores again behind their site: an edit of them shows no query what it does not see.
     fn pass(self, scores: Tensor<4>) -> Tensor<4> {
         let shape = scores.dims();
@@ -261,7 +312,28 @@ fn aliases() -> Vec<(String, String)> {
 fn bind(model: Hooked<Induction>) -> Bound<Hooked<Induction>> {
     let bound: Result<_, ModelError> =
         Bound::new(model).and_then(|model| model.with_aliases(aliases()));
+    let bound = bound.map(|model| model.with_positions(positions));
     bound.expect("the model's own paths are distinct, and its aliases name them")
+}
+
+/// Returns which dimensions of the tensors at a point are positions of a sequence.
+fn positions(point: &str) -> PositionLayout {
+    let (path, port) = point.rsplit_once('.').unwrap_or(("", point));
+    let (_, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let dimensions = match (name, port) {
+        ("unsqueeze_0", "input") => vec![vec![0, 1]],
+        ("scores" | "pattern" | "mask_fill_0" | "softmax_0" | "expand_0" | "unsqueeze_0", _) => {
+            vec![vec![2, 3]]
+        }
+        ("matmul_0", "input") => vec![vec![2], vec![3]],
+        ("matmul_0", _) => vec![vec![2, 3]],
+        ("matmul_1", "input") => vec![vec![2, 3], vec![2]],
+        ("swap_dims_0" | "swap_dims_1" | "swap_dims_2", "output") => vec![vec![2]],
+        ("swap_dims_3", "output") => vec![vec![3]],
+        ("swap_dims_3" | "swap_dims_4", "input") | ("matmul_1", _) => vec![vec![2]],
+        _ => vec![vec![1]],
+    };
+    PositionLayout::new(dimensions)
 }
 
 fn linear(out: usize, initializer: &Initializer, device: &Device) -> Linear {

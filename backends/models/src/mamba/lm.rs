@@ -2,14 +2,14 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Erase, Hooked, Parameters, Sites, Value, visit_parameters};
-use interloom_engine::Fault;
+use interloom_engine::{Fault, Padding, PositionLayout, Side};
 use interloom_program::Modules;
 
 use super::mixer::{MambaMixer, MixerState, Parts};
 use super::{MambaBlock, MambaConfig, MambaModel};
 use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 use crate::causal::{CausalLm, Decoder};
-use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding};
+use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding, is_padding};
 use crate::files::{FileError, ModelFiles, Stored, Weights};
 use crate::loader::Loader;
 use crate::projection::{Finish, Projection};
@@ -43,7 +43,8 @@ impl MambaLm {
         };
         let model = load(&config, weights, device)?;
         let bound = Bound::new(Hooked::from(model))
-            .and_then(|model| model.with_aliases(aliases(config.layers)));
+            .and_then(|model| model.with_aliases(aliases(config.layers)))
+            .map(|model| model.with_positions(|_| PositionLayout::new([vec![1]])));
         Ok(Self {
             model: bound.expect("the model's own paths are distinct, and its aliases name them"),
             config,
@@ -94,8 +95,23 @@ impl CausalLm for MambaLm {
         self.decoder(tokens.dims()[1])(tokens)
     }
 
-    fn decoder(&self, _positions: usize) -> Decoder<'_> {
-        let mut states = self.states();
+    fn decoder(&self, positions: usize) -> Decoder<'_> {
+        self.padded_decoder(positions, None)
+    }
+
+    fn padding_side(&self) -> Option<Side> {
+        Some(Side::Left)
+    }
+
+    fn padded_decoder(&self, _: usize, padding: Option<&Padding>) -> Decoder<'_> {
+        let mut states = match padding {
+            Some(padding) => {
+                let device = self.model.inner().embed.inner().device();
+                let padded = is_padding(padding, padding.length() as usize, &device);
+                vec![MixerState::padded(padded); self.config.layers]
+            }
+            None => self.states(),
+        };
         Box::new(move |tokens| {
             let from = |model: &MambaModel, tokens| model.forward_from(tokens, &mut states);
             self.model.call(tokens, from)

@@ -2,7 +2,7 @@
 //! what comes in.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Bool, Tensor, activation};
 use interloom_backends::{Forward, Operations, Tap, operations};
 
 use super::MambaConfig;
@@ -55,6 +55,33 @@ pub struct MixerState {
     inputs: Option<Tensor<3>>,
     /// The last state, `[batch, inner, state]`.
     state: Option<Tensor<3>>,
+    /// Which of the next positions are padding, `[batch, position, 1]`; none of those after them
+    /// are.
+    padded: Option<Tensor<3, Bool>>,
+}
+
+impl MixerState {
+    /// Begins sequences of which these positions are padding, `[batch, position]`.
+    ///
+    /// Nothing comes out of padding: what it puts into the convolution and into the state is zeros,
+    /// as what is there before a sequence begins.
+    pub fn padded(padded: Tensor<2, Bool>) -> Self {
+        Self {
+            padded: Some(padded.unsqueeze_dim(2)),
+            ..Self::default()
+        }
+    }
+
+    /// Puts zeros in the place of padding.
+    fn cleared(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.padded {
+            Some(padded) => {
+                let shape = x.dims();
+                x.mask_fill(padded.clone().expand(shape), 0.0)
+            }
+            None => x,
+        }
+    }
 }
 
 impl MambaMixer {
@@ -117,6 +144,7 @@ impl MambaMixer {
     /// Convolves each inner dimension with its own kernel over the last positions.
     fn convolve(&self, x: Tensor<3>, kept: &mut MixerState) -> Tensor<3> {
         let [batch, positions, inner] = x.dims();
+        let x = kept.cleared(x);
         let weight = self.conv_weight.val();
         let kernel = weight.dims()[1];
         let padded = match kernel {
@@ -150,6 +178,8 @@ impl MambaMixer {
         kept: &mut MixerState,
     ) -> Tensor<4> {
         let [batch, positions, inner] = x.dims();
+        let [x, delta, b] = [x, delta, b].map(|tensor| kept.cleared(tensor));
+        kept.padded = None;
         let a = self.a_log.val().exp().neg().unsqueeze::<3>();
         let before = kept.state.take();
         let mut state =

@@ -381,6 +381,28 @@ scores by) is that of the published models. Any other key of the architecture mu
 
 ";
 
+const PAGE_ENDS: &str = "
+## Prompts of different length
+
+A batch may have prompts of different length (`LanguageModel::batch`). The shorter ones are padded: on the left in models that continue texts,
+on the right in BERT and ALBERT. Padded keys have no share of any pattern, whatever a mediator does to scores, values or what is in front of
+them; the numbers of positions (learned ones, those of rotary positions by each row's own length, alibi's), and windows are those of the row
+alone; Mamba's convolutions and states get zeros from padding, as from what is before a sequence. A model of one's own says whether and where
+it is padded (`CausalLm::padding_side`).
+
+A mediator with rows of its own sees the positions that its rows have alone, at every site: `[.., 0]` is the first token of its prompt and
+`[.., -1]` the last, the shapes are those of the prompt alone, and what it sets is put in the same places. One that sees rows of different
+length gets them padded to the longest of its own; programs count positions in each row's own tokens all the same. What it does to padding
+changes not a bit of what is read elsewhere. `pos_embed.input` has the numbers of the positions, for each row if rows are padded and once for
+all if not.
+
+A row differs from the row alone by rounding only: Flex multiplies matrices of different sizes in different orders, so that it does in a batch
+without padding as well. In the tiny models each site of each row, in every family, is within 1e-5 of the largest number there, and most are
+within 1e-6; what comes before the first product, and all of the induction model, is equal bit for bit
+(`backends/models/tests/all/padding.rs`). Where a row's scaled rotary positions (`dynamic`, `longrope`) change within a generation, all rows are
+computed anew in that step, and its sites have all positions so far.
+";
+
 /// Checks `docs/MODELS.md`: all of it is as it would be written now, but that numbers may be up to
 /// four times those of the machine on which it was made.
 fn check_page(rows: &[(String, Furthest)]) {
@@ -404,6 +426,7 @@ fn check_page(rows: &[(String, Furthest)]) {
         };
         page += &line(names.into_iter().chain(numbers).chain(gguf).collect());
     }
+    page += PAGE_ENDS;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/MODELS.md");
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     let is_close = |written: &str, found: &str| match (written.parse(), found.parse()) {
