@@ -16,6 +16,8 @@ mod gguf_convert;
 mod gguf_families;
 #[path = "all/gguf_models.rs"]
 mod gguf_models;
+#[path = "all/gguf_quantised.rs"]
+mod gguf_quantised;
 #[path = "all/gpt2.rs"]
 mod gpt2;
 #[path = "all/gpt2_files.rs"]
