@@ -40,6 +40,8 @@ pub struct LanguageModel {
     tokenizer: Option<Tokenizer>,
     /// The tokens that end a text.
     end_tokens: Vec<u32>,
+    /// The number formats of the weights in its files, if they are others than F32.
+    number_formats: Vec<String>,
     device: Device,
 }
 
@@ -121,6 +123,7 @@ impl LanguageModel {
         Architecture::of(&files)?;
         let (tokenizer, file) = (files.tokenizer()?, files.name());
         let end_tokens = files.end_tokens()?;
+        let number_formats = files.number_formats();
         let model = Architecture::load(files, device)?;
         // What was added to a vocabulary need not be known to the model, until a prompt has it.
         let most = model.vocabulary();
@@ -138,6 +141,7 @@ impl LanguageModel {
             end_tokens: end_tokens.unwrap_or_else(|| model.end_tokens().to_vec()),
             model,
             tokenizer: Some(tokenizer),
+            number_formats,
             device: device.clone(),
         })
     }
@@ -149,6 +153,7 @@ impl LanguageModel {
             end_tokens: model.end_tokens().to_vec(),
             model: Box::new(model),
             tokenizer: None,
+            number_formats: Vec::new(),
             device: device.clone(),
         }
     }
@@ -182,6 +187,13 @@ impl LanguageModel {
     /// it has one, else those of the model's configuration.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
+    }
+
+    /// Returns the number formats of the weights in the model's files, that of the most values
+    /// first; none if they are F32. Whatever they are, weights are F32 when they are computed with,
+    /// and digests are of these.
+    pub fn number_formats(&self) -> &[String] {
+        &self.number_formats
     }
 
     /// Returns the model's float parameters, for a run that shows their gradients.

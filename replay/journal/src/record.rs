@@ -85,6 +85,10 @@ pub struct Head {
     pub experiment: Experiment,
     /// The model, if there was one.
     pub model: Option<ModelIdentity>,
+    /// The number formats of the weights in the model's files, that of the most values first; none
+    /// if they are those that are computed with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub number_formats: Vec<String>,
     /// The modules with parameters of their own that mediators call, by the names that they have
     /// there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +118,7 @@ impl Head {
             policy: Policy::default(),
             experiment,
             model: None,
+            number_formats: Vec::new(),
             modules: Vec::new(),
             inputs: Vec::new(),
             schedule: String::new(),

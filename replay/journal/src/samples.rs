@@ -58,6 +58,7 @@ pub(crate) fn head() -> Head {
                 ),
             ],
         }),
+        number_formats: Vec::new(),
         modules: Vec::new(),
         inputs: vec![("prompt".into(), Digest::of_bytes("input", b"prompt"))],
         schedule: "in order".into(),

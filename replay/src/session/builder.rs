@@ -32,6 +32,12 @@ pub trait Subject {
     /// tree.
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData));
 
+    /// Returns the number formats of the weights in the model's files, if they are others than
+    /// those that are computed with.
+    fn number_formats(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the model's identity: its name and the digest of each parameter. Nothing, if the
     /// parameters are not here.
     fn identity(&self) -> Option<ModelIdentity> {
@@ -52,6 +58,10 @@ impl Subject for LanguageModel {
 
     fn device(&self) -> Device {
         self.device().clone()
+    }
+
+    fn number_formats(&self) -> Vec<String> {
+        self.number_formats().to_vec()
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
@@ -152,6 +162,7 @@ impl SessionBuilder {
         Self {
             head: Head {
                 model: model.identity(),
+                number_formats: model.number_formats(),
                 sites: Some(environment::site_table(model.sites().map())),
                 ..head
             },

@@ -193,6 +193,16 @@ impl Safetensors {
         })
     }
 
+    /// Returns the number format and the number of values of each tensor.
+    pub(crate) fn formats(&self) -> impl Iterator<Item = (String, u64)> {
+        let tables = self.shards.iter().map(|shard| shard.metadata.tensors());
+        let infos = tables.flat_map(|tensors| tensors.into_values());
+        infos.map(|info| {
+            let values: usize = info.shape.iter().product();
+            (info.dtype.to_string(), values as u64)
+        })
+    }
+
     /// Reads one tensor and turns its values into `f32`; F64 is rounded to the nearest.
     ///
     /// # Errors

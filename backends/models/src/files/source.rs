@@ -10,6 +10,7 @@
 //! The cache folder is `$INTERLOOM_CACHE`, else `$XDG_CACHE_HOME/interloom`, else
 //! `$HOME/.cache/interloom`. Models of the hub are kept where the hub's own tools keep them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -175,6 +176,33 @@ impl ModelFiles {
         match self {
             Self::Gguf(gguf) => Tokenizer::from_gguf(gguf),
             Self::Folder(folder) => Tokenizer::from_json_file(&folder.path.join(TOKENIZER_FILE)),
+        }
+    }
+}
+
+/// How weights that are computed with are written as a number format.
+const COMPUTED: &str = "F32";
+
+impl ModelFiles {
+    /// Returns the number formats of the weights, that of the most values first; none if they are
+    /// what is computed with, F32.
+    #[must_use]
+    pub fn number_formats(&self) -> Vec<String> {
+        let mut values: BTreeMap<String, u64> = BTreeMap::new();
+        let mut count =
+            |(format, count): (String, u64)| *values.entry(format).or_default() += count;
+        match self {
+            Self::Gguf(gguf) => gguf.tensors().values().for_each(|info| {
+                let values: usize = info.shape.iter().product();
+                count((info.kind.name().to_owned(), values as u64));
+            }),
+            Self::Folder(folder) => folder.weights.formats().for_each(count),
+        }
+        let mut formats: Vec<(String, u64)> = values.into_iter().collect();
+        formats.sort_by_key(|&(_, values)| std::cmp::Reverse(values));
+        match &formats[..] {
+            [(only, _)] if only == COMPUTED => Vec::new(),
+            _ => formats.into_iter().map(|(format, _)| format).collect(),
         }
     }
 }

@@ -11,7 +11,7 @@ use interloom_backends::Run;
 use interloom_models::files::ModelSource;
 use interloom_models::{Architecture, CausalLm, LanguageModel};
 
-use crate::families::{Case, numbers};
+use crate::families::{Case, numbers, opened};
 use crate::gpt2_files::read_stored;
 use crate::gradients::next_token_loss;
 use crate::support::{cpu, floats, reader};
@@ -108,5 +108,23 @@ fn tokenizers_of_both_kinds_split_alike() {
         assert_eq!(texts, ["the", " and", "ing", " the", "m"], "{name}");
         assert_eq!(model.text(&ids), "the anding them");
         assert_eq!(model.encode("é").unwrap_err().code(), "E047");
+    }
+}
+
+#[test]
+fn a_model_says_in_which_formats_its_weights_are() {
+    for (name, how, expected) in [
+        ("llama", "f16", &["F16", "F32"][..]),
+        ("llama", "q8_0", &["Q8_0", "F32"]),
+        ("gpt2", "f16", &["F16", "F32"]),
+    ] {
+        let path = folder().join(name).join(format!("model.{how}.gguf"));
+        let model = LanguageModel::load(path.to_str().unwrap(), &cpu()).unwrap();
+        assert_eq!(model.number_formats(), expected, "{name} {how}");
+    }
+    for (name, expected) in [("gpt2", &[][..]), ("llama", &[])] {
+        let folder = opened(name, "config.json").unwrap();
+        let model = LanguageModel::load(folder.path().to_str().unwrap(), &cpu()).unwrap();
+        assert_eq!(model.number_formats(), expected as &[&str], "{name}");
     }
 }

@@ -55,6 +55,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         model => {
             let mut bars = Bars::default();
             let lm = LanguageModel::load_with(model, &device, &mut |part| bars.download(part))?;
+            if !lm.number_formats().is_empty() {
+                let formats = lm.number_formats().join(", ");
+                bars.remark(&format!(
+                    "the weights are {formats} in the model's files, and F32 when they are computed with"
+                ));
+            }
             let batch = lm.batch(&[&[0; TOKENS]])?;
             let shapes = lm.sites().shapes(1, || batch.logits())?;
             list(lm.sites(), &shapes, &lm.parameters(), arguments);

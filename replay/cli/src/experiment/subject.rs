@@ -39,6 +39,7 @@ pub(super) struct Absent {
     tokens: Tokens,
     device: Device,
     identity: Option<ModelIdentity>,
+    number_formats: Vec<String>,
 }
 
 /// Why a prompt has no tokens.
@@ -107,6 +108,7 @@ impl Subject {
             // Nothing is computed but what the programs compute with recorded values.
             device: parse_device("cpu")?,
             identity: head.model.clone(),
+            number_formats: head.number_formats.clone(),
         }))))
     }
 
@@ -260,6 +262,14 @@ impl interloom::Subject for NamedSubject<'_> {
 
     fn device(&self) -> Device {
         self.subject.device().clone()
+    }
+
+    fn number_formats(&self) -> Vec<String> {
+        match self.subject {
+            Subject::Induction(..) => Vec::new(),
+            Subject::Language(model) => model.number_formats().to_vec(),
+            Subject::Absent(absent) => absent.number_formats.clone(),
+        }
     }
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {

@@ -20,19 +20,22 @@ pub(crate) fn any_head() -> impl Strategy<Value = Head> {
         texts(),
         vec(any::<u64>(), 0..3),
         experiment,
-        (option::of(model()), vec(model(), 0..3)),
+        (option::of(model()), vec(model(), 0..3), texts()),
         (digests(), policy),
     )
         .prop_map(
-            |(features, seeds, (name, arguments), (model, modules), (inputs, policy))| Head {
-                policy,
-                cpu_features: features,
-                seeds,
-                experiment: Experiment { name, arguments },
-                model: model.map(identity),
-                modules: modules.into_iter().map(identity).collect(),
-                inputs,
-                ..head()
+            |(features, seeds, (name, arguments), (model, modules, formats), (inputs, policy))| {
+                Head {
+                    policy,
+                    cpu_features: features,
+                    seeds,
+                    experiment: Experiment { name, arguments },
+                    model: model.map(identity),
+                    number_formats: formats,
+                    modules: modules.into_iter().map(identity).collect(),
+                    inputs,
+                    ..head()
+                }
             },
         )
 }
