@@ -332,3 +332,36 @@ fn r93_a_generation_is_differentiated_once() {
         run(&format!("for i in .. {{ {pass} {{ g = layers.0.grad }} }}")).error("E058", 1);
     assert!(message.contains("after `output.i1`"), "{message}");
 }
+
+/// A quantised GGUF file is traced as any other model, and everything says what it is.
+#[test]
+fn a_quantised_file_says_which_formats_it_has() {
+    let place = Place::new();
+    let models = "../../backends/models/tests/gguf/models";
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(models);
+    fs::copy(model.join("llama/model.mixed.gguf"), place.path("m.gguf")).unwrap();
+    let sites = place.run(&["sites", "--model", "m.gguf"]).with(0);
+    assert!(
+        sites.out.contains("layers.1.attn.pattern.output"),
+        "{}",
+        sites.out
+    );
+    assert!(
+        sites.err.contains("note: the weights are "),
+        "{}",
+        sites.err
+    );
+    assert!(sites.err.contains("Q4_0"), "{}", sites.err);
+    let prompts = ["--clean", "the ring", "--corrupt", "the king"];
+    let answers = ["--answer", "the", "--foil", "and"];
+    let trace = ["causal-trace", "--model", "m.gguf", "--journal", "t.ilj"];
+    place
+        .run(&[&trace[..], &prompts, &answers].concat())
+        .with(0);
+    let journal = Journal::load(place.path("t.ilj")).unwrap();
+    let formats = &journal.head.number_formats;
+    for format in ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16", "F16", "F32"] {
+        assert!(formats.contains(&format.to_owned()), "{formats:?}");
+    }
+    place.run(&["replay", "t.ilj"]).with(0);
+}
