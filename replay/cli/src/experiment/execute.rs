@@ -168,30 +168,37 @@ impl Prepared {
         &self.tokens
     }
 
-    /// Makes every run, up to the one that `experiment` names if it does.
+    /// Makes every run, up to the one that `experiment` names if it does, or one that fails; what
+    /// each shows is added to `reports`, and of one that fails what it had saved by then.
     pub(super) fn run(
         &self,
         experiment: &FileExperiment,
         session: &mut Session,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<RunReport>, ExperimentError> {
+        reports: &mut Vec<RunReport>,
+    ) -> Result<(), ExperimentError> {
         let through = experiment.through.as_deref();
         let last = self.runs.iter().position(|run| Some(&*run.name) == through);
         let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
         progress.begin("running", runs.len() as u64);
         let mut givens = self.givens.clone();
-        let mut reports = Vec::with_capacity(runs.len());
         for (index, plan) in runs.iter().enumerate() {
             let (mut run, results) = self.stage(plan, &givens)?;
             experiment.schedules.prepare(&mut run)?;
             // A generation keeps keys and values between its steps.
             session.keep_passages(experiment.passages && plan.generate.is_none());
-            let ran = session.run(run, || self.output(plan))?;
-            reports.push(self.report(index, &results, &ran));
+            match session.run(run, || self.output(plan)) {
+                Ok(ran) => reports.push(self.report(index, &results, &ran)),
+                Err(error) => {
+                    let end = format!("failed ({})", error.code());
+                    reports.push(self.report_of_failure(index, &results, end));
+                    return Err(error.into());
+                }
+            }
             share(plan, &results, &self.subject, &mut givens);
             progress.step();
         }
-        Ok(reports)
+        Ok(())
     }
 
     pub(super) const fn estimate(&self) -> Estimate {
