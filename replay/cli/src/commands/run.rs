@@ -160,6 +160,12 @@ fn show(arguments: &Arguments, results: &FileReport, conclusion: Option<&Conclus
     if let Some(about) = &results.about {
         outln!("{}", about.trim());
     }
+    for prompt in &results.prompts {
+        outln!("{}: {}", prompt.input, prompt.line());
+        for warning in &prompt.warnings {
+            outln!("  warning: {warning}");
+        }
+    }
     show_runs(&results.runs);
     for plot in results.plots() {
         outln!();

@@ -22,6 +22,7 @@ use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
 use super::outlook::outlooks;
 use super::plan::{Content, InvokePlan, Plan, RunPlan};
+use super::prompts::PromptReport;
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -43,6 +44,8 @@ pub(super) struct Prepared {
     /// The trained modules that programs call.
     modules: NamedInterventions,
     estimate: Estimate,
+    /// What the prompts became.
+    prompts: Vec<PromptReport>,
 }
 
 /// What a model puts out.
@@ -120,6 +123,15 @@ impl Prepared {
                 check_programs(&plan, &subject, &outlooks, &givens, &modules, progress)?;
             }
         }
+        let prompts = PromptReport::all(&plan, &inputs, &subject);
+        if purpose == Purpose::Run {
+            let warnings = prompts.iter().flat_map(|prompt| &prompt.warnings);
+            warnings.for_each(|warning| progress.warn(warning));
+            subject
+                .notes()
+                .iter()
+                .for_each(|note| progress.remark(note));
+        }
         let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
         drop(outlooks);
         let made = plan.inputs.iter().zip(&inputs);
@@ -134,6 +146,7 @@ impl Prepared {
             givens,
             modules,
             estimate,
+            prompts,
         })
     }
 
@@ -155,6 +168,17 @@ impl Prepared {
             }
         }
         digests
+    }
+
+    /// Returns what the prompts became.
+    pub(super) fn prompts(&self) -> &[PromptReport] {
+        &self.prompts
+    }
+
+    /// Returns what is remarkable about the prompts.
+    pub(super) fn prompt_warnings(&self) -> Vec<String> {
+        let warnings = self.prompts.iter().flat_map(|prompt| &prompt.warnings);
+        warnings.cloned().collect()
     }
 
     /// Returns the trained modules that programs call.

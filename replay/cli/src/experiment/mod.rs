@@ -48,6 +48,7 @@ mod language;
 mod outlook;
 mod plan;
 mod plot;
+mod prompts;
 mod readout;
 mod replay;
 mod report;
@@ -88,6 +89,8 @@ pub use formulas::Programs;
 pub use kept::{Kept, Summary};
 pub use language::to_text;
 pub use plot::Plot;
+pub(crate) use prompts::doubled_begin;
+pub use prompts::{PromptReport, PromptToken};
 pub use readout::TokenProbability;
 pub use replay::{Changes, replay, replay_changed};
 pub use report::{Failure, FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
@@ -134,6 +137,8 @@ pub struct FileExperiment {
     pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
+    /// What is remarkable about the prompts, as the journal of a recording has it.
+    noted: Option<Vec<String>>,
     /// The head of the journal that serves the runs, if it stands in for the model too; this is
     /// not recorded.
     pub served_by: Option<Box<Head>>,
@@ -155,6 +160,7 @@ impl FileExperiment {
             passages: false,
             through: None,
             moved_to: None,
+            noted: None,
             served_by: None,
         }
     }
@@ -189,6 +195,7 @@ impl FileExperiment {
             passages: false,
             through: optional("through")?,
             moved_to: None,
+            noted: Some(notes_of(experiment)),
             served_by: None,
         })
     }
@@ -451,7 +458,16 @@ impl Opened {
         progress: &mut dyn Progress,
         reports: &mut Vec<RunReport>,
     ) -> Result<(Result<(), ExperimentError>, Conclusion), ExperimentError> {
-        let session = self.session.clone().experiment(experiment.describe());
+        let mut described = experiment.describe();
+        let noted = experiment.noted.clone();
+        let noted = noted.unwrap_or_else(|| self.prepared.prompt_warnings());
+        if !noted.is_empty() {
+            let noted = noted.into_iter().map(Argument::Text).collect();
+            described
+                .arguments
+                .insert(WARNINGS.to_owned(), Argument::List(noted));
+        }
+        let session = self.session.clone().experiment(described);
         let session = session.schedule(experiment.schedules.describe());
         let mut session = session.open(mode)?;
         let through = experiment.through.as_deref();
@@ -469,6 +485,7 @@ impl Opened {
             file: self.file.clone(),
             about: self.about.clone(),
             model: self.model.clone(),
+            prompts: self.prepared.prompts().to_vec(),
             runs,
             failure: failure.map(|error| Failure {
                 code: error.code(),
@@ -484,6 +501,21 @@ const fn is_failed_run(error: &ExperimentError) -> bool {
         error,
         ExperimentError::Session(interloom::Error::Forward(_))
     )
+}
+
+/// The argument that has what is remarkable about the prompts.
+const WARNINGS: &str = "warnings";
+
+/// Takes what is remarkable about the prompts out of a journal's head.
+fn notes_of(experiment: &Experiment) -> Vec<String> {
+    let text = |argument: &Argument| match argument {
+        Argument::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    match experiment.arguments.get(WARNINGS) {
+        Some(Argument::List(notes)) => notes.iter().filter_map(text).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Takes what was set out of a journal's head.

@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
 
 use super::kept::{Kept, number_to_json};
+use super::prompts::PromptReport;
 use super::readout::TokenProbability;
 
 /// What an experiment file shows, run by run.
@@ -20,6 +21,8 @@ pub struct FileReport {
     pub about: Option<String>,
     /// The model.
     pub model: String,
+    /// What the prompts became, if the model has a tokenizer.
+    pub prompts: Vec<PromptReport>,
     /// The runs, in order; the last one failed if there is a failure.
     pub runs: Vec<RunReport>,
     /// Why the last run failed and those after it were not made, if it did.
@@ -117,6 +120,9 @@ impl FileReport {
             "model": self.model,
             "runs": self.runs.iter().map(RunReport::to_json).collect::<Vec<_>>(),
         });
+        if !self.prompts.is_empty() {
+            json["prompts"] = self.prompts.iter().map(PromptReport::to_json).collect();
+        }
         if let Some(Failure { code, message }) = &self.failure {
             json["failure"] = json!({ "code": code, "message": message });
         }

@@ -9,7 +9,7 @@ use interloom_backends::{
 };
 use interloom_engine::Fault;
 use interloom_journal::{Head, ModelIdentity, Tokens};
-use interloom_models::files::{Download, FileError};
+use interloom_models::files::{Download, FileError, Tokenizer};
 use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
 use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
@@ -130,6 +130,19 @@ impl Subject {
             Self::Induction(model, _) => model.sites(),
             Self::Language(model) => model.sites(),
         }
+    }
+
+    /// Returns the model's tokenizer, if it is here and has one.
+    pub(super) fn tokenizer(&self) -> Option<&Tokenizer> {
+        match self {
+            Self::Language(model) => model.tokenizer(),
+            Self::Absent(_) | Self::Induction(..) => None,
+        }
+    }
+
+    /// Returns what is done otherwise than the model's files say, with the reason.
+    pub(super) fn notes(&self) -> &[String] {
+        self.tokenizer().map_or(&[], Tokenizer::notes)
     }
 
     /// Returns the model's parameters, for a run that shows their gradients; none if it is not
