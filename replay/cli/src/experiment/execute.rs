@@ -175,12 +175,6 @@ impl Prepared {
         &self.prompts
     }
 
-    /// Returns what is remarkable about the prompts.
-    pub(super) fn prompt_warnings(&self) -> Vec<String> {
-        let warnings = self.prompts.iter().flat_map(|prompt| &prompt.warnings);
-        warnings.cloned().collect()
-    }
-
     /// Returns the trained modules that programs call.
     pub(super) const fn interventions(&self) -> &NamedInterventions {
         &self.modules

@@ -137,8 +137,8 @@ pub struct FileExperiment {
     pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
-    /// What is remarkable about the prompts, as the journal of a recording has it.
-    noted: Option<Vec<String>>,
+    /// What the prompts became, as the journal of a recording has it.
+    noted: Option<BTreeMap<String, Argument>>,
     /// The head of the journal that serves the runs, if it stands in for the model too; this is
     /// not recorded.
     pub served_by: Option<Box<Head>>,
@@ -195,7 +195,7 @@ impl FileExperiment {
             passages: false,
             through: optional("through")?,
             moved_to: None,
-            noted: Some(notes_of(experiment)),
+            noted: Some(PromptReport::of_arguments(experiment)),
             served_by: None,
         })
     }
@@ -460,13 +460,8 @@ impl Opened {
     ) -> Result<(Result<(), ExperimentError>, Conclusion), ExperimentError> {
         let mut described = experiment.describe();
         let noted = experiment.noted.clone();
-        let noted = noted.unwrap_or_else(|| self.prepared.prompt_warnings());
-        if !noted.is_empty() {
-            let noted = noted.into_iter().map(Argument::Text).collect();
-            described
-                .arguments
-                .insert(WARNINGS.to_owned(), Argument::List(noted));
-        }
+        let noted = noted.unwrap_or_else(|| PromptReport::to_arguments(self.prepared.prompts()));
+        described.arguments.extend(noted);
         let session = self.session.clone().experiment(described);
         let session = session.schedule(experiment.schedules.describe());
         let mut session = session.open(mode)?;
@@ -501,21 +496,6 @@ const fn is_failed_run(error: &ExperimentError) -> bool {
         error,
         ExperimentError::Session(interloom::Error::Forward(_))
     )
-}
-
-/// The argument that has what is remarkable about the prompts.
-const WARNINGS: &str = "warnings";
-
-/// Takes what is remarkable about the prompts out of a journal's head.
-fn notes_of(experiment: &Experiment) -> Vec<String> {
-    let text = |argument: &Argument| match argument {
-        Argument::Text(text) => Some(text.clone()),
-        _ => None,
-    };
-    match experiment.arguments.get(WARNINGS) {
-        Some(Argument::List(notes)) => notes.iter().filter_map(text).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Takes what was set out of a journal's head.

@@ -1,22 +1,31 @@
 //! What the prompts of an experiment became: their tokens, and what is remarkable about them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use interloom_journal::{Argument, Experiment};
 use interloom_models::files::Tokenizer;
 use serde_json::{Value as Json, json};
 
 use super::execute::Rows;
-use super::plan::{Content, Plan};
+use super::plan::{Content, Input, Plan};
 use super::subject::Subject;
 
 /// How many tokens of a prompt are shown in a line at its beginning, and as many at its end.
 const SHOWN: usize = 48;
+
+/// The argument of a journal's head that has what is remarkable about the prompts.
+const WARNINGS: &str = "warnings";
+/// How the arguments begin that have the texts of chats, before the input's name.
+const RENDERED: &str = "rendered.";
 
 /// What a prompt became.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PromptReport {
     /// The input's name.
     pub input: String,
+    /// The text that a chat was made to, by the model's template.
+    pub rendered: Option<String>,
     /// The tokens; their places are the positions that programs name.
     pub tokens: Vec<PromptToken>,
     /// What is remarkable about them.
@@ -88,27 +97,54 @@ impl PromptReport {
             return Vec::new();
         };
         let pairs = plan.inputs.iter().zip(inputs);
-        let pairs = pairs.filter(|(input, _)| matches!(input.content, Content::Prompt(_)));
-        let report = |(input, rows): (&_, &Rows)| {
-            let input: &super::plan::Input = input;
+        let report = |(input, rows): (&Input, &Rows)| {
+            let (kind, rendered) = match &input.content {
+                Content::Prompt(_) => ("prompt", None),
+                // It was made to text before, without an error.
+                Content::Chat(chat) => ("chat", subject.chat(chat).ok()),
+                Content::Tokens(_) | Content::Tensor(_) => return None,
+            };
             let ids = rows.tokens.first().map_or(&[][..], Vec::as_slice);
-            let what = format!(
-                "{}: the prompt `{}`",
-                plan.source.spot(input.at),
-                input.name
-            );
-            Self {
+            let at = plan.source.spot(input.at);
+            let what = format!("{at}: the {kind} `{}`", input.name);
+            Some(Self {
                 input: input.name.clone(),
+                rendered,
                 tokens: PromptToken::all(ids, tokenizer),
                 warnings: doubled_begin(&what, ids, tokenizer).into_iter().collect(),
-            }
+            })
         };
-        pairs.map(report).collect()
+        pairs.filter_map(report).collect()
+    }
+
+    /// Returns what a journal's head has of prompts beside their tokens: the texts of chats, and
+    /// what is remarkable.
+    pub(super) fn to_arguments(prompts: &[Self]) -> BTreeMap<String, Argument> {
+        let rendered = prompts.iter().filter_map(|prompt| {
+            let name = format!("{RENDERED}{}", prompt.input);
+            Some((name, Argument::Text(prompt.rendered.clone()?)))
+        });
+        let mut arguments = BTreeMap::from_iter(rendered);
+        let warnings = prompts.iter().flat_map(|prompt| &prompt.warnings);
+        let warnings: Vec<Argument> = warnings.cloned().map(Argument::Text).collect();
+        if !warnings.is_empty() {
+            arguments.insert(WARNINGS.to_owned(), Argument::List(warnings));
+        }
+        arguments
+    }
+
+    /// Takes the same out of a journal's head.
+    pub(super) fn of_arguments(experiment: &Experiment) -> BTreeMap<String, Argument> {
+        let arguments = experiment.arguments.iter();
+        let own = arguments.filter(|(name, _)| *name == WARNINGS || name.starts_with(RENDERED));
+        own.map(|(name, argument)| (name.clone(), argument.clone()))
+            .collect()
     }
 
     pub(super) fn to_json(&self) -> Json {
         json!({
             "input": self.input,
+            "rendered": self.rendered,
             "tokens": PromptToken::to_json(&self.tokens),
             "warnings": self.warnings,
         })
@@ -146,6 +182,7 @@ mod tests {
         };
         let report = |count: u32| PromptReport {
             input: "p".to_owned(),
+            rendered: None,
             tokens: (0..count).map(token).collect(),
             warnings: Vec::new(),
         };

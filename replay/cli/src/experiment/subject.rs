@@ -15,7 +15,7 @@ use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
-use super::plan::RunPlan;
+use super::plan::{Chat, RunPlan};
 use super::source::Spot;
 
 /// The name of the model that is part of the program.
@@ -175,6 +175,29 @@ impl Subject {
                 let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
                 Err(NotEncoded::Input(reason))
             }
+        }
+    }
+
+    /// Returns a chat as text, or why there is none.
+    pub(super) fn chat(&self, chat: &Chat) -> Result<String, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.chat(&chat.messages, chat.opens_answer)?),
+            Self::Induction(..) => {
+                let reason = "the induction model takes no text; give it `tokens`";
+                Err(NotEncoded::Input(reason.to_owned()))
+            }
+            Self::Absent(_) => {
+                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
+                Err(NotEncoded::Input(reason))
+            }
+        }
+    }
+
+    /// Returns the tokens of a text that is all that the model is to see, or why there are none.
+    pub(super) fn encode_whole(&self, text: &str) -> Result<Vec<u32>, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.encode_whole(text)?),
+            Self::Induction(..) | Self::Absent(_) => self.encode(text),
         }
     }
 

@@ -221,3 +221,117 @@ fn a_generation_ends_with_any_of_the_tokens_that_its_settings_name() {
     save(&place, "tiny/generation_config.json", "{}");
     assert_eq!(generated(), all);
 }
+
+const CHATML: &str = "{{ bos_token }}{% for m in messages %}\n[{{ m.role }}] {{ m.content | trim }}</s>\n{% endfor %}\n{% if add_generation_prompt %}[assistant]{% endif %}";
+
+fn with_template(template: &str) -> Place {
+    let place = with_special();
+    let settings = json!({"bos_token": "<s>", "chat_template": template});
+    save(&place, "tiny/tokenizer_config.json", &settings.to_string());
+    place
+}
+
+fn of_chat(messages: &str, more: &str) -> String {
+    format!(
+        "model = 'tiny'\n[set]\nname = 'b'\n[[input]]\nname = 'p'\nchat = [{messages}]\n{more}[[run]]\nname = 'r'\ninput = 'p'\nprogram = 'save t = input'\n"
+    )
+}
+
+/// Rendered by the model's template, without a second beginning, and recorded as text.
+#[test]
+fn a_chat_becomes_the_text_that_the_model_was_trained_on() {
+    let place = with_template(CHATML);
+    let file = of_chat("{ role = 'user', content = ' a {name} ' }", "");
+    save(&place, "e.toml", &file);
+    let ended = place
+        .run(&["run", "e.toml", "--json", "--journal", "e.ilj", "--full"])
+        .with(0);
+    assert_eq!(ended.err, "");
+    let json: Json = serde_json::from_str(&ended.out).unwrap();
+    let rendered = "<s>[user] a b</s>\n[assistant]";
+    assert_eq!(json["prompts"][0]["rendered"], rendered);
+    let tokens = json["prompts"][0]["tokens"].as_array().unwrap();
+    let texts: String = tokens
+        .iter()
+        .map(|token| token["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (texts.as_str(), &tokens[0]["special"], &tokens[1]["special"]),
+        (rendered, &json!(true), &json!(false))
+    );
+    // The program sees the same.
+    assert!(
+        json["runs"][0]["invokes"][0]["saved"]["t"]
+            .to_string()
+            .contains(&format!("[1,{}]", tokens.len()))
+    );
+    let head = Journal::load(place.path("e.ilj")).unwrap().head;
+    let recorded = serde_json::to_value(&head.experiment.arguments["rendered.p"]).unwrap();
+    assert_eq!(recorded, rendered);
+    for mode in ["verify", "serve", "drive"] {
+        place.run(&["replay", "e.ilj", "--mode", mode]).with(0);
+    }
+    // An answer is begun unless the last message is one, or the file says otherwise.
+    let ends = |messages: &str, more: &str| {
+        save(&place, "e.toml", &of_chat(messages, more));
+        let json = place.run(&["run", "e.toml", "--json"]).with(0).out;
+        let json: Json = serde_json::from_str(&json).unwrap();
+        json["prompts"][0]["rendered"]
+            .as_str()
+            .unwrap()
+            .ends_with("[assistant]")
+    };
+    let (user, answer) = (
+        "{ role = 'user', content = 'a' }",
+        "{ role = 'assistant', content = 'b' }",
+    );
+    assert!(ends(user, "") && !ends(user, "add_generation_prompt = false\n"));
+    let both = format!("{user}, {answer}");
+    assert!(!ends(&both, "") && ends(&both, "add_generation_prompt = true\n"));
+}
+
+#[test]
+fn a_chat_that_has_no_text_is_refused() {
+    let user = "{ role = 'user', content = 'a' }";
+    let fails = |place: &Place, code: &str| place.run(&["run", "e.toml"]).error(code, 1);
+    let none = with_special();
+    save(&none, "e.toml", &of_chat(user, ""));
+    insta::assert_snapshot!(fails(&none, "E146"), @"e.toml:5:8: expected a template for chats in tiny, found none; write the text of the chat as a `prompt`, or take the model that was trained on chats");
+    let strict = with_template(
+        "{% for m in messages %}\n{% if m.role != 'system' %}{{ raise_exception('a chat begins with the system') }}{% endif %}\n{% endfor %}",
+    );
+    save(&strict, "e.toml", &of_chat(user, ""));
+    insta::assert_snapshot!(fails(&strict, "E147"), @"e.toml:5:8: expected tiny/tokenizer_config.json to make a text of the chat, found a chat begins with the system (at line 2 of the template); give the roles and contents that the template takes");
+    let dated = with_template("{{ strftime_now('%d %b %Y') }}");
+    save(&dated, "e.toml", &of_chat(user, ""));
+    insta::assert_snapshot!(fails(&dated, "E147"), @"e.toml:5:8: expected tiny/tokenizer_config.json to make a text of the chat, found that it asks for today's date (`strftime_now`), with which a prompt would be another one every day (at line 1 of the template); write the text of the chat as a `prompt`");
+
+    let place = with_template(CHATML);
+    let mut failed = |text: String, code: &str| {
+        save(&place, "e.toml", &text);
+        fails(&place, code)
+    };
+    let refusals = [
+        failed(of_chat("{ role = 'user' }", ""), "E113"),
+        failed(of_chat("{ rol = 'user', content = 'a' }", ""), "E112"),
+        failed(of_chat("'a'", ""), "E113"),
+        failed(of_chat("", ""), "E113"),
+        failed(of_chat(user, "prompt = 'a'\n"), "E116"),
+        failed(of_chat(user, "add_generation_prompt = 1\n"), "E113"),
+        failed(
+            experiment("a", "").replace("[[run]]", "add_generation_prompt = true\n[[run]]"),
+            "E116",
+        ),
+        failed(of_chat(user, "").replace("'tiny'", "'induction'"), "E118"),
+    ];
+    insta::assert_snapshot!(refusals.join("\n"), @r#"
+    e.toml:6:9: `content` must be a text, found nothing
+    e.toml:6:11: { role, content } has no key `rol`; nearest: `role`, `content`
+    e.toml:6:9: `chat` must be a list of tables, each of which begins with `{ role, content }`, found "a"
+    e.toml:4:1: `chat` must be at least one message, found nothing
+    e.toml:5:8: the input `p` has several of `prompt`, `chat`, `tokens` and `tensor`; give it one of them
+    e.toml:7:25: `add_generation_prompt` must be `true` or `false`, found 1
+    e.toml:5:25: `add_generation_prompt` is about a `chat`, and there is none; leave it out, or give the input a `chat`
+    e.toml:5:8: the model does not take this: the induction model takes no text; give it `tokens`
+    "#);
+}
