@@ -7,7 +7,9 @@ use interloom_program::Modules;
 
 use crate::architecture::Architecture;
 use crate::causal::CausalLm;
-use crate::files::{Download, FileError, ModelFiles, ModelSource, Tokenizer};
+use crate::files::{
+    ChatMessage, ChatTemplate, Download, FileError, ModelFiles, ModelSource, Tokenizer,
+};
 use crate::induction::InductionLm;
 
 /// The name of the model whose weights are part of this crate.
@@ -40,6 +42,8 @@ pub struct LanguageModel {
     tokenizer: Option<Tokenizer>,
     /// The tokens that end a text.
     end_tokens: Vec<u32>,
+    /// What makes texts of chats.
+    chat: Option<ChatTemplate>,
     device: Device,
 }
 
@@ -121,6 +125,7 @@ impl LanguageModel {
         Architecture::of(&files)?;
         let (tokenizer, file) = (files.tokenizer()?, files.name());
         let end_tokens = files.end_tokens()?;
+        let chat = files.chat_template()?;
         let model = Architecture::load(files, device)?;
         // What was added to a vocabulary need not be known to the model, until a prompt has it.
         let most = model.vocabulary();
@@ -136,6 +141,7 @@ impl LanguageModel {
         Ok(Self {
             name: name.to_owned(),
             end_tokens: end_tokens.unwrap_or_else(|| model.end_tokens().to_vec()),
+            chat,
             model,
             tokenizer: Some(tokenizer),
             device: device.clone(),
@@ -147,6 +153,7 @@ impl LanguageModel {
         Self {
             name: name.into(),
             end_tokens: model.end_tokens().to_vec(),
+            chat: None,
             model: Box::new(model),
             tokenizer: None,
             device: device.clone(),
@@ -203,13 +210,49 @@ impl LanguageModel {
     /// [`ModelError::Input`] if there are none, more than the model has positions, or no tokenizer;
     /// [`FileError`] if the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
+        self.encode_with(text, Tokenizer::encode_prompt)
+    }
+
+    fn encode_with(
+        &self,
+        text: &str,
+        encode: impl Fn(&Tokenizer, &str) -> Result<Vec<u32>, FileError>,
+    ) -> Result<Vec<u32>, LanguageModelError> {
         let Some(tokenizer) = &self.tokenizer else {
             let what = format!("a text, but the model `{}` has no tokenizer", self.name);
             return Err(input(what, "give it tokens").into());
         };
-        let tokens = tokenizer.encode_prompt(text)?;
+        let tokens = encode(tokenizer, text)?;
         self.batch(&[&tokens])?;
         Ok(tokens)
+    }
+
+    /// Returns a chat as text, with the beginning of the model's answer behind it if `opens_answer`
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// E146 if the model has no template for chats, E147 if it cannot be used.
+    pub fn chat(
+        &self,
+        messages: &[ChatMessage],
+        opens_answer: bool,
+    ) -> Result<String, LanguageModelError> {
+        let none = || FileError::NoChat {
+            file: self.name.clone(),
+        };
+        let template = self.chat.as_ref().ok_or_else(none)?;
+        Ok(template.render(messages, opens_answer)?)
+    }
+
+    /// Returns the tokens of a text that has everything in it that the model is to see: none comes
+    /// in front or behind, as for [`chat`](Self::chat).
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode).
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
+        self.encode_with(text, Tokenizer::encode)
     }
 
     /// Returns the one token that `text` is, without one that marks a beginning.

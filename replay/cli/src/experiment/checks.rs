@@ -128,12 +128,17 @@ pub(super) fn inputs(
         let at = || plan.source.spot(input.at);
         let recorded = subject.recorded_rows(&input.name);
         let tokens = match &input.content {
-            Content::Prompt(_) | Content::Tensor(_) if recorded.is_some() => {
+            Content::Prompt(_) | Content::Chat(_) | Content::Tensor(_) if recorded.is_some() => {
                 recorded.unwrap_or_default()
             }
             Content::Tokens(rows) => rows.clone(),
             Content::Prompt(prompt) => {
                 let tokens = subject.encode(prompt);
+                vec![tokens.map_err(|reason| reason.at(at()))?]
+            }
+            Content::Chat(chat) => {
+                let text = subject.chat(chat);
+                let tokens = text.and_then(|text| subject.encode_whole(&text));
                 vec![tokens.map_err(|reason| reason.at(at()))?]
             }
             Content::Tensor(tensor) => {

@@ -22,6 +22,7 @@ use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
 use super::outlook::outlooks;
 use super::plan::{Content, InvokePlan, Plan, RunPlan};
+use super::prompts::PromptReport;
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -43,6 +44,8 @@ pub(super) struct Prepared {
     /// The trained modules that programs call.
     modules: NamedInterventions,
     estimate: Estimate,
+    /// What the prompts became.
+    prompts: Vec<PromptReport>,
 }
 
 /// What a model puts out.
@@ -120,6 +123,15 @@ impl Prepared {
                 check_programs(&plan, &subject, &outlooks, &givens, &modules, progress)?;
             }
         }
+        let prompts = PromptReport::all(&plan, &inputs, &subject);
+        if purpose == Purpose::Run {
+            let warnings = prompts.iter().flat_map(|prompt| &prompt.warnings);
+            warnings.for_each(|warning| progress.warn(warning));
+            subject
+                .notes()
+                .iter()
+                .for_each(|note| progress.remark(note));
+        }
         let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
         drop(outlooks);
         let made = plan.inputs.iter().zip(&inputs);
@@ -134,6 +146,7 @@ impl Prepared {
             givens,
             modules,
             estimate,
+            prompts,
         })
     }
 
@@ -157,6 +170,11 @@ impl Prepared {
         digests
     }
 
+    /// Returns what the prompts became.
+    pub(super) fn prompts(&self) -> &[PromptReport] {
+        &self.prompts
+    }
+
     /// Returns the trained modules that programs call.
     pub(super) const fn interventions(&self) -> &NamedInterventions {
         &self.modules
@@ -168,30 +186,37 @@ impl Prepared {
         &self.tokens
     }
 
-    /// Makes every run, up to the one that `experiment` names if it does.
+    /// Makes every run, up to the one that `experiment` names if it does, or one that fails; what
+    /// each shows is added to `reports`, and of one that fails what it had saved by then.
     pub(super) fn run(
         &self,
         experiment: &FileExperiment,
         session: &mut Session,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<RunReport>, ExperimentError> {
+        reports: &mut Vec<RunReport>,
+    ) -> Result<(), ExperimentError> {
         let through = experiment.through.as_deref();
         let last = self.runs.iter().position(|run| Some(&*run.name) == through);
         let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
         progress.begin("running", runs.len() as u64);
         let mut givens = self.givens.clone();
-        let mut reports = Vec::with_capacity(runs.len());
         for (index, plan) in runs.iter().enumerate() {
             let (mut run, results) = self.stage(plan, &givens)?;
             experiment.schedules.prepare(&mut run)?;
             // A generation keeps keys and values between its steps.
             session.keep_passages(experiment.passages && plan.generate.is_none());
-            let ran = session.run(run, || self.output(plan))?;
-            reports.push(self.report(index, &results, &ran));
+            match session.run(run, || self.output(plan)) {
+                Ok(ran) => reports.push(self.report(index, &results, &ran)),
+                Err(error) => {
+                    let end = format!("failed ({})", error.code());
+                    reports.push(self.report_of_failure(index, &results, end));
+                    return Err(error.into());
+                }
+            }
             share(plan, &results, &self.subject, &mut givens);
             progress.step();
         }
-        Ok(reports)
+        Ok(())
     }
 
     pub(super) const fn estimate(&self) -> Estimate {

@@ -211,7 +211,12 @@ impl FileExperiment {
         };
         // That the run fails is the outcome; that its schedule does not fit would be a fault of
         // ours.
-        match opened.run(&witness, Mode::Record(path.to_owned()), &mut ())? {
+        match opened.run(
+            &witness,
+            Mode::Record(path.to_owned()),
+            &mut (),
+            &mut Vec::new(),
+        )? {
             (Err(ExperimentError::Session(Error::Forward(error))), _) if !took_place(&error) => {
                 Err(error.into())
             }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use interloom_models::files::ChatMessage;
 use interloom_program::Program;
 use toml::de::DeTable;
 
 use super::error::ExperimentError;
 use super::language;
-use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SuppliedModule};
+use super::plan::{
+    Chat, Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SuppliedModule,
+};
 use super::source::{Located, Source};
 use super::sweep::{Budget, Sweep, sweeps};
 use super::table::Table;
@@ -18,7 +21,9 @@ pub(super) const RUNS_MAX: usize = 4096;
 const FILE: [&str; 9] = [
     "about", "model", "device", "set", "input", "given", "modules", "report", "run",
 ];
-const INPUT: [&str; 4] = ["name", "prompt", "tokens", "tensor"];
+const INPUT: [&str; 6] = ["name", "prompt", "chat", OPENS_ANSWER, "tokens", "tensor"];
+const OPENS_ANSWER: &str = "add_generation_prompt";
+const MESSAGE: [&str; 2] = ["role", "content"];
 const GIVEN: [&str; 2] = ["name", "tensor"];
 const REPORT: [&str; 3] = ["top", "answers", "loss_from"];
 const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
@@ -92,6 +97,7 @@ fn inputs(
         let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
         let contents = [
             prompt,
+            chat(source, &table, set, budget)?.map(Content::Chat),
             table.rows("tokens")?.map(Content::Tokens),
             table
                 .text("tensor")?
@@ -105,7 +111,7 @@ fn inputs(
                 return Err(ExperimentError::Conflict {
                     at: source.spot(at),
                     what: format!(
-                        "the input `{name}` has {count} of `prompt`, `tokens` and `tensor`"
+                        "the input `{name}` has {count} of `prompt`, `chat`, `tokens` and `tensor`"
                     ),
                     instead: "give it one of them".to_owned(),
                 });
@@ -113,6 +119,55 @@ fn inputs(
         }
     }
     Ok(inputs)
+}
+
+/// Reads what was said; an answer is begun unless the last message is one, or the file says
+/// otherwise.
+fn chat(
+    source: &Source,
+    input: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Option<Chat>, ExperimentError> {
+    let tables = input.tables("chat", "{ role, content }", &MESSAGE)?;
+    let conflict = |key: &str, what: &str, instead: &str| ExperimentError::Conflict {
+        at: source.spot(input.at(key)),
+        what: what.to_owned(),
+        instead: instead.to_owned(),
+    };
+    if tables.is_empty() {
+        return match (input.has("chat"), input.has(OPENS_ANSWER)) {
+            (true, _) => Err(input.missing("chat", "at least one message")),
+            (false, true) => {
+                let what = format!("`{OPENS_ANSWER}` is about a `chat`, and there is none");
+                Err(conflict(
+                    OPENS_ANSWER,
+                    &what,
+                    "leave it out, or give the input a `chat`",
+                ))
+            }
+            (false, false) => Ok(None),
+        };
+    }
+    let message = |table: &Table<'_>| {
+        Ok(ChatMessage {
+            role: table.needed_text("role")?.text().to_owned(),
+            content: set
+                .fill(&table.needed_text("content")?, budget)?
+                .text()
+                .to_owned(),
+        })
+    };
+    let messages = tables.iter().map(message);
+    let messages = messages.collect::<Result<Vec<_>, ExperimentError>>()?;
+    let is_answered = messages.last().is_some_and(|last| last.role == "assistant");
+    Ok(Some(Chat {
+        messages,
+        opens_answer: match input.has(OPENS_ANSWER) {
+            true => input.truth(OPENS_ANSWER)?,
+            false => !is_answered,
+        },
+    }))
 }
 
 fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use interloom_models::files::ChatMessage;
 use interloom_program::{Action, Program};
 
 use super::source::Source;
@@ -32,10 +33,32 @@ pub(super) struct Input {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
+    Chat(Chat),
     /// Rows of one length.
     Tokens(Vec<Vec<u32>>),
     /// `FILE#NAME`.
     Tensor(String),
+}
+
+/// What was said before an answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Chat {
+    pub(super) messages: Vec<ChatMessage>,
+    /// Whether the answer of the model is begun.
+    pub(super) opens_answer: bool,
+}
+
+impl Chat {
+    /// Returns the keys of an input, as a file has them.
+    pub(super) fn to_text(&self, quoted: impl Fn(&str) -> String) -> String {
+        let message = |message: &ChatMessage| {
+            let (role, content) = (quoted(&message.role), quoted(&message.content));
+            format!("{{ role = {role}, content = {content} }}")
+        };
+        let messages: Vec<String> = self.messages.iter().map(message).collect();
+        let (messages, opens) = (messages.join(", "), self.opens_answer);
+        format!("chat = [{messages}]\nadd_generation_prompt = {opens}")
+    }
 }
 
 /// A tensor from a file that programs are given.

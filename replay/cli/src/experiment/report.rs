@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
 
 use super::kept::{Kept, number_to_json};
+use super::prompts::PromptReport;
 use super::readout::TokenProbability;
 
 /// What an experiment file shows, run by run.
@@ -20,8 +21,21 @@ pub struct FileReport {
     pub about: Option<String>,
     /// The model.
     pub model: String,
-    /// The runs, in order.
+    /// What the prompts became, if the model has a tokenizer.
+    pub prompts: Vec<PromptReport>,
+    /// The runs, in order; the last one failed if there is a failure.
     pub runs: Vec<RunReport>,
+    /// Why the last run failed and those after it were not made, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The stable code of the error.
+    pub code: &'static str,
+    /// Its message.
+    pub message: String,
 }
 
 /// What one run shows.
@@ -100,12 +114,26 @@ pub struct Lens {
 impl FileReport {
     /// Returns the whole report as JSON, tensors as summaries.
     pub fn to_json(&self) -> Json {
-        json!({
+        let mut json = json!({
             "file": self.file,
             "about": self.about,
             "model": self.model,
             "runs": self.runs.iter().map(RunReport::to_json).collect::<Vec<_>>(),
-        })
+        });
+        if !self.prompts.is_empty() {
+            json["prompts"] = self.prompts.iter().map(PromptReport::to_json).collect();
+        }
+        if let Some(Failure { code, message }) = &self.failure {
+            json["failure"] = json!({ "code": code, "message": message });
+        }
+        json
+    }
+
+    /// Returns whether there is something to show: a run that came to its end, or something that
+    /// one had saved before it failed.
+    pub fn has_results(&self) -> bool {
+        let shown = self.runs.iter().any(RunReport::has_results);
+        shown || self.runs.len() > usize::from(self.failure.is_some())
     }
 
     /// Returns every tensor that was saved, by its name: run, invoke and its own name with slashes
@@ -196,6 +224,11 @@ impl RowReport {
 }
 
 impl RunReport {
+    fn has_results(&self) -> bool {
+        let of_invoke = |invoke: &InvokeReport| !invoke.kept.is_empty() || !invoke.marks.is_empty();
+        self.invokes.iter().any(of_invoke)
+    }
+
     /// Returns what the run shows line by line: what each line is about, and what it says.
     pub fn lines(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();

@@ -9,13 +9,13 @@ use interloom_backends::{
 };
 use interloom_engine::Fault;
 use interloom_journal::{Head, ModelIdentity, Tokens};
-use interloom_models::files::{Download, FileError};
+use interloom_models::files::{Download, FileError, Tokenizer};
 use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
 use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
-use super::plan::RunPlan;
+use super::plan::{Chat, RunPlan};
 use super::source::Spot;
 
 /// The name of the model that is part of the program.
@@ -132,6 +132,19 @@ impl Subject {
         }
     }
 
+    /// Returns the model's tokenizer, if it is here and has one.
+    pub(super) fn tokenizer(&self) -> Option<&Tokenizer> {
+        match self {
+            Self::Language(model) => model.tokenizer(),
+            Self::Absent(_) | Self::Induction(..) => None,
+        }
+    }
+
+    /// Returns what is done otherwise than the model's files say, with the reason.
+    pub(super) fn notes(&self) -> &[String] {
+        self.tokenizer().map_or(&[], Tokenizer::notes)
+    }
+
     /// Returns the model's parameters, for a run that shows their gradients; none if it is not
     /// here.
     pub(super) fn parameters(&self) -> Parameters {
@@ -162,6 +175,29 @@ impl Subject {
                 let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
                 Err(NotEncoded::Input(reason))
             }
+        }
+    }
+
+    /// Returns a chat as text, or why there is none.
+    pub(super) fn chat(&self, chat: &Chat) -> Result<String, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.chat(&chat.messages, chat.opens_answer)?),
+            Self::Induction(..) => {
+                let reason = "the induction model takes no text; give it `tokens`";
+                Err(NotEncoded::Input(reason.to_owned()))
+            }
+            Self::Absent(_) => {
+                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
+                Err(NotEncoded::Input(reason))
+            }
+        }
+    }
+
+    /// Returns the tokens of a text that is all that the model is to see, or why there are none.
+    pub(super) fn encode_whole(&self, text: &str) -> Result<Vec<u32>, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.encode_whole(text)?),
+            Self::Induction(..) | Self::Absent(_) => self.encode(text),
         }
     }
 

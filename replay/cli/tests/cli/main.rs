@@ -24,6 +24,7 @@ mod show;
 mod shrink;
 mod step;
 mod tiny_llama;
+mod tokens;
 mod torn;
 mod training;
 

@@ -58,7 +58,7 @@ impl Draft {
         let tokens = tokens.map(|input| match &self.inputs[input].content {
             Content::Tokens(rows) => rows.iter().map(Vec::len).sum(),
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
-            Content::Tensor(_) => 1,
+            Content::Chat(_) | Content::Tensor(_) => 1,
         });
         let invokes = self.runs.iter().flat_map(|run| &run.invokes);
         let steps = invokes.map(|invoke| invoke.program.actions().count());
@@ -81,6 +81,7 @@ impl Draft {
             let Input { name, content, .. } = &self.inputs[input];
             let content = match content {
                 Content::Prompt(prompt) => format!("prompt = {}", quoted(prompt)),
+                Content::Chat(chat) => chat.to_text(quoted),
                 Content::Tensor(tensor) => format!("tensor = {}", quoted(tensor)),
                 Content::Tokens(rows) => match &rows[..] {
                     [row] => format!("tokens = {row:?}"),

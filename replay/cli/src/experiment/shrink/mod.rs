@@ -164,7 +164,7 @@ impl FileExperiment {
         let device = self.device.as_ref().unwrap_or(&plan.device).clone();
         let mut draft = Draft::of(plan, &opened.model, &device, index);
         for (input, rows) in draft.inputs.iter_mut().zip(opened.prepared.inputs()) {
-            if let Content::Tensor(_) = input.content {
+            if let Content::Tensor(_) | Content::Chat(_) = input.content {
                 input.content = Content::Tokens(rows.tokens.clone());
             }
         }

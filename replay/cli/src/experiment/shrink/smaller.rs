@@ -341,7 +341,7 @@ fn length(content: &Content) -> usize {
     match content {
         Content::Tokens(rows) => rows[0].len(),
         Content::Prompt(prompt) => prompt.split_whitespace().count(),
-        Content::Tensor(_) => 0,
+        Content::Chat(_) | Content::Tensor(_) => 0,
     }
 }
 
@@ -357,6 +357,6 @@ fn keep(content: &Content, kept: &[usize]) -> Content {
             let kept: Vec<&str> = kept.iter().map(|&place| words[place]).collect();
             Content::Prompt(kept.join(" "))
         }
-        Content::Tensor(tensor) => Content::Tensor(tensor.clone()),
+        Content::Chat(_) | Content::Tensor(_) => content.clone(),
     }
 }
