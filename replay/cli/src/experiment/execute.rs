@@ -49,8 +49,8 @@ pub(super) struct Prepared {
 pub(super) enum Output {
     /// `[batch, position, token]`.
     Logits(Box<Tensor<3>>),
-    /// The tokens that were generated.
-    Tokens(Vec<u32>),
+    /// The tokens that were generated, for each row.
+    Tokens(Vec<Vec<u32>>),
 }
 
 /// The rows of one input.
@@ -232,6 +232,9 @@ impl Prepared {
         if let Some(steps) = plan.generate {
             run.steps(steps);
         }
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        run.padding(self.subject.padding(&rows));
         for (name, participants) in &plan.barriers {
             run.barrier(name, *participants);
         }
@@ -268,7 +271,7 @@ impl Prepared {
         let batch = self.batch(plan);
         let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         match plan.generate {
-            Some(new) => Output::Tokens(self.subject.generate(rows[0], new)),
+            Some(new) => Output::Tokens(self.subject.generate(&rows, new)),
             None => Output::Logits(Box::new(self.subject.logits(&rows))),
         }
     }
@@ -284,11 +287,15 @@ impl Prepared {
         let mut report = self.report_of_failure(index, results, ran.end.to_string());
         report.warnings = warnings_of(ran);
         match &ran.output {
-            RunOutput::Completed(Output::Tokens(tokens)) => {
-                report.generated = Some(Generated {
+            RunOutput::Completed(Output::Tokens(rows)) => {
+                let mut generated = rows.iter().map(|tokens| Generated {
                     text: self.subject.text(tokens),
                     tokens: tokens.clone(),
                 });
+                match rows.len() {
+                    1 => report.generated = generated.next(),
+                    _ => report.rows = self.generated(plan, generated),
+                }
             }
             RunOutput::Completed(Output::Logits(logits)) => {
                 let batch = self.batch(plan);
@@ -363,6 +370,23 @@ impl Prepared {
         batch
     }
 
+    /// Returns what was generated of several rows.
+    fn generated(
+        &self,
+        plan: &RunPlan,
+        generated: impl Iterator<Item = Generated>,
+    ) -> Vec<RowReport> {
+        let report = |(row, generated): (Row<'_>, _)| RowReport {
+            generated: Some(generated),
+            ..RowReport::of(row.input, row.invoke)
+        };
+        self.batch(plan)
+            .into_iter()
+            .zip(generated)
+            .map(report)
+            .collect()
+    }
+
     fn rows(
         &self,
         plan: &RunPlan,
@@ -377,19 +401,21 @@ impl Prepared {
             return Vec::new();
         }
         let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let longest = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
+        let starts = self.subject.starts(&tokens);
         let losses = match asked.loss_from {
-            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
-                losses(logits, &tokens, from as usize)
+            Some((from, _)) if logits.dims()[1] == longest => {
+                losses(logits, &tokens, &starts, from as usize)
             }
             _ => vec![None; tokens.len()],
         };
-        let last = last_logits(logits).into_iter().zip(losses);
+        let last = last_logits(logits, self.subject.ends(&tokens)).into_iter();
+        let last = last.zip(losses);
         let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
-            input: row.input.clone(),
-            invoke: row.invoke.clone(),
             top: last.top(asked.top, &self.subject),
             answers: last.answers(answers, &self.subject),
             loss,
+            ..RowReport::of(row.input.clone(), row.invoke.clone())
         };
         batch.iter().zip(last).map(report).collect()
     }

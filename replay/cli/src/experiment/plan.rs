@@ -32,7 +32,7 @@ pub(super) struct Input {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
-    /// Rows of one length.
+    /// Rows, each of at least one token.
     Tokens(Vec<Vec<u32>>),
     /// `FILE#NAME`.
     Tensor(String),

@@ -156,11 +156,9 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Returns a list of at least one token, or a list of such lists of one length, if there is
-    /// one.
+    /// Returns a list of at least one token, or a list of such lists, if there is one.
     pub(super) fn rows(&self, key: &str) -> Result<Option<Vec<Vec<u32>>>, ExperimentError> {
-        const EXPECTED: &str =
-            "a list of at least one token, or a list of such lists of one length";
+        const EXPECTED: &str = "a list of at least one token, or a list of such lists";
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };
@@ -182,8 +180,7 @@ impl<'t> Table<'t> {
                 rows.collect::<Result<_, _>>()?
             }
         };
-        let is_even = rows.iter().all(|row| row.len() == rows[0].len());
-        match is_even && !rows[0].is_empty() {
+        match rows.iter().all(|row| !row.is_empty()) {
             true => Ok(Some(rows)),
             false => {
                 let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();

@@ -12,6 +12,7 @@ mod export;
 mod journals;
 mod language_model;
 mod modules;
+mod padded;
 mod page;
 mod pipes;
 mod races;
