@@ -65,7 +65,7 @@ mod tests {
 
     use super::super::Sampler;
     use super::*;
-    use interloom_backends::{Forward, Run};
+    use interloom_backends::Run;
 
     fn close(left: &Value, right: &Value) -> bool {
         let floats = |value: &Value| value.clone().tensor::<3>().unwrap().into_data();

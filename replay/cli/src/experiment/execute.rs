@@ -11,6 +11,7 @@ use interloom::interventions::NamedInterventions;
 use interloom_backends::{Ran, Run, RunOutput, Value};
 use interloom_engine::{Cached, Invoke, Note};
 use interloom_journal::{Digest, Tokens};
+use interloom_models::record_draws;
 use interloom_program::{Machine, Modules, Results};
 
 use super::checks::{
@@ -78,6 +79,8 @@ impl Rows {
 struct Row<'a> {
     input: String,
     invoke: Option<String>,
+    /// Which of the batch's inputs it is of.
+    owner: usize,
     tokens: &'a [u32],
 }
 
@@ -251,6 +254,9 @@ impl Prepared {
             }
             run.add(mediator);
         }
+        if plan.sampling.is_some() {
+            record_draws(&mut run);
+        }
         Ok((run, results))
     }
 
@@ -271,7 +277,10 @@ impl Prepared {
         let batch = self.batch(plan);
         let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         match plan.generate {
-            Some(new) => Output::Tokens(self.subject.generate(&rows, new)),
+            Some(new) => {
+                let sampling = plan.sampling.map(|drawn| (drawn, copies(plan, &batch)));
+                Output::Tokens(self.subject.generate(&rows, new, sampling))
+            }
             None => Output::Logits(Box::new(self.subject.logits(&rows))),
         }
     }
@@ -357,12 +366,13 @@ impl Prepared {
         let own = plan.invokes.iter();
         let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
         let mut batch = Vec::new();
-        for (input, invoke) in whole.chain(own) {
+        for (owner, (input, invoke)) in whole.chain(own).enumerate() {
             let rows = &self.inputs[input];
             for (place, tokens) in rows.tokens.iter().enumerate() {
                 batch.push(Row {
                     input: rows.label(place),
                     invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
+                    owner,
                     tokens,
                 });
             }
@@ -492,6 +502,20 @@ impl Prepared {
                 .collect(),
         }
     }
+}
+
+/// Returns how many rows equal to each one are before it: among those of its own invoke, whose
+/// company does not matter, or of the batch.
+fn copies(plan: &RunPlan, batch: &[Row<'_>]) -> Vec<u64> {
+    let owner = |row: &Row<'_>| match plan.batch.is_empty() {
+        true => Some(row.owner),
+        false => None,
+    };
+    let of_row = |(at, row): (usize, &Row<'_>)| {
+        let is_like = |other: &&Row<'_>| other.tokens == row.tokens && owner(other) == owner(row);
+        batch[..at].iter().filter(is_like).count() as u64
+    };
+    batch.iter().enumerate().map(of_row).collect()
 }
 
 /// Lets later programs be given what a run has saved, and what its caches have collected.

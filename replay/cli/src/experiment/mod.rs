@@ -67,6 +67,8 @@ mod laws;
 #[cfg(test)]
 mod padding;
 #[cfg(test)]
+mod sampling;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

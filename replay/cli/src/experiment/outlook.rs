@@ -227,7 +227,7 @@ impl<'p> Pass<'p> {
 fn compute(subject: &Subject, batch: &[&[u32]], steps: u32) {
     match steps {
         0 => drop(subject.logits(batch)),
-        steps => drop(subject.generate(batch, steps)),
+        steps => drop(subject.generate(batch, steps, None)),
     }
 }
 

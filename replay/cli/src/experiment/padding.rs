@@ -18,10 +18,7 @@ fn text(runs: &str) -> String {
     let input = |(name, tokens): (&str, &[u32])| {
         format!("[[input]]\nname = '{name}'\ntokens = {tokens:?}\n")
     };
-    format!(
-        "model = 'induction'\n{}{runs}",
-        ROWS.map(|row| input(row)).concat()
-    )
+    format!("model = 'induction'\n{}{runs}", ROWS.map(input).concat())
 }
 
 fn run(runs: &str) -> Result<Vec<RunReport>, String> {

@@ -12,7 +12,7 @@ use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
-use super::plan::RunPlan;
+use super::plan::{RunPlan, SamplingPlan};
 
 /// What helps where a model is not here.
 const NAME_MODEL: &str = "name the model with `--model`";
@@ -144,10 +144,23 @@ impl Subject {
         }
     }
 
-    /// Continues rows that pass the check, greedily.
-    pub(super) fn generate(&self, rows: &[&[u32]], new: u32) -> Vec<Vec<u32>> {
+    /// Continues rows that pass the check, greedily or by draws, with how many rows equal to each
+    /// one are before it.
+    pub(super) fn generate(
+        &self,
+        rows: &[&[u32]],
+        new: u32,
+        drawn: Option<(SamplingPlan, Vec<u64>)>,
+    ) -> Vec<Vec<u32>> {
         match self {
-            Self::Language(model) => batch(model, rows).generate(new as usize),
+            Self::Language(model) => match drawn {
+                None => batch(model, rows).generate(new as usize),
+                Some((plan, copies)) => {
+                    let sampling = plan.sampling().expect("it was checked when it was read");
+                    let batch = batch(model, rows).copies(copies);
+                    batch.sample(new as usize, &sampling)
+                }
+            },
             Self::Absent(_) => unreachable!("a run that is served calls no model"),
         }
     }

@@ -121,6 +121,25 @@ impl<'t> Table<'t> {
         }
     }
 
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.entries
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Returns a number as it is written, or the text in its place, if there is one.
+    pub(super) fn figure(&self, key: &str) -> Result<Option<Located>, ExperimentError> {
+        let Some(value) = self.entries.get(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::String(_) => self.located(key, value).map(Some),
+            DeValue::Integer(number) => Ok(Some(Located::whole(number.as_str()))),
+            DeValue::Float(number) => Ok(Some(Located::whole(number.as_str()))),
+            _ => Err(self.unlike(key, "a number", value)),
+        }
+    }
+
     /// Returns a whole number in a range, if there is one.
     pub(super) fn count(
         &self,

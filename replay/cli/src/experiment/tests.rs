@@ -216,7 +216,7 @@ fn programs_are_checked_before_the_model_runs() {
     E105 e.toml:9, mediator `r`: `g` has no value here, whichever way the program comes; no step before this one gives anything a value
     E107 e.toml:9, mediator `r`: the program is given no value `clean.h`; it is given none at all
     E106 e.toml:9, mediator `r`: the run has no barrier `met`; it has none at all
-    E102 e.toml:9, mediator `r`: the model has no module `unembd` to call; nearest: `unembed`, `embed`, `layers.0`
+    E102 e.toml:9, mediator `r`: the model has no module `unembd` to call; nearest: `unembed`, `embed`, `sample`
     E104 e.toml:9, mediator `r`: the model has no site `blocks.0.hook_resid_pst`; nearest: `blocks.0.hook_resid_post`, `blocks.0.hook_resid_pre`, `blocks.1.hook_resid_post`
     E104 e.toml:9, mediator `r`: the model has no site `layers.9.output`; nearest: `layers.0.output`, `layers.1.output`, `layers.0.input`
     ");

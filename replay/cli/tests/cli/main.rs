@@ -4,6 +4,7 @@ mod attribute;
 mod bisect;
 mod check;
 mod diff;
+mod drawn;
 mod endings;
 mod experiment;
 mod explain;
