@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
 #[cfg(feature = "models")]
-use interloom_models::{LanguageModelError, files::FileError};
+use interloom_models::{LanguageModelError, SamplingError, files::FileError};
 
 use crate::divergence::Divergence;
 use crate::interventions::InterventionError;
@@ -29,6 +29,10 @@ pub enum Error {
     #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
+    /// Tokens cannot be drawn so.
+    #[cfg(feature = "models")]
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// An intervention cannot be made, saved or loaded.
     #[error(transparent)]
     Intervention(Box<InterventionError>),
@@ -222,6 +226,8 @@ impl Error {
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
             Self::Checkpoint { .. } => "E079",
+            #[cfg(feature = "models")]
+            Self::Sampling(error) => error.code(),
             Self::Inexact { .. } => "E082",
             Self::OtherTraining { .. } => "E087",
             Self::StepParted { .. } => "E088",

@@ -11,6 +11,7 @@ use interloom::interventions::NamedInterventions;
 use interloom_backends::{Ran, Run, RunOutput, Value};
 use interloom_engine::{Cached, Invoke, Note};
 use interloom_journal::{Digest, Tokens};
+use interloom_models::record_draws;
 use interloom_program::{Machine, Modules, Results};
 
 use super::checks::{
@@ -52,8 +53,8 @@ pub(super) struct Prepared {
 pub(super) enum Output {
     /// `[batch, position, token]`.
     Logits(Box<Tensor<3>>),
-    /// The tokens that were generated.
-    Tokens(Vec<u32>),
+    /// The tokens that were generated, for each row.
+    Tokens(Vec<Vec<u32>>),
 }
 
 /// The rows of one input.
@@ -81,6 +82,8 @@ impl Rows {
 struct Row<'a> {
     input: String,
     invoke: Option<String>,
+    /// Which of the batch's inputs it is of.
+    owner: usize,
     tokens: &'a [u32],
 }
 
@@ -257,6 +260,9 @@ impl Prepared {
         if let Some(steps) = plan.generate {
             run.steps(steps);
         }
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        run.padding(self.subject.padding(&rows));
         for (name, participants) in &plan.barriers {
             run.barrier(name, *participants);
         }
@@ -272,6 +278,9 @@ impl Prepared {
                 mediator = mediator.optional();
             }
             run.add(mediator);
+        }
+        if plan.sampling.is_some() {
+            record_draws(&mut run);
         }
         Ok((run, results))
     }
@@ -293,7 +302,10 @@ impl Prepared {
         let batch = self.batch(plan);
         let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         match plan.generate {
-            Some(new) => Output::Tokens(self.subject.generate(rows[0], new)),
+            Some(new) => {
+                let sampling = plan.sampling.map(|drawn| (drawn, copies(plan, &batch)));
+                Output::Tokens(self.subject.generate(&rows, new, sampling))
+            }
             None => Output::Logits(Box::new(self.subject.logits(&rows))),
         }
     }
@@ -309,11 +321,15 @@ impl Prepared {
         let mut report = self.report_of_failure(index, results, ran.end.to_string());
         report.warnings = warnings_of(ran);
         match &ran.output {
-            RunOutput::Completed(Output::Tokens(tokens)) => {
-                report.generated = Some(Generated {
+            RunOutput::Completed(Output::Tokens(rows)) => {
+                let mut generated = rows.iter().map(|tokens| Generated {
                     text: self.subject.text(tokens),
                     tokens: tokens.clone(),
                 });
+                match rows.len() {
+                    1 => report.generated = generated.next(),
+                    _ => report.rows = self.generated(plan, generated),
+                }
             }
             RunOutput::Completed(Output::Logits(logits)) => {
                 let batch = self.batch(plan);
@@ -375,17 +391,35 @@ impl Prepared {
         let own = plan.invokes.iter();
         let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
         let mut batch = Vec::new();
-        for (input, invoke) in whole.chain(own) {
+        for (owner, (input, invoke)) in whole.chain(own).enumerate() {
             let rows = &self.inputs[input];
             for (place, tokens) in rows.tokens.iter().enumerate() {
                 batch.push(Row {
                     input: rows.label(place),
                     invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
+                    owner,
                     tokens,
                 });
             }
         }
         batch
+    }
+
+    /// Returns what was generated of several rows.
+    fn generated(
+        &self,
+        plan: &RunPlan,
+        generated: impl Iterator<Item = Generated>,
+    ) -> Vec<RowReport> {
+        let report = |(row, generated): (Row<'_>, _)| RowReport {
+            generated: Some(generated),
+            ..RowReport::of(row.input, row.invoke)
+        };
+        self.batch(plan)
+            .into_iter()
+            .zip(generated)
+            .map(report)
+            .collect()
     }
 
     fn rows(
@@ -402,19 +436,21 @@ impl Prepared {
             return Vec::new();
         }
         let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let longest = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
+        let starts = self.subject.starts(&tokens);
         let losses = match asked.loss_from {
-            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
-                losses(logits, &tokens, from as usize)
+            Some((from, _)) if logits.dims()[1] == longest => {
+                losses(logits, &tokens, &starts, from as usize)
             }
             _ => vec![None; tokens.len()],
         };
-        let last = last_logits(logits).into_iter().zip(losses);
+        let last = last_logits(logits, self.subject.ends(&tokens)).into_iter();
+        let last = last.zip(losses);
         let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
-            input: row.input.clone(),
-            invoke: row.invoke.clone(),
             top: last.top(asked.top, &self.subject),
             answers: last.answers(answers, &self.subject),
             loss,
+            ..RowReport::of(row.input.clone(), row.invoke.clone())
         };
         batch.iter().zip(last).map(report).collect()
     }
@@ -491,6 +527,20 @@ impl Prepared {
                 .collect(),
         }
     }
+}
+
+/// Returns how many rows equal to each one are before it: among those of its own invoke, whose
+/// company does not matter, or of the batch.
+fn copies(plan: &RunPlan, batch: &[Row<'_>]) -> Vec<u64> {
+    let owner = |row: &Row<'_>| match plan.batch.is_empty() {
+        true => Some(row.owner),
+        false => None,
+    };
+    let of_row = |(at, row): (usize, &Row<'_>)| {
+        let is_like = |other: &&Row<'_>| other.tokens == row.tokens && owner(other) == owner(row);
+        batch[..at].iter().filter(is_like).count() as u64
+    };
+    batch.iter().enumerate().map(of_row).collect()
 }
 
 /// Lets later programs be given what a run has saved, and what its caches have collected.

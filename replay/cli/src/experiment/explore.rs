@@ -504,9 +504,11 @@ fn show_output(output: Option<&Output>, shown: &mut Shown) {
     match output {
         None => {}
         Some(Output::Logits(logits)) => shown.add("output", Tensor::clone(logits)),
-        Some(Output::Tokens(tokens)) => {
-            let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
-            shown.add("output", tokens);
+        Some(Output::Tokens(rows)) => {
+            for tokens in rows {
+                let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
+                shown.add("output", tokens);
+            }
         }
     }
 }

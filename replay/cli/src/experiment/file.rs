@@ -1,6 +1,8 @@
 //! From the text of an experiment file to what is to be run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::str::FromStr;
 
 use interloom_models::files::ChatMessage;
 use interloom_program::Program;
@@ -9,7 +11,8 @@ use toml::de::DeTable;
 use super::error::ExperimentError;
 use super::language;
 use super::plan::{
-    Chat, Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SuppliedModule,
+    Chat, Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SamplingPlan,
+    SuppliedModule,
 };
 use super::source::{Located, Source};
 use super::sweep::{Budget, Sweep, sweeps};
@@ -30,6 +33,10 @@ const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
 const RUN: [&str; 9] = [
     "name", "each", "input", "program", "optional", "invoke", "generate", "barriers", "report",
 ];
+/// How many tokens may be generated.
+const GENERATED: Range<u32> = 1..65_537;
+/// The number of tokens, and how they are drawn.
+const GENERATE: [&str; 5] = ["tokens", "temperature", "top_k", "top_p", "seed"];
 const INVOKE: [&str; 5] = ["name", "each", "input", "program", "optional"];
 
 impl Plan {
@@ -261,6 +268,7 @@ impl Runs<'_> {
         table: &Table<'_>,
         sweep: &Sweep,
     ) -> Result<RunPlan, ExperimentError> {
+        let (generate, sampling) = self.generation(table, sweep)?;
         let run = RunPlan {
             table: place,
             each: sweep.beyond(&self.set),
@@ -268,7 +276,8 @@ impl Runs<'_> {
             at: table.at("name"),
             batch: self.batch(table, sweep)?,
             invokes: self.invokes(table, sweep)?,
-            generate: table.count("generate", 1..65_537)?,
+            generate,
+            sampling,
             barriers: barriers(table)?,
             report: match table.table("report", "[run.report]", &RUN_REPORT)? {
                 Some(report) => read_report(&report)?,
@@ -305,6 +314,54 @@ impl Runs<'_> {
             ));
         }
         Ok(run)
+    }
+
+    /// Reads how many tokens a run generates, and how they are drawn: a number, or a table.
+    fn generation(
+        &self,
+        table: &Table<'_>,
+        sweep: &Sweep,
+    ) -> Result<(Option<u32>, Option<SamplingPlan>), ExperimentError> {
+        if !table.is_table("generate") {
+            return Ok((table.count("generate", GENERATED)?, None));
+        }
+        let Some(table) = table.table("generate", "[run.generate]", &GENERATE)? else {
+            return Ok((None, None));
+        };
+        let tokens = table.count("tokens", GENERATED)?;
+        let tokens = tokens.ok_or_else(|| table.missing("tokens", "how many to generate"))?;
+        let is_drawn = GENERATE[1..].iter().any(|key| table.has(key));
+        let plan = SamplingPlan {
+            seed: self
+                .figure(&table, "seed", "a whole number from 0", sweep)?
+                .unwrap_or(0),
+            temperature: self.figure(&table, "temperature", "a number", sweep)?,
+            top_k: self.figure(&table, "top_k", "a whole number", sweep)?,
+            top_p: self.figure(&table, "top_p", "a number", sweep)?,
+        };
+        plan.sampling().map_err(|error| {
+            let at = self.source.spot(table.at(error.what));
+            ExperimentError::at(at, interloom::Error::from(error).into())
+        })?;
+        Ok((Some(tokens), is_drawn.then_some(plan)))
+    }
+
+    /// Reads a number, which may be a text in which a sweep puts its value.
+    fn figure<T: FromStr>(
+        &self,
+        table: &Table<'_>,
+        key: &str,
+        expected: &str,
+        sweep: &Sweep,
+    ) -> Result<Option<T>, ExperimentError> {
+        let Some(text) = table.figure(key)? else {
+            return Ok(None);
+        };
+        let text = sweep.fill(&text, &self.budget)?;
+        match text.text().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(table.wrong(key, expected, text.text().to_owned(), table.at(key))),
+        }
     }
 
     fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {

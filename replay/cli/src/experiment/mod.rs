@@ -66,6 +66,10 @@ mod gradients;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod padding;
+#[cfg(test)]
+mod sampling;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -98,7 +102,7 @@ pub use schedules::Schedules;
 pub use shrink::{ExperimentSize, Shrunken};
 pub use source::Spot;
 
-use checks::calls_modules;
+use checks::{calls_modules, has_padding, inputs};
 use execute::Prepared;
 use plan::Plan;
 use replay::text;
@@ -107,6 +111,10 @@ use subject::{NamedSubject, Subject, device_for};
 /// Why a served experiment loads its model.
 const NO_SITES: &str = "the journal does not have its model's sites, for which the model is loaded; \
                         nothing is computed with it";
+
+/// Why another does.
+const PADDED: &str = "the rows of a run differ in length, and which of a site's positions are padding the model says, \
+                      which is loaded for that; nothing is computed with it";
 
 /// How long an experiment file may be, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -379,11 +387,15 @@ impl FileExperiment {
             progress.remark("a program calls modules of the model, which is loaded for that");
             return Ok(None);
         }
-        let subject = Subject::absent(head)?;
-        if subject.is_none() {
+        let Some(subject) = Subject::absent(head)? else {
             progress.remark(NO_SITES);
+            return Ok(None);
+        };
+        if has_padding(plan, &inputs(plan, &subject, &self.folder())?) {
+            progress.remark(PADDED);
+            return Ok(None);
         }
-        Ok(subject)
+        Ok(Some(subject))
     }
 
     /// Checks the whole file against its model.

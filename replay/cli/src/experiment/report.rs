@@ -53,7 +53,7 @@ pub struct RunReport {
     pub invokes: Vec<InvokeReport>,
     /// What is read off the model's output, row by row.
     pub rows: Vec<RowReport>,
-    /// What was generated.
+    /// What was generated, in a run of one row.
     pub generated: Option<Generated>,
     /// What is read off saved logits.
     pub lenses: Vec<Lens>,
@@ -87,8 +87,10 @@ pub struct RowReport {
     pub top: Vec<TokenProbability>,
     /// The tokens that were asked about.
     pub answers: Vec<TokenProbability>,
-    /// The mean cross entropy of the next token, in nats.
+    /// The mean cross entropy of the next token, in nats, over the row's own positions.
     pub loss: Option<f64>,
+    /// What was generated, in a run of several rows.
+    pub generated: Option<Generated>,
 }
 
 /// What was generated.
@@ -182,9 +184,7 @@ impl RunReport {
             "end": self.end,
             "invokes": self.invokes.iter().map(InvokeReport::to_json).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(RowReport::to_json).collect::<Vec<_>>(),
-            "generated": self.generated.as_ref().map(|generated| json!({
-                "tokens": generated.tokens, "text": generated.text,
-            })),
+            "generated": self.generated.as_ref().map(Generated::to_json),
             "lenses": self.lenses.iter().map(|lens| json!({
                 "name": lens.name,
                 "row": lens.row,
@@ -213,13 +213,23 @@ impl InvokeReport {
 
 impl RowReport {
     fn to_json(&self) -> Json {
-        json!({
+        let mut json = json!({
             "input": self.input,
             "invoke": self.invoke,
             "top": choices(&self.top),
             "answers": choices(&self.answers),
             "loss": self.loss.map(number_to_json),
-        })
+        });
+        if let Some(generated) = &self.generated {
+            json["generated"] = generated.to_json();
+        }
+        json
+    }
+}
+
+impl Generated {
+    fn to_json(&self) -> Json {
+        json!({ "tokens": self.tokens, "text": self.text })
     }
 }
 
@@ -280,9 +290,24 @@ impl InvokeReport {
 }
 
 impl RowReport {
+    /// Shows nothing yet of a row.
+    pub(super) const fn of(input: String, invoke: Option<String>) -> Self {
+        Self {
+            input,
+            invoke,
+            top: Vec::new(),
+            answers: Vec::new(),
+            loss: None,
+            generated: None,
+        }
+    }
+
     fn lines(&self) -> Vec<(String, String)> {
         let label = self.invoke.as_ref().unwrap_or(&self.input);
         let mut texts = Vec::new();
+        if let Some(generated) = &self.generated {
+            texts.push(format!("generated {:?}", generated.text));
+        }
         if let Some(loss) = self.loss {
             texts.push(format!("loss {loss:.4}"));
         }

@@ -19,6 +19,7 @@ use interloom_backends::Value;
 use interloom_engine::explore::{ExplorationProgress as Made, shrink_programme};
 use interloom_engine::{Schedule, ScheduleError};
 use interloom_journal::{Digest, Policy};
+use interloom_models::INDUCTION;
 
 use super::error::ExperimentError;
 use super::execute::{Prepared, Rows};
@@ -26,7 +27,7 @@ use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
 use super::report::to_safetensors;
 use super::schedules::Schedules;
-use super::subject::{INDUCTION, Subject, device_for};
+use super::subject::{Subject, device_for};
 use super::{FileExperiment, Opened, Purpose};
 use crate::Progress;
 
