@@ -24,12 +24,27 @@ pub enum BuildArithmetic {
         /// The feature that brings threads in, as `crate/feature`.
         feature: &'static str,
     },
+    /// Nothing, on a thread that shares its work with no other: sums of many elements are made of
+    /// partial sums, always in one order.
+    OneThread {
+        /// The feature that brings threads in, as `crate/feature`.
+        feature: &'static str,
+    },
 }
 
 impl BuildArithmetic {
+    /// Returns whether the arithmetic that has this name in the head of a journal is
+    /// [exact](Self::is_exact).
+    pub fn is_exact_name(name: &str) -> bool {
+        let exact = [Self::Exact, Self::OneThread { feature: THREADS }];
+        exact
+            .iter()
+            .any(|arithmetic| arithmetic.to_string() == name)
+    }
+
     /// Returns whether equal inputs give equal bits.
     pub const fn is_exact(self) -> bool {
-        matches!(self, Self::Exact)
+        matches!(self, Self::Exact | Self::OneThread { .. })
     }
 }
 
@@ -39,6 +54,7 @@ impl fmt::Display for BuildArithmetic {
         match self {
             Self::Exact => f.write_str("exact"),
             Self::Threads { feature } => write!(f, "threads ({feature})"),
+            Self::OneThread { feature } => write!(f, "one thread ({feature})"),
         }
     }
 }
@@ -52,12 +68,13 @@ pub fn arithmetic() -> BuildArithmetic {
         if sum_of_large_and_ones() == LARGE {
             BuildArithmetic::Exact
         } else {
-            BuildArithmetic::Threads {
-                feature: "burn-flex/rayon",
-            }
+            BuildArithmetic::Threads { feature: THREADS }
         }
     })
 }
+
+/// The feature that brings threads in.
+const THREADS: &str = "burn-flex/rayon";
 
 /// The number of elements from which burn-flex makes a sum of partial sums, with threads.
 const PARALLEL_FROM: usize = 4 << 20;
@@ -127,6 +144,16 @@ mod tests {
         let threads = BuildArithmetic::Threads { feature };
         assert_eq!(threads.to_string(), "threads (burn-flex/rayon)");
         assert_eq!(BuildArithmetic::Exact.to_string(), "exact");
-        assert!(BuildArithmetic::Exact.is_exact() && !threads.is_exact());
+        let one = BuildArithmetic::OneThread { feature };
+        assert_eq!(one.to_string(), "one thread (burn-flex/rayon)");
+        for (arithmetic, is_exact) in [
+            (BuildArithmetic::Exact, true),
+            (one, true),
+            (threads, false),
+        ] {
+            assert_eq!(arithmetic.is_exact(), is_exact);
+            let name = arithmetic.to_string();
+            assert_eq!(BuildArithmetic::is_exact_name(&name), is_exact);
+        }
     }
 }

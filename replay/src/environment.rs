@@ -2,7 +2,7 @@
 //! nowhere else.
 
 use burn::tensor::TensorData;
-use interloom_backends::{Sites, arithmetic, describe_device};
+use interloom_backends::{BuildArithmetic, Sites, describe_device};
 use interloom_engine::{Port, SiteMap};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
@@ -96,6 +96,17 @@ pub fn tokens_digest(tokens: &[u32]) -> Digest {
     Digest::of_tensor(DType::U32, &[tokens.len() as u64], &bytes)
 }
 
+/// Returns what the arithmetic of this thread depends on.
+fn arithmetic() -> BuildArithmetic {
+    match interloom_backends::arithmetic() {
+        #[cfg(feature = "train")]
+        BuildArithmetic::Threads { feature } if crate::one_thread::is_alone() => {
+            BuildArithmetic::OneThread { feature }
+        }
+        arithmetic => arithmetic,
+    }
+}
+
 fn digest_of_all(parameters: &[(String, Digest)]) -> Digest {
     let mut bytes = Vec::new();
     for (path, digest) in parameters {
@@ -111,6 +122,9 @@ fn build() -> Build {
     let mut features = Vec::new();
     if cfg!(feature = "cuda") {
         features.push("cuda".to_owned());
+    }
+    if cfg!(feature = "train") {
+        features.push("train".to_owned());
     }
     Build {
         rustc: env!("INTERLOOM_RUSTC").to_owned(),

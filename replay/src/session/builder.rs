@@ -105,7 +105,7 @@ fn device_of(module: &impl Module) -> Device {
 }
 
 /// Returns the last part of a type's path, without its arguments: `Mlp` of `Hooked<net::Mlp>`.
-fn short_name<M>() -> &'static str {
+pub(crate) fn short_name<M>() -> &'static str {
     let name = std::any::type_name::<M>();
     let name = name.rsplit('<').find(|part| !part.is_empty());
     let name = name.unwrap_or_default().trim_end_matches('>');
@@ -356,7 +356,7 @@ impl SessionBuilder {
 }
 
 pub(crate) fn check_exact(place: &dyn Display, head: &Head) -> Result<(), Error> {
-    if head.arithmetic == BuildArithmetic::Exact.to_string() {
+    if BuildArithmetic::is_exact_name(&head.arithmetic) {
         return Ok(());
     }
     Err(Error::Inexact {

@@ -5,5 +5,7 @@ mod faults;
 mod files;
 mod kills;
 mod learned;
+#[cfg(feature = "train")]
+mod learner;
 mod net;
 mod sittings;
