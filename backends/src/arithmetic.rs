@@ -9,9 +9,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::tensor::AnyTensor;
+use crate::device::is_remote;
 
 /// The dependence of a build's arithmetic on the CPU on anything beside its inputs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +24,8 @@ pub enum BuildArithmetic {
         /// The feature that brings threads in, as `crate/feature`.
         feature: &'static str,
     },
+    /// The order of partial sums on the server that has the device.
+    Served,
     /// Nothing, on a thread that shares its work with no other: sums of many elements are made of
     /// partial sums, always in one order.
     OneThread {
@@ -54,6 +56,7 @@ impl fmt::Display for BuildArithmetic {
         match self {
             Self::Exact => f.write_str("exact"),
             Self::Threads { feature } => write!(f, "threads ({feature})"),
+            Self::Served => f.write_str("partial sums (on the server)"),
             Self::OneThread { feature } => write!(f, "one thread ({feature})"),
         }
     }
@@ -65,12 +68,26 @@ impl fmt::Display for BuildArithmetic {
 pub fn arithmetic() -> BuildArithmetic {
     static FOUND: OnceLock<BuildArithmetic> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        if sum_of_large_and_ones() == LARGE {
+        if is_running_sum(&Device::flex()) {
             BuildArithmetic::Exact
         } else {
             BuildArithmetic::Threads { feature: THREADS }
         }
     })
+}
+
+/// Returns what the arithmetic of a device depends on, beside its inputs.
+///
+/// Of a device that a server has, the server is asked, each time; of another one, it is the
+/// [`arithmetic`] of this build.
+pub fn arithmetic_of(device: &Device) -> BuildArithmetic {
+    if !is_remote(device) {
+        arithmetic()
+    } else if is_running_sum(&device.clone().without_autodiff()) {
+        BuildArithmetic::Exact
+    } else {
+        BuildArithmetic::Served
+    }
 }
 
 /// The feature that brings threads in.
@@ -87,22 +104,23 @@ const LARGE: f32 = (1 << 25) as f32;
 /// that one running sum takes in the large number and all of the ones.
 const STRIDE: usize = 1 << 10;
 
-/// Sums a large number and many ones.
+/// Sums a large number and many ones, and returns whether that was with one running sum.
 ///
 /// A running sum meets the large number first, and every one that follows is lost: the sum is the
 /// large number, however many lanes a processor has. Of partial sums, only the first has the large
 /// number in it. The others are 64 each, which is not lost when they are added to it, in whichever
 /// order, so that the sum is another number, also with one thread.
-fn sum_of_large_and_ones() -> f32 {
-    let mut elements = vec![0.0_f32; PARALLEL_FROM];
-    elements[0] = LARGE;
-    for one in (CHUNK..PARALLEL_FROM).step_by(STRIDE) {
-        elements[one] = 1.0;
-    }
-    let data = TensorData::new(elements, [PARALLEL_FROM]);
-    let tensor = AnyTensor::from_data(data, &Device::flex()).expect("one dimension of floats");
-    let sum = tensor.sum().expect("floats have a sum").number();
-    sum.expect("a sum is one number") as f32
+fn is_running_sum(device: &Device) -> bool {
+    // One column of a table, so that the zeros are made where the device is.
+    let mut column = vec![0.0_f32; PARALLEL_FROM / STRIDE];
+    column[0] = LARGE;
+    column[CHUNK / STRIDE..].fill(1.0);
+    let rows = column.len();
+    let column = TensorData::new(column, [rows, 1]);
+    let column = Tensor::<2>::from_data(column, (device, DType::F32));
+    let table = Tensor::zeros([rows, STRIDE], (device, DType::F32));
+    let table = table.slice_assign([0..rows, 0..1], column);
+    table.reshape([PARALLEL_FROM]).sum().into_scalar::<f32>() == LARGE
 }
 
 #[cfg(test)]
@@ -150,6 +168,7 @@ mod tests {
             (BuildArithmetic::Exact, true),
             (one, true),
             (threads, false),
+            (BuildArithmetic::Served, false),
         ] {
             assert_eq!(arithmetic.is_exact(), is_exact);
             let name = arithmetic.to_string();

@@ -221,12 +221,17 @@ fn recorder(
     let settings = Training::of(arguments.seed, device).checkpoint_every(20);
     let (folder, steps) = (arguments.journal.clone(), arguments.verify.clone());
     let resumes = arguments.resume;
-    Recorder::new("classifier", train, move |state| match (folder, steps) {
-        (None, _) => Ok(settings.plain()),
-        (Some(folder), Some(steps)) => settings.verify(folder, steps, state),
-        (Some(folder), None) if resumes => settings.resume(folder, state),
-        (Some(folder), None) => settings.record(folder, state),
-    })
+    Recorder::new(
+        "classifier",
+        train,
+        settings,
+        move |settings, state| match (folder, steps) {
+            (None, _) => Ok(settings.plain()),
+            (Some(folder), Some(steps)) => settings.verify(folder, steps, state),
+            (Some(folder), None) if resumes => settings.resume(folder, state),
+            (Some(folder), None) => settings.record(folder, state),
+        },
+    )
 }
 
 fn steps(text: &str) -> Result<Range<u64>, String> {

@@ -159,6 +159,19 @@ pub enum Error {
         /// How many calls it makes, in words.
         calls: &'static str,
     },
+    /// Burn has no collective operations for the devices that are to train replicas.
+    ///
+    /// Code `E131`, explained in `docs/errors/E131.md`.
+    #[cfg(feature = "train")]
+    #[error(
+        "burn 0.22.1 cannot train replicas on `{device}`: expected several GPUs, each once, for it adds gradients up with \
+         the collective operations of CUDA, and panics where there are none; train with `ExecutionStrategy::single`, or record \
+         one process a rank and reduce the gradients between them"
+    )]
+    NoCollectives {
+        /// The device.
+        device: String,
+    },
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -250,6 +263,8 @@ impl Error {
             Self::LearnerRefused(_) => "E128",
             #[cfg(feature = "train")]
             Self::LearnerStep { .. } => "E129",
+            #[cfg(feature = "train")]
+            Self::NoCollectives { .. } => "E131",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
@@ -363,5 +378,10 @@ const CODES: &[Code] = &[
         "E129",
         "a model of a Learner does not make its passes as steps",
         AtFault::Misuse,
+    ),
+    Code::new(
+        "E131",
+        "devices that cannot train replicas",
+        AtFault::Environment,
     ),
 ];

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use interloom_backends::{Bound, BuildArithmetic, Sites, Value, device_name, visit_parameters};
+use interloom_backends::{Bound, BuildArithmetic, Sites, Value, visit_parameters};
 #[cfg(feature = "models")]
 use interloom_models::LanguageModel;
 
@@ -147,8 +147,7 @@ pub struct SessionBuilder {
 impl SessionBuilder {
     pub(super) fn new(model: &(impl Subject + ?Sized)) -> Self {
         let device = model.device();
-        let name = device_name(&device);
-        let head = environment::head(Experiment::default(), &name, Policy::Digest);
+        let head = environment::head(Experiment::default(), &device, Policy::Digest);
         Self {
             head: Head {
                 model: model.identity(),

@@ -89,7 +89,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
-use interloom_backends::{Ran, Run, device_name};
+use interloom_backends::{Ran, Run};
 use interloom_engine::SiteMap;
 
 use crate::divergence::EnvironmentReport;
@@ -391,8 +391,8 @@ impl TrainingBuilder {
     }
 
     fn head(&self) -> LedgerHead {
-        let device = device_name(&self.device);
-        let mut environment = environment::head(self.experiment.clone(), &device, self.policy);
+        let experiment = self.experiment.clone();
+        let mut environment = environment::head(experiment, &self.device, self.policy);
         environment.seeds.push(self.seed);
         LedgerHead {
             environment,
@@ -591,11 +591,6 @@ impl Training {
     #[cfg(feature = "train")]
     const fn device(&self) -> &Device {
         &self.settings.device
-    }
-
-    #[cfg(feature = "train")]
-    const fn checkpoint_every(&self) -> u64 {
-        self.settings.checkpoint_every
     }
 
     const fn is_recording(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use interloom::Error;
-use interloom::journal::training::{LEDGER_FILE, NAMES_FILE};
+use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE};
 
 use crate::net::{
     FED, PART, SEED, State, alone, fresh, fresh_with_momentum, settings, train_in_parts,
@@ -187,45 +187,89 @@ fn r104_a_process_is_killed_in_each_place_of_a_step_and_another_goes_on() {
     }
 }
 
+/// How often processes of one loop were killed.
+#[derive(Default)]
+struct Kills {
+    kills: u32,
+    /// How many of them had come further than the one before.
+    further: u32,
+    /// How many runs were killed so often.
+    runs: [u32; KILLS_A_RUN as usize + 1],
+}
+
+const KILLS_A_RUN: u32 = 4;
+
+/// Numbers that look drawn.
+struct Drawn(u64);
+
+impl Drawn {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+}
+
 /// Kills processes of each loop in turn at random moments until so many were; each run is killed
 /// some times.
 fn kill(kills: u32) {
     let scratch = tempfile::tempdir().unwrap();
+    let mut drawn = Drawn(1);
     let loops = Loop::ALL.iter();
-    let expected: Vec<_> = loops.map(|of| (*of, whole(*of, scratch.path()))).collect();
-    let mut random = 1_u64;
-    let (mut killed, mut counts) = (0, vec![(0, [0_u32; 4]); expected.len()]);
-    while killed < kills {
-        for ((of, expected), (of_loop, resumed)) in expected.iter().zip(&mut counts) {
-            let folder = scratch.path().join(format!("{} {killed}", of.name()));
+    let mut all: Vec<_> = loops
+        .map(|of| (*of, whole(*of, scratch.path()), Kills::default()))
+        .collect();
+    while all.iter().map(|(.., counts)| counts.kills).sum::<u32>() < kills {
+        for (of, expected, counts) in &mut all {
+            let folder = scratch
+                .path()
+                .join(format!("{} {}", of.name(), counts.kills));
             let mut times = 0;
-            for _ in 0..4 {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let mut child = spawn(*of, &folder, None);
-                // Some of them before the first step, some after the last.
-                std::thread::sleep(Duration::from_micros(5_000 + (random >> 33) % 250_000));
-                let is_over = child.try_wait().unwrap().is_some();
-                child.kill().unwrap();
-                child.wait().unwrap();
-                if is_over {
+            while times < KILLS_A_RUN {
+                let before = steps_in(&folder);
+                if !kill_one(*of, &folder, &mut drawn) {
                     break;
                 }
                 times += 1;
+                counts.further += u32::from(steps_in(&folder) > before);
             }
-            killed += times;
-            *of_loop += times;
-            resumed[times.saturating_sub(1) as usize] += 1;
+            counts.kills += times;
+            counts.runs[times as usize] += 1;
             check_end(*of, &folder, expected);
             fs::remove_dir_all(&folder).unwrap();
         }
     }
-    for ((of, _), (kills, runs)) in expected.iter().zip(&counts) {
+    for (of, _, counts) in all {
+        let Kills {
+            kills,
+            further,
+            runs,
+        } = counts;
         println!(
-            "{of:?}: {kills} kills; runs that were killed up to once, twice, three times, four times: {runs:?}"
+            "{of:?}: {kills} kills, {further} of them further than before; runs killed 0 to 4 times: {runs:?}"
         );
     }
+}
+
+/// Lets a process come to some step, and kills it a moment later, wherever it is then; returns
+/// whether it was not over.
+fn kill_one(of: Loop, folder: &Path, drawn: &mut Drawn) -> bool {
+    let step = drawn.below(STEPS + 1);
+    let mut child = spawn(of, folder, None);
+    while steps_in(folder) < step as usize && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Less than a step, or the time in which a process begins.
+    std::thread::sleep(Duration::from_micros(drawn.below(20_000)));
+    let is_over = child.try_wait().unwrap().is_some();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    !is_over
+}
+
+/// Returns how many steps the ledger of a run has, whole.
+fn steps_in(folder: &Path) -> usize {
+    Ledger::read(folder).map_or(0, |ledger| ledger.lines().len())
 }
 
 #[test]

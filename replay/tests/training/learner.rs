@@ -12,6 +12,7 @@ use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::store::{Aggregate, Direction, Split};
@@ -27,7 +28,7 @@ use burn::train::{
 };
 use insta::assert_snapshot;
 use interloom::journal::training::{Ledger, StepPhase, first_parting};
-use interloom::training::learner::{LearnerState, OrderedLoader, Recorder, step};
+use interloom::training::learner::{LearnerState, OrderedLoader, Recorder, replicas, step};
 use interloom::training::{DataOrder, Training, TrainingBuilder};
 use interloom::{Error, Run};
 use interloom_backends::Forward as _;
@@ -159,31 +160,34 @@ fn supervised(folder: &Path, loader: &Arc<Loader>, total: u64) -> SupervisedTrai
 }
 
 /// Opens a training run with the learner's state.
-type Open = Box<dyn FnOnce(&mut LearnerState<Net>) -> Result<Training, Error>>;
+type Open = Box<dyn FnOnce(TrainingBuilder, &mut LearnerState<Net>) -> Result<Training, Error>>;
 
-fn opened(open: impl FnOnce(&mut LearnerState<Net>) -> Result<Training, Error> + 'static) -> Open {
+fn opened(
+    open: impl FnOnce(TrainingBuilder, &mut LearnerState<Net>) -> Result<Training, Error> + 'static,
+) -> Open {
     Box::new(open)
 }
 
 fn recorded(folder: &Path) -> Open {
     let folder = folder.to_owned();
-    opened(move |state| settings().record(folder, state))
+    opened(move |settings, state| settings.record(folder, state))
 }
 
 fn record_or_resume(folder: &Path) -> Open {
     let folder = folder.to_owned();
-    opened(move |state| settings().record_or_resume(folder, state))
+    opened(move |settings, state| settings.record_or_resume(folder, state))
 }
 
 /// Launches a `Learner` whose training is opened so, with something changed about it.
 fn launched(
     folder: &Path,
     total: u64,
+    settings: TrainingBuilder,
     open: Open,
     change: impl FnOnce(SupervisedTraining<Net>) -> SupervisedTraining<Net>,
 ) -> (LearningResult<Net>, Result<Training, Error>) {
     let loader = loader(&device());
-    let recorder = Recorder::new("net", &loader, open);
+    let recorder = Recorder::new("net", &loader, settings, open);
     let training = supervised(folder, &loader, total).with_training_strategy(recorder.strategy());
     let result = change(training).launch(learner());
     (result, recorder.training())
@@ -192,7 +196,7 @@ fn launched(
 /// Begins the run in a folder or goes on with it, up to `total` steps: what a process that is
 /// killed does.
 pub(crate) fn go_on(folder: &Path, total: u64) -> Result<(), Error> {
-    let (_, training) = launched(folder, total, record_or_resume(folder), |it| it);
+    let (_, training) = launched(folder, total, settings(), record_or_resume(folder), |it| it);
     training?.finish()
 }
 
@@ -252,7 +256,12 @@ fn r107_mediators_run_in_burns_own_loop_and_to_the_same_end() {
     let single = || ExecutionStrategy::single(device()).into();
     let trained = |odd| by(odd, loader(&device()), single());
     let train = loader(&device());
-    let recorder = Recorder::new("odd", &train, |_| Ok(settings().plain()));
+    let recorder = Recorder::new(
+        "odd",
+        &train,
+        settings(),
+        |settings, _| Ok(settings.plain()),
+    );
     assert_eq!(
         trained(Odd::Scaled),
         by(Odd::Scaled, train, recorder.strategy())
@@ -276,7 +285,7 @@ fn r104_a_learner_is_interrupted_verified_and_forked() {
     // Burn's own handle ends it in the middle of an epoch, twice.
     for stop_after in [7, 9] {
         let open = record_or_resume(&stopped);
-        let (result, training) = launched(&stopped, 25, open, |training| {
+        let (result, training) = launched(&stopped, 25, settings(), open, |training| {
             let interrupter = training.interrupter();
             let logger = StopAfter {
                 left: stop_after,
@@ -295,14 +304,14 @@ fn r104_a_learner_is_interrupted_verified_and_forked() {
 
     // Steps of two epochs, from a checkpoint in the middle of one.
     let from = whole.clone();
-    let open = opened(move |state| settings().verify(from, 13..22, state));
-    let (_, training) = launched(&whole, 25, open, |it| it);
+    let open = opened(move |settings, state| settings.verify(from, 13..22, state));
+    let (_, training) = launched(&whole, 25, settings(), open, |it| it);
     assert_eq!(training.unwrap().next(), 22);
 
     let (from, into) = (whole.clone(), fork.clone());
     let other = Training::of(SEED + 1, &device()).checkpoint_every(10);
-    let open = opened(move |state| other.fork(from, 12, into, state));
-    launched(&fork, 25, open, |it| it)
+    let open = opened(move |settings, state| settings.fork(from, 12, into, state));
+    launched(&fork, 25, other, open, |it| it)
         .1
         .unwrap()
         .finish()
@@ -349,11 +358,11 @@ fn r107_early_stopping_and_burns_checkpoints_go_on_working_across_a_resume() {
     let _alone = alone();
     let scratch = tempfile::tempdir().unwrap();
     let [whole, resumed] = ["whole", "resumed"].map(|name| scratch.path().join(name));
-    let each_epoch = || Training::of(SEED, &device()).checkpoint_every(EPOCH);
     let run = |folder: &Path, epochs: u64| {
         let own = folder.to_owned();
-        let open = opened(move |state| each_epoch().record_or_resume(own, state));
-        let (_, training) = launched(folder, epochs * EPOCH, open, |training| {
+        let open = opened(move |settings, state| settings.record_or_resume(own, state));
+        let each_epoch = Training::of(SEED, &device()).checkpoint_every(EPOCH);
+        let (_, training) = launched(folder, epochs * EPOCH, each_epoch, open, |training| {
             training
                 .early_stopping(early_stopping())
                 .with_default_checkpointers()
@@ -388,9 +397,10 @@ fn refused(
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("run");
     let own = folder.clone();
-    let open = opened(move |state| settings.record(own, state));
-    let (result, training) = launched(&folder, 25, open, change);
+    let open = opened(move |settings, state| settings.record(own, state));
+    let (result, training) = launched(&folder, 25, settings, open, change);
     let error = training.err().expect("a refusal");
+    assert!(!folder.exists(), "nothing is begun");
     if let Some(told) = result.error {
         assert!(told.to_string().contains(error.code()));
     }
@@ -408,7 +418,7 @@ fn r107_what_cannot_hold_the_rule_is_refused_with_the_reason() {
         .shuffle(SEED)
         .num_workers(2)
         .build(items());
-    let recorder = Recorder::new("net", &ordered, recorded(scratch.path()));
+    let recorder = Recorder::new("net", &ordered, settings(), recorded(scratch.path()));
     let training = SupervisedTraining::new(scratch.path(), burns, held_out())
         .with_application_logger(None)
         .renderer(Box::new(Quiet))
@@ -432,7 +442,8 @@ fn what_fails_in_a_step_ends_the_training_with_its_error() {
         let scratch = tempfile::tempdir().unwrap();
         let train = loader(&device());
         let own = scratch.path().join("run");
-        let recorder = Recorder::new("odd", &train, move |state| settings().record(own, state));
+        let record = |settings: TrainingBuilder, state: &mut _| settings.record(own, state);
+        let recorder = Recorder::new("odd", &train, settings(), record);
         let result = odd_launched(odd, scratch.path(), train, recorder.strategy());
         let error = recorder.training().err().expect("an error");
         let told = result
@@ -533,6 +544,21 @@ fn without_noise(net: &Net, items: &[u64]) -> Tensor<1> {
     let device = &net.devices()[0];
     let x = Tensor::<1>::from_floats(&x[..], device).reshape([items.len(), 1]);
     net.forward(x.repeat_dim(1, 3)).square().mean()
+}
+
+/// Burn's strategy for several devices on the CPU: its own words, and ours before it.
+#[test]
+fn replicas_need_collective_operations() {
+    let config = || DistributedConfig {
+        all_reduce_op: ReduceOperation::Mean,
+    };
+    let devices = || vec![device(), device()];
+    let burn = std::panic::catch_unwind(|| ExecutionStrategy::ddp(devices(), config()));
+    let burn = burn.err().expect("a panic of burn's");
+    let words = burn.downcast_ref::<String>().expect("words");
+    assert_snapshot!(words, @"Distributed operations are not supported for device Flex(Cpu)");
+    let error = replicas(devices(), config()).err().expect("a refusal");
+    assert_snapshot!(format!("{} {error}", error.code()), @"E131 burn 0.22.1 cannot train replicas on `cpu`: expected several GPUs, each once, for it adds gradients up with the collective operations of CUDA, and panics where there are none; train with `ExecutionStrategy::single`, or record one process a rank and reduce the gradients between them");
 }
 
 /// A build with burn's training loop has threads; a thread that records has none to share with.

@@ -8,4 +8,5 @@ mod learned;
 #[cfg(feature = "train")]
 mod learner;
 mod net;
+mod ranks;
 mod sittings;

@@ -18,12 +18,14 @@
 //! `examples/learner.rs` is a whole program.
 
 mod loader;
+mod ranks;
 mod refusal;
 mod state;
 mod step;
 mod strategy;
 
 pub use loader::OrderedLoader;
+pub use ranks::replicas;
 pub use refusal::LearnerRefusal;
 pub use state::LearnerState;
 pub use step::step;

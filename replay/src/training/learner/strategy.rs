@@ -21,7 +21,7 @@ use super::refusal::LearnerRefusal;
 use super::state::LearnerState;
 use super::step::Current;
 use crate::error::Error;
-use crate::training::{Training, seed_for};
+use crate::training::{Training, TrainingBuilder, seed_for};
 
 /// Records the training of a `Learner`: the strategy that burn trains with, and what comes of it.
 ///
@@ -31,11 +31,12 @@ pub struct Recorder<I, M: LearnerModel>(Rc<Shared<I, M>>);
 struct Shared<I, M: LearnerModel> {
     name: String,
     loader: Arc<OrderedLoader<I, <M as TrainStep>::Input>>,
+    settings: TrainingBuilder,
     stage: RefCell<Stage<M>>,
 }
 
 /// How the training run is opened, once the learner is there.
-type Open<M> = Box<dyn FnOnce(&mut LearnerState<M>) -> Result<Training, Error>>;
+type Open<M> = Box<dyn FnOnce(TrainingBuilder, &mut LearnerState<M>) -> Result<Training, Error>>;
 
 enum Stage<M: LearnerModel> {
     /// Burn has not called the strategy yet.
@@ -48,17 +49,19 @@ impl<I: 'static, M: LearnerModel> Recorder<I, M> {
     /// Describes the recording of a `Learner`, whose parameters and moments get names that begin
     /// with `name`.
     ///
-    /// `open` opens the training run with the state that it is given, in any of the ways that a
-    /// [`TrainingBuilder`](crate::training::TrainingBuilder) has, such as
-    /// `|state| settings.record_or_resume(folder, state)`.
+    /// `open` opens the training run with these settings and the state that it is given, in any of
+    /// the ways that there are, such as `|settings, state| settings.record_or_resume(folder,
+    /// state)`.
     pub fn new(
         name: impl Into<String>,
         loader: &Arc<OrderedLoader<I, <M as TrainStep>::Input>>,
-        open: impl FnOnce(&mut LearnerState<M>) -> Result<Training, Error> + 'static,
+        settings: TrainingBuilder,
+        open: impl FnOnce(TrainingBuilder, &mut LearnerState<M>) -> Result<Training, Error> + 'static,
     ) -> Self {
         Self(Rc::new(Shared {
             name: name.into(),
             loader: loader.clone(),
+            settings,
             stage: RefCell::new(Stage::Ready(Box::new(open))),
         }))
     }
@@ -104,9 +107,8 @@ impl<I: 'static, M: LearnerModel> SupervisedLearningStrategy<M> for Strategy<I, 
         let mut state = LearnerState::new(learner, &self.0.name, components.event_store.clone());
         let opened = self
             .0
-            .check_before(&train, &components)
-            .and_then(|()| open(&mut state))
-            .and_then(|training| self.0.check_after(training, &components));
+            .check(&train, &components)
+            .and_then(|()| open(self.0.settings.clone(), &mut state));
         match opened {
             Ok(training) => {
                 let epoch = self.0.plan(&components).epoch_of(training.next());
@@ -193,8 +195,8 @@ impl<I: 'static, M: LearnerModel> Shared<I, M> {
         }
     }
 
-    /// Checks what is known before the training run is opened.
-    fn check_before(
+    /// Checks what the training is, before its run is opened.
+    fn check(
         &self,
         train: &TrainLoader<M>,
         components: &TrainingComponents<M>,
@@ -202,28 +204,24 @@ impl<I: 'static, M: LearnerModel> Shared<I, M> {
         if !std::ptr::addr_eq(Arc::as_ptr(train), Arc::as_ptr(&self.loader)) {
             return Err(LearnerRefusal::Loader.into());
         }
-        match components.checkpoint {
-            Some(epoch) => Err(LearnerRefusal::Checkpoint { epoch }.into()),
-            None => Ok(()),
+        if let Some(epoch) = components.checkpoint {
+            return Err(LearnerRefusal::Checkpoint { epoch }.into());
         }
-    }
-
-    /// Checks what only the training run says.
-    fn check_after(
-        &self,
-        training: Training,
-        components: &TrainingComponents<M>,
-    ) -> Result<Training, Error> {
-        let [loader, run] = [self.loader.device(), training.device()].map(device_name);
+        let TrainingBuilder {
+            device,
+            checkpoint_every: checkpoints,
+            ..
+        } = &self.settings;
+        let [loader, run] = [self.loader.device(), device].map(device_name);
         if loader != run {
             return Err(LearnerRefusal::Device { loader, run }.into());
         }
         let epoch = self.plan(components).steps_an_epoch();
-        let checkpoints = training.checkpoint_every();
+        let checkpoints = *checkpoints;
         if components.early_stopping.is_some() && !checkpoints.is_multiple_of(epoch) {
             return Err(LearnerRefusal::EarlyStopping { epoch, checkpoints }.into());
         }
-        Ok(training)
+        Ok(())
     }
 
     /// Keeps what ended the training run, and tells burn.
