@@ -12,6 +12,9 @@ use burn::nn::{Linear, LinearConfig, Tanh};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::remote::RemoteHost;
 use burn::server::{RemoteServer, WebSocketTransport};
+use burn::tensor::distributed::{
+    DistributedConfig, DistributedContext, ReduceOperation, all_reduce,
+};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use interloom::journal::training::{Ledger, StepLine, first_parting};
 use interloom::training::{DataOrder, Trained, Training, TrainingBuilder};
@@ -24,17 +27,21 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The device of a server of burn's, which has this machine's CPU.
 fn remote() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    let device = DEVICE.get_or_init(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("ws://{}", listener.local_addr().expect("an address"));
-        thread::spawn(move || {
-            let server = RemoteServer::new([Device::flex()]);
-            server.serve(WebSocketTransport::from_listener(listener))
-        });
-        let host = RemoteHost::websocket(&url);
-        Device::remote_options(&host).init().expect("a connection")
-    });
+    let device = DEVICE.get_or_init(|| served(1).remove(0));
     device.clone()
+}
+
+/// Devices of a new server.
+fn served(count: usize) -> Vec<Device> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    #[allow(clippy::disallowed_methods, reason = "the server")]
+    thread::spawn(move || {
+        let server = RemoteServer::new(vec![Device::flex(); count]);
+        server.serve(WebSocketTransport::from_listener(listener))
+    });
+    let host = RemoteHost::websocket(&url);
+    host.devices().expect("a connection").into_vec()
 }
 
 #[derive(Module, Debug)]
@@ -178,4 +185,29 @@ fn a_session_on_a_server_is_recorded_and_verified() {
     };
     run(Session::of(&(&net, &sites)).record(&path).unwrap());
     run(Session::of(&(&net, &sites)).verify(&path).unwrap());
+}
+
+/// What burn's training of replicas needs of its devices.
+///
+/// `cargo test -p interloom-tests --features remote --test remote collective -- --ignored`
+#[test]
+#[ignore = "burn's panic ends the other servers of this process, too"]
+fn a_server_with_cpus_has_no_collective_operations() {
+    let devices = served(2);
+    let mean = ReduceOperation::Mean;
+    let config = DistributedConfig {
+        all_reduce_op: mean,
+    };
+    let _context = DistributedContext::init(devices.clone(), config);
+    let reduced = devices.iter().map(|device| {
+        let gradient = Tensor::<1>::ones([2], device);
+        all_reduce(gradient, mean, devices.clone())
+    });
+    // The server's session panics, "not implemented".
+    let reduced: Vec<_> = reduced.collect();
+    assert!(
+        reduced
+            .into_iter()
+            .all(|it| it.resolve().try_to_data().is_err())
+    );
 }
