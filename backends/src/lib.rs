@@ -38,7 +38,7 @@ mod value;
 
 // The public interface.
 pub use active::{backward, declare_padding, is_running};
-pub use arithmetic::{BuildArithmetic, arithmetic};
+pub use arithmetic::{BuildArithmetic, arithmetic, arithmetic_of};
 pub use bind::Sites;
 pub use bound::Bound;
 pub use caught::panics_are_caught;
