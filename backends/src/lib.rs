@@ -30,6 +30,7 @@ pub mod layers;
 mod operand;
 mod operation;
 mod outlook;
+pub mod parallel;
 mod parameters;
 mod run;
 mod shared;
