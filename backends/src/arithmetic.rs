@@ -9,9 +9,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::tensor::AnyTensor;
+use crate::device::is_remote;
 
 /// The dependence of a build's arithmetic on the CPU on anything beside its inputs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,12 +24,29 @@ pub enum BuildArithmetic {
         /// The feature that brings threads in, as `crate/feature`.
         feature: &'static str,
     },
+    /// The order of partial sums on the server that has the device.
+    Served,
+    /// Nothing, on a thread that shares its work with no other: sums of many elements are made of
+    /// partial sums, always in one order.
+    OneThread {
+        /// The feature that brings threads in, as `crate/feature`.
+        feature: &'static str,
+    },
 }
 
 impl BuildArithmetic {
+    /// Returns whether the arithmetic that has this name in the head of a journal is
+    /// [exact](Self::is_exact).
+    pub fn is_exact_name(name: &str) -> bool {
+        let exact = [Self::Exact, Self::OneThread { feature: THREADS }];
+        exact
+            .iter()
+            .any(|arithmetic| arithmetic.to_string() == name)
+    }
+
     /// Returns whether equal inputs give equal bits.
     pub const fn is_exact(self) -> bool {
-        matches!(self, Self::Exact)
+        matches!(self, Self::Exact | Self::OneThread { .. })
     }
 }
 
@@ -39,6 +56,8 @@ impl fmt::Display for BuildArithmetic {
         match self {
             Self::Exact => f.write_str("exact"),
             Self::Threads { feature } => write!(f, "threads ({feature})"),
+            Self::Served => f.write_str("partial sums (on the server)"),
+            Self::OneThread { feature } => write!(f, "one thread ({feature})"),
         }
     }
 }
@@ -49,15 +68,30 @@ impl fmt::Display for BuildArithmetic {
 pub fn arithmetic() -> BuildArithmetic {
     static FOUND: OnceLock<BuildArithmetic> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        if sum_of_large_and_ones() == LARGE {
+        if is_running_sum(&Device::flex()) {
             BuildArithmetic::Exact
         } else {
-            BuildArithmetic::Threads {
-                feature: "burn-flex/rayon",
-            }
+            BuildArithmetic::Threads { feature: THREADS }
         }
     })
 }
+
+/// Returns what the arithmetic of a device depends on, beside its inputs.
+///
+/// Of a device that a server has, the server is asked, each time; of another one, it is the
+/// [`arithmetic`] of this build.
+pub fn arithmetic_of(device: &Device) -> BuildArithmetic {
+    if !is_remote(device) {
+        arithmetic()
+    } else if is_running_sum(&device.clone().without_autodiff()) {
+        BuildArithmetic::Exact
+    } else {
+        BuildArithmetic::Served
+    }
+}
+
+/// The feature that brings threads in.
+const THREADS: &str = "burn-flex/rayon";
 
 /// The number of elements from which burn-flex makes a sum of partial sums, with threads.
 const PARALLEL_FROM: usize = 4 << 20;
@@ -70,22 +104,23 @@ const LARGE: f32 = (1 << 25) as f32;
 /// that one running sum takes in the large number and all of the ones.
 const STRIDE: usize = 1 << 10;
 
-/// Sums a large number and many ones.
+/// Sums a large number and many ones, and returns whether that was with one running sum.
 ///
 /// A running sum meets the large number first, and every one that follows is lost: the sum is the
 /// large number, however many lanes a processor has. Of partial sums, only the first has the large
 /// number in it. The others are 64 each, which is not lost when they are added to it, in whichever
 /// order, so that the sum is another number, also with one thread.
-fn sum_of_large_and_ones() -> f32 {
-    let mut elements = vec![0.0_f32; PARALLEL_FROM];
-    elements[0] = LARGE;
-    for one in (CHUNK..PARALLEL_FROM).step_by(STRIDE) {
-        elements[one] = 1.0;
-    }
-    let data = TensorData::new(elements, [PARALLEL_FROM]);
-    let tensor = AnyTensor::from_data(data, &Device::flex()).expect("one dimension of floats");
-    let sum = tensor.sum().expect("floats have a sum").number();
-    sum.expect("a sum is one number") as f32
+fn is_running_sum(device: &Device) -> bool {
+    // One column of a table, so that the zeros are made where the device is.
+    let mut column = vec![0.0_f32; PARALLEL_FROM / STRIDE];
+    column[0] = LARGE;
+    column[CHUNK / STRIDE..].fill(1.0);
+    let rows = column.len();
+    let column = TensorData::new(column, [rows, 1]);
+    let column = Tensor::<2>::from_data(column, (device, DType::F32));
+    let table = Tensor::zeros([rows, STRIDE], (device, DType::F32));
+    let table = table.slice_assign([0..rows, 0..1], column);
+    table.reshape([PARALLEL_FROM]).sum().into_scalar::<f32>() == LARGE
 }
 
 #[cfg(test)]
@@ -127,6 +162,17 @@ mod tests {
         let threads = BuildArithmetic::Threads { feature };
         assert_eq!(threads.to_string(), "threads (burn-flex/rayon)");
         assert_eq!(BuildArithmetic::Exact.to_string(), "exact");
-        assert!(BuildArithmetic::Exact.is_exact() && !threads.is_exact());
+        let one = BuildArithmetic::OneThread { feature };
+        assert_eq!(one.to_string(), "one thread (burn-flex/rayon)");
+        for (arithmetic, is_exact) in [
+            (BuildArithmetic::Exact, true),
+            (one, true),
+            (threads, false),
+            (BuildArithmetic::Served, false),
+        ] {
+            assert_eq!(arithmetic.is_exact(), is_exact);
+            let name = arithmetic.to_string();
+            assert_eq!(BuildArithmetic::is_exact_name(&name), is_exact);
+        }
     }
 }

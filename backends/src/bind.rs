@@ -23,6 +23,7 @@ use interloom_engine::{PathId, Point, Port, PositionLayout, RowLayout, SiteMap};
 
 use crate::edit::Edit;
 use crate::error::ModelError;
+use crate::hooked::Tap;
 
 /// The sites of a bound model, and the edits that belong to it: what a [`Run`](crate::Run) is made
 /// of.
@@ -127,6 +128,24 @@ impl Sites {
         let found = map.point(point);
         map.declare_rows(found.ok_or_else(|| unknown(map, point))?, layout);
         Ok(self)
+    }
+
+    /// Adds a tap that is no field of the model, at the end of the paths: for what code around the
+    /// model computes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::SharedPath`] if the model has the path.
+    pub fn with_tap(mut self, path: &str) -> Result<(Self, Tap), ModelError> {
+        let map = Arc::make_mut(&mut self.map);
+        if map.path(path).is_some() {
+            let path = path.to_owned();
+            return Err(ModelError::SharedPath { path });
+        }
+        let tap = Tap::new();
+        tap.place()
+            .set(self.binding, map.add(path, &[Port::Output]));
+        Ok((self, tap))
     }
 
     /// Declares which dimensions of the tensors at each point are positions of a sequence, as

@@ -38,10 +38,11 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> 
     catch_unwind(AssertUnwindSafe(f))
 }
 
-struct Catching;
+/// The part of a thread's work whose panics are caught, here or by the thread that waits for it.
+pub(crate) struct Catching;
 
 impl Catching {
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         CATCHING.set(CATCHING.get() + 1);
         Self
     }

@@ -26,12 +26,17 @@ pub fn parse_device(name: &str) -> Result<Device, ModelError> {
 
 /// Returns the name that [`parse_device`] reads for a device: `cpu`, or `cuda:N`.
 ///
-/// A device of another kind has the name that burn shows.
+/// A device that a server has is `remote`: where the server is does not matter. One of another kind
+/// has the name that burn shows.
 pub fn device_name(device: &Device) -> String {
     let device = &device.clone().without_autodiff();
     let shown = format!("{device:?}");
     if *device == Device::flex() {
         return "cpu".to_owned();
+    }
+    // What burn shows of it has the address, and whatever else it takes to get there.
+    if is_remote(device) {
+        return "remote".to_owned();
     }
     #[cfg(feature = "cuda")]
     for index in 0..burn::tensor::Device::enumerate(burn::tensor::DeviceType::Cuda)
@@ -43,6 +48,21 @@ pub fn device_name(device: &Device) -> String {
         }
     }
     shown
+}
+
+/// Returns whether a server has the device.
+#[cfg(feature = "remote")]
+pub(crate) fn is_remote(device: &Device) -> bool {
+    let device = device.clone().without_autodiff();
+    matches!(
+        device.as_dispatch(),
+        burn::backend::DispatchDevice::Remote(_)
+    )
+}
+
+#[cfg(not(feature = "remote"))]
+pub(crate) const fn is_remote(_: &Device) -> bool {
+    false
 }
 
 /// Returns the name of a device with what its arithmetic may depend on: of a GPU, its model and its

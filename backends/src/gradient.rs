@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use burn::backend::Cube;
+#[cfg(feature = "remote")]
+use burn::backend::Remote;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -313,7 +315,7 @@ impl AnyTensor {
 }
 
 /// The operations behind hooks; all are identities but for their backward step.
-#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Remote: cfg(feature = "remote"), Autodiff)]
 pub(crate) trait GradientHook: Backend {
     /// A hook behind the only tensor of a value.
     fn gradient_hook(x: FloatTensor<Self>, run: u64, ticket: u64, place: u32) -> FloatTensor<Self>;
@@ -402,6 +404,8 @@ macro_rules! execution_backend {
 execution_backend!(Flex);
 #[cfg(feature = "cuda")]
 execution_backend!(Cube);
+#[cfg(feature = "remote")]
+execution_backend!(Remote);
 
 /// What the node of a hook holds.
 #[derive(Clone, Copy, Debug)]

@@ -227,6 +227,10 @@ impl Tap {
         Self::default()
     }
 
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Passes `value` through the site.
     #[inline]
     pub fn pass<T: Erase>(&self, value: T) -> T {

@@ -30,6 +30,7 @@ pub mod layers;
 mod operand;
 mod operation;
 mod outlook;
+pub mod parallel;
 mod parameters;
 mod run;
 mod shared;
@@ -38,7 +39,7 @@ mod value;
 
 // The public interface.
 pub use active::{backward, declare_padding, is_running};
-pub use arithmetic::{BuildArithmetic, arithmetic};
+pub use arithmetic::{BuildArithmetic, arithmetic, arithmetic_of};
 pub use bind::Sites;
 pub use bound::Bound;
 pub use caught::panics_are_caught;

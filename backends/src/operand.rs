@@ -4,7 +4,7 @@
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use burn::tensor::Tensor;
-use interloom_engine::Misfit;
+use interloom_engine::{Misfit, Ragged};
 use interloom_program::{Along, Arithmetic, Form, Item, Items, Operand};
 
 use crate::erase::Erase;
@@ -115,6 +115,20 @@ impl Operand for Value {
         let part = part.any_tensor()?;
         let patched = self.any_tensor()?.with_part(ranges, part);
         patched.map(Self::Tensor)
+    }
+
+    fn ragged(&self) -> Option<&Ragged> {
+        match self {
+            Self::Tensor(tensor) => tensor.ragged(),
+            _ => None,
+        }
+    }
+
+    fn marked(self, ragged: Option<Ragged>) -> Self {
+        match self {
+            Self::Tensor(tensor) => Self::Tensor(tensor.marked(ragged)),
+            other => other,
+        }
     }
 
     fn plain_number(number: f64) -> Option<Self> {

@@ -258,7 +258,12 @@ impl AnyTensor {
     /// Returns the tensor without the graph that autodiff would follow.
     pub fn detached(self) -> Self {
         match self.kind {
-            Kind::Float => with_typed!(self, |tensor: Tensor<_, Float>| Self::new(tensor.detach())),
+            Kind::Float => {
+                let ragged = self.ragged.clone();
+                let detached =
+                    with_typed!(self, |tensor: Tensor<_, Float>| Self::new(tensor.detach()));
+                Self { ragged, ..detached }
+            }
             Kind::Int | Kind::Bool => self,
         }
     }

@@ -24,6 +24,8 @@ mod operands;
 mod operations;
 #[path = "all/outlook.rs"]
 mod outlook;
+#[path = "all/parallel.rs"]
+mod parallel;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]

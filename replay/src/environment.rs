@@ -1,21 +1,21 @@
 //! The environment of a run: all that it depends on besides its mediators, gathered here and
 //! nowhere else.
 
-use burn::tensor::TensorData;
-use interloom_backends::{Sites, arithmetic, describe_device};
+use burn::tensor::{Device, TensorData};
+use interloom_backends::{BuildArithmetic, Sites, describe_device, device_name};
 use interloom_engine::{Port, SiteMap};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
 use crate::session::tensor_parts;
 
-/// Returns the head of a journal of `experiment`, with this build and this machine in it; `device`
-/// is a name that [`parse_device`](interloom_backends::parse_device) reads.
-pub(crate) fn head(experiment: Experiment, device: &str, policy: Policy) -> Head {
+/// Returns the head of a journal of `experiment` on a device, with this build and this machine in
+/// it.
+pub(crate) fn head(experiment: Experiment, device: &Device, policy: Policy) -> Head {
     Head {
         build: build(),
-        device: describe_device(device),
+        device: describe_device(&device_name(device)),
         cpu_features: cpu_features(),
-        arithmetic: arithmetic().to_string(),
+        arithmetic: arithmetic_of(device).to_string(),
         policy,
         schedule: "in-order".to_owned(),
         ..Head::new(experiment)
@@ -96,6 +96,17 @@ pub fn tokens_digest(tokens: &[u32]) -> Digest {
     Digest::of_tensor(DType::U32, &[tokens.len() as u64], &bytes)
 }
 
+/// Returns what the arithmetic of a device depends on, asked by this thread.
+fn arithmetic_of(device: &Device) -> BuildArithmetic {
+    match interloom_backends::arithmetic_of(device) {
+        #[cfg(feature = "train")]
+        BuildArithmetic::Threads { feature } if crate::one_thread::is_alone() => {
+            BuildArithmetic::OneThread { feature }
+        }
+        arithmetic => arithmetic,
+    }
+}
+
 fn digest_of_all(parameters: &[(String, Digest)]) -> Digest {
     let mut bytes = Vec::new();
     for (path, digest) in parameters {
@@ -111,6 +122,9 @@ fn build() -> Build {
     let mut features = Vec::new();
     if cfg!(feature = "cuda") {
         features.push("cuda".to_owned());
+    }
+    if cfg!(feature = "train") {
+        features.push("train".to_owned());
     }
     Build {
         rustc: env!("INTERLOOM_RUSTC").to_owned(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use interloom_backends::{ForwardError, ModelError};
 use interloom_engine::{AtFault, Code};
 #[cfg(feature = "models")]
-use interloom_models::{LanguageModelError, files::FileError};
+use interloom_models::{LanguageModelError, SamplingError, files::FileError};
 
 use crate::divergence::Divergence;
 use crate::interventions::InterventionError;
@@ -29,6 +29,10 @@ pub enum Error {
     #[cfg(feature = "models")]
     #[error(transparent)]
     File(Box<FileError>),
+    /// Tokens cannot be drawn so.
+    #[cfg(feature = "models")]
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// An intervention cannot be made, saved or loaded.
     #[error(transparent)]
     Intervention(Box<InterventionError>),
@@ -139,6 +143,39 @@ pub enum Error {
     /// Code `E089`, explained in `docs/errors/E089.md`.
     #[error("{0}")]
     Training(String),
+    /// The training of burn's `Learner` cannot be recorded as it is set up.
+    ///
+    /// Code `E128`, explained in `docs/errors/E128.md`.
+    #[cfg(feature = "train")]
+    #[error("the training of this `Learner` cannot be recorded and resumed to the bit: {0}")]
+    LearnerRefused(#[from] crate::training::learner::LearnerRefusal),
+    /// A model that is trained with burn's `Learner` does not make its passes as steps.
+    ///
+    /// Code `E129`, explained in `docs/errors/E129.md`.
+    #[cfg(feature = "train")]
+    #[error(
+        "`TrainStep::step` of `{model}` makes {calls} of `learner::step`, expected one for each batch, which gives the step its \
+         loss and its mediators; make the forward pass in `learner::step(self, mediators, || (loss, output))`"
+    )]
+    LearnerStep {
+        /// The model's type.
+        model: &'static str,
+        /// How many calls it makes, in words.
+        calls: &'static str,
+    },
+    /// Burn has no collective operations for the devices that are to train replicas.
+    ///
+    /// Code `E131`, explained in `docs/errors/E131.md`.
+    #[cfg(feature = "train")]
+    #[error(
+        "burn 0.22.1 cannot train replicas on `{device}`: expected several GPUs, each once, for it adds gradients up with \
+         the collective operations of CUDA, and panics where there are none; train with `ExecutionStrategy::single`, or record \
+         one process a rank and reduce the gradients between them"
+    )]
+    NoCollectives {
+        /// The device.
+        device: String,
+    },
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -222,10 +259,18 @@ impl Error {
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
             Self::Checkpoint { .. } => "E079",
+            #[cfg(feature = "models")]
+            Self::Sampling(error) => error.code(),
             Self::Inexact { .. } => "E082",
             Self::OtherTraining { .. } => "E087",
             Self::StepParted { .. } => "E088",
             Self::Training(_) => "E089",
+            #[cfg(feature = "train")]
+            Self::LearnerRefused(_) => "E128",
+            #[cfg(feature = "train")]
+            Self::LearnerStep { .. } => "E129",
+            #[cfg(feature = "train")]
+            Self::NoCollectives { .. } => "E131",
             Self::NotKept { .. } => "E095",
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
@@ -328,5 +373,21 @@ const CODES: &[Code] = &[
         "E098",
         "a journal does not say what a model passed",
         AtFault::Journal,
+    ),
+    // Known to every build, for a journal or a log may name them.
+    Code::new(
+        "E128",
+        "the training of a Learner cannot be recorded",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E129",
+        "a model of a Learner does not make its passes as steps",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E131",
+        "devices that cannot train replicas",
+        AtFault::Environment,
     ),
 ];

@@ -11,6 +11,7 @@
 //! - [`interventions`] have parameters of their own, which burn's optimizers train.
 //! - [`explore`] tells whether the order of the mediators makes a difference.
 //! - `models`, with the feature of that name, has language models with their files and tokenizers.
+//! - [`training`] records training runs, those of burn's `Learner` with the feature `train`.
 //! - `proptest`, with the feature of that name, has strategies for property tests of interventions.
 //!
 //! Experiment files and the program `interloom` are in the crate `interloom-cli`.
@@ -24,6 +25,8 @@ mod error;
 pub mod explore;
 pub mod guide;
 pub mod interventions;
+#[cfg(feature = "train")]
+mod one_thread;
 pub mod prelude;
 #[cfg(feature = "proptest")]
 pub mod proptest;

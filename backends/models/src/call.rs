@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor};
 use interloom_backends::Value;
-use interloom_engine::Fault;
+use interloom_engine::{Fault, Padding};
 
 /// What a module takes, and what it makes of that.
 #[derive(Clone, Copy)]
@@ -58,6 +58,16 @@ fn this_stream(width: usize, positions: usize) -> String {
 
 fn these_tokens(vocabulary: usize, positions: usize) -> String {
     format!("tokens below {vocabulary} of [batch, 1 to {positions} positions]")
+}
+
+/// Returns how the rows of a value are padded, along dimension 1, if they differ in length.
+pub(super) fn padding(input: &Value) -> Option<Padding> {
+    let Value::Tensor(tensor) = input else {
+        return None;
+    };
+    let (ragged, length) = (tensor.ragged()?, tensor.shape()[1] as u32);
+    let pads = ragged.pads(1)?.iter();
+    Padding::new(ragged.side(), pads.map(|&pad| length - pad as u32))
 }
 
 /// Takes `[batch, position, width]` out of a value.

@@ -1,14 +1,25 @@
 //! A language model with its tokenizer: what an experiment on text needs.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{ModelError, Parameters, Sites, Value, declare_padding};
+use interloom_backends::{ModelError, Parameters, Sites, Tap, Value, declare_padding};
 use interloom_engine::{Fault, Padding, Side};
 use interloom_program::Modules;
 
 use crate::architecture::Architecture;
 use crate::causal::CausalLm;
-use crate::files::{Download, FileError, ModelFiles, ModelSource, Tokenizer};
+use crate::files::{
+    ChatMessage, ChatTemplate, Download, FileError, ModelFiles, ModelSource, Tokenizer,
+};
 use crate::induction::InductionLm;
+use crate::sampling::{Draw, DrawnRow, Sampling};
+
+/// The path whose output is, in each step of a generation, the tokens with which the rows go on and
+/// the probability with which each was drawn: `([batch], [batch])`.
+///
+/// What a mediator puts there is what the rows go on with.
+pub const DRAWS: &str = "sample";
 
 /// The name of the model whose weights are part of this crate.
 pub const INDUCTION: &str = "induction";
@@ -36,12 +47,18 @@ pub const INDUCTION: &str = "induction";
 pub struct LanguageModel {
     name: String,
     model: Box<dyn CausalLm>,
+    /// Those of the model, and that of the draws.
+    sites: Sites,
+    /// Where the tokens of a generation pass, if the model continues texts.
+    draws: Option<Tap>,
     /// None if tokens are written as their numbers.
     tokenizer: Option<Tokenizer>,
     /// The tokens that end a text.
     end_tokens: Vec<u32>,
     /// The number formats of the weights in its files, if they are others than F32.
     number_formats: Vec<String>,
+    /// What makes texts of chats.
+    chat: Option<ChatTemplate>,
     device: Device,
 }
 
@@ -124,6 +141,7 @@ impl LanguageModel {
         let (tokenizer, file) = (files.tokenizer()?, files.name());
         let end_tokens = files.end_tokens()?;
         let number_formats = files.number_formats();
+        let chat = files.chat_template()?;
         let model = Architecture::load(files, device)?;
         // What was added to a vocabulary need not be known to the model, until a prompt has it.
         let most = model.vocabulary();
@@ -137,21 +155,37 @@ impl LanguageModel {
             });
         }
         Ok(Self {
-            name: name.to_owned(),
             end_tokens: end_tokens.unwrap_or_else(|| model.end_tokens().to_vec()),
-            model,
+            chat,
             tokenizer: Some(tokenizer),
             number_formats,
-            device: device.clone(),
+            ..Self::of(name.to_owned(), model, device)
         })
     }
 
     /// Makes a language model of one's own, whose tokens are written as their numbers.
     pub fn new(name: impl Into<String>, model: impl CausalLm + 'static, device: &Device) -> Self {
+        Self::of(name.into(), Box::new(model), device)
+    }
+
+    fn of(name: String, model: Box<dyn CausalLm>, device: &Device) -> Self {
+        let own = || model.sites().clone();
+        let with_draws = match model.continues() {
+            true => own().with_tap(DRAWS).ok(),
+            false => None,
+        };
+        let (sites, draws) = match with_draws {
+            Some((sites, draws)) => (sites, Some(draws)),
+            // The model has a module of that name itself.
+            None => (own(), None),
+        };
         Self {
-            name: name.into(),
+            name,
             end_tokens: model.end_tokens().to_vec(),
-            model: Box::new(model),
+            chat: None,
+            model,
+            sites,
+            draws,
             tokenizer: None,
             number_formats: Vec::new(),
             device: device.clone(),
@@ -168,9 +202,9 @@ impl LanguageModel {
         &*self.model
     }
 
-    /// Returns the model's sites.
-    pub fn sites(&self) -> &Sites {
-        self.model.sites()
+    /// Returns the model's sites, and [that of the draws](DRAWS).
+    pub const fn sites(&self) -> &Sites {
+        &self.sites
     }
 
     /// Returns the device that the model runs on.
@@ -215,13 +249,49 @@ impl LanguageModel {
     /// [`ModelError::Input`] if there are none, more than the model has positions, or no tokenizer;
     /// [`FileError`] if the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
+        self.encode_with(text, Tokenizer::encode_prompt)
+    }
+
+    fn encode_with(
+        &self,
+        text: &str,
+        encode: impl Fn(&Tokenizer, &str) -> Result<Vec<u32>, FileError>,
+    ) -> Result<Vec<u32>, LanguageModelError> {
         let Some(tokenizer) = &self.tokenizer else {
             let what = format!("a text, but the model `{}` has no tokenizer", self.name);
             return Err(input(what, "give it tokens").into());
         };
-        let tokens = tokenizer.encode_prompt(text)?;
+        let tokens = encode(tokenizer, text)?;
         self.batch(&[&tokens])?;
         Ok(tokens)
+    }
+
+    /// Returns a chat as text, with the beginning of the model's answer behind it if `opens_answer`
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// E146 if the model has no template for chats, E147 if it cannot be used.
+    pub fn chat(
+        &self,
+        messages: &[ChatMessage],
+        opens_answer: bool,
+    ) -> Result<String, LanguageModelError> {
+        let none = || FileError::NoChat {
+            file: self.name.clone(),
+        };
+        let template = self.chat.as_ref().ok_or_else(none)?;
+        Ok(template.render(messages, opens_answer)?)
+    }
+
+    /// Returns the tokens of a text that has everything in it that the model is to see: none comes
+    /// in front or behind, as for [`chat`](Self::chat).
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode).
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, LanguageModelError> {
+        self.encode_with(text, Tokenizer::encode)
     }
 
     /// Returns the one token that `text` is, without one that marks a beginning.
@@ -309,6 +379,7 @@ impl LanguageModel {
         }
         let batch = TokenBatch {
             lm: self,
+            copies: copies_of(prompts),
             prompts: prompts.iter().map(|prompt| prompt.to_vec()).collect(),
             padding,
         };
@@ -350,6 +421,8 @@ pub struct TokenBatch<'m> {
     /// At least one, each of at least one token.
     prompts: Vec<Vec<u32>>,
     padding: Option<Padding>,
+    /// How many prompts are before each one that are equal to it.
+    copies: Vec<u64>,
 }
 
 /// The token at padded places, which no row sees.
@@ -417,13 +490,44 @@ impl<'m> TokenBatch<'m> {
         }
     }
 
+    /// Numbers the copies of a prompt otherwise than in the order of the batch: for rows that are
+    /// to draw what they draw without some of the others.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is not one number for each prompt.
+    pub fn copies(self, copies: Vec<u64>) -> Self {
+        assert_eq!(copies.len(), self.prompts.len(), "a number for each prompt");
+        Self { copies, ..self }
+    }
+
     /// Continues each prompt greedily by up to `new` tokens, and returns those of each.
     ///
     /// A prompt is complete with an end-of-text token, and all are where the model has no more
     /// positions ([`with_room`](Self::with_room) refuses that before). The prompts are
-    /// iteration 0 of every site, each further token one more; a prompt that is complete is
-    /// given its last token again for as long as others are not.
+    /// iteration 0 of every site, each further token one more. A prompt that is complete stays as
+    /// it is: it is given its last token again for as long as others are not.
     pub fn generate(&self, new: usize) -> Vec<Vec<u32>> {
+        self.go_on(new, |logits, _, _| Draw {
+            token: largest_of(logits),
+            probability: 1.0,
+        })
+    }
+
+    /// Continues each prompt as [`generate`](Self::generate) does, by tokens that are drawn.
+    ///
+    /// What was drawn, from which probability, passes the site [`DRAWS`].
+    pub fn sample(&self, new: usize, sampling: &Sampling) -> Vec<Vec<u32>> {
+        self.go_on(new, |logits, row, step| {
+            let prompt = &self.prompts[row];
+            let copy = self.copies[row];
+            sampling.draw(logits, DrawnRow { prompt, copy }, step)
+        })
+    }
+
+    /// Continues each prompt by tokens that are chosen by the logits of a row, its number and the
+    /// step.
+    fn go_on(&self, new: usize, choose: impl Fn(&[f32], usize, u64) -> Draw) -> Vec<Vec<u32>> {
         let new = new.min(self.room());
         let mut generated = vec![Vec::with_capacity(new); self.rows().len()];
         declare_padding(self.lm.sites(), self.padding());
@@ -433,8 +537,17 @@ impl<'m> TokenBatch<'m> {
             padding => self.lm.model.padded_decoder(positions, padding),
         };
         let mut tokens = self.tokens();
-        for _ in 0..new {
-            let next = largest(decode(tokens));
+        for step in 0..new {
+            let logits = last_of(decode(tokens));
+            let rows = logits.iter().zip(&generated).enumerate();
+            let draws = rows.map(|(number, (logits, row))| match row.last() {
+                Some(&token) if self.is_complete(row) => Draw {
+                    token,
+                    probability: 1.0,
+                },
+                _ => choose(logits, number, step as u64),
+            });
+            let next = self.pass(draws.collect());
             for (row, token) in generated.iter_mut().zip(next) {
                 if !self.is_complete(row) {
                     row.push(token);
@@ -450,6 +563,23 @@ impl<'m> TokenBatch<'m> {
             tokens = self.tensor(last);
         }
         generated
+    }
+
+    /// Passes draws through their site, and returns the tokens that come of it.
+    fn pass(&self, draws: Vec<Draw>) -> Vec<u32> {
+        let passed = self.lm.draws.as_ref().and_then(|tap| {
+            tap.pass_if_awaited(|| {
+                let tokens: Vec<i32> = draws.iter().map(|draw| draw.token as i32).collect();
+                let shares: Vec<f32> = draws.iter().map(|draw| draw.probability as f32).collect();
+                let device = &self.lm.device;
+                let tokens = Tensor::<1, Int>::from_data(&tokens[..], device);
+                (tokens, Tensor::<1>::from_data(&shares[..], device))
+            })
+        });
+        match passed {
+            Some((tokens, _)) => tokens.into_data().iter::<u32>().collect(),
+            None => draws.iter().map(|draw| draw.token).collect(),
+        }
     }
 
     fn is_complete(&self, generated: &[u32]) -> bool {
@@ -480,16 +610,29 @@ impl<'m> TokenBatch<'m> {
     }
 }
 
-/// Returns the most likely token at the last position of each row; the lowest of equals.
-fn largest(logits: Tensor<3>) -> Vec<u32> {
+/// Returns the logits at the last position of each row.
+fn last_of(logits: Tensor<3>) -> Vec<Vec<f32>> {
     let [rows, positions, tokens] = logits.dims();
     let last = logits
         .slice([0..rows, positions - 1..positions, 0..tokens])
         .into_data();
     let last: Vec<f32> = last.iter::<f32>().collect();
-    last.chunks(tokens).map(largest_of).collect()
+    last.chunks(tokens).map(<[f32]>::to_vec).collect()
 }
 
+/// Returns how many prompts are before each one that are equal to it.
+fn copies_of(prompts: &[&[u32]]) -> Vec<u64> {
+    let mut seen: BTreeMap<&[u32], u64> = BTreeMap::new();
+    let mut copies = Vec::with_capacity(prompts.len());
+    for &prompt in prompts {
+        let count = seen.entry(prompt).or_default();
+        copies.push(*count);
+        *count += 1;
+    }
+    copies
+}
+
+/// Returns the most likely token; the lowest of equals.
 fn largest_of(row: &[f32]) -> u32 {
     let better = |best: usize, index: usize| if row[index] > row[best] { index } else { best };
     (1..row.len()).fold(0, better) as u32

@@ -25,6 +25,7 @@ mod language;
 mod loader;
 pub mod mamba;
 mod projection;
+mod sampling;
 pub mod vit;
 
 // The public interface.
@@ -32,9 +33,10 @@ pub use architecture::Architecture;
 pub use causal::{CausalLm, Decoder};
 pub use config::{MAX_EXPERTS, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH};
 pub use families::ARCHITECTURES;
-pub use language::{INDUCTION, LanguageModel, LanguageModelError, TokenBatch};
+pub use language::{DRAWS, INDUCTION, LanguageModel, LanguageModelError, TokenBatch};
+pub use sampling::{Draw, SAMPLER, Sampling, SamplingError, record_draws};
 
 /// Iterates over every error code of this room, in order.
 pub fn codes() -> impl Iterator<Item = &'static interloom_engine::Code> {
-    files::CODES.iter()
+    files::CODES.iter().chain(sampling::CODES)
 }

@@ -2,12 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use interloom_backends::{Forward, Tap};
+use interloom_backends::{Forward, Tap, parallel};
 
 /// A linear layer with an `[out, in]` weight; burn's own has `[in, out]`.
-///
-/// The output is computed as the transpose of `weight · xᵀ`. With the few rows of a prompt the time
-/// goes into reading the weight, which is then read once and in its own order.
 #[derive(Module, Debug)]
 pub struct Projection {
     weight: Param<Tensor<2>>,
@@ -82,7 +79,7 @@ impl Forward<Tensor<3>> for Projection {
         let weight = self.weight.val();
         let outputs = weight.dims()[0];
         let rows = x.reshape([batch * positions, inputs]);
-        let projected = weight.matmul(rows.transpose()).transpose();
+        let projected = parallel::linear(rows, weight);
         let projected = projected.reshape([batch, positions, outputs]);
         self.finish.of(match &self.bias {
             Some(bias) => projected + bias.val().reshape([1, 1, outputs]),

@@ -41,5 +41,7 @@ mod smollm2;
 #[allow(dead_code, reason = "the tests of the backends use more of it")]
 #[path = "../../tests/all/support.rs"]
 mod support;
+#[path = "all/threads.rs"]
+mod threads;
 #[path = "all/vit.rs"]
 mod vit;

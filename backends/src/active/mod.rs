@@ -91,7 +91,7 @@ pub(crate) fn pass<T: Erase>(place: &Place, value: T) -> T {
 
 /// Passes such a site if a mediator waits for it, or for its gradient.
 pub(crate) fn pass_if_awaited<T: Erase>(place: &Place, make: impl FnOnce() -> T) -> Option<T> {
-    match look(|run| run.taps(place)) {
+    match look(|run| run.knows(place).then(|| run.taps(place))).flatten() {
         None | Some(Departure::Unawaited) => None,
         Some(departure) => Some(depart(departure, make())),
     }
@@ -316,6 +316,13 @@ impl Active {
         } else {
             Departure::Unawaited
         }
+    }
+
+    /// Returns whether the run's sites have a place of the binding, as those of a model do not have
+    /// what was added to a copy of them.
+    fn knows(&self, place: &Place) -> bool {
+        let (binding, point) = place.point(Port::Output);
+        binding != self.binding || self.interleaver.map().has(point)
     }
 
     /// Lets the value of a tap pass.

@@ -118,7 +118,7 @@ pub enum ProgramError {
     ///
     /// Code `E119`, explained in `docs/errors/E119.md`.
     #[error(
-        "{at}: `{asked}` is asked for after `{reached}` ({since}), but the model passes it before; ask for it first, and \
+        "{at}: `{asked}` is asked for after {reached} ({since}), but the model passes it before; ask for it first, and \
          keep the value if it is needed later"
     )]
     Order {
@@ -126,7 +126,7 @@ pub enum ProgramError {
         at: Place,
         /// The site that is asked for too late.
         asked: String,
-        /// A later site, which the program has asked for before.
+        /// What the program has asked for before, in words: a later site, or all of one in a loop.
         reached: String,
         /// Where it has.
         since: Box<Place>,

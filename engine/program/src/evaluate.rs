@@ -9,6 +9,7 @@ use crate::compile::{Compute, resolve};
 use crate::datum::Datum;
 use crate::expr::{Item, Span};
 use crate::operand::{Arithmetic, Items, Operand, resolve_dimension};
+use crate::ragged::{self, Mark};
 
 /// How many tensors a tuple or map may have in it: each exchange of it visits all of them.
 const LEAVES_MAX: usize = 1 << 16;
@@ -19,12 +20,15 @@ pub(crate) fn compute<V: Operand>(
     stack: &mut Vec<Datum<V>>,
 ) -> Result<Datum<V>, ProgramFault> {
     let place = name(compute);
+    let operands = operands(compute, stack);
+    ragged::check(compute, place, &operands)?;
     let value = match compute {
         Compute::Number(number) => return Ok(Datum::Number(*number)),
         Compute::Text(text) => V::text(text),
         Compute::Arithmetic(operation) => {
             let (right, left) = (pop(stack), pop(stack));
-            return arithmetic(*operation, place, &left, &right);
+            let result = arithmetic(*operation, place, &left, &right)?;
+            return Ok(kept(result, &operands));
         }
         Compute::Index(item) => return index(place, &pop(stack), item),
         Compute::Clip(spans) => return clip(place, pop(stack), spans),
@@ -43,15 +47,20 @@ pub(crate) fn compute<V: Operand>(
         Compute::ArgmaxLast => value_of(place, pop(stack))?.argmax_last(),
         Compute::Slice(spans) => {
             let of = value_of(place, pop(stack))?;
-            of.slice(&ranges(spans, &of, place)?)
+            return ragged::slice(place, &of, spans).map(Datum::Value);
         }
         Compute::Patch(spans) => {
             let (with, of) = (pop(stack), value_of(place, pop(stack))?);
-            let ranges = ranges(spans, &of, place)?;
-            match with {
-                Datum::Number(number) => filled(&of, &ranges, number),
-                with => of.patch(&ranges, &value_of(place, with)?),
-            }
+            let patched = match with {
+                Datum::Number(number) => {
+                    ragged::patch(place, &of, spans, |part| filled(part, number))
+                }
+                with => {
+                    let with = value_of(place, with)?;
+                    ragged::patch(place, &of, spans, |_| Ok(with))
+                }
+            };
+            return patched.map(Datum::Value);
         }
         Compute::Replace(item) => {
             let with = part_of(place, pop(stack))?;
@@ -72,7 +81,47 @@ pub(crate) fn compute<V: Operand>(
         place: place.into(),
         misfit,
     };
-    value.map(Datum::Value).map_err(misfit)
+    let value = value.map(Datum::Value).map_err(misfit)?;
+    Ok(match compute {
+        Compute::ZerosLike | Compute::Abs | Compute::Along(..) | Compute::Matmul => {
+            kept(value, &operands)
+        }
+        _ => value,
+    })
+}
+
+/// Returns the values that a computation is about to take off the stack, in order, if one of them
+/// is marked and it depends on that.
+fn operands<V: Operand>(compute: &Compute, stack: &[Datum<V>]) -> Vec<V> {
+    let count = match compute {
+        Compute::Arithmetic(_) | Compute::Matmul => 2,
+        Compute::Sum
+        | Compute::Mean
+        | Compute::Clip(_)
+        | Compute::Along(..)
+        | Compute::ArgmaxLast
+        | Compute::ZerosLike
+        | Compute::Abs => 1,
+        _ => 0,
+    };
+    let uppermost = &stack[stack.len().saturating_sub(count)..];
+    let values = uppermost.iter().filter_map(|datum| match datum {
+        Datum::Value(value) => Some(value),
+        Datum::Number(_) | Datum::List(_) => None,
+    });
+    match values.clone().any(|value| value.ragged().is_some()) {
+        true => values.cloned().collect(),
+        // Not cloned, so that they are computed with in place.
+        false => Vec::new(),
+    }
+}
+
+/// Gives a result the mark of its operands, if it has their positions.
+fn kept<V: Operand>(result: Datum<V>, operands: &[V]) -> Datum<V> {
+    match (result, operands.iter().find_map(Mark::of)) {
+        (Datum::Value(value), Some(mark)) => Datum::Value(mark.keep(value)),
+        (result, _) => result,
+    }
 }
 
 /// Takes the uppermost datum off the stack.
@@ -154,10 +203,9 @@ fn leaves<V: Operand>(datum: &Datum<V>) -> usize {
     }
 }
 
-/// Returns the tensor with one number in place of a part.
-fn filled<V: Operand>(of: &V, ranges: &[Range<u64>], number: f64) -> Result<V, Misfit> {
-    let part = of.slice(ranges)?.zeros_like()?;
-    of.patch(ranges, &part.with_number(Arithmetic::Add, number)?)
+/// Returns a tensor like a part, with one number everywhere.
+fn filled<V: Operand>(part: &V, number: f64) -> Result<V, Misfit> {
+    part.zeros_like()?.with_number(Arithmetic::Add, number)
 }
 
 /// Returns the number that a datum is, or the value of one element in it.
@@ -215,7 +263,7 @@ fn index<V: Operand>(
         Datum::Value(of) => {
             let item = match item {
                 // A place in a tensor is one of its first dimension; all else has items.
-                Item::Place(place) if of.shape().is_some() => of.at((*place).into()),
+                Item::Place(place) if of.shape().is_some() => ragged::at(of, (*place).into()),
                 item => of.item(item),
             };
             let item = item.map(Datum::Value);
@@ -323,7 +371,7 @@ fn check_leaves(leaves: usize) -> Result<(), ProgramFault> {
 }
 
 /// Returns the dimension of a tensor that is meant, from the first.
-fn dimension_of<V: Operand>(of: &V, dimension: i32) -> Result<usize, Misfit> {
+pub(crate) fn dimension_of<V: Operand>(of: &V, dimension: i32) -> Result<usize, Misfit> {
     let shape = of.shape();
     let found = shape
         .as_ref()
@@ -337,7 +385,7 @@ fn dimension_of<V: Operand>(of: &V, dimension: i32) -> Result<usize, Misfit> {
     })
 }
 
-fn ranges<V: Operand>(
+pub(crate) fn ranges<V: Operand>(
     spans: &[Span],
     of: &V,
     place: &'static str,

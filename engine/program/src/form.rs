@@ -157,6 +157,11 @@ impl Shapes {
         self.order.get(&site).copied()
     }
 
+    /// Returns how many sites the pass came to.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Returns the last visit of a point.
     pub(crate) fn last(&self, site: Site) -> Option<Site> {
         let iterations = self.order.range(passings(site));

@@ -71,6 +71,7 @@ mod nesting;
 mod number;
 mod operand;
 mod pass;
+mod ragged;
 mod step;
 
 // The public interface.

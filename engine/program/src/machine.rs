@@ -16,6 +16,7 @@ use crate::datum::{Datum, Results, Ticket};
 use crate::error::ProgramError;
 use crate::evaluate::{self, check_nested, items_of, number_of, part_of, value_of};
 use crate::operand::{Modules, Operand};
+use crate::ragged::Mark;
 use crate::step::Program;
 
 /// A program as a mediator.
@@ -310,7 +311,12 @@ impl<V: Operand> Machine<V> {
                 let input = value_of("a call", self.pop())?;
                 let modules = self.outside.modules.as_ref();
                 let modules = modules.ok_or_else(|| ProgramFault::NoModules(path.clone()))?;
-                Datum::Value(modules.call(path, input)?)
+                let mark = Mark::of(&input);
+                let output = modules.call(path, input)?;
+                Datum::Value(match mark {
+                    Some(mark) => mark.keep(output),
+                    None => output,
+                })
             }
             Push::Compare(is) => {
                 let (right, left) = (number_of(self.pop())?, number_of(self.pop())?);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use interloom_engine::array::Array;
-use interloom_engine::{Fault, Misfit, Value};
+use interloom_engine::{Fault, Misfit, Ragged, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Item;
@@ -121,6 +121,17 @@ pub trait Operand: Value {
     ///
     /// [`Misfit`] if `part` does not have the kind and shape of the slice.
     fn patch(&self, ranges: &[Range<u64>], part: &Self) -> Result<Self, Misfit>;
+
+    /// Returns which positions of a tensor's rows are padding, if the rows differ in that.
+    fn ragged(&self) -> Option<&Ragged> {
+        None
+    }
+
+    /// Returns the tensor with another such mark; one that has no marks as it is.
+    fn marked(self, ragged: Option<Ragged>) -> Self {
+        let _ = ragged;
+        self
+    }
 
     /// Makes a plain number, to be a part of a tuple or a map; nothing if this kind of value has
     /// none.

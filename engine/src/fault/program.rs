@@ -56,6 +56,31 @@ pub enum ProgramFault {
         /// The tensor's shape.
         shape: Vec<u64>,
     },
+    /// A span that does not lie in the own positions of a row that is padded.
+    #[error(
+        "the span `{}` does not lie in the {length} tokens of row {row}; rows of a batch that differ in length count positions in \
+         their own tokens",
+        span(*start, *end)
+    )]
+    OwnSpan {
+        /// The first place; none is the first of all, and a negative one counts from the end.
+        start: Option<i64>,
+        /// The place after the last; none is the end.
+        end: Option<i64>,
+        /// The row.
+        row: u64,
+        /// How many positions it has of its own.
+        length: u64,
+    },
+    /// An expression that would mix padding with the tokens of rows that differ in length.
+    #[error(
+        "{place} is not possible over the positions of rows that differ in length, of which some are padding; take positions that \
+         all rows have, such as `[.., -1]`, or give each prompt an invoke of its own"
+    )]
+    Ragged {
+        /// The expression.
+        place: Cow<'static, str>,
+    },
     /// A list without the item that is asked for.
     #[error("the list has no item {item}, its length is {length}")]
     NoItem {

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::digest::Digest;
 use crate::divergence::EnvironmentDifference;
 use crate::reason::is_refusal;
+use crate::training::RankDrift;
 
 /// A journal could not be written or read. Each variant has a stable [`code`](Self::code).
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -245,6 +246,14 @@ pub enum JournalError {
         /// What it is.
         reason: String,
     },
+    /// A rank of a training run is not the replica of rank 0 that it should be.
+    ///
+    /// Code `E130`, explained in `docs/errors/E130.md`.
+    #[error(
+        "a rank is no replica of rank 0 any more: they part in {0}; expected one schedule, and the same gradients in all ranks \
+         before the update; look at how gradients are reduced, and resume all ranks from a step before this one"
+    )]
+    RanksParted(Box<RankDrift>),
     /// The ledger of a training run is not one, or is damaged.
     ///
     /// Code `E078`, explained in `docs/errors/E078.md`.
@@ -282,6 +291,7 @@ impl JournalError {
             Self::Busy { .. } => "E073",
             Self::OtherHead { .. } => "E074",
             Self::BadLedger { .. } => "E078",
+            Self::RanksParted(_) => "E130",
         }
     }
 

@@ -9,6 +9,13 @@
 //! | [`reading_a_divergence`] | what the report of a failed verification says, and what to look at first |
 //! | [`does_the_order_matter`] | whether a result depends on the order of the mediators |
 //! | [`mediators_in_three_ways`] | when a mediator is an async closure, a state machine or a program |
+//!
+//! With the feature `train` there is a fifth, `burns_learner`: how burn's own training loop becomes
+//! a training run that is recorded and resumed.
+
+#[cfg(feature = "train")]
+#[doc = include_str!("burns_learner.md")]
+pub mod burns_learner {}
 
 #[doc = include_str!("burn_model_to_journal.md")]
 pub mod burn_model_to_journal {}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
-use interloom_backends::{Bound, BuildArithmetic, Sites, Value, device_name, visit_parameters};
+use interloom_backends::{Bound, BuildArithmetic, Sites, Value, visit_parameters};
 #[cfg(feature = "models")]
 use interloom_models::LanguageModel;
 
@@ -115,7 +115,7 @@ fn device_of(module: &impl Module) -> Device {
 }
 
 /// Returns the last part of a type's path, without its arguments: `Mlp` of `Hooked<net::Mlp>`.
-fn short_name<M>() -> &'static str {
+pub(crate) fn short_name<M>() -> &'static str {
     let name = std::any::type_name::<M>();
     let name = name.rsplit('<').find(|part| !part.is_empty());
     let name = name.unwrap_or_default().trim_end_matches('>');
@@ -157,8 +157,7 @@ pub struct SessionBuilder {
 impl SessionBuilder {
     pub(super) fn new(model: &(impl Subject + ?Sized)) -> Self {
         let device = model.device();
-        let name = device_name(&device);
-        let head = environment::head(Experiment::default(), &name, Policy::Digest);
+        let head = environment::head(Experiment::default(), &device, Policy::Digest);
         Self {
             head: Head {
                 model: model.identity(),
@@ -367,7 +366,7 @@ impl SessionBuilder {
 }
 
 pub(crate) fn check_exact(place: &dyn Display, head: &Head) -> Result<(), Error> {
-    if head.arithmetic == BuildArithmetic::Exact.to_string() {
+    if BuildArithmetic::is_exact_name(&head.arithmetic) {
         return Ok(());
     }
     Err(Error::Inexact {

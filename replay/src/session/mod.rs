@@ -67,6 +67,8 @@ use crate::error::Error;
 use crate::journal::{BarrierLine, Declared, Digest, Head, MediatorLine, Policy, RunStart};
 
 pub(crate) use builder::check_exact;
+#[cfg(feature = "train")]
+pub(crate) use builder::short_name;
 pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
 pub(crate) use convert::tensor_parts;

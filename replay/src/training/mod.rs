@@ -75,6 +75,8 @@
 
 mod checkpoint;
 mod exact;
+#[cfg(feature = "train")]
+pub mod learner;
 mod optimizer;
 mod order;
 mod seed;
@@ -87,7 +89,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
-use interloom_backends::{Ran, Run, device_name};
+use interloom_backends::{Ran, Run};
 use interloom_engine::SiteMap;
 
 use crate::divergence::EnvironmentReport;
@@ -101,6 +103,7 @@ use crate::journal::{Digest, Experiment, ModelIdentity, Policy};
 use crate::session::{Mode, Session, check_exact};
 
 use self::checkpoint::Parts;
+use self::step::OpenStep;
 
 pub use checkpoint::check_checkpoint;
 pub use exact::{
@@ -388,8 +391,8 @@ impl TrainingBuilder {
     }
 
     fn head(&self) -> LedgerHead {
-        let device = device_name(&self.device);
-        let mut environment = environment::head(self.experiment.clone(), &device, self.policy);
+        let experiment = self.experiment.clone();
+        let mut environment = environment::head(experiment, &self.device, self.policy);
         environment.seeds.push(self.seed);
         LedgerHead {
             environment,
@@ -495,10 +498,20 @@ impl Training {
         state: &mut S,
         make: impl FnOnce(&mut TrainingStep<'_>, &mut S) -> Result<f64, Error>,
     ) -> Result<StepLine, Error> {
+        let mut open = self.open_step(state)?;
+        let mut step = TrainingStep {
+            training: self,
+            open: &mut open,
+        };
+        let loss = make(&mut step, state)?;
+        self.close_step(open, loss, state)
+    }
+
+    /// Begins the next step: seeds the device.
+    fn open_step(&mut self, state: &mut impl TrainingState) -> Result<OpenStep, Error> {
         let number = self.next;
         let seed = seed_for(self.seed(), number, "device");
-        let is_traced = self.traced_step == Some(number);
-        let traced = if is_traced {
+        let traced = if self.traced_step == Some(number) {
             Some(state_before(values_of(state)?, seed))
         } else {
             None
@@ -507,8 +520,7 @@ impl Training {
             self.parts = part_digests(state)?;
         }
         self.settings.device.seed(seed);
-        let mut step = TrainingStep {
-            training: self,
+        Ok(OpenStep {
             number,
             seed,
             rate: 0.0,
@@ -516,30 +528,32 @@ impl Training {
             exchanges: ShortDigest::default(),
             runs: 0,
             traced,
-        };
-        let loss = make(&mut step, state)?;
-        let TrainingStep {
-            rate,
-            named,
-            exchanges,
-            traced,
-            ..
-        } = step;
+        })
+    }
+
+    /// Ends a step: writes or compares what came of it.
+    fn close_step<S: TrainingState>(
+        &mut self,
+        open: OpenStep,
+        loss: f64,
+        state: &mut S,
+    ) -> Result<StepLine, Error> {
         let line = StepLine {
-            step: number,
-            seed,
-            rate,
+            step: open.number,
+            seed: open.seed,
+            rate: open.rate,
             loss,
             batch: ShortDigest::default(),
             schedule: ShortDigest::default(),
-            exchanges,
+            exchanges: open.exchanges,
             gradients: ShortDigest::default(),
             optimizer: ShortDigest::default(),
             parameters: ShortDigest::default(),
             names_at: None,
             chain: Digest::ZERO,
         };
-        if let Some(mut values) = traced {
+        let is_traced = open.traced.is_some();
+        if let Some(mut values) = open.traced {
             values.push(TracedValue {
                 phase: StepPhase::Loss,
                 name: "loss".to_owned(),
@@ -547,11 +561,11 @@ impl Training {
             });
             values.extend(values_of(state)?);
             self.traced = Some(StepTrace {
-                step: number,
+                step: open.number,
                 values,
             });
         }
-        self.conclude(line, named, state, is_traced)
+        self.conclude(line, open.named, state, is_traced)
     }
 
     /// Ends the training run; without this its last journal has no end, as if the process had been
@@ -566,6 +580,17 @@ impl Training {
             writer.sync()?;
         }
         Ok(())
+    }
+
+    /// Returns whether some steps of a training run are made again, and no others.
+    #[cfg(feature = "train")]
+    const fn is_excerpt(&self) -> bool {
+        self.end.is_some()
+    }
+
+    #[cfg(feature = "train")]
+    const fn device(&self) -> &Device {
+        &self.settings.device
     }
 
     const fn is_recording(&self) -> bool {

@@ -12,12 +12,16 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Tensor as PackedTensor, Writer};
 
+/// Moments and counts by the path of their parameter and their own name, `up.weight.moment_1`.
+pub(super) type NamedState = BTreeMap<String, TensorData>;
+
 /// Returns the state of an optimizer: moments as they are, counts as tensors of one number.
 pub(super) fn named_state(
-    optimizer: &ModuleOptimizer,
+    record: OptimizerRecord,
     paths: &BTreeMap<ParamId, String>,
-) -> Result<BTreeMap<String, TensorData>, String> {
-    let reader = packed(optimizer)?;
+) -> Result<NamedState, String> {
+    let bytes = record.into_bytes().map_err(words)?;
+    let reader = Reader::from_bytes(bytes).map_err(words)?;
     let mut named = BTreeMap::new();
     for (key, scalar) in reader.scalars() {
         named.insert(name_of(key, paths)?, scalar_data(*scalar));
@@ -36,13 +40,23 @@ pub(super) fn named_state(
 pub(super) fn with_named_state(
     optimizer: ModuleOptimizer,
     paths: &BTreeMap<ParamId, String>,
-    state: BTreeMap<String, TensorData>,
+    state: &NamedState,
 ) -> Result<ModuleOptimizer, String> {
+    let optimizer = optimizer.load_record(record_of(state, paths)?);
+    check_taken(state, &named_state(optimizer.to_record(), paths)?)?;
+    Ok(optimizer)
+}
+
+/// Returns the record of a state that [`named_state`] returned.
+pub(super) fn record_of(
+    state: &NamedState,
+    paths: &BTreeMap<ParamId, String>,
+) -> Result<OptimizerRecord, String> {
     let ids: BTreeMap<&str, ParamId> = paths.iter().map(|(id, path)| (&**path, *id)).collect();
     let mut tensors = Vec::new();
     let mut scalars = Vec::new();
     let mut groups = BTreeMap::new();
-    for (name, data) in &state {
+    for (name, data) in state {
         let (path, field) = split(name, |path| ids.contains_key(path))?;
         let id = ids[path].val();
         groups.insert(id, path);
@@ -64,23 +78,18 @@ pub(super) fn with_named_state(
         writer = writer.with_metadata(&id.to_string(), path);
     }
     let bytes = writer.into_bytes().map_err(words)?;
-    let record = OptimizerRecord::from_bytes(bytes).map_err(words)?;
-    let optimizer = optimizer.load_record(record);
-    // Burn leaves out what it cannot use.
-    let taken = named_state(&optimizer, paths)?;
-    match state
-        .iter()
-        .find(|(name, data)| taken.get(*name) != Some(*data))
-    {
-        None => Ok(optimizer),
+    OptimizerRecord::from_bytes(bytes).map_err(words)
+}
+
+/// Checks that an optimizer has the state that it was given: burn leaves out what it cannot use.
+pub(super) fn check_taken(state: &NamedState, taken: &NamedState) -> Result<(), String> {
+    let mut states = state.iter();
+    match states.find(|(name, data)| taken.get(*name) != Some(*data)) {
+        None => Ok(()),
         Some((name, _)) => Err(format!(
             "the optimizer does not take `{name}`: it is of another kind"
         )),
     }
-}
-
-fn packed(optimizer: &ModuleOptimizer) -> Result<Reader, String> {
-    Reader::from_bytes(optimizer.into_bytes().map_err(words)?).map_err(words)
 }
 
 /// Returns the name of `NUMBER.FIELD`: the path of the parameter in the place of its number.

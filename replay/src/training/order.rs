@@ -60,6 +60,11 @@ impl DataOrder {
         }
     }
 
+    /// Returns how many items there are.
+    pub const fn items(&self) -> u64 {
+        self.items
+    }
+
     /// Returns the item at a position of an epoch.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bool, Bytes, Int, Tensor, TensorData};
 use interloom_backends::visit_parameters;
 
-use super::optimizer::{named_state, with_named_state};
+use super::optimizer::{NamedState, named_state, with_named_state};
 
 /// What a part of the state is: trained, or kept by what trains it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -95,24 +95,6 @@ impl<M: Module> Trained<M> {
             name: name.into(),
         }
     }
-
-    /// Returns the paths of the module's float parameters, with burn's names for them.
-    pub(super) fn paths(&self) -> BTreeMap<ParamId, String> {
-        let mut paths = Paths::default();
-        self.module.visit(&mut paths);
-        paths.found
-    }
-
-    /// Returns the gradient of each parameter that has one, by path.
-    pub(super) fn gradients(&self, gradients: &GradientsParams) -> Vec<(String, TensorData)> {
-        let mut reader = GradientReader {
-            path: Vec::new(),
-            gradients,
-            found: Vec::new(),
-        };
-        self.module.visit(&mut reader);
-        reader.found
-    }
 }
 
 impl<M: Module> TrainingState for Trained<M> {
@@ -127,41 +109,82 @@ impl<M: Module> StatePart for Trained<M> {
     }
 
     fn read(&self) -> Result<StateTensors, String> {
-        let mut tensors = StateTensors::new();
-        visit_parameters(&self.module, |path, data| {
-            tensors.insert((StateKind::Parameter, path.to_owned()), data);
-        });
-        let state = named_state(&self.optimizer, &self.paths())?;
-        let state = state.into_iter();
-        tensors.extend(state.map(|(name, data)| ((StateKind::Optimizer, name), data)));
-        Ok(tensors)
+        let state = named_state(self.optimizer.to_record(), &paths_of(&self.module))?;
+        Ok(tensors_of(&self.module, state))
     }
 
     fn load(&mut self, saved: StateTensors) -> Result<(), String> {
-        let mut parameters = BTreeMap::new();
-        let mut state = BTreeMap::new();
-        for ((kind, name), data) in saved {
-            match kind {
-                StateKind::Parameter => parameters.insert(name, data),
-                StateKind::Optimizer => state.insert(name, data),
-            };
-        }
-        let mut loader = ParameterLoader {
-            path: Vec::new(),
-            saved: parameters,
-            problem: None,
-        };
-        let module = self.module.clone().map(&mut loader);
-        if let Some(problem) = loader.problem {
-            return Err(problem);
-        }
-        if let Some(name) = loader.saved.keys().next() {
-            return Err(format!("the module has no parameter `{name}`"));
-        }
-        self.module = module;
-        self.optimizer = with_named_state(self.optimizer.clone(), &self.paths(), state)?;
+        let (parameters, state) = by_kind(saved);
+        self.module = with_parameters(self.module.clone(), parameters)?;
+        let paths = paths_of(&self.module);
+        self.optimizer = with_named_state(self.optimizer.clone(), &paths, &state)?;
         Ok(())
     }
+}
+
+/// Returns the parameters of a module with the state of its optimizer.
+pub(super) fn tensors_of(module: &impl Module, state: NamedState) -> StateTensors {
+    let mut tensors = StateTensors::new();
+    visit_parameters(module, |path, data| {
+        tensors.insert((StateKind::Parameter, path.to_owned()), data);
+    });
+    let state = state.into_iter();
+    tensors.extend(state.map(|(name, data)| ((StateKind::Optimizer, name), data)));
+    tensors
+}
+
+/// Splits the tensors of a part into parameters, by path, and the state of what trains them.
+pub(super) fn by_kind(saved: StateTensors) -> (BTreeMap<String, TensorData>, NamedState) {
+    let mut parameters = BTreeMap::new();
+    let mut state = BTreeMap::new();
+    for ((kind, name), data) in saved {
+        match kind {
+            StateKind::Parameter => parameters.insert(name, data),
+            StateKind::Optimizer => state.insert(name, data),
+        };
+    }
+    (parameters, state)
+}
+
+/// Returns a module with the saved parameters, each of which it must have.
+pub(super) fn with_parameters<M: Module>(
+    module: M,
+    saved: BTreeMap<String, TensorData>,
+) -> Result<M, String> {
+    let mut loader = ParameterLoader {
+        path: Vec::new(),
+        saved,
+        problem: None,
+    };
+    let module = module.map(&mut loader);
+    if let Some(problem) = loader.problem {
+        return Err(problem);
+    }
+    match loader.saved.keys().next() {
+        None => Ok(module),
+        Some(name) => Err(format!("the module has no parameter `{name}`")),
+    }
+}
+
+/// Returns the paths of a module's float parameters, by burn's names for them.
+pub(super) fn paths_of(module: &impl Module) -> BTreeMap<ParamId, String> {
+    let mut paths = Paths::default();
+    module.visit(&mut paths);
+    paths.found
+}
+
+/// Returns the gradient of each parameter of a module that has one, by path.
+pub(super) fn gradients_of(
+    module: &impl Module,
+    gradients: &GradientsParams,
+) -> Vec<(String, TensorData)> {
+    let mut reader = GradientReader {
+        path: Vec::new(),
+        gradients,
+        found: Vec::new(),
+    };
+    module.visit(&mut reader);
+    reader.found
 }
 
 /// Something of one's own that steps depend on, such as a schedule or a count, as bytes.

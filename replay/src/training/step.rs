@@ -8,7 +8,7 @@ use interloom_engine::CacheSpec;
 
 use super::order::DataOrder;
 use super::seed::seed_for;
-use super::state::Trained;
+use super::state::{Trained, gradients_of};
 use super::trace::{SiteTracer, TracedValue};
 use super::{StatePart as _, Training};
 use crate::environment::tensor_digest;
@@ -20,6 +20,11 @@ use crate::journal::training::{NamedDigest, ShortDigest, StepPhase};
 /// for the ledger.
 pub struct TrainingStep<'t> {
     pub(super) training: &'t mut Training,
+    pub(super) open: &'t mut OpenStep,
+}
+
+/// What a step has noted of itself so far.
+pub(super) struct OpenStep {
     pub(super) number: u64,
     pub(super) seed: u64,
     pub(super) rate: f64,
@@ -34,23 +39,23 @@ pub struct TrainingStep<'t> {
 impl TrainingStep<'_> {
     /// Returns the number of the step, from 0 on.
     pub const fn number(&self) -> u64 {
-        self.number
+        self.open.number
     }
 
     /// Returns the seed that the device was given for this step.
     pub const fn seed(&self) -> u64 {
-        self.seed
+        self.open.seed
     }
 
     /// Returns a seed of the step for one purpose, such as a generator of one's own.
     pub fn seed_for(&self, purpose: &str) -> u64 {
-        seed_for(self.training.seed(), self.number, purpose)
+        seed_for(self.training.seed(), self.open.number, purpose)
     }
 
     /// Returns the items that the step is fed, `count` of them in the order of the data, and notes
     /// which they are.
     pub fn items(&mut self, order: &DataOrder, count: u64) -> Vec<u64> {
-        let items = order.batch(self.number, count);
+        let items = order.batch(self.open.number, count);
         self.fed_items("items", &items);
         items
     }
@@ -86,8 +91,8 @@ impl TrainingStep<'_> {
 
     /// Describes a run of the step, for mediators to be added.
     pub fn run(&self, sites: &(impl AsRef<Sites> + ?Sized)) -> Run {
-        let number = self.number;
-        let name = match self.runs {
+        let number = self.open.number;
+        let name = match self.open.runs {
             0 => format!("step {number}"),
             more => format!("step {number}.{more}"),
         };
@@ -106,17 +111,17 @@ impl TrainingStep<'_> {
     /// differs; [`Error::Training`] if a mediator stopped it.
     pub fn record<Y>(&mut self, mut run: Run, model: impl FnOnce() -> Y) -> Result<Y, Error> {
         let sites = run.sites().clone();
-        let tracer = self.traced.as_ref().map(|_| SiteTracer::new(&sites));
+        let tracer = self.open.traced.as_ref().map(|_| SiteTracer::new(&sites));
         if let Some(tracer) = &tracer {
             run.cache(CacheSpec::all().both().gradients());
             run.observer(tracer.clone());
         }
-        self.runs += 1;
-        let (ran, digest) = self.training.run(self.number, run, model)?;
-        self.exchanges = digest.map_or(ShortDigest::default(), ShortDigest::from);
-        if let (Some(traced), Some(tracer)) = (&mut self.traced, tracer) {
+        self.open.runs += 1;
+        let (ran, digest) = self.training.run(self.open.number, run, model)?;
+        self.open.exchanges = digest.map_or(ShortDigest::default(), ShortDigest::from);
+        if let (Some(traced), Some(tracer)) = (&mut self.open.traced, tracer) {
             // The runs of a step pass the same sites.
-            let nth = self.runs - 1;
+            let nth = self.open.runs - 1;
             traced.extend(tracer.take().into_iter().map(|value| TracedValue {
                 name: match nth {
                     0 => value.name,
@@ -129,7 +134,7 @@ impl TrainingStep<'_> {
             RunOutput::Completed(output) => Ok(output),
             _ => Err(Error::Training(format!(
                 "a mediator stopped step {} before the model was through, so that it has no loss; let it fail instead, or go on",
-                self.number
+                self.open.number
             ))),
         }
     }
@@ -146,7 +151,7 @@ impl TrainingStep<'_> {
         rate: f64,
         gradients: GradientsParams,
     ) -> Result<(), Error> {
-        self.note_update(trained, rate, &gradients)?;
+        self.note_update(trained.name(), &trained.module, rate, &gradients)?;
         // The tensors of a clone are those of the module.
         let module = trained.module.clone();
         trained.module = trained.optimizer.step(rate, module, gradients);
@@ -165,45 +170,45 @@ impl TrainingStep<'_> {
         rate: f64,
         gradients: GradientsParams,
     ) -> Result<(), Error> {
-        self.note_update(trained, rate, &gradients)?;
+        self.note_update(trained.name(), &trained.module, rate, &gradients)?;
         let module = trained.module.clone();
         trained.module = module.update(&mut trained.optimizer, rate, gradients);
         Ok(())
     }
 
-    /// Notes the gradients and the learning rate of an update.
-    fn note_update<M: Module>(
+    /// Notes the gradients and the learning rate of an update of a part.
+    pub(super) fn note_update(
         &mut self,
-        trained: &Trained<M>,
+        part: &str,
+        module: &impl Module,
         rate: f64,
         gradients: &GradientsParams,
     ) -> Result<(), Error> {
-        let part = trained.name().to_owned();
-        let read = trained.gradients(gradients);
+        let read = gradients_of(module, gradients);
         if read.is_empty() {
             return Err(Error::Training(format!(
                 "step {} has no gradient for any parameter of `{part}`: its loss does not depend on it, or the module is \
                  frozen; give the gradients of this module",
-                self.number
+                self.open.number
             )));
         }
         for (path, data) in read {
             self.note(StepPhase::Gradients, format!("{part}.{path}"), data);
         }
-        self.rate = rate;
+        self.open.rate = rate;
         let rate_name = format!("{part}.learning rate");
         self.note(StepPhase::Schedule, rate_name, TensorData::from([rate]));
         Ok(())
     }
 
-    fn note(&mut self, phase: StepPhase, name: String, data: TensorData) {
-        if let Some(traced) = &mut self.traced {
+    pub(super) fn note(&mut self, phase: StepPhase, name: String, data: TensorData) {
+        if let Some(traced) = &mut self.open.traced {
             let (name, data) = (name.clone(), data.clone());
             traced.push(TracedValue { phase, name, data });
         }
         if self.training.is_recording() {
-            self.named
-                .push(NamedDigest::new(phase, name, tensor_digest(data)));
+            let digest = NamedDigest::new(phase, name, tensor_digest(data));
+            self.open.named.push(digest);
         }
     }
 }

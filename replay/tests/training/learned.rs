@@ -10,6 +10,7 @@ use interloom::interventions::LoReft;
 use interloom::journal::training::{LEDGER_FILE, NAMES_FILE};
 use interloom::training::{DataOrder, Trained, Training, mean_squared_error};
 use interloom::{Error, Sites, backward};
+use interloom_backends::Forward as _;
 
 use crate::net::{SEED, State, alone, device, fresh, settings};
 

@@ -5,5 +5,8 @@ mod faults;
 mod files;
 mod kills;
 mod learned;
+#[cfg(feature = "train")]
+mod learner;
 mod net;
+mod ranks;
 mod sittings;

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, Tanh};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use interloom::training::{DataOrder, Trained, Training, TrainingBuilder};
 use interloom::{Error, Hooked, Sites, backward};
@@ -34,25 +35,39 @@ impl Forward<Tensor<2>> for Net {
     }
 }
 
-pub(crate) type State = Trained<Hooked<Net>>;
+pub(crate) type State = Trained<Net>;
 
 pub(crate) const SEED: u64 = 7;
-const ITEMS: u64 = 40;
+pub(crate) const ITEMS: u64 = 40;
+/// How many items a step is fed.
+pub(crate) const FED: usize = 8;
+/// How many of them are passed at once, where gradients are added up.
+pub(crate) const PART: usize = 4;
 
 pub(crate) fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// A fresh net; the weights of another seed if `seed` is another.
-pub(crate) fn fresh(seed: u64) -> State {
+/// Fresh weights; others if `seed` is another.
+pub(crate) fn fresh_net(seed: u64) -> Net {
     let device = device();
     device.seed(seed);
-    let net = Net {
+    Net {
         up: LinearConfig::new(3, 6).init(&device).into(),
         act: Tanh::new().into(),
         down: LinearConfig::new(6, 2).init(&device).into(),
-    };
-    Trained::new("net", Hooked::from(net), AdamWConfig::new().init())
+    }
+}
+
+/// A fresh net, and an optimizer with two moments and a count.
+pub(crate) fn fresh(seed: u64) -> State {
+    Trained::new("net", fresh_net(seed), AdamWConfig::new().init())
+}
+
+/// A fresh net, and an optimizer with one moment.
+pub(crate) fn fresh_with_momentum(seed: u64) -> State {
+    let momentum = SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
+    Trained::new("net", fresh_net(seed), momentum.init())
 }
 
 pub(crate) fn settings() -> TrainingBuilder {
@@ -84,11 +99,23 @@ pub(crate) enum Fault {
     Parametrisation,
 }
 
-/// Trains until `total` steps are made, with a fault in one step.
+/// Trains until `total` steps are made, with a fault in one step; the gradients of two parts of a
+/// batch are added up.
 pub(crate) fn train(
     training: &mut Training,
     state: &mut State,
     total: u64,
+    fault: Option<(u64, Fault)>,
+) -> Result<(), Error> {
+    train_in_parts(training, state, total, PART, fault)
+}
+
+/// Trains as [`train`] does, with parts of a batch of `part` items.
+pub(crate) fn train_in_parts(
+    training: &mut Training,
+    state: &mut State,
+    total: u64,
+    part: usize,
     fault: Option<(u64, Fault)>,
 ) -> Result<(), Error> {
     let sites = Sites::bind(&state.module)?;
@@ -100,7 +127,7 @@ pub(crate) fn train(
             Some(Fault::Moment) => spoil_moment(state),
             _ => {}
         }
-        make_step(training, state, &sites, fault)?;
+        make_step(training, state, &sites, part, fault)?;
     }
     Ok(())
 }
@@ -109,11 +136,12 @@ fn make_step(
     training: &mut Training,
     state: &mut State,
     sites: &Sites,
+    part: usize,
     fault: Option<Fault>,
 ) -> Result<(), Error> {
     let order = DataOrder::new(training.seed(), ITEMS);
     training.step(state, |step, state| {
-        let mut items = order.batch(step.number(), 8);
+        let mut items = order.batch(step.number(), FED as u64);
         match fault {
             Some(Fault::Order) => items.swap(2, 5),
             Some(Fault::Item) => items[3] = (items[3] + 1) % ITEMS,
@@ -121,15 +149,14 @@ fn make_step(
             _ => {}
         }
         step.fed_items("items", &items);
-        let rate = 0.01 / (1.0 + step.number() as f64 / 50.0);
+        let rate = rate_of(step.number());
         let rate = match fault {
             Some(Fault::Rate { scale }) => rate * scale,
             _ => rate,
         };
-        // Two parts of a batch, whose gradients are added up.
         let mut sum = GradientsAccumulator::new();
         let mut total = 0.0;
-        for part in items.chunks(4) {
+        for part in items.chunks(part) {
             let mut run = step.run(sites);
             damp(&mut run);
             run.parameters(&state.module);
@@ -137,7 +164,7 @@ fn make_step(
                 spoil_site(&mut run, fault);
             }
             let (loss, gradients) = step.record(run, || {
-                let loss = loss(state, part);
+                let loss = loss(&state.module, part);
                 let gradients = backward(&loss);
                 (loss.into_scalar::<f32>(), gradients)
             })?;
@@ -148,7 +175,7 @@ fn make_step(
         }
         let mut gradients = sum.grads();
         if let Some(Fault::ParameterGradient { element, bit }) = fault {
-            let id = state.module.inner().up.inner().weight.id;
+            let id = state.module.up.inner().weight.id;
             let gradient = gradients.remove::<2>(id).expect("a gradient");
             gradients.register(id, flipped(gradient, element, bit));
         }
@@ -167,8 +194,13 @@ fn make_step(
     Ok(())
 }
 
+/// The learning rate of a step.
+pub(crate) fn rate_of(step: u64) -> f64 {
+    0.01 / (1.0 + step as f64 / 50.0)
+}
+
 /// The error of the net at some items, with noise that is drawn in the step.
-fn loss(state: &State, items: &[u64]) -> Tensor<1> {
+pub(crate) fn loss(net: &Net, items: &[u64]) -> Tensor<1> {
     let device = device();
     let x: Vec<f32> = items
         .iter()
@@ -177,7 +209,7 @@ fn loss(state: &State, items: &[u64]) -> Tensor<1> {
     let x = Tensor::<2>::from_data(TensorData::new(x, [items.len(), 3]), &device);
     let noise = Tensor::<2>::random([items.len(), 2], Distribution::Normal(0.0, 0.01), &device);
     let target = x.clone().slice([0..items.len(), 0..2]).sin() + noise;
-    (state.module.forward(x) - target).square().mean()
+    (net.forward(x) - target).square().mean()
 }
 
 /// Changes an activation and a gradient.
@@ -216,7 +248,7 @@ fn flip_weight(state: &mut State, element: usize, bit: u32) {
 }
 
 fn change_weight(state: &mut State, change: impl FnOnce(Tensor<2>) -> Tensor<2>) {
-    let id = state.module.inner().up.inner().weight.id;
+    let id = state.module.up.inner().weight.id;
     state.module = state
         .module
         .clone()

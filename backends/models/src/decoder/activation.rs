@@ -1,6 +1,7 @@
 //! The nonlinearities of feed-forward layers.
 
 use burn::tensor::{Tensor, activation};
+use interloom_backends::parallel::by_row;
 
 /// A nonlinearity, as configurations name it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,14 +44,14 @@ impl Activation {
 
     pub(crate) fn of(self, x: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_approximate(x),
             Self::GeluSigmoid => quick_gelu(x),
-            Self::Relu => activation::relu(x),
+            Self::Relu => relu(x),
             Self::ReluSquared => relu_squared(x),
-            Self::Silu => activation::silu(x),
-            Self::Tanh => activation::tanh(x),
-            Self::Sigmoid => activation::sigmoid(x),
+            Self::Silu => silu(x),
+            Self::Tanh => tanh(x),
+            Self::Sigmoid => sigmoid(x),
         }
     }
 
@@ -82,12 +83,36 @@ impl Activation {
     ];
 }
 
+pub(super) fn gelu(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::gelu)
+}
+
+pub(super) fn gelu_approximate(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::gelu_approximate)
+}
+
 /// Computes `x * sigmoid(1.702 x)`.
 pub(super) fn quick_gelu(x: Tensor<3>) -> Tensor<3> {
-    x.clone() * activation::sigmoid(x * 1.702)
+    by_row(x, |x| x.clone() * activation::sigmoid(x * 1.702))
+}
+
+pub(super) fn relu(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::relu)
 }
 
 /// Computes the square of the positive part.
 pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
-    activation::relu(x).square()
+    by_row(x, |x| activation::relu(x).square())
+}
+
+pub(super) fn silu(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::silu)
+}
+
+pub(super) fn tanh(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::tanh)
+}
+
+pub(super) fn sigmoid(x: Tensor<3>) -> Tensor<3> {
+    by_row(x, activation::sigmoid)
 }

@@ -1,15 +1,16 @@
 //! Attention with everything inside it as a site.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor, activation};
+use burn::tensor::{Bool, Tensor};
 use interloom_backends::{Forward, Hooked, Operations, Tap, operations};
 
 use super::block::Positions;
 use super::cache::KvCache;
 use super::config::{AttentionConfig, BlockConfig};
+use super::heads::{matmul, scores, softmax};
 use super::norm::HeadNorm;
 use super::rotary::Angles;
-use super::scores::{MASKED, ScoreBias, scores};
+use super::scores::{MASKED, ScoreBias};
 use crate::projection::Projection;
 
 /// Causal attention, in which several query heads may share a key and value head (Ainslie et al.
@@ -151,8 +152,8 @@ impl CausalAttention {
             .pass(scores(q, self.share(k), scale), scale, at.keys);
         let hidden = at.hidden;
         let scores = self.scores.pass(scores).mask_fill(hidden, MASKED);
-        let pattern = self.pattern.pass(activation::softmax(scores, 3));
-        let mixed = pattern.clone().matmul(self.share(v));
+        let pattern = self.pattern.pass(softmax(scores, 3));
+        let mixed = matmul(pattern.clone(), self.share(v));
         let z = self.z.pass(mixed.swap_dims(1, 2));
         let heads = z.clone();
         let output =

@@ -2,12 +2,12 @@
 
 use burn::tensor::Tensor;
 use interloom_backends::{Erase, Hooked, Value};
-use interloom_engine::Fault;
+use interloom_engine::{Fault, Padding};
 use interloom_program::Modules;
 
 use super::place::Place;
 use super::{Block, DecoderLm, KvCache, Norm};
-use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
+use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// A module that takes the residual stream; those of blocks with the number of theirs.
 #[derive(Clone, Copy)]
@@ -45,12 +45,12 @@ impl DecoderLm {
         part.ok_or_else(|| not_callable(path, CALLABLE))
     }
 
-    fn compute(&self, part: Part<'_>, x: Tensor<3>) -> Tensor<3> {
+    fn compute(&self, part: Part<'_>, x: Tensor<3>, padding: Option<Padding>) -> Tensor<3> {
         let model = self.model().inner();
         let [batch, length, _] = x.dims();
-        let place = Place::new(None, batch, 0, length);
+        let place = Place::new(padding.as_ref(), batch, 0, length);
         let positions = || model.positions(&place, &x.device());
-        let mut cache = KvCache::new(model.len(), length);
+        let mut cache = KvCache::padded(model.len(), length, padding.clone());
         let block = |layer: usize| model.layers[layer].inner();
         match part {
             Part::Block(at) => {
@@ -89,23 +89,24 @@ impl DecoderLm {
 /// norms that it has.
 ///
 /// A layer and its attention take their value for a whole sequence, which begins at position 0:
-/// they do not see what a generation keeps of earlier tokens. Called by a mediator, modules pass no
-/// site of the run.
+/// they do not see what a generation keeps of earlier tokens. Of rows that are marked as padded
+/// they see each row's own positions. Called by a mediator, modules pass no site of the run.
 impl Modules<Value> for DecoderLm {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
-        let sizes = self.sizes(path);
+        let (sizes, padding) = (self.sizes(path), padding(&input));
         let as_tokens = |input| tokens(path, input, sizes.vocabulary, sizes.positions);
         let model = self.model().inner();
         let output = match path {
             "" => {
                 let tokens = as_tokens(input)?;
-                let mut cache = KvCache::new(model.len(), tokens.dims()[1]);
+                let mut cache = KvCache::padded(model.len(), tokens.dims()[1], padding);
                 model.forward_cached(tokens, &mut cache)
             }
             "embed" => model.embed.forward(as_tokens(input)?),
             _ => {
                 let part = self.part(path)?;
-                self.compute(part, stream(path, input, sizes.width, sizes.positions)?)
+                let x = stream(path, input, sizes.width, sizes.positions)?;
+                self.compute(part, x, padding)
             }
         };
         Ok(output.erase())

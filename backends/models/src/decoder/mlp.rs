@@ -4,10 +4,11 @@ use burn::module::{
     Content, Devices, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
     ModuleVisitor,
 };
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor, TensorData};
 use interloom_backends::{Forward, Hooked, Operations, Tap, is_running, operations};
 
-use super::activation::{Activation, quick_gelu, relu_squared};
+use super::activation::{self, Activation};
 use super::config::ExpertsConfig;
 use crate::projection::Projection;
 
@@ -93,9 +94,9 @@ impl Forward<Tensor<3>> for GatedMlp {
         let gate = match self.activation {
             Activation::Gelu => activation::gelu(gate),
             Activation::GeluTanh => activation::gelu_approximate(gate),
-            Activation::GeluSigmoid => quick_gelu(gate),
+            Activation::GeluSigmoid => activation::quick_gelu(gate),
             Activation::Relu => activation::relu(gate),
-            Activation::ReluSquared => relu_squared(gate),
+            Activation::ReluSquared => activation::relu_squared(gate),
             Activation::Silu => activation::silu(gate),
             Activation::Tanh => activation::tanh(gate),
             Activation::Sigmoid => activation::sigmoid(gate),
@@ -127,9 +128,9 @@ impl Forward<Tensor<3>> for PlainMlp {
         let post = match self.activation {
             Activation::Gelu => activation::gelu(pre),
             Activation::GeluTanh => activation::gelu_approximate(pre),
-            Activation::GeluSigmoid => quick_gelu(pre),
+            Activation::GeluSigmoid => activation::quick_gelu(pre),
             Activation::Relu => activation::relu(pre),
-            Activation::ReluSquared => relu_squared(pre),
+            Activation::ReluSquared => activation::relu_squared(pre),
             Activation::Silu => activation::silu(pre),
             Activation::Tanh => activation::tanh(pre),
             Activation::Sigmoid => activation::sigmoid(pre),
@@ -164,7 +165,7 @@ impl Experts {
     /// Returns the weight of each expert at each position, `[batch, position, expert]`: its share
     /// of what the router says if it is one of those that are taken, and 0 if not.
     fn weigh(&self, logits: Tensor<3>) -> Tensor<3> {
-        let shares = activation::softmax(logits, 2);
+        let shares = softmax(logits, 2);
         let taken = taken(&shares, self.config.taken);
         let weights = shares * taken;
         match self.config.normalizes {

@@ -43,6 +43,7 @@ mod block;
 mod cache;
 mod call;
 mod config;
+mod heads;
 mod lm;
 mod load;
 mod mlp;

@@ -14,11 +14,6 @@ use super::config::{Alibi, AttentionConfig};
 /// share of the pattern. A row of which all that is seen is as small is a row of NaN.
 pub(super) const MASKED: f64 = f64::NEG_INFINITY;
 
-/// Returns the scores `q · kᵀ / scale`, `[batch, head, query, key]`.
-pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
-    q.matmul(k.swap_dims(2, 3)) / scale
-}
-
 /// Returns which keys `queries` queries do not see, `[1, 1, query, key]`: those in the future, and
 /// those out of their window. The queries are the last positions of the keys.
 pub(super) fn hidden(

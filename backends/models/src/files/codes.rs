@@ -20,4 +20,10 @@ pub(crate) const CODES: &[Code] = &[
         "a model file holds something else than its name says",
         AtFault::Misuse,
     ),
+    Code::new("E146", "a model has no template for chats", AtFault::Misuse),
+    Code::new(
+        "E147",
+        "the template of chats cannot be used",
+        AtFault::Misuse,
+    ),
 ];

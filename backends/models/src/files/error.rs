@@ -191,11 +191,45 @@ pub enum FileError {
         /// What to do.
         advice: String,
     },
+
+    /// E146: the model has no template for chats.
+    ///
+    /// Code `E146`, explained in `docs/errors/E146.md`.
+    #[error(
+        "expected a template for chats in {file}, found none; write the text of the chat as a `prompt`, or take the model that was \
+         trained on chats"
+    )]
+    NoChat {
+        /// The files of the model.
+        file: String,
+    },
+
+    /// E147: the template of a model's chats cannot be used for a chat.
+    ///
+    /// Code `E147`, explained in `docs/errors/E147.md`.
+    #[error("expected {file} to make a text of the chat, found {found}{}; {advice}", of_line(*line))]
+    Chat {
+        /// The file with the template.
+        file: String,
+        /// The line of the template, from 1, if it is known.
+        line: Option<usize>,
+        /// What fails.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
+}
+
+/// Names a line of a template.
+fn of_line(line: Option<usize>) -> String {
+    line.map_or(String::new(), |line| {
+        format!(" (at line {line} of the template)")
+    })
 }
 
 impl FileError {
-    /// Returns the fault's code, `E040` to `E050` or `E145`, which stays the same from version to
-    /// version.
+    /// Returns the fault's code, `E040` to `E050` or `E145` to `E147`, which stays the same from
+    /// version to version.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -211,6 +245,8 @@ impl FileError {
             Self::WrongLength { .. } => "E049",
             Self::NotOneToken { .. } => "E050",
             Self::Stray { .. } => "E145",
+            Self::NoChat { .. } => "E146",
+            Self::Chat { .. } => "E147",
         }
     }
 

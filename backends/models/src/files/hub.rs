@@ -13,12 +13,19 @@ use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::FileError;
+use super::chat::TEMPLATE_FILE;
 use super::safetensors::{INDEX_FILE, SINGLE_FILE, shards_of_index};
 use super::settings::{ADDED_FILE, ROLES_FILE, SETTINGS_FILE};
 use super::source::{CONFIG_FILE, Download, GENERATION_FILE, HubModel, TOKENIZER_FILE};
 
 /// Files that a model may have, and that say something of its tokens.
-const OPTIONAL: [&str; 4] = [GENERATION_FILE, SETTINGS_FILE, ROLES_FILE, ADDED_FILE];
+const OPTIONAL: [&str; 5] = [
+    GENERATION_FILE,
+    SETTINGS_FILE,
+    ROLES_FILE,
+    ADDED_FILE,
+    TEMPLATE_FILE,
+];
 
 /// Where the hub and its cache are; by default where the environment says.
 #[derive(Default)]

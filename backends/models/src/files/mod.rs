@@ -24,6 +24,7 @@
 //! ```
 
 mod begin;
+pub mod chat;
 mod codes;
 pub mod error;
 pub mod gguf;
@@ -40,6 +41,7 @@ pub(crate) mod test_files;
 pub mod tokenizer;
 pub mod weights;
 
+pub use chat::{ChatMessage, ChatTemplate};
 pub(crate) use codes::CODES;
 pub use error::FileError;
 pub use gguf::Gguf;

@@ -154,6 +154,12 @@ impl Settings {
         self.roles.get(role).map(|token| token.content.as_str())
     }
 
+    /// Returns the roles, each with the text of its token.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&str, &str)> {
+        let roles = self.roles.iter();
+        roles.map(|(role, token)| (role.as_str(), token.content.as_str()))
+    }
+
     /// Adds what is not in a `tokenizer.json` to its tokens, and checks that it has the numbers
     /// that the files say.
     pub(super) fn add_to(&self, tokenizer: &mut tokenizers::Tokenizer) -> Result<(), FileError> {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::input::read_text;
 use super::similar::most_similar;
 use super::stray::{self, Content};
-use super::{FileError, Gguf, Safetensors, Tokenizer};
+use super::{ChatTemplate, FileError, Gguf, Safetensors, Tokenizer};
 use crate::families::Keys;
 
 /// The name of the model that comes with a script to fetch it.
@@ -164,6 +164,18 @@ impl ModelFiles {
         match self {
             Self::Gguf(_) => Ok(None),
             Self::Folder(folder) => folder.end_tokens(),
+        }
+    }
+
+    /// Finds the template of the model's chats; nothing if it has none.
+    ///
+    /// # Errors
+    ///
+    /// E040, E041, E042, E047 or E145 if a file cannot be read.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, FileError> {
+        match self {
+            Self::Gguf(gguf) => ChatTemplate::of_gguf(gguf),
+            Self::Folder(folder) => ChatTemplate::of_folder(&folder.path),
         }
     }
 

@@ -315,6 +315,13 @@ impl Tokenizer {
         }
     }
 
+    /// Returns whether a token is a command to the model rather than text.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).is_some_and(|token| token.special)
+    }
+
     /// Returns the token of a text that is exactly one.
     ///
     /// # Errors

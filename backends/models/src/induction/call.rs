@@ -1,11 +1,11 @@
 //! The modules of the model, called on values outside their place in it.
 
-use interloom_backends::{Erase, Forward, Value};
+use interloom_backends::{Erase, Value};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
 use super::{Induction, LAYERS, POSITIONS, VOCABULARY, WIDTH};
-use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
+use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// The model itself, `embed`, `layers.N`, `layers.N.attn` and `unembed`; a layer takes its value
 /// for a whole sequence.
@@ -13,20 +13,26 @@ use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
 /// Called by a mediator, they pass no site of the run.
 impl Modules<Value> for Induction {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
+        let padding = padding(&input);
+        let padding = padding.as_ref();
         let as_tokens = |input| tokens(path, input, VOCABULARY, POSITIONS);
         let as_stream = |input| stream(path, input, WIDTH, POSITIONS);
         match path {
-            "" => return Ok(self.forward(as_tokens(input)?).erase()),
+            "" => return Ok(self.forward_padded(as_tokens(input)?, padding).erase()),
             "embed" => return Ok(self.embed.forward(as_tokens(input)?).erase()),
             "unembed" => return Ok(self.unembed.forward(as_stream(input)?).erase()),
             _ => {}
         }
         match in_layer(path, LAYERS) {
-            Some((layer, "")) => Ok(self.layers[layer].forward(as_stream(input)?).erase()),
+            Some((layer, "")) => {
+                let layer = self.layers[layer].inner();
+                Ok(layer.add(as_stream(input)?, padding).erase())
+            }
             Some((layer, "attn")) => Ok(self.layers[layer]
                 .inner()
                 .attn
-                .forward(as_stream(input)?)
+                .inner()
+                .attend(as_stream(input)?, padding)
                 .erase()),
             _ => Err(unknown(path)),
         }

@@ -7,7 +7,7 @@ use interloom_program::Modules;
 
 use super::mixer::{MambaMixer, MixerState, Parts};
 use super::{MambaBlock, MambaConfig, MambaModel};
-use crate::call::{Callable, Sizes, in_layer, not_callable, stream, tokens};
+use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 use crate::causal::{CausalLm, Decoder};
 use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding, is_padding};
 use crate::files::{FileError, ModelFiles, Stored, Weights};
@@ -61,8 +61,13 @@ impl MambaLm {
         &self.config
     }
 
-    fn states(&self) -> Vec<MixerState> {
-        vec![MixerState::default(); self.config.layers]
+    /// Returns what is kept before the first positions, some of which may be padding.
+    fn states(&self, padding: Option<&Padding>) -> Vec<MixerState> {
+        let state = padding.map_or_else(MixerState::default, |padding| {
+            let device = self.model.inner().embed.inner().device();
+            MixerState::padded(is_padding(padding, padding.length() as usize, &device))
+        });
+        vec![state; self.config.layers]
     }
 }
 
@@ -104,14 +109,7 @@ impl CausalLm for MambaLm {
     }
 
     fn padded_decoder(&self, _: usize, padding: Option<&Padding>) -> Decoder<'_> {
-        let mut states = match padding {
-            Some(padding) => {
-                let device = self.model.inner().embed.inner().device();
-                let padded = is_padding(padding, padding.length() as usize, &device);
-                vec![MixerState::padded(padded); self.config.layers]
-            }
-            None => self.states(),
-        };
+        let mut states = self.states(padding);
         Box::new(move |tokens| {
             let from = |model: &MambaModel, tokens| model.forward_from(tokens, &mut states);
             self.model.call(tokens, from)
@@ -272,18 +270,22 @@ impl Modules<Value> for MambaLm {
         let as_tokens = |input| tokens(path, input, config.vocabulary, POSITIONS_MAX);
         let as_stream = |input| stream(path, input, config.width, POSITIONS_MAX);
         let model = self.model.inner();
-        let mut state = MixerState::default();
+        let padding = padding(&input);
+        let mut states = self.states(padding.as_ref());
         let output = match (path, in_layer(path, config.layers)) {
-            ("", _) => model.forward_from(as_tokens(input)?, &mut self.states()),
+            ("", _) => model.forward_from(as_tokens(input)?, &mut states),
             ("embed", _) => model.embed.forward(as_tokens(input)?),
             ("norm", _) => model.norm.forward(as_stream(input)?),
             ("unembed", _) => model.unembed.forward(as_stream(input)?),
             (_, Some((layer, part))) => {
                 let block = model.layers[layer].inner();
                 match part {
-                    "" => block.forward(as_stream(input)?, &mut state),
+                    "" => block.forward(as_stream(input)?, &mut states[layer]),
                     "norm" => block.norm.forward(as_stream(input)?),
-                    "mixer" => block.mixer.inner().forward(as_stream(input)?, &mut state),
+                    "mixer" => block
+                        .mixer
+                        .inner()
+                        .forward(as_stream(input)?, &mut states[layer]),
                     _ => return Err(unknown(path)),
                 }
             }

@@ -398,7 +398,7 @@ all if not.
 
 A row differs from the row alone by rounding only: Flex multiplies matrices of different sizes in different orders, so that it does in a batch
 without padding as well. In the tiny models each site of each row, in every family, is within 1e-5 of the largest number there, and most are
-within 1e-6; what comes before the first product, and all of the induction model, is equal bit for bit
+within 1e-6; what comes before the first product is equal bit for bit
 (`backends/models/tests/all/padding.rs`). Where a row's scaled rotary positions (`dynamic`, `longrope`) change within a generation, all rows are
 computed anew in that step, and its sites have all positions so far.
 ";

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation};
 use interloom_backends::{Run, Value};
-use interloom_models::LanguageModel;
+use interloom_models::{DRAWS, LanguageModel};
 use safetensors::tensor::Dtype;
 
 use crate::gpt2_files::{CONFIG, OLD_CONFIG, Stored, folder, stored};
@@ -193,7 +193,9 @@ fn every_point_has_the_documented_shape_and_its_other_name() {
     let model = plain();
     let sites = model.sites();
     let mut run = Run::new("read all", sites);
-    let names = points(sites);
+    // A forward pass draws nothing.
+    let mut names = points(sites);
+    names.retain(|name| !name.starts_with(DRAWS));
     let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
     let read = run.execute(|| logits(&model)).unwrap().completed().unwrap();
     let (operations, modules): (Vec<_>, Vec<_>) =

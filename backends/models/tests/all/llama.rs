@@ -5,7 +5,7 @@ use interloom_backends::{Run, Value};
 use interloom_engine::{Cx, Fault};
 use interloom_models::decoder::DecoderLm;
 use interloom_models::files::ModelSource;
-use interloom_models::{CausalLm as _, LanguageModel};
+use interloom_models::{CausalLm as _, DRAWS, LanguageModel};
 
 use crate::llama_files::{GROUPED, ONE_KEY, POSITIONS, Sizes, Tiny, VOCABULARY, WIDE, weights};
 use crate::llama_reference::Reference;
@@ -201,7 +201,9 @@ fn a_batch_is_continued_row_by_row() {
 fn every_point_has_the_documented_shape() {
     let model = grouped();
     let mut run = Run::new("read all", model.sites());
-    let names = points(model.sites());
+    // A forward pass draws nothing.
+    let mut names = points(model.sites());
+    names.retain(|name| !name.starts_with(DRAWS));
     let saved: Vec<_> = names.iter().map(|name| reader(&mut run, name)).collect();
     let logits = run
         .execute(|| model.batch(&[&PROMPT]).unwrap().logits())

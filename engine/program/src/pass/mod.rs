@@ -177,9 +177,16 @@ impl<'p> Pass<'p> {
         (self.iteration, self.is_moving) = (first, true);
         self.forget(body);
         self.variables.insert(variable.to_owned(), Shape::Number);
+        let reached = self.reached_place();
         self.loops += 1;
         let ran = self.steps(body);
         self.loops -= 1;
+        let has_loops = body
+            .iter()
+            .any(|step| matches!(step.action, Action::Each { .. }));
+        if self.loops == 0 && !has_loops {
+            self.reach_last_round(iterations, reached, first);
+        }
         self.stand = Stand::Anywhere;
         self.forget(body);
         (self.iteration, self.is_moving, self.is_doubtful) = before;

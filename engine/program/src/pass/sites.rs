@@ -8,15 +8,22 @@ use crate::error::{Place, ProgramError};
 use crate::expr::Expr;
 use crate::form::{Form, Shapes};
 use crate::known::Skipped;
+use crate::step::Over;
 
 /// A site that was passed when the program comes to the step at hand.
 pub(super) struct Reached {
-    /// Its place in the order of the pass; of a gradient, that of its value.
-    place: u32,
+    /// Its place in the order of the run; of a gradient, that of its value.
+    place: u64,
     site: Site,
+    /// Whether it is that of the mediator's own iteration, which in a loop is another in each
+    /// round.
+    is_own: bool,
     /// Where it was asked for.
     at: Place,
 }
+
+/// The place after all sites.
+const END: u64 = u64::MAX;
 
 /// Where a mediator is between two of its requests.
 pub(super) enum Stand {
@@ -44,10 +51,7 @@ impl Pass<'_> {
             self.is_doubtful |= self.loops > 0;
             return Ok(());
         }
-        let order = self.known.order.map(|(order, _)| order);
-        let place = order
-            .zip(site)
-            .and_then(|(order, site)| order.place(value_of(site)).zip(Some(site)));
+        let place = site.and_then(|site| self.place(value_of(site)).zip(Some(site)));
         let Some((place, site)) = place else {
             // In a loop this is how it ends.
             self.is_doubtful |= self.loops > 0;
@@ -65,7 +69,10 @@ impl Pass<'_> {
             return Err(ProgramError::Order {
                 at: self.cursor.place(),
                 asked: map.site_name(site),
-                reached: map.site_name(reached.site),
+                reached: match reached.place {
+                    END => format!("all of `{}`", map.point_name(reached.site.point)),
+                    _ => format!("`{}`", map.site_name(reached.site)),
+                },
                 since: Box::new(reached.at.clone()),
             });
         }
@@ -79,9 +86,78 @@ impl Pass<'_> {
                 mediator: None,
                 ..self.cursor.place()
             };
-            self.reached = Some(Reached { place, site, at });
+            self.reached = Some(Reached {
+                place,
+                site,
+                is_own: matches!(self.known.map.site(name), Some((_, None))),
+                at,
+            });
         }
         Ok(())
+    }
+
+    /// Returns the place of a site in the order of the run.
+    ///
+    /// Of a generation the first two steps are known, and the others are as the second: so is a
+    /// point that each of these passes once.
+    fn place(&self, site: Site) -> Option<u64> {
+        let (order, is_whole) = self.known.order?;
+        if let Some(place) = order.place(site) {
+            return Some(place.into());
+        }
+        let steps = self.known.steps.flatten().filter(|_| !is_whole)?;
+        let last = order.last(site)?;
+        let is_later_step = last.iteration == 1 && site.iteration < steps;
+        let beyond = u64::from(site.iteration.checked_sub(1).filter(|_| is_later_step)?);
+        Some(u64::from(order.place(last)?) + beyond * order.len() as u64)
+    }
+
+    /// Notes what a loop has reached in its last round, which every run comes to that comes behind
+    /// the loop: a loop that ends before has seen the end of the model.
+    ///
+    /// `before` is the place that was reached before the loop, `first` its first iteration.
+    pub(super) fn reach_last_round(&mut self, over: &Over, before: u64, first: Option<u32>) {
+        let last = match over {
+            Over::One(iteration) => Some(*iteration),
+            Over::List(list) => list.iter().max().copied(),
+            Over::Slice { end: Some(end), .. } => end.checked_sub(1),
+            Over::Slice { end: None, .. } => match self.known.steps {
+                Some(Some(steps)) => steps.checked_sub(1),
+                Some(None) => Some(u32::MAX),
+                None => None,
+            },
+        };
+        let (Some(last), Some(reached)) = (last, &self.reached) else {
+            return;
+        };
+        let is_of_loop = reached.place > before
+            && reached.is_own
+            && Some(reached.site.iteration) == first
+            && !reached.site.point.port.is_gradient();
+        if !is_of_loop || Some(last) <= first {
+            return;
+        }
+        let site = reached.site.point.at(last);
+        let place = self.place(value_of(site));
+        let is_whole = self.known.order.is_some_and(|(_, is_whole)| is_whole);
+        let is_beyond = is_whole
+            || self
+                .known
+                .steps
+                .flatten()
+                .is_some_and(|steps| last >= steps);
+        if let Some(reached) = &mut self.reached {
+            match place {
+                Some(place) => (reached.place, reached.site) = (place, site),
+                None if is_beyond => reached.place = END,
+                None => {}
+            }
+        }
+    }
+
+    /// Returns the place that every run has reached that comes here.
+    pub(super) fn reached_place(&self) -> u64 {
+        self.reached.as_ref().map_or(0, |reached| reached.place)
     }
 
     /// Refuses a request for what the run never passes.
@@ -133,11 +209,13 @@ impl Pass<'_> {
         let points = spec.points(map).unwrap_or_default().into_iter();
         let is_passed = |point: &Point| {
             let place = order.place(value_of(point.at(0)));
-            place.is_some_and(|place| match point.port.is_gradient() {
-                // Its value has passed without a hook, also if it is still at hand.
-                true => place <= reached.place,
-                false => place < reached.place,
-            })
+            place
+                .map(u64::from)
+                .is_some_and(|place| match point.port.is_gradient() {
+                    // Its value has passed without a hook, also if it is still at hand.
+                    true => place <= reached.place,
+                    false => place < reached.place,
+                })
         };
         let passed: Vec<String> = points
             .filter(is_passed)

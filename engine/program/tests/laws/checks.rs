@@ -7,8 +7,8 @@ use std::rc::Rc;
 use interloom_engine::array::Array;
 use interloom_engine::{FaultKind, Flow, RunError, SiteMap};
 use interloom_program::{
-    Action, CheckContext, Comparison, Effects, Expr, Operand, Program, ProgramError, ProgramFault,
-    ProgramStep, Shapes, Span, read, var,
+    Action, CheckContext, Comparison, Effects, Expr, Operand, Over, Program, ProgramError,
+    ProgramFault, ProgramStep, Shapes, Span, read, var,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -288,6 +288,71 @@ fn a_program_that_no_run_can_leave_out_is_refused_and_no_other() {
     let doubts = branch.doubts(known.effects(none));
     assert_eq!(doubts.len(), 1, "{doubts:?}");
     insta::assert_snapshot!(doubts[0], @"line 9: `layers.0.output.i0` is asked for after `layers.1.output.i0` (step 1), but the model passes it before; ask for it first, and keep the value if it is needed later");
+}
+
+/// A loop over all iterations ends with the model, and one over the steps of a run in the last of
+/// them.
+#[test]
+fn what_comes_behind_a_loop_is_refused_if_it_was_passed() {
+    let model = Model::tree(&[
+        ("", &["step", "step"]),
+        ("step", &["one", "two"]),
+        ("one", &[]),
+        ("two", &[]),
+    ]);
+    let shapes = shapes_of(&model, table(2, 1.0));
+    let behind = |over: Over, site: &str| {
+        let body = Program::new().read("one.output", "x");
+        Program::new().each(over, "i", body).read(site, "y")
+    };
+    let code = |program: &Program, steps: Option<u32>| {
+        let known = CheckContext::of(&model.map)
+            .effects(Effects::of(program))
+            .steps(steps);
+        let known = match steps {
+            Some(_) => known.order(&shapes),
+            None => known.whole_order(&shapes),
+        };
+        program.check(known).map_err(|error| error.code())
+    };
+    let late = Err("E119");
+    for (over, steps, site, expected) in [
+        // A generation of five steps, of which two are known.
+        (Over::ALL, Some(5), "two.output", late),
+        (Over::ALL, Some(5), "one.output.i1", late),
+        (Over::ALL, Some(5), "two.output.i3", late),
+        (Over::ALL, Some(5), "one.output.i4", Ok(())),
+        (Over::ALL, Some(5), "two.output.i4", Ok(())),
+        (Over::ALL, Some(1), "two.output", Ok(())),
+        ((1..3).into(), Some(5), "two.output.i1", late),
+        ((1..3).into(), Some(5), "two.output.i2", Ok(())),
+        ([0, 3].into(), Some(5), "two.output.i2", late),
+        ([0, 3].into(), Some(5), "two.output.i3", Ok(())),
+        // The loop asks for more than there is, so that the model has come to its end.
+        ((0..9).into(), Some(5), "two.output.i4", late),
+        // One pass, in which each is called twice.
+        (Over::ALL, None, "two.output", late),
+        (Over::ALL, None, "two.output.i1", late),
+        ((0..9).into(), None, "two.output.i1", late),
+        ((0..2).into(), None, "two.output", late),
+        ((0..2).into(), None, "two.output.i1", Ok(())),
+        (0.into(), None, "two.output", Ok(())),
+    ] {
+        let program = behind(over.clone(), site);
+        assert_eq!(code(&program, steps), expected, "{over:?} {steps:?} {site}");
+    }
+    // What a try, a branch or a stop may keep from happening is not refused.
+    let body = Program::new().attempt(Program::new().read("one.output", "x"));
+    let caught = Program::new().each(.., "i", body).read("two.output", "y");
+    assert_eq!(code(&caught, Some(5)), Ok(()));
+    let all = behind(Over::ALL, "two.output");
+    let known = CheckContext::of(&model.map)
+        .whole_order(&shapes)
+        .steps(None);
+    let stops = Effects::of(&Program::new().stop()) | Effects::of(&all);
+    assert!(all.check(known.effects(stops)).is_ok());
+    let error = all.check(known.effects(Effects::of(&all))).unwrap_err();
+    insta::assert_snapshot!(error, @"step 3: `two.output.i0` is asked for after all of `one.output` (step 2), but the model passes it before; ask for it first, and keep the value if it is needed later");
 }
 
 /// If a module is skipped, what it calls is passed where it is called next.

@@ -22,6 +22,7 @@ mod run;
 mod show;
 mod sites;
 mod step;
+mod tokens;
 mod trace;
 mod training;
 mod why;
@@ -69,6 +70,7 @@ enum Command {
     CausalTrace(causal_trace::Arguments),
     Attribute(attribute::Arguments),
     Sites(sites::Arguments),
+    Tokens(tokens::Arguments),
     Explain(explain::Arguments),
 }
 
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::CausalTrace(arguments) => causal_trace::run(&arguments),
         Command::Attribute(arguments) => attribute::run(&arguments),
         Command::Sites(arguments) => sites::run(&arguments),
+        Command::Tokens(arguments) => tokens::run(&arguments),
         Command::Explain(arguments) => Ok(explain::run(&arguments)),
     };
     ending.map_or_else(|error| fail(&error), Ending::exit_code)

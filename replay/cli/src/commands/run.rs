@@ -108,16 +108,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
         (None, _) => Mode::Plain,
     };
     let policy = keep::policy(arguments.full, arguments.sample);
-    let (results, conclusion) = experiment.run(mode, policy, &mut Bars::default())?;
-    if let Some(folder) = folder {
+    let (results, ended) = experiment.run_until_failure(mode, policy, &mut Bars::default())?;
+    if let Some(folder) = folder.filter(|_| results.has_results()) {
         let cannot = |reason| cannot_write(folder.path, reason);
         results.write(folder.path).map_err(cannot)?;
         folder.keep();
     }
-    match arguments.json {
-        true => outln!("{}", as_json(&results, &conclusion)),
-        false => show(arguments, &results, &conclusion),
+    if results.has_results() {
+        match arguments.json {
+            true => outln!("{}", as_json(&results, ended.as_ref().ok())),
+            false => show(arguments, &results, ended.as_ref().ok()),
+        }
     }
+    ended?;
     Ok(Ending::Done)
 }
 
@@ -151,10 +154,17 @@ fn fork(text: &str) -> Result<(PathBuf, u64), String> {
     fork.ok_or_else(|| "it is written FILE@N, with the number of an exchange".to_owned())
 }
 
-fn show(arguments: &Arguments, results: &FileReport, conclusion: &Conclusion) {
+/// Shows results; there is no conclusion if a run failed.
+fn show(arguments: &Arguments, results: &FileReport, conclusion: Option<&Conclusion>) {
     report::heading(&format!("{} on {}", results.file, results.model));
     if let Some(about) = &results.about {
         outln!("{}", about.trim());
+    }
+    for prompt in &results.prompts {
+        outln!("{}: {}", prompt.input, prompt.line());
+        for warning in &prompt.warnings {
+            outln!("  warning: {warning}");
+        }
     }
     show_runs(&results.runs);
     for plot in results.plots() {
@@ -165,14 +175,20 @@ fn show(arguments: &Arguments, results: &FileReport, conclusion: &Conclusion) {
     if let Some(folder) = &arguments.out {
         outln!("\nresults: {}", folder.display());
     }
-    if let Some(journal) = &arguments.journal {
-        outln!();
-        report::conclusion(conclusion, journal);
-        outln!("journal: {}", journal.display());
-        outln!(
-            "replay it in a new process: interloom replay {}",
-            journal.display()
-        );
+    let Some(journal) = &arguments.journal else {
+        return;
+    };
+    outln!();
+    let shown = journal.display();
+    match conclusion {
+        Some(conclusion) => {
+            report::conclusion(conclusion, journal);
+            outln!("journal: {shown}");
+            outln!("replay it in a new process: interloom replay {shown}");
+        }
+        None => outln!(
+            "journal: {shown}, up to the failure; `interloom recover` makes a whole one of it"
+        ),
     }
 }
 
@@ -200,15 +216,15 @@ fn show_runs(runs: &[RunReport]) {
     }
 }
 
-fn as_json(results: &FileReport, conclusion: &Conclusion) -> serde_json::Value {
+fn as_json(results: &FileReport, conclusion: Option<&Conclusion>) -> serde_json::Value {
     let mut json = results.to_json();
     json["journal"] = match conclusion {
-        Conclusion::Recorded {
+        Some(Conclusion::Recorded {
             exchanges,
             digest,
             bytes,
             effort,
-        } => json!({
+        }) => json!({
             "exchanges": exchanges,
             "digest": digest.to_string(),
             "bytes": bytes,

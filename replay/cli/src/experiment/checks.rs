@@ -118,6 +118,19 @@ pub(super) fn calls_modules(plan: &Plan) -> bool {
     })
 }
 
+/// Returns whether the rows of a run differ in length.
+pub(super) fn has_padding(plan: &Plan, inputs: &[Rows]) -> bool {
+    plan.runs.iter().any(|run| {
+        let rows = run.rows();
+        let mut lengths = rows
+            .iter()
+            .flat_map(|&input| &inputs[input].tokens)
+            .map(Vec::len);
+        let first = lengths.next();
+        lengths.any(|length| Some(length) != first)
+    })
+}
+
 /// Returns the rows of each input.
 pub(super) fn inputs(
     plan: &Plan,
@@ -128,12 +141,17 @@ pub(super) fn inputs(
         let at = || plan.source.spot(input.at);
         let recorded = subject.recorded_rows(&input.name);
         let tokens = match &input.content {
-            Content::Prompt(_) | Content::Tensor(_) if recorded.is_some() => {
+            Content::Prompt(_) | Content::Chat(_) | Content::Tensor(_) if recorded.is_some() => {
                 recorded.unwrap_or_default()
             }
             Content::Tokens(rows) => rows.clone(),
             Content::Prompt(prompt) => {
                 let tokens = subject.encode(prompt);
+                vec![tokens.map_err(|reason| reason.at(at()))?]
+            }
+            Content::Chat(chat) => {
+                let text = subject.chat(chat);
+                let tokens = text.and_then(|text| subject.encode_whole(&text));
                 vec![tokens.map_err(|reason| reason.at(at()))?]
             }
             Content::Tensor(tensor) => {
@@ -248,17 +266,12 @@ pub(super) fn check_rows(
         .flat_map(|&input| inputs[input].tokens.iter().map(Vec::as_slice))
         .collect();
     let new = run.generate.unwrap_or(0) as usize;
-    let reason = match (run.generate, rows.len()) {
-        (Some(_), count @ 2..) => Err(format!(
-            "a generation continues one row, and the run `{}` has {count}; make a run for each",
-            run.name
-        )),
-        _ => subject.check(&rows, new),
-    };
-    reason.map_err(|reason| ExperimentError::Input {
-        at: plan.source.spot(run.at),
-        reason,
-    })
+    subject
+        .check(&rows, new)
+        .map_err(|reason| ExperimentError::Input {
+            at: plan.source.spot(run.at),
+            reason,
+        })
 }
 
 /// Checks that there is a position from which on the loss of a run is shown.
@@ -272,20 +285,27 @@ pub(super) fn check_loss(
         return Ok(());
     };
     let rows = run.rows();
-    let mut lengths = rows.iter().flat_map(|&input| &inputs[input].tokens);
-    let length = lengths.next().map_or(0, Vec::len);
+    let lengths = rows.iter().flat_map(|&input| &inputs[input].tokens);
+    // In each row its own positions count.
+    let length = lengths.map(Vec::len).min().unwrap_or(0);
     if (from as usize) + 1 < length {
         return Ok(());
     }
+    let is_even = rows
+        .iter()
+        .flat_map(|&input| &inputs[input].tokens)
+        .all(|row| row.len() == length);
+    let whose = match is_even {
+        true => format!("the rows of the run `{}` have", run.name),
+        false => format!("the shortest row of the run `{}` has", run.name),
+    };
     let expected = match length.checked_sub(2) {
         Some(last) => format!(
-            "a position that has a next token: from 0 to {last}, because the rows of the run `{}` have {length} tokens",
-            run.name
+            "a position that has a next token: from 0 to {last}, because {whose} {length} tokens"
         ),
-        None => format!(
-            "left out, because the rows of the run `{}` have {length} token, so that no position has a next one",
-            run.name
-        ),
+        None => {
+            format!("left out, because {whose} {length} token, so that no position has a next one")
+        }
     };
     Err(ExperimentError::Value {
         at: plan.source.spot(at),

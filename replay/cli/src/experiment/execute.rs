@@ -11,6 +11,7 @@ use interloom::interventions::NamedInterventions;
 use interloom_backends::{Ran, Run, RunOutput, Value};
 use interloom_engine::{Cached, Invoke, Note};
 use interloom_journal::{Digest, Tokens};
+use interloom_models::record_draws;
 use interloom_program::{Machine, Modules, Results};
 
 use super::checks::{
@@ -22,6 +23,7 @@ use super::estimate::Estimate;
 use super::kept::{as_value, leaves, value_leaves};
 use super::outlook::outlooks;
 use super::plan::{Content, InvokePlan, Plan, RunPlan};
+use super::prompts::PromptReport;
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
 use super::subject::Subject;
@@ -43,14 +45,16 @@ pub(super) struct Prepared {
     /// The trained modules that programs call.
     modules: NamedInterventions,
     estimate: Estimate,
+    /// What the prompts became.
+    prompts: Vec<PromptReport>,
 }
 
 /// What a model puts out.
 pub(super) enum Output {
     /// `[batch, position, token]`.
     Logits(Box<Tensor<3>>),
-    /// The tokens that were generated.
-    Tokens(Vec<u32>),
+    /// The tokens that were generated, for each row.
+    Tokens(Vec<Vec<u32>>),
 }
 
 /// The rows of one input.
@@ -78,6 +82,8 @@ impl Rows {
 struct Row<'a> {
     input: String,
     invoke: Option<String>,
+    /// Which of the batch's inputs it is of.
+    owner: usize,
     tokens: &'a [u32],
 }
 
@@ -120,6 +126,15 @@ impl Prepared {
                 check_programs(&plan, &subject, &outlooks, &givens, &modules, progress)?;
             }
         }
+        let prompts = PromptReport::all(&plan, &inputs, &subject);
+        if purpose == Purpose::Run {
+            let warnings = prompts.iter().flat_map(|prompt| &prompt.warnings);
+            warnings.for_each(|warning| progress.warn(warning));
+            subject
+                .notes()
+                .iter()
+                .for_each(|note| progress.remark(note));
+        }
         let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
         drop(outlooks);
         let made = plan.inputs.iter().zip(&inputs);
@@ -134,6 +149,7 @@ impl Prepared {
             givens,
             modules,
             estimate,
+            prompts,
         })
     }
 
@@ -157,6 +173,11 @@ impl Prepared {
         digests
     }
 
+    /// Returns what the prompts became.
+    pub(super) fn prompts(&self) -> &[PromptReport] {
+        &self.prompts
+    }
+
     /// Returns the trained modules that programs call.
     pub(super) const fn interventions(&self) -> &NamedInterventions {
         &self.modules
@@ -168,30 +189,37 @@ impl Prepared {
         &self.tokens
     }
 
-    /// Makes every run, up to the one that `experiment` names if it does.
+    /// Makes every run, up to the one that `experiment` names if it does, or one that fails; what
+    /// each shows is added to `reports`, and of one that fails what it had saved by then.
     pub(super) fn run(
         &self,
         experiment: &FileExperiment,
         session: &mut Session,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<RunReport>, ExperimentError> {
+        reports: &mut Vec<RunReport>,
+    ) -> Result<(), ExperimentError> {
         let through = experiment.through.as_deref();
         let last = self.runs.iter().position(|run| Some(&*run.name) == through);
         let runs = last.map_or(&self.runs[..], |last| &self.runs[..=last]);
         progress.begin("running", runs.len() as u64);
         let mut givens = self.givens.clone();
-        let mut reports = Vec::with_capacity(runs.len());
         for (index, plan) in runs.iter().enumerate() {
             let (mut run, results) = self.stage(plan, &givens)?;
             experiment.schedules.prepare(&mut run)?;
             // A generation keeps keys and values between its steps.
             session.keep_passages(experiment.passages && plan.generate.is_none());
-            let ran = session.run(run, || self.output(plan))?;
-            reports.push(self.report(index, &results, &ran));
+            match session.run(run, || self.output(plan)) {
+                Ok(ran) => reports.push(self.report(index, &results, &ran)),
+                Err(error) => {
+                    let end = format!("failed ({})", error.code());
+                    reports.push(self.report_of_failure(index, &results, end));
+                    return Err(error.into());
+                }
+            }
             share(plan, &results, &self.subject, &mut givens);
             progress.step();
         }
-        Ok(reports)
+        Ok(())
     }
 
     pub(super) const fn estimate(&self) -> Estimate {
@@ -232,6 +260,9 @@ impl Prepared {
         if let Some(steps) = plan.generate {
             run.steps(steps);
         }
+        let batch = self.batch(plan);
+        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        run.padding(self.subject.padding(&rows));
         for (name, participants) in &plan.barriers {
             run.barrier(name, *participants);
         }
@@ -247,6 +278,9 @@ impl Prepared {
                 mediator = mediator.optional();
             }
             run.add(mediator);
+        }
+        if plan.sampling.is_some() {
+            record_draws(&mut run);
         }
         Ok((run, results))
     }
@@ -268,7 +302,10 @@ impl Prepared {
         let batch = self.batch(plan);
         let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
         match plan.generate {
-            Some(new) => Output::Tokens(self.subject.generate(rows[0], new)),
+            Some(new) => {
+                let sampling = plan.sampling.map(|drawn| (drawn, copies(plan, &batch)));
+                Output::Tokens(self.subject.generate(&rows, new, sampling))
+            }
             None => Output::Logits(Box::new(self.subject.logits(&rows))),
         }
     }
@@ -284,11 +321,15 @@ impl Prepared {
         let mut report = self.report_of_failure(index, results, ran.end.to_string());
         report.warnings = warnings_of(ran);
         match &ran.output {
-            RunOutput::Completed(Output::Tokens(tokens)) => {
-                report.generated = Some(Generated {
+            RunOutput::Completed(Output::Tokens(rows)) => {
+                let mut generated = rows.iter().map(|tokens| Generated {
                     text: self.subject.text(tokens),
                     tokens: tokens.clone(),
                 });
+                match rows.len() {
+                    1 => report.generated = generated.next(),
+                    _ => report.rows = self.generated(plan, generated),
+                }
             }
             RunOutput::Completed(Output::Logits(logits)) => {
                 let batch = self.batch(plan);
@@ -350,17 +391,35 @@ impl Prepared {
         let own = plan.invokes.iter();
         let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
         let mut batch = Vec::new();
-        for (input, invoke) in whole.chain(own) {
+        for (owner, (input, invoke)) in whole.chain(own).enumerate() {
             let rows = &self.inputs[input];
             for (place, tokens) in rows.tokens.iter().enumerate() {
                 batch.push(Row {
                     input: rows.label(place),
                     invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
+                    owner,
                     tokens,
                 });
             }
         }
         batch
+    }
+
+    /// Returns what was generated of several rows.
+    fn generated(
+        &self,
+        plan: &RunPlan,
+        generated: impl Iterator<Item = Generated>,
+    ) -> Vec<RowReport> {
+        let report = |(row, generated): (Row<'_>, _)| RowReport {
+            generated: Some(generated),
+            ..RowReport::of(row.input, row.invoke)
+        };
+        self.batch(plan)
+            .into_iter()
+            .zip(generated)
+            .map(report)
+            .collect()
     }
 
     fn rows(
@@ -377,19 +436,21 @@ impl Prepared {
             return Vec::new();
         }
         let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let longest = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
+        let starts = self.subject.starts(&tokens);
         let losses = match asked.loss_from {
-            Some((from, _)) if logits.dims()[1] == tokens[0].len() => {
-                losses(logits, &tokens, from as usize)
+            Some((from, _)) if logits.dims()[1] == longest => {
+                losses(logits, &tokens, &starts, from as usize)
             }
             _ => vec![None; tokens.len()],
         };
-        let last = last_logits(logits).into_iter().zip(losses);
+        let last = last_logits(logits, self.subject.ends(&tokens)).into_iter();
+        let last = last.zip(losses);
         let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
-            input: row.input.clone(),
-            invoke: row.invoke.clone(),
             top: last.top(asked.top, &self.subject),
             answers: last.answers(answers, &self.subject),
             loss,
+            ..RowReport::of(row.input.clone(), row.invoke.clone())
         };
         batch.iter().zip(last).map(report).collect()
     }
@@ -466,6 +527,20 @@ impl Prepared {
                 .collect(),
         }
     }
+}
+
+/// Returns how many rows equal to each one are before it: among those of its own invoke, whose
+/// company does not matter, or of the batch.
+fn copies(plan: &RunPlan, batch: &[Row<'_>]) -> Vec<u64> {
+    let owner = |row: &Row<'_>| match plan.batch.is_empty() {
+        true => Some(row.owner),
+        false => None,
+    };
+    let of_row = |(at, row): (usize, &Row<'_>)| {
+        let is_like = |other: &&Row<'_>| other.tokens == row.tokens && owner(other) == owner(row);
+        batch[..at].iter().filter(is_like).count() as u64
+    };
+    batch.iter().enumerate().map(of_row).collect()
 }
 
 /// Lets later programs be given what a run has saved, and what its caches have collected.

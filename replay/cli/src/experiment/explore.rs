@@ -211,7 +211,12 @@ impl FileExperiment {
         };
         // That the run fails is the outcome; that its schedule does not fit would be a fault of
         // ours.
-        match opened.run(&witness, Mode::Record(path.to_owned()), &mut ())? {
+        match opened.run(
+            &witness,
+            Mode::Record(path.to_owned()),
+            &mut (),
+            &mut Vec::new(),
+        )? {
             (Err(ExperimentError::Session(Error::Forward(error))), _) if !took_place(&error) => {
                 Err(error.into())
             }
@@ -499,9 +504,11 @@ fn show_output(output: Option<&Output>, shown: &mut Shown) {
     match output {
         None => {}
         Some(Output::Logits(logits)) => shown.add("output", Tensor::clone(logits)),
-        Some(Output::Tokens(tokens)) => {
-            let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
-            shown.add("output", tokens);
+        Some(Output::Tokens(rows)) => {
+            for tokens in rows {
+                let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
+                shown.add("output", tokens);
+            }
         }
     }
 }

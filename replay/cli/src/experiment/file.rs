@@ -1,13 +1,19 @@
 //! From the text of an experiment file to what is to be run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::str::FromStr;
 
+use interloom_models::files::ChatMessage;
 use interloom_program::Program;
 use toml::de::DeTable;
 
 use super::error::ExperimentError;
 use super::language;
-use super::plan::{Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SuppliedModule};
+use super::plan::{
+    Chat, Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SamplingPlan,
+    SuppliedModule,
+};
 use super::source::{Located, Source};
 use super::sweep::{Budget, Sweep, sweeps};
 use super::table::Table;
@@ -18,13 +24,19 @@ pub(super) const RUNS_MAX: usize = 4096;
 const FILE: [&str; 9] = [
     "about", "model", "device", "set", "input", "given", "modules", "report", "run",
 ];
-const INPUT: [&str; 4] = ["name", "prompt", "tokens", "tensor"];
+const INPUT: [&str; 6] = ["name", "prompt", "chat", OPENS_ANSWER, "tokens", "tensor"];
+const OPENS_ANSWER: &str = "add_generation_prompt";
+const MESSAGE: [&str; 2] = ["role", "content"];
 const GIVEN: [&str; 2] = ["name", "tensor"];
 const REPORT: [&str; 3] = ["top", "answers", "loss_from"];
 const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
 const RUN: [&str; 9] = [
     "name", "each", "input", "program", "optional", "invoke", "generate", "barriers", "report",
 ];
+/// How many tokens may be generated.
+const GENERATED: Range<u32> = 1..65_537;
+/// The number of tokens, and how they are drawn.
+const GENERATE: [&str; 5] = ["tokens", "temperature", "top_k", "top_p", "seed"];
 const INVOKE: [&str; 5] = ["name", "each", "input", "program", "optional"];
 
 impl Plan {
@@ -92,6 +104,7 @@ fn inputs(
         let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
         let contents = [
             prompt,
+            chat(source, &table, set, budget)?.map(Content::Chat),
             table.rows("tokens")?.map(Content::Tokens),
             table
                 .text("tensor")?
@@ -105,7 +118,7 @@ fn inputs(
                 return Err(ExperimentError::Conflict {
                     at: source.spot(at),
                     what: format!(
-                        "the input `{name}` has {count} of `prompt`, `tokens` and `tensor`"
+                        "the input `{name}` has {count} of `prompt`, `chat`, `tokens` and `tensor`"
                     ),
                     instead: "give it one of them".to_owned(),
                 });
@@ -113,6 +126,55 @@ fn inputs(
         }
     }
     Ok(inputs)
+}
+
+/// Reads what was said; an answer is begun unless the last message is one, or the file says
+/// otherwise.
+fn chat(
+    source: &Source,
+    input: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Option<Chat>, ExperimentError> {
+    let tables = input.tables("chat", "{ role, content }", &MESSAGE)?;
+    let conflict = |key: &str, what: &str, instead: &str| ExperimentError::Conflict {
+        at: source.spot(input.at(key)),
+        what: what.to_owned(),
+        instead: instead.to_owned(),
+    };
+    if tables.is_empty() {
+        return match (input.has("chat"), input.has(OPENS_ANSWER)) {
+            (true, _) => Err(input.missing("chat", "at least one message")),
+            (false, true) => {
+                let what = format!("`{OPENS_ANSWER}` is about a `chat`, and there is none");
+                Err(conflict(
+                    OPENS_ANSWER,
+                    &what,
+                    "leave it out, or give the input a `chat`",
+                ))
+            }
+            (false, false) => Ok(None),
+        };
+    }
+    let message = |table: &Table<'_>| {
+        Ok(ChatMessage {
+            role: table.needed_text("role")?.text().to_owned(),
+            content: set
+                .fill(&table.needed_text("content")?, budget)?
+                .text()
+                .to_owned(),
+        })
+    };
+    let messages = tables.iter().map(message);
+    let messages = messages.collect::<Result<Vec<_>, ExperimentError>>()?;
+    let is_answered = messages.last().is_some_and(|last| last.role == "assistant");
+    Ok(Some(Chat {
+        messages,
+        opens_answer: match input.has(OPENS_ANSWER) {
+            true => input.truth(OPENS_ANSWER)?,
+            false => !is_answered,
+        },
+    }))
 }
 
 fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentError> {
@@ -206,6 +268,7 @@ impl Runs<'_> {
         table: &Table<'_>,
         sweep: &Sweep,
     ) -> Result<RunPlan, ExperimentError> {
+        let (generate, sampling) = self.generation(table, sweep)?;
         let run = RunPlan {
             table: place,
             each: sweep.beyond(&self.set),
@@ -213,7 +276,8 @@ impl Runs<'_> {
             at: table.at("name"),
             batch: self.batch(table, sweep)?,
             invokes: self.invokes(table, sweep)?,
-            generate: table.count("generate", 1..65_537)?,
+            generate,
+            sampling,
             barriers: barriers(table)?,
             report: match table.table("report", "[run.report]", &RUN_REPORT)? {
                 Some(report) => read_report(&report)?,
@@ -250,6 +314,54 @@ impl Runs<'_> {
             ));
         }
         Ok(run)
+    }
+
+    /// Reads how many tokens a run generates, and how they are drawn: a number, or a table.
+    fn generation(
+        &self,
+        table: &Table<'_>,
+        sweep: &Sweep,
+    ) -> Result<(Option<u32>, Option<SamplingPlan>), ExperimentError> {
+        if !table.is_table("generate") {
+            return Ok((table.count("generate", GENERATED)?, None));
+        }
+        let Some(table) = table.table("generate", "[run.generate]", &GENERATE)? else {
+            return Ok((None, None));
+        };
+        let tokens = table.count("tokens", GENERATED)?;
+        let tokens = tokens.ok_or_else(|| table.missing("tokens", "how many to generate"))?;
+        let is_drawn = GENERATE[1..].iter().any(|key| table.has(key));
+        let plan = SamplingPlan {
+            seed: self
+                .figure(&table, "seed", "a whole number from 0", sweep)?
+                .unwrap_or(0),
+            temperature: self.figure(&table, "temperature", "a number", sweep)?,
+            top_k: self.figure(&table, "top_k", "a whole number", sweep)?,
+            top_p: self.figure(&table, "top_p", "a number", sweep)?,
+        };
+        plan.sampling().map_err(|error| {
+            let at = self.source.spot(table.at(error.what));
+            ExperimentError::at(at, interloom::Error::from(error).into())
+        })?;
+        Ok((Some(tokens), is_drawn.then_some(plan)))
+    }
+
+    /// Reads a number, which may be a text in which a sweep puts its value.
+    fn figure<T: FromStr>(
+        &self,
+        table: &Table<'_>,
+        key: &str,
+        expected: &str,
+        sweep: &Sweep,
+    ) -> Result<Option<T>, ExperimentError> {
+        let Some(text) = table.figure(key)? else {
+            return Ok(None);
+        };
+        let text = sweep.fill(&text, &self.budget)?;
+        match text.text().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(table.wrong(key, expected, text.text().to_owned(), table.at(key))),
+        }
     }
 
     fn name(&self, table: &Table<'_>, sweep: &Sweep) -> Result<String, ExperimentError> {

@@ -48,6 +48,7 @@ mod language;
 mod outlook;
 mod plan;
 mod plot;
+mod prompts;
 mod readout;
 mod replay;
 mod report;
@@ -64,6 +65,10 @@ mod tensors;
 mod gradients;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod padding;
+#[cfg(test)]
+mod sampling;
 #[cfg(test)]
 mod tests;
 
@@ -88,14 +93,16 @@ pub use formulas::Programs;
 pub use kept::{Kept, Summary};
 pub use language::to_text;
 pub use plot::Plot;
+pub(crate) use prompts::doubled_begin;
+pub use prompts::{PromptReport, PromptToken};
 pub use readout::TokenProbability;
 pub use replay::{Changes, replay, replay_changed};
-pub use report::{FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
+pub use report::{Failure, FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
 pub use schedules::Schedules;
 pub use shrink::{ExperimentSize, Shrunken};
 pub use source::Spot;
 
-use checks::calls_modules;
+use checks::{calls_modules, has_padding, inputs};
 use execute::Prepared;
 use plan::Plan;
 use replay::text;
@@ -104,6 +111,10 @@ use subject::{NamedSubject, Subject, device_for};
 /// Why a served experiment loads its model.
 const NO_SITES: &str = "the journal does not have its model's sites, for which the model is loaded; \
                         nothing is computed with it";
+
+/// Why another does.
+const PADDED: &str = "the rows of a run differ in length, and which of a site's positions are padding the model says, \
+                      which is loaded for that; nothing is computed with it";
 
 /// How long an experiment file may be, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -134,6 +145,8 @@ pub struct FileExperiment {
     pub through: Option<String>,
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
+    /// What the prompts became, as the journal of a recording has it.
+    noted: Option<BTreeMap<String, Argument>>,
     /// The head of the journal that serves the runs, if it stands in for the model too; this is
     /// not recorded.
     pub served_by: Option<Box<Head>>,
@@ -155,6 +168,7 @@ impl FileExperiment {
             passages: false,
             through: None,
             moved_to: None,
+            noted: None,
             served_by: None,
         }
     }
@@ -189,6 +203,7 @@ impl FileExperiment {
             passages: false,
             through: optional("through")?,
             moved_to: None,
+            noted: Some(PromptReport::of_arguments(experiment)),
             served_by: None,
         })
     }
@@ -258,9 +273,27 @@ impl FileExperiment {
         policy: Policy,
         progress: &mut dyn Progress,
     ) -> Result<(FileReport, Conclusion), ExperimentError> {
+        let (report, ended) = self.run_until_failure(mode, policy, progress)?;
+        Ok((report, ended?))
+    }
+
+    /// Makes the runs of the file, up to one that fails: what those before it show, and what it had
+    /// saved itself, is returned with its error.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), before the first run.
+    pub fn run_until_failure(
+        &self,
+        mode: Mode,
+        policy: Policy,
+        progress: &mut dyn Progress,
+    ) -> Result<(FileReport, Result<Conclusion, ExperimentError>), ExperimentError> {
         let opened = self.open_model(policy, progress)?;
-        let (runs, conclusion) = opened.run(self, mode, progress)?;
-        Ok((opened.report(runs?), conclusion))
+        let mut reports = Vec::new();
+        let ended = opened.run(self, mode, progress, &mut reports);
+        let ended = ended.and_then(|(ran, conclusion)| ran.map(|()| conclusion));
+        Ok((opened.report(reports, ended.as_ref().err()), ended))
     }
 
     /// Makes the runs of the file on a language model that has been loaded already.
@@ -277,8 +310,10 @@ impl FileExperiment {
     ) -> Result<(FileReport, Conclusion), ExperimentError> {
         let subject = Subject::Language(model.clone());
         let opened = self.open_on(subject, Purpose::Run, policy, progress)?;
-        let (runs, conclusion) = opened.run(self, mode, progress)?;
-        Ok((opened.report(runs?), conclusion))
+        let mut reports = Vec::new();
+        let (ran, conclusion) = opened.run(self, mode, progress, &mut reports)?;
+        ran?;
+        Ok((opened.report(reports, None), conclusion))
     }
 
     /// Makes the runs of the file again; that the last one fails as it did when it was recorded is
@@ -294,8 +329,8 @@ impl FileExperiment {
         progress: &mut dyn Progress,
     ) -> Result<Conclusion, ExperimentError> {
         let opened = self.open_model_for(Purpose::Replay, policy, progress)?;
-        let (runs, conclusion) = opened.run(self, mode, progress)?;
-        match runs {
+        let (ran, conclusion) = opened.run(self, mode, progress, &mut Vec::new())?;
+        match ran {
             Err(error) if self.through.is_none() => Err(error),
             _ => Ok(conclusion),
         }
@@ -352,11 +387,15 @@ impl FileExperiment {
             progress.remark("a program calls modules of the model, which is loaded for that");
             return Ok(None);
         }
-        let subject = Subject::absent(head)?;
-        if subject.is_none() {
+        let Some(subject) = Subject::absent(head)? else {
             progress.remark(NO_SITES);
+            return Ok(None);
+        };
+        if has_padding(plan, &inputs(plan, &subject, &self.folder())?) {
+            progress.remark(PADDED);
+            return Ok(None);
         }
-        Ok(subject)
+        Ok(Some(subject))
     }
 
     /// Checks the whole file against its model.
@@ -423,30 +462,42 @@ struct Opened {
 
 impl Opened {
     /// Makes the runs in the order that `experiment` says; if one fails, what was recorded is
-    /// complete all the same.
+    /// complete all the same. What they show is added to `reports`.
     fn run(
         &self,
         experiment: &FileExperiment,
         mode: Mode,
         progress: &mut dyn Progress,
-    ) -> Result<(Result<Vec<RunReport>, ExperimentError>, Conclusion), ExperimentError> {
-        let session = self.session.clone().experiment(experiment.describe());
+        reports: &mut Vec<RunReport>,
+    ) -> Result<(Result<(), ExperimentError>, Conclusion), ExperimentError> {
+        let mut described = experiment.describe();
+        let noted = experiment.noted.clone();
+        let noted = noted.unwrap_or_else(|| PromptReport::to_arguments(self.prepared.prompts()));
+        described.arguments.extend(noted);
+        let session = self.session.clone().experiment(described);
         let session = session.schedule(experiment.schedules.describe());
         let mut session = session.open(mode)?;
         let through = experiment.through.as_deref();
-        let runs = self.prepared.run(experiment, &mut session, progress);
-        match runs {
+        let ran = self
+            .prepared
+            .run(experiment, &mut session, progress, reports);
+        match ran {
             Err(error) if through.is_none() || !is_failed_run(&error) => Err(error),
-            runs => Ok((runs, session.conclude()?)),
+            ran => Ok((ran, session.conclude()?)),
         }
     }
 
-    fn report(&self, runs: Vec<RunReport>) -> FileReport {
+    fn report(&self, runs: Vec<RunReport>, failure: Option<&ExperimentError>) -> FileReport {
         FileReport {
             file: self.file.clone(),
             about: self.about.clone(),
             model: self.model.clone(),
+            prompts: self.prepared.prompts().to_vec(),
             runs,
+            failure: failure.map(|error| Failure {
+                code: error.code(),
+                message: error.to_string(),
+            }),
         }
     }
 }

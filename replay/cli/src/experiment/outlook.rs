@@ -25,6 +25,9 @@ const SKIPS_MAX: usize = 64;
 /// What is known of one run.
 pub(super) struct Outlook<'p> {
     pass: Rc<Pass<'p>>,
+    /// What each invoke with an input of its own sees, in a run whose rows differ in length: what
+    /// passes with that alone.
+    own: BTreeMap<usize, Rc<Pass<'p>>>,
     effects: Effects,
     /// How many steps the run declares.
     steps: Option<u32>,
@@ -61,15 +64,18 @@ impl<'p> Outlook<'p> {
         known: CheckContext<'k>,
         is_shaped: bool,
     ) -> CheckContext<'k> {
-        let shapes = &self.pass.shapes;
+        let own = invoke.input.and_then(|input| self.own.get(&input));
+        let pass = own.unwrap_or(&self.pass);
+        let shapes = &pass.shapes;
         let known = known.effects(self.effects).steps(self.steps);
         let known = match self.steps {
             None => known.whole_order(shapes),
             // The pass has as many steps as show what differs from step to step.
             Some(_) => known.order(shapes),
         };
-        let known = known.model(&*self.pass);
+        let known = known.model(&**pass);
         match is_shaped {
+            true if own.is_some() => known.shapes(shapes, None),
             true => known.shapes(shapes, invoke.input.map(|input| self.rows[input])),
             false => known,
         }
@@ -95,6 +101,11 @@ impl<'p> Outlook<'p> {
             true => self.pass.skip(input, output),
             false => None,
         }
+    }
+
+    /// Returns whether invokes with inputs of their own see other shapes than those of the batch.
+    pub(super) fn is_padded(&self) -> bool {
+        !self.own.is_empty()
     }
 
     /// Returns the shapes at the sites of the run, if they are known.
@@ -129,7 +140,10 @@ pub(super) fn outlooks<'p>(
         return Ok(Vec::new());
     }
     let rows: Rc<[u32]> = inputs.iter().map(|rows| rows.tokens.len() as u32).collect();
-    let mut passes: BTreeMap<(usize, usize, u32), Rc<Pass<'p>>> = BTreeMap::new();
+    let mut passes = Passes {
+        subject,
+        made: BTreeMap::new(),
+    };
     let mut outlooks = Vec::with_capacity(plan.runs.len());
     progress.begin("checking shapes", plan.runs.len() as u64);
     for run in &plan.runs {
@@ -137,19 +151,19 @@ pub(super) fn outlooks<'p>(
         let (batch, is_sized) = batch_of(run, inputs);
         // The second step of a generation shows what differs from step to step.
         let steps = run.generate.unwrap_or(0).min(2);
-        let size = (batch.len(), batch[0].len(), steps);
-        let pass = match passes.get(&size) {
-            Some(pass) => pass.clone(),
-            None => {
-                let pass = Rc::new(Pass::over(batch, steps, subject)?);
-                passes.insert(size, pass.clone());
-                pass
+        let mut own = BTreeMap::new();
+        if is_sized && batch.iter().any(|row| row.len() != batch[0].len()) {
+            for input in run.invokes.iter().filter_map(|invoke| invoke.input) {
+                let rows = inputs[input].tokens.iter().map(Vec::as_slice).collect();
+                own.insert(input, passes.over(rows, steps)?);
             }
-        };
+        }
+        let pass = passes.over(batch, steps)?;
         let programs = run.invokes.iter().map(|invoke| &invoke.program);
         let effects = programs.map(Effects::of);
         let effects = effects.fold(Effects::default(), |all, effects| all | effects);
         outlooks.push(Outlook {
+            own,
             is_sized,
             is_shaped: is_sized && (run.invokes.len() < 2 || !effects.may_reshape()),
             pass,
@@ -167,9 +181,28 @@ fn batch_of<'p>(run: &RunPlan, inputs: &'p [Rows]) -> (Vec<&'p [u32]>, bool) {
     let rows = run.rows();
     let rows = rows.iter().flat_map(|&input| &inputs[input].tokens);
     let batch: Vec<&[u32]> = rows.map(Vec::as_slice).collect();
-    match batch.len() * batch[0].len() > SHAPED_TOKENS_MAX {
+    let longest = batch.iter().map(|row| row.len()).max().unwrap_or(0);
+    match batch.len() * longest > SHAPED_TOKENS_MAX {
         false => (batch, true),
         true => (vec![&batch[0][..1]], false),
+    }
+}
+
+/// The plain passes that were made, by the lengths of their rows and their steps.
+struct Passes<'p> {
+    subject: &'p Subject,
+    made: BTreeMap<(Vec<usize>, u32), Rc<Pass<'p>>>,
+}
+
+impl<'p> Passes<'p> {
+    fn over(&mut self, batch: Vec<&'p [u32]>, steps: u32) -> Result<Rc<Pass<'p>>, ExperimentError> {
+        let size = (batch.iter().map(|row| row.len()).collect(), steps);
+        if let Some(pass) = self.made.get(&size) {
+            return Ok(pass.clone());
+        }
+        let pass = Rc::new(Pass::over(batch, steps, self.subject)?);
+        self.made.insert(size, pass.clone());
+        Ok(pass)
     }
 }
 
@@ -194,7 +227,7 @@ impl<'p> Pass<'p> {
 fn compute(subject: &Subject, batch: &[&[u32]], steps: u32) {
     match steps {
         0 => drop(subject.logits(batch)),
-        steps => drop(subject.generate(batch[0], steps)),
+        steps => drop(subject.generate(batch, steps, None)),
     }
 }
 

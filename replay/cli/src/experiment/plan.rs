@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use interloom_models::files::ChatMessage;
+use interloom_models::{Sampling, SamplingError};
 use interloom_program::{Action, Program};
 
 use super::source::Source;
@@ -32,10 +34,32 @@ pub(super) struct Input {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
-    /// Rows of one length.
+    Chat(Chat),
+    /// Rows, each of at least one token.
     Tokens(Vec<Vec<u32>>),
     /// `FILE#NAME`.
     Tensor(String),
+}
+
+/// What was said before an answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Chat {
+    pub(super) messages: Vec<ChatMessage>,
+    /// Whether the answer of the model is begun.
+    pub(super) opens_answer: bool,
+}
+
+impl Chat {
+    /// Returns the keys of an input, as a file has them.
+    pub(super) fn to_text(&self, quoted: impl Fn(&str) -> String) -> String {
+        let message = |message: &ChatMessage| {
+            let (role, content) = (quoted(&message.role), quoted(&message.content));
+            format!("{{ role = {role}, content = {content} }}")
+        };
+        let messages: Vec<String> = self.messages.iter().map(message).collect();
+        let (messages, opens) = (messages.join(", "), self.opens_answer);
+        format!("chat = [{messages}]\nadd_generation_prompt = {opens}")
+    }
 }
 
 /// A tensor from a file that programs are given.
@@ -65,12 +89,35 @@ pub(super) struct RunPlan {
     pub(super) batch: Vec<usize>,
     pub(super) invokes: Vec<InvokePlan>,
     pub(super) generate: Option<u32>,
+    /// How tokens are drawn; nothing if the most likely ones are taken.
+    pub(super) sampling: Option<SamplingPlan>,
     pub(super) barriers: Vec<(String, u32)>,
     pub(super) report: ReportPlan,
     /// Which of the file's tables `[[run]]` it is from.
     pub(super) table: usize,
     /// What it is swept over, with its own values.
     pub(super) each: Vec<(String, String)>,
+}
+
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct SamplingPlan {
+    pub(super) seed: u64,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_k: Option<u32>,
+    pub(super) top_p: Option<f64>,
+}
+
+impl SamplingPlan {
+    pub(super) fn sampling(self) -> Result<Sampling, SamplingError> {
+        let sampling = Sampling::seeded(self.seed);
+        let sampling = sampling.temperature(self.temperature.unwrap_or(1.0))?;
+        let sampling = self
+            .top_k
+            .map_or(Ok(sampling), |count| sampling.top_k(count))?;
+        self.top_p
+            .map_or(Ok(sampling), |share| sampling.top_p(share))
+    }
 }
 
 /// One program of a run.

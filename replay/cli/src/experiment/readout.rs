@@ -68,25 +68,36 @@ impl Logits {
     }
 }
 
-/// Returns the logits of the last position of each row of `[row, position, token]`.
-pub(super) fn last_logits(logits: &Tensor<3>) -> Vec<Logits> {
-    let [rows, positions, tokens] = logits.dims();
-    let last = logits
-        .clone()
-        .slice([0..rows, positions - 1..positions, 0..tokens]);
-    split(&last.into_data(), tokens)
+/// Returns the logits of the last position of each row of `[row, position, token]`, where its own
+/// positions end.
+pub(super) fn last_logits(logits: &Tensor<3>, ends: Vec<Option<usize>>) -> Vec<Logits> {
+    let [_, positions, tokens] = logits.dims();
+    let last = ends.into_iter().enumerate().flat_map(|(row, end)| {
+        let end = end.unwrap_or(positions).min(positions);
+        let last = logits
+            .clone()
+            .slice([row..row + 1, end - 1..end, 0..tokens]);
+        split(&last.into_data(), tokens)
+    });
+    last.collect()
 }
 
 /// Returns for each row of `[row, position, token]` logits the mean cross entropy of the next
-/// token, in nats, over the positions from `from` on; nothing if no position has a next token.
-pub(super) fn losses(logits: &Tensor<3>, rows: &[&[u32]], from: usize) -> Vec<Option<f64>> {
+/// token, in nats, over the row's own positions from `from` on; nothing if none of these has a next
+/// token. The own positions of each row begin at its start.
+pub(super) fn losses(
+    logits: &Tensor<3>,
+    rows: &[&[u32]],
+    starts: &[usize],
+    from: usize,
+) -> Vec<Option<f64>> {
     let [_, positions, tokens] = logits.dims();
     let all = split(&logits.clone().into_data(), tokens);
     let loss = |(row, ids): (usize, &&[u32])| {
-        let places = from..positions.saturating_sub(1);
+        let places = from..ids.len().saturating_sub(1);
         let count = places.len();
         let sum: f64 = places
-            .map(|place| all[row * positions + place].loss(ids[place + 1]))
+            .map(|place| all[row * positions + starts[row] + place].loss(ids[place + 1]))
             .sum();
         (count > 0).then(|| sum / count as f64)
     };
@@ -144,17 +155,17 @@ mod tests {
     fn the_loss_of_even_logits_is_the_logarithm_of_how_many_there_are() {
         let even = logits(&[0.5; 24], [2, 3, 4]);
         let rows: [&[u32]; 2] = [&[0, 1, 2], &[3, 3, 3]];
-        for loss in losses(&even, &rows, 0).into_iter().flatten() {
+        for loss in losses(&even, &rows, &[0, 0], 0).into_iter().flatten() {
             assert!((loss - 4f64.ln()).abs() < 1e-12);
         }
-        assert_eq!(losses(&even, &rows, 2), [None, None]);
+        assert_eq!(losses(&even, &rows, &[0, 0], 2), [None, None]);
     }
 
     #[test]
     fn a_sure_prediction_costs_nothing_and_a_wrong_one_much() {
         let sure = logits(&[100., 0., 0., 100.], [1, 2, 2]);
-        assert!(losses(&sure, &[&[1, 0]], 0)[0].unwrap() < 1e-12);
-        assert!((losses(&sure, &[&[1, 1]], 0)[0].unwrap() - 100.0).abs() < 1e-9);
+        assert!(losses(&sure, &[&[1, 0]], &[0], 0)[0].unwrap() < 1e-12);
+        assert!((losses(&sure, &[&[1, 1]], &[0], 0)[0].unwrap() - 100.0).abs() < 1e-9);
     }
 
     #[test]

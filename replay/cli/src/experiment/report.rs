@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
 
 use super::kept::{Kept, number_to_json};
+use super::prompts::PromptReport;
 use super::readout::TokenProbability;
 
 /// What an experiment file shows, run by run.
@@ -20,8 +21,21 @@ pub struct FileReport {
     pub about: Option<String>,
     /// The model.
     pub model: String,
-    /// The runs, in order.
+    /// What the prompts became, if the model has a tokenizer.
+    pub prompts: Vec<PromptReport>,
+    /// The runs, in order; the last one failed if there is a failure.
     pub runs: Vec<RunReport>,
+    /// Why the last run failed and those after it were not made, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The stable code of the error.
+    pub code: &'static str,
+    /// Its message.
+    pub message: String,
 }
 
 /// What one run shows.
@@ -39,7 +53,7 @@ pub struct RunReport {
     pub invokes: Vec<InvokeReport>,
     /// What is read off the model's output, row by row.
     pub rows: Vec<RowReport>,
-    /// What was generated.
+    /// What was generated, in a run of one row.
     pub generated: Option<Generated>,
     /// What is read off saved logits.
     pub lenses: Vec<Lens>,
@@ -73,8 +87,10 @@ pub struct RowReport {
     pub top: Vec<TokenProbability>,
     /// The tokens that were asked about.
     pub answers: Vec<TokenProbability>,
-    /// The mean cross entropy of the next token, in nats.
+    /// The mean cross entropy of the next token, in nats, over the row's own positions.
     pub loss: Option<f64>,
+    /// What was generated, in a run of several rows.
+    pub generated: Option<Generated>,
 }
 
 /// What was generated.
@@ -100,12 +116,26 @@ pub struct Lens {
 impl FileReport {
     /// Returns the whole report as JSON, tensors as summaries.
     pub fn to_json(&self) -> Json {
-        json!({
+        let mut json = json!({
             "file": self.file,
             "about": self.about,
             "model": self.model,
             "runs": self.runs.iter().map(RunReport::to_json).collect::<Vec<_>>(),
-        })
+        });
+        if !self.prompts.is_empty() {
+            json["prompts"] = self.prompts.iter().map(PromptReport::to_json).collect();
+        }
+        if let Some(Failure { code, message }) = &self.failure {
+            json["failure"] = json!({ "code": code, "message": message });
+        }
+        json
+    }
+
+    /// Returns whether there is something to show: a run that came to its end, or something that
+    /// one had saved before it failed.
+    pub fn has_results(&self) -> bool {
+        let shown = self.runs.iter().any(RunReport::has_results);
+        shown || self.runs.len() > usize::from(self.failure.is_some())
     }
 
     /// Returns every tensor that was saved, by its name: run, invoke and its own name with slashes
@@ -154,9 +184,7 @@ impl RunReport {
             "end": self.end,
             "invokes": self.invokes.iter().map(InvokeReport::to_json).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(RowReport::to_json).collect::<Vec<_>>(),
-            "generated": self.generated.as_ref().map(|generated| json!({
-                "tokens": generated.tokens, "text": generated.text,
-            })),
+            "generated": self.generated.as_ref().map(Generated::to_json),
             "lenses": self.lenses.iter().map(|lens| json!({
                 "name": lens.name,
                 "row": lens.row,
@@ -185,17 +213,32 @@ impl InvokeReport {
 
 impl RowReport {
     fn to_json(&self) -> Json {
-        json!({
+        let mut json = json!({
             "input": self.input,
             "invoke": self.invoke,
             "top": choices(&self.top),
             "answers": choices(&self.answers),
             "loss": self.loss.map(number_to_json),
-        })
+        });
+        if let Some(generated) = &self.generated {
+            json["generated"] = generated.to_json();
+        }
+        json
+    }
+}
+
+impl Generated {
+    fn to_json(&self) -> Json {
+        json!({ "tokens": self.tokens, "text": self.text })
     }
 }
 
 impl RunReport {
+    fn has_results(&self) -> bool {
+        let of_invoke = |invoke: &InvokeReport| !invoke.kept.is_empty() || !invoke.marks.is_empty();
+        self.invokes.iter().any(of_invoke)
+    }
+
     /// Returns what the run shows line by line: what each line is about, and what it says.
     pub fn lines(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
@@ -247,9 +290,24 @@ impl InvokeReport {
 }
 
 impl RowReport {
+    /// Shows nothing yet of a row.
+    pub(super) const fn of(input: String, invoke: Option<String>) -> Self {
+        Self {
+            input,
+            invoke,
+            top: Vec::new(),
+            answers: Vec::new(),
+            loss: None,
+            generated: None,
+        }
+    }
+
     fn lines(&self) -> Vec<(String, String)> {
         let label = self.invoke.as_ref().unwrap_or(&self.input);
         let mut texts = Vec::new();
+        if let Some(generated) = &self.generated {
+            texts.push(format!("generated {:?}", generated.text));
+        }
         if let Some(loss) = self.loss {
             texts.push(format!("loss {loss:.4}"));
         }

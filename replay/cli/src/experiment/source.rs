@@ -88,7 +88,6 @@ pub(super) struct Located {
 
 impl Located {
     /// A text that is a file of its own.
-    #[cfg(test)]
     pub(super) fn whole(text: &str) -> Self {
         Self {
             text: text.to_owned(),

@@ -2,24 +2,18 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use interloom::environment;
-use interloom_backends::{
-    Bound, Hooked, ModelError, Parameters, Sites, Value, parse_device, visit_parameters,
-};
-use interloom_engine::Fault;
+use interloom_backends::{ModelError, Parameters, Sites, Value, parse_device};
+use interloom_engine::{Fault, Padding, Side};
 use interloom_journal::{Head, ModelIdentity, Tokens};
-use interloom_models::files::{Download, FileError};
-use interloom_models::induction::{Induction, POSITIONS, VOCABULARY};
+use interloom_models::files::{Download, FileError, Tokenizer};
 use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
-use super::plan::RunPlan;
+use super::plan::{Chat, RunPlan, SamplingPlan};
 use super::source::Spot;
-
-/// The name of the model that is part of the program.
-pub(super) const INDUCTION: &str = "induction";
 
 /// What helps where a model is not here.
 const NAME_MODEL: &str = "name the model with `--model`";
@@ -27,7 +21,6 @@ const NAME_MODEL: &str = "name the model with `--model`";
 /// A model, shared with the programs that call its modules.
 #[derive(Clone)]
 pub(super) enum Subject {
-    Induction(Rc<Bound<Hooked<Induction>>>, Device),
     Language(Rc<LanguageModel>),
     /// One that is not here, for runs that a journal serves.
     Absent(Rc<Absent>),
@@ -88,10 +81,6 @@ impl Subject {
         device: &Device,
         progress: &mut dyn FnMut(Download<'_>),
     ) -> Result<Self, ExperimentError> {
-        if spec == INDUCTION {
-            let model = Rc::new(Induction::trained(device));
-            return Ok(Self::Induction(model, device.clone()));
-        }
         let model = LanguageModel::load_with(spec, device, progress)?;
         Ok(Self::Language(Rc::new(model)))
     }
@@ -122,16 +111,28 @@ impl Subject {
     pub(super) fn recorded_rows(&self, name: &str) -> Option<Vec<Vec<u32>>> {
         match self {
             Self::Absent(absent) => absent.tokens.get(name).cloned(),
-            Self::Induction(..) | Self::Language(_) => None,
+            Self::Language(_) => None,
         }
     }
 
     pub(super) fn sites(&self) -> &Sites {
         match self {
             Self::Absent(absent) => &absent.sites,
-            Self::Induction(model, _) => model.sites(),
             Self::Language(model) => model.sites(),
         }
+    }
+
+    /// Returns the model's tokenizer, if it is here and has one.
+    pub(super) fn tokenizer(&self) -> Option<&Tokenizer> {
+        match self {
+            Self::Language(model) => model.tokenizer(),
+            Self::Absent(_) => None,
+        }
+    }
+
+    /// Returns what is done otherwise than the model's files say, with the reason.
+    pub(super) fn notes(&self) -> &[String] {
+        self.tokenizer().map_or(&[], Tokenizer::notes)
     }
 
     /// Returns the model's parameters, for a run that shows their gradients; none if it is not
@@ -139,7 +140,6 @@ impl Subject {
     pub(super) fn parameters(&self) -> Parameters {
         match self {
             Self::Absent(_) => Parameters::default(),
-            Self::Induction(model, _) => Parameters::from(&**model),
             Self::Language(model) => model.parameters(),
         }
     }
@@ -147,7 +147,6 @@ impl Subject {
     pub(super) fn device(&self) -> &Device {
         match self {
             Self::Absent(absent) => &absent.device,
-            Self::Induction(_, device) => device,
             Self::Language(model) => model.device(),
         }
     }
@@ -155,10 +154,6 @@ impl Subject {
     /// Returns the tokens of a prompt, or why there are none.
     pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, NotEncoded> {
         match self {
-            Self::Induction(..) => {
-                let reason = "the induction model has no tokenizer; give it `tokens`";
-                Err(NotEncoded::Input(reason.to_owned()))
-            }
             Self::Language(model) => Ok(model.encode(prompt)?),
             Self::Absent(_) => {
                 let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
@@ -167,19 +162,29 @@ impl Subject {
         }
     }
 
+    /// Returns a chat as text, or why there is none.
+    pub(super) fn chat(&self, chat: &Chat) -> Result<String, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.chat(&chat.messages, chat.opens_answer)?),
+            Self::Absent(_) => {
+                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
+                Err(NotEncoded::Input(reason))
+            }
+        }
+    }
+
+    /// Returns the tokens of a text that is all that the model is to see, or why there are none.
+    pub(super) fn encode_whole(&self, text: &str) -> Result<Vec<u32>, NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.encode_whole(text)?),
+            Self::Absent(_) => self.encode(text),
+        }
+    }
+
     /// Returns the token that a text is, or why it is none.
     pub(super) fn single(&self, text: &str) -> Result<u32, String> {
         match self {
-            Self::Induction(..) => {
-                let token = text.parse().ok().filter(|&token| token < VOCABULARY as u32);
-                token.ok_or_else(|| {
-                    format!(
-                        "{text:?} is no token of the induction model; they are 0 to {}",
-                        VOCABULARY - 1
-                    )
-                })
-            }
-            Self::Language(model) => model.token(text).map_err(|error| error.to_string()),
+            Self::Language(model) => model.token(text).map_err(reason),
             Self::Absent(_) => Err(format!("the journal has no tokenizer; {NAME_MODEL}")),
         }
     }
@@ -189,9 +194,8 @@ impl Subject {
         match self {
             Self::Language(model) => {
                 let batch = model.batch(rows).and_then(|batch| batch.with_room(new));
-                batch.map(drop).map_err(|error| error.to_string())
+                batch.map(drop).map_err(|error| reason(error.into()))
             }
-            Self::Induction(..) => check_induction(rows, new),
             // They were when they were recorded.
             Self::Absent(_) => Ok(()),
         }
@@ -201,34 +205,63 @@ impl Subject {
     pub(super) fn logits(&self, rows: &[&[u32]]) -> Tensor<3> {
         match self {
             Self::Language(model) => batch(model, rows).logits(),
-            Self::Induction(model, device) => model.forward(tokens(rows, device)),
             Self::Absent(_) => unreachable!("a run that is served calls no model"),
         }
     }
 
-    /// Continues a row that passes the check, greedily.
-    ///
-    /// The induction model keeps nothing of earlier tokens: every step is a pass over the whole
-    /// sequence.
-    pub(super) fn generate(&self, row: &[u32], new: u32) -> Vec<u32> {
+    /// Continues rows that pass the check, greedily or by draws, with how many rows equal to each
+    /// one are before it.
+    pub(super) fn generate(
+        &self,
+        rows: &[&[u32]],
+        new: u32,
+        drawn: Option<(SamplingPlan, Vec<u64>)>,
+    ) -> Vec<Vec<u32>> {
         match self {
-            Self::Language(model) => batch(model, &[row]).generate(new as usize).concat(),
-            Self::Induction(model, device) => {
-                let mut all = row.to_vec();
-                for _ in 0..new {
-                    let logits = model.forward(tokens(&[&all], device));
-                    all.push(largest(logits));
+            Self::Language(model) => match drawn {
+                None => batch(model, rows).generate(new as usize),
+                Some((plan, copies)) => {
+                    let sampling = plan.sampling().expect("it was checked when it was read");
+                    let batch = batch(model, rows).copies(copies);
+                    batch.sample(new as usize, &sampling)
                 }
-                all.split_off(row.len())
-            }
+            },
             Self::Absent(_) => unreachable!("a run that is served calls no model"),
         }
+    }
+
+    /// Returns how rows that pass the check are padded, if they differ in length.
+    pub(super) fn padding(&self, rows: &[&[u32]]) -> Option<Padding> {
+        match self {
+            Self::Language(model) => batch(model, rows).padding().cloned(),
+            // A model that is not here has no padded rows.
+            Self::Absent(_) => None,
+        }
+    }
+
+    /// Returns where the own positions of each row begin in the batch of rows that pass the check.
+    pub(super) fn starts(&self, rows: &[&[u32]]) -> Vec<usize> {
+        match self.padding(rows) {
+            Some(padding) => (0..rows.len())
+                .map(|row| padding.own(row).start as usize)
+                .collect(),
+            None => vec![0; rows.len()],
+        }
+    }
+
+    /// Returns where the own positions of each row end in the batch of rows that pass the check;
+    /// nothing if it is where the batch does.
+    pub(super) fn ends(&self, rows: &[&[u32]]) -> Vec<Option<usize>> {
+        let padding = self.padding(rows);
+        let padding = padding.filter(|padding| padding.side() == Side::Right);
+        let end = |row| Some(padding.as_ref()?.own(row).end as usize);
+        (0..rows.len()).map(end).collect()
     }
 
     /// Returns how a token reads.
     pub(super) fn token_text(&self, token: u32) -> String {
         match self {
-            Self::Induction(..) | Self::Absent(_) => token.to_string(),
+            Self::Absent(_) => token.to_string(),
             Self::Language(model) => model.token_text(token),
         }
     }
@@ -236,7 +269,7 @@ impl Subject {
     /// Returns how tokens read one after another.
     pub(super) fn text(&self, tokens: &[u32]) -> String {
         match self {
-            Self::Induction(..) | Self::Absent(_) => {
+            Self::Absent(_) => {
                 let texts: Vec<String> = tokens.iter().map(u32::to_string).collect();
                 texts.join(" ")
             }
@@ -266,7 +299,6 @@ impl interloom::Subject for NamedSubject<'_> {
 
     fn number_formats(&self) -> Vec<String> {
         match self.subject {
-            Subject::Induction(..) => Vec::new(),
             Subject::Language(model) => model.number_formats().to_vec(),
             Subject::Absent(absent) => absent.number_formats.clone(),
         }
@@ -274,7 +306,6 @@ impl interloom::Subject for NamedSubject<'_> {
 
     fn visit_parameters(&self, visit: &mut dyn FnMut(&str, TensorData)) {
         match self.subject {
-            Subject::Induction(model, _) => visit_parameters(&***model, visit),
             Subject::Language(model) => model.visit_parameters(visit),
             Subject::Absent(_) => {}
         }
@@ -292,10 +323,6 @@ impl interloom::Subject for NamedSubject<'_> {
 impl Modules<Value> for Subject {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         match self {
-            Self::Induction(model, _) => {
-                let model: &Induction = model.inner();
-                Modules::call(model, path, input)
-            }
             Self::Language(model) => Modules::call(&**model, path, input),
             Self::Absent(_) => Err(Fault::raise(format!(
                 "the module `{path}` cannot be called, because the model is not here; {NAME_MODEL}"
@@ -305,10 +332,6 @@ impl Modules<Value> for Subject {
 
     fn shape(&self, path: &str, input: &[u64]) -> Option<Result<Vec<u64>, Fault>> {
         match self {
-            Self::Induction(model, _) => {
-                let model: &Induction = model.inner();
-                Modules::<Value>::shape(model, path, input)
-            }
             Self::Language(model) => Modules::<Value>::shape(&**model, path, input),
             Self::Absent(_) => None,
         }
@@ -319,50 +342,12 @@ fn batch<'m>(model: &'m LanguageModel, rows: &[&[u32]]) -> TokenBatch<'m> {
     model.batch(rows).expect("the rows pass the check")
 }
 
-fn check_induction(rows: &[&[u32]], new: usize) -> Result<(), String> {
-    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-    let Some(&length) = lengths.first().filter(|_| !lengths.contains(&0)) else {
-        return Err(format!(
-            "rows of {lengths:?} tokens, at least 1 in each is expected; give them some"
-        ));
-    };
-    if lengths.iter().any(|&other| other != length) {
-        return Err(format!(
-            "the rows of a batch have {lengths:?} tokens; run them one by one, or make them equally long"
-        ));
+/// Returns why a model does not take an input, to stand behind words that say that it does not.
+fn reason(error: LanguageModelError) -> String {
+    match error {
+        LanguageModelError::Model(ModelError::Input { what, instead }) => {
+            format!("{what}; {instead}")
+        }
+        error => error.to_string(),
     }
-    if length.saturating_add(new) > POSITIONS {
-        return Err(format!(
-            "{length} tokens and {new} new ones, but the model has {POSITIONS} positions; shorten the row"
-        ));
-    }
-    let mut tokens = rows.iter().flat_map(|row| row.iter());
-    match tokens.find(|&&token| token >= VOCABULARY as u32) {
-        Some(token) => Err(format!(
-            "token {token}, but the model knows {VOCABULARY} tokens; they are 0 to {}",
-            VOCABULARY - 1
-        )),
-        None => Ok(()),
-    }
-}
-
-fn tokens(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
-    let shape = [rows.len(), rows[0].len()];
-    let tokens: Vec<i32> = rows
-        .concat()
-        .into_iter()
-        .map(|token| token as i32)
-        .collect();
-    Tensor::from_data(TensorData::new(tokens, shape), device)
-}
-
-/// Returns the most likely token at the last position of the first row; the lowest of equals.
-fn largest(logits: Tensor<3>) -> u32 {
-    let [_, positions, tokens] = logits.dims();
-    let row = logits
-        .slice([0..1, positions - 1..positions, 0..tokens])
-        .into_data();
-    let row: Vec<f32> = row.iter::<f32>().collect();
-    let better = |best: usize, index: usize| if row[index] > row[best] { index } else { best };
-    (1..row.len()).fold(0, better) as u32
 }

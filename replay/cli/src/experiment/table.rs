@@ -121,6 +121,25 @@ impl<'t> Table<'t> {
         }
     }
 
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.entries
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Returns a number as it is written, or the text in its place, if there is one.
+    pub(super) fn figure(&self, key: &str) -> Result<Option<Located>, ExperimentError> {
+        let Some(value) = self.entries.get(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::String(_) => self.located(key, value).map(Some),
+            DeValue::Integer(number) => Ok(Some(Located::whole(number.as_str()))),
+            DeValue::Float(number) => Ok(Some(Located::whole(number.as_str()))),
+            _ => Err(self.unlike(key, "a number", value)),
+        }
+    }
+
     /// Returns a whole number in a range, if there is one.
     pub(super) fn count(
         &self,
@@ -156,11 +175,9 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Returns a list of at least one token, or a list of such lists of one length, if there is
-    /// one.
+    /// Returns a list of at least one token, or a list of such lists, if there is one.
     pub(super) fn rows(&self, key: &str) -> Result<Option<Vec<Vec<u32>>>, ExperimentError> {
-        const EXPECTED: &str =
-            "a list of at least one token, or a list of such lists of one length";
+        const EXPECTED: &str = "a list of at least one token, or a list of such lists";
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };
@@ -182,8 +199,7 @@ impl<'t> Table<'t> {
                 rows.collect::<Result<_, _>>()?
             }
         };
-        let is_even = rows.iter().all(|row| row.len() == rows[0].len());
-        match is_even && !rows[0].is_empty() {
+        match rows.iter().all(|row| !row.is_empty()) {
             true => Ok(Some(rows)),
             false => {
                 let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();

@@ -66,7 +66,7 @@ fn a_patch_and_a_scale_do_not_commute_and_each_outcome_has_a_witness() {
       1 schedule run, 0 choices pruned
       1. completed, digest b3:…, in 1 run
          interloom replay w/clean.1.ilj
-         interloom run e.toml --schedule clean=ilsched1:56ccb9a8ca8c0000::5be33535
+         interloom run e.toml --schedule clean=ilsched1:d59cb9a8ca8c0000::4fef8660
 
     both
       `patch` and `scale` race at `layers.0.output.i0` for the same rows: SWAP (e.toml:34), then VALUE (e.toml:38)
@@ -76,12 +76,12 @@ fn a_patch_and_a_scale_do_not_commute_and_each_outcome_has_a_witness() {
          corrupt  "11" 2.2 %, "30" 2.8 %; difference -0.2530
          order at layers.0.output.i0: `patch`, then `scale`
          interloom replay w/both.1.ilj
-         interloom run e.toml --schedule both=ilsched1:56c1cda8ca8c0000:2:eccc1608
+         interloom run e.toml --schedule both=ilsched1:d591cda8ca8c0000:2:f7d9bfc0
       2. completed, digest b3:…, in 1 run
          corrupt  "11" 70.1 %, "30" 0.4 %; difference +5.1725
          order at layers.0.output.i0: `scale`, then `patch`
          interloom replay w/both.2.ilj
-         interloom run e.toml --schedule both=ilsched1:56c1cda8ca8c0000:1/2:5ef082dc
+         interloom run e.toml --schedule both=ilsched1:d591cda8ca8c0000:1/2:f2d9dfc3
     "#);
 
     // Every journal has its schedule in its head, and is made again without the file.

@@ -280,7 +280,7 @@ fn a_prompt_without_tokens_is_named() {
                 [[run]]\nname = 'r'\ninput = 'b'\nprogram = 'save h = layers.0'\n";
     fs::write(place.path("e.toml"), file).unwrap();
     let message = place.run(&["run", "e.toml"]).error("E118", 1);
-    insta::assert_snapshot!(message, @"e.toml:3:8: the model does not take this: the input does not fit the model: a prompt of 0 tokens, at least 1 is expected; give it some text");
+    insta::assert_snapshot!(message, @"e.toml:3:8: the model does not take this: a prompt of 0 tokens, at least 1 is expected; give it some text");
     assert_eq!(place.files(), ["e.toml", "tiny"]);
 }
 

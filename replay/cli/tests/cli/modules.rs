@@ -130,7 +130,7 @@ fn calls_are_checked_before_the_first_run() {
             steer,
             "layers.0 = ster(layers.0)",
             "E102",
-            "e.toml:11, mediator `r`: the model has no module `ster` to call; nearest: `steer`, `embed`, `layers.0`",
+            "e.toml:11, mediator `r`: the model has no module `ster` to call; nearest: `steer`, `embed`, `sample`",
         ),
         (
             64,

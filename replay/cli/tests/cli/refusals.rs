@@ -110,6 +110,26 @@ fn sites_out_of_order_are_refused_where_no_run_can_leave_them_out() {
     insta::assert_snapshot!(fails(&late, "E119"), @"e.toml:17, mediator `r`: `layers.0.output.i0` is asked for after `layers.1.output.i0` (e.toml:16), but the model passes it before; ask for it first, and keep the value if it is needed later");
 }
 
+/// Before the first token is generated, not after the last one.
+#[test]
+fn what_a_loop_over_tokens_has_passed_is_refused() {
+    let run = |tokens: &str, behind: &str| {
+        let program = format!("for t in .. {{ layers.0[.., -1] *= 2 }}\n{behind}");
+        with_text(&format!(
+            "{START}input = 'a'\n{tokens}program = '''\n{program}\n'''\n"
+        ))
+    };
+    let late = run("generate = 5\n", "save final = output");
+    insta::assert_snapshot!(fails(&late, "E119"), @"e.toml:17, mediator `r`: `output.i0` is asked for after `layers.0.output.i4` (e.toml:16), but the model passes it before; ask for it first, and keep the value if it is needed later");
+    let single = run("", "save final = output");
+    insta::assert_snapshot!(fails(&single, "E119"), @"e.toml:16, mediator `r`: `output.i0` is asked for after all of `layers.0.output` (e.toml:15), but the model passes it before; ask for it first, and keep the value if it is needed later");
+    fails(&run("generate = 5\n", "save h = layers.0.i3"), "E119");
+    let last = run("generate = 5\n", "next 4\nsave final = output");
+    last.run(&["run", "e.toml"]).with(0);
+    let caught = run("generate = 5\n", "try { save final = output } catch e");
+    caught.run(&["run", "e.toml"]).with(0);
+}
+
 #[test]
 fn what_a_run_never_passes_is_refused() {
     let never = one("h = layers.1\ng = layers.0.i3");

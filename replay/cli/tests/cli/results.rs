@@ -362,3 +362,73 @@ fn the_digest_of_a_run_does_not_depend_on_where_its_file_lies() {
         assert_eq!(digest(path), digest("e.toml"), "{path}");
     }
 }
+
+/// A sweep that fails at its last run keeps what the others have found, in every form.
+#[test]
+fn a_run_that_fails_loses_nothing_of_those_before_it() {
+    let place = with(
+        "[[run]]\nname = 'first'\ninput = 'a'\nprogram = 'save h = layers.0'\n\
+         [[run]]\nname = 'second'\ninput = 'a'\nprogram = '''\nsave early = layers.1\nif sum(early) != 0 { g = layers.0 }\n'''\n\
+         [[run]]\nname = 'third'\ninput = 'a'\nprogram = 'save h = layers.0'\n",
+    );
+    let ended = place.run(&["run", "e.toml", "--out", "out"]).with(1);
+    let error = ended.err.lines().find(|line| line.starts_with("error"));
+    assert!(
+        error
+            .unwrap()
+            .starts_with("error[E002]: mediator `second` failed"),
+        "{}",
+        ended.err
+    );
+    let shown: Vec<&str> = ended.out.lines().filter(|line| !line.is_empty()).collect();
+    insta::assert_snapshot!(shown.join("\n"), @"
+    e.toml on induction
+    first                h  f32 [1, 4, 64]  mean -0.0043  min -1.9339  max 2.2788  [0.9331, -0.4120, 0.7918, -0.4995, …]
+    second
+      end    failed (E002)
+      early  f32 [1, 4, 64]  mean -0.1175  min -6.2126  max 5.5731  [-1.5297, -1.9592, 0.7216, 0.9475, …]
+    results: out
+    ");
+    let json: Json =
+        serde_json::from_slice(&fs::read(place.path("out/results.json")).unwrap()).unwrap();
+    let printed = place.run(&["run", "e.toml", "--json"]).with(1).out;
+    let printed: Json = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&printed["runs"], &printed["failure"]),
+        (&json["runs"], &json["failure"])
+    );
+    assert!(printed["journal"].is_null());
+    let runs: Vec<&Json> = json["runs"].as_array().unwrap().iter().collect();
+    let ends: Vec<&Json> = runs.iter().map(|run| &run["end"]).collect();
+    assert_eq!(ends, ["completed", "failed (E002)"]);
+    assert_eq!(json["failure"]["code"], "E002");
+    let bytes = fs::read(place.path("out/tensors.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = tensors.names();
+    names.sort_unstable();
+    assert_eq!(names, ["first/first/h", "second/second/early"]);
+    // What was recorded is as good as what is shown.
+    let recorded = place.run(&["run", "e.toml", "--journal", "e.ilj"]);
+    assert!(recorded.with(1).out.contains("`interloom recover`"));
+    place
+        .run(&["recover", "e.ilj", "--out", "whole.ilj"])
+        .with(0);
+    let whole = place.run(&["show", "whole.ilj"]).with(0).out;
+    assert!(
+        whole.contains("first") && whole.contains("second"),
+        "{whole}"
+    );
+}
+
+#[test]
+fn a_failure_without_results_leaves_no_folder() {
+    let place = with(
+        "[[run]]\nname = 'only'\ninput = 'a'\nprogram = '''\nh = layers.1\nif sum(h) != 0 { g = layers.0 }\n'''\n",
+    );
+    let ended = place.run(&["run", "e.toml", "--out", "out"]).with(1);
+    assert_eq!(
+        (ended.out.as_str(), place.files()),
+        ("", vec!["e.toml".to_owned()])
+    );
+    assert_eq!(place.run(&["run", "e.toml", "--json"]).with(1).out, "");
+}

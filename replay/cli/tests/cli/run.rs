@@ -432,7 +432,7 @@ fn the_documents_examples_are_experiments() {
             .collect()
     };
     let experiments = blocks(&page, "toml");
-    assert_eq!(experiments.len(), 4);
+    assert_eq!(experiments.len(), 5);
     // The first of the front page needs a language model to run.
     let first = &blocks(&readme, "toml")[0];
     FileExperiment::new("README.md", first).check().unwrap();
@@ -537,7 +537,7 @@ fn a_journal_is_not_larger_than_the_estimate_before_its_first_run() {
         .out;
     assert_eq!(
         out,
-        "at most 32 exchanges; a journal with policy digest has at most 78669 bytes\n"
+        "at most 32 exchanges; a journal with policy digest has at most 78691 bytes\n"
     );
     place
         .run(&["run", "ablation.toml", "--estimate", "--out", "o"])

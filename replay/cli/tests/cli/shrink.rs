@@ -76,7 +76,7 @@ fn a_difference_is_shrunk_to_the_mediators_that_make_it() {
     # Made by `interloom explore --shrink`: the order of the mediators of `six` makes a difference, as shown by
     #
     #     interloom explore w/six.2.small.toml
-    #     interloom run w/six.2.small.toml --schedule six=ilsched1:56c7caa8ca8c0000:1/2:2ad5e34f
+    #     interloom run w/six.2.small.toml --schedule six=ilsched1:d597caa8ca8c0000:1/2:86fcbe50
 
     model = "induction"
 

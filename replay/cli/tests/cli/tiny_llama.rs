@@ -16,8 +16,29 @@ const MERGES: [&str; 4] = ["Ġ a", "Ġ b", "Ġ c", "Ġ d"];
 
 /// Writes a folder as of the Hugging Face hub: a Llama of two blocks with a byte-level tokenizer.
 pub(crate) fn write(folder: &Path) {
+    write_with(folder, &[]);
+}
+
+/// Writes the folder with special tokens behind the others, of which the first begins every prompt.
+pub(crate) fn write_with(folder: &Path, special: &[&str]) {
     fs::create_dir(folder).unwrap();
-    let vocabulary = vocabulary();
+    let mut vocabulary = vocabulary();
+    let added: Vec<Value> = (vocabulary.len()..)
+        .zip(special)
+        .map(|(id, content)| {
+            json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false})
+        })
+        .collect();
+    let post_processor = special.first().map(|begin| {
+        json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": begin, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {*begin: {"id": begin, "ids": [vocabulary.len()], "tokens": [begin]}},
+        })
+    });
+    vocabulary.extend(special.iter().map(|&token| token.to_owned()));
     let config = json!({
         "model_type": "llama", "hidden_size": WIDTH, "intermediate_size": HIDDEN,
         "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": 1,
@@ -27,7 +48,7 @@ pub(crate) fn write(folder: &Path) {
     let vocab: BTreeMap<&String, usize> = vocabulary.iter().zip(0..).collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
-        "added_tokens": [], "post_processor": null,
+        "added_tokens": added, "post_processor": post_processor,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
         "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,

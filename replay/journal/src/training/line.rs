@@ -194,6 +194,11 @@ impl StepLine {
     ///
     /// Numbers are compared by their bits.
     pub fn first_difference(&self, other: &Self) -> Option<StepPhase> {
+        self.differences(other).next()
+    }
+
+    /// Returns the phases in which two lines of one step differ, in order.
+    pub(super) fn differences(&self, other: &Self) -> impl Iterator<Item = StepPhase> + use<> {
         let phases = [
             (StepPhase::Seed, self.seed == other.seed),
             (StepPhase::Batch, self.batch == other.batch),
@@ -204,8 +209,8 @@ impl StepLine {
             (StepPhase::Optimizer, self.optimizer == other.optimizer),
             (StepPhase::Parameters, self.parameters == other.parameters),
         ];
-        let mut differing = phases.into_iter().filter(|(_, is_equal)| !is_equal);
-        differing.next().map(|(phase, _)| phase)
+        let differing = phases.into_iter().filter(|(_, is_equal)| !is_equal);
+        differing.map(|(phase, _)| phase)
     }
 
     /// Returns the line's bytes.

@@ -31,6 +31,7 @@ mod line;
 mod names;
 mod page;
 mod parting;
+mod ranks;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +43,4 @@ pub use line::{LINE_BYTES, ShortDigest, StepLine, StepPhase};
 pub use names::{NamedDigest, digest_of_names};
 pub use page::curves_page;
 pub use parting::{LedgerParting, differing_names, first_parting};
+pub use ranks::{RankDrift, Ranks};

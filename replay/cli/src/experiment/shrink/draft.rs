@@ -6,7 +6,7 @@ use interloom_engine::SiteMap;
 use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
 use super::super::language::{resolve, to_text};
-use super::super::plan::{Content, Given, Input, Plan, RunPlan};
+use super::super::plan::{Content, Given, Input, Plan, RunPlan, SamplingPlan};
 use super::ExperimentSize;
 
 /// An experiment without sweeps, whose last run is the one in question.
@@ -58,7 +58,7 @@ impl Draft {
         let tokens = tokens.map(|input| match &self.inputs[input].content {
             Content::Tokens(rows) => rows.iter().map(Vec::len).sum(),
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
-            Content::Tensor(_) => 1,
+            Content::Chat(_) | Content::Tensor(_) => 1,
         });
         let invokes = self.runs.iter().flat_map(|run| &run.invokes);
         let steps = invokes.map(|invoke| invoke.program.actions().count());
@@ -81,6 +81,7 @@ impl Draft {
             let Input { name, content, .. } = &self.inputs[input];
             let content = match content {
                 Content::Prompt(prompt) => format!("prompt = {}", quoted(prompt)),
+                Content::Chat(chat) => chat.to_text(quoted),
                 Content::Tensor(tensor) => format!("tensor = {}", quoted(tensor)),
                 Content::Tokens(rows) => match &rows[..] {
                     [row] => format!("tokens = {row:?}"),
@@ -111,7 +112,7 @@ impl Draft {
             }
         }
         if let Some(steps) = run.generate {
-            text += &format!("generate = {steps}\n");
+            text += &generation(steps, run.sampling);
         }
         if !run.barriers.is_empty() {
             let barriers = run.barriers.iter();
@@ -133,6 +134,29 @@ impl Draft {
         }
         Some(text + &report(run))
     }
+}
+
+/// Writes how many tokens are generated, and how they are drawn.
+fn generation(tokens: u32, sampling: Option<SamplingPlan>) -> String {
+    let Some(plan) = sampling else {
+        return format!("generate = {tokens}\n");
+    };
+    let figures = [
+        (
+            "temperature",
+            plan.temperature.map(|number| format!("{number:?}")),
+        ),
+        ("top_k", plan.top_k.map(|count| count.to_string())),
+        ("top_p", plan.top_p.map(|number| format!("{number:?}"))),
+    ];
+    let figures = figures
+        .into_iter()
+        .filter_map(|(key, figure)| Some(format!("{key} = {}, ", figure?)));
+    let figures: String = figures.collect();
+    format!(
+        "generate = {{ tokens = {tokens}, {figures}seed = {} }}\n",
+        plan.seed
+    )
 }
 
 fn report(run: &RunPlan) -> String {
@@ -250,6 +274,10 @@ mod tests {
         name = "plain"
         input = "c"
         generate = 3
+        [[run]]
+        name = "drawn"
+        input = "c"
+        generate = { tokens = 2, top_p = 0.5, temperature = "1.5" }
     "#;
 
     /// What is written is read as the same experiment, and written in the same way again.
@@ -261,12 +289,12 @@ mod tests {
         assert_eq!(again.to_text().unwrap(), text);
         assert_eq!(again.extent(), whole.extent());
         assert!(!text.contains("unused"), "{text}");
-        assert_eq!((again.runs.len(), again.inputs.len()), (4, 3));
+        assert_eq!((again.runs.len(), again.inputs.len()), (5, 3));
         for (run, other) in again.runs.iter().zip(&whole.runs) {
             assert_eq!(run.name, other.name);
             assert_eq!(
-                (run.generate, &run.barriers),
-                (other.generate, &other.barriers)
+                (run.generate, run.sampling, &run.barriers),
+                (other.generate, other.sampling, &other.barriers)
             );
             for (invoke, other) in run.invokes.iter().zip(&other.invokes) {
                 assert_eq!(to_text(&invoke.program), to_text(&other.program));
@@ -282,7 +310,7 @@ mod tests {
         let extent = draft(EVERYTHING).extent();
         assert_eq!(
             extent.to_string(),
-            "4 runs, 0 mediators, 20 steps, 8 tokens"
+            "5 runs, 0 mediators, 20 steps, 8 tokens"
         );
     }
 }

@@ -19,6 +19,7 @@ use interloom_backends::Value;
 use interloom_engine::explore::{ExplorationProgress as Made, shrink_programme};
 use interloom_engine::{Schedule, ScheduleError};
 use interloom_journal::{Digest, Policy};
+use interloom_models::INDUCTION;
 
 use super::error::ExperimentError;
 use super::execute::{Prepared, Rows};
@@ -26,7 +27,7 @@ use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
 use super::report::to_safetensors;
 use super::schedules::Schedules;
-use super::subject::{INDUCTION, Subject, device_for};
+use super::subject::{Subject, device_for};
 use super::{FileExperiment, Opened, Purpose};
 use crate::Progress;
 
@@ -164,7 +165,7 @@ impl FileExperiment {
         let device = self.device.as_ref().unwrap_or(&plan.device).clone();
         let mut draft = Draft::of(plan, &opened.model, &device, index);
         for (input, rows) in draft.inputs.iter_mut().zip(opened.prepared.inputs()) {
-            if let Content::Tensor(_) = input.content {
+            if let Content::Tensor(_) | Content::Chat(_) = input.content {
                 input.content = Content::Tokens(rows.tokens.clone());
             }
         }

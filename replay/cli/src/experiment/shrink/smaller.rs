@@ -1,12 +1,12 @@
 //! What an experiment can be made into that is smaller.
 
 use interloom_engine::explore::without;
+use interloom_models::INDUCTION;
 use interloom_models::induction::{POSITIONS, VOCABULARY};
 use interloom_program::{Action, Condition, Expr, Over, ProgramStep, Span};
 
 use super::super::execute::Rows;
 use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan};
-use super::super::subject::INDUCTION;
 use super::draft::Draft;
 
 /// Returns what a draft can be made into, what takes most away first.
@@ -339,9 +339,9 @@ fn with_content(draft: &Draft, input: usize, content: Content) -> Draft {
 /// How many tokens a row has, or words a prompt.
 fn length(content: &Content) -> usize {
     match content {
-        Content::Tokens(rows) => rows[0].len(),
+        Content::Tokens(rows) => rows.iter().map(Vec::len).max().unwrap_or(0),
         Content::Prompt(prompt) => prompt.split_whitespace().count(),
-        Content::Tensor(_) => 0,
+        Content::Chat(_) | Content::Tensor(_) => 0,
     }
 }
 
@@ -349,14 +349,18 @@ fn length(content: &Content) -> usize {
 fn keep(content: &Content, kept: &[usize]) -> Content {
     match content {
         Content::Tokens(rows) => {
-            let row = |row: &Vec<u32>| kept.iter().map(|&place| row[place]).collect();
-            Content::Tokens(rows.iter().map(row).collect())
+            let row = |row: &Vec<u32>| {
+                let kept = kept.iter().filter_map(|&place| row.get(place));
+                kept.copied().collect()
+            };
+            let rows = rows.iter().map(row);
+            Content::Tokens(rows.filter(|row: &Vec<u32>| !row.is_empty()).collect())
         }
         Content::Prompt(prompt) => {
             let words: Vec<&str> = prompt.split_whitespace().collect();
             let kept: Vec<&str> = kept.iter().map(|&place| words[place]).collect();
             Content::Prompt(kept.join(" "))
         }
-        Content::Tensor(tensor) => Content::Tensor(tensor.clone()),
+        Content::Chat(_) | Content::Tensor(_) => content.clone(),
     }
 }

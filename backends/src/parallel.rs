@@ -1,0 +1,164 @@
+//! Work on several threads, with the bits of one.
+//!
+//! burn-flex computes on the thread that calls it. Its feature `rayon` would spread some of its
+//! operations over threads, but all at once, and sums of large tensors among them, which then
+//! depend on the threads ([`arithmetic`](crate::arithmetic)). So the work is divided here, where it
+//! is known which parts of a result have nothing to do with each other: each is computed by burn's
+//! own operation, as it would be of the whole, and the parts are joined in order. Whether there are
+//! one or eight threads, the bits are those of the operation that is not divided; the tests hold
+//! this against it.
+//!
+//! The threads are those of [rayon]'s pool: as many as the machine has cores, as
+//! `RAYON_NUM_THREADS` says, or as the pool has in which this is called.
+
+use std::ops::Range;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::caught::{Catching, panics_are_caught};
+
+/// The number of multiplications from which work is worth more than one thread.
+const WORTHWHILE: usize = 1 << 19;
+
+/// How many multiplications a thread does in the time that it takes to compute one element from
+/// another, with an exponential function perhaps.
+pub const ELEMENT_COST: usize = 8;
+
+/// The rows up to which a product is computed as its transpose: the time goes into reading the
+/// weight, which is then read once and in its own order.
+const FEW_ROWS: usize = 64;
+
+/// Returns whether the elements of a tensor may be computed in parts: it is of the CPU, of 32-bit
+/// floats, and no graph needs to know how it came about.
+pub fn is_divisible<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let is_on_cpu = tensor.device().without_autodiff() == Device::flex();
+    is_on_cpu && tensor.dtype() == DType::F32 && !tensor.is_tracked()
+}
+
+/// Returns how many threads so many multiplications, or what takes as long, are worth.
+pub fn threads_for(multiplications: usize) -> usize {
+    if multiplications < WORTHWHILE {
+        1
+    } else {
+        rayon::current_num_threads()
+    }
+}
+
+/// Returns the product of `rows`, `[row, in]`, and the transpose of `weight`, `[out, in]`: `[row,
+/// out]`.
+///
+/// # Panics
+///
+/// Panics if the inputs differ in number.
+pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
+    let threads = if is_divisible(&rows) && is_divisible(&weight) {
+        threads_for(count * inputs * outputs)
+    } else {
+        1
+    };
+    let device = rows.device();
+    if count <= FEW_ROWS {
+        let transposed = |range: Range<usize>| {
+            let weight = weight.clone().narrow(0, range.start, range.len());
+            weight.matmul(rows.clone().transpose())
+        };
+        let parts = Parts::of(outputs, threads, least(count));
+        in_parts([outputs, count], parts, &device, transposed).transpose()
+    } else {
+        let product = |range: Range<usize>| {
+            let rows = rows.clone().narrow(0, range.start, range.len());
+            rows.matmul(weight.clone().transpose())
+        };
+        let parts = Parts::of(count, threads, least(outputs));
+        in_parts([count, outputs], parts, &device, product)
+    }
+}
+
+/// Returns the least number of rows that a part of a product with `columns` columns may have.
+///
+/// The kernel has other ways, with sums in another order, to products of up to 64 × 64 and of up to
+/// 256 elements. No part is as small as that if the whole is not.
+const fn least(columns: usize) -> usize {
+    if columns > 64 { 8 } else { 65 + 256 / columns }
+}
+
+/// Computes a function of each row of a tensor, `[_, row, width]`, that is as large as the row and
+/// of it alone.
+pub fn by_row(x: Tensor<3>, each: impl Fn(Tensor<3>) -> Tensor<3> + Sync) -> Tensor<3> {
+    let shape @ [batch, positions, width] = x.dims();
+    let rows = batch * positions;
+    let threads = threads_for(rows * width * ELEMENT_COST);
+    if threads == 1 || !is_divisible(&x) {
+        return each(x);
+    }
+    let device = x.device();
+    let x = x.reshape([1, rows, width]);
+    in_parts(shape, Parts::of(rows, threads, 1), &device, |range| {
+        each(x.clone().narrow(1, range.start, range.len()))
+    })
+}
+
+/// The pieces of equal size of which a result consists, such as its rows, in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    pieces: usize,
+    parts: usize,
+}
+
+impl Parts {
+    /// Makes up to `parts` parts of so many pieces, none of which has less than `least`.
+    pub const fn of(pieces: usize, parts: usize, least: usize) -> Self {
+        let most = pieces / least;
+        let parts = if parts < most { parts } else { most };
+        let parts = if parts == 0 { 1 } else { parts };
+        Self { pieces, parts }
+    }
+
+    /// Makes one part of each piece.
+    pub const fn each(pieces: usize) -> Self {
+        Self::of(pieces, pieces, 1)
+    }
+
+    fn ranges(self) -> impl Iterator<Item = Range<usize>> {
+        let start = move |part| part * self.pieces / self.parts;
+        (0..self.parts).map(move |part| start(part)..start(part + 1))
+    }
+}
+
+/// Computes a tensor of `shape` in parts, on several threads, and joins them in order.
+///
+/// `part` returns the elements of a range of pieces. They have to be those that it would compute of
+/// all pieces, wherever these are divided. It must pass no hook: those are of one thread.
+///
+/// # Panics
+///
+/// Panics if `part` does, or returns another number of elements.
+pub fn in_parts<const D: usize>(
+    shape: [usize; D],
+    parts: Parts,
+    device: &Device,
+    part: impl Fn(Range<usize>) -> Tensor<D> + Sync,
+) -> Tensor<D> {
+    if parts.parts == 1 {
+        return part(0..parts.pieces);
+    }
+    let count = shape.iter().product();
+    let mut elements = vec![0.0_f32; count];
+    let mut rest = &mut *elements;
+    let mut places = Vec::new();
+    for range in parts.ranges() {
+        let (place, later) = rest.split_at_mut(range.len() * (count / parts.pieces));
+        places.push((range, place));
+        rest = later;
+    }
+    // A panic comes back to this thread, but is shown, or not, by the one it happens on.
+    let is_caught = panics_are_caught();
+    places.into_par_iter().for_each(|(range, place)| {
+        let _catching = is_caught.then(Catching::begin);
+        let data = part(range).into_data();
+        place.copy_from_slice(data.as_slice().expect("32-bit floats"));
+    });
+    Tensor::from_data(TensorData::new(elements, shape), (device, DType::F32))
+}

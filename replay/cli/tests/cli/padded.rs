@@ -1,0 +1,101 @@
+//! Journals of runs whose rows differ in length.
+
+use std::fs;
+
+use crate::Place;
+use crate::tiny_llama;
+
+const EXPERIMENT: &str = r#"
+model = "tiny"
+
+[[input]]
+name = "long"
+prompt = "x a y b"
+
+[[input]]
+name = "short"
+prompt = "y"
+
+[[run]]
+name = "together"
+input = ["long", "short"]
+program = '''
+    h = layers.0
+    layers.0[.., 0] = h[.., -1] * 2
+    save z = output[.., -1]
+'''
+
+[[run]]
+name = "patched"
+
+[[run.invoke]]
+name = "from"
+input = "long"
+program = '''
+    put h = layers.0[.., 0]
+    save g = output
+'''
+
+[[run.invoke]]
+name = "into"
+input = "short"
+program = '''
+    layers.0[.., 0] = get(h) + $together.z[0..1, .., 0..1]
+    save g = output
+'''
+
+[[run]]
+name = "generated"
+input = ["short", "long"]
+generate = 3
+program = '''
+    for i in .. { layers.1[.., -1] *= 1.5 }
+'''
+"#;
+
+fn recorded() -> Place {
+    let place = Place::new();
+    tiny_llama::write(&place.path("tiny"));
+    fs::write(place.path("e.toml"), EXPERIMENT).unwrap();
+    let command = ["run", "e.toml", "--journal", "a.ilj", "--full"];
+    place.run(&command).with(0);
+    place
+}
+
+#[test]
+fn a_journal_of_padded_rows_is_replayed_in_every_mode() {
+    let place = recorded();
+    for mode in ["verify", "serve", "drive"] {
+        let replayed = place.run(&["replay", "a.ilj", "--mode", mode]).with(0);
+        assert!(replayed.out.starts_with("bit-identical, "), "{mode}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_an_exchange_are_the_positions_of_the_row() {
+    let shown = recorded().run(&["show", "a.ilj", "--run", "1"]).with(0);
+    let line = |start: &str| shown.out.lines().find(|line| line.contains(start)).unwrap();
+    assert!(
+        line("SWAP       into").contains("f32[1, 1, 16]"),
+        "{}",
+        shown.out
+    );
+    assert!(
+        line("VALUE      from").contains("f32[1, 5, 16]"),
+        "{}",
+        shown.out
+    );
+}
+
+/// Without the model it is not known which of the positions are padding.
+#[test]
+fn padded_rows_are_not_served_without_their_model() {
+    let place = recorded();
+    fs::remove_dir_all(place.path("tiny")).unwrap();
+    let served = place.run(&["replay", "a.ilj", "--mode", "serve"]).with(1);
+    assert!(
+        served.err.contains("rows of a run differ in length"),
+        "{}",
+        served.err
+    );
+}
