@@ -11,7 +11,7 @@ const NAME: &str = "fuzz";
 ///
 /// Panics if a tensor is not of the size that its shape says.
 pub fn gguf(bytes: &[u8]) -> bool {
-    let Ok(mut gguf) = Gguf::from_bytes(bytes.to_vec(), NAME) else {
+    let Ok(gguf) = Gguf::from_bytes(bytes.to_vec(), NAME) else {
         return false;
     };
     if let Ok(config) = DecoderConfig::from_gguf(&gguf) {
@@ -35,7 +35,7 @@ pub fn gguf(bytes: &[u8]) -> bool {
 ///
 /// Panics if a tensor is not of the size that its shape says.
 pub fn safetensors(bytes: &[u8]) -> bool {
-    let Ok(mut file) = Safetensors::from_bytes(bytes.to_vec(), NAME) else {
+    let Ok(file) = Safetensors::from_bytes(bytes.to_vec(), NAME) else {
         return false;
     };
     let shapes = file.shapes();

@@ -51,6 +51,8 @@ pub struct LanguageModel {
     draws: Option<Tap>,
     /// None if tokens are written as their numbers.
     tokenizer: Option<Tokenizer>,
+    /// The tokens that end a text.
+    end_tokens: Vec<u32>,
     device: Device,
 }
 
@@ -131,17 +133,21 @@ impl LanguageModel {
     fn from_files(files: ModelFiles, name: &str, device: &Device) -> Result<Self, FileError> {
         Architecture::of(&files)?;
         let (tokenizer, file) = (files.tokenizer()?, files.name());
+        let end_tokens = files.end_tokens()?;
         let model = Architecture::load(files, device)?;
-        let (found, most) = (tokenizer.vocab_size(), model.vocabulary());
-        if found > most {
+        // What was added to a vocabulary need not be known to the model, until a prompt has it.
+        let most = model.vocabulary();
+        let last = tokenizer.last_of_vocabulary();
+        if let Some(last) = last.filter(|&last| !is_below(last, most)) {
             return Err(FileError::Tokenizer {
                 file,
-                expected: format!("at most the model's {most} tokens"),
-                found: format!("{found} tokens in the tokenizer"),
+                expected: format!("a vocabulary of the model's {most} tokens, from 0 on"),
+                found: format!("token {last}, {:?}", tokenizer.token_text(last)),
                 advice: "use the tokenizer that belongs to the model".to_owned(),
             });
         }
         Ok(Self {
+            end_tokens: end_tokens.unwrap_or_else(|| model.end_tokens().to_vec()),
             tokenizer: Some(tokenizer),
             ..Self::of(name.to_owned(), model, device)
         })
@@ -165,6 +171,7 @@ impl LanguageModel {
         };
         Self {
             name,
+            end_tokens: model.end_tokens().to_vec(),
             model,
             sites,
             draws,
@@ -196,6 +203,12 @@ impl LanguageModel {
     /// Returns the model's tokenizer, if it has one.
     pub const fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
+    }
+
+    /// Returns the tokens that end a generation: those of a folder's `generation_config.json`, if
+    /// it has one, else those of the model's configuration.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
     }
 
     /// Returns the model's float parameters, for a run that shows their gradients.
@@ -319,13 +332,18 @@ impl LanguageModel {
         let known = self.model.vocabulary();
         let unknown = |token: &&u32| !is_below(**token, known);
         match batch.prompts.iter().flatten().find(unknown) {
-            Some(token) => {
-                let what = format!("token {token}, but the model knows {known} tokens");
-                Err(match self.tokenizer {
-                    Some(_) => input(what, "use the model's own tokenizer"),
-                    None => input(what, &format!("they are 0 to {}", known.saturating_sub(1))),
-                })
-            }
+            Some(token) => Err(match &self.tokenizer {
+                Some(tokenizer) => {
+                    let text = tokenizer.token_text(*token);
+                    let what =
+                        format!("token {token}, {text:?}, but the model knows {known} tokens");
+                    input(what, "leave it out, there is no embedding for it")
+                }
+                None => {
+                    let what = format!("token {token}, but the model knows {known} tokens");
+                    input(what, &format!("they are 0 to {}", known.saturating_sub(1)))
+                }
+            }),
             None => Ok(batch),
         }
     }
@@ -511,7 +529,7 @@ impl<'m> TokenBatch<'m> {
 
     fn is_complete(&self, generated: &[u32]) -> bool {
         let last = generated.last();
-        last.is_some_and(|token| self.lm.model.end_tokens().contains(token))
+        last.is_some_and(|token| self.lm.end_tokens.contains(token))
     }
 
     /// Makes the `[batch, position]` tensor of the prompts, padded to one length.

@@ -8,6 +8,14 @@ mod calls;
 mod designs;
 #[path = "all/families.rs"]
 mod families;
+#[path = "all/gguf_blocks.rs"]
+mod gguf_blocks;
+#[path = "all/gguf_convert.rs"]
+mod gguf_convert;
+#[path = "all/gguf_families.rs"]
+mod gguf_families;
+#[path = "all/gguf_models.rs"]
+mod gguf_models;
 #[path = "all/gpt2.rs"]
 mod gpt2;
 #[path = "all/gpt2_files.rs"]

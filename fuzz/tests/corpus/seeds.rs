@@ -7,6 +7,7 @@ use interloom_journal::{
     DType, Digest, Event, ExchangeRecord, ExchangeResult, Experiment, Head, JournalReader,
     JournalWriter, OutcomeRecord, Policy, RunStart, SiteRef, TensorLine, ValueTree,
 };
+use interloom_models::files::gguf::TensorType;
 use interloom_program::{Program, caught, get, given, map, module, read, tuple, var};
 
 /// A name and bytes; names that start with `refused` or `dead` say what is to be expected.
@@ -448,7 +449,15 @@ fn ggufs() -> Vec<Seed> {
     let whole = Gguf::tiny();
     let mut old = whole.clone();
     old[4] = 1;
-    vec![("tiny", whole), ("refused-version", old)]
+    // The first type that is not supported, as that of a tensor.
+    let mut other = Gguf::default();
+    other.tensor("IQ2_XXS", &[256], 16, &[5; 66]);
+    vec![
+        ("tiny", whole),
+        ("formats", Gguf::formats()),
+        ("refused-format", other.bytes()),
+        ("refused-version", old),
+    ]
 }
 
 /// Writes a GGUF file, without a check.
@@ -495,6 +504,17 @@ impl Gguf {
         file.tensor("output_norm.weight", &[4], 1, &[2; 8]);
         // One block of Q8_0: a scale and 32 numbers.
         file.tensor("blk.0.ffn_up.weight", &[32, 1], 8, &[3; 34]);
+        file.bytes()
+    }
+
+    /// A block of each quantised format, whose bytes count up.
+    fn formats() -> Vec<u8> {
+        let mut file = Self::default();
+        for kind in TensorType::all().filter(|kind| kind.block_values() > 1) {
+            let block: Vec<u8> = (0..kind.block_bytes()).map(|at| at as u8).collect();
+            let extents = [kind.block_values() as u64];
+            file.tensor(kind.name(), &extents, kind.id(), &block);
+        }
         file.bytes()
     }
 

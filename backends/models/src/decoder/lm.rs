@@ -5,7 +5,7 @@ use interloom_backends::{Bound, Hooked, Parameters, Sites, visit_parameters};
 use interloom_engine::{Padding, PositionLayout, Side};
 
 use super::aliases::aliases;
-use super::{DecoderConfig, DecoderModel, KvCache};
+use super::{DecoderConfig, DecoderModel, KvCache, Names};
 use crate::architecture::Architecture;
 use crate::causal::{CausalLm, Decoder};
 use crate::families::Family;
@@ -71,8 +71,8 @@ impl DecoderLm {
     /// E042 to E046: what can be wrong with the configuration or the weights.
     pub fn load(files: ModelFiles, device: &Device) -> Result<Self, FileError> {
         let family = Architecture::of(&files)?.decoder(&files.name())?;
-        let (config, weights) = open(family, files)?;
-        let model = super::load(&config, &family.names(&config), weights, device)?;
+        let (config, names, weights) = open(family, files)?;
+        let model = super::load(&config, &names, weights, device)?;
         let bound = Bound::new(Hooked::from(model)).and_then(|model| {
             let experts = config.experts.map_or(0, |experts| experts.count);
             let aliases = aliases(model.sites(), config.blocks.len(), experts);
@@ -208,12 +208,13 @@ fn positions(point: &str) -> PositionLayout {
 pub(crate) fn open(
     family: &Family,
     files: ModelFiles,
-) -> Result<(DecoderConfig, Weights), FileError> {
+) -> Result<(DecoderConfig, Names, Weights), FileError> {
     match files {
         ModelFiles::Gguf(gguf) => family.open_gguf(gguf),
         ModelFiles::Folder(folder) => {
             let config = family.read(&folder.config, &folder.config_file())?;
-            Ok((config, Weights::from_safetensors(folder.weights)))
+            let names = family.names(&config);
+            Ok((config, names, Weights::from_safetensors(folder.weights)))
         }
     }
 }

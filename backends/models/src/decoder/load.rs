@@ -583,7 +583,9 @@ impl Building<'_, '_> {
                         .data,
                 )
             };
-            let is_stack = over == Together::OwnHead && this.names.q_norm.ends_with("layernorm");
+            // StableLM has a tensor for each head, Cohere one for all.
+            let first = format!("{name}.norms.0.{ending}");
+            let is_stack = this.loader.weights.shape(&first).is_some();
             let (values, shape) = match over {
                 Together::Head => (one(this, name, &[width])?, [1, width]),
                 Together::All => (one(this, name, &[heads * width])?, [1, heads * width]),

@@ -58,6 +58,11 @@ pub enum Scaling {
         /// The positions that the model was trained for before.
         original: usize,
     },
+    /// Each has a divisor of its own.
+    Divided {
+        /// The divisors.
+        divisors: Vec<f64>,
+    },
     /// As for Llama 3, with a ramp over the dimensions (Peng et al. 2023).
     Yarn {
         /// What long wavelengths are divided by.
@@ -114,6 +119,7 @@ impl RotaryConfig {
             Scaling::None => (vec![1.0], [pairs; 2], 1),
             Scaling::Linear { factor } => (vec![*factor], [pairs; 2], 1),
             Scaling::Dynamic { factor, original } => (vec![*factor], [pairs; 2], *original),
+            Scaling::Divided { divisors } => (divisors.clone(), [divisors.len(); 2], 1),
             Scaling::Llama3 {
                 factor,
                 low,
@@ -202,6 +208,9 @@ impl RotaryConfig {
         match &self.scaling {
             Scaling::None => (plain(), 1.0),
             Scaling::Linear { factor } => (each(&|_, frequency| frequency / factor), 1.0),
+            Scaling::Divided { divisors } => {
+                (each(&|pair, frequency| frequency / divisors[pair]), 1.0)
+            }
             Scaling::Dynamic { factor, original } => {
                 let grown = factor * length.max(*original) as f64 / *original as f64;
                 let base = self.base * (grown - (factor - 1.0)).powf(width / (width - 2.0));

@@ -1,5 +1,6 @@
 //! BLOOM (Scao et al. 2022).
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, Sizes, share};
 use crate::architecture::Architecture;
@@ -11,8 +12,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bloom"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("bloom"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -70,4 +71,11 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.wiring.adds_to_normalized =
         keys.flag("apply_residual_connection_post_layernorm", false)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .number("layer_norm_epsilon", VARIANCE_EPSILON)?;
+    config(&hub.keys())
 }

@@ -1,5 +1,6 @@
 //! Command R (Cohere): attention and feed-forward layer beside each other, and neighbours rotated.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::rope::Rope;
 use super::{Defaults, Family, Kind, window_of_all};
@@ -11,8 +12,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["cohere"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("command-r"),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -56,4 +57,13 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.output.multiplier = Some(keys.number("logit_scale", 0.0625)?);
     window_of_all(keys, &mut config, None)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .number("layer_norm_eps", VARIANCE_EPSILON)?
+        .number("logit_scale", "logit_scale")?
+        .set("use_qk_norm", metadata.has("blk.0.attn_q_norm.weight"));
+    config(&hub.keys())
 }

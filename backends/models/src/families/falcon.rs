@@ -4,6 +4,7 @@
 //! Alibi is added once, as by the attention that transformers takes if nothing else is asked for;
 //! the `eager` one of its version 5.24 adds it twice.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::rope::Rope;
 use super::{Defaults, Family, Kind, Sizes, activation, share, window_of_all};
@@ -13,10 +14,10 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["falcon"],
-    gguf: None,
+    gguf: Some("falcon"),
     kind: Kind::Decoder(Family {
         names_for: Some(names),
-        ..Family::new(config, NAMES)
+        ..Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)
     }),
 };
 
@@ -130,4 +131,22 @@ fn design(keys: &Keys<'_>, config: &mut DecoderConfig) -> Result<(), FileError> 
         return Err(keys.unsupported("num_ln_in_parallel_attn", expected, norms.to_string()));
     }
     Ok(())
+}
+
+/// The converter keeps nothing of the designs in sequence or with alibi, which llama.cpp does not
+/// compute.
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let norms = if metadata.has("blk.0.attn_norm_2.weight") {
+        2
+    } else {
+        1
+    };
+    let hub = metadata
+        .decoder()?
+        .size("ffn_hidden_size", "feed_forward_length")?
+        .number("layer_norm_epsilon", VARIANCE_EPSILON)?
+        .set("new_decoder_architecture", true)
+        .set("num_ln_in_parallel_attn", norms);
+    let kv_heads = hub.given("num_key_value_heads");
+    config(&hub.set("num_kv_heads", kv_heads).keys())
 }

@@ -1,5 +1,6 @@
 //! Gemma (Mesnard et al. 2024).
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, activation, window_of_all};
 use crate::architecture::Architecture;
@@ -8,8 +9,10 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("gemma"),
+    kind: Kind::Decoder(
+        Family::new(config, LLAMA_NAMES).with_gguf(Storage::GainsPlusOne, from_gguf),
+    ),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -52,4 +55,9 @@ pub(super) fn as_all_gemmas(keys: &Keys<'_>, config: &mut DecoderConfig) -> Resu
     config.norm.gain = Gain::ParameterPlusOne;
     config.embedding_multiplier = Some((config.width as f64).sqrt());
     Ok(())
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    config(&hub.keys())
 }

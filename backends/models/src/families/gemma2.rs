@@ -1,6 +1,7 @@
 //! Gemma 2 (Riviere et al. 2024): norms around both layers, caps, and windows in every other block.
 
 use super::gemma::as_all_gemmas;
+use super::gguf::{Hub, Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, activation, window, windows};
 use crate::architecture::Architecture;
@@ -9,8 +10,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma2"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("gemma2"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::GainsPlusOne, from_gguf)),
 };
 
 /// The names of models with norms around both layers.
@@ -57,4 +58,61 @@ pub(super) fn as_later_gemmas(
     config.wiring.norms = Norms::Around;
     config.attention.squared_divisor = keys.number("query_pre_attn_scalar", 256.0)?;
     Ok(())
+}
+
+/// The layers of the model of 27 billion parameters, whose scores are divided otherwise.
+const LARGEST: usize = 46;
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let scores = metadata.number("attn_logit_softcapping")?;
+    let logits = metadata.number("final_logit_softcapping")?;
+    let window = metadata.size("attention.sliding_window")?;
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    let hub = hub
+        .set("attn_logit_softcapping", scores.unwrap_or(50.0))
+        .set("final_logit_softcapping", logits.unwrap_or(30.0));
+    let hub = with_windows(metadata, hub, window.or(Some(4096)), 2, LARGEST)?;
+    config(&hub.keys())
+}
+
+/// Sets which blocks have a window, of which all but each `period`th have one unless the file says
+/// it, and what scores are divided by: that is no key, and depends on whether the model is the
+/// largest of its family.
+pub(super) fn with_windows<'m, 'f>(
+    metadata: &Metadata<'_>,
+    hub: Hub<'m, 'f>,
+    window: Option<usize>,
+    period: usize,
+    largest: usize,
+) -> Result<Hub<'m, 'f>, FileError> {
+    const PATTERN: &str = "attention.sliding_window_pattern";
+    let layers = hub.given("num_hidden_layers");
+    let window = window.filter(|&window| window > 0);
+    let slides: Vec<bool> = match metadata.sizes(PATTERN)?.as_deref() {
+        _ if window.is_none() => vec![false; layers],
+        Some(flags) if flags.len() > 1 => flags.iter().map(|&flag| flag != 0).collect(),
+        given => {
+            let period = given.and_then(|one| one.first().copied()).unwrap_or(period);
+            let is_last = |layer: usize| period == 0 || (layer + 1).is_multiple_of(period);
+            (0..layers).map(|layer| !is_last(layer)).collect()
+        }
+    };
+    let kind = |slides: bool| {
+        if slides {
+            "sliding_attention"
+        } else {
+            "full_attention"
+        }
+    };
+    let divisor = if layers == largest {
+        let (width, heads) = (hub.given("hidden_size"), hub.given("num_attention_heads"));
+        width.checked_div(heads).unwrap_or(0)
+    } else {
+        hub.given("head_dim")
+    };
+    let kinds: Vec<&str> = slides.into_iter().map(kind).collect();
+    Ok(hub
+        .set("layer_types", kinds)
+        .set("sliding_window", window)
+        .set("query_pre_attn_scalar", divisor))
 }

@@ -1,7 +1,8 @@
 //! Gemma 3, the models of text (Kamath et al. 2025): norms of queries and keys, and windows with
 //! rotary positions of their own in most blocks.
 
-use super::gemma2::{DEFAULTS, NAMES, as_later_gemmas};
+use super::gemma2::{DEFAULTS, NAMES, as_later_gemmas, with_windows};
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::rope::Rope;
 use super::{Defaults, Family, Kind, window, windows};
@@ -11,8 +12,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma3_text"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("gemma3"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::GainsPlusOne, from_gguf)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -73,4 +74,16 @@ fn rotary(rope: Rope, keys: &Keys<'_>) -> Result<Vec<RotaryConfig>, FileError> {
         rope.parameters(keys, full.as_ref(), base)?,
         rope.parameters(keys, sliding?.as_ref(), local)?,
     ])
+}
+
+/// The layers of the model of 27 billion parameters, whose scores are divided otherwise.
+const LARGEST: usize = 62;
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let logits = metadata.number("final_logit_softcapping")?;
+    let window = metadata.size("attention.sliding_window")?;
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    let hub = hub.set("final_logit_softcapping", logits.filter(|&cap| cap != 0.0));
+    let hub = with_windows(metadata, hub, window, 6, LARGEST)?;
+    config(&hub.keys())
 }

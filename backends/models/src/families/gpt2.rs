@@ -1,5 +1,6 @@
 //! GPT-2 (Radford et al. 2019).
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, Sizes, activation, share};
 use crate::architecture::Architecture;
@@ -10,8 +11,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gpt2"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("gpt2"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -82,4 +83,12 @@ pub(super) fn like_gpt2(keys: &Keys<'_>, defaults: &Defaults) -> Result<DecoderC
     config.mlp.activation = activation(keys, "activation_function", defaults.activation)?;
     config.mlp.has_bias = true;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .size("n_inner", "feed_forward_length")?
+        .number("layer_norm_epsilon", VARIANCE_EPSILON)?;
+    config(&hub.keys())
 }

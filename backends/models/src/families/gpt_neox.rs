@@ -1,5 +1,6 @@
 //! GPT-NeoX (Black et al. 2022), such as Pythia.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::rope::{Part, Rope};
 use super::{Defaults, Family, Kind, activation};
@@ -9,8 +10,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gpt_neox"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("gptneox"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -62,4 +63,15 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.attention.has_output_bias = bias;
     config.wiring.is_parallel = keys.flag("use_parallel_residual", true)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .number("layer_norm_eps", VARIANCE_EPSILON)?
+        .set_some(
+            "use_parallel_residual",
+            metadata.flag("use_parallel_residual")?,
+        );
+    config(&hub.keys())
 }

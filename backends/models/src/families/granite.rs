@@ -1,5 +1,6 @@
 //! Granite 3: llama with multipliers.
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::{Family, Kind, llama};
 use crate::architecture::Architecture;
@@ -8,8 +9,10 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["granite"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("granite"),
+    kind: Kind::Decoder(
+        Family::new(config, LLAMA_NAMES).with_gguf(Storage::Interleaved, from_gguf),
+    ),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -24,4 +27,19 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     }
     config.attention.squared_divisor = 1.0 / (multiplier * multiplier);
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let attention = metadata.number("attention.scale")?;
+    let hub = metadata.decoder()?;
+    // Without a multiplier, scores are divided as usual.
+    let own = (hub.given("head_dim") as f64).sqrt().recip();
+    let multiplier = attention.filter(|&scale| scale != 0.0).unwrap_or(own);
+    let hub = hub
+        .number("rms_norm_eps", RMS_EPSILON)?
+        .number("logits_scaling", "logit_scale")?
+        .set_some("embedding_multiplier", metadata.number("embedding_scale")?)
+        .set_some("residual_multiplier", metadata.number("residual_scale")?)
+        .set("attention_multiplier", multiplier);
+    config(&hub.keys())
 }

@@ -1,6 +1,8 @@
 //! The keys of a `config.json`, as Python's classes read them: what is missing has the default of
 //! the class.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json};
 
 use crate::config::{key_place, parse, saturate};
@@ -14,6 +16,8 @@ pub(crate) struct Keys<'f> {
     map: Map<String, Json>,
     /// The keys that lead to it, each with a dot behind it.
     within: String,
+    /// Where a key is in files that have another name for it.
+    places: BTreeMap<String, String>,
     file: &'f str,
 }
 
@@ -39,11 +43,21 @@ impl<T> Given<T> {
 impl<'f> Keys<'f> {
     /// Reads the text of a `config.json`; `file` is what messages call it.
     pub(crate) fn parse(text: &str, file: &'f str) -> Result<Self, FileError> {
-        Ok(Self {
-            map: parse(text, file)?,
+        Ok(Self::new(parse(text, file)?, BTreeMap::new(), file))
+    }
+
+    /// Makes the keys of a file that has them at other places.
+    pub(crate) const fn new(
+        map: Map<String, Json>,
+        places: BTreeMap<String, String>,
+        file: &'f str,
+    ) -> Self {
+        Self {
+            map,
             within: String::new(),
+            places,
             file,
-        })
+        }
     }
 
     pub(crate) const fn file(&self) -> &'f str {
@@ -128,14 +142,9 @@ impl<'f> Keys<'f> {
         default: Option<u32>,
         vocabulary: usize,
     ) -> Result<Vec<u32>, FileError> {
-        let token = |value: &Json| value.as_u64().and_then(|id| id.try_into().ok());
-        let tokens = |value: &Json| match value.as_array() {
-            Some(several) => several.iter().map(token).collect(),
-            None => token(value).map(|one| vec![one]),
-        };
         let default = default.filter(|&id| (id as usize) < vocabulary);
         let missing = Vec::from_iter(default);
-        let read = self.read(key, "a token, or a list of tokens", tokens)?;
+        let read = self.read(key, "a token, or a list of tokens", token_list)?;
         Ok(read.or(Some(missing)).unwrap_or_default())
     }
 
@@ -146,6 +155,7 @@ impl<'f> Keys<'f> {
         Ok(map.map(|map| Self {
             map,
             within: format!("{}{key}.", self.within),
+            places: BTreeMap::new(),
             file: self.file,
         }))
     }
@@ -157,8 +167,18 @@ impl<'f> Keys<'f> {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> FileError {
-        let place = key_place(&format!("{}{key}", self.within));
-        FileError::unsupported(self.file, place, expected, found, ADVICE)
+        self.unsupported_with(key, expected, found, ADVICE)
+    }
+
+    /// Refuses a key as [`unsupported`](Self::unsupported) does, with an advice of its own.
+    pub(crate) fn unsupported_with(
+        &self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        advice: &str,
+    ) -> FileError {
+        FileError::unsupported(self.file, self.place(key), expected, found, advice)
     }
 
     /// Refuses a value that does not fit the others.
@@ -168,8 +188,12 @@ impl<'f> Keys<'f> {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> FileError {
-        let place = key_place(&format!("{}{key}", self.within));
-        FileError::malformed(self.file, place, expected, found)
+        FileError::malformed(self.file, self.place(key), expected, found)
+    }
+
+    fn place(&self, key: &str) -> String {
+        let elsewhere = self.places.get(key).cloned();
+        elsewhere.unwrap_or_else(|| key_place(&format!("{}{key}", self.within)))
     }
 
     /// Refuses a switch that is on.
@@ -198,4 +222,18 @@ impl<'f> Keys<'f> {
             },
         }
     }
+}
+
+/// Reads one token or several. A negative number is no token: it is how files say that there is
+/// none.
+fn token_list(value: &Json) -> Option<Vec<u32>> {
+    let token = |value: &Json| match value.as_i64()? {
+        ..0 => Some(None),
+        id => id.try_into().ok().map(Some),
+    };
+    let tokens = match value.as_array() {
+        Some(several) => several.iter().map(token).collect::<Option<Vec<_>>>()?,
+        None => vec![token(value)?],
+    };
+    Some(tokens.into_iter().flatten().collect())
 }

@@ -1,8 +1,8 @@
 //! Llama 1 to 3 (Touvron et al. 2023).
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
-use super::llama_gguf::{from_gguf, hugging_face_name};
-use super::{Defaults, Family, FromGguf, Kind, window_of_all};
+use super::{Defaults, Family, Kind, mixtral, window_of_all};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
@@ -10,13 +10,9 @@ use crate::files::FileError;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["llama"],
     gguf: Some("llama"),
-    kind: Kind::Decoder(Family {
-        gguf: Some(FromGguf {
-            config: from_gguf,
-            name: hugging_face_name,
-        }),
-        ..Family::new(config, LLAMA_NAMES)
-    }),
+    kind: Kind::Decoder(
+        Family::new(config, LLAMA_NAMES).with_gguf(Storage::Interleaved, from_gguf),
+    ),
 };
 
 pub(super) fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -45,10 +41,20 @@ pub(super) fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     Ok(config)
 }
 
+/// Mistral and Mixtral have the same architecture there.
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    match metadata.size("expert_count")? {
+        None | Some(0) => config(&hub.keys()),
+        Some(_) => mixtral::from_gguf(metadata, hub),
+    }
+}
+
 /// Reads the configuration, and gives the weights the names that Hugging Face gives them.
 #[cfg(test)]
 pub(crate) fn open(
     files: crate::files::ModelFiles,
 ) -> Result<(DecoderConfig, crate::files::Weights), FileError> {
-    crate::decoder::open(ARCHITECTURE.decoder("llama")?, files)
+    let (config, _, weights) = crate::decoder::open(ARCHITECTURE.decoder("llama")?, files)?;
+    Ok((config, weights))
 }

@@ -6,6 +6,6 @@ use crate::mamba::MambaLm;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["mamba"],
-    gguf: None,
+    gguf: Some("mamba"),
     kind: Kind::Other(|files, device| Ok(Box::new(MambaLm::load(files, device)?))),
 };

@@ -1,5 +1,6 @@
 //! Mixtral (Jiang et al. 2024): Mistral with experts.
 
+use super::gguf::{Hub, Metadata};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, window, window_of_all};
 use crate::architecture::Architecture;
@@ -55,4 +56,16 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         .iter_mut()
         .for_each(|block| block.has_experts = true);
     Ok(config)
+}
+
+/// Reads a file of the architecture of llama that has experts.
+pub(super) fn from_gguf(
+    metadata: &Metadata<'_>,
+    hub: Hub<'_, '_>,
+) -> Result<DecoderConfig, FileError> {
+    metadata.check_experts(true)?;
+    let hub = hub
+        .size("num_local_experts", "expert_count")?
+        .size("num_experts_per_tok", "expert_used_count")?;
+    config(&hub.keys())
 }

@@ -12,13 +12,13 @@ mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gguf;
 mod gpt2;
 mod gpt_neox;
 mod gptj;
 mod granite;
 mod keys;
 pub(crate) mod llama;
-mod llama_gguf;
 mod mamba;
 mod mistral;
 mod mixtral;
@@ -35,6 +35,8 @@ mod smollm3;
 mod stablelm;
 mod starcoder2;
 
+use self::gguf::FromGguf;
+pub(crate) use self::gguf::{Metadata, RMS_EPSILON};
 use self::keys::Given;
 pub(crate) use self::keys::Keys;
 use self::rope::Rope;
@@ -44,7 +46,7 @@ use crate::decoder::{
     Activation, AttentionConfig, BlockConfig, DecoderConfig, EmbeddingNorm, Gain, MlpConfig, Names,
     NormConfig, Norms, OutputConfig, RotaryConfig, Statistic, Wiring,
 };
-use crate::files::{FileError, Gguf, ModelFiles, RowOrder, Weights};
+use crate::files::{FileError, ModelFiles};
 use burn::tensor::Device;
 
 /// Every family, in the order in which messages name them.
@@ -104,15 +106,6 @@ pub(crate) struct Family {
     gguf: Option<FromGguf>,
 }
 
-/// What reads a family from GGUF files.
-#[derive(Clone, Copy, Debug)]
-struct FromGguf {
-    /// Reads the metadata.
-    config: fn(&Gguf) -> Result<DecoderConfig, FileError>,
-    /// What the hub calls a tensor.
-    name: fn(&str, &DecoderConfig) -> (String, RowOrder),
-}
-
 impl Family {
     /// Makes a family that is not read from GGUF files.
     const fn new(config: fn(&Keys<'_>) -> Result<DecoderConfig, FileError>, names: Names) -> Self {
@@ -135,41 +128,14 @@ impl Family {
     pub(crate) fn names(&self, config: &DecoderConfig) -> Names {
         self.names_for.map_or(self.names, |names| names(config))
     }
-
-    /// Reads the metadata of a GGUF file, and gives its tensors the names of the hub.
-    pub(crate) fn open_gguf(&self, gguf: Gguf) -> Result<(DecoderConfig, Weights), FileError> {
-        let config = self.read_gguf(&gguf)?;
-        let weights = match self.gguf {
-            Some(FromGguf { name, .. }) => Weights::from_gguf(gguf, |stored| name(stored, &config)),
-            None => Weights::from_gguf(gguf, |stored| (stored.to_owned(), RowOrder::AsStored)),
-        };
-        Ok((config, weights))
-    }
-
-    /// Reads the metadata of a GGUF file.
-    pub(crate) fn read_gguf(&self, gguf: &Gguf) -> Result<DecoderConfig, FileError> {
-        let Some(FromGguf { config, .. }) = self.gguf else {
-            let place = "metadata key `general.architecture`";
-            let expected = "a family that is read from GGUF files";
-            let advice = "use the folder of the model with its safetensors files";
-            let found = gguf.text("general.architecture")?;
-            return Err(FileError::unsupported(
-                gguf.name(),
-                place,
-                expected,
-                found,
-                advice,
-            ));
-        };
-        config(gguf)?.checked(gguf.name())
-    }
 }
 
 /// Refuses what no family computes.
 pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
-    if keys.object("quantization_config")?.is_some() {
-        let expected = "weights that are not quantised";
-        return Err(keys.unsupported("quantization_config", expected, "quantised weights"));
+    for key in ["quantization_config", "quantization"] {
+        if let Some(quantized) = keys.object(key)? {
+            return Err(quantised(keys, key, &quantized));
+        }
     }
     keys.refuse_flag("add_cross_attention", "no encoder beside it")?;
     keys.refuse_flag("is_encoder_decoder", "no encoder beside it")?;
@@ -179,6 +145,19 @@ pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
         return Err(keys.unsupported("per_layer_config", expected, "several"));
     }
     Ok(())
+}
+
+/// Refuses weights that are packed in fewer bits, under the key of MLX or that of all others.
+fn quantised(keys: &Keys<'_>, key: &str, quantized: &Keys<'_>) -> FileError {
+    let method = match quantized.optional_text("quant_method") {
+        Ok(Some(method)) => format!(" ({method})"),
+        _ if key == "quantization" => " (MLX)".to_owned(),
+        _ => String::new(),
+    };
+    let found = format!("quantised weights{method}");
+    let advice =
+        "use the model that it was made of, whose weights are not quantised, or a GGUF file";
+    keys.unsupported_with(key, "weights that are not quantised", found, advice)
 }
 
 /// The defaults of a class for the sizes that most families name alike.

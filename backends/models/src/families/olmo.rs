@@ -1,5 +1,6 @@
 //! OLMo (Groeneveld et al. 2024): llama with norms that have no parameters.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, window_of_all};
 use crate::architecture::Architecture;
@@ -8,8 +9,10 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["olmo"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("olmo"),
+    kind: Kind::Decoder(
+        Family::new(config, LLAMA_NAMES).with_gguf(Storage::Interleaved, from_gguf),
+    ),
 };
 
 /// The defaults of OLMo, many of which OLMo 2 has as well.
@@ -43,5 +46,14 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         has_bias: false,
     };
     window_of_all(keys, &mut config, None)?;
+    Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let epsilon = metadata.number(VARIANCE_EPSILON)?;
+    let clip = metadata.number("attention.clamp_kqv")?;
+    let hub = metadata.decoder()?.set_some("clip_qkv", clip);
+    let mut config = config(&hub.keys())?;
+    config.norm.epsilon = epsilon.unwrap_or(config.norm.epsilon);
     Ok(config)
 }

@@ -1,5 +1,6 @@
 //! OLMo 2 (Walsh et al. 2025): norms behind both layers, and of queries and keys.
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::olmo::DEFAULTS;
 use super::window_of_all;
@@ -10,8 +11,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["olmo2"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("olmo2"),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -26,4 +27,9 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.wiring.norms = Norms::Behind;
     window_of_all(keys, &mut config, None)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    config(&hub.keys())
 }

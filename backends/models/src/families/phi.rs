@@ -1,5 +1,6 @@
 //! Phi-1, Phi-1.5 and Phi-2 (Gunasekar et al. 2023).
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::rope::{Part, Rope};
 use super::{Defaults, Family, Kind, window_of_all};
@@ -12,8 +13,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["phi"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("phi2"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -67,4 +68,11 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.output.has_bias = true;
     window_of_all(keys, &mut config, None)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .number("layer_norm_eps", VARIANCE_EPSILON)?;
+    config(&hub.keys())
 }

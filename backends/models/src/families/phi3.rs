@@ -1,5 +1,6 @@
 //! Phi-3 and Phi-3.5 (Abdin et al. 2024): llama with linear layers that are stored as one.
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::rope::{Part, Rope};
 use super::{Defaults, Family, Kind, window, window_of_all};
@@ -11,8 +12,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["phi3"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("phi3"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -60,4 +61,13 @@ fn rotary(rope: Rope, keys: &Keys<'_>) -> Result<Vec<RotaryConfig>, FileError> {
             Err(keys.unsupported("rope_parameters.rope_type", expected, "another kind"))
         }
     }
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let window = metadata.size("attention.sliding_window")?;
+    let hub = metadata
+        .decoder()?
+        .number("rms_norm_eps", RMS_EPSILON)?
+        .set("sliding_window", window.filter(|&window| window > 0));
+    config(&hub.keys())
 }

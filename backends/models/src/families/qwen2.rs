@@ -1,5 +1,6 @@
 //! Qwen2 and Qwen2.5 (Yang et al. 2024).
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
@@ -8,8 +9,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen2"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("qwen2"),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 /// The defaults of Qwen2, many of which Qwen3 has as well.
@@ -45,4 +46,9 @@ pub(super) fn upper_windows(keys: &Keys<'_>, config: &mut DecoderConfig) -> Resu
     windows(keys, config, window, |layer| {
         window.is_some() && layer >= first
     })
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    config(&hub.keys())
 }

@@ -1,5 +1,6 @@
 //! Qwen2-MoE: Qwen2 with experts, one of which all positions take (Yang et al. 2024).
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::qwen2::DEFAULTS;
 use super::{Defaults, Family, Kind, window, windows};
@@ -9,8 +10,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen2_moe"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("qwen2moe"),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -49,4 +50,21 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         shared: Some(keys.size("shared_expert_intermediate_size", 5632)?),
     });
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    metadata.check_experts(false)?;
+    let hub = metadata
+        .decoder()?
+        .number("rms_norm_eps", RMS_EPSILON)?
+        .size("num_experts", "expert_count")?
+        .size("num_experts_per_tok", "expert_used_count")?;
+    let hidden = hub.given("intermediate_size");
+    let taken = hub.given("num_experts_per_tok");
+    let one = metadata.size("expert_feed_forward_length")?;
+    let shared = metadata.size("expert_shared_feed_forward_length")?;
+    let hub = hub
+        .set("moe_intermediate_size", one.or(hidden.checked_div(taken)))
+        .set("shared_expert_intermediate_size", shared.unwrap_or(hidden));
+    config(&hub.keys())
 }

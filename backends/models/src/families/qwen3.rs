@@ -1,5 +1,6 @@
 //! Qwen3: Qwen2 with norms of queries and keys instead of biases (Yang et al. 2025).
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::qwen2::{DEFAULTS, upper_windows};
 use super::{Defaults, Family, Kind};
@@ -9,8 +10,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen3"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("qwen3"),
+    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -28,4 +29,9 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     });
     upper_windows(keys, &mut config)?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    config(&hub.keys())
 }

@@ -1,5 +1,6 @@
 //! SmolLM3: llama without positions in every fourth block.
 
+use super::gguf::{Metadata, RMS_EPSILON, Storage};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
@@ -8,8 +9,10 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["smollm3"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
+    gguf: Some("smollm3"),
+    kind: Kind::Decoder(
+        Family::new(config, LLAMA_NAMES).with_gguf(Storage::Interleaved, from_gguf),
+    ),
 };
 
 fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
@@ -59,4 +62,9 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         is_used && window.is_some() && !has_positions[layer]
     })?;
     Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata.decoder()?.number("rms_norm_eps", RMS_EPSILON)?;
+    config(&hub.keys())
 }

@@ -1,6 +1,7 @@
 //! StableLM (Bellagente et al. 2024): llama with layer norms, of which a part of each head is
 //! rotated.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::rope::{Part, Rope};
 use super::{Defaults, Family, Kind, share, window_of_all};
@@ -12,8 +13,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["stablelm"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("stablelm"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -68,4 +69,18 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     config.wiring.shares_norm = config.wiring.is_parallel;
     window_of_all(keys, &mut config, None)?;
     Ok(config)
+}
+
+/// A parallel block is known by its one norm.
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    metadata.flag("use_parallel_residual")?;
+    let hub = metadata
+        .decoder()?
+        .number("layer_norm_eps", VARIANCE_EPSILON)?
+        .set("qk_layernorm", metadata.has("blk.0.attn_q_norm.weight"))
+        .set(
+            "use_parallel_residual",
+            !metadata.has("blk.0.ffn_norm.weight"),
+        );
+    config(&hub.keys())
 }

@@ -1,6 +1,7 @@
 //! StarCoder2 (Lozhkov et al. 2024): grouped heads with rotary positions, layer norms, and plain
 //! feed-forward layers.
 
+use super::gguf::{Metadata, Storage, VARIANCE_EPSILON};
 use super::keys::Keys;
 use super::{Defaults, Family, Kind, window, window_of_all};
 use crate::architecture::Architecture;
@@ -9,8 +10,8 @@ use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["starcoder2"],
-    gguf: None,
-    kind: Kind::Decoder(Family::new(config, NAMES)),
+    gguf: Some("starcoder2"),
+    kind: Kind::Decoder(Family::new(config, NAMES).with_gguf(Storage::Plain, from_gguf)),
 };
 
 const NAMES: Names = Names {
@@ -50,4 +51,12 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     let window = window(keys, None)?;
     window_of_all(keys, &mut config, window)?;
     Ok(config)
+}
+
+/// The converter leaves the window out.
+fn from_gguf(metadata: &Metadata<'_>) -> Result<DecoderConfig, FileError> {
+    let hub = metadata
+        .decoder()?
+        .number("norm_epsilon", VARIANCE_EPSILON)?;
+    config(&hub.keys())
 }

@@ -89,6 +89,12 @@ fn what_is_missing_has_the_default_of_its_class() {
     assert_eq!((llama.bos_id, &llama.eos_ids[..]), (Some(1), &[2][..]));
     // What the class says of tokens holds as far as the model has them.
     assert!(of("gpt2", json!({"vocab_size": 100})).eos_ids.is_empty());
+    // A negative number is no token.
+    let none = of(
+        "llama",
+        json!({"bos_token_id": -1, "eos_token_id": [-1, 2]}),
+    );
+    assert_eq!((none.bos_id, &none.eos_ids[..]), (None, &[2][..]));
     assert_eq!(of("gpt2", json!({})).eos_ids, [50_256]);
     assert_eq!(
         of("llama", json!({"eos_token_id": null})).eos_ids,
@@ -385,6 +391,14 @@ fn what_is_not_computed_is_refused_by_name() {
         ),
         of("llama", json!({"hidden_act": "xielu"})),
         of("llama", json!({"quantization_config": {"bits": 4}})),
+        of(
+            "gpt2",
+            json!({"quantization_config": {"quant_method": "gptq"}}),
+        ),
+        of(
+            "llama",
+            json!({"quantization": {"group_size": 32, "bits": 4}}),
+        ),
         of("llama", json!({"layer_types": ["sliding_attention"]})),
         of("gpt2", json!({"add_cross_attention": true})),
         of("gpt2", json!({"activation_function": "laplace"})),
@@ -410,7 +424,9 @@ fn what_is_not_computed_is_refused_by_name() {
     E043 expected 1: heads are rotated as a whole, found 0.5 (at key `partial_rotary_factor` of config.json); use a model of the family without it
     E043 expected rotary positions of one kind for all blocks, found some for `full_attention` (at key `rope_parameters` of config.json); use a model of the family without it
     E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2, silu, tanh, sigmoid, found "xielu" (at key `hidden_act` of config.json); use a model of the family without it
-    E043 expected weights that are not quantised, found quantised weights (at key `quantization_config` of config.json); use a model of the family without it
+    E043 expected weights that are not quantised, found quantised weights (at key `quantization_config` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
+    E043 expected weights that are not quantised, found quantised weights (gptq) (at key `quantization_config` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
+    E043 expected weights that are not quantised, found quantised weights (MLX) (at key `quantization` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
     E043 expected full_attention in all layers, found sliding_attention (at key `layer_types` of config.json); use a model of the family without it
     E043 expected no encoder beside it, found true (at key `add_cross_attention` of config.json); use a model of the family without it
     E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2, silu, tanh, sigmoid, found "laplace" (at key `activation_function` of config.json); use a model of the family without it

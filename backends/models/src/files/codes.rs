@@ -15,4 +15,9 @@ pub(crate) const CODES: &[Code] = &[
     Code::new("E048", "the hub cannot be used", AtFault::Environment),
     Code::new("E049", "a file is not the known one", AtFault::Model),
     Code::new("E050", "a text is not one token", AtFault::Misuse),
+    Code::new(
+        "E145",
+        "a model file holds something else than its name says",
+        AtFault::Misuse,
+    ),
 ];

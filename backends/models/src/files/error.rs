@@ -178,10 +178,24 @@ pub enum FileError {
         /// How the tokenizer splits it.
         pieces: Vec<String>,
     },
+
+    /// E145: a file of a model holds something else than its name says.
+    ///
+    /// Code `E145`, explained in `docs/errors/E145.md`.
+    #[error("expected {expected}, found {found}; {advice}")]
+    Stray {
+        /// What its name says, and where it is.
+        expected: String,
+        /// What it is.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
 }
 
 impl FileError {
-    /// Returns the fault's code, `E040` to `E050`, which stays the same from version to version.
+    /// Returns the fault's code, `E040` to `E050` or `E145`, which stays the same from version to
+    /// version.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -196,6 +210,7 @@ impl FileError {
             Self::Hub { .. } => "E048",
             Self::WrongLength { .. } => "E049",
             Self::NotOneToken { .. } => "E050",
+            Self::Stray { .. } => "E145",
         }
     }
 

@@ -14,7 +14,11 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::FileError;
 use super::safetensors::{INDEX_FILE, SINGLE_FILE, shards_of_index};
-use super::source::{CONFIG_FILE, Download, HubModel, TOKENIZER_FILE};
+use super::settings::{ADDED_FILE, ROLES_FILE, SETTINGS_FILE};
+use super::source::{CONFIG_FILE, Download, GENERATION_FILE, HubModel, TOKENIZER_FILE};
+
+/// Files that a model may have, and that say something of its tokens.
+const OPTIONAL: [&str; 4] = [GENERATION_FILE, SETTINGS_FILE, ROLES_FILE, ADDED_FILE];
 
 /// Where the hub and its cache are; by default where the environment says.
 #[derive(Default)]
@@ -33,7 +37,10 @@ pub(crate) fn fetch(
     let config = files.get(CONFIG_FILE, progress)?;
     let folder = config.parent().map(Path::to_owned).unwrap_or_default();
     let mut paths = vec![files.get(TOKENIZER_FILE, progress)?];
-    let weights = files.weights()?;
+    let (weights, optional) = files.listed()?;
+    for file in optional {
+        paths.push(files.get(file, progress)?);
+    }
     paths.push(files.get(weights, progress)?);
     if weights == INDEX_FILE {
         for shard in shards_of_index(&folder.join(INDEX_FILE))? {
@@ -105,14 +112,16 @@ impl<'a> Files<'a> {
         fetched.map_err(|error| fault(self.model, file, &error))
     }
 
-    /// Which file leads to the weights.
-    fn weights(&self) -> Result<&'static str, FileError> {
+    /// Which file leads to the weights, and which files there are that a model may have.
+    ///
+    /// They are fetched before the weights, so that they are all there if those are.
+    fn listed(&self) -> Result<(&'static str, Vec<&'static str>), FileError> {
         let known = [SINGLE_FILE, INDEX_FILE];
         if let Some(file) = known
             .into_iter()
             .find(|file| self.cached.get(file).is_some())
         {
-            return Ok(file);
+            return Ok((file, Vec::new()));
         }
         let info = self.remote.info();
         let info = info.map_err(|error| fault(self.model, "the list of its files", &error))?;
@@ -121,14 +130,14 @@ impl<'a> Files<'a> {
                 .iter()
                 .any(|sibling| sibling.rfilename == **file)
         };
-        known
-            .into_iter()
-            .find(listed)
-            .ok_or_else(|| FileError::Hub {
-                expected: format!("{SINGLE_FILE} or {INDEX_FILE} in {}", self.model.repository),
-                found: format!("{} other files", info.siblings.len()),
-                advice: "choose a model that has safetensors weights".to_owned(),
-            })
+        let optional = OPTIONAL.into_iter().filter(listed).collect();
+        let weights = known.into_iter().find(listed);
+        let weights = weights.ok_or_else(|| FileError::Hub {
+            expected: format!("{SINGLE_FILE} or {INDEX_FILE} in {}", self.model.repository),
+            found: format!("{} other files", info.siblings.len()),
+            advice: "choose a model that has safetensors weights".to_owned(),
+        })?;
+        Ok((weights, optional))
     }
 }
 
@@ -186,8 +195,9 @@ mod tests {
 
     use super::*;
 
-    const FILES: [(&str, &str); 5] = [
+    const FILES: [(&str, &str); 6] = [
         (CONFIG_FILE, "{}"),
+        (SETTINGS_FILE, "{\"bos_token\": \"<s>\"}"),
         (TOKENIZER_FILE, "{\"model\": {}}"),
         (
             INDEX_FILE,

@@ -16,7 +16,7 @@
 //! let files = ModelSource::resolve("smollm2-135m")?.open()?;
 //! assert_eq!(files.architecture()?, "llama");
 //! let tokens = files.tokenizer()?.encode("The capital of France is")?;
-//! let ModelFiles::Gguf(mut gguf) = files else { return Ok(()) };
+//! let ModelFiles::Gguf(gguf) = files else { return Ok(()) };
 //! let embedding = gguf.load("token_embd.weight")?;
 //! assert!(tokens.iter().all(|&token| (token as usize) < embedding.shape[0]));
 //! # Ok(())
@@ -31,8 +31,10 @@ pub mod gguf;
 mod hub;
 mod input;
 pub mod safetensors;
+mod settings;
 mod similar;
 pub mod source;
+mod stray;
 #[cfg(test)]
 pub(crate) mod test_files;
 pub mod tokenizer;
@@ -44,4 +46,4 @@ pub use gguf::Gguf;
 pub use safetensors::Safetensors;
 pub use source::{Download, ModelFiles, ModelFolder, ModelSource};
 pub use tokenizer::Tokenizer;
-pub use weights::{RawTensor, RowOrder, Weights};
+pub use weights::{RawTensor, Stored, Weights};

@@ -12,7 +12,8 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 use half::{bf16, f16};
 use serde::Deserialize;
 
-use super::input::{Input, read_text};
+use super::input::{Decode, Input, read_text};
+use super::stray::{self, Content};
 use super::{FileError, RawTensor};
 
 /// The file of a model that is not sharded.
@@ -25,6 +26,9 @@ pub const MAX_HEADER_BYTES: u64 = 64 << 20;
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// The most shards.
 pub const MAX_SHARDS: usize = 4096;
+
+/// The types of numbers that weights may have.
+const FLOATS: &str = "one of the types F32, F16, BF16, F64";
 
 /// The bytes in front of a header, which are its length.
 const LENGTH_BYTES: u64 = 8;
@@ -68,7 +72,8 @@ impl Safetensors {
                     "{} files with other names that end in .safetensors",
                     files.len()
                 ),
-                advice: "fetch the model again, with its index".to_owned(),
+                advice: "fetch the model's index as well, or name its only file model.safetensors"
+                    .to_owned(),
             }),
         }
     }
@@ -79,7 +84,7 @@ impl Safetensors {
     ///
     /// E040 or E041 if it cannot be read, E042 if it breaks the format.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::single(Shard::read(Input::open(path)?)?)
+        Self::single(Shard::open(path)?)
     }
 
     /// Reads a single file that is in memory; `name` is what messages call it.
@@ -114,7 +119,7 @@ impl Safetensors {
         in_order.sort_unstable();
         let shards = in_order
             .into_iter()
-            .map(|(_, file)| Shard::read(Input::open(&folder.join(file))?))
+            .map(|(_, file)| Shard::of_index(&folder.join(file), path))
             .collect::<Result<Vec<_>, _>>()?;
         let places = files
             .iter()
@@ -194,39 +199,97 @@ impl Safetensors {
     ///
     /// E044 if there is no such tensor, E043 if its numbers are neither F32, F16, BF16 nor F64,
     /// E041 if the file cannot be read any more.
-    pub fn load(&mut self, tensor: &str) -> Result<RawTensor, FileError> {
-        let shard = self
-            .places
-            .get(tensor)
-            .map(|&shard| &mut self.shards[shard]);
-        let found = shard.and_then(|s| s.metadata.info(tensor).cloned().map(|info| (s, info)));
-        let Some((shard, info)) = found else {
-            return Err(FileError::TensorMissing {
-                file: self.name.clone(),
-                name: tensor.to_owned(),
-                found: "no such tensor".to_owned(),
-                advice: "see the file's table of tensors".to_owned(),
-            });
+    pub fn load(&self, tensor: &str) -> Result<RawTensor, FileError> {
+        let (shard, info) = self.find(tensor)?;
+        let Some((width, decode)) = decoder(info.dtype) else {
+            let advice = "use weights that are not quantised";
+            return Err(shard.unsupported(tensor, info, FLOATS, advice));
         };
-        let bytes = shard.data(&info)?;
-        let data = decode(info.dtype, &bytes).ok_or_else(|| {
-            FileError::unsupported(
-                shard.input.name(),
-                format!("tensor `{tensor}`"),
-                "one of the types F32, F16, BF16, F64",
-                info.dtype.to_string(),
-                "use a checkpoint that is not quantised",
-            )
+        let (offset, length) = shard.range(info);
+        Ok(RawTensor {
+            shape: info.shape.clone(),
+            data: shard.input.decode_at(offset, length, [width, 1], decode)?,
+        })
+    }
+
+    /// Reads one tensor of floats, whole numbers or truths, which are 0 and 1, and turns its values
+    /// into `f32`, as [`load`](Self::load) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load); E043 also if `f32` does not hold a whole number exactly.
+    pub fn load_numbers(&self, tensor: &str) -> Result<RawTensor, FileError> {
+        let (shard, info) = self.find(tensor)?;
+        if decoder(info.dtype).is_some() {
+            return self.load(tensor);
+        }
+        let (offset, length) = shard.range(info);
+        let bytes = shard.input.read_at(offset, length)?;
+        let data = decode_whole(info.dtype, &bytes).ok_or_else(|| {
+            let expected = "floats, or whole numbers that F32 holds exactly";
+            let advice = "write it as one of the types F32, F16, BF16, F64";
+            shard.unsupported(tensor, info, expected, advice)
         })?;
         Ok(RawTensor {
-            shape: info.shape,
+            shape: info.shape.clone(),
             data,
+        })
+    }
+
+    fn find(&self, tensor: &str) -> Result<(&Shard, &TensorInfo), FileError> {
+        let shard = self.places.get(tensor).map(|&shard| &self.shards[shard]);
+        let found = shard.and_then(|shard| Some((shard, shard.metadata.info(tensor)?)));
+        found.ok_or_else(|| FileError::TensorMissing {
+            file: self.name.clone(),
+            name: tensor.to_owned(),
+            found: "no such tensor".to_owned(),
+            advice: "see the file's table of tensors".to_owned(),
         })
     }
 }
 
 impl Shard {
-    fn read(mut input: Input) -> Result<Self, FileError> {
+    fn open(path: &Path) -> Result<Self, FileError> {
+        stray::check(path, Content::Safetensors)?;
+        Self::read(Input::open(path)?)
+    }
+
+    /// Opens a shard that an index names.
+    fn of_index(path: &Path, index: &Path) -> Result<Self, FileError> {
+        if path.exists() {
+            return Self::open(path);
+        }
+        Err(FileError::NotFound {
+            expected: format!(
+                "the shard {} that {} names",
+                path.display(),
+                index.display()
+            ),
+            found: "nothing there".to_owned(),
+            advice: "fetch this file as well".to_owned(),
+        })
+    }
+
+    /// Where a tensor's bytes are, and how many there are: offsets were checked against each other
+    /// and against the file when the header was read.
+    fn range(&self, info: &TensorInfo) -> (u64, u64) {
+        let (start, end) = info.data_offsets;
+        (self.data_start + start as u64, (end - start) as u64)
+    }
+
+    fn unsupported(
+        &self,
+        tensor: &str,
+        info: &TensorInfo,
+        expected: &str,
+        advice: &str,
+    ) -> FileError {
+        let place = format!("tensor `{tensor}`");
+        let found = info.dtype.to_string();
+        FileError::unsupported(self.input.name(), place, expected, found, advice)
+    }
+
+    fn read(input: Input) -> Result<Self, FileError> {
         let fault = |input: &Input, place: &str, expected: String, found: String| {
             Err(FileError::malformed(input.name(), place, expected, found))
         };
@@ -257,13 +320,6 @@ impl Shard {
             metadata,
             data_start,
         })
-    }
-
-    fn data(&mut self, info: &TensorInfo) -> Result<Vec<u8>, FileError> {
-        let (start, end) = info.data_offsets;
-        // Both were checked against each other and against the file when the header was read.
-        self.input
-            .read_at(self.data_start + start as u64, (end - start) as u64)
     }
 }
 
@@ -312,24 +368,51 @@ fn is_plain_name(file: &str) -> bool {
     file.ends_with(".safetensors") && file.chars().all(plain) && !file.starts_with('.')
 }
 
-/// The values as `f32`, in memory of their own (a file need not keep them aligned).
-fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+/// Returns the bytes of a number of a type, and what decodes it.
+fn decoder(dtype: Dtype) -> Option<(usize, Decode)> {
     Some(match dtype {
-        Dtype::F32 => convert(bytes, f32::from_le_bytes),
-        Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => convert(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F64 => convert(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F32 => (4, |b, v| convert(b, v, f32::from_le_bytes)),
+        Dtype::F16 => (2, |b, v| convert(b, v, |b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => (2, |b, v| convert(b, v, |b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => (8, |b, v| convert(b, v, |b| f64::from_le_bytes(b) as f32)),
         _ => return None,
     })
 }
 
-fn convert<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .map(|&chunk| read(chunk))
+fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+    let numbers = bytes.as_chunks::<N>().0;
+    for (value, &number) in values.iter_mut().zip(numbers) {
+        *value = read(number);
+    }
+}
+
+/// Whole numbers and truths, if all are the same as `f32`.
+fn decode_whole(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let numbers = whole_numbers(dtype, bytes)?.into_iter();
+    numbers
+        .map(|number| Some(number as f32).filter(|&float| float as i128 == number))
         .collect()
+}
+
+/// Whole numbers of any width; truths are 0 and 1. Nothing if the type is another one.
+#[must_use]
+pub fn whole_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i128>> {
+    fn all<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> i128) -> Vec<i128> {
+        let numbers = bytes.as_chunks::<N>().0.iter();
+        numbers.map(|&number| read(number)).collect()
+    }
+    Some(match dtype {
+        Dtype::BOOL => all(bytes, |[byte]| i128::from(byte != 0)),
+        Dtype::U8 => all(bytes, |b| u8::from_le_bytes(b).into()),
+        Dtype::I8 => all(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::U16 => all(bytes, |b| u16::from_le_bytes(b).into()),
+        Dtype::I16 => all(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::U32 => all(bytes, |b| u32::from_le_bytes(b).into()),
+        Dtype::I32 => all(bytes, |b| i32::from_le_bytes(b).into()),
+        Dtype::U64 => all(bytes, |b| u64::from_le_bytes(b).into()),
+        Dtype::I64 => all(bytes, |b| i64::from_le_bytes(b).into()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -365,8 +448,8 @@ mod tests {
 
     #[test]
     fn every_float_type_becomes_f32() {
-        let mut file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
-        let mut load = |name: &str| file.load(name).unwrap();
+        let file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
+        let load = |name: &str| file.load(name).unwrap();
         assert_eq!(
             load("single"),
             RawTensor {
@@ -381,11 +464,31 @@ mod tests {
 
     #[test]
     fn other_types_and_names_are_refused() {
-        let mut file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
+        let file = Safetensors::from_bytes(example(), "m.safetensors").unwrap();
         let whole = file.load("whole").unwrap_err();
         assert_eq!(whole.code(), "E043");
-        insta::assert_snapshot!(whole, @"expected one of the types F32, F16, BF16, F64, found I64 (at tensor `whole` of m.safetensors); use a checkpoint that is not quantised");
+        insta::assert_snapshot!(whole, @"expected one of the types F32, F16, BF16, F64, found I64 (at tensor `whole` of m.safetensors); use weights that are not quantised");
         assert_eq!(file.load("none").unwrap_err().code(), "E044");
+    }
+
+    #[test]
+    fn whole_numbers_and_truths_are_numbers_if_they_stay_the_same() {
+        let file = safetensors_bytes(&[
+            ("truths", "BOOL", &[2], &[1, 0]),
+            ("small", "I8", &[2], &[1, 0xff]),
+            ("wide", "I64", &[1], &(-(1_i64 << 24)).to_le_bytes()),
+            ("odd", "U32", &[1], &((1_u32 << 24) + 1).to_le_bytes()),
+            ("float", "F32", &[1], &floats(&[0.5])),
+        ]);
+        let file = Safetensors::from_bytes(file, "m.safetensors").unwrap();
+        let load = |name| file.load_numbers(name).map(|tensor| tensor.data);
+        assert_eq!(load("truths").unwrap(), [1.0, 0.0]);
+        assert_eq!(load("small").unwrap(), [1.0, -1.0]);
+        assert_eq!(load("wide").unwrap(), [-16_777_216.0]);
+        assert_eq!(load("float").unwrap(), [0.5]);
+        let odd = load("odd").unwrap_err();
+        assert_eq!(odd.code(), "E043");
+        insta::assert_snapshot!(odd, @"expected floats, or whole numbers that F32 holds exactly, found U32 (at tensor `odd` of m.safetensors); write it as one of the types F32, F16, BF16, F64");
     }
 
     #[test]
@@ -411,7 +514,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let Ok(mut file) = Safetensors::from_bytes(flipped, "m") else {
+            let Ok(file) = Safetensors::from_bytes(flipped, "m") else {
                 continue;
             };
             let shapes: Vec<(String, usize)> = file
@@ -440,7 +543,7 @@ mod tests {
     #[test]
     fn shards_are_found_through_their_index() {
         let index = r#"{"weight_map": {"b": "m-2.safetensors", "a": "m-1.safetensors"}}"#;
-        let mut file = sharded(index).unwrap();
+        let file = sharded(index).unwrap();
         assert_eq!(
             file.shapes().map(|(name, _)| name).collect::<Vec<_>>(),
             ["a", "b"]

@@ -16,7 +16,9 @@ use serde::Deserialize;
 
 use super::input::read_text;
 use super::similar::most_similar;
+use super::stray::{self, Content};
 use super::{FileError, Gguf, Safetensors, Tokenizer};
+use crate::families::Keys;
 
 /// The name of the model that comes with a script to fetch it.
 pub const SMOLLM2: &str = "smollm2-135m";
@@ -111,12 +113,19 @@ impl ModelSource {
     /// weights.
     pub fn open(&self) -> Result<ModelFiles, FileError> {
         Ok(match self {
-            Self::Gguf(path) => ModelFiles::Gguf(Gguf::open(path)?),
-            Self::Folder(path) => ModelFiles::Folder(ModelFolder {
-                path: path.clone(),
-                config: read_text(&path.join(CONFIG_FILE), MAX_CONFIG_BYTES)?,
-                weights: Safetensors::open_folder(path)?,
-            }),
+            Self::Gguf(path) => {
+                stray::check(path, Content::Gguf)?;
+                ModelFiles::Gguf(Gguf::open(path)?)
+            }
+            Self::Folder(path) => {
+                let config = path.join(CONFIG_FILE);
+                stray::check(&config, Content::Json)?;
+                ModelFiles::Folder(ModelFolder {
+                    path: path.clone(),
+                    config: read_text(&config, MAX_CONFIG_BYTES)?,
+                    weights: Safetensors::open_folder(path)?,
+                })
+            }
         })
     }
 }
@@ -143,6 +152,20 @@ impl ModelFiles {
         }
     }
 
+    /// Returns the tokens that end a generation, if the files say so besides their configuration:
+    /// `eos_token_id` of a folder's `generation_config.json`. Where there is such a file, it alone
+    /// counts, even if it names none.
+    ///
+    /// # Errors
+    ///
+    /// E042 if it is damaged; E040, E041 or E145 if it cannot be read.
+    pub fn end_tokens(&self) -> Result<Option<Vec<u32>>, FileError> {
+        match self {
+            Self::Gguf(_) => Ok(None),
+            Self::Folder(folder) => folder.end_tokens(),
+        }
+    }
+
     /// Reads the tokenizer.
     ///
     /// # Errors
@@ -161,6 +184,19 @@ impl ModelFolder {
     #[must_use]
     pub fn config_file(&self) -> String {
         self.path.join(CONFIG_FILE).display().to_string()
+    }
+
+    fn end_tokens(&self) -> Result<Option<Vec<u32>>, FileError> {
+        let path = self.path.join(GENERATION_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        stray::check(&path, Content::Json)?;
+        let text = read_text(&path, MAX_CONFIG_BYTES)?;
+        let file = path.display().to_string();
+        Keys::parse(&text, &file)?
+            .tokens("eos_token_id", None, usize::MAX)
+            .map(Some)
     }
 
     fn model_type(&self) -> Result<String, FileError> {
@@ -184,6 +220,8 @@ impl ModelFolder {
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// The file with a folder's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The file with a folder's settings of generations.
+pub(crate) const GENERATION_FILE: &str = "generation_config.json";
 /// The file with a folder's tokenizer.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
@@ -302,53 +340,89 @@ fn local(path: &Path) -> Result<ModelSource, FileError> {
     if has_ending(path, "gguf") {
         return Ok(ModelSource::Gguf(path.to_owned()));
     }
+    let (found, advice) = other_file(path);
     let name = path.display().to_string();
-    let advice = if has_ending(path, "safetensors") {
-        "give the folder, which must also hold config.json and tokenizer.json"
-    } else {
-        "convert the model to one of these formats"
-    };
     let expected = "a .gguf file, or a folder with .safetensors files";
     Err(FileError::unsupported(
-        &name,
-        "its name",
-        expected,
-        "another kind of file",
-        advice,
+        &name, "its name", expected, found, advice,
     ))
 }
 
+/// Returns what a file is that is no model, and what to do.
+fn other_file(path: &Path) -> (String, String) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let name = file_name(path).unwrap_or_default();
+    if let Some(known) = stray::weights_by_name(folder, &name) {
+        return known;
+    }
+    let advice = if has_ending(path, "safetensors") || has_ending(path, "json") {
+        "give the folder, which must hold config.json, *.safetensors and tokenizer.json"
+    } else {
+        "convert the model to one of these formats"
+    };
+    ("another kind of file".to_owned(), advice.to_owned())
+}
+
 fn from_folder(folder: &Path) -> Result<ModelSource, FileError> {
-    if folder.join(CONFIG_FILE).exists() {
-        let missing = if files_ending_in(folder, "safetensors")?.is_empty() {
-            "*.safetensors"
-        } else if !folder.join(TOKENIZER_FILE).exists() {
-            TOKENIZER_FILE
-        } else {
-            return Ok(ModelSource::Folder(folder.to_owned()));
-        };
-        return Err(FileError::NotFound {
-            expected: format!("{missing} beside {CONFIG_FILE} in {}", folder.display()),
-            found: "no such file".to_owned(),
-            advice: "fetch the model again, with all its files".to_owned(),
-        });
+    let names = names_in(folder)?;
+    if names.iter().any(|name| name == CONFIG_FILE) {
+        return from_hub_folder(folder, &names);
     }
     let files = files_ending_in(folder, "gguf")?;
-    if let [only] = &files[..] {
-        return Ok(ModelSource::Gguf(only.clone()));
-    }
-    let names: Vec<String> = files.iter().filter_map(|file| file_name(file)).collect();
-    Err(FileError::NotFound {
-        expected: format!(
+    let expected = || {
+        format!(
             "{CONFIG_FILE} or exactly one .gguf file in {}",
             folder.display()
-        ),
-        found: match names.len() {
-            0 => "neither".to_owned(),
-            number => format!("{number} .gguf files: {}", names.join(", ")),
-        },
-        advice: "give the path of the model's folder or of its .gguf file".to_owned(),
+        )
+    };
+    match &files[..] {
+        [only] => Ok(ModelSource::Gguf(only.clone())),
+        [] => {
+            stray::check_folder(folder, &names)?;
+            let (found, advice) = stray::instead_of_model(folder, &names);
+            Err(FileError::NotFound {
+                expected: expected(),
+                found,
+                advice,
+            })
+        }
+        several => {
+            let names: Vec<String> = several.iter().filter_map(|file| file_name(file)).collect();
+            Err(FileError::NotFound {
+                expected: expected(),
+                found: format!("{} .gguf files: {}", names.len(), names.join(", ")),
+                advice: "give the path of one of them".to_owned(),
+            })
+        }
+    }
+}
+
+/// Looks for what belongs to a configuration.
+fn from_hub_folder(folder: &Path, names: &[String]) -> Result<ModelSource, FileError> {
+    stray::check_folder(folder, names)?;
+    let (missing, (found, advice)) = if files_ending_in(folder, "safetensors")?.is_empty() {
+        ("*.safetensors", stray::instead_of_weights(folder, names))
+    } else if !folder.join(TOKENIZER_FILE).exists() {
+        (TOKENIZER_FILE, stray::instead_of_tokenizer(folder, names))
+    } else {
+        return Ok(ModelSource::Folder(folder.to_owned()));
+    };
+    Err(FileError::NotFound {
+        expected: format!("{missing} beside {CONFIG_FILE} in {}", folder.display()),
+        found,
+        advice,
     })
+}
+
+/// The names of what is in a folder, sorted.
+fn names_in(folder: &Path) -> Result<Vec<String>, FileError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|source| FileError::io(folder, source))? {
+        let entry = entry.map_err(|source| FileError::io(folder, source))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The files in a folder with this ending, sorted.

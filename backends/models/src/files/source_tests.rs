@@ -48,6 +48,10 @@ fn incomplete_folders_say_what_is_missing() {
     for (files, expected) in [
         (
             &[][..],
+            "expected config.json or exactly one .gguf file in FOLDER, found an empty folder",
+        ),
+        (
+            &["notes.txt"],
             "expected config.json or exactly one .gguf file in FOLDER, found neither",
         ),
         (&["b.gguf", "a.gguf"], "found 2 .gguf files: a.gguf, b.gguf"),
@@ -135,6 +139,46 @@ fn without_the_hub_its_models_cannot_be_had() {
     let error = ModelSource::resolve("hf:org/name").unwrap_err();
     assert_eq!(error.code(), "E048");
     insta::assert_snapshot!(error, @"expected to fetch org/name (revision main) from the Hugging Face hub, found that this program was built without the feature `hub`; build it with `--features hub`, or fetch the model yourself and give its folder");
+}
+
+/// A file of settings counts alone, whatever the configuration says.
+#[test]
+fn generations_end_where_their_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = |file: &str, bytes: &[u8]| std::fs::write(folder.path().join(file), bytes).unwrap();
+    save(
+        "config.json",
+        br#"{"model_type": "llama", "eos_token_id": 3}"#,
+    );
+    save("tokenizer.json", b"{}");
+    save(
+        "model.safetensors",
+        &super::super::test_files::safetensors_bytes(&[]),
+    );
+    let ends = |settings: &str| {
+        save("generation_config.json", settings.as_bytes());
+        resolve(folder.path()).unwrap().open().unwrap().end_tokens()
+    };
+    let files = resolve(folder.path()).unwrap().open().unwrap();
+    assert_eq!(files.end_tokens().unwrap(), None);
+    for (settings, expected) in [
+        (r#"{"eos_token_id": 1}"#, &[1][..]),
+        (r#"{"eos_token_id": [1, 205]}"#, &[1, 205]),
+        (r#"{"eos_token_id": null}"#, &[]),
+        (r#"{"eos_token_id": -1}"#, &[]),
+        ("{}", &[]),
+    ] {
+        assert_eq!(
+            ends(settings).unwrap().as_deref(),
+            Some(expected),
+            "{settings}"
+        );
+    }
+    assert_eq!(
+        ends(r#"{"eos_token_id": "</s>"}"#).unwrap_err().code(),
+        "E042"
+    );
+    assert_eq!(ends("<html>").unwrap_err().code(), "E145");
 }
 
 /// The configuration of the tiny model as a folder has it.

@@ -1,10 +1,11 @@
 //! Text to tokens and back, with the model's own tokenizer.
 //!
-//! A [`Tokenizer`] is built from the `tokenizer.json` of a folder, or from the vocabulary and the
-//! merges in a GGUF file's metadata. The work is done by the `tokenizers` crate; what is added
-//! here are checks. The crate indexes by what a file says, so merges are compared with the
-//! vocabulary first; it leaves out, silently, what has no token, so a text that byte-level tokens
-//! do not cover is an error.
+//! A [`Tokenizer`] is built from the `tokenizer.json` of a folder and the files beside it, or from
+//! the vocabulary and the merges in a GGUF file's metadata. The work is done by the `tokenizers`
+//! crate; what is added here are checks. The crate indexes by what a file says, so merges are
+//! compared with the vocabulary first; it leaves out, silently, what has no token, so a text with a
+//! character that has none, and none for what is unknown either, is an error. A file can ask for
+//! merges that are left out at random (`dropout`, which is for training): they never are.
 //!
 //! How a GGUF file's text is cut into words before the merges apply is only named in the file
 //! (`tokenizer.ggml.pre`). The expressions for the names are those of llama.cpp
@@ -17,17 +18,20 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, Model as _, SplitDelimiterBehavior};
 
 use super::begin::Begin;
 use super::gguf::{GgufArray, GgufValue};
 use super::input::read_text;
+use super::settings::Settings;
+use super::stray::{self, Content};
 use super::{FileError, Gguf};
 
 /// The longest `tokenizer.json`, in bytes.
@@ -44,22 +48,24 @@ pub struct Tokenizer {
     /// Whether the bytes of all tokens together must be those of the text.
     lossless: bool,
     begin: Begin,
+    /// What was made otherwise than the files say, with the reason.
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json` whose model is byte-pair encoding.
+    /// Reads a `tokenizer.json` and the files beside it, which may add tokens and say what comes
+    /// before and after a text.
     ///
-    /// Truncation and padding that the file asks for are switched off. Whether a text begins with
-    /// a token of its own is read from the `tokenizer_config.json` beside it, if there is one.
+    /// Truncation and padding that the file asks for are switched off.
     ///
     /// # Errors
     ///
-    /// E040 or E041 if a file cannot be read, E047 if it is not valid or of another model.
+    /// E040 or E041 if a file cannot be read, E047 if one is not valid or of another model, E145 if
+    /// one is something else than its name says.
     pub fn from_json_file(path: &Path) -> Result<Self, FileError> {
+        stray::check(path, Content::Json)?;
         let text = read_text(path, MAX_TOKENIZER_BYTES)?;
-        let mut tokenizer = Self::from_json(&text, &path.display().to_string())?;
-        tokenizer.begin = Begin::beside(path, |token| tokenizer.inner.token_to_id(token))?;
-        Ok(tokenizer)
+        Self::from_parts(&text, &path.display().to_string(), &Settings::beside(path)?)
     }
 
     /// Reads the text of a `tokenizer.json`; `file` is what messages call it.
@@ -68,6 +74,10 @@ impl Tokenizer {
     ///
     /// E047 as for [`Tokenizer::from_json_file`].
     pub fn from_json(text: &str, file: &str) -> Result<Self, FileError> {
+        Self::from_parts(text, file, &Settings::default())
+    }
+
+    fn from_parts(text: &str, file: &str, settings: &Settings) -> Result<Self, FileError> {
         check_json(text, file)?;
         let mut inner = tokenizers::Tokenizer::from_str(text)
             .map_err(|error| damaged(file, "a valid tokenizer.json", error.to_string()))?;
@@ -81,7 +91,9 @@ impl Tokenizer {
                     error.to_string(),
                 )
             })?;
-        Ok(Self::wrap(inner, file, Begin::PostProcessor))
+        settings.add_to(&mut inner)?;
+        let begin = settings.begin(|token| inner.token_to_id(token))?;
+        Ok(Self::wrap(inner, file, begin))
     }
 
     /// Builds the tokenizer that a GGUF file describes in its metadata.
@@ -126,7 +138,13 @@ impl Tokenizer {
         Ok(Self::wrap(inner, file, begin))
     }
 
-    fn wrap(inner: tokenizers::Tokenizer, file: &str, begin: Begin) -> Self {
+    fn wrap(mut inner: tokenizers::Tokenizer, file: &str, begin: Begin) -> Self {
+        let notes = harden(&mut inner).map(|dropout| {
+            format!(
+                "{file} leaves out merges at random (dropout {dropout}), which is for training; here none are, so that a \
+                 text always has the same tokens"
+            )
+        });
         let bytes = inner
             .get_decoder()
             .is_some_and(is_byte_level)
@@ -142,13 +160,29 @@ impl Tokenizer {
             bytes,
             lossless,
             begin,
+            notes: notes.into_iter().collect(),
         }
+    }
+
+    /// Returns what is done otherwise than the files say, with the reason.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns the number of tokens, special ones included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// Returns the token with the greatest number among those that were not added to the
+    /// vocabulary.
+    #[must_use]
+    pub fn last_of_vocabulary(&self) -> Option<u32> {
+        // The greatest is the same in every order.
+        #[allow(clippy::disallowed_methods)]
+        self.inner.get_vocab(false).values().copied().max()
     }
 
     /// Returns the tokens of a text. None is added in front or behind; a special token that is
@@ -176,19 +210,67 @@ impl Tokenizer {
         match self.begin {
             Begin::Nothing => Ok(ids),
             Begin::Token(id) => Ok([&[id], &ids[..]].concat()),
+            Begin::Around { bos, eos } => Ok(bos.into_iter().chain(ids).chain(eos).collect()),
             Begin::PostProcessor => self.split(text, true),
         }
     }
 
+    /// Returns the token that begins every prompt, if one does.
+    ///
+    /// # Errors
+    ///
+    /// E047 as for [`Tokenizer::encode`].
+    pub fn begin_token(&self) -> Result<Option<u32>, FileError> {
+        Ok(match self.begin {
+            Begin::Nothing => None,
+            Begin::Token(id) => Some(id),
+            Begin::Around { bos, .. } => bos,
+            Begin::PostProcessor => self.split("", true)?.first().copied(),
+        })
+    }
+
     fn split(&self, text: &str, post_process: bool) -> Result<Vec<u32>, FileError> {
         let encoding = self.inner.encode_fast(text, post_process);
-        let encoding = encoding.map_err(|error| FileError::Tokenizer {
+        match encoding {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(self.without_token(text).unwrap_or(FileError::Tokenizer {
+                file: self.file.clone(),
+                expected: "a text that can be tokenised".to_owned(),
+                found: error.to_string(),
+                advice: "change the text".to_owned(),
+            })),
+        }
+    }
+
+    /// Names the first character of a text that has no token by itself.
+    fn without_token(&self, text: &str) -> Option<FileError> {
+        let mut characters = text.char_indices();
+        let fails = |character: char| {
+            self.inner
+                .encode_fast(character.to_string(), false)
+                .is_err()
+        };
+        let (byte, _) = characters.find(|&(_, character)| fails(character))?;
+        Some(self.uncovered(text, byte))
+    }
+
+    /// Says that the character at a byte of a text has no token.
+    fn uncovered(&self, text: &str, byte: usize) -> FileError {
+        let byte = text.floor_char_boundary(byte);
+        let found = match text[byte..].chars().next() {
+            Some(character) => format!(
+                "none for {:?} (U+{:04X}) at byte {byte}",
+                character.to_string(),
+                u32::from(character)
+            ),
+            None => "more than the text".to_owned(),
+        };
+        FileError::Tokenizer {
             file: self.file.clone(),
-            expected: "a text that can be tokenised".to_owned(),
-            found: error.to_string(),
-            advice: "change the text".to_owned(),
-        })?;
-        Ok(encoding.get_ids().to_vec())
+            expected: "a token for every character of the text".to_owned(),
+            found,
+            advice: "leave this character out: the vocabulary has no token for it, and none for what is unknown".to_owned(),
+        }
     }
 
     /// Returns the text of tokens, special ones included.
@@ -288,16 +370,32 @@ impl Tokenizer {
             .zip(text.as_bytes())
             .take_while(|(a, b)| a == b)
             .count();
-        Err(FileError::Tokenizer {
-            file: self.file.clone(),
-            expected: "a token for every byte of the text".to_owned(),
-            found: format!(
-                "none for byte {same}, {:?}",
-                &text[text.floor_char_boundary(same)..]
-            ),
-            advice: "leave this character out".to_owned(),
-        })
+        Err(self.uncovered(text, same))
     }
+}
+
+/// Switches off what would make the tokens of a text depend on chance, and returns how much that
+/// was; lets a character without a token fail that would be left out.
+fn harden(tokenizer: &mut tokenizers::Tokenizer) -> Option<f32> {
+    let ModelWrapper::BPE(model) = tokenizer.get_model() else {
+        return None;
+    };
+    let dropout = model.dropout.filter(|&dropout| dropout != 0.0);
+    if dropout.is_none() && model.unk_token.is_some() {
+        return None;
+    }
+    let mut model = model.clone();
+    model.dropout = None;
+    if model.unk_token.is_none() {
+        // With the name of a token that is not there the model fails where it would leave out.
+        let mut name = "<no token>".to_owned();
+        while model.token_to_id(&name).is_some() {
+            name.push('>');
+        }
+        model.unk_token = Some(name);
+    }
+    tokenizer.with_model(model);
+    dropout
 }
 
 /// How a text is cut into words before the merges apply.
@@ -455,8 +553,15 @@ fn check_json(text: &str, file: &str) -> Result<(), FileError> {
     let json: JsonFile = serde_json::from_str(text)
         .map_err(|error| damaged(file, "a valid tokenizer.json", error.to_string()))?;
     let model = json.model;
-    if let Some(kind) = model.r#type.as_deref().filter(|&kind| kind != "BPE") {
-        return Err(other_kind(file, "a tokenizer of the model `BPE`", kind));
+    match model.r#type.as_deref().unwrap_or("BPE") {
+        "BPE" => {}
+        // They index by nothing that a file says.
+        "WordPiece" | "WordLevel" | "Unigram" => return Ok(()),
+        kind => {
+            let expected =
+                "a tokenizer of one of the models `BPE`, `WordPiece`, `WordLevel`, `Unigram`";
+            return Err(other_kind(file, expected, kind));
+        }
     }
     let vocab: BTreeMap<String, u32> = serde_json::from_value(model.vocab).map_err(|error| {
         damaged(

@@ -109,7 +109,7 @@ fn a_text_without_tokens_is_an_error() {
     assert_eq!(tokenizer.encode("abc").unwrap(), [0, 1, 2]);
     let error = tokenizer.encode("abxc").unwrap_err();
     assert_eq!(error.code(), "E047");
-    insta::assert_snapshot!(error, @r#"expected a token for every byte of the text, found none for byte 2, "xc" (in tiny.gguf); leave this character out"#);
+    insta::assert_snapshot!(error, @r#"expected a token for every character of the text, found none for "x" (U+0078) at byte 2 (in tiny.gguf); leave this character out: the vocabulary has no token for it, and none for what is unknown"#);
 }
 
 #[test]
@@ -257,24 +257,95 @@ fn a_prompt_begins_as_the_post_processor_says() {
     assert_eq!(tokenizer.single("hello").unwrap(), ids[1]);
 }
 
+/// What a file asks for is not always what is good for comparing runs.
 #[test]
-fn settings_beside_the_tokenizer_overrule_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokenizer.json");
-    std::fs::write(&path, json_with_template()).unwrap();
-    let prompt = |settings: Option<&str>| {
-        if let Some(settings) = settings {
-            std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
+fn merges_are_never_left_out_at_random() {
+    let dropped = |dropout: f32| json_file(|json| json["model"]["dropout"] = json!(dropout));
+    let plain = Tokenizer::from_json(&json_file(|_| ()), "tokenizer.json").unwrap();
+    assert!(plain.notes().is_empty());
+    for dropout in [0.5, 1.0] {
+        let tokenizer = Tokenizer::from_json(&dropped(dropout), "tokenizer.json").unwrap();
+        let text = "hello hello hello 1231 he";
+        for _ in 0..20 {
+            assert_eq!(tokenizer.encode(text).unwrap(), plain.encode(text).unwrap());
         }
-        let tokenizer = Tokenizer::from_json_file(&path).unwrap();
-        let ids = tokenizer.encode_prompt("hello").unwrap();
-        let read: Vec<String> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
-        read.join("|")
-    };
-    assert_eq!(prompt(None), "<s>|hello");
-    assert_eq!(prompt(Some(r#"{"add_bos_token": false}"#)), "hello");
-    let other = r#"{"add_bos_token": true, "bos_token": "<end>"}"#;
-    assert_eq!(prompt(Some(other)), "<end>|hello");
+        assert!(tokenizer.notes()[0].contains(&format!("dropout {dropout}")));
+    }
+    assert!(
+        Tokenizer::from_json(&dropped(0.0), "t")
+            .unwrap()
+            .notes()
+            .is_empty()
+    );
+}
+
+/// A vocabulary of words as SentencePiece writes them, without bytes.
+fn words(change: impl Fn(&mut Json)) -> Tokenizer {
+    let mut json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
+        "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "unk_token": null, "byte_fallback": false, "fuse_unk": true,
+            "vocab": {"\u{2581}": 0, "a": 1, "b": 2, "\u{2581}a": 3, "?": 4, "<0xC3>": 5, "<0xA9>": 6},
+            "merges": ["\u{2581} a"]},
+    });
+    change(&mut json);
+    Tokenizer::from_json(&json.to_string(), "tokenizer.json").unwrap()
+}
+
+/// Two prompts would silently be one.
+#[test]
+fn no_character_is_left_out() {
+    let tokenizer = words(|_| ());
+    assert_eq!(tokenizer.encode("ab a").unwrap(), [3, 2, 3]);
+    let refused = ["THE", "ab\u{e9}", "a b \u{1f642}b"].map(|text| {
+        let error = tokenizer.encode(text).unwrap_err();
+        assert_eq!(
+            (
+                error.code(),
+                tokenizer.encode_prompt(text).unwrap_err().code()
+            ),
+            ("E047", "E047")
+        );
+        error.to_string()
+    });
+    insta::assert_snapshot!(refused.join("\n"), @r#"
+    expected a token for every character of the text, found none for "T" (U+0054) at byte 0 (in tokenizer.json); leave this character out: the vocabulary has no token for it, and none for what is unknown
+    expected a token for every character of the text, found none for "é" (U+00E9) at byte 2 (in tokenizer.json); leave this character out: the vocabulary has no token for it, and none for what is unknown
+    expected a token for every character of the text, found none for "🙂" (U+1F642) at byte 4 (in tokenizer.json); leave this character out: the vocabulary has no token for it, and none for what is unknown
+    "#);
+    // Nor where there is a token for what is unknown, or for bytes.
+    let unknown = words(|json| json["model"]["unk_token"] = json!("?"));
+    assert_eq!(unknown.encode("aXXb").unwrap(), [3, 4, 2]);
+    let bytes = words(|json| json["model"]["byte_fallback"] = json!(true));
+    assert_eq!(bytes.encode("a\u{e9}").unwrap(), [3, 5, 6]);
+    assert_eq!(bytes.encode("a\u{e8}").unwrap_err().code(), "E047");
+}
+
+#[test]
+fn tokenizers_of_other_models_split_as_the_library_does() {
+    let wordpiece = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+            "vocab": {"[UNK]": 0, "play": 1, "##ing": 2, ".": 3}},
+    });
+    let tokenizer = Tokenizer::from_json(&wordpiece.to_string(), "tokenizer.json").unwrap();
+    assert_eq!(tokenizer.encode("Playing played.").unwrap(), [1, 2, 0, 3]);
+    let unigram = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
+        "decoder": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
+        "model": {"type": "Unigram", "unk_id": null, "vocab": [["\u{2581}a", -1.0], ["b", -2.0], ["\u{2581}", -3.0]]},
+    });
+    let tokenizer = Tokenizer::from_json(&unigram.to_string(), "tokenizer.json").unwrap();
+    assert_eq!(tokenizer.encode("ab a").unwrap(), [0, 1, 0]);
+    assert_eq!(tokenizer.encode("a\u{e9}").unwrap_err().code(), "E047");
 }
 
 #[test]

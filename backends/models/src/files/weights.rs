@@ -1,8 +1,8 @@
 //! The weights of a model, under the names that Hugging Face gives them.
 //!
-//! A GGUF file has names of its own, and may have the rows of query and key projections in another
-//! order: llama.cpp rotates neighbouring values by the position, Hugging Face values that are half
-//! a head apart. [`Weights`] undoes both, so that a model is written once, for one layout.
+//! A GGUF file has names of its own, and some tensors are [`Stored`] otherwise: llama.cpp rotates
+//! neighbouring values by the position, for example, Hugging Face values that are half a head
+//! apart. [`Weights`] undoes both, so that a model is written once, for one layout.
 //!
 //! A tensor is read and decoded when it is taken, so that no more than one is ever held twice.
 
@@ -35,43 +35,56 @@ enum Source {
 struct Entry {
     /// The name in the file.
     stored: String,
+    /// Which index of the stored tensor's outermost dimension it is, if it is not all of it.
+    part: Option<usize>,
     shape: Vec<usize>,
-    rows: RowOrder,
+    how: Stored,
 }
 
-/// The order of the rows of a tensor in a file.
+/// How a tensor is stored in a GGUF file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RowOrder {
-    /// As the model has them.
-    AsStored,
-    /// Within each head, the pairs that are rotated together are neighbours.
+pub enum Stored {
+    /// As the model has it.
+    AsIs,
+    /// With rows in an order in which, within each head, the pairs that are rotated together are
+    /// neighbours.
     Interleaved {
         /// The number of heads.
         heads: usize,
     },
+    /// With one added to each value.
+    PlusOne,
+    /// As minus the exponential of each value.
+    MinusExponential,
+    /// With several tensors as one, whose outermost dimension counts them.
+    Stacked,
 }
 
 impl Weights {
-    /// Takes the weights in a GGUF file; `name` says what Hugging Face calls each, and in which
-    /// order its rows are.
+    /// Takes the weights in a GGUF file; `name` says what Hugging Face calls each, and how it is
+    /// stored. In the name of one that is [stacked](Stored::Stacked), `*` stands for the number.
     #[must_use]
-    pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, RowOrder)) -> Self {
-        let entry = |stored: &String, shape: &Vec<usize>| {
-            let (name, rows) = name(stored);
-            (
-                name,
-                Entry {
-                    stored: stored.clone(),
-                    shape: shape.clone(),
-                    rows,
-                },
-            )
-        };
-        let left = gguf
-            .tensors()
-            .iter()
-            .map(|(name, info)| entry(name, &info.shape))
-            .collect();
+    pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, Stored)) -> Self {
+        let mut left = BTreeMap::new();
+        for (stored, info) in gguf.tensors() {
+            let (name, how) = name(stored);
+            let entry = |part, shape: &[usize]| Entry {
+                stored: stored.clone(),
+                part,
+                shape: shape.to_vec(),
+                how,
+            };
+            match (how, &info.shape[..]) {
+                (Stored::Stacked, &[count, ref shape @ ..]) => {
+                    let one = |part: usize| {
+                        let name = name.replace('*', &part.to_string());
+                        (name, entry(Some(part), shape))
+                    };
+                    left.extend((0..count).map(one));
+                }
+                (_, shape) => drop(left.insert(name, entry(None, shape))),
+            }
+        }
         Self {
             source: Source::Gguf(gguf),
             left,
@@ -88,8 +101,9 @@ impl Weights {
                 name.to_owned(),
                 Entry {
                     stored,
+                    part: None,
                     shape,
-                    rows: RowOrder::AsStored,
+                    how: Stored::AsIs,
                 },
             )
         };
@@ -123,7 +137,7 @@ impl Weights {
         let Some(entry) = self.left.get(name) else {
             return Err(self.missing(name));
         };
-        if entry.shape != shape {
+        if !self.source.has_shape(&entry.shape, shape) {
             return Err(FileError::TensorShape {
                 file: self.file().to_owned(),
                 name: name.to_owned(),
@@ -131,14 +145,12 @@ impl Weights {
                 found: entry.shape.clone(),
             });
         }
-        let tensor = match &mut self.source {
-            Source::Gguf(gguf) => gguf.load(&entry.stored)?,
+        let mut tensor = match &self.source {
+            Source::Gguf(gguf) => gguf.load_part(&entry.stored, entry.part)?,
             Source::Safetensors(files) => files.load(&entry.stored)?,
         };
-        let tensor = match entry.rows {
-            RowOrder::AsStored => tensor,
-            RowOrder::Interleaved { heads } => halves_apart(tensor, heads),
-        };
+        tensor.shape = shape.to_vec();
+        let tensor = entry.how.undone(tensor);
         self.left.remove(name);
         self.taken.insert(name.to_owned());
         Ok(tensor)
@@ -198,6 +210,37 @@ impl Weights {
             found: found.to_owned(),
             advice,
         }
+    }
+}
+
+impl Source {
+    /// Returns whether a tensor has the shape that is asked for. In GGUF files, dimensions of
+    /// extent 1 may be left out.
+    fn has_shape(&self, stored: &[usize], shape: &[usize]) -> bool {
+        let wide = |shape: &[usize]| -> Vec<usize> {
+            shape
+                .iter()
+                .copied()
+                .filter(|&extent| extent != 1)
+                .collect()
+        };
+        stored == shape || (matches!(self, Self::Gguf(_)) && wide(stored) == wide(shape))
+    }
+}
+
+impl Stored {
+    /// Returns the tensor that was stored so.
+    fn undone(self, mut tensor: RawTensor) -> RawTensor {
+        let values = tensor.data.iter_mut();
+        match self {
+            Self::AsIs | Self::Stacked => {}
+            Self::Interleaved { heads } => return halves_apart(tensor, heads),
+            Self::PlusOne => values.for_each(|value| *value -= 1.0),
+            Self::MinusExponential => {
+                values.for_each(|value| *value = f64::from(-*value).ln() as f32);
+            }
+        }
+        tensor
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::config::{MAX_HEADS, MAX_LAYERS, MAX_WIDTH, check_laws, check_sizes};
 use crate::decoder::Activation;
-use crate::families::{Keys, activation, refuse_for_all};
-use crate::files::FileError;
+use crate::families::{Keys, Metadata, RMS_EPSILON, activation, refuse_for_all};
 use crate::files::tokenizer::MAX_VOCABULARY;
+use crate::files::{FileError, Gguf};
 
 /// The sizes and constants of a Mamba model.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +47,41 @@ impl MambaConfig {
     /// E042 if it is not valid or its sizes do not fit together, E043 if it asks for something that
     /// is not computed.
     pub fn from_json(text: &str, file: &str) -> Result<Self, FileError> {
-        let keys = Keys::parse(text, file)?;
-        refuse_for_all(&keys)?;
+        Self::from_keys(&Keys::parse(text, file)?)?.checked(file)
+    }
+
+    /// Reads the metadata of a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_json`](Self::from_json).
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, FileError> {
+        const INNER: &str = "ssm.inner_size";
+        let metadata = Metadata::new(gguf)?;
+        // Sequences of any length are computed.
+        metadata.size("context_length")?;
+        let hub = metadata
+            .hub()?
+            .number("layer_norm_epsilon", RMS_EPSILON)?
+            .size("conv_kernel", "ssm.conv_kernel")?
+            .size("state_size", "ssm.state_size")?
+            .size("time_step_rank", "ssm.time_step_rank")?
+            .size("intermediate_size", INNER)?;
+        let (inner, width) = (hub.given("intermediate_size"), hub.given("hidden_size"));
+        if width == 0 || !inner.is_multiple_of(width) {
+            let expected = format!("a multiple of {width}, the width of the stream");
+            return Err(metadata.unsupported(INNER, expected, inner.to_string()));
+        }
+        let hub = hub
+            .set("expand", inner / width)
+            .set("use_bias", metadata.has("blk.0.ssm_in.bias"))
+            .set("use_conv_bias", metadata.has("blk.0.ssm_conv1d.bias"));
+        metadata.refuse_unread()?;
+        Self::from_keys(&hub.keys())?.checked(gguf.name())
+    }
+
+    fn from_keys(keys: &Keys<'_>) -> Result<Self, FileError> {
+        refuse_for_all(keys)?;
         let width = keys.size("hidden_size", 768)?;
         let expand = keys.size("expand", 2)?;
         // The rank is a number, or `auto`.
@@ -58,7 +91,7 @@ impl MambaConfig {
             _ => keys.size("time_step_rank", 0)?,
         };
         let vocabulary = keys.size("vocab_size", 50_280)?;
-        let config = Self {
+        Ok(Self {
             width,
             inner: expand.saturating_mul(width),
             state: keys.size("state_size", 16)?,
@@ -67,13 +100,12 @@ impl MambaConfig {
             layers: keys.size("num_hidden_layers", 32)?,
             vocabulary,
             norm_epsilon: keys.number("layer_norm_epsilon", 1e-5)?,
-            activation: activation(&keys, "hidden_act", "silu")?,
+            activation: activation(keys, "hidden_act", "silu")?,
             has_bias: keys.flag("use_bias", false)?,
             has_conv_bias: keys.flag("use_conv_bias", true)?,
             is_tied: keys.flag("tie_word_embeddings", true)?,
             eos_ids: keys.tokens("eos_token_id", Some(0), vocabulary)?,
-        };
-        config.checked(file)
+        })
     }
 
     fn checked(self, file: &str) -> Result<Self, FileError> {

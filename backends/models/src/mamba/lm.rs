@@ -10,7 +10,7 @@ use super::{MambaBlock, MambaConfig, MambaModel};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 use crate::causal::{CausalLm, Decoder};
 use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding, is_padding};
-use crate::files::{FileError, ModelFiles, Weights};
+use crate::files::{FileError, ModelFiles, Stored, Weights};
 use crate::loader::Loader;
 use crate::projection::{Finish, Projection};
 
@@ -29,25 +29,19 @@ impl MambaLm {
     ///
     /// # Errors
     ///
-    /// E042 to E046: what can be wrong with the configuration or the weights; E043 for a GGUF file.
+    /// E042 to E046: what can be wrong with the configuration or the weights.
     pub fn load(files: ModelFiles, device: &Device) -> Result<Self, FileError> {
-        let folder = match files {
-            ModelFiles::Folder(folder) => folder,
+        let (config, weights) = match files {
+            ModelFiles::Folder(folder) => {
+                let config = MambaConfig::from_json(&folder.config, &folder.config_file())?;
+                (config, Weights::from_safetensors(folder.weights))
+            }
             ModelFiles::Gguf(gguf) => {
-                let advice = "use the folder of the model with its safetensors files";
-                let (expected, found) = ("a Hugging Face folder", "a GGUF file");
-                let place = "its format";
-                return Err(FileError::unsupported(
-                    gguf.name(),
-                    place,
-                    expected,
-                    found,
-                    advice,
-                ));
+                let config = MambaConfig::from_gguf(&gguf)?;
+                (config, Weights::from_gguf(gguf, hub_name))
             }
         };
-        let config = MambaConfig::from_json(&folder.config, &folder.config_file())?;
-        let model = load(&config, Weights::from_safetensors(folder.weights), device)?;
+        let model = load(&config, weights, device)?;
         let bound = Bound::new(Hooked::from(model))
             .and_then(|model| model.with_aliases(aliases(config.layers)))
             .map(|model| model.with_positions(|_| PositionLayout::new([vec![1]])));
@@ -121,6 +115,39 @@ impl CausalLm for MambaLm {
             self.model.call(tokens, from)
         })
     }
+}
+
+/// Returns what the hub calls a tensor of a GGUF file; an unknown name stays, and is left over.
+fn hub_name(stored: &str) -> (String, Stored) {
+    let as_is = |name: String| (name, Stored::AsIs);
+    let in_block = |rest: &str| {
+        let (block, rest) = rest.split_once('.')?;
+        let front = format!("backbone.layers.{block}");
+        let (part, ending) = rest.split_once('.').unwrap_or((rest, ""));
+        let module = match (part, ending) {
+            ("ssm_a", "") => {
+                return Some((format!("{front}.mixer.A_log"), Stored::MinusExponential));
+            }
+            ("ssm_d", "") => return Some(as_is(format!("{front}.mixer.D"))),
+            ("attn_norm", "weight") => "norm",
+            ("ssm_in", _) => "mixer.in_proj",
+            ("ssm_conv1d", _) => "mixer.conv1d",
+            ("ssm_x", _) => "mixer.x_proj",
+            ("ssm_dt", _) => "mixer.dt_proj",
+            ("ssm_out", _) => "mixer.out_proj",
+            _ => return None,
+        };
+        Some(as_is(format!("{front}.{module}.{ending}")))
+    };
+    let top = match stored {
+        "token_embd.weight" => Some("backbone.embeddings.weight"),
+        "output_norm.weight" => Some("backbone.norm_f.weight"),
+        "output.weight" => Some("lm_head.weight"),
+        _ => None,
+    };
+    let block = stored.strip_prefix("blk.").and_then(in_block);
+    let name = top.map(|top| as_is(top.to_owned())).or(block);
+    name.unwrap_or_else(|| as_is(stored.to_owned()))
 }
 
 /// Takes every weight, under the names of the hub.

@@ -601,13 +601,13 @@ fn prompts_are_checked() {
         assert_eq!(error.code(), "E033");
         error.to_string()
     });
-    insta::assert_snapshot!(messages.join("\n"), @r"
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     the input does not fit the model: no prompt, at least one is expected; give it some text
     the input does not fit the model: prompts of [1, 0] tokens, at least 1 in each is expected; give it some text
     the input does not fit the model: 25 tokens and 0 new ones, but the model has 24 positions; shorten the prompt
     the input does not fit the model: 24 tokens and 1 new ones, but the model has 24 positions; shorten the prompt
-    the input does not fit the model: token 260, but the model knows 260 tokens; use the model's own tokenizer
-    ");
+    the input does not fit the model: token 260, "<no token 260>", but the model knows 260 tokens; leave it out, there is no embedding for it
+    "#);
     assert!(check(&[&ids(POSITIONS), &ids(2)], 0).is_ok());
     assert_eq!(
         check(&[&[1], &ids(POSITIONS)], 1).unwrap_err().code(),

@@ -147,7 +147,7 @@ pub(super) fn inputs(
             Content::Tokens(rows) => rows.clone(),
             Content::Prompt(prompt) => {
                 let tokens = subject.encode(prompt);
-                vec![tokens.map_err(|reason| ExperimentError::Input { at: at(), reason })?]
+                vec![tokens.map_err(|reason| reason.at(at()))?]
             }
             Content::Tensor(tensor) => {
                 tensors::rows(folder, tensor).map_err(|reason| ExperimentError::Tensor {

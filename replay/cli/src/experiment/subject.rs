@@ -7,12 +7,13 @@ use interloom::environment;
 use interloom_backends::{ModelError, Parameters, Sites, Value, parse_device};
 use interloom_engine::{Fault, Padding, Side};
 use interloom_journal::{Head, ModelIdentity, Tokens};
-use interloom_models::files::Download;
+use interloom_models::files::{Download, FileError};
 use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
 use super::plan::{RunPlan, SamplingPlan};
+use super::source::Spot;
 
 /// What helps where a model is not here.
 const NAME_MODEL: &str = "name the model with `--model`";
@@ -31,6 +32,33 @@ pub(super) struct Absent {
     tokens: Tokens,
     device: Device,
     identity: Option<ModelIdentity>,
+}
+
+/// Why a prompt has no tokens.
+pub(super) enum NotEncoded {
+    /// The model does not take it.
+    Input(String),
+    /// The tokenizer does not.
+    Tokenizer(FileError),
+}
+
+impl NotEncoded {
+    /// Says where the prompt stands.
+    pub(super) fn at(self, at: Spot) -> ExperimentError {
+        match self {
+            Self::Input(reason) => ExperimentError::Input { at, reason },
+            Self::Tokenizer(error) => ExperimentError::at(at, error.into()),
+        }
+    }
+}
+
+impl From<LanguageModelError> for NotEncoded {
+    fn from(error: LanguageModelError) -> Self {
+        match error {
+            LanguageModelError::File(error) => Self::Tokenizer(error),
+            other => Self::Input(reason(other)),
+        }
+    }
 }
 
 /// Returns the device of this name; it keeps a graph of what is computed if one of the runs has a
@@ -109,10 +137,13 @@ impl Subject {
     }
 
     /// Returns the tokens of a prompt, or why there are none.
-    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, String> {
+    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, NotEncoded> {
         match self {
-            Self::Language(model) => model.encode(prompt).map_err(reason),
-            Self::Absent(_) => Err(format!("the journal has no tokens of it; {NAME_MODEL}")),
+            Self::Language(model) => Ok(model.encode(prompt)?),
+            Self::Absent(_) => {
+                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
+                Err(NotEncoded::Input(reason))
+            }
         }
     }
 

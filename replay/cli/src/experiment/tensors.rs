@@ -6,17 +6,18 @@ use std::path::Path;
 use burn::tensor::{Device, TensorData};
 use interloom_backends::Value;
 use interloom_journal::Reason;
+use interloom_models::files::safetensors::whole_numbers;
 use interloom_models::files::{FileError, Safetensors};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 /// How large a file of tokens may be, in bytes.
 const TOKENS_BYTES_MAX: u64 = 64 << 20;
 
-/// Reads a tensor of floats; `folder` is where the file is looked for.
+/// Reads a tensor of numbers as floats; `folder` is where the file is looked for.
 pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, Reason> {
     let (file, name) = split(tensor)?;
-    let mut files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
-    let raw = files.load(name).map_err(of_file)?;
+    let files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+    let raw = files.load_numbers(name).map_err(of_file)?;
     let data = TensorData::new(raw.data, raw.shape);
     Value::from_data(data, device).map_err(|misfit| misfit.to_string().into())
 }
@@ -44,12 +45,7 @@ pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason>
         names.sort_unstable();
         format!("the file has no such tensor; it has {names:?}")
     })?;
-    let tokens = integers(view.dtype(), view.data()).ok_or_else(|| {
-        format!(
-            "tokens are integers from 0 to 2^32 - 1, and these are {:?}",
-            view.dtype()
-        )
-    })?;
+    let tokens = tokens(view.dtype(), view.data())?;
     let width = match *view.shape() {
         [length] | [_, length] => length,
         _ => {
@@ -86,22 +82,20 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Returns numbers that are whole and not negative, or nothing if they are not.
-fn integers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u32>> {
-    let width = match dtype {
-        Dtype::I64 | Dtype::U64 => 8,
-        Dtype::I32 | Dtype::U32 => 4,
-        Dtype::I16 | Dtype::U16 => 2,
-        Dtype::I8 | Dtype::U8 => 1,
-        _ => return None,
+/// Returns whole numbers as tokens, or says which is none.
+fn tokens(dtype: Dtype, bytes: &[u8]) -> Result<Vec<u32>, String> {
+    const EXPECTED: &str = "tokens are integers from 0 to 2^32 - 1";
+    let numbers = whole_numbers(dtype, bytes).filter(|_| dtype != Dtype::BOOL);
+    let numbers = numbers.ok_or_else(|| format!("{EXPECTED}, and these are {dtype:?}"))?;
+    let numbers = numbers.into_iter().enumerate();
+    let token = |(place, number): (usize, i128)| {
+        number.try_into().map_err(|_| match number {
+            -100 => format!(
+                "{EXPECTED}, and number {place} of these (from 0) is -100, which marks labels that a loss leaves out; take the \
+                 inputs that belong to them"
+            ),
+            _ => format!("{EXPECTED}, and number {place} of these (from 0) is {number}"),
+        })
     };
-    let is_signed = matches!(dtype, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8);
-    let number = |bytes: &[u8]| {
-        let is_negative = is_signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-        let mut padded = [0; 8];
-        padded[..width].copy_from_slice(bytes);
-        let number = u32::try_from(u64::from_le_bytes(padded)).ok();
-        number.filter(|_| !is_negative)
-    };
-    bytes.chunks_exact(width).map(number).collect()
+    numbers.map(token).collect()
 }

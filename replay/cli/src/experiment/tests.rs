@@ -353,13 +353,15 @@ fn tensors_of_files_are_given_and_are_inputs() {
         .iter()
         .flat_map(|x| x.to_le_bytes())
         .collect();
-    let below: Vec<u8> = (-1i64).to_le_bytes().to_vec();
+    let below: Vec<u8> = [5i64, -100].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let odd: Vec<u8> = ((1i64 << 24) + 1).to_le_bytes().to_vec();
     let view =
         |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
     let tensors = [
         ("push", view(Dtype::F32, &[1, 1, 64], &floats)),
         ("ids", view(Dtype::I64, &[2, 3], &ids)),
-        ("below", view(Dtype::I64, &[1], &below)),
+        ("below", view(Dtype::I64, &[2], &below)),
+        ("odd", view(Dtype::I64, &[1], &odd)),
         ("cube", view(Dtype::I64, &[1, 2, 3], &ids)),
         ("none", view(Dtype::I64, &[0, 3], &[])),
     ];
@@ -386,13 +388,21 @@ fn tensors_of_files_are_given_and_are_inputs() {
     t: i32 [2, 3]  mean 4.0000  min 1.0000  max 7.0000  [3.0000, 1.0000, 2.0000, 5.0000, …]
     ");
 
+    // Whole numbers are given as the floats that they are.
+    let (report, _) = run("ids", "ids", "save t = $push").unwrap();
+    let lines = report.runs[0].lines();
+    assert_eq!(
+        lines[0].1,
+        "f32 [2, 3]  mean 4.0000  min 1.0000  max 7.0000  [3.0000, 1.0000, 2.0000, 5.0000, …]"
+    );
+
     let folder = folder.path().display().to_string();
     let failures = [
         ("below", "push"),
         ("cube", "push"),
         ("none", "push"),
         ("push", "push"),
-        ("ids", "ids"),
+        ("ids", "odd"),
         ("nope", "push"),
         ("ids", "nope"),
     ];
@@ -402,12 +412,12 @@ fn tensors_of_files_are_given_and_are_inputs() {
         text.replace(&format!("{folder}{}", std::path::MAIN_SEPARATOR), "")
     });
     insta::assert_snapshot!(failures.join("\n"), @r#"
-    E117 e.toml:3:8: cannot take the tensor `t.safetensors#below`: tokens are integers from 0 to 2^32 - 1, and these are I64
+    E117 e.toml:3:8: cannot take the tensor `t.safetensors#below`: tokens are integers from 0 to 2^32 - 1, and number 1 of these (from 0) is -100, which marks labels that a loss leaves out; take the inputs that belong to them
     E117 e.toml:3:8: cannot take the tensor `t.safetensors#cube`: tokens have one dimension or two, and these [1, 2, 3]
     E117 e.toml:3:8: cannot take the tensor `t.safetensors#none`: there are no tokens in it, its shape is [0, 3]
     E117 e.toml:3:8: cannot take the tensor `t.safetensors#push`: tokens are integers from 0 to 2^32 - 1, and these are F32
-    E117 e.toml:7:10: cannot take the tensor `t.safetensors#ids`: expected one of the types F32, F16, BF16, F64, found I64 (at tensor `ids` of t.safetensors); use a checkpoint that is not quantised
-    E117 e.toml:3:8: cannot take the tensor `t.safetensors#nope`: the file has no such tensor; it has ["below", "cube", "ids", "none", "push"]
+    E117 e.toml:7:10: cannot take the tensor `t.safetensors#odd`: expected floats, or whole numbers that F32 holds exactly, found I64 (at tensor `odd` of t.safetensors); write it as one of the types F32, F16, BF16, F64
+    E117 e.toml:3:8: cannot take the tensor `t.safetensors#nope`: the file has no such tensor; it has ["below", "cube", "ids", "none", "odd", "push"]
     E117 e.toml:7:10: cannot take the tensor `t.safetensors#nope`: expected a tensor `nope` in t.safetensors, found no such tensor; see the file's table of tensors
     "#);
 }

@@ -1,6 +1,7 @@
 //! The header of a GGUF file: metadata and table of tensors, with every length checked.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use super::quant::ggml_name;
 use super::value::{GgufArray, GgufValue};
@@ -36,10 +37,14 @@ pub(super) struct Header {
 }
 
 /// Reads a header from the beginning of a file.
-pub(super) fn parse(input: &mut Input) -> Result<Header, FileError> {
-    input.seek(0)?;
-    let end = input.length().min(MAX_HEADER_BYTES);
-    let mut cursor = Cursor { input, at: 0, end };
+pub(super) fn parse(input: &Input) -> Result<Header, FileError> {
+    let mut reader = input.reader();
+    let mut cursor = Cursor {
+        input,
+        reader: &mut reader,
+        at: 0,
+        end: input.length().min(MAX_HEADER_BYTES),
+    };
     let version = preamble(&mut cursor)?;
     let tensor_count = cursor.count("tensors", MAX_TENSORS, LEAST_TENSOR_BYTES)?;
     let key_count = cursor.count("metadata keys", MAX_KEYS, LEAST_KEY_BYTES)?;
@@ -241,13 +246,14 @@ fn tensor_info(cursor: &mut Cursor<'_>, alignment: u64) -> Result<(String, Tenso
 fn tensor_type(cursor: &mut Cursor<'_>, name: &str) -> Result<TensorType, FileError> {
     let id = u32::from_le_bytes(cursor.bytes("a tensor type")?);
     TensorType::from_id(id).ok_or_else(|| {
-        let supported: Vec<&str> = TensorType::ALL.iter().map(|kind| kind.name()).collect();
+        let supported: Vec<&str> = TensorType::all().map(TensorType::name).collect();
         FileError::unsupported(
             cursor.input.name(),
             format!("tensor `{name}`"),
             format!("one of the types {}", supported.join(", ")),
             format!("{} (type {id})", ggml_name(id)),
-            "use a file that is quantised to Q8_0 or Q4_1, or not at all",
+            "take a file of another kind, such as Q4_K_M or Q8_0, or make one: \
+             llama-quantize --allow-requantize FILE NEW Q8_0",
         )
     })
 }
@@ -311,7 +317,8 @@ fn place(
 
 /// A place in the header, which never moves past the end.
 struct Cursor<'a> {
-    input: &'a mut Input,
+    input: &'a Input,
+    reader: &'a mut dyn Read,
     at: u64,
     end: u64,
 }
@@ -320,8 +327,7 @@ impl Cursor<'_> {
     fn bytes<const N: usize>(&mut self, expected: &str) -> Result<[u8; N], FileError> {
         self.need(N as u64, expected)?;
         let mut bytes = [0; N];
-        self.input.fill(&mut bytes)?;
-        self.at += N as u64;
+        self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -351,10 +357,16 @@ impl Cursor<'_> {
         let length = self.count("bytes of text", most, 1)?;
         // At most MAX_HEADER_BYTES, and no more than the file has left.
         let mut bytes = vec![0; length as usize];
-        self.input.fill(&mut bytes)?;
-        self.at += length;
+        self.fill(&mut bytes)?;
         String::from_utf8(bytes)
             .map_err(|_| self.fault(start, format!("{what} in UTF-8"), "other bytes"))
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), FileError> {
+        let filled = self.reader.read_exact(bytes);
+        filled.map_err(|source| self.input.fault(source))?;
+        self.at += bytes.len() as u64;
+        Ok(())
     }
 
     fn need(&self, length: u64, expected: &str) -> Result<(), FileError> {

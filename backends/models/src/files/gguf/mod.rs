@@ -6,8 +6,9 @@
 //! for the format either bring a tensor library along, or believe the lengths in the file and
 //! allocate or index by them without a check.
 //!
-//! [`Gguf`] reads the header once and keeps the file open; a tensor's data is read, checked and
-//! turned into `f32` by [`Gguf::load`], one tensor at a time.
+//! [`Gguf`] reads the header once and keeps the file open; a tensor's data is read and turned into
+//! `f32` by [`Gguf::load`], one tensor at a time and piece by piece, so that only its `f32` values
+//! are ever in memory as a whole.
 
 mod header;
 mod quant;
@@ -68,8 +69,8 @@ impl Gguf {
         Self::read(Input::from_bytes(bytes, name))
     }
 
-    fn read(mut input: Input) -> Result<Self, FileError> {
-        let header = header::parse(&mut input)?;
+    fn read(input: Input) -> Result<Self, FileError> {
+        let header = header::parse(&input)?;
         Ok(Self { input, header })
     }
 
@@ -102,7 +103,17 @@ impl Gguf {
     /// # Errors
     ///
     /// E044 if there is no such tensor, E041 if the file cannot be read any more.
-    pub fn load(&mut self, name: &str) -> Result<RawTensor, FileError> {
+    pub fn load(&self, name: &str) -> Result<RawTensor, FileError> {
+        self.load_part(name, None)
+    }
+
+    /// Reads one tensor, or one index of its outermost dimension, which is then left out of the
+    /// shape.
+    pub(crate) fn load_part(
+        &self,
+        name: &str,
+        part: Option<usize>,
+    ) -> Result<RawTensor, FileError> {
         let Some(info) = self.header.tensors.get(name) else {
             return Err(FileError::TensorMissing {
                 file: self.name().to_owned(),
@@ -111,26 +122,27 @@ impl Gguf {
                 advice: "see the file's table of tensors".to_owned(),
             });
         };
-        let bytes = self.input.read_at(info.offset, info.length)?;
+        let (offset, length, shape) = match part {
+            None => (info.offset, info.length, &info.shape[..]),
+            Some(part) => {
+                let length = info.length / info.shape[0] as u64;
+                let offset = info.offset + part as u64 * length;
+                (offset, length, &info.shape[1..])
+            }
+        };
+        let kind = info.kind;
+        let block = [kind.block_bytes(), kind.block_values()];
+        let decode = |bytes: &[u8], values: &mut [f32]| kind.dequantise_into(bytes, values);
+        let data = self.input.decode_at(offset, length, block, decode)?;
         Ok(RawTensor {
-            shape: info.shape.clone(),
-            data: info.kind.dequantise(&bytes),
+            shape: shape.to_vec(),
+            data,
         })
     }
 
     /// A text that must be there.
     pub(crate) fn text(&self, key: &str) -> Result<&str, FileError> {
         self.required(key, "a string", GgufValue::as_str)
-    }
-
-    /// A non-negative whole number that must be there.
-    pub(crate) fn integer(&self, key: &str) -> Result<u64, FileError> {
-        self.required(key, "a non-negative whole number", GgufValue::as_u64)
-    }
-
-    /// A number that must be there.
-    pub(crate) fn number(&self, key: &str) -> Result<f64, FileError> {
-        self.required(key, "a number", GgufValue::as_f64)
     }
 
     /// An array of texts that must be there.

@@ -140,6 +140,28 @@ impl GgufValue {
 }
 
 impl GgufArray {
+    /// Returns the whole numbers, if the elements are numbers of any width that are not negative;
+    /// of booleans, 0 and 1.
+    #[must_use]
+    pub fn as_u64s(&self) -> Option<Vec<u64>> {
+        fn all<T: Copy + TryInto<u64>>(values: &[T]) -> Option<Vec<u64>> {
+            let number = |&value: &T| value.try_into().ok();
+            values.iter().map(number).collect()
+        }
+        match self {
+            Self::U8(values) => all(values),
+            Self::I8(values) => all(values),
+            Self::U16(values) => all(values),
+            Self::I16(values) => all(values),
+            Self::U32(values) => all(values),
+            Self::I32(values) => all(values),
+            Self::Bool(values) => all(values),
+            Self::U64(values) => all(values),
+            Self::I64(values) => all(values),
+            _ => None,
+        }
+    }
+
     /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {

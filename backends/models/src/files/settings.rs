@@ -1,0 +1,343 @@
+//! What the files beside a `tokenizer.json` say of it, by the rules of the Python library
+//! transformers.
+//!
+//! - Tokens are added to those of `tokenizer.json`: `added_tokens_decoder` of
+//!   `tokenizer_config.json`; if it has none, `added_tokens.json`. Then what has a role
+//!   (`bos_token`, `additional_special_tokens` and so on) is added if it is no added token yet. The
+//!   roles are those of `tokenizer_config.json`, overruled by `special_tokens_map.json` unless
+//!   there is an `added_tokens_decoder`.
+//! - What comes before and after a text is the post-processor of `tokenizer.json`. Some classes
+//!   make it anew, of `add_bos_token` and `add_eos_token`; for all others these keys mean nothing.
+//!   The class is `tokenizer_class` of `tokenizer_config.json` or of `config.json`, or else that of
+//!   the model's family.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+use tokenizers::AddedToken;
+
+use super::FileError;
+use super::begin::Begin;
+use super::input::read_text;
+use super::source::CONFIG_FILE;
+use super::stray::{self, Content};
+use super::tokenizer::damaged;
+
+/// The file with a folder's settings of the tokenizer.
+pub(super) const SETTINGS_FILE: &str = "tokenizer_config.json";
+/// The file with the tokens that have a role.
+pub(super) const ROLES_FILE: &str = "special_tokens_map.json";
+/// The file with added tokens and their numbers.
+pub(super) const ADDED_FILE: &str = "added_tokens.json";
+const BYTES_MAX: u64 = 16 << 20;
+
+const DECODER: &str = "added_tokens_decoder";
+
+/// The roles that one token has each.
+const ROLES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+/// The keys of lists of tokens that are special without a role of their own.
+const MORE_ROLES: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// A class of tokenizers that makes the post-processor anew.
+struct Class {
+    name: &'static str,
+    /// Whether a text begins with a token if `add_bos_token` does not say.
+    begins: bool,
+    bos: &'static str,
+    eos: &'static str,
+    /// The families whose tokenizers are of this class if nothing says otherwise.
+    families: &'static [&'static str],
+}
+
+const CLASSES: &[Class] = &[
+    Class {
+        name: "LlamaTokenizer",
+        begins: true,
+        bos: "<s>",
+        eos: "</s>",
+        families: &["llama", "mistral", "mixtral", "phi3"],
+    },
+    Class {
+        name: "CodeLlamaTokenizer",
+        begins: true,
+        bos: "<s>",
+        eos: "</s>",
+        families: &[],
+    },
+    Class {
+        name: "GemmaTokenizer",
+        begins: true,
+        bos: "<bos>",
+        eos: "<eos>",
+        families: &["gemma", "gemma2", "gemma3", "gemma3_text"],
+    },
+    Class {
+        name: "CohereTokenizer",
+        begins: true,
+        bos: "<BOS_TOKEN>",
+        eos: "<|END_OF_TURN_TOKEN|>",
+        families: &["cohere"],
+    },
+    Class {
+        name: "GPTNeoXTokenizer",
+        begins: false,
+        bos: "<|endoftext|>",
+        eos: "<|endoftext|>",
+        families: &["gpt_neox", "stablelm", "olmo", "mamba"],
+    },
+];
+
+/// What the files beside a `tokenizer.json` say.
+#[derive(Default)]
+pub(super) struct Settings {
+    /// The file that messages name.
+    file: String,
+    /// The class, as far as it makes the post-processor anew.
+    class: Option<&'static Class>,
+    begins: Option<bool>,
+    ends: Option<bool>,
+    /// The tokens that have a role, by role.
+    roles: BTreeMap<String, AddedToken>,
+    /// Special tokens without a role of their own.
+    special: Vec<AddedToken>,
+    /// Tokens by their numbers.
+    added: BTreeMap<u32, AddedToken>,
+}
+
+impl Settings {
+    /// Reads the files beside a `tokenizer.json`, those that are there.
+    pub(super) fn beside(tokenizer: &Path) -> Result<Self, FileError> {
+        let path = tokenizer.with_file_name(SETTINGS_FILE);
+        let reader = Reader {
+            file: path.display().to_string(),
+        };
+        let settings = object_at(&path)?.unwrap_or_default();
+        let model = object_at(&tokenizer.with_file_name(CONFIG_FILE))?.unwrap_or_default();
+        let mut all = settings.clone();
+        let mut added = reader.decoder(&settings)?;
+        if !settings.contains_key(DECODER) {
+            all.extend(object_at(&tokenizer.with_file_name(ROLES_FILE))?.unwrap_or_default());
+            added = added_by_name(&tokenizer.with_file_name(ADDED_FILE), &all)?;
+        }
+        let mut roles = BTreeMap::new();
+        for role in ROLES {
+            if let Some(token) = all.get(role).filter(|token| !token.is_null()) {
+                roles.insert(role.to_owned(), reader.token(role, token, true)?);
+            }
+        }
+        let mut special = Vec::new();
+        for key in MORE_ROLES {
+            special.extend(reader.tokens(key, all.get(key))?);
+        }
+        Ok(Self {
+            class: class_of(&settings, &model),
+            begins: reader.flag(&settings, "add_bos_token")?,
+            ends: reader.flag(&settings, "add_eos_token")?,
+            file: reader.file,
+            roles,
+            special,
+            added,
+        })
+    }
+
+    /// Returns the token that has a role such as `bos_token`.
+    pub(super) fn role(&self, role: &str) -> Option<&str> {
+        self.roles.get(role).map(|token| token.content.as_str())
+    }
+
+    /// Adds what is not in a `tokenizer.json` to its tokens, and checks that it has the numbers
+    /// that the files say.
+    pub(super) fn add_to(&self, tokenizer: &mut tokenizers::Tokenizer) -> Result<(), FileError> {
+        let fault = |error: tokenizers::Error| {
+            damaged(&self.file, "tokens that can be added", error.to_string())
+        };
+        let added = self.added.values().cloned();
+        tokenizer.add_tokens(added).map_err(fault)?;
+        for token in self.roles.values().chain(&self.special) {
+            let vocabulary = tokenizer.get_added_vocabulary().get_vocab();
+            if !vocabulary.contains_key(&token.content) {
+                tokenizer.add_tokens([token.clone()]).map_err(fault)?;
+            }
+        }
+        let other = self.added.iter().find_map(|(&id, token)| {
+            let found = tokenizer.token_to_id(&token.content);
+            (!token.content.is_empty() && found != Some(id)).then_some((id, token, found))
+        });
+        match other {
+            None => Ok(()),
+            Some((id, token, found)) => {
+                let expected = format!("{:?} to be token {id}, as this file says", token.content);
+                let found = found.map_or("none".to_owned(), |found| {
+                    format!("that tokenizer.json makes it {found}")
+                });
+                Err(self.disagreement(expected, found))
+            }
+        }
+    }
+
+    fn disagreement(&self, expected: String, found: String) -> FileError {
+        FileError::Tokenizer {
+            file: self.file.clone(),
+            expected,
+            found,
+            advice: "the files are not of one tokenizer: fetch them again, all together".to_owned(),
+        }
+    }
+
+    /// Returns what comes before and after a text.
+    pub(super) fn begin(&self, id_of: impl Fn(&str) -> Option<u32>) -> Result<Begin, FileError> {
+        let (Some(class), true) = (self.class, self.begins.or(self.ends).is_some()) else {
+            return Ok(Begin::PostProcessor);
+        };
+        let token = |role: &str, default: &str| {
+            let token = self.role(role).unwrap_or(default);
+            id_of(token).ok_or_else(|| {
+                let expected = format!("`{role}` to be a token of tokenizer.json");
+                self.disagreement(expected, format!("{token:?}, which is none"))
+            })
+        };
+        let bos = self.begins.unwrap_or(class.begins);
+        let bos = bos.then(|| token("bos_token", class.bos)).transpose()?;
+        let eos = self.ends.unwrap_or(false);
+        let eos = eos.then(|| token("eos_token", class.eos)).transpose()?;
+        Ok(Begin::Around { bos, eos })
+    }
+}
+
+/// Returns the class that makes the post-processor anew, if the tokenizer is of one.
+fn class_of(settings: &Map<String, Json>, model: &Map<String, Json>) -> Option<&'static Class> {
+    const KEY: &str = "tokenizer_class";
+    let text = |map: &Map<String, Json>, key: &str| map.get(key)?.as_str().map(str::to_owned);
+    match text(settings, KEY).or_else(|| text(model, KEY)) {
+        Some(class) => {
+            let class = class.strip_suffix("Fast").unwrap_or(&class);
+            CLASSES.iter().find(|known| known.name == class)
+        }
+        None => {
+            let family = text(model, "model_type")?;
+            CLASSES
+                .iter()
+                .find(|known| known.families.contains(&family.as_str()))
+        }
+    }
+}
+
+/// Reads an object of JSON; nothing if there is no such file.
+pub(super) fn object_at(path: &Path) -> Result<Option<Map<String, Json>>, FileError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    stray::check(path, Content::Json)?;
+    let text = read_text(path, BYTES_MAX)?;
+    let read = serde_json::from_str(&text);
+    read.map(Some).map_err(|error| {
+        let file = path.display().to_string();
+        damaged(&file, "an object of settings", error.to_string())
+    })
+}
+
+/// Reads tokens with their numbers, which are special if they have a role.
+fn added_by_name(
+    path: &Path,
+    settings: &Map<String, Json>,
+) -> Result<BTreeMap<u32, AddedToken>, FileError> {
+    let reader = Reader {
+        file: path.display().to_string(),
+    };
+    let mut special = Vec::new();
+    for key in ROLES.iter().chain(&MORE_ROLES) {
+        special.extend(reader.tokens(key, settings.get(*key))?);
+    }
+    let is_special = |content: &str| special.iter().any(|token| token.content == content);
+    let mut added = BTreeMap::new();
+    for (content, id) in object_at(path)?.unwrap_or_default() {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = id.ok_or_else(|| {
+            damaged(
+                &reader.file,
+                "a number for each token",
+                format!("none for {content:?}"),
+            )
+        })?;
+        let is_special = is_special(&content);
+        added.insert(id, AddedToken::from(content, is_special));
+    }
+    Ok(added)
+}
+
+/// Reads the values of a file.
+struct Reader {
+    file: String,
+}
+
+impl Reader {
+    fn flag(&self, settings: &Map<String, Json>, key: &str) -> Result<Option<bool>, FileError> {
+        match settings.get(key) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.unlike(key, "true or false", other)),
+        }
+    }
+
+    fn decoder(
+        &self,
+        settings: &Map<String, Json>,
+    ) -> Result<BTreeMap<u32, AddedToken>, FileError> {
+        let tokens = match settings.get(DECODER) {
+            None | Some(Json::Null) => return Ok(BTreeMap::new()),
+            Some(Json::Object(tokens)) => tokens.iter(),
+            Some(other) => return Err(self.unlike(DECODER, "tokens by their numbers", other)),
+        };
+        let token = |(id, token): (&String, &Json)| {
+            let found =
+                || self.unlike(DECODER, "tokens by their numbers", &Json::from(id.as_str()));
+            let id = id.parse().map_err(|_| found())?;
+            Ok((id, self.token(DECODER, token, false)?))
+        };
+        tokens.map(token).collect()
+    }
+
+    /// Reads a token, a list of tokens, or an object whose values are tokens; all are special.
+    fn tokens(&self, key: &str, value: Option<&Json>) -> Result<Vec<AddedToken>, FileError> {
+        let token = |value: &Json| self.token(key, value, true);
+        match value {
+            None | Some(Json::Null) => Ok(Vec::new()),
+            Some(Json::Array(tokens)) => tokens.iter().map(token).collect(),
+            Some(Json::Object(tokens)) if !tokens.contains_key("content") => {
+                tokens.values().map(token).collect()
+            }
+            Some(value) => Ok(vec![token(value)?]),
+        }
+    }
+
+    /// Reads a token: its text, or an object that says how it is found as well.
+    fn token(&self, key: &str, value: &Json, is_special: bool) -> Result<AddedToken, FileError> {
+        let flag = |name: &str, default: bool| value[name].as_bool().unwrap_or(default);
+        let content = value.as_str().or_else(|| value["content"].as_str());
+        let content = content.ok_or_else(|| self.unlike(key, "a token", value))?;
+        let is_special = is_special || flag("special", false);
+        Ok(AddedToken::from(content, is_special)
+            .single_word(flag("single_word", false))
+            .lstrip(flag("lstrip", false))
+            .rstrip(flag("rstrip", false))
+            .normalized(flag("normalized", !is_special)))
+    }
+
+    fn unlike(&self, key: &str, expected: &str, value: &Json) -> FileError {
+        let found: String = value.to_string().chars().take(80).collect();
+        damaged(&self.file, &format!("{expected} under `{key}`"), found)
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,226 @@
+use std::fs;
+
+use serde_json::json;
+
+use super::super::Tokenizer;
+use super::*;
+
+/// A byte-level vocabulary of the letters a to c and two special tokens, and a post-processor that
+/// puts `<s>` in front if asked to.
+fn tokenizer_json(begins: bool) -> Json {
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false})
+    };
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let template = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}
+    });
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [special(0, "<s>"), special(1, "</s>")],
+        "normalizer": null, "pre_tokenizer": bytes, "decoder": bytes,
+        "post_processor": if begins { template } else { Json::Null },
+        "model": {"type": "BPE", "vocab": {"<s>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, "<": 5,
+            ">": 6, "x": 7}, "merges": []}
+    })
+}
+
+/// How the prompt reads of a tokenizer with these files beside it.
+fn prompt(begins: bool, files: &[(&str, Json)], text: &str) -> Result<String, FileError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    fs::write(&path, tokenizer_json(begins).to_string()).unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content.to_string()).unwrap();
+    }
+    let tokenizer = Tokenizer::from_json_file(&path)?;
+    let ids = tokenizer.encode_prompt(text)?;
+    let read = ids.iter().map(|&id| match id {
+        0..=7 => tokenizer.token_text(id),
+        _ => format!("{id}={}", tokenizer.token_text(id)),
+    });
+    Ok(read.collect::<Vec<_>>().join("|"))
+}
+
+/// As transformers does it: only some classes make the post-processor anew.
+#[test]
+fn what_comes_around_a_text_depends_on_the_class() {
+    let settings = |class: Option<&str>, begins: Option<bool>, ends: Option<bool>| {
+        json!({"tokenizer_class": class, "add_bos_token": begins, "add_eos_token": ends,
+            "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}})
+    };
+    let plain = [
+        "PreTrainedTokenizerFast",
+        "GPT2TokenizerFast",
+        "GPT2Tokenizer",
+        "Qwen2TokenizerFast",
+        "TokenizersBackend",
+        "CodeGenTokenizerFast",
+    ];
+    for class in plain.map(Some).into_iter().chain([None]) {
+        for flag in [None, Some(false), Some(true)] {
+            let files = [("tokenizer_config.json", settings(class, flag, flag))];
+            assert_eq!(
+                prompt(false, &files, "ab").unwrap(),
+                "a|b",
+                "{class:?} {flag:?}"
+            );
+            assert_eq!(
+                prompt(true, &files, "ab").unwrap(),
+                "<s>|a|b",
+                "{class:?} {flag:?}"
+            );
+        }
+    }
+    let anew = CLASSES
+        .iter()
+        .map(|class| (class.name.to_owned(), class.begins));
+    for (class, begins) in
+        anew.flat_map(|(name, begins)| [(format!("{name}Fast"), begins), (name, begins)])
+    {
+        let rules = [
+            // What the class has if it makes anything anew.
+            (
+                None,
+                Some(true),
+                if begins { "<s>|a|</s>" } else { "a|</s>" },
+            ),
+            (Some(false), None, "a"),
+            (Some(true), None, "<s>|a"),
+            (Some(true), Some(true), "<s>|a|</s>"),
+            (Some(false), Some(true), "a|</s>"),
+        ];
+        for (bos, eos, expected) in rules {
+            let files = [("tokenizer_config.json", settings(Some(&class), bos, eos))];
+            for in_file in [false, true] {
+                let found = prompt(in_file, &files, "a").unwrap();
+                assert_eq!(found, expected, "{class} {bos:?} {eos:?} {in_file}");
+            }
+        }
+        let neither = [("tokenizer_config.json", settings(Some(&class), None, None))];
+        assert_eq!(prompt(true, &neither, "a").unwrap(), "<s>|a");
+        assert_eq!(prompt(false, &neither, "a").unwrap(), "a");
+    }
+}
+
+#[test]
+fn the_class_is_that_of_the_family_if_nothing_names_it() {
+    let settings = (
+        "tokenizer_config.json",
+        json!({"add_bos_token": true, "bos_token": "<s>"}),
+    );
+    let with =
+        |config: Json| prompt(false, &[settings.clone(), ("config.json", config)], "a").unwrap();
+    assert_eq!(with(json!({"model_type": "llama"})), "<s>|a");
+    assert_eq!(with(json!({"model_type": "gpt2"})), "a");
+    assert_eq!(
+        with(json!({"model_type": "gpt2", "tokenizer_class": "LlamaTokenizer"})),
+        "<s>|a"
+    );
+    assert_eq!(
+        with(json!({"model_type": "llama", "tokenizer_class": "PreTrainedTokenizerFast"})),
+        "a"
+    );
+    // The default of the class, as no file says which token it is.
+    let only = (
+        "tokenizer_config.json",
+        json!({"add_bos_token": true, "tokenizer_class": "LlamaTokenizer"}),
+    );
+    assert_eq!(prompt(false, &[only], "a").unwrap(), "<s>|a");
+}
+
+#[test]
+fn tokens_are_added_from_every_file() {
+    let extra = |special: bool| {
+        json!({"content": "<x>", "special": special, "lstrip": false, "rstrip": false,
+        "normalized": false, "single_word": false})
+    };
+    let decoder = json!({"added_tokens_decoder": {"0": {"content": "<s>", "special": true}, "8": extra(true)}});
+    let spelled = "a|<|x|>|b";
+    assert_eq!(prompt(false, &[], "a<x>b").unwrap(), spelled);
+    let one = "a|8=<x>|b";
+    let cases: &[&[(&str, Json)]] = &[
+        &[("tokenizer_config.json", decoder)],
+        &[(
+            "tokenizer_config.json",
+            json!({"added_tokens_decoder": {"8": extra(false)}}),
+        )],
+        &[("added_tokens.json", json!({"<x>": 8}))],
+        &[("special_tokens_map.json", json!({"pad_token": "<x>"}))],
+        &[(
+            "special_tokens_map.json",
+            json!({"additional_special_tokens": ["<x>"]}),
+        )],
+        &[(
+            "special_tokens_map.json",
+            json!({"additional_special_tokens": [extra(true)]}),
+        )],
+        &[(
+            "tokenizer_config.json",
+            json!({"extra_special_tokens": {"image_token": "<x>"}}),
+        )],
+        &[(
+            "tokenizer_config.json",
+            json!({"eos_token": {"__type": "AddedToken", "content": "<x>"}}),
+        )],
+    ];
+    for files in cases {
+        assert_eq!(prompt(false, files, "a<x>b").unwrap(), one, "{files:?}");
+    }
+    // The later file is not looked at where the first has all tokens with their numbers.
+    let both = [
+        ("tokenizer_config.json", json!({"added_tokens_decoder": {}})),
+        ("special_tokens_map.json", json!({"pad_token": "<x>"})),
+    ];
+    assert_eq!(prompt(false, &both, "a<x>b").unwrap(), spelled);
+    // Without, it overrules.
+    let both = [
+        (
+            "tokenizer_config.json",
+            json!({"add_bos_token": true, "bos_token": "a", "tokenizer_class": "LlamaTokenizer"}),
+        ),
+        ("special_tokens_map.json", json!({"bos_token": "</s>"})),
+    ];
+    assert_eq!(prompt(false, &both, "b").unwrap(), "</s>|b");
+    // How a token is found is what the added tokens say.
+    let strips =
+        json!({"added_tokens_decoder": {"0": {"content": "<s>", "special": true, "rstrip": true}}});
+    assert_eq!(
+        prompt(false, &[("tokenizer_config.json", strips)], "<s>a").unwrap(),
+        "<s>|a"
+    );
+}
+
+#[test]
+fn settings_that_make_no_sense_are_errors() {
+    let messages = [
+        json!({"add_bos_token": true, "tokenizer_class": "LlamaTokenizer", "bos_token": "<bos>",
+            "added_tokens_decoder": {"20": {"content": "<bos>"}}}),
+        json!({"add_bos_token": true, "tokenizer_class": "GemmaTokenizer"}),
+        json!({"add_bos_token": "yes"}),
+        json!({"added_tokens_decoder": {"x": {"content": "a"}}}),
+        json!({"added_tokens_decoder": {"8": {}}}),
+        json!({"bos_token": 5}),
+        json!([]),
+    ]
+    .map(|settings| {
+        let error = prompt(false, &[("tokenizer_config.json", settings)], "a").unwrap_err();
+        assert_eq!(error.code(), "E047");
+        let message = error.to_string();
+        let (start, rest) = message.split_once(" (in ").unwrap();
+        format!("{start}; {}", rest.split_once("; ").unwrap().1)
+    });
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    expected "<bos>" to be token 20, as this file says, found that tokenizer.json makes it 8; the files are not of one tokenizer: fetch them again, all together
+    expected `bos_token` to be a token of tokenizer.json, found "<bos>", which is none; the files are not of one tokenizer: fetch them again, all together
+    expected true or false under `add_bos_token`, found "yes"; fetch the file again
+    expected tokens by their numbers under `added_tokens_decoder`, found "x"; fetch the file again
+    expected a token under `added_tokens_decoder`, found {}; fetch the file again
+    expected a token under `bos_token`, found 5; fetch the file again
+    expected an object of settings, found invalid type: sequence, expected a map at line 1 column 0; fetch the file again
+    "#);
+}
