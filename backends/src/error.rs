@@ -41,6 +41,21 @@ pub enum ModelError {
         /// What to do.
         instead: String,
     },
+    /// More tokens than are taken of a model that could take them.
+    ///
+    /// Code `E139`, explained in `docs/errors/E139.md`.
+    #[error(
+        "{tokens} tokens, and Interloom's own limit is {limit}, although the model has {positions} positions; shorten the prompt, or \
+         set another limit: `positions = {tokens}` in an experiment file, `LanguageModel::limit_positions`"
+    )]
+    Limit {
+        /// The tokens of the prompt, with those to be generated.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+        /// How many the model could take.
+        positions: usize,
+    },
     /// A device that this build or machine does not have.
     ///
     /// Code `E034`, explained in `docs/errors/E034.md`.
@@ -61,6 +76,7 @@ impl ModelError {
             Self::NoSites => "E031",
             Self::UnknownPoint { .. } => "E032",
             Self::Input { .. } => "E033",
+            Self::Limit { .. } => "E139",
             Self::Device { .. } => "E034",
         }
     }
@@ -433,6 +449,7 @@ pub(crate) const CODES: &[Code] = &[
         "an operation cannot call a function",
         AtFault::Mediator,
     ),
+    Code::new("E139", "more tokens than Interloom takes", AtFault::Misuse),
     Code::new(
         "E138",
         "a batch is padded otherwise than its run knows",

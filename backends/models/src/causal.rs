@@ -29,7 +29,9 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
     /// Returns how many tokens the model knows.
     fn vocabulary(&self) -> usize;
 
-    /// Returns how many tokens a sequence may have.
+    /// Returns how many tokens a sequence of the model may have;
+    /// [`LanguageModel`](crate::LanguageModel) has a [limit](crate::POSITIONS_LIMIT) of its own as
+    /// well.
     fn positions(&self) -> usize;
 
     /// Returns the tokens that end a text.

@@ -21,6 +21,13 @@ use crate::sampling::{Draw, DrawnRow, Sampling};
 /// What a mediator puts there is what the rows go on with.
 pub const DRAWS: &str = "sample";
 
+/// How many positions sequences may have at most, if no other limit is
+/// [set](LanguageModel::limit_positions).
+///
+/// It is no property of any model. Attention computes a number for each pair of positions, and
+/// sites hold all of them: with 8,192 positions and 32 heads these are 8 GiB in each block.
+pub const POSITIONS_LIMIT: usize = 8192;
+
 /// The name of the model whose weights are part of this crate.
 pub const INDUCTION: &str = "induction";
 
@@ -59,6 +66,8 @@ pub struct LanguageModel {
     number_formats: Vec<String>,
     /// What makes texts of chats.
     chat: Option<ChatTemplate>,
+    /// How many positions sequences may have, whatever the model could take.
+    limit: usize,
     device: Device,
 }
 
@@ -188,8 +197,21 @@ impl LanguageModel {
             draws,
             tokenizer: None,
             number_formats: Vec::new(),
+            limit: POSITIONS_LIMIT,
             device: device.clone(),
         }
+    }
+
+    /// Sets how many positions sequences may have, in place of [`POSITIONS_LIMIT`]; the model's own
+    /// number holds as well.
+    pub const fn limit_positions(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Returns how many positions sequences may have: as many as the model, and the limit, allow.
+    pub fn positions(&self) -> usize {
+        self.model.positions().min(self.limit)
     }
 
     /// Returns the name by which the model was loaded.
@@ -451,7 +473,7 @@ impl<'m> TokenBatch<'m> {
     /// Returns how many tokens the model could add to each prompt.
     pub fn room(&self) -> usize {
         match self.lm.model.continues() {
-            true => self.lm.model.positions().saturating_sub(self.length()),
+            true => self.lm.positions().saturating_sub(self.length()),
             false => 0,
         }
     }
@@ -470,7 +492,16 @@ impl<'m> TokenBatch<'m> {
             );
             return Err(input(what, "ask for its logits"));
         }
-        if length > positions || new > self.room() {
+        let tokens = length.saturating_add(new);
+        let limit = self.lm.limit;
+        if tokens > limit && tokens <= positions {
+            return Err(ModelError::Limit {
+                tokens,
+                limit,
+                positions,
+            });
+        }
+        if tokens > positions {
             let what = format!(
                 "{length} tokens and {new} new ones, but the model has {positions} positions"
             );

@@ -33,7 +33,9 @@ pub use architecture::Architecture;
 pub use causal::{CausalLm, Decoder};
 pub use config::{MAX_EXPERTS, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH};
 pub use families::ARCHITECTURES;
-pub use language::{DRAWS, INDUCTION, LanguageModel, LanguageModelError, TokenBatch};
+pub use language::{
+    DRAWS, INDUCTION, LanguageModel, LanguageModelError, POSITIONS_LIMIT, TokenBatch,
+};
 pub use sampling::{Draw, SAMPLER, Sampling, SamplingError, record_draws};
 
 /// Iterates over every error code of this room, in order.

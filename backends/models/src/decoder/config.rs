@@ -12,9 +12,6 @@ use crate::files::tokenizer::MAX_VOCABULARY;
 use super::activation::Activation;
 use super::rotary::RotaryConfig;
 
-/// The most positions of a model without a table of learned ones; longer prompts are refused.
-const POSITIONS_MAX: usize = 8192;
-
 /// The sizes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -280,7 +277,7 @@ pub struct OutputConfig {
 }
 
 impl DecoderConfig {
-    /// Returns how many tokens a sequence may have.
+    /// Returns how many tokens a sequence of the model may have.
     pub fn longest(&self) -> usize {
         match self.learned_positions {
             Some(_) => self.positions,
@@ -289,7 +286,7 @@ impl DecoderConfig {
                     .rotary
                     .iter()
                     .map(|rotary| rotary.reach(self.positions));
-                reached.min().unwrap_or(self.positions).min(POSITIONS_MAX)
+                reached.min().unwrap_or(self.positions).min(MAX_POSITIONS)
             }
         }
     }

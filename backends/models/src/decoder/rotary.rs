@@ -8,6 +8,9 @@ use crate::config::MAX_HEADS;
 use crate::config::{check_laws, check_sizes};
 use crate::files::FileError;
 
+/// How many positions a table has at most; those beyond are computed when they are needed.
+const TABLE_MAX: usize = 8192;
+
 /// A kind of rotary positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RotaryConfig {
@@ -310,7 +313,8 @@ pub(super) struct Angles {
 
 impl Rotary {
     pub(super) fn new(config: &RotaryConfig, positions: usize, device: &Device) -> Self {
-        let table = |length| Table::new(config, length, positions, device);
+        let positions = positions.min(TABLE_MAX);
+        let table = |length| Table::new(config, length, 0..positions, device);
         let tables = match config.scaling {
             Scaling::LongRope { original, .. } => vec![table(original), table(original + 1)],
             _ => vec![table(positions.min(1))],
@@ -331,13 +335,14 @@ impl Rotary {
         let layout = self.config.layout;
         if place.padding().is_none() {
             let (start, count) = (place.start, place.count);
-            let [cos, sin] = self.with_table(start + count, |table| table.from(start, count));
+            let numbers: Vec<usize> = (start..start + count).collect();
+            let [cos, sin] = self.of(start + count, &numbers);
             return Angles { cos, sin, layout };
         }
         let rows = place.rows().into_iter();
         let (cos, sin) = rows
             .map(|(length, numbers)| {
-                let [cos, sin] = self.with_table(length, |table| table.of(&numbers));
+                let [cos, sin] = self.of(length, &numbers);
                 (cos, sin)
             })
             .unzip();
@@ -348,30 +353,42 @@ impl Rotary {
         }
     }
 
-    /// Looks up the table of sequences of `length` positions, which is made if it grows with them.
-    fn with_table<T>(&self, length: usize, look_up: impl FnOnce(&Table) -> T) -> T {
-        match self.config.scaling {
-            Scaling::Dynamic { original, .. } if length > original => {
+    /// Returns the cosines and sines of positions of these numbers, which are consecutive but for
+    /// padding, in a sequence of `length`.
+    fn of(&self, length: usize, numbers: &[usize]) -> [Tensor<4>; 2] {
+        let table = match self.config.scaling {
+            Scaling::Dynamic { original, .. } if length > original => None,
+            Scaling::LongRope { original, .. } if length > original => Some(&self.tables[1]),
+            _ => Some(&self.tables[0]),
+        };
+        match table.filter(|table| length <= table.cos.dims()[0]) {
+            Some(table) => table.of(numbers),
+            None => {
                 let device = self.tables[0].cos.device();
-                look_up(&Table::new(&self.config, length, length, &device))
+                let table = Table::new(&self.config, length, numbers.iter().copied(), &device);
+                table.each(|rows| rows)
             }
-            Scaling::LongRope { original, .. } if length > original => look_up(&self.tables[1]),
-            _ => look_up(&self.tables[0]),
         }
     }
 }
 
 impl Table {
-    /// Makes the table of the first `positions` positions of a sequence of `length`.
-    fn new(config: &RotaryConfig, length: usize, positions: usize, device: &Device) -> Self {
+    /// Makes the table of positions of these numbers in a sequence of `length`.
+    fn new(
+        config: &RotaryConfig,
+        length: usize,
+        numbers: impl ExactSizeIterator<Item = usize> + Clone,
+        device: &Device,
+    ) -> Self {
         let (frequencies, factor) = config.frequencies(length);
-        let pairs = frequencies.len();
-        let angle = |index: usize| (index / pairs) as f64 * frequencies[index % pairs];
+        let shape = [numbers.len(), frequencies.len()];
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = (0..positions * pairs)
-                .map(|index| (f(angle(index)) * factor) as f32)
-                .collect();
-            Tensor::from_data(TensorData::new(values, [positions, pairs]), device)
+            let angles = numbers.clone().flat_map(|number| {
+                let angle = move |frequency: &f64| number as f64 * frequency;
+                frequencies.iter().map(angle)
+            });
+            let values: Vec<f32> = angles.map(|angle| (f(angle) * factor) as f32).collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
         };
         Self {
             cos: table(f64::cos),
@@ -379,14 +396,12 @@ impl Table {
         }
     }
 
-    /// Returns the cosines and sines of `count` positions after `start` others, `[1, position, 1,
-    /// pair]`.
-    fn from(&self, start: usize, count: usize) -> [Tensor<4>; 2] {
-        self.each(|table| table.narrow(0, start, count))
-    }
-
-    /// Returns those of positions of these numbers.
+    /// Returns the cosines and sines of positions of these numbers, `[1, position, 1, pair]`.
     fn of(&self, numbers: &[usize]) -> [Tensor<4>; 2] {
+        let first = numbers.first().copied().unwrap_or(0);
+        if numbers.iter().copied().eq(first..first + numbers.len()) {
+            return self.each(|table| table.narrow(0, first, numbers.len()));
+        }
         let data: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
         let numbers = Tensor::<1, Int>::from_data(&data[..], &self.cos.device());
         self.each(|table| table.select(0, numbers.clone()))
@@ -599,6 +614,38 @@ mod tests {
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found / expected - 1.0).abs() < 1e-8, "{found} {expected}");
+            }
+        }
+    }
+
+    /// A table is there for speed alone.
+    #[test]
+    fn positions_beyond_a_table_are_those_of_a_longer_one() {
+        let scalings = [
+            Scaling::None,
+            Scaling::LongRope {
+                short: vec![1.0, 2.0],
+                long: vec![1.5, 3.0],
+                attention_factor: 1.25,
+                original: 9,
+            },
+            Scaling::Dynamic {
+                factor: 2.0,
+                original: 9,
+            },
+        ];
+        let padding = interloom_engine::Padding::new(interloom_engine::Side::Left, [12, 7]);
+        for scaling in scalings {
+            let config = config(Layout::Halves, scaling);
+            let [short, long] = [4, 16].map(|size| Rotary::new(&config, size, &Device::flex()));
+            for (padding, rows) in [(None, 1), (padding.as_ref(), 2)] {
+                for (start, count) in [(0, 12), (8, 4), (11, 1), (2, 2)] {
+                    let place = Place::new(padding, rows, start, count);
+                    let x = counted([rows, count, 4, 6]);
+                    let [short, long] =
+                        [&short, &long].map(|rotary| floats(rotary.at(&place).rotate(x.clone())));
+                    assert_eq!(short, long, "{config:?} {start} {count}");
+                }
             }
         }
     }

@@ -272,7 +272,7 @@ fn rotary_positions_are_scaled_as_either_style_says() {
     let dynamic = json!({
         "rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 64
     });
-    assert_eq!(of("llama", dynamic).longest(), 8192);
+    assert_eq!(of("llama", dynamic).longest(), crate::MAX_POSITIONS);
 
     let gemma = of(
         "gemma3_text",

@@ -9,13 +9,11 @@ use super::mixer::{MambaMixer, MixerState, Parts};
 use super::{MambaBlock, MambaConfig, MambaModel};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 use crate::causal::{CausalLm, Decoder};
+use crate::config::MAX_POSITIONS;
 use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding, is_padding};
 use crate::files::{FileError, ModelFiles, Stored, Weights};
 use crate::loader::Loader;
 use crate::projection::{Finish, Projection};
-
-/// The most positions of a sequence; longer prompts are refused.
-const POSITIONS_MAX: usize = 8192;
 
 /// A Mamba model that is bound to its sites, with its configuration.
 #[derive(Debug)]
@@ -89,7 +87,7 @@ impl CausalLm for MambaLm {
     }
 
     fn positions(&self) -> usize {
-        POSITIONS_MAX
+        MAX_POSITIONS
     }
 
     fn end_tokens(&self) -> &[u32] {
@@ -267,8 +265,8 @@ fn aliases(layers: usize) -> Vec<(String, String)> {
 impl Modules<Value> for MambaLm {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         let config = &self.config;
-        let as_tokens = |input| tokens(path, input, config.vocabulary, POSITIONS_MAX);
-        let as_stream = |input| stream(path, input, config.width, POSITIONS_MAX);
+        let as_tokens = |input| tokens(path, input, config.vocabulary, MAX_POSITIONS);
+        let as_stream = |input| stream(path, input, config.width, MAX_POSITIONS);
         let model = self.model.inner();
         let padding = padding(&input);
         let mut states = self.states(padding.as_ref());
@@ -305,7 +303,7 @@ impl Modules<Value> for MambaLm {
         let sizes = Sizes {
             width: self.config.width,
             vocabulary: self.config.vocabulary,
-            positions: POSITIONS_MAX,
+            positions: MAX_POSITIONS,
         };
         Some(Callable { tokens, logits }.shape(path, input, sizes))
     }

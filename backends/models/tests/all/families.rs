@@ -401,6 +401,10 @@ without padding as well. In the tiny models each site of each row, in every fami
 within 1e-6; what comes before the first product is equal bit for bit
 (`backends/models/tests/all/padding.rs`). Where a row's scaled rotary positions (`dynamic`, `longrope`) change within a generation, all rows are
 computed anew in that step, and its sites have all positions so far.
+
+Sequences have at most as many positions as the model, and 8192 if no other limit is set (`positions` in an experiment file,
+`LanguageModel::limit_positions`): a limit of Interloom's, refused as one (E139), because attention computes a number for each pair of
+positions, and all of them pass a site.
 ";
 
 /// Checks `docs/MODELS.md`: all of it is as it would be written now, but that numbers may be up to

@@ -123,3 +123,32 @@ fn modules_of_a_model_are_called_by_path() {
     assert_eq!(bits(called.tensor::<3>().unwrap()), bits(logits));
     assert!(model.call("embed", Value::Unit).is_err());
 }
+
+/// What is ours is named as ours, and can be set; what is the model's stays.
+#[test]
+fn a_limit_of_positions_is_named_and_set() {
+    let tiny = Tiny::write(GROUPED);
+    let load = || LanguageModel::load(tiny.path(), &cpu()).unwrap();
+    let ids = vec![1_u32; 12];
+    let limited = load().limit_positions(11);
+    assert_eq!(limited.positions(), 11);
+    let errors = [
+        limited.batch(&[&ids]).unwrap_err(),
+        limited
+            .batch(&[&ids[..4]])
+            .unwrap()
+            .with_room(8)
+            .unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.code(), "E139");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @"12 tokens, and Interloom's own limit is 11, although the model has 24 positions; shorten the prompt, or set another limit: `positions = 12` in an experiment file, `LanguageModel::limit_positions`");
+        }
+    }
+    assert_eq!(limited.batch(&[&ids[..4]]).unwrap().room(), 7);
+    let wide = load().limit_positions(usize::MAX);
+    assert_eq!(wide.positions(), load().positions());
+    let full = vec![1_u32; wide.positions() + 1];
+    assert_eq!(wide.batch(&[&full]).unwrap_err().code(), "E033");
+}

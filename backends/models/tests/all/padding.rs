@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use interloom_backends::{Kind, Run, Value};
 use interloom_engine::{CacheSpec, Cached, Exchange, Moment, Observer, Saved, Site, SiteMap};
 use interloom_models::{INDUCTION, LanguageModel, Sampling, record_draws};
@@ -169,6 +169,72 @@ fn r52_a_padded_row_is_continued_as_it_is_alone() {
         let apart = compare(&model, &slices(&prompts), 1);
         for (site, apart) in apart {
             assert!(apart < TOLERANCE, "{name} {site}: {apart}");
+        }
+    }
+}
+
+/// Frequencies that grow with the length of the sequence do so with that of each row.
+#[test]
+fn r52_rotary_positions_grow_with_each_row() {
+    let folder = opened("llama", "config.json").unwrap();
+    let path = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["max_position_embeddings"] = 8.into();
+    config["rope_parameters"] = serde_json::json!({
+        "rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0,
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let model = LanguageModel::load(folder.path().to_str().unwrap(), &cpu()).unwrap();
+    let prompts = prompts(model.model().vocabulary());
+    let prompts = slices(&prompts);
+    let apart = compare(&model, &prompts, 0);
+    assert!(apart.values().all(|apart| *apart < TOLERANCE), "{apart:?}");
+    // The first and the third come to the end of the plain positions while they are continued.
+    let together = model.batch(&prompts).unwrap().generate(5);
+    for (prompt, together) in prompts.iter().zip(together) {
+        let alone = model.batch(&[prompt]).unwrap().generate(5);
+        assert_eq!(alone, [together]);
+    }
+}
+
+/// R93 as well: invokes with rows of their own get their own gradients.
+#[test]
+fn r52_gradients_of_a_padded_row_are_those_that_it_has_alone() {
+    let device = cpu().autodiff();
+    for name in families() {
+        let folder = opened(&name, "config.json").unwrap();
+        let model = LanguageModel::load(folder.path().to_str().unwrap(), &device).unwrap();
+        let prompts = prompts(model.model().vocabulary());
+        let prompts = slices(&prompts);
+        let gradients = |prompts: &[&[u32]]| -> Vec<Vec<(Vec<usize>, Vec<f64>)>> {
+            let mut run = Run::new("gradients", model.sites());
+            let gradients: Vec<_> = (0..prompts.len())
+                .map(|row| {
+                    let asked = run.mediator(row.to_string(), async |cx| {
+                        let logits: Tensor<3> = cx.output("unembed").await?.tensor()?;
+                        let weights = logits.clone().detach().sin();
+                        cx.backward((logits * weights).sum()).await?;
+                        cx.grad("layers.0.input").await
+                    });
+                    asked.rows(1).gradients(["layers.0.input"])
+                })
+                .collect();
+            let batch = model.batch(prompts).unwrap();
+            run.execute(|| batch.logits()).unwrap();
+            gradients
+                .iter()
+                .map(|gradient| leaves(&gradient.take().unwrap()))
+                .collect()
+        };
+        for (prompt, together) in prompts.iter().zip(gradients(&prompts)) {
+            let alone = gradients(&[prompt]).remove(0);
+            let ((shape, alone), (other, together)) = (&alone[0], &together[0]);
+            assert_eq!(shape, other, "{name}");
+            let apart = distance(alone, together);
+            // A weight of the loss is as far apart as a logit.
+            assert!(apart < 10.0 * TOLERANCE, "{name}: {apart}");
+            assert!(together.iter().any(|number| *number != 0.0), "{name}");
         }
     }
 }

@@ -21,8 +21,17 @@ use super::table::Table;
 /// How many runs a file may have, and how many invokes a run, with those that sweeps make.
 pub(super) const RUNS_MAX: usize = 4096;
 
-const FILE: [&str; 9] = [
-    "about", "model", "device", "set", "input", "given", "modules", "report", "run",
+const FILE: [&str; 10] = [
+    "about",
+    "model",
+    "device",
+    "positions",
+    "set",
+    "input",
+    "given",
+    "modules",
+    "report",
+    "run",
 ];
 const INPUT: [&str; 6] = ["name", "prompt", "chat", OPENS_ANSWER, "tokens", "tensor"];
 const OPENS_ANSWER: &str = "add_generation_prompt";
@@ -33,6 +42,8 @@ const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
 const RUN: [&str; 9] = [
     "name", "each", "input", "program", "optional", "invoke", "generate", "barriers", "report",
 ];
+/// Above the most positions that a file may allow.
+const POSITIONS_END: u32 = interloom_models::MAX_POSITIONS as u32 + 1;
 /// How many tokens may be generated.
 const GENERATED: Range<u32> = 1..65_537;
 /// The number of tokens, and how they are drawn.
@@ -60,6 +71,7 @@ impl Plan {
             model: table.needed_text("model")?.text().to_owned(),
             model_at: table.at("model"),
             device_at: table.at("device"),
+            positions: table.count("positions", 1..POSITIONS_END)?,
             device: match table.text("device")? {
                 Some(device) => device.text().to_owned(),
                 None => "cpu".to_owned(),

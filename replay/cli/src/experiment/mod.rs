@@ -81,6 +81,7 @@ use interloom::{Conclusion, Mode, Session, SessionBuilder};
 use interloom_journal::Reason;
 use interloom_journal::{Argument, Experiment, Head, Policy};
 use interloom_models::LanguageModel;
+use interloom_models::files::Download;
 
 use crate::Progress;
 
@@ -368,7 +369,8 @@ impl FileExperiment {
         progress.begin("loading the model", 1);
         let place = self.moved_to.as_ref().unwrap_or(model);
         let is_of_file = self.model.is_none() && self.moved_to.is_none();
-        let subject = Subject::load(place, &device, &mut |part| progress.download(part))
+        let report = &mut |part: Download<'_>| progress.download(part);
+        let subject = Subject::load(place, &device, plan.positions, report)
             .map_err(|error| of_file(is_of_file, plan.model_at, error))?;
         progress.step();
         self.open_on(subject, purpose, policy, progress)

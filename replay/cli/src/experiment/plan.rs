@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) model_at: usize,
     pub(super) device: String,
     pub(super) device_at: usize,
+    /// How many positions sequences may have, in place of the limit that there is.
+    pub(super) positions: Option<u32>,
     pub(super) inputs: Vec<Input>,
     pub(super) givens: Vec<Given>,
     pub(super) modules: Vec<SuppliedModule>,

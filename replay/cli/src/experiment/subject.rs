@@ -8,7 +8,7 @@ use interloom_backends::{ModelError, Parameters, Sites, Value, parse_device};
 use interloom_engine::{Fault, Padding, Side};
 use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::{Download, FileError, Tokenizer};
-use interloom_models::{LanguageModel, LanguageModelError, TokenBatch};
+use interloom_models::{LanguageModel, LanguageModelError, POSITIONS_LIMIT, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
@@ -57,7 +57,7 @@ impl From<LanguageModelError> for NotEncoded {
     fn from(error: LanguageModelError) -> Self {
         match error {
             LanguageModelError::File(error) => Self::Tokenizer(error),
-            other => Self::Input(other.to_string()),
+            other => Self::Input(reason(other)),
         }
     }
 }
@@ -79,9 +79,12 @@ impl Subject {
     pub(super) fn load(
         spec: &str,
         device: &Device,
+        positions: Option<u32>,
         progress: &mut dyn FnMut(Download<'_>),
     ) -> Result<Self, ExperimentError> {
         let model = LanguageModel::load_with(spec, device, progress)?;
+        let limit = positions.map_or(POSITIONS_LIMIT, |limit| limit as usize);
+        let model = model.limit_positions(limit);
         Ok(Self::Language(Rc::new(model)))
     }
 

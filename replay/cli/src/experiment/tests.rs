@@ -595,3 +595,16 @@ fn files_that_are_no_text_are_refused() {
     insta::assert_snapshot!(message("folder.toml"), @"cannot read the experiment folder.toml: it is a folder; name a file in it");
     assert!(message("nothing.toml").starts_with("cannot read the experiment nothing.toml: "));
 }
+
+#[test]
+fn a_limit_of_positions_is_set_in_the_file() {
+    let run = "[[run]]\nname = 'r'\ninput = 'a'\ngenerate = 3\n";
+    let limited = format!("positions = 5\n{START}{run}");
+    insta::assert_snapshot!(failure(&limited), @"E118 e.toml:7:8: the model does not take this: 6 tokens, and Interloom's own limit is 5, although the model has 48 positions; shorten the prompt, or set another limit: `positions = 6` in an experiment file, `LanguageModel::limit_positions`");
+    assert_eq!(
+        report(&format!("positions = 6\n{START}{run}")).runs.len(),
+        1
+    );
+    let wrong = errors(["model = 'induction'\npositions = 0\n"]);
+    insta::assert_snapshot!(wrong, @"E113 e.toml:2:13: `positions` must be a whole number from 1 to 67108864, found 0");
+}

@@ -14,6 +14,7 @@ use super::ExperimentSize;
 pub(super) struct Draft {
     pub(super) model: String,
     pub(super) device: String,
+    pub(super) positions: Option<u32>,
     pub(super) inputs: Vec<Input>,
     pub(super) givens: Vec<Given>,
     pub(super) runs: Vec<RunPlan>,
@@ -27,6 +28,7 @@ impl Draft {
         Self {
             model: model.to_owned(),
             device: device.to_owned(),
+            positions: plan.positions,
             inputs: plan.inputs,
             givens: plan.givens,
             runs,
@@ -76,6 +78,9 @@ impl Draft {
         let mut text = format!("model = {}\n", quoted(&self.model));
         if self.device != "cpu" {
             text += &format!("device = {}\n", quoted(&self.device));
+        }
+        if let Some(positions) = self.positions {
+            text += &format!("positions = {positions}\n");
         }
         for input in self.used_inputs() {
             let Input { name, content, .. } = &self.inputs[input];

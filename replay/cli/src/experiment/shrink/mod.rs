@@ -269,7 +269,7 @@ impl Search<'_> {
         let mut draft = whole.clone();
         if let Some(small) = on_the_small_model(&draft, &self.rows(&draft)?) {
             let device = device_for(&small.device, &small.runs)?;
-            let subject = Subject::load(INDUCTION, &device, &mut |_| {})?;
+            let subject = Subject::load(INDUCTION, &device, None, &mut |_| {})?;
             let before = std::mem::replace(&mut self.subject, subject);
             match self.shows(&small) {
                 true => draft = small,
