@@ -123,13 +123,13 @@ impl<I: 'static, O: 'static> OrderedLoader<I, O> {
             .collect()
     }
 
-    /// Returns a batch of items.
-    pub(super) fn batch(&self, items: &[u64]) -> Result<O, DatasetError> {
+    /// Returns a batch of items on a device.
+    pub(super) fn batch_on(&self, device: &Device, items: &[u64]) -> Result<O, DatasetError> {
         let Source {
             dataset, batcher, ..
         } = &*self.source;
         let items = items.iter().map(|item| *item as usize).collect();
-        Ok(batcher.batch(dataset.get_many(items)?, &self.device))
+        Ok(batcher.batch(dataset.get_many(items)?, device))
     }
 
     /// Returns how far an epoch is after some of its batches.
@@ -191,7 +191,7 @@ impl<I: 'static, O: 'static> Iterator for Epoch<'_, I, O> {
         }
         let items = self.loader.items(self.epoch, self.delivered);
         self.delivered += 1;
-        Some(self.loader.batch(&items))
+        Some(self.loader.batch_on(&self.loader.device, &items))
     }
 }
 
