@@ -105,7 +105,14 @@ impl<I: 'static, M: LearnerModel> SupervisedLearningStrategy<M> for Strategy<I, 
             return self.refused(learner, components, LearnerRefusal::Strategy.into());
         };
         learner.fork(&self.0.device());
-        let mut state = LearnerState::new(learner, &self.0.name, components.event_store.clone());
+        let accumulated = self.0.plan(&components).accumulated;
+        let [items, batch] = self.0.loader.sizes();
+        let mut state = LearnerState::new(
+            learner,
+            &self.0.name,
+            [items, batch, accumulated],
+            components.event_store.clone(),
+        );
         let opened = self
             .0
             .check(&train, &components)
