@@ -4,7 +4,7 @@
 //! many elements are then made of partial sums, in an order that depends on which thread is done
 //! first. A thread that is the only one of a pool shares its work with no other, and takes it in
 //! one order; so does each thread that opens a session or a training run in such a build. Without
-//! `rayon`, there is one thread as well.
+//! `rayon`, burn-flex computes on one thread as well.
 
 use std::cell::OnceCell;
 

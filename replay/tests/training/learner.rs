@@ -233,9 +233,9 @@ fn r107_a_learner_makes_the_bits_of_a_loop_that_is_written_by_hand() {
         assert_eq!(by_hand.exchanges, by_burn.exchanges);
         assert_eq!(by_hand.gradients, by_burn.gradients);
         assert_eq!(by_hand.parameters, by_burn.parameters);
-        // Of the optimizer's state, only the schedule is more than the loop has.
+        // Of the optimizer's state, the schedule and the plan are more than the loop has.
         let mut names = burns.names(step).unwrap().unwrap();
-        names.retain(|named| named.name != "net.schedule");
+        names.retain(|named| named.name != "net.schedule" && named.name != "net.plan");
         assert_eq!(hand.names(step).unwrap().unwrap(), names);
     }
     let moments = burns.names(0).unwrap().unwrap();
@@ -255,7 +255,8 @@ fn r107_mediators_run_in_burns_own_loop_and_to_the_same_end() {
     };
     let single = || ExecutionStrategy::single(device()).into();
     let trained = |odd| by(odd, loader(&device()), single());
-    let train = loader(&device());
+    // Burn puts the loader on a device with gradients, and so is it here.
+    let train = loader(&Device::flex());
     let recorder = Recorder::new(
         "odd",
         &train,
@@ -390,6 +391,21 @@ fn r107_early_stopping_and_burns_checkpoints_go_on_working_across_a_resume() {
     }
 }
 
+#[test]
+fn r103_a_learner_that_is_fed_otherwise_does_not_go_on() {
+    let _alone = alone();
+    let scratch = tempfile::tempdir().unwrap();
+    let run = scratch.path().join("run");
+    go_on(&run, 15).unwrap();
+    let open = record_or_resume(&run);
+    let (_, training) = launched(&run, 25, settings(), open, |it| it.grads_accumulation(5));
+    let error = training.err().expect("a refusal");
+    assert_eq!(error.code(), "E079");
+    let words = "it is of 40 items an epoch, 4 a batch, 2 batches a step, and now it is 40 items an epoch, 4 a batch, 5";
+    assert!(error.to_string().contains(words), "{error}");
+    go_on(&run, 25).unwrap();
+}
+
 fn refused(
     settings: TrainingBuilder,
     change: impl FnOnce(SupervisedTraining<Net>) -> SupervisedTraining<Net>,
@@ -454,6 +470,7 @@ fn what_fails_in_a_step_ends_the_training_with_its_error() {
         format!("{} {error}", error.code())
     };
     assert!(error_of(Odd::Lost).starts_with("E001 mediator `lost` failed"));
+    assert_snapshot!(error_of(Odd::Wide), @"E089 the loss of step 0 is a tensor of 2 numbers, expected one; take its mean or its sum");
     assert_snapshot!(error_of(Odd::Uncalled), @"E129 `TrainStep::step` of `OddNet` makes no call of `learner::step`, expected one for each batch, which gives the step its loss and its mediators; make the forward pass in `learner::step(self, mediators, || (loss, output))`");
     assert_snapshot!(error_of(Odd::CalledTwice), @"E129 `TrainStep::step` of `OddNet` makes two calls of `learner::step`, expected one for each batch, which gives the step its loss and its mediators; make the forward pass in `learner::step(self, mediators, || (loss, output))`");
 }
@@ -483,6 +500,8 @@ enum Odd {
     Scaled,
     /// A mediator asks for what is not there.
     Lost,
+    /// The loss is a tensor of two numbers.
+    Wide,
     /// The pass is not made as a step.
     Uncalled,
     CalledTwice,
@@ -503,7 +522,11 @@ impl TrainStep for OddNet {
         let odd = *ODD.lock().unwrap();
         let forward = || {
             let loss = without_noise(&self.net, &items);
-            (loss.clone(), of_loss(loss))
+            let item = of_loss(loss.clone());
+            match odd {
+                Odd::Wide => (Tensor::cat(vec![loss.clone(), loss], 0), item),
+                _ => (loss, item),
+            }
         };
         let mediators = |run: &mut Run| match odd {
             Odd::Scaled => {

@@ -104,7 +104,14 @@ impl<I: 'static, O: 'static> OrderedLoader<I, O> {
 
     /// Returns how many batches an epoch has.
     pub fn batches(&self) -> u64 {
-        (self.positions.end - self.positions.start).div_ceil(self.source.batch_size)
+        let [items, batch] = self.sizes();
+        items.div_ceil(batch)
+    }
+
+    /// Returns how many items an epoch has, and how many a batch.
+    pub(super) fn sizes(&self) -> [u64; 2] {
+        let items = self.positions.end - self.positions.start;
+        [items, self.source.batch_size]
     }
 
     /// Returns the device that batches are made on.
@@ -123,19 +130,19 @@ impl<I: 'static, O: 'static> OrderedLoader<I, O> {
             .collect()
     }
 
-    /// Returns a batch of items.
-    pub(super) fn batch(&self, items: &[u64]) -> Result<O, DatasetError> {
+    /// Returns a batch of items on a device.
+    pub(super) fn batch_on(&self, device: &Device, items: &[u64]) -> Result<O, DatasetError> {
         let Source {
             dataset, batcher, ..
         } = &*self.source;
         let items = items.iter().map(|item| *item as usize).collect();
-        Ok(batcher.batch(dataset.get_many(items)?, &self.device))
+        Ok(batcher.batch(dataset.get_many(items)?, device))
     }
 
     /// Returns how far an epoch is after some of its batches.
     pub(super) fn progress_after(&self, batches: u64) -> Progress {
-        let total = self.positions.end - self.positions.start;
-        let delivered = (batches * self.source.batch_size).min(total);
+        let [total, batch] = self.sizes();
+        let delivered = (batches * batch).min(total);
         let unit = Some("items".to_owned());
         Progress::new(delivered as usize, total as usize, unit)
     }
@@ -161,7 +168,8 @@ impl<I: 'static, O: 'static> DataLoader<O> for OrderedLoader<I, O> {
     }
 
     fn num_items(&self) -> usize {
-        (self.positions.end - self.positions.start) as usize
+        let [items, _] = self.sizes();
+        items as usize
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<O>> {
@@ -191,7 +199,7 @@ impl<I: 'static, O: 'static> Iterator for Epoch<'_, I, O> {
         }
         let items = self.loader.items(self.epoch, self.delivered);
         self.delivered += 1;
-        Some(self.loader.batch(&items))
+        Some(self.loader.batch_on(&self.loader.device, &items))
     }
 }
 

@@ -22,21 +22,31 @@ use crate::training::{StateKind, StatePart, StateTensors, TrainingState, Trainin
 
 /// The model, the optimizer and the schedule of a `Learner`, as the state of a training run.
 ///
-/// It is one part, whose schedule is saved under the name `schedule`.
+/// It is one part. Among the state of its optimizer are the schedule, under the name `schedule`,
+/// and under the name `plan` which items its steps are fed: how many an epoch has, a batch, and how
+/// many batches a step.
 pub struct LearnerState<M: LearnerModel> {
     pub(super) learner: Learner<M>,
     name: String,
+    plan: [u64; 3],
     records: RefCell<Records<M>>,
 }
 
-/// The name of the schedule among the optimizer's state, each name of which has a dot.
+/// Names among the optimizer's state, where every other one has a dot.
 const SCHEDULE: &str = "schedule";
+const PLAN: &str = "plan";
 
 impl<M: LearnerModel> LearnerState<M> {
-    pub(super) fn new(learner: Learner<M>, name: &str, store: Arc<EventStoreClient>) -> Self {
+    pub(super) fn new(
+        learner: Learner<M>,
+        name: &str,
+        plan: [u64; 3],
+        store: Arc<EventStoreClient>,
+    ) -> Self {
         Self {
             learner,
             name: name.to_owned(),
+            plan,
             records: RefCell::new(Records::new(store)),
         }
     }
@@ -58,6 +68,27 @@ impl<M: LearnerModel> LearnerState<M> {
         }
         self.learner.optimizer_step(gradients);
         Ok(())
+    }
+
+    /// Checks that the steps of a checkpoint are fed as those of now: another batch or another
+    /// number of them would be another place in the data.
+    fn check_plan(&self, saved: Option<TensorData>) -> Result<(), String> {
+        let saved = saved.and_then(|plan| plan.try_to_vec::<u64>().ok());
+        let saved = saved.ok_or("its plan is missing")?;
+        if saved == self.plan {
+            return Ok(());
+        }
+        let words = |plan: &[u64]| match plan {
+            [items, batch, batches] => {
+                format!("{items} items an epoch, {batch} a batch, {batches} batches a step")
+            }
+            _ => "another plan".to_owned(),
+        };
+        Err(format!(
+            "it is of {}, and now it is {}",
+            words(&saved),
+            words(&self.plan)
+        ))
     }
 
     fn read_optimizer(&self) -> Result<(NamedState, LrSchedulerRecord), String> {
@@ -84,12 +115,15 @@ impl<M: LearnerModel> StatePart for LearnerState<M> {
         let bytes = schedule.into_bytes().map_err(words)?.to_vec();
         let length = bytes.len();
         let schedule = TensorData::new(bytes, [length]);
+        let plan = TensorData::from(self.plan);
         tensors.insert((StateKind::Optimizer, SCHEDULE.to_owned()), schedule);
+        tensors.insert((StateKind::Optimizer, PLAN.to_owned()), plan);
         Ok(tensors)
     }
 
     fn load(&mut self, saved: StateTensors) -> Result<(), String> {
         let (parameters, mut state) = by_kind(saved);
+        self.check_plan(state.remove(PLAN))?;
         let schedule = state.remove(SCHEDULE).ok_or("its schedule is missing")?;
         let schedule = schedule.try_to_vec::<u8>();
         let schedule = schedule.map_err(|error| format!("its schedule: {error:?}"))?;

@@ -64,14 +64,12 @@ pub fn step<M: Module, T>(
     let pass = move || {
         let (loss, item) = forward();
         let gradients = GradientsParams::from_grads(backward(&loss), model);
-        let loss = loss.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
-        (
-            loss,
-            TrainOutput {
-                grads: gradients,
-                item,
-            },
-        )
+        let loss: Vec<f64> = loss.into_data().iter::<f64>().collect();
+        let output = TrainOutput {
+            grads: gradients,
+            item,
+        };
+        (loss, output)
     };
     match CURRENT.take() {
         Some(current) => recorded(current, model, mediators, pass),
@@ -88,7 +86,7 @@ fn recorded<T>(
     mut current: Current,
     model: &impl Module,
     mediators: impl FnOnce(&mut Run),
-    pass: impl FnOnce() -> (f64, TrainOutput<T>),
+    pass: impl FnOnce() -> (Vec<f64>, TrainOutput<T>),
 ) -> TrainOutput<T> {
     let made = || {
         let sites = match &mut current.sites {
@@ -101,7 +99,15 @@ fn recorded<T>(
         };
         let mut run = step.run(sites);
         mediators(&mut run);
-        step.record(run, pass)
+        let (loss, output) = step.record(run, pass)?;
+        match loss[..] {
+            [loss] => Ok((loss, output)),
+            _ => Err(Error::Training(format!(
+                "the loss of step {} is a tensor of {} numbers, expected one; take its mean or its sum",
+                step.number(),
+                loss.len()
+            ))),
+        }
     };
     let (passed, output) = match made() {
         // Which of two losses is that of the step?

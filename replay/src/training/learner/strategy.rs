@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::data::dataloader::{DataLoader as _, Progress};
 use burn::data::dataset::DatasetError;
 use burn::optim::GradientsAccumulator;
+use burn::tensor::Device;
 use burn::train::checkpoint::CheckpointerError;
 use burn::train::{
     EventProcessorTraining as _, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
@@ -103,8 +104,15 @@ impl<I: 'static, M: LearnerModel> SupervisedLearningStrategy<M> for Strategy<I, 
         let Stage::Ready(open) = self.0.stage.replace(Stage::Begun) else {
             return self.refused(learner, components, LearnerRefusal::Strategy.into());
         };
-        learner.fork(self.0.loader.device());
-        let mut state = LearnerState::new(learner, &self.0.name, components.event_store.clone());
+        learner.fork(&self.0.device());
+        let accumulated = self.0.plan(&components).accumulated;
+        let [items, batch] = self.0.loader.sizes();
+        let mut state = LearnerState::new(
+            learner,
+            &self.0.name,
+            [items, batch, accumulated],
+            components.event_store.clone(),
+        );
         let opened = self
             .0
             .check(&train, &components)
@@ -187,6 +195,16 @@ impl Plan {
 }
 
 impl<I: 'static, M: LearnerModel> Shared<I, M> {
+    /// Returns the device of the loader, with gradients.
+    fn device(&self) -> Device {
+        let device = self.loader.device().clone();
+        if device.is_autodiff() {
+            device
+        } else {
+            device.autodiff()
+        }
+    }
+
     fn plan(&self, components: &TrainingComponents<M>) -> Plan {
         Plan {
             batches: self.loader.batches(),
@@ -257,11 +275,12 @@ impl<I: 'static, M: LearnerModel> SupervisedLearningStrategy<M> for Begun<'_, I,
         starting_epoch: usize,
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
         let (training, state) = self.opened.take().expect("an open training run");
-        let device = self.shared.loader.device().clone().inner();
+        let device = self.shared.device();
         let mut looping = Loop {
             plan: self.shared.plan(&components),
             loader: &self.shared.loader,
-            valid: valid.to_device(&device),
+            valid: valid.to_device(&device.clone().inner()),
+            device,
             components,
             state,
             sites: None,
@@ -283,6 +302,7 @@ impl<I: 'static, M: LearnerModel> SupervisedLearningStrategy<M> for Begun<'_, I,
 /// Burn's loop on a single device, made of steps that are recorded.
 struct Loop<'a, I, M: LearnerModel> {
     plan: Plan,
+    device: Device,
     loader: &'a OrderedLoader<I, <M as TrainStep>::Input>,
     valid: ValidLoader<M>,
     components: TrainingComponents<M>,
@@ -349,7 +369,8 @@ impl<I: 'static, M: LearnerModel> Loop<'_, I, M> {
         let mut loss = 0.0;
         let mut outputs = Vec::new();
         for batch in batches {
-            let input = self.loader.batch(&items(batch)).map_err(unreadable)?;
+            let input = self.loader.batch_on(&self.device, &items(batch));
+            let input = input.map_err(unreadable)?;
             let pass = current.pass(&self.state, input)?;
             current = pass.current;
             loss += pass.loss;
