@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use interloom::Error;
 use interloom::training::check_checkpoint;
+use interloom_journal::divergence::{Divergence, first_difference};
 use interloom_journal::training::{
     LEDGER_FILE, Ledger, LedgerParting, StepLine, curves_page, first_parting,
 };
@@ -199,20 +200,81 @@ pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
 /// Says where two training runs part.
 pub(super) fn diff(first: &Path, second: &Path, json: bool) -> Result<Ending, CliError> {
     let (a, b) = (Ledger::read(first)?, Ledger::read(second)?);
-    let parting = first_parting(&a, &b)?;
-    let common = a.lines().len().min(b.lines().len()) as u64;
+    let Some(parting) = first_parting(&a, &b)? else {
+        return Ok(equal(&a, &b, json));
+    };
     if json {
-        outln!("{}", parting_json(parting.as_ref(), common));
+        outln!("{}", parting_json(&parting));
     } else {
-        match &parting {
-            None => outln!("{} equal", count(common, "step")),
-            Some(parting) => show_parting(parting, &a, &b),
+        show_parting(&parting, &a, &b);
+        let journals = [&a, &b].map(|run| run.segment(parting.step).exists());
+        if journals == [true, true] {
+            let (a, b, step) = (a.folder().display(), b.folder().display(), parting.step);
+            report::help(&[format!("interloom diff {a}@{step} {b}@{step}")]);
         }
     }
-    Ok(match parting {
-        Some(_) => Ending::Diverged,
-        None => Ending::Done,
-    })
+    Ok(Ending::Diverged)
+}
+
+/// Says where two training runs part, and at which exchange from there on: of that step or of a
+/// later one.
+pub(super) fn bisect(
+    first: &Path,
+    second: &Path,
+    context: usize,
+    json: bool,
+) -> Result<Ending, CliError> {
+    let (a, b) = (Ledger::read(first)?, Ledger::read(second)?);
+    let Some(parting) = first_parting(&a, &b)? else {
+        return Ok(equal(&a, &b, json));
+    };
+    let exchange = first_exchange(&a, &b, parting.step, context)?;
+    if json {
+        let mut found = parting_json(&parting);
+        found["exchange"] = exchange.as_ref().map(Divergence::to_json).into();
+        outln!("{found}");
+    } else {
+        show_parting(&parting, &a, &b);
+        match exchange {
+            Some(divergence) => outln!("{divergence}"),
+            None => outln!("no exchange of both parts in a journal that is there"),
+        }
+    }
+    Ok(Ending::Diverged)
+}
+
+/// Returns the first exchange that parts in the journals of a step or of later ones.
+fn first_exchange(
+    a: &Ledger,
+    b: &Ledger,
+    from: u64,
+    context: usize,
+) -> Result<Option<Divergence>, CliError> {
+    let later = a.lines().iter().map(|line| line.step);
+    let mut compared = None;
+    for step in later.filter(|&step| step >= from) {
+        let journals = (a.segment(step), b.segment(step));
+        if compared.as_ref() == Some(&journals) || !journals.0.exists() || !journals.1.exists() {
+            continue;
+        }
+        let (comparison, _) = first_difference(&journals.0, &journals.1, context)?;
+        if comparison.divergence.is_some() {
+            return Ok(comparison.divergence);
+        }
+        compared = Some(journals);
+    }
+    Ok(None)
+}
+
+/// Says that two training runs are equal as far as both go.
+fn equal(a: &Ledger, b: &Ledger, json: bool) -> Ending {
+    let common = a.lines().len().min(b.lines().len()) as u64;
+    if json {
+        outln!("{}", json!({ "equal": true, "steps": common }));
+    } else {
+        outln!("{} equal", count(common, "step"));
+    }
+    Ending::Done
 }
 
 fn show_parting(parting: &LedgerParting, a: &Ledger, b: &Ledger) {
@@ -234,14 +296,6 @@ fn show_parting(parting: &LedgerParting, a: &Ledger, b: &Ledger) {
         "  found by {}",
         count(u64::from(*comparisons), "comparison")
     );
-    let journals = [a, b].map(|run| run.segment(*step).exists());
-    if journals == [true, true] {
-        report::help(&[format!(
-            "interloom diff {}@{step} {}@{step}",
-            a.folder().display(),
-            b.folder().display()
-        )]);
-    }
 }
 
 /// Writes a page with the loss of a run, or of two with their first difference marked.
@@ -296,17 +350,14 @@ fn line_json(line: &StepLine) -> Value {
     })
 }
 
-fn parting_json(parting: Option<&LedgerParting>, common: u64) -> Value {
-    match parting {
-        None => json!({ "equal": true, "steps": common }),
-        Some(parting) => json!({
-            "equal": false,
-            "step": parting.step,
-            "phase": parting.phase,
-            "names": parting.names,
-            "comparisons": parting.comparisons,
-            "first": line_json(&parting.lines.0),
-            "second": line_json(&parting.lines.1),
-        }),
-    }
+fn parting_json(parting: &LedgerParting) -> Value {
+    json!({
+        "equal": false,
+        "step": parting.step,
+        "phase": parting.phase,
+        "names": parting.names,
+        "comparisons": parting.comparisons,
+        "first": line_json(&parting.lines.0),
+        "second": line_json(&parting.lines.1),
+    })
 }

@@ -87,6 +87,20 @@ fn a_training_run_is_shown_checked_compared_and_drawn_without_its_code() {
         "12 steps equal\n"
     );
 
+    // The rate of step 7 shows in the exchanges of the step after it.
+    let parted = place.run(&["bisect", "journals", "a", "b"]).with(4).out;
+    assert!(parted.starts_with(place_of_it), "{parted}");
+    assert!(
+        parted.contains("step 8") && parted.contains("output"),
+        "{parted}"
+    );
+    let parted = ["bisect", "journals", "a", "b", "--json"];
+    let parted: serde_json::Value = serde_json::from_str(&place.run(&parted).with(4).out).unwrap();
+    assert_eq!(parted["step"], 7);
+    assert!(parted["exchange"].is_object(), "{parted}");
+    let same = place.run(&["bisect", "journals", "a", "a"]).with(0).out;
+    assert_eq!(same, "12 steps equal\n");
+
     let page = [
         "export",
         "a",

@@ -9,16 +9,19 @@ use serde_json::{Value, json};
 
 use crate::CliError;
 use crate::commands::report::{self, count, outln};
-use crate::commands::{Ending, check};
+use crate::commands::{Ending, check, training};
 use crate::experiment::FileExperiment;
 
 /// Find the first exchange at which two journals part; each is read once.
+///
+/// Of two training runs, find the first step that parts, with what of it, and from there on the
+/// first exchange.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A journal.
+    /// A journal; or the folder of a training run.
     #[arg(value_name = "A")]
     first: PathBuf,
-    /// Another journal.
+    /// Another journal; or the folder of another training run.
     #[arg(value_name = "B")]
     second: PathBuf,
     /// How many exchanges before the first difference are shown.
@@ -31,6 +34,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (first, second) = (&arguments.first, &arguments.second);
+    if training::is_training(first) && training::is_training(second) {
+        return training::bisect(first, second, arguments.context, arguments.json);
+    }
     let (comparison, problems) = first_difference(first, second, arguments.context)?;
     let divergence = comparison.divergence.as_ref();
     let next = match divergence {
