@@ -307,7 +307,7 @@ fn a_chat_that_has_no_text_is_refused() {
     insta::assert_snapshot!(fails(&dated, "E147"), @"e.toml:5:8: expected tiny/tokenizer_config.json to make a text of the chat, found that it asks for today's date (`strftime_now`), with which a prompt would be another one every day (at line 1 of the template); write the text of the chat as a `prompt`");
 
     let place = with_template(CHATML);
-    let mut failed = |text: String, code: &str| {
+    let failed = |text: String, code: &str| {
         save(&place, "e.toml", &text);
         fails(&place, code)
     };
