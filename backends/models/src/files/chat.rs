@@ -10,7 +10,6 @@
 //! a date of their own, and others are refused, because a prompt would be another one every day.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use minijinja::value::{Kwargs, Value, ValueKind};
@@ -229,61 +228,84 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 /// Writes a value as `json.dumps` of Python does, without escapes for what is not ASCII.
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    // Its other options say what is done anyway.
+    // It says what is done anyway.
     let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let mut text = String::new();
-    write_json(value, indent, 0, &mut text)?;
+    JsonWriter { indent }.write(value, 0, &mut text)?;
     Ok(Value::from(text))
 }
 
-fn write_json(
-    value: &Value,
+/// Writes values in the layout of Python.
+struct JsonWriter {
     indent: Option<usize>,
-    depth: usize,
-    text: &mut String,
-) -> Result<(), minijinja::Error> {
-    if depth > DEPTH_MAX {
-        let reason = format!("a value nested deeper than {DEPTH_MAX}");
-        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
+}
+
+impl JsonWriter {
+    fn write(
+        &self,
+        value: &Value,
+        depth: usize,
+        text: &mut String,
+    ) -> Result<(), minijinja::Error> {
+        match value.kind() {
+            ValueKind::Map => self.items(value, true, depth, text)?,
+            ValueKind::Seq | ValueKind::Iterable => self.items(value, false, depth, text)?,
+            ValueKind::None | ValueKind::Undefined => text.push_str("null"),
+            ValueKind::Bool if value.is_true() => text.push_str("true"),
+            ValueKind::Bool => text.push_str("false"),
+            ValueKind::Number => text.push_str(&value.to_string()),
+            _ => text.push_str(&quoted(value)),
+        }
+        Ok(())
     }
-    let line = |depth: usize, text: &mut String| {
-        if let Some(indent) = indent {
+
+    fn items(
+        &self,
+        value: &Value,
+        is_map: bool,
+        depth: usize,
+        text: &mut String,
+    ) -> Result<(), minijinja::Error> {
+        if depth == DEPTH_MAX {
+            let reason = format!("a value nested deeper than {DEPTH_MAX}");
+            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
+        }
+        let (open, close) = if is_map { ('{', '}') } else { ('[', ']') };
+        text.push(open);
+        let mut is_empty = true;
+        for item in value.try_iter()? {
+            if !is_empty {
+                text.push_str(self.indent.map_or(", ", |_| ","));
+            }
+            is_empty = false;
+            self.line(depth + 1, text);
+            if is_map {
+                text.push_str(&quoted(&item));
+                text.push_str(": ");
+                self.write(&value.get_item(&item)?, depth + 1, text)?;
+            } else {
+                self.write(&item, depth + 1, text)?;
+            }
+        }
+        if !is_empty {
+            self.line(depth, text);
+        }
+        text.push(close);
+        Ok(())
+    }
+
+    fn line(&self, depth: usize, text: &mut String) {
+        if let Some(indent) = self.indent {
             text.push('\n');
             text.extend(std::iter::repeat_n(' ', indent * depth));
         }
-    };
-    let is_map = match value.kind() {
-        ValueKind::Map => true,
-        ValueKind::Seq | ValueKind::Iterable => false,
-        ValueKind::None | ValueKind::Undefined => return Ok(text.push_str("null")),
-        ValueKind::Bool if value.is_true() => return Ok(text.push_str("true")),
-        ValueKind::Bool => return Ok(text.push_str("false")),
-        ValueKind::Number => return Ok(text.push_str(&value.to_string())),
-        _ => return Ok(text.push_str(&Json::from(value.to_string()).to_string())),
-    };
-    let (open, close) = if is_map { ('{', '}') } else { ('[', ']') };
-    text.push(open);
-    let mut is_empty = true;
-    for item in value.try_iter()? {
-        if !is_empty {
-            text.push_str(if indent.is_some() { "," } else { ", " });
-        }
-        is_empty = false;
-        line(depth + 1, text);
-        if is_map {
-            // A key that is no text is written as one.
-            let _ = write!(text, "{}: ", Json::from(item.to_string()));
-            write_json(&value.get_item(&item)?, indent, depth + 1, text)?;
-        } else {
-            write_json(&item, indent, depth + 1, text)?;
-        }
     }
-    if !is_empty {
-        line(depth, text);
-    }
-    text.push(close);
-    Ok(())
+}
+
+/// Writes a value as a text of JSON.
+fn quoted(value: &Value) -> String {
+    Json::from(value.to_string()).to_string()
 }
 
 /// Makes plain blocks of those that say which tokens the model has generated, which is for

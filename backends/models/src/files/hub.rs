@@ -17,6 +17,7 @@ use super::chat::TEMPLATE_FILE;
 use super::safetensors::{INDEX_FILE, SINGLE_FILE, shards_of_index};
 use super::settings::{ADDED_FILE, ROLES_FILE, SETTINGS_FILE};
 use super::source::{CONFIG_FILE, Download, GENERATION_FILE, HubModel, TOKENIZER_FILE};
+use super::stray;
 
 /// Files that a model may have, and that say something of its tokens.
 const OPTIONAL: [&str; 5] = [
@@ -43,9 +44,9 @@ pub(crate) fn fetch(
     let mut files = Files::new(model, place)?;
     let config = files.get(CONFIG_FILE, progress)?;
     let folder = config.parent().map(Path::to_owned).unwrap_or_default();
-    let mut paths = vec![files.get(TOKENIZER_FILE, progress)?];
-    let (weights, optional) = files.listed()?;
-    for file in optional {
+    let (weights, others) = files.listed()?;
+    let mut paths = Vec::new();
+    for file in others {
         paths.push(files.get(file, progress)?);
     }
     paths.push(files.get(weights, progress)?);
@@ -119,32 +120,41 @@ impl<'a> Files<'a> {
         fetched.map_err(|error| fault(self.model, file, &error))
     }
 
-    /// Which file leads to the weights, and which files there are that a model may have.
+    /// Which file leads to the weights, and which there are beside them.
     ///
-    /// They are fetched before the weights, so that they are all there if those are.
+    /// The others are fetched before the weights, so that they are all there if those are.
     fn listed(&self) -> Result<(&'static str, Vec<&'static str>), FileError> {
         let known = [SINGLE_FILE, INDEX_FILE];
         if let Some(file) = known
             .into_iter()
             .find(|file| self.cached.get(file).is_some())
         {
-            return Ok((file, Vec::new()));
+            return Ok((file, vec![TOKENIZER_FILE]));
         }
         let info = self.remote.info();
         let info = info.map_err(|error| fault(self.model, "the list of its files", &error))?;
-        let listed = |file: &&str| {
-            info.siblings
-                .iter()
-                .any(|sibling| sibling.rfilename == **file)
+        let names = info.siblings.into_iter().map(|sibling| sibling.rfilename);
+        let names: Vec<String> = names.collect();
+        let has = |file: &&str| names.iter().any(|name| name == *file);
+        let folder = Path::new(&self.model.repository);
+        let missing = |expected: String, (found, advice): (String, String)| FileError::Hub {
+            expected: format!("{expected} in {}", self.model.repository),
+            found,
+            advice,
         };
-        let optional = OPTIONAL.into_iter().filter(listed).collect();
-        let weights = known.into_iter().find(listed);
-        let weights = weights.ok_or_else(|| FileError::Hub {
-            expected: format!("{SINGLE_FILE} or {INDEX_FILE} in {}", self.model.repository),
-            found: format!("{} other files", info.siblings.len()),
-            advice: "choose a model that has safetensors weights".to_owned(),
+        let weights = known.into_iter().find(has).ok_or_else(|| {
+            let expected = format!("{SINGLE_FILE} or {INDEX_FILE}");
+            missing(expected, stray::instead_of_weights(folder, &names))
         })?;
-        Ok((weights, optional))
+        if !has(&TOKENIZER_FILE) {
+            let instead = stray::instead_of_tokenizer(folder, &names);
+            return Err(missing(TOKENIZER_FILE.to_owned(), instead));
+        }
+        let optional = OPTIONAL.into_iter().filter(has);
+        Ok((
+            weights,
+            std::iter::once(TOKENIZER_FILE).chain(optional).collect(),
+        ))
     }
 }
 
@@ -241,6 +251,11 @@ mod tests {
                 .iter()
                 .find(|(name, _)| *name == file)
                 .map(|(_, body)| (*body).to_owned()),
+            None if path == "/org/old/resolve/main/config.json" => Some("{}".to_owned()),
+            None if path == "/api/models/org/old/revision/main" => {
+                let file = r#"{"rfilename": "pytorch_model.bin"}"#;
+                Some(format!(r#"{{"sha": "c0ffee", "siblings": [{file}]}}"#))
+            }
             None if path == "/api/models/org/name/revision/main" => {
                 let files = FILES.map(|(name, _)| format!(r#"{{"rfilename": "{name}"}}"#));
                 Some(format!(
@@ -344,5 +359,14 @@ mod tests {
         server.join().unwrap();
         assert_eq!(error.code(), "E048");
         assert!(error.to_string().contains("404"), "{error}");
+    }
+
+    #[test]
+    fn a_model_in_another_format_says_what_there_is() {
+        let cache = tempfile::tempdir().unwrap();
+        let (endpoint, server) = hub(3);
+        let (old, _) = fetch_from(&endpoint, cache.path(), "org/old");
+        server.join().unwrap();
+        insta::assert_snapshot!(old.unwrap_err(), @r#"expected model.safetensors or model.safetensors.index.json in org/old, found pytorch_model.bin, weights of PyTorch; convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained("org/old").save_pretrained("org/old")`"#);
     }
 }

@@ -352,6 +352,7 @@ fn shard_of_tensors(path: &Path, name: &str) -> Result<BTreeMap<String, String>,
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
+    stray::check(path, Content::Json)?;
     let text = read_text(path, MAX_INDEX_BYTES)?;
     let index: Index = serde_json::from_str(&text).map_err(|error| {
         let expected = "an object with a `weight_map` from tensors to files";

@@ -378,7 +378,7 @@ fn local(path: &Path) -> Result<ModelSource, FileError> {
         return from_folder(path);
     }
     if has_ending(path, "gguf") {
-        return Ok(ModelSource::Gguf(path.to_owned()));
+        return whole_gguf(path);
     }
     let (found, advice) = other_file(path);
     let name = path.display().to_string();
@@ -386,6 +386,20 @@ fn local(path: &Path) -> Result<ModelSource, FileError> {
     Err(FileError::unsupported(
         &name, "its name", expected, found, advice,
     ))
+}
+
+/// Refuses a GGUF file that is one of several parts.
+fn whole_gguf(path: &Path) -> Result<ModelSource, FileError> {
+    match stray::merge_parts(&file_name(path).unwrap_or_default()) {
+        None => Ok(ModelSource::Gguf(path.to_owned())),
+        Some(merge) => {
+            let (file, expected) = (path.display().to_string(), "a GGUF file with a whole model");
+            let found = "one of several parts";
+            Err(FileError::unsupported(
+                &file, "its name", expected, found, merge,
+            ))
+        }
+    }
 }
 
 /// Returns what a file is that is no model, and what to do.
@@ -416,7 +430,7 @@ fn from_folder(folder: &Path) -> Result<ModelSource, FileError> {
         )
     };
     match &files[..] {
-        [only] => Ok(ModelSource::Gguf(only.clone())),
+        [only] => whole_gguf(only),
         [] => {
             stray::check_folder(folder, &names)?;
             let (found, advice) = stray::instead_of_model(folder, &names);
@@ -428,10 +442,11 @@ fn from_folder(folder: &Path) -> Result<ModelSource, FileError> {
         }
         several => {
             let names: Vec<String> = several.iter().filter_map(|file| file_name(file)).collect();
+            let merge = names.iter().find_map(|name| stray::merge_parts(name));
             Err(FileError::NotFound {
                 expected: expected(),
                 found: format!("{} .gguf files: {}", names.len(), names.join(", ")),
-                advice: "give the path of one of them".to_owned(),
+                advice: merge.unwrap_or("give the path of one of them").to_owned(),
             })
         }
     }
@@ -510,11 +525,21 @@ fn nothing_at(path: &Path) -> FileError {
         expected: format!("a .gguf file or a model's folder at {}", path.display()),
         found: "nothing there".to_owned(),
         advice: match most_similar(&wanted, siblings.iter().map(String::as_str)) {
+            None if is_hub_name(path) => format!(
+                "check the path; a model of the hub is `{HUB_PREFIX}{}`",
+                path.display()
+            ),
             Some(SMOLLM2) => format!("did you mean the model `{SMOLLM2}`?"),
             Some(sibling) => format!("did you mean {}?", parent.join(sibling).display()),
             None => format!("check the path, or name a model: `{SMOLLM2}`, `{HUB_PREFIX}ORG/NAME`"),
         },
     }
+}
+
+/// Returns whether a path looks like the name of a model on the hub.
+fn is_hub_name(path: &Path) -> bool {
+    let is_named = |spec: &str| HubModel::parse(spec).is_ok() && !has_ending(path, "gguf");
+    path.to_str().is_some_and(is_named)
 }
 
 #[cfg(test)]

@@ -226,6 +226,12 @@ const OTHER_WEIGHTS: &[OtherWeights] = &[
     },
     OtherWeights {
         begins: "",
+        ends: ".pkl",
+        what: "a Python pickle",
+        advice: Advice::Text(CONVERT_STATE),
+    },
+    OtherWeights {
+        begins: "",
         ends: ".ckpt",
         what: "a checkpoint of training",
         advice: Advice::Text(CONVERT_STATE),
@@ -397,6 +403,24 @@ pub(crate) fn check_folder(folder: &Path, names: &[String]) -> Result<(), FileEr
 fn unsupported(folder: &Path, name: &str, expected: &str, found: &str, advice: &str) -> FileError {
     let folder = folder.display().to_string();
     FileError::unsupported(&folder, name, expected, found, advice)
+}
+
+/// Returns what to do about a GGUF file that is one of several parts (`NAME-00001-of-00003.gguf`),
+/// if it is one.
+pub(crate) fn merge_parts(name: &str) -> Option<&'static str> {
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (rest, count) = name
+        .to_ascii_lowercase()
+        .strip_suffix(".gguf")
+        .and_then(|stem| {
+            let (rest, count) = stem.rsplit_once("-of-")?;
+            Some((rest.to_owned(), count.to_owned()))
+        })?;
+    let (_, part) = rest.rsplit_once('-')?;
+    let is_part = is_number(part) && is_number(&count) && count != "00001";
+    is_part.then_some(
+        "merge the parts with llama.cpp's `llama-gguf-split --merge FIRST-PART MERGED.gguf`, and give the merged file",
+    )
 }
 
 /// Returns what is in a folder that has neither a configuration nor a GGUF file.

@@ -58,9 +58,12 @@ fn what_is_in_place_of_a_file_is_named() {
         (b"GGUF\x03\0\0\0", "a GGUF file"),
         (b"", "an empty file"),
     ];
-    for (name, _) in good {
+    let index = ("model.safetensors.index.json", &b"x"[..]);
+    let sharded = [good[0], good[1], index, ("m-1.safetensors", &weights)];
+    let places = good.iter().map(|(name, _)| (&good[..], *name));
+    for (files, name) in places.chain([(&sharded[..], index.0)]) {
         for (content, expected) in contents {
-            let mut files = good;
+            let mut files = files.to_vec();
             files
                 .iter_mut()
                 .find(|(other, _)| *other == name)
@@ -83,6 +86,30 @@ fn what_is_in_place_of_a_file_is_named() {
     }
     let refusal = refusal(&folder(&[("m.gguf", &weights)]), "m.gguf");
     assert!(refusal.contains("found a safetensors file"), "{refusal}");
+}
+
+#[test]
+fn parts_of_a_gguf_file_are_to_be_merged() {
+    let parts: [(&str, &[u8]); 2] = [
+        ("m-00001-of-00002.gguf", b"x"),
+        ("m-00002-of-00002.gguf", b"x"),
+    ];
+    for (files, model) in [
+        (&parts[..], ""),
+        (&parts[..1], ""),
+        (&parts[..], parts[0].0),
+    ] {
+        let refusal = refusal(&folder(files), model);
+        assert!(refusal.contains("llama-gguf-split --merge"), "{refusal}");
+    }
+    for name in [
+        "m-00001-of-00001.gguf",
+        "m-of-x.gguf",
+        "m.gguf",
+        "a-1-of-2.gguf",
+    ] {
+        assert_eq!(merge_parts(name), None, "{name}");
+    }
 }
 
 /// Keys of a configuration may be called as servers call their errors.

@@ -147,7 +147,7 @@ pub struct FileExperiment {
     /// Where the model is now, if it is not there any more; this is not recorded.
     pub moved_to: Option<String>,
     /// What the prompts became, as the journal of a recording has it.
-    noted: Option<BTreeMap<String, Argument>>,
+    noted: BTreeMap<String, Argument>,
     /// The head of the journal that serves the runs, if it stands in for the model too; this is
     /// not recorded.
     pub served_by: Option<Box<Head>>,
@@ -169,7 +169,7 @@ impl FileExperiment {
             passages: false,
             through: None,
             moved_to: None,
-            noted: None,
+            noted: BTreeMap::new(),
             served_by: None,
         }
     }
@@ -204,7 +204,7 @@ impl FileExperiment {
             passages: false,
             through: optional("through")?,
             moved_to: None,
-            noted: Some(PromptReport::of_arguments(experiment)),
+            noted: PromptReport::of_arguments(experiment),
             served_by: None,
         })
     }
@@ -226,6 +226,7 @@ impl FileExperiment {
             let set = set.map(|(name, value)| Argument::Text(format!("{name}={value}")));
             arguments.insert("set".to_owned(), Argument::List(set.collect()));
         }
+        arguments.extend(self.noted.clone());
         self.schedules.describe_into(&mut arguments);
         Experiment {
             name: Self::NAME.to_owned(),
@@ -427,9 +428,14 @@ impl FileExperiment {
             .fold(session, |session, (name, digest)| {
                 session.input_digest(name, digest)
             });
+        let noted = match purpose {
+            Purpose::Run => PromptReport::to_arguments(prepared.prompts()),
+            Purpose::Replay => BTreeMap::new(),
+        };
         Ok(Opened {
             prepared,
             session,
+            noted,
             file: self.file.clone(),
             about,
             model,
@@ -457,6 +463,8 @@ struct Opened {
     prepared: Prepared,
     /// Its sessions, but for the order of its mediators.
     session: SessionBuilder,
+    /// What the prompts became, which is recorded with the experiment.
+    noted: BTreeMap<String, Argument>,
     file: String,
     about: Option<String>,
     model: String,
@@ -473,9 +481,7 @@ impl Opened {
         reports: &mut Vec<RunReport>,
     ) -> Result<(Result<(), ExperimentError>, Conclusion), ExperimentError> {
         let mut described = experiment.describe();
-        let noted = experiment.noted.clone();
-        let noted = noted.unwrap_or_else(|| PromptReport::to_arguments(self.prepared.prompts()));
-        described.arguments.extend(noted);
+        described.arguments.extend(self.noted.clone());
         let session = self.session.clone().experiment(described);
         let session = session.schedule(experiment.schedules.describe());
         let mut session = session.open(mode)?;

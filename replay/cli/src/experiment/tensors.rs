@@ -36,9 +36,14 @@ fn of_file(error: FileError) -> Reason {
 /// Reads rows of tokens: integers of one dimension or two.
 pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason> {
     let (file, name) = split(tensor)?;
-    let bytes = read(&folder.join(file))?;
+    let path = folder.join(file);
+    let bytes = read(&path)?;
     let file = SafeTensors::deserialize(&bytes);
-    let file = file.map_err(|error| format!("the file is no safetensors file: {error}"))?;
+    // What it is instead, if that is known.
+    let file = file.map_err(|error| match Safetensors::open(&path) {
+        Err(other @ FileError::Stray { .. }) => other.to_string(),
+        _ => format!("the file is no safetensors file: {error}"),
+    })?;
     let view = file.tensor(name);
     let view = view.map_err(|_| {
         let mut names = file.names();
