@@ -198,8 +198,7 @@ fn a_quantised_file_is_the_model_of_its_values() {
             write(&path, &tensors, is_decoded);
             let model = LanguageModel::load(path.to_str().unwrap(), &cpu());
             let model = model.unwrap_or_else(|error| panic!("{}: {error}", mix.name));
-            let logits = bits(model.batch(&[&[9, 3, 77, 64, 3]]).unwrap().logits());
-            logits
+            bits(model.batch(&[&[9, 3, 77, 64, 3]]).unwrap().logits())
         };
         let (quantised, decoded) = (logits(false), logits(true));
         assert!(quantised.len() == 5 * VOCABULARY, "{}", mix.name);
