@@ -115,7 +115,7 @@ pub use iterations::{Iterations, Round};
 pub use map::{SiteMap, nearest_of};
 pub use mediator::{Group, Invoke, InvokeOptions, Mediator, MediatorId};
 pub use observer::{Asked, AskedSite, Exchange, Message, Moment, Observer, Outcome};
-pub use padding::{Padding, PositionLayout, Ragged, Side, View};
+pub use padding::{Padding, PaddingSide, PositionLayout, Ragged, View};
 pub use scheduler::{Granularity, InOrder, Schedule, ScheduleError, Scheduler};
 pub use setup::Setup;
 pub use site::{PathId, Point, Port, Site};

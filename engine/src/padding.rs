@@ -13,7 +13,7 @@ use crate::value::Rows;
 
 /// The side of a row on which its padding is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Side {
+pub enum PaddingSide {
     /// In front of the row's own positions: for models that continue texts.
     Left,
     /// Behind them.
@@ -23,15 +23,15 @@ pub enum Side {
 /// The padding of a batch: its side, and how many positions each row has of its own.
 ///
 /// ```
-/// use interloom_engine::{Padding, Side};
+/// use interloom_engine::{Padding, PaddingSide};
 ///
-/// let padding = Padding::new(Side::Left, [3, 5]).unwrap();
+/// let padding = Padding::new(PaddingSide::Left, [3, 5]).unwrap();
 /// assert_eq!((padding.length(), padding.own(0), padding.own(1)), (5, 2..5, 0..5));
-/// assert_eq!(Padding::new(Side::Left, [5, 5]), None);
+/// assert_eq!(Padding::new(PaddingSide::Left, [5, 5]), None);
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Padding {
-    side: Side,
+    side: PaddingSide,
     lengths: Arc<[u32]>,
     length: u32,
 }
@@ -39,7 +39,7 @@ pub struct Padding {
 impl Padding {
     /// Describes a batch of rows of these lengths; nothing if they are equally long, so that
     /// nothing is padded.
-    pub fn new(side: Side, lengths: impl IntoIterator<Item = u32>) -> Option<Self> {
+    pub fn new(side: PaddingSide, lengths: impl IntoIterator<Item = u32>) -> Option<Self> {
         let lengths: Arc<[u32]> = lengths.into_iter().collect();
         let length = lengths.iter().copied().max()?;
         let is_padded = lengths.iter().any(|&own| own < length);
@@ -51,7 +51,7 @@ impl Padding {
     }
 
     /// Returns the side of the padding.
-    pub const fn side(&self) -> Side {
+    pub const fn side(&self) -> PaddingSide {
         self.side
     }
 
@@ -78,8 +78,8 @@ impl Padding {
     pub fn own(&self, row: usize) -> Range<u32> {
         let own = self.lengths[row];
         match self.side {
-            Side::Left => self.length - own..self.length,
-            Side::Right => 0..own,
+            PaddingSide::Left => self.length - own..self.length,
+            PaddingSide::Right => 0..own,
         }
     }
 
@@ -88,8 +88,8 @@ impl Padding {
         match padding {
             Some(Self { side, lengths, .. }) => {
                 let side = match side {
-                    Side::Left => "left",
-                    Side::Right => "right",
+                    PaddingSide::Left => "left",
+                    PaddingSide::Right => "right",
                 };
                 format!("rows of {lengths:?} tokens, padded on the {side}")
             }
@@ -157,8 +157,8 @@ impl View<'_> {
     pub fn range(&self, length: u64) -> Range<u64> {
         let left = self.narrowed(length);
         match self.padding.side {
-            Side::Left => length - left..length,
-            Side::Right => 0..left,
+            PaddingSide::Left => length - left..length,
+            PaddingSide::Right => 0..left,
         }
     }
 
@@ -190,7 +190,7 @@ impl View<'_> {
 /// padding.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ragged {
-    side: Side,
+    side: PaddingSide,
     /// The dimensions of positions, with the number of each row's padded ones.
     dimensions: Vec<(usize, Arc<[u64]>)>,
 }
@@ -199,7 +199,7 @@ impl Ragged {
     /// Marks dimensions with the numbers of padded positions of each row; nothing if there are
     /// none.
     pub fn new(
-        side: Side,
+        side: PaddingSide,
         dimensions: impl IntoIterator<Item = (usize, Arc<[u64]>)>,
     ) -> Option<Self> {
         let is_padded = |(_, pads): &(usize, Arc<[u64]>)| pads.iter().any(|&pad| pad > 0);
@@ -208,7 +208,7 @@ impl Ragged {
     }
 
     /// Returns the side of the padding.
-    pub const fn side(&self) -> Side {
+    pub const fn side(&self) -> PaddingSide {
         self.side
     }
 
@@ -228,8 +228,8 @@ impl Ragged {
     pub fn own(&self, dimension: usize, row: usize, length: u64) -> Range<u64> {
         let pad = self.pads(dimension).map_or(0, |pads| pads[row]);
         match self.side {
-            Side::Left => pad..length,
-            Side::Right => 0..length - pad,
+            PaddingSide::Left => pad..length,
+            PaddingSide::Right => 0..length - pad,
         }
     }
 }
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn r52_a_view_has_the_positions_that_its_rows_would_have_alone() {
-        for (side, range) in [(Side::Left, 2..5), (Side::Right, 0..3)] {
+        for (side, range) in [(PaddingSide::Left, 2..5), (PaddingSide::Right, 0..3)] {
             let padding = Padding::new(side, [3, 5, 2]).unwrap();
             let view = padding.view(rows(0, 1)).unwrap();
             assert_eq!(view.range(5), range);
@@ -273,15 +273,15 @@ mod tests {
             // A step of a generation has one new position, and one more key.
             assert_eq!(view.range(1), 0..1);
         }
-        let padding = Padding::new(Side::Left, [3, 5, 2]).unwrap();
+        let padding = Padding::new(PaddingSide::Left, [3, 5, 2]).unwrap();
         assert_eq!(padding.view(rows(0, 1)).unwrap().range(7), 2..7);
         assert!(padding.view(rows(2, 2)).is_none());
-        assert_eq!(Padding::new(Side::Left, []), None);
+        assert_eq!(Padding::new(PaddingSide::Left, []), None);
     }
 
     #[test]
     fn rows_that_differ_among_themselves_are_marked() {
-        let padding = Padding::new(Side::Left, [3, 5, 2]).unwrap();
+        let padding = Padding::new(PaddingSide::Left, [3, 5, 2]).unwrap();
         let whole = padding.view(None).unwrap();
         let ragged = whole.ragged(&[3, 4, 1, 6], &[2, 3]).unwrap();
         assert_eq!((ragged.pads(2), ragged.own(3, 2, 6)), (None, 3..6));

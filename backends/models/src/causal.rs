@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use interloom_backends::{Parameters, Sites, Value};
-use interloom_engine::{Padding, Side};
+use interloom_engine::{Padding, PaddingSide};
 use interloom_program::Modules;
 
 /// Computes the logits of the tokens that follow those of the calls before.
@@ -61,7 +61,7 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
     ///
     /// A model that says one implements [`padded_decoder`](Self::padded_decoder), and its
     /// [`sites`](Self::sites) declare which dimensions are positions.
-    fn padding_side(&self) -> Option<Side> {
+    fn padding_side(&self) -> Option<PaddingSide> {
         None
     }
 

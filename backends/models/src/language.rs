@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{ModelError, Parameters, Sites, Tap, Value, declare_padding};
-use interloom_engine::{Fault, Padding, Side};
+use interloom_engine::{Fault, Padding, PaddingSide};
 use interloom_program::Modules;
 
 use crate::architecture::Architecture;
@@ -388,7 +388,7 @@ impl LanguageModel {
         }
         let side = self.model.padding_side();
         let counts = lengths.iter().map(|&length| length as u32);
-        let padding = Padding::new(side.unwrap_or(Side::Left), counts);
+        let padding = Padding::new(side.unwrap_or(PaddingSide::Left), counts);
         if padding.is_some() && side.is_none() {
             let what = format!(
                 "the prompts of a batch have {lengths:?} tokens, and the model `{}` takes no padding",
@@ -625,7 +625,7 @@ impl<'m> TokenBatch<'m> {
         for prompt in &self.prompts {
             let padding = std::iter::repeat_n(PADDING, length - prompt.len());
             match self.padding().map(Padding::side) {
-                Some(Side::Right) => tokens.extend(prompt.iter().copied().chain(padding)),
+                Some(PaddingSide::Right) => tokens.extend(prompt.iter().copied().chain(padding)),
                 _ => tokens.extend(padding.chain(prompt.iter().copied())),
             }
         }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use interloom_engine::{Misfit, ProgramFault, Ragged, Side};
+use interloom_engine::{Misfit, PaddingSide, ProgramFault, Ragged};
 
 use crate::compile::Compute;
 use crate::evaluate::{dimension_of, ranges};
@@ -107,7 +107,7 @@ pub(crate) fn check<V: Operand>(
             .is_ok_and(|dimension| dimension == 0 || ragged.pads(dimension).is_some()),
         (Some(ragged), Compute::ArgmaxLast) => {
             let is_last = |(dimension, _): &(usize, Arc<[u64]>)| *dimension == 1;
-            ragged.side() == Side::Right || !ragged.dimensions().iter().all(is_last)
+            ragged.side() == PaddingSide::Right || !ragged.dimensions().iter().all(is_last)
         }
         _ => false,
     };
@@ -183,8 +183,8 @@ fn rows<V: Operand>(
             let found = span.resolve(length).and_then(|range| {
                 let range = places.start + range.start..places.start + range.end;
                 let whole = match ragged.side() {
-                    Side::Left => range.end.checked_sub(width)?..range.end,
-                    Side::Right => range.start..range.start + width,
+                    PaddingSide::Left => range.end.checked_sub(width)?..range.end,
+                    PaddingSide::Right => range.start..range.start + width,
                 };
                 let fits = range.end - range.start <= width && whole.end <= shape[dimension];
                 fits.then_some((range, whole))

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Hooked, Parameters, Sites, visit_parameters};
-use interloom_engine::{Padding, PositionLayout, Side};
+use interloom_engine::{Padding, PaddingSide, PositionLayout};
 
 use super::aliases::aliases;
 use super::{DecoderConfig, DecoderModel, KvCache, Names};
@@ -146,10 +146,10 @@ impl CausalLm for DecoderLm {
         self.padded_decoder(positions, None)
     }
 
-    fn padding_side(&self) -> Option<Side> {
+    fn padding_side(&self) -> Option<PaddingSide> {
         Some(match self.continues() {
-            true => Side::Left,
-            false => Side::Right,
+            true => PaddingSide::Left,
+            false => PaddingSide::Right,
         })
     }
 

@@ -634,7 +634,7 @@ mod tests {
                 original: 9,
             },
         ];
-        let padding = interloom_engine::Padding::new(interloom_engine::Side::Left, [12, 7]);
+        let padding = interloom_engine::Padding::new(interloom_engine::PaddingSide::Left, [12, 7]);
         for scaling in scalings {
             let config = config(Layout::Halves, scaling);
             let [short, long] = [4, 16].map(|size| Rotary::new(&config, size, &Device::flex()));

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Hooked, Parameters, Sites, Value, visit_parameters};
-use interloom_engine::{Fault, Padding, Side};
+use interloom_engine::{Fault, Padding, PaddingSide};
 use interloom_program::Modules;
 
 use super::{Induction, POSITIONS, VOCABULARY};
@@ -44,8 +44,8 @@ impl CausalLm for InductionLm {
         self.0.forward(tokens)
     }
 
-    fn padding_side(&self) -> Option<Side> {
-        Some(Side::Left)
+    fn padding_side(&self) -> Option<PaddingSide> {
+        Some(PaddingSide::Left)
     }
 
     fn decoder(&self, positions: usize) -> Decoder<'_> {

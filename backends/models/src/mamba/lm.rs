@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{Bound, Erase, Hooked, Parameters, Sites, Value, visit_parameters};
-use interloom_engine::{Fault, Padding, PositionLayout, Side};
+use interloom_engine::{Fault, Padding, PaddingSide, PositionLayout};
 use interloom_program::Modules;
 
 use super::mixer::{MambaMixer, MixerState, Parts};
@@ -102,8 +102,8 @@ impl CausalLm for MambaLm {
         self.padded_decoder(positions, None)
     }
 
-    fn padding_side(&self) -> Option<Side> {
-        Some(Side::Left)
+    fn padding_side(&self) -> Option<PaddingSide> {
+        Some(PaddingSide::Left)
     }
 
     fn padded_decoder(&self, _: usize, padding: Option<&Padding>) -> Decoder<'_> {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use interloom::interventions::{Intervention, NamedInterventions, SaeLens};
 use interloom_backends::Value;
-use interloom_program::{CheckContext, Expr, Form, Operand as _, Skipped};
+use interloom_program::{
+    CheckContext, Expr, Form, Operand as _, ProgramError, ProgramFault, Skipped,
+};
 
 use super::error::ExperimentError;
 use super::execute::Rows;
@@ -50,6 +52,12 @@ pub(super) fn check_programs(
         let (outlook, named) = (&outlooks[index], known.given_forms(&forms));
         let known = outlook.of(invoke, named);
         invoke.program.check(known)?;
+        let shortest = outlook.of_shortest(invoke, named);
+        if let Some(Err(error)) = shortest.map(|known| invoke.program.check(known))
+            && is_of_span(&error)
+        {
+            return Err(error.into());
+        }
         let before = outlook.before_skips(invoke, named);
         skipped[index].push(invoke.program.skips(before));
         for doubt in invoke.program.doubts(known) {
@@ -65,6 +73,14 @@ pub(super) fn check_programs(
         skips::check(run, skipped, outlook, map)?;
     }
     Ok(())
+}
+
+/// Returns whether a program fails for a span.
+fn is_of_span(error: &ProgramError) -> bool {
+    match error {
+        ProgramError::Impossible { fault, .. } => matches!(**fault, ProgramFault::Span { .. }),
+        _ => false,
+    }
 }
 
 fn each_program(

@@ -28,6 +28,9 @@ pub(super) struct Outlook<'p> {
     /// What each invoke with an input of its own sees, in a run whose rows differ in length: what
     /// passes with that alone.
     own: BTreeMap<usize, Rc<Pass<'p>>>,
+    /// What passes of so many positions as all rows have, where those of an input, or of the whole
+    /// batch, differ in length.
+    shortest: BTreeMap<Option<usize>, Rc<Pass<'p>>>,
     effects: Effects,
     /// How many steps the run declares.
     steps: Option<u32>,
@@ -58,6 +61,18 @@ impl<'p> Outlook<'p> {
         self.with(invoke, known, self.is_sized && !self.effects.reshapes())
     }
 
+    /// Adds what is known of the positions that all rows of an invoke have, if they differ in
+    /// length: a span that does not lie in these does not lie in one of the rows.
+    pub(super) fn of_shortest<'k>(
+        &'k self,
+        invoke: &InvokePlan,
+        known: CheckContext<'k>,
+    ) -> Option<CheckContext<'k>> {
+        let shortest = self.shortest.get(&invoke.input)?;
+        let known = self.with_pass(shortest, known);
+        self.is_shaped.then(|| known.shapes(&shortest.shapes, None))
+    }
+
     fn with<'k>(
         &'k self,
         invoke: &InvokePlan,
@@ -66,6 +81,16 @@ impl<'p> Outlook<'p> {
     ) -> CheckContext<'k> {
         let own = invoke.input.and_then(|input| self.own.get(&input));
         let pass = own.unwrap_or(&self.pass);
+        let (shapes, known) = (&pass.shapes, self.with_pass(pass, known));
+        match is_shaped {
+            true if own.is_some() => known.shapes(shapes, None),
+            true => known.shapes(shapes, invoke.input.map(|input| self.rows[input])),
+            false => known,
+        }
+    }
+
+    /// Adds what is known of the run but for the shapes.
+    fn with_pass<'k>(&self, pass: &'k Pass<'p>, known: CheckContext<'k>) -> CheckContext<'k> {
         let shapes = &pass.shapes;
         let known = known.effects(self.effects).steps(self.steps);
         let known = match self.steps {
@@ -73,12 +98,7 @@ impl<'p> Outlook<'p> {
             // The pass has as many steps as show what differs from step to step.
             Some(_) => known.order(shapes),
         };
-        let known = known.model(&**pass);
-        match is_shaped {
-            true if own.is_some() => known.shapes(shapes, None),
-            true => known.shapes(shapes, invoke.input.map(|input| self.rows[input])),
-            false => known,
-        }
+        known.model(pass)
     }
 
     /// Returns whether a program of the run may stop it.
@@ -151,10 +171,14 @@ pub(super) fn outlooks<'p>(
         let (batch, is_sized) = batch_of(run, inputs);
         // The second step of a generation shows what differs from step to step.
         let steps = run.generate.unwrap_or(0).min(2);
-        let mut own = BTreeMap::new();
-        if is_sized && batch.iter().any(|row| row.len() != batch[0].len()) {
+        let (mut own, mut shortest) = (BTreeMap::new(), BTreeMap::new());
+        if is_sized && let Some(cut) = cut_to_shortest(&batch) {
+            shortest.insert(None, passes.over(cut, steps)?);
             for input in run.invokes.iter().filter_map(|invoke| invoke.input) {
-                let rows = inputs[input].tokens.iter().map(Vec::as_slice).collect();
+                let rows: Vec<&[u32]> = inputs[input].tokens.iter().map(Vec::as_slice).collect();
+                if let Some(cut) = cut_to_shortest(&rows) {
+                    shortest.insert(Some(input), passes.over(cut, steps)?);
+                }
                 own.insert(input, passes.over(rows, steps)?);
             }
         }
@@ -164,6 +188,7 @@ pub(super) fn outlooks<'p>(
         let effects = effects.fold(Effects::default(), |all, effects| all | effects);
         outlooks.push(Outlook {
             own,
+            shortest,
             is_sized,
             is_shaped: is_sized && (run.invokes.len() < 2 || !effects.may_reshape()),
             pass,
@@ -186,6 +211,13 @@ fn batch_of<'p>(run: &RunPlan, inputs: &'p [Rows]) -> (Vec<&'p [u32]>, bool) {
         false => (batch, true),
         true => (vec![&batch[0][..1]], false),
     }
+}
+
+/// Returns as many tokens of each row as all have; nothing if they are equally long.
+fn cut_to_shortest<'p>(rows: &[&'p [u32]]) -> Option<Vec<&'p [u32]>> {
+    let length = rows.iter().map(|row| row.len()).min()?;
+    let is_even = rows.iter().all(|row| row.len() == length);
+    (!is_even).then(|| rows.iter().map(|row| &row[..length]).collect())
 }
 
 /// The plain passes that were made, by the lengths of their rows and their steps.

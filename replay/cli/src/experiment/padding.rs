@@ -156,8 +156,8 @@ fn what_would_mix_padding_with_tokens_is_refused() {
     E103 mediator `r` failed at `layers.0.output.i0` (e.toml:18): `mean` is not possible over the positions of rows that differ in length, of which some are padding; take positions that all rows have, such as `[.., -1]`, or give each prompt an invoke of its own
     E103 mediator `r` failed at `layers.0.attn.pattern.output.i0` (e.toml:18): `softmax` is not possible over the positions of rows that differ in length, of which some are padding; take positions that all rows have, such as `[.., -1]`, or give each prompt an invoke of its own
     E103 mediator `r` failed at `layers.0.attn.pattern.output.i0` (e.toml:18): `matmul` is not possible over the positions of rows that differ in length, of which some are padding; take positions that all rows have, such as `[.., -1]`, or give each prompt an invoke of its own
-    E103 mediator `r` failed at `layers.0.output.i0` (e.toml:18): the span `2..3` does not lie in the 2 tokens of row 1; rows of a batch that differ in length count positions in their own tokens
-    E103 mediator `r` failed at `layers.0.output.i0` (e.toml:18): the span `-3..` does not lie in the 2 tokens of row 1; rows of a batch that differ in length count positions in their own tokens
+    E108 e.toml:18, mediator `r`: the span `2..3` does not lie in dimension 1 of [2, 2, 64]
+    E108 e.toml:18, mediator `r`: the span `-3..` does not lie in dimension 1 of [2, 2, 64]
     ");
     // Along other dimensions they are possible.
     assert!(together(&["a", "b"], "save x = sum(layers.0, -1)[.., 0]").is_ok());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::environment;
 use interloom_backends::{ModelError, Parameters, Sites, Value, parse_device};
-use interloom_engine::{Fault, Padding, Side};
+use interloom_engine::{Fault, Padding, PaddingSide};
 use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::{Download, FileError, Tokenizer};
 use interloom_models::{LanguageModel, LanguageModelError, POSITIONS_LIMIT, TokenBatch};
@@ -256,7 +256,7 @@ impl Subject {
     /// nothing if it is where the batch does.
     pub(super) fn ends(&self, rows: &[&[u32]]) -> Vec<Option<usize>> {
         let padding = self.padding(rows);
-        let padding = padding.filter(|padding| padding.side() == Side::Right);
+        let padding = padding.filter(|padding| padding.side() == PaddingSide::Right);
         let end = |row| Some(padding.as_ref()?.own(row).end as usize);
         (0..rows.len()).map(end).collect()
     }
