@@ -66,14 +66,14 @@ fn backends_read_no_journals_and_know_no_tokens() {
         "tokenizers",
     ];
     let names = has_none_of("interloom-backends", &above);
-    assert!(names.len() <= 150, "{names:?}");
+    assert!(names.len() <= 155, "{names:?}");
 }
 
 #[test]
 fn models_are_loaded_from_files_without_sessions() {
     let above = ["clap", "hf-hub", "interloom", "interloom-journal"];
     let names = has_none_of("interloom-models", &above);
-    assert!(names.len() <= 190, "{names:?}");
+    assert!(names.len() <= 195, "{names:?}");
 }
 
 /// The `toml` and `toml_writer` in the tree of the library are those of burn.

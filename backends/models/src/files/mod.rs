@@ -48,4 +48,4 @@ pub use gguf::Gguf;
 pub use safetensors::Safetensors;
 pub use source::{Download, ModelFiles, ModelFolder, ModelSource};
 pub use tokenizer::Tokenizer;
-pub use weights::{RawTensor, Stored, Weights};
+pub use weights::{GgufLayout, RawTensor, Weights};

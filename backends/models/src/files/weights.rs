@@ -1,8 +1,8 @@
 //! The weights of a model, under the names that Hugging Face gives them.
 //!
-//! A GGUF file has names of its own, and some tensors are [`Stored`] otherwise: llama.cpp rotates
-//! neighbouring values by the position, for example, Hugging Face values that are half a head
-//! apart. [`Weights`] undoes both, so that a model is written once, for one layout.
+//! A GGUF file has names of its own, and some tensors are [`GgufLayout`] otherwise: llama.cpp
+//! rotates neighbouring values by the position, for example, Hugging Face values that are half a
+//! head apart. [`Weights`] undoes both, so that a model is written once, for one layout.
 //!
 //! A tensor is read and decoded when it is taken, so that no more than one is ever held twice.
 
@@ -38,12 +38,12 @@ struct Entry {
     /// Which index of the stored tensor's outermost dimension it is, if it is not all of it.
     part: Option<usize>,
     shape: Vec<usize>,
-    how: Stored,
+    how: GgufLayout,
 }
 
 /// How a tensor is stored in a GGUF file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stored {
+pub enum GgufLayout {
     /// As the model has it.
     AsIs,
     /// With rows in an order in which, within each head, the pairs that are rotated together are
@@ -62,9 +62,10 @@ pub enum Stored {
 
 impl Weights {
     /// Takes the weights in a GGUF file; `name` says what Hugging Face calls each, and how it is
-    /// stored. In the name of one that is [stacked](Stored::Stacked), `*` stands for the number.
+    /// stored. In the name of one that is [stacked](GgufLayout::Stacked), `*` stands for the
+    /// number.
     #[must_use]
-    pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, Stored)) -> Self {
+    pub fn from_gguf(gguf: Gguf, name: impl Fn(&str) -> (String, GgufLayout)) -> Self {
         let mut left = BTreeMap::new();
         for (stored, info) in gguf.tensors() {
             let (name, how) = name(stored);
@@ -75,7 +76,7 @@ impl Weights {
                 how,
             };
             match (how, &info.shape[..]) {
-                (Stored::Stacked, &[count, ref shape @ ..]) => {
+                (GgufLayout::Stacked, &[count, ref shape @ ..]) => {
                     let one = |part: usize| {
                         let name = name.replace('*', &part.to_string());
                         (name, entry(Some(part), shape))
@@ -103,7 +104,7 @@ impl Weights {
                     stored,
                     part: None,
                     shape,
-                    how: Stored::AsIs,
+                    how: GgufLayout::AsIs,
                 },
             )
         };
@@ -228,7 +229,7 @@ impl Source {
     }
 }
 
-impl Stored {
+impl GgufLayout {
     /// Returns the tensor that was stored so.
     fn undone(self, mut tensor: RawTensor) -> RawTensor {
         let values = tensor.data.iter_mut();

@@ -11,7 +11,7 @@ use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, toke
 use crate::causal::{CausalLm, Decoder};
 use crate::config::MAX_POSITIONS;
 use crate::decoder::{Gain, Norm, NormConfig, Statistic, TokenEmbedding, is_padding};
-use crate::files::{FileError, ModelFiles, Stored, Weights};
+use crate::files::{FileError, GgufLayout, ModelFiles, Weights};
 use crate::loader::Loader;
 use crate::projection::{Finish, Projection};
 
@@ -116,15 +116,15 @@ impl CausalLm for MambaLm {
 }
 
 /// Returns what the hub calls a tensor of a GGUF file; an unknown name stays, and is left over.
-fn hub_name(stored: &str) -> (String, Stored) {
-    let as_is = |name: String| (name, Stored::AsIs);
+fn hub_name(stored: &str) -> (String, GgufLayout) {
+    let as_is = |name: String| (name, GgufLayout::AsIs);
     let in_block = |rest: &str| {
         let (block, rest) = rest.split_once('.')?;
         let front = format!("backbone.layers.{block}");
         let (part, ending) = rest.split_once('.').unwrap_or((rest, ""));
         let module = match (part, ending) {
             ("ssm_a", "") => {
-                return Some((format!("{front}.mixer.A_log"), Stored::MinusExponential));
+                return Some((format!("{front}.mixer.A_log"), GgufLayout::MinusExponential));
             }
             ("ssm_d", "") => return Some(as_is(format!("{front}.mixer.D"))),
             ("attn_norm", "weight") => "norm",

@@ -261,7 +261,7 @@ fn every_point_has_the_documented_shape() {
     attn.source.mask_fill_0.fn "mask_fill"
     attn.source.softmax_0.input f32[1, 4, 7, 7]
     attn.source.softmax_0.output f32[1, 4, 7, 7]
-    attn.source.softmax_0.fn "activation::softmax"
+    attn.source.softmax_0.fn "softmax"
     attn.source.share_1.input f32[1, 2, 7, 4]
     attn.source.share_1.output f32[1, 4, 7, 4]
     attn.source.share_1.fn "share"

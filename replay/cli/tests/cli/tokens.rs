@@ -180,7 +180,7 @@ fn a_token_that_the_model_does_not_know_is_an_error_where_it_is_used() {
     place.run(&["run", "e.toml"]).with(0);
     save(&place, "e.toml", &experiment("x[PAD]", ""));
     let unknown = place.run(&["run", "e.toml"]).error("E118", 1);
-    insta::assert_snapshot!(unknown, @r#"e.toml:3:8: the model does not take this: the input does not fit the model: token 262, "[PAD]", but the model knows 262 tokens; leave it out, there is no embedding for it"#);
+    insta::assert_snapshot!(unknown, @r#"e.toml:3:8: the model does not take this: token 262, "[PAD]", but the model knows 262 tokens; leave it out, there is no embedding for it"#);
     // A vocabulary that is larger than the model's is that of another one.
     let file = place.path("tiny/tokenizer.json");
     let text = fs::read_to_string(&file).unwrap();
@@ -322,7 +322,7 @@ fn a_chat_that_has_no_text_is_refused() {
             experiment("a", "").replace("[[run]]", "add_generation_prompt = true\n[[run]]"),
             "E116",
         ),
-        failed(of_chat(user, "").replace("'tiny'", "'induction'"), "E118"),
+        failed(of_chat(user, "").replace("'tiny'", "'induction'"), "E146"),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @r#"
     e.toml:6:9: `content` must be a text, found nothing
@@ -332,6 +332,6 @@ fn a_chat_that_has_no_text_is_refused() {
     e.toml:5:8: the input `p` has several of `prompt`, `chat`, `tokens` and `tensor`; give it one of them
     e.toml:7:25: `add_generation_prompt` must be `true` or `false`, found 1
     e.toml:5:25: `add_generation_prompt` is about a `chat`, and there is none; leave it out, or give the input a `chat`
-    e.toml:5:8: the model does not take this: the induction model takes no text; give it `tokens`
+    e.toml:5:8: expected a template for chats in induction, found none; write the text of the chat as a `prompt`, or take the model that was trained on chats
     "#);
 }

@@ -112,14 +112,14 @@ impl<'f> Metadata<'f> {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> FileError {
-        let place = format!("metadata key `{}`", self.full(key));
+        let place = format!("metadata key `{}`", self.prefixed(key));
         FileError::unsupported(self.gguf.name(), place, expected, found, ADVICE)
     }
 
     /// Refuses keys that were not read, unless they say nothing.
     pub(crate) fn refuse_unread(&self) -> Result<(), FileError> {
         let read = self.read.borrow();
-        let prefix = self.full("");
+        let prefix = self.prefixed("");
         for (key, value) in self.gguf.metadata() {
             let Some(short) = key.strip_prefix(&prefix) else {
                 continue;
@@ -154,7 +154,7 @@ impl<'f> Metadata<'f> {
         const LAYERS: &str = "block_count";
         let layers = self.size(LAYERS)?.unwrap_or(0);
         if layers > MAX_LAYERS {
-            let place = format!("metadata key `{}`", self.full(LAYERS));
+            let place = format!("metadata key `{}`", self.prefixed(LAYERS));
             let (expected, found) = (format!("1 to {MAX_LAYERS}"), layers.to_string());
             return Err(FileError::malformed(
                 self.gguf.name(),
@@ -240,10 +240,10 @@ impl<'f> Metadata<'f> {
         read: impl Fn(&'f GgufValue) -> Option<T>,
     ) -> Result<Option<T>, FileError> {
         self.read.borrow_mut().insert(key.to_owned());
-        self.gguf.optional(&self.full(key), expected, read)
+        self.gguf.optional(&self.prefixed(key), expected, read)
     }
 
-    fn full(&self, key: &str) -> String {
+    fn prefixed(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 }
@@ -299,7 +299,7 @@ impl<'m, 'f> Hub<'m, 'f> {
     }
 
     fn needed(mut self, name: &str, key: &str, value: Option<Json>) -> Result<Self, FileError> {
-        let place = format!("metadata key `{}`", self.metadata.full(key));
+        let place = format!("metadata key `{}`", self.metadata.prefixed(key));
         let Some(value) = value else {
             let file = self.metadata.gguf.name();
             return Err(FileError::malformed(file, place, "a number", "no such key"));

@@ -3,7 +3,7 @@
 use super::Storage;
 use super::rotary::{DIVISORS, SHORT_AND_LONG};
 use crate::decoder::{DecoderConfig, Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
-use crate::files::{Gguf, Stored};
+use crate::files::{Gguf, GgufLayout};
 
 /// Returns what the tensors of a file are called: as the hub does, but that queries, keys and
 /// values are fused or split as they are in the file, and that no matrix is transposed.
@@ -50,12 +50,12 @@ impl<'a> Tensors<'a> {
 
     /// Returns what the hub calls a tensor, and how it is stored; an unknown name stays, and is
     /// left over.
-    pub(super) fn hub_name(&self, stored: &str) -> (String, Stored) {
+    pub(super) fn hub_name(&self, stored: &str) -> (String, GgufLayout) {
         let name = self.top(stored).or_else(|| self.in_block(stored));
-        name.unwrap_or_else(|| (stored.to_owned(), Stored::AsIs))
+        name.unwrap_or_else(|| (stored.to_owned(), GgufLayout::AsIs))
     }
 
-    fn top(&self, stored: &str) -> Option<(String, Stored)> {
+    fn top(&self, stored: &str) -> Option<(String, GgufLayout)> {
         let names = self.names;
         let (part, ending) = stored.split_once('.')?;
         let stem = names.stems.first().copied().unwrap_or_default();
@@ -72,7 +72,7 @@ impl<'a> Tensors<'a> {
         Some((name, self.gain(part, ending)))
     }
 
-    fn in_block(&self, stored: &str) -> Option<(String, Stored)> {
+    fn in_block(&self, stored: &str) -> Option<(String, GgufLayout)> {
         let (block, rest) = stored.strip_prefix("blk.")?.split_once('.')?;
         is_number(block).then_some(())?;
         let (part, ending) = rest.split_once('.')?;
@@ -84,7 +84,7 @@ impl<'a> Tensors<'a> {
             let number = is_number(number).then_some(number)?;
             let experts = self.names.experts;
             let name = format!("{front}.{experts}.{number}.{module}.weight");
-            return Some((name, Stored::AsIs));
+            return Some((name, GgufLayout::AsIs));
         }
         if !matches!(ending, "weight" | "bias") {
             return None;
@@ -94,13 +94,13 @@ impl<'a> Tensors<'a> {
             .and_then(|part| self.expert(part))
         {
             let name = format!("{front}.{}.*.{module}.{ending}", self.names.experts);
-            return Some((name, Stored::Stacked));
+            return Some((name, GgufLayout::Stacked));
         }
         let (module, stored) = self.module(part, ending)?;
         Some((format!("{front}.{module}.{ending}"), stored))
     }
 
-    fn module(&self, part: &str, ending: &str) -> Option<(&'static str, Stored)> {
+    fn module(&self, part: &str, ending: &str) -> Option<(&'static str, GgufLayout)> {
         let names = self.names;
         let attention = &self.config.attention;
         let qkv = |number: usize| match names.qkv {
@@ -115,10 +115,10 @@ impl<'a> Tensors<'a> {
             }
         };
         let rows = |heads: usize| match self.storage {
-            Storage::Interleaved => Stored::Interleaved { heads },
-            Storage::Plain | Storage::GainsPlusOne => Stored::AsIs,
+            Storage::Interleaved => GgufLayout::Interleaved { heads },
+            Storage::Plain | Storage::GainsPlusOne => GgufLayout::AsIs,
         };
-        let as_is = |module: Option<&'static str>| Some((module?, Stored::AsIs));
+        let as_is = |module: Option<&'static str>| Some((module?, GgufLayout::AsIs));
         let norm = |module: &'static str| Some((module, self.gain(part, ending)));
         match part {
             "attn_norm" if self.has_second_norm => norm(names.ln2),
@@ -158,12 +158,12 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    fn gain(&self, part: &str, ending: &str) -> Stored {
+    fn gain(&self, part: &str, ending: &str) -> GgufLayout {
         let is_gain = part.ends_with("_norm") && ending == "weight";
         if is_gain && self.storage == Storage::GainsPlusOne {
-            Stored::PlusOne
+            GgufLayout::PlusOne
         } else {
-            Stored::AsIs
+            GgufLayout::AsIs
         }
     }
 }
