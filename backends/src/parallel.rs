@@ -64,14 +64,14 @@ pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
             let weight = weight.clone().narrow(0, range.start, range.len());
             weight.matmul(rows.clone().transpose())
         };
-        let parts = Parts::of(outputs, threads, least(count));
+        let parts = Division::of(outputs, threads, least(count));
         in_parts([outputs, count], parts, &device, transposed).transpose()
     } else {
         let product = |range: Range<usize>| {
             let rows = rows.clone().narrow(0, range.start, range.len());
             rows.matmul(weight.clone().transpose())
         };
-        let parts = Parts::of(count, threads, least(outputs));
+        let parts = Division::of(count, threads, least(outputs));
         in_parts([count, outputs], parts, &device, product)
     }
 }
@@ -95,20 +95,20 @@ pub fn by_row(x: Tensor<3>, each: impl Fn(Tensor<3>) -> Tensor<3> + Sync) -> Ten
     }
     let device = x.device();
     let x = x.reshape([1, rows, width]);
-    in_parts(shape, Parts::of(rows, threads, 1), &device, |range| {
+    in_parts(shape, Division::of(rows, threads, 1), &device, |range| {
         each(x.clone().narrow(1, range.start, range.len()))
     })
 }
 
-/// The pieces of equal size of which a result consists, such as its rows, in parts.
+/// A division of a result into parts of whole pieces, which are of one size, such as rows or heads.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
+pub struct Division {
     pieces: usize,
     parts: usize,
 }
 
-impl Parts {
-    /// Makes up to `parts` parts of so many pieces, none of which has less than `least`.
+impl Division {
+    /// Divides into up to `parts` parts of so many pieces, none of which has less than `least`.
     pub const fn of(pieces: usize, parts: usize, least: usize) -> Self {
         let most = pieces / least;
         let parts = if parts < most { parts } else { most };
@@ -116,7 +116,7 @@ impl Parts {
         Self { pieces, parts }
     }
 
-    /// Makes one part of each piece.
+    /// Divides into one part for each piece.
     pub const fn each(pieces: usize) -> Self {
         Self::of(pieces, pieces, 1)
     }
@@ -137,7 +137,7 @@ impl Parts {
 /// Panics if `part` does, or returns another number of elements.
 pub fn in_parts<const D: usize>(
     shape: [usize; D],
-    parts: Parts,
+    parts: Division,
     device: &Device,
     part: impl Fn(Range<usize>) -> Tensor<D> + Sync,
 ) -> Tensor<D> {

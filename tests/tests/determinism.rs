@@ -77,7 +77,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> = entries.collect();
     entries.sort();
     for path in entries {
-        if path.is_dir() {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        if stem.is_some_and(|stem| stem == "tests" || stem.ends_with("_tests")) {
+            // What tests compute is not what models do.
+        } else if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);

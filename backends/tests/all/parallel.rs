@@ -1,7 +1,7 @@
 //! Work on one to eight threads gives the bits of burn's own operations.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use interloom_backends::parallel::{self, Parts, by_row, in_parts, linear};
+use interloom_backends::parallel::{self, Division, by_row, in_parts, linear};
 use proptest::prelude::*;
 
 /// Numbers of which no sum is exact, so that another order shows.
@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn parts_are_joined_in_order(pieces in 1_usize..50, parts in 0_usize..60, least in 1_usize..9) {
         let x = numbers([pieces, 3], 4);
-        let parts = Parts::of(pieces, parts, least);
+        let parts = Division::of(pieces, parts, least);
         let same = |range: std::ops::Range<usize>| {
             assert!(range.len() >= least.min(pieces));
             x.clone().narrow(0, range.start, range.len())
@@ -112,7 +112,7 @@ fn a_panic_in_a_part_is_one_of_the_caller() {
                 assert!(range.start == 0, "not this part");
                 numbers([1, 2], 7)
             };
-            in_parts([2, 2], Parts::each(2), &Device::flex(), part)
+            in_parts([2, 2], Division::each(2), &Device::flex(), part)
         })
     });
     let panic = panic.unwrap_err();

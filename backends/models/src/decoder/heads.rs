@@ -1,7 +1,7 @@
 //! What attention heads compute, each for itself: on several threads, with the bits of one.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::{ELEMENT_COST, Parts, in_parts, is_divisible, threads_for};
+use interloom_backends::parallel::{Division, ELEMENT_COST, in_parts, is_divisible, threads_for};
 
 /// Returns the scores `q · kᵀ / scale`, `[batch, head, query, key]`.
 pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
@@ -42,7 +42,7 @@ fn by_head<const N: usize>(
         return each(inputs);
     }
     let device = inputs[0].device();
-    in_parts(shape, Parts::each(batch * heads), &device, |range| {
+    in_parts(shape, Division::each(batch * heads), &device, |range| {
         let (row, head) = (range.start / heads, range.start % heads);
         let of_head = |input: &Tensor<4>| input.clone().narrow(0, row, 1).narrow(1, head, 1);
         each(inputs.each_ref().map(of_head))

@@ -98,7 +98,7 @@ pub(crate) use prompts::doubled_begin;
 pub use prompts::{PromptReport, PromptToken};
 pub use readout::TokenProbability;
 pub use replay::{Changes, replay, replay_changed};
-pub use report::{Failure, FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
+pub use report::{FailureReport, FileReport, Generated, InvokeReport, Lens, RowReport, RunReport};
 pub use schedules::Schedules;
 pub use shrink::{ExperimentSize, Shrunken};
 pub use source::Spot;
@@ -502,7 +502,7 @@ impl Opened {
             model: self.model.clone(),
             prompts: self.prepared.prompts().to_vec(),
             runs,
-            failure: failure.map(|error| Failure {
+            failure: failure.map(|error| FailureReport {
                 code: error.code(),
                 message: error.to_string(),
             }),

@@ -26,12 +26,12 @@ pub struct FileReport {
     /// The runs, in order; the last one failed if there is a failure.
     pub runs: Vec<RunReport>,
     /// Why the last run failed and those after it were not made, if it did.
-    pub failure: Option<Failure>,
+    pub failure: Option<FailureReport>,
 }
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
+pub struct FailureReport {
     /// The stable code of the error.
     pub code: &'static str,
     /// Its message.
@@ -125,7 +125,7 @@ impl FileReport {
         if !self.prompts.is_empty() {
             json["prompts"] = self.prompts.iter().map(PromptReport::to_json).collect();
         }
-        if let Some(Failure { code, message }) = &self.failure {
+        if let Some(FailureReport { code, message }) = &self.failure {
             json["failure"] = json!({ "code": code, "message": message });
         }
         json
