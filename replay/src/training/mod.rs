@@ -136,6 +136,10 @@ pub struct Training {
     /// The parameters of each part before the first step of the segment.
     parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
+    /// The digests of the state that the last step left, or with which the training run began.
+    left: Vec<NamedDigest>,
+    /// Whether a step was begun that has not ended well: the state is none of a step then.
+    has_failed: bool,
 }
 
 /// The name of a part, and the digest of each of its parameters by path.
@@ -234,6 +238,7 @@ impl TrainingBuilder {
         Ok(Training {
             folder: Some(folder.to_owned()),
             writer: Some(writer),
+            left: state_digests(state)?,
             ..Training::new(self, head)
         })
     }
@@ -256,7 +261,7 @@ impl TrainingBuilder {
         self.check_is_of(&ledger)?;
         let last = ledger.checkpoints()?.into_iter().next_back();
         let from = last.ok_or_else(|| no_checkpoint(&ledger, 0))?;
-        load(&ledger, from, state)?;
+        let left = load(&ledger, from, state)?;
         let writer = LedgerWriter::append(&ledger)?;
         let head = ledger.head().clone();
         Ok(Training {
@@ -264,6 +269,7 @@ impl TrainingBuilder {
             writer: Some(writer),
             recorded: Some(ledger),
             next: from,
+            left,
             ..Training::new(self, head)
         })
     }
@@ -291,7 +297,8 @@ impl TrainingBuilder {
     ///
     /// # Errors
     ///
-    /// As for [`resume`](Self::resume); E072 if the ledger does not have the steps.
+    /// As for [`resume`](Self::resume); E072 if the ledger does not have the steps,
+    /// [`Error::Training`] if there are none between the two.
     pub fn verify(
         self,
         folder: impl AsRef<Path>,
@@ -300,17 +307,23 @@ impl TrainingBuilder {
     ) -> Result<Training, Error> {
         let ledger = Ledger::read(folder)?;
         self.check_is_of(&ledger)?;
-        if let Some(last) = steps.end.checked_sub(1) {
-            ledger.line(last)?;
+        if steps.is_empty() {
+            let Range { start, end } = steps;
+            return Err(Error::Training(format!(
+                "there is no step from {start} up to {end}, which is not counted; verify one step as {start}..{}",
+                start.saturating_add(1)
+            )));
         }
+        ledger.line(steps.end - 1)?;
         let from = nearest_checkpoint(&ledger, steps.start)?;
-        load(&ledger, from, state)?;
+        let left = load(&ledger, from, state)?;
         let head = ledger.head().clone();
         Ok(Training {
             folder: Some(ledger.folder().to_owned()),
             recorded: Some(ledger),
             next: from,
             end: Some(steps.end),
+            left,
             ..Training::new(self, head)
         })
     }
@@ -356,7 +369,7 @@ impl TrainingBuilder {
     ) -> Result<Training, Error> {
         let ledger = Ledger::read(from)?;
         let before = TrainingBuilder {
-            seed: ledger.head().seed_at(step),
+            seed: last_seed(&ledger),
             ..self.clone()
         };
         before.check_is_of(&ledger)?;
@@ -365,18 +378,23 @@ impl TrainingBuilder {
         }
         let chain = ledger.chain_before(step).unwrap_or(Digest::ZERO);
         let nearest = nearest_checkpoint(&ledger, step)?;
-        load(&ledger, nearest, state)?;
+        let left = load(&ledger, nearest, state)?;
+        let grandparent = ledger.head().parent.clone();
         let head = LedgerHead {
             parent: Some(LedgerParent {
                 step,
                 chain,
                 seed: self.seed,
+                // Of one that was forked later no step is left.
+                parent: grandparent
+                    .filter(|earlier| earlier.step < step)
+                    .map(Box::new),
             }),
             ..ledger.head().clone()
         };
         let into = into.as_ref();
         let mut writer = LedgerWriter::create(into, &head)?;
-        for line in &ledger.lines()[..nearest as usize] {
+        for line in &ledger.lines()[..step as usize] {
             writer.write(*line, ledger.names(line.step)?.as_deref())?;
         }
         checkpoint::copy(ledger.folder(), into, nearest)?;
@@ -386,6 +404,7 @@ impl TrainingBuilder {
             writer: Some(writer),
             recorded: Some(ledger.until(step)),
             next: nearest,
+            left,
             ..Training::new(self, head)
         })
     }
@@ -406,7 +425,7 @@ impl TrainingBuilder {
     fn check_is_of(&self, ledger: &Ledger) -> Result<(), Error> {
         let (mut ours, theirs) = (self.head(), ledger.head());
         let mut differences = Vec::new();
-        let seed = theirs.seed_at(ledger.lines().len() as u64);
+        let seed = last_seed(ledger);
         if ours.seed != seed {
             differences.push(format!("seed {seed} recorded, {} now", ours.seed));
         }
@@ -417,10 +436,12 @@ impl TrainingBuilder {
                 theirs.segment_steps, ours.segment_steps
             ));
         }
-        let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
-        let environment = report.into_iter().flat_map(|report| report.differences);
-        differences.extend(environment.map(|difference| difference.to_string()));
-        if differences.is_empty() || self.accepts_inexact {
+        if !self.accepts_inexact {
+            let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
+            let environment = report.into_iter().flat_map(|report| report.differences);
+            differences.extend(environment.map(|difference| difference.to_string()));
+        }
+        if differences.is_empty() {
             return Ok(());
         }
         Err(Error::OtherTraining {
@@ -459,6 +480,8 @@ impl Training {
             segment: None,
             parts: Vec::new(),
             traced: None,
+            left: Vec::new(),
+            has_failed: false,
         }
     }
 
@@ -473,10 +496,14 @@ impl Training {
         self.next
     }
 
-    /// Returns whether there is a step to be made, of `total` steps in all, or of those that are
-    /// verified.
+    /// Returns whether there is a step to be made, of `total` steps in all.
+    ///
+    /// Where steps are verified it is of these, whatever the total. A run that is resumed or forked
+    /// first makes again what its ledger has, even if that is more: the journals of these steps are
+    /// written anew.
     pub fn goes_on(&self, total: u64) -> bool {
-        self.next < self.end.map_or(total, |end| end.min(total))
+        let made = self.writer.as_ref().map_or(0, LedgerWriter::next);
+        self.next < self.end.unwrap_or(total.max(made))
     }
 
     /// Returns the trace of the step that was to be [traced](TrainingBuilder::trace), once it was
@@ -491,8 +518,11 @@ impl Training {
     /// # Errors
     ///
     /// That of `make`; [`Error::StepParted`] if the step was made before and came out otherwise,
-    /// with the phase and the parameters; [`Error::Journal`] and [`Error::Checkpoint`] if something
-    /// cannot be written. The state may have been updated then, and the training run is over.
+    /// with the phase and the parameters; [`Error::StateChanged`] if the state was changed since
+    /// the step before, which is looked at where a step is made again and where a journal
+    /// begins; [`Error::Journal`] and [`Error::Checkpoint`] if something cannot be written. The
+    /// state may have been updated then, and the training run is over: each further step is
+    /// [`Error::CutShort`].
     pub fn step<S: TrainingState>(
         &mut self,
         state: &mut S,
@@ -510,12 +540,19 @@ impl Training {
     /// Begins the next step: seeds the device.
     fn open_step(&mut self, state: &mut impl TrainingState) -> Result<OpenStep, Error> {
         let number = self.next;
+        if self.has_failed {
+            return Err(Error::CutShort(format!(
+                "the step before step {number} failed, so that the state is that of no step; resume from the last checkpoint"
+            )));
+        }
+        self.has_failed = true;
         let seed = seed_for(self.seed(), number, "device");
         let traced = if self.traced_step == Some(number) {
             Some(state_before(values_of(state)?, seed))
         } else {
             None
         };
+        self.check_state(state)?;
         if self.is_recording() && self.parts.is_empty() {
             self.parts = part_digests(state)?;
         }
@@ -528,6 +565,37 @@ impl Training {
             exchanges: ShortDigest::default(),
             runs: 0,
             traced,
+        })
+    }
+
+    /// Refuses a state that is not the one that the step before left: a checkpoint between the two
+    /// would not have it.
+    ///
+    /// Reading the state costs as much as the digests of a step. So it is done where a step is made
+    /// again, and where a journal begins, for which it is read anyway. A trace has the state
+    /// itself.
+    fn check_state(&self, state: &mut impl TrainingState) -> Result<(), Error> {
+        let recorded = self
+            .recorded
+            .as_ref()
+            .map_or(0, |ledger| ledger.lines().len());
+        let is_made_again = self.next < recorded as u64;
+        let is_due = self.is_recording() && (self.parts.is_empty() || is_made_again);
+        if !is_due || self.traced_step == Some(self.next) {
+            return Ok(());
+        }
+        let now = state_digests(state)?;
+        if now == self.left {
+            return Ok(());
+        }
+        let changed = |phase| differing_names(&self.left, &now, phase);
+        Err(Error::StateChanged {
+            step: self.next,
+            names: [
+                changed(StepPhase::Parameters),
+                changed(StepPhase::Optimizer),
+            ]
+            .concat(),
         })
     }
 
@@ -573,8 +641,22 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if something cannot be written.
+    /// [`Error::Journal`] if something cannot be written; [`Error::CutShort`] if a step failed, or
+    /// not all steps that were to be verified were made.
     pub fn finish(mut self) -> Result<(), Error> {
+        if self.has_failed {
+            return Err(Error::CutShort(
+                "its last step failed; resume from the last checkpoint".to_owned(),
+            ));
+        }
+        if let Some(end) = self.end.filter(|end| self.next < *end) {
+            return Err(Error::CutShort(format!(
+                "of the steps that were to be verified, those from {} to {} were not made; let the loop go on as long as \
+                 `goes_on` says",
+                self.next,
+                end - 1
+            )));
+        }
         self.close_segment()?;
         if let Some(writer) = &self.writer {
             writer.sync()?;
@@ -586,6 +668,12 @@ impl Training {
     #[cfg(feature = "train")]
     const fn is_excerpt(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// Returns whether the next step is before a step, and is to be made.
+    #[cfg(feature = "train")]
+    fn is_before(&self, step: u64) -> bool {
+        self.next < step && self.goes_on(step)
     }
 
     #[cfg(feature = "train")]
@@ -608,11 +696,11 @@ impl Training {
     ) -> Result<StepLine, Error> {
         self.next += 1;
         if !self.is_recording() {
+            self.has_failed = false;
             return Ok(line);
         }
-        names.extend(values_of(state)?.map(|TracedValue { phase, name, data }| {
-            NamedDigest::new(phase, name, environment::tensor_digest(data))
-        }));
+        let left = state_digests(state)?;
+        names.extend(left.iter().cloned());
         // Of the same state in the same order, whatever the order in which it was read.
         names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
         line.batch = digest_of_names(&names, StepPhase::Batch);
@@ -629,6 +717,8 @@ impl Training {
             line = writer.write(line, keeps_names.then_some(&names[..]))?;
         }
         self.make_checkpoint(state)?;
+        self.left = left;
+        self.has_failed = false;
         Ok(line)
     }
 
@@ -822,9 +912,46 @@ fn state_before(values: impl Iterator<Item = TracedValue>, seed: u64) -> Vec<Tra
     state.chain([seed]).collect()
 }
 
-fn load(ledger: &Ledger, step: u64, state: &mut impl TrainingState) -> Result<(), Error> {
+/// Returns the digest of each value of a state.
+fn state_digests(state: &mut impl TrainingState) -> Result<Vec<NamedDigest>, Error> {
+    let values = values_of(state)?;
+    let digests = values.map(|TracedValue { phase, name, data }| {
+        NamedDigest::new(phase, name, environment::tensor_digest(data))
+    });
+    Ok(digests.collect())
+}
+
+/// Loads the checkpoint before a step, which must be the state that the step before left, and
+/// returns its digests.
+fn load(
+    ledger: &Ledger,
+    step: u64,
+    state: &mut impl TrainingState,
+) -> Result<Vec<NamedDigest>, Error> {
     let manifest = checkpoint::load(ledger.folder(), step, state)?;
-    checkpoint::check_is_of(ledger, &manifest)
+    checkpoint::check_is_of(ledger, &manifest)?;
+    let left = state_digests(state)?;
+    let Some(before) = step.checked_sub(1) else {
+        return Ok(left);
+    };
+    let line = ledger.line(before)?;
+    let mut names = left.clone();
+    names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
+    let is_same = |phase, recorded| digest_of_names(&names, phase) == recorded;
+    if is_same(StepPhase::Parameters, line.parameters)
+        && is_same(StepPhase::Optimizer, line.optimizer)
+    {
+        return Ok(left);
+    }
+    Err(Error::Checkpoint {
+        checkpoint: ledger.folder().join(checkpoint_folder(step)),
+        problem: format!("it is not the state that step {before} left, as the ledger has it"),
+    })
+}
+
+/// Returns the seed of the steps behind the last one of a ledger.
+fn last_seed(ledger: &Ledger) -> u64 {
+    ledger.head().seed_at(ledger.lines().len() as u64)
 }
 
 fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
@@ -834,10 +961,15 @@ fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
 }
 
 fn no_checkpoint(ledger: &Ledger, step: u64) -> Error {
-    Error::Checkpoint {
-        checkpoint: ledger.folder().join(checkpoint_folder(0)),
-        problem: format!(
-            "there is no checkpoint at or before step {step}; restore one from a copy"
+    let from_where = match &ledger.head().parent {
+        None => "restore one from a copy".to_owned(),
+        Some(fork) => format!(
+            "this run was forked at step {}: take the one that it was forked from",
+            fork.step
         ),
-    }
+    };
+    Error::Training(format!(
+        "{} has no checkpoint at or before step {step}; {from_where}",
+        ledger.folder().display()
+    ))
 }
