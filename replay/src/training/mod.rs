@@ -77,6 +77,7 @@ mod checkpoint;
 mod exact;
 #[cfg(feature = "train")]
 pub mod learner;
+mod mode;
 mod optimizer;
 mod order;
 mod seed;
@@ -110,6 +111,7 @@ pub use exact::{
     clip_by_norm, cross_entropy, mean_squared_error, smoothed_cross_entropy, sum_in_order,
     weighted_cross_entropy,
 };
+pub use mode::TrainingMode;
 pub use order::DataOrder;
 pub use seed::seed_for;
 pub use state::{
@@ -494,6 +496,12 @@ impl Training {
     /// Returns the number of the next step.
     pub const fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Returns the step at which the run was forked from another one, if it was: what is new in the
+    /// fork is so from that step on, and no earlier, also after a resume.
+    pub fn forked_at(&self) -> Option<u64> {
+        self.head.parent.as_ref().map(|parent| parent.step)
     }
 
     /// Returns whether there is a step to be made, of `total` steps in all.

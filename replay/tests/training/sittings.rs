@@ -238,6 +238,45 @@ fn r106_a_fork_that_is_killed_before_its_step_goes_on_as_the_old_run_up_to_it() 
 }
 
 #[test]
+fn a_run_is_opened_as_its_mode_says() {
+    use interloom::training::TrainingMode as Mode;
+
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, into] = ["run", "fork"].map(|name| folder.path().join(name));
+    let fork = Mode::Fork {
+        from: run.clone(),
+        step: 12,
+        into: into.clone(),
+    };
+    let verify = Mode::Verify {
+        folder: run.clone(),
+        steps: 11..13,
+    };
+    for (mode, begins, forked_at, ends) in [
+        (Mode::Plain, 0, None, 15),
+        (Mode::Record(run.clone()), 0, None, 15),
+        (Mode::Resume(run.clone()), 10, None, 15),
+        (verify, 10, None, 13),
+        (fork, 10, Some(12), 15),
+        (Mode::Resume(into), 10, Some(12), 15),
+    ] {
+        let mut state = fresh(SEED);
+        let mut training = settings().open(mode.clone(), &mut state).unwrap();
+        assert_eq!(
+            (training.next(), training.forked_at()),
+            (begins, forked_at),
+            "{mode:?}"
+        );
+        train(&mut training, &mut state, 15, None).unwrap();
+        assert_eq!(training.next(), ends, "{mode:?}");
+        training.finish().unwrap();
+    }
+    let again = settings().open(Mode::Record(run), &mut fresh(SEED));
+    assert_eq!(again.err().unwrap().code(), "E070");
+}
+
+#[test]
 fn a_run_that_is_resumed_makes_again_all_that_its_ledger_has() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
