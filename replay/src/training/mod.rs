@@ -135,6 +135,8 @@ pub struct Training {
     traced_step: Option<u64>,
     /// The journal that is open for the exchanges of some steps.
     segment: Option<Session>,
+    /// The journal that is open stands beside its place, until its steps have come out as before.
+    beside: Option<Beside>,
     /// The parameters of each part before the first step of the segment.
     parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
@@ -142,6 +144,12 @@ pub struct Training {
     left: Vec<NamedDigest>,
     /// Whether a step was begun that has not ended well: the state is none of a step then.
     has_failed: bool,
+}
+
+/// A file that takes its place later.
+struct Beside {
+    path: PathBuf,
+    place: PathBuf,
 }
 
 /// The name of a part, and the digest of each of its parameters by path.
@@ -480,6 +488,7 @@ impl Training {
             end: None,
             traced_step: None,
             segment: None,
+            beside: None,
             parts: Vec::new(),
             traced: None,
             left: Vec::new(),
@@ -583,12 +592,7 @@ impl Training {
     /// again, and where a journal begins, for which it is read anyway. A trace has the state
     /// itself.
     fn check_state(&self, state: &mut impl TrainingState) -> Result<(), Error> {
-        let recorded = self
-            .recorded
-            .as_ref()
-            .map_or(0, |ledger| ledger.lines().len());
-        let is_made_again = self.next < recorded as u64;
-        let is_due = self.is_recording() && (self.parts.is_empty() || is_made_again);
+        let is_due = self.is_recording() && (self.parts.is_empty() || self.makes_again());
         if !is_due || self.traced_step == Some(self.next) {
             return Ok(());
         }
@@ -693,6 +697,12 @@ impl Training {
         self.writer.is_some() || self.recorded.is_some()
     }
 
+    /// Returns whether the next step was made before.
+    fn makes_again(&self) -> bool {
+        let ledger = self.recorded.as_ref();
+        ledger.is_some_and(|ledger| self.next < ledger.lines().len() as u64)
+    }
+
     /// Adds what came of a step to its line, compares it, writes it, and makes a checkpoint if one
     /// is due.
     fn conclude<S: TrainingState>(
@@ -723,6 +733,9 @@ impl Training {
             && writer.next() == line.step
         {
             line = writer.write(line, keeps_names.then_some(&names[..]))?;
+        }
+        if !self.makes_again() {
+            self.put_segment()?;
         }
         self.make_checkpoint(state)?;
         self.left = left;
@@ -769,6 +782,7 @@ impl Training {
             return Ok(());
         }
         self.close_segment()?;
+        self.put_segment()?;
         let (Some(writer), Some(folder)) = (&self.writer, &self.folder) else {
             return Ok(());
         };
@@ -797,7 +811,8 @@ impl Training {
             return Ok((run.execute(model)?, None));
         }
         if self.segment.is_none() {
-            self.segment = Some(self.open_segment(step, &run)?);
+            let (session, beside) = self.open_segment(step, &run)?;
+            (self.segment, self.beside) = (Some(session), beside);
         }
         let session = self.segment.as_mut().expect("a journal that was opened");
         let ran = session.run(run, model);
@@ -821,24 +836,42 @@ impl Training {
     }
 
     /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
-    /// verified, else to be written, again if it is there.
-    fn open_segment(&self, step: u64, run: &Run) -> Result<Session, Error> {
+    /// verified, else to be written.
+    ///
+    /// That of steps that were made before stands beside its place at first: if they come out
+    /// otherwise, what was exchanged in them is still there.
+    fn open_segment(&self, step: u64, run: &Run) -> Result<(Session, Option<Beside>), Error> {
         let first = step - step % self.head.segment_steps;
         let mut head = self.head.environment.clone();
         head.sites = Some(environment::site_table(run.sites().map()));
         head.model = identity(&self.parts, run.sites().map());
-        let path = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(segment_file(first)));
-        let device = self.settings.device.clone();
-        match path {
-            Some(path) if self.writer.is_some() => Session::open(&Mode::Record(path), head, device),
-            Some(path) if self.traced_step.is_none() && path.exists() => {
-                Session::open(&Mode::Verify(path), head, device)
-            }
-            _ => Session::unwritten(head),
+        let Some(folder) = &self.folder else {
+            return Ok((Session::unwritten(head)?, None));
+        };
+        let place = folder.join(segment_file(first));
+        let open = |mode| Session::open(&mode, head.clone(), self.settings.device.clone());
+        if self.writer.is_some() && self.makes_again() {
+            let path = folder.join(format!(".unfinished-{}", segment_file(first)));
+            let session = open(Mode::Record(path.clone()))?;
+            return Ok((session, Some(Beside { path, place })));
         }
+        let session = if self.writer.is_some() {
+            open(Mode::Record(place))?
+        } else if self.traced_step.is_none() && place.exists() {
+            open(Mode::Verify(place))?
+        } else {
+            Session::unwritten(head)?
+        };
+        Ok((session, None))
+    }
+
+    /// Puts the journal that is open in its place.
+    fn put_segment(&mut self) -> Result<(), Error> {
+        let Some(Beside { path, place }) = self.beside.take() else {
+            return Ok(());
+        };
+        let renamed = std::fs::rename(path, &place);
+        renamed.map_err(|error| checkpoint::refused(&place, "replace", &error))
     }
 
     fn close_segment(&mut self) -> Result<(), Error> {

@@ -228,6 +228,91 @@ fn a_checkpoint_that_is_whole_and_not_what_the_ledger_has_is_seen() {
 }
 
 #[test]
+fn what_is_left_of_a_run_without_its_ledger_is_not_written_over() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    fs::remove_file(run.join(LEDGER_FILE)).unwrap();
+    let names = fs::read(run.join(NAMES_FILE)).unwrap();
+    let begun = || settings().record_or_resume(&run, &mut fresh(SEED));
+    assert_eq!(begun().err().unwrap().code(), "E070");
+    assert_eq!(fs::read(run.join(NAMES_FILE)).unwrap(), names);
+    fs::remove_file(run.join(NAMES_FILE)).unwrap();
+    assert_eq!(begun().err().unwrap().code(), "E070");
+}
+
+#[test]
+fn a_resume_that_comes_out_otherwise_leaves_the_journals() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let journal = run.join("steps-00000020.ilj");
+    let before = fs::read(&journal).unwrap();
+    let mut state = fresh(SEED);
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    let fault = Some((21, Fault::Rate { scale: 2.0 }));
+    let error = train(&mut training, &mut state, STEPS, fault).unwrap_err();
+    assert_eq!(error.code(), "E088");
+    drop(training);
+    assert_eq!(fs::read(&journal).unwrap(), before);
+    // So does one that is ended early; the right one writes it again.
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    let sites = interloom::Sites::bind(&state.module).unwrap();
+    crate::net::make_step(&mut training, &mut state, &sites, crate::net::PART, None).unwrap();
+    training.finish().unwrap();
+    assert_eq!(fs::read(&journal).unwrap(), before);
+    resume(&run).unwrap();
+    let leftover = run.join(".unfinished-steps-00000020.ilj");
+    assert!(fs::read(&journal).unwrap().len() > before.len() && !leftover.exists());
+}
+
+#[test]
+fn a_parameter_in_two_places_is_refused() {
+    use burn::module::Module;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::SgdConfig;
+    use interloom::training::Trained;
+
+    #[derive(Module, Debug)]
+    struct Tied {
+        first: Linear,
+        second: Linear,
+    }
+
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let first = LinearConfig::new(2, 2).with_bias(false).init(&device());
+    let second = first.clone();
+    let mut tied = Trained::new("tied", Tied { first, second }, SgdConfig::new().init());
+    let error = settings().record(folder.path().join("run"), &mut tied);
+    let error = error.err().unwrap();
+    assert_eq!(error.code(), "E089");
+    let message = error.to_string();
+    assert!(
+        message.contains("`first.weight` and `second.weight` are one parameter"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_a_refusal_of_the_system() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let mut state = fresh(SEED);
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    // In the way of the next checkpoint is a file.
+    fs::write(run.join(checkpoint_folder(30)), "in the way").unwrap();
+    let error = train(&mut training, &mut state, 35, None).unwrap_err();
+    assert_eq!(error.code(), "E061");
+    drop(training);
+    fs::remove_file(run.join(checkpoint_folder(30))).unwrap();
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 35, None).unwrap();
+    training.finish().unwrap();
+}
+
+#[test]
 fn lines_that_another_process_wrote_are_not_cut_off() {
     let _alone = alone();
     let mut runs = Runs::new();

@@ -262,14 +262,15 @@ impl LedgerWriter {
     /// training run without its first checkpoint.
     ///
     /// # Errors
-    /// E070 if the folder has a ledger, E061 if the files cannot be made, E073 if another process
-    /// begins one there.
+    /// E070 if the folder has a ledger, or steps of a run whose ledger is gone, E061 if the files
+    /// cannot be made, E073 if another process begins one there.
     pub fn create(folder: impl AsRef<Path>, head: &LedgerHead) -> Result<Self, JournalError> {
         let folder = folder.as_ref();
         let place: Arc<str> = folder.join(LEDGER_FILE).display().to_string().into();
         let cannot = |error: io::Error| JournalError::io(&place, "create", &error);
         fs::create_dir_all(folder).map_err(cannot)?;
         check_is_free(folder, &place)?;
+        check_is_not_orphaned(folder, &place)?;
         let encoded = head.encode();
         let (payload, parent) = encoded.map_err(|error| cannot(io::Error::other(error)))?;
         let mut options = OpenOptions::new();
@@ -416,6 +417,26 @@ fn check_is_free(folder: &Path, place: &Arc<str>) -> Result<(), JournalError> {
         return Err(JournalError::WouldOverwrite {
             journal: place.clone(),
             reason: "the folder has a training run".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses to begin a training run over what is left of one without its ledger.
+///
+/// A run that was killed before its ledger was published leaves an unfinished one, and nothing else
+/// that is worth anything.
+fn check_is_not_orphaned(folder: &Path, place: &Arc<str>) -> Result<(), JournalError> {
+    if folder.join(UNFINISHED_FILE).exists() {
+        return Ok(());
+    }
+    let has_names = fs::metadata(folder.join(NAMES_FILE)).is_ok_and(|names| names.len() > 0);
+    let has_steps = folder.join(segment_file(0)).exists();
+    let is_behind = |steps: Vec<u64>| steps.into_iter().any(|step| step > 0);
+    if has_names || has_steps || is_behind(Ledger::checkpoints_in(folder)?) {
+        return Err(JournalError::WouldOverwrite {
+            journal: place.clone(),
+            reason: "the folder has steps of a training run, and its ledger is gone".to_owned(),
         });
     }
     Ok(())
