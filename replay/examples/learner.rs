@@ -12,8 +12,8 @@
 //! silenced, so that the classifier does not come to need it. Burn shows progress and metrics, and
 //! keeps its own checkpoints, as without Interloom.
 
-use std::ops::Range;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
@@ -33,18 +33,15 @@ use interloom::training::{DataOrder, Training, cross_entropy};
 use interloom::{Error, Hooked, Run};
 use interloom_backends::Forward;
 
+mod arguments;
+
+use arguments::{TrainingArguments, ended};
+
 /// Trains a classifier with burn's `Learner`.
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the training run; without it nothing is recorded.
-    #[arg(long)]
-    journal: Option<PathBuf>,
-    /// Goes on with the run in the folder, from its last checkpoint.
-    #[arg(long, requires = "journal")]
-    resume: bool,
-    /// Makes some steps of the run again, such as `30..40`, and compares them.
-    #[arg(long, requires = "journal", value_parser = steps)]
-    verify: Option<Range<u64>>,
+    #[command(flatten)]
+    training: TrainingArguments,
     #[arg(long, default_value_t = 2)]
     epochs: usize,
     /// What weights, points and their order are drawn from.
@@ -172,9 +169,12 @@ impl Batcher<Point, Batch> for Points {
 const TRAINED: usize = 2000;
 const HELD_OUT: usize = 500;
 
-fn main() -> Result<(), Error> {
-    let arguments = Arguments::parse();
-    let Arguments { seed, epochs, .. } = arguments;
+fn main() -> ExitCode {
+    ended(run(&Arguments::parse()).map_err(Into::into))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
+    let Arguments { seed, epochs, .. } = *arguments;
     let device = Device::flex().autodiff();
     let order = DataOrder::new(seed, TRAINED as u64);
     let train = OrderedLoader::new(Point::draw(seed, TRAINED), Points, 32, order, &device);
@@ -186,8 +186,12 @@ fn main() -> Result<(), Error> {
         DataOrder::sequential(HELD_OUT as u64),
         &device,
     );
-    let verified = arguments.verify.clone();
-    let recorder = recorder(&arguments, &train, &device);
+    let settings = Training::of(seed, &device).checkpoint_every(20);
+    let mode = arguments.training.mode();
+    // Opened once burn has its learner ready.
+    let recorder = Recorder::new("classifier", &train, settings, move |settings, state| {
+        settings.open(mode, state)
+    });
     let training = SupervisedTraining::new(&arguments.artifacts, train, valid(held_out))
         .metrics((AccuracyMetric::new(), LossMetric::new()))
         .num_epochs(epochs)
@@ -201,43 +205,12 @@ fn main() -> Result<(), Error> {
     let training = recorder.training()?;
     let next = training.next();
     training.finish()?;
-    match verified {
-        Some(steps) => println!("steps {steps:?} are the recorded ones, bit for bit"),
-        None => println!("{next} steps"),
+    if !arguments.training.say_verified() {
+        println!("{next} steps");
     }
     Ok(())
 }
 
 fn valid(loader: Arc<OrderedLoader<Point, Batch>>) -> Arc<dyn DataLoader<Batch>> {
     loader
-}
-
-/// Opens the training run as the arguments say, once burn has its learner ready.
-fn recorder(
-    arguments: &Arguments,
-    train: &Arc<OrderedLoader<Point, Batch>>,
-    device: &Device,
-) -> Recorder<Point, Classifier> {
-    let settings = Training::of(arguments.seed, device).checkpoint_every(20);
-    let (folder, steps) = (arguments.journal.clone(), arguments.verify.clone());
-    let resumes = arguments.resume;
-    Recorder::new(
-        "classifier",
-        train,
-        settings,
-        move |settings, state| match (folder, steps) {
-            (None, _) => Ok(settings.plain()),
-            (Some(folder), Some(steps)) => settings.verify(folder, steps, state),
-            (Some(folder), None) if resumes => settings.resume(folder, state),
-            (Some(folder), None) => settings.record(folder, state),
-        },
-    )
-}
-
-fn steps(text: &str) -> Result<Range<u64>, String> {
-    let parts = text
-        .split_once("..")
-        .ok_or("two numbers with `..` between")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    Ok(number(parts.0)?..number(parts.1)?)
 }

@@ -15,8 +15,7 @@
 //! Every 200 steps a mediator removes the five strongest of them from the embedding of the held-out
 //! pairs, another one keeps nothing else, and their exchanges are in the journals of the run.
 
-use std::ops::Range;
-use std::path::PathBuf;
+use std::process::ExitCode;
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
@@ -26,6 +25,10 @@ use clap::Parser;
 use interloom::training::{DataOrder, Trained, Training, TrainingStep, cross_entropy};
 use interloom::{Error, Hooked, Sites, backward};
 use interloom_backends::{Forward, Tap};
+
+mod arguments;
+
+use arguments::{TrainingArguments, ended};
 
 /// The modulus.
 const P: usize = 53;
@@ -46,21 +49,8 @@ struct Arguments {
     /// How many steps of all trained pairs to make.
     #[arg(long, default_value_t = 1200)]
     steps: u64,
-    /// The folder of the training run; without it nothing is recorded.
-    #[arg(long)]
-    journal: Option<PathBuf>,
-    /// Goes on with the run in the folder, from its last checkpoint.
-    #[arg(long, requires = "journal")]
-    resume: bool,
-    /// Makes some steps of the run again, such as `137..150`, and compares them.
-    #[arg(long, requires = "journal", value_parser = steps)]
-    verify: Option<Range<u64>>,
-    /// Forks the run at a step, into another folder.
-    #[arg(long, requires_all = ["journal", "into"])]
-    fork: Option<u64>,
-    /// The folder of the fork.
-    #[arg(long)]
-    into: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingArguments,
     /// The learning rate, of a fork from its step on.
     #[arg(long, default_value_t = RATE)]
     rate: f64,
@@ -224,36 +214,21 @@ impl Pairs {
 
 type State = Trained<Hooked<Adder>>;
 
-fn main() -> Result<(), Error> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    ended(run(&Arguments::parse()).map_err(Into::into))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
     let device = Device::flex().autodiff();
     let model = Adder::new(arguments.seed, &device);
     let adam = AdamWConfig::new().with_beta_2(0.98).with_weight_decay(1.0);
     let optimizer: ModuleOptimizer = adam.init();
     let mut state = Trained::new("adder", model, optimizer);
-    let training = open(&arguments, &device, &mut state)?;
-    train(training, &mut state, &arguments)?;
-    if let Some(steps) = &arguments.verify {
-        println!(
-            "steps {} to {} are the recorded ones, bit for bit",
-            steps.start,
-            steps.end - 1
-        );
-    }
+    let settings = Training::of(arguments.seed, &device).checkpoint_every(50);
+    let training = settings.open(arguments.training.mode(), &mut state)?;
+    train(training, &mut state, arguments)?;
+    arguments.training.say_verified();
     Ok(())
-}
-
-fn open(arguments: &Arguments, device: &Device, state: &mut State) -> Result<Training, Error> {
-    let settings = Training::of(arguments.seed, device).checkpoint_every(50);
-    let Some(folder) = &arguments.journal else {
-        return Ok(settings.plain());
-    };
-    match (&arguments.verify, arguments.fork, &arguments.into) {
-        (Some(steps), ..) => settings.verify(folder, steps.clone(), state),
-        (None, Some(step), Some(into)) => settings.fork(folder, step, into, state),
-        _ if arguments.resume => settings.resume(folder, state),
-        _ => settings.record(folder, state),
-    }
 }
 
 fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Result<(), Error> {
@@ -262,6 +237,7 @@ fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Re
     // Of the seed of the run, and not of a fork: it has the same pairs.
     let (trained, held_out) = Pairs::divide(arguments.seed);
     let (tokens, classes) = (trained.tokens(&device), trained.classes(&device));
+    let forked_at = training.forked_at();
     while training.goes_on(arguments.steps) {
         training.step(state, |step, state| {
             step.fed("tokens", tokens.clone());
@@ -275,7 +251,7 @@ fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Re
                 report(step, state, &sites, &held_out, loss)?;
             }
             let gradients = GradientsParams::from_grads(gradients, &state.module);
-            let is_new = arguments.fork.is_none_or(|fork| step.number() >= fork);
+            let is_new = forked_at.is_none_or(|fork| step.number() >= fork);
             let rate = if is_new { arguments.rate } else { RATE };
             step.update(state, rate, gradients)?;
             Ok(f64::from(loss))
@@ -372,16 +348,4 @@ fn waves(frequencies: &[usize], device: &Device) -> Tensor<2> {
     });
     let data = TensorData::new(rows.collect::<Vec<f32>>(), [2 * frequencies.len(), P]);
     Tensor::from_data(data, device)
-}
-
-fn steps(text: &str) -> Result<Range<u64>, String> {
-    let parts = text
-        .split_once("..")
-        .ok_or("two numbers with `..` between")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    let range = number(parts.0)?..number(parts.1)?;
-    if range.is_empty() {
-        return Err("there is no step in it".to_owned());
-    }
-    Ok(range)
 }

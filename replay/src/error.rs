@@ -138,6 +138,25 @@ pub enum Error {
         /// The first exchange that differs, where the exchanges do and their journal is there.
         divergence: Option<Box<Divergence>>,
     },
+    /// The state of a training run was changed between two steps.
+    ///
+    /// Code `E076`, explained in `docs/errors/E076.md`.
+    #[error(
+        "the state before step {step} is not the one that the step before left{}; change it within a step, so that checkpoints and \
+         steps that are made again have the change",
+        listed(names)
+    )]
+    StateChanged {
+        /// The later step.
+        step: u64,
+        /// What was changed, by name.
+        names: Vec<String>,
+    },
+    /// A training run is over before its end.
+    ///
+    /// Code `E077`, explained in `docs/errors/E077.md`.
+    #[error("the training run is over before its end: {0}")]
+    CutShort(String),
     /// A step cannot be made as it was asked for.
     ///
     /// Code `E089`, explained in `docs/errors/E089.md`.
@@ -198,15 +217,7 @@ fn parted(
     divergence: Option<&Divergence>,
 ) -> String {
     let mut text = format!("step {step} is not the recorded one; it parts in: {phase}");
-    for (number, name) in names.iter().take(NAMES_MAX).enumerate() {
-        let before = if number == 0 { " (" } else { ", " };
-        text.push_str(&format!("{before}`{name}`"));
-    }
-    match names.len() {
-        0 => {}
-        count if count > NAMES_MAX => text.push_str(&format!(", and {} more)", count - NAMES_MAX)),
-        _ => text.push(')'),
-    }
+    text.push_str(&listed(names));
     let (recorded, live) = lines;
     match phase {
         StepPhase::Loss => {
@@ -228,6 +239,17 @@ fn parted(
         None => text.push_str("; trace the step in both runs to find the element"),
     }
     text
+}
+
+/// Returns some names in brackets, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        count if count > NAMES_MAX => format!(" ({shown}, and {} more)", count - NAMES_MAX),
+        _ => format!(" ({shown})"),
+    }
 }
 
 /// How many names a message lists.
@@ -258,6 +280,8 @@ impl Error {
             Self::Intervention(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Diverged(_) => Divergence::CODE,
+            Self::StateChanged { .. } => "E076",
+            Self::CutShort(_) => "E077",
             Self::Checkpoint { .. } => "E079",
             #[cfg(feature = "models")]
             Self::Sampling(error) => error.code(),
@@ -349,6 +373,16 @@ pub fn codes() -> Vec<&'static Code> {
 }
 
 const CODES: &[Code] = &[
+    Code::new(
+        "E076",
+        "the state was changed between two steps",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E077",
+        "a training run is over before its end",
+        AtFault::Misuse,
+    ),
     Code::new("E079", "a checkpoint cannot be used", AtFault::Journal),
     Code::new("E082", "arithmetic that is not exact", AtFault::Environment),
     Code::new("E087", "another training run", AtFault::Misuse),

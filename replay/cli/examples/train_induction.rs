@@ -14,8 +14,8 @@
 //! are enough.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -30,6 +30,11 @@ use interloom_models::induction::{
     save_weights, score,
 };
 
+#[path = "../../examples/arguments/mod.rs"]
+mod arguments;
+
+use arguments::{TrainingArguments, ended};
+
 /// Trains the induction transformer, and writes its weights.
 #[derive(Parser)]
 struct Arguments {
@@ -39,21 +44,8 @@ struct Arguments {
     /// How many steps of 64 sequences to train.
     #[arg(long, default_value_t = 2000)]
     steps: u64,
-    /// The folder of the training run; without it nothing is recorded.
-    #[arg(long)]
-    journal: Option<PathBuf>,
-    /// Goes on with the run in the folder, from its last checkpoint.
-    #[arg(long, requires = "journal")]
-    resume: bool,
-    /// Makes some steps of the run again, such as `137..150`, and compares them.
-    #[arg(long, requires = "journal", value_parser = steps)]
-    verify: Option<Range<u64>>,
-    /// Forks the run at a step, into another folder.
-    #[arg(long, requires_all = ["journal", "into"])]
-    fork: Option<u64>,
-    /// The folder of the fork.
-    #[arg(long)]
-    into: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingArguments,
     /// The learning rate, of a fork from its step on.
     #[arg(long, default_value_t = LEARNING_RATE)]
     rate: f64,
@@ -74,8 +66,11 @@ impl TrainingState for State {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    ended(run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex().autodiff();
     let model = Induction::new(arguments.seed, &device).into_inner();
     let mut state = State {
@@ -85,30 +80,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Sampler::new(arguments.seed).state().to_le_bytes(),
         ),
     };
-    let training = open(&arguments, &device, &mut state)?;
-    train(training, &mut state, &arguments)?;
-    if let Some(steps) = &arguments.verify {
-        println!(
-            "steps {} to {} are the recorded ones, bit for bit",
-            steps.start,
-            steps.end - 1
-        );
+    let settings = Training::of(arguments.seed, &device);
+    let training = settings.open(arguments.training.mode(), &mut state)?;
+    train(training, &mut state, arguments)?;
+    if arguments.training.say_verified() {
         return Ok(());
     }
-    evaluate(state.model.module.valid(), &arguments)
-}
-
-fn open(arguments: &Arguments, device: &Device, state: &mut State) -> Result<Training, Error> {
-    let settings = Training::of(arguments.seed, device);
-    let Some(folder) = &arguments.journal else {
-        return Ok(settings.plain());
-    };
-    match (&arguments.verify, arguments.fork, &arguments.into) {
-        (Some(steps), ..) => settings.verify(folder, steps.clone(), state),
-        (None, Some(step), Some(into)) => settings.fork(folder, step, into, state),
-        _ if arguments.resume => settings.resume(folder, state),
-        _ => settings.record(folder, state),
-    }
+    evaluate(state.model.module.valid(), arguments)
 }
 
 fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Result<(), Error> {
@@ -117,6 +95,7 @@ fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Re
     let bar = ProgressBar::new(arguments.steps)
         .with_style(style.expect("the template is well formed"))
         .with_position(training.next());
+    let forked_at = training.forked_at();
     while training.goes_on(arguments.steps) {
         let line = training.step(state, |step, state| {
             let mut sampler = sampler_of(&state.sampler);
@@ -132,7 +111,7 @@ fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Re
                 (loss.into_scalar::<f32>(), gradients)
             })?;
             let gradients = GradientsParams::from_grads(gradients, &state.model.module);
-            let is_new = arguments.fork.is_none_or(|fork| step.number() >= fork);
+            let is_new = forked_at.is_none_or(|fork| step.number() >= fork);
             let rate = if is_new {
                 arguments.rate
             } else {
@@ -209,16 +188,4 @@ fn evaluate(
         println!("they are those of `interloom demo`, bit for bit");
     }
     Ok(())
-}
-
-fn steps(text: &str) -> Result<Range<u64>, String> {
-    let parts = text
-        .split_once("..")
-        .ok_or("two numbers with `..` between")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    let range = number(parts.0)?..number(parts.1)?;
-    if range.is_empty() {
-        return Err("there is no step in it".to_owned());
-    }
-    Ok(range)
 }

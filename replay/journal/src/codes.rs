@@ -24,5 +24,10 @@ pub(crate) const CODES: &[Code] = &[
     Code::new("E073", "a journal has another writer", AtFault::Environment),
     Code::new("E074", "a journal is of other runs", AtFault::Misuse),
     Code::new("E078", "a damaged ledger", AtFault::Journal),
+    Code::new(
+        "E086",
+        "a journal of another training run",
+        AtFault::Journal,
+    ),
     Code::new("E130", "a rank is no replica", AtFault::Environment),
 ];

@@ -254,6 +254,19 @@ pub enum JournalError {
          before the update; look at how gradients are reduced, and resume all ranks from a step before this one"
     )]
     RanksParted(Box<RankDrift>),
+    /// A journal beside a ledger has other exchanges than the ledger's steps.
+    ///
+    /// Code `E086`, explained in `docs/errors/E086.md`.
+    #[error(
+        "{journal} is not the journal of the training run beside it: the exchanges of step {step} are others; restore it from a \
+         copy, or resume from a checkpoint before it"
+    )]
+    OtherExchanges {
+        /// The file.
+        journal: Arc<str>,
+        /// The first step whose exchanges are others.
+        step: u64,
+    },
     /// The ledger of a training run is not one, or is damaged.
     ///
     /// Code `E078`, explained in `docs/errors/E078.md`.
@@ -291,6 +304,7 @@ impl JournalError {
             Self::Busy { .. } => "E073",
             Self::OtherHead { .. } => "E074",
             Self::BadLedger { .. } => "E078",
+            Self::OtherExchanges { .. } => "E086",
             Self::RanksParted(_) => "E130",
         }
     }

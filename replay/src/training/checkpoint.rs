@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::state::{StateKind, StateTensors, TrainingState};
 use crate::environment::tensor_digest;
 use crate::error::Error;
-use crate::journal::Digest;
 use crate::journal::training::{Ledger, checkpoint_folder};
+use crate::journal::{Digest, JournalError};
 
 const FORMAT: &str = "interloom-checkpoint-1";
 const MANIFEST: &str = "manifest.json";
@@ -75,8 +75,8 @@ pub(super) fn write(
         return Ok(());
     }
     let unfinished = run.join(format!(".unfinished-{}", checkpoint_folder(step)));
-    let parts = read_parts(state).map_err(|problem| unusable(&target, problem))?;
-    let cannot = |error: io::Error| unusable(&target, format!("it cannot be written: {error}"));
+    let parts = super::read_state(state)?;
+    let cannot = |error: io::Error| refused(&target, "write", &error);
     remove(&unfinished).map_err(cannot)?;
     fs::create_dir_all(&unfinished).map_err(cannot)?;
     let mut files = Vec::new();
@@ -178,7 +178,7 @@ pub(super) fn thin_out(run: &Path, steps: &[u64], keep: usize) -> Result<(), Err
     for step in steps.iter().rev().skip(keep) {
         let folder = run.join(checkpoint_folder(*step));
         let removed = remove(&folder);
-        removed.map_err(|error| unusable(&folder, format!("it cannot be removed: {error}")))?;
+        removed.map_err(|error| refused(&folder, "remove", &error))?;
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ pub(super) fn copy(from: &Path, to: &Path, step: u64) -> Result<(), Error> {
         }
         Ok(())
     };
-    copied().map_err(|error| unusable(&source, format!("it cannot be copied: {error}")))
+    copied().map_err(|error| refused(&source, "copy", &error))
 }
 
 /// Returns all that a state has, by part.
@@ -369,6 +369,17 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// The system refuses to do something to a file or folder of a training run.
+pub(super) fn refused(path: &Path, doing: &'static str, error: &io::Error) -> Error {
+    let refused = JournalError::Io {
+        journal: path.display().to_string().into(),
+        doing,
+        kind: error.kind(),
+        reason: error.to_string(),
+    };
+    refused.into()
 }
 
 fn unusable(checkpoint: &Path, problem: String) -> Error {

@@ -77,6 +77,7 @@ mod checkpoint;
 mod exact;
 #[cfg(feature = "train")]
 pub mod learner;
+mod mode;
 mod optimizer;
 mod order;
 mod seed;
@@ -110,6 +111,7 @@ pub use exact::{
     clip_by_norm, cross_entropy, mean_squared_error, smoothed_cross_entropy, sum_in_order,
     weighted_cross_entropy,
 };
+pub use mode::TrainingMode;
 pub use order::DataOrder;
 pub use seed::seed_for;
 pub use state::{
@@ -133,9 +135,21 @@ pub struct Training {
     traced_step: Option<u64>,
     /// The journal that is open for the exchanges of some steps.
     segment: Option<Session>,
+    /// The journal that is open stands beside its place, until its steps have come out as before.
+    beside: Option<Beside>,
     /// The parameters of each part before the first step of the segment.
     parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
+    /// The digests of the state that the last step left, or with which the training run began.
+    left: Vec<NamedDigest>,
+    /// Whether a step was begun that has not ended well: the state is none of a step then.
+    has_failed: bool,
+}
+
+/// A file that takes its place later.
+struct Beside {
+    path: PathBuf,
+    place: PathBuf,
 }
 
 /// The name of a part, and the digest of each of its parameters by path.
@@ -234,6 +248,7 @@ impl TrainingBuilder {
         Ok(Training {
             folder: Some(folder.to_owned()),
             writer: Some(writer),
+            left: state_digests(state)?,
             ..Training::new(self, head)
         })
     }
@@ -256,7 +271,7 @@ impl TrainingBuilder {
         self.check_is_of(&ledger)?;
         let last = ledger.checkpoints()?.into_iter().next_back();
         let from = last.ok_or_else(|| no_checkpoint(&ledger, 0))?;
-        load(&ledger, from, state)?;
+        let left = load(&ledger, from, state)?;
         let writer = LedgerWriter::append(&ledger)?;
         let head = ledger.head().clone();
         Ok(Training {
@@ -264,6 +279,7 @@ impl TrainingBuilder {
             writer: Some(writer),
             recorded: Some(ledger),
             next: from,
+            left,
             ..Training::new(self, head)
         })
     }
@@ -291,7 +307,8 @@ impl TrainingBuilder {
     ///
     /// # Errors
     ///
-    /// As for [`resume`](Self::resume); E072 if the ledger does not have the steps.
+    /// As for [`resume`](Self::resume); E072 if the ledger does not have the steps,
+    /// [`Error::Training`] if there are none between the two.
     pub fn verify(
         self,
         folder: impl AsRef<Path>,
@@ -300,17 +317,23 @@ impl TrainingBuilder {
     ) -> Result<Training, Error> {
         let ledger = Ledger::read(folder)?;
         self.check_is_of(&ledger)?;
-        if let Some(last) = steps.end.checked_sub(1) {
-            ledger.line(last)?;
+        if steps.is_empty() {
+            let Range { start, end } = steps;
+            return Err(Error::Training(format!(
+                "there is no step from {start} up to {end}, which is not counted; verify one step as {start}..{}",
+                start.saturating_add(1)
+            )));
         }
+        ledger.line(steps.end - 1)?;
         let from = nearest_checkpoint(&ledger, steps.start)?;
-        load(&ledger, from, state)?;
+        let left = load(&ledger, from, state)?;
         let head = ledger.head().clone();
         Ok(Training {
             folder: Some(ledger.folder().to_owned()),
             recorded: Some(ledger),
             next: from,
             end: Some(steps.end),
+            left,
             ..Training::new(self, head)
         })
     }
@@ -356,7 +379,7 @@ impl TrainingBuilder {
     ) -> Result<Training, Error> {
         let ledger = Ledger::read(from)?;
         let before = TrainingBuilder {
-            seed: ledger.head().seed_at(step),
+            seed: last_seed(&ledger),
             ..self.clone()
         };
         before.check_is_of(&ledger)?;
@@ -365,18 +388,23 @@ impl TrainingBuilder {
         }
         let chain = ledger.chain_before(step).unwrap_or(Digest::ZERO);
         let nearest = nearest_checkpoint(&ledger, step)?;
-        load(&ledger, nearest, state)?;
+        let left = load(&ledger, nearest, state)?;
+        let grandparent = ledger.head().parent.clone();
         let head = LedgerHead {
             parent: Some(LedgerParent {
                 step,
                 chain,
                 seed: self.seed,
+                // Of one that was forked later no step is left.
+                parent: grandparent
+                    .filter(|earlier| earlier.step < step)
+                    .map(Box::new),
             }),
             ..ledger.head().clone()
         };
         let into = into.as_ref();
         let mut writer = LedgerWriter::create(into, &head)?;
-        for line in &ledger.lines()[..nearest as usize] {
+        for line in &ledger.lines()[..step as usize] {
             writer.write(*line, ledger.names(line.step)?.as_deref())?;
         }
         checkpoint::copy(ledger.folder(), into, nearest)?;
@@ -386,6 +414,7 @@ impl TrainingBuilder {
             writer: Some(writer),
             recorded: Some(ledger.until(step)),
             next: nearest,
+            left,
             ..Training::new(self, head)
         })
     }
@@ -406,7 +435,7 @@ impl TrainingBuilder {
     fn check_is_of(&self, ledger: &Ledger) -> Result<(), Error> {
         let (mut ours, theirs) = (self.head(), ledger.head());
         let mut differences = Vec::new();
-        let seed = theirs.seed_at(ledger.lines().len() as u64);
+        let seed = last_seed(ledger);
         if ours.seed != seed {
             differences.push(format!("seed {seed} recorded, {} now", ours.seed));
         }
@@ -417,10 +446,12 @@ impl TrainingBuilder {
                 theirs.segment_steps, ours.segment_steps
             ));
         }
-        let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
-        let environment = report.into_iter().flat_map(|report| report.differences);
-        differences.extend(environment.map(|difference| difference.to_string()));
-        if differences.is_empty() || self.accepts_inexact {
+        if !self.accepts_inexact {
+            let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
+            let environment = report.into_iter().flat_map(|report| report.differences);
+            differences.extend(environment.map(|difference| difference.to_string()));
+        }
+        if differences.is_empty() {
             return Ok(());
         }
         Err(Error::OtherTraining {
@@ -457,8 +488,11 @@ impl Training {
             end: None,
             traced_step: None,
             segment: None,
+            beside: None,
             parts: Vec::new(),
             traced: None,
+            left: Vec::new(),
+            has_failed: false,
         }
     }
 
@@ -473,10 +507,20 @@ impl Training {
         self.next
     }
 
-    /// Returns whether there is a step to be made, of `total` steps in all, or of those that are
-    /// verified.
+    /// Returns the step at which the run was forked from another one, if it was: what is new in the
+    /// fork is so from that step on, and no earlier, also after a resume.
+    pub fn forked_at(&self) -> Option<u64> {
+        self.head.parent.as_ref().map(|parent| parent.step)
+    }
+
+    /// Returns whether there is a step to be made, of `total` steps in all.
+    ///
+    /// Where steps are verified it is of these, whatever the total. A run that is resumed or forked
+    /// first makes again what its ledger has, even if that is more: the journals of these steps are
+    /// written anew.
     pub fn goes_on(&self, total: u64) -> bool {
-        self.next < self.end.map_or(total, |end| end.min(total))
+        let made = self.writer.as_ref().map_or(0, LedgerWriter::next);
+        self.next < self.end.unwrap_or(total.max(made))
     }
 
     /// Returns the trace of the step that was to be [traced](TrainingBuilder::trace), once it was
@@ -491,8 +535,11 @@ impl Training {
     /// # Errors
     ///
     /// That of `make`; [`Error::StepParted`] if the step was made before and came out otherwise,
-    /// with the phase and the parameters; [`Error::Journal`] and [`Error::Checkpoint`] if something
-    /// cannot be written. The state may have been updated then, and the training run is over.
+    /// with the phase and the parameters; [`Error::StateChanged`] if the state was changed since
+    /// the step before, which is looked at where a step is made again and where a journal
+    /// begins; [`Error::Journal`] and [`Error::Checkpoint`] if something cannot be written. The
+    /// state may have been updated then, and the training run is over: each further step is
+    /// [`Error::CutShort`].
     pub fn step<S: TrainingState>(
         &mut self,
         state: &mut S,
@@ -510,12 +557,19 @@ impl Training {
     /// Begins the next step: seeds the device.
     fn open_step(&mut self, state: &mut impl TrainingState) -> Result<OpenStep, Error> {
         let number = self.next;
+        if self.has_failed {
+            return Err(Error::CutShort(format!(
+                "the step before step {number} failed, so that the state is that of no step; resume from the last checkpoint"
+            )));
+        }
+        self.has_failed = true;
         let seed = seed_for(self.seed(), number, "device");
         let traced = if self.traced_step == Some(number) {
             Some(state_before(values_of(state)?, seed))
         } else {
             None
         };
+        self.check_state(state)?;
         if self.is_recording() && self.parts.is_empty() {
             self.parts = part_digests(state)?;
         }
@@ -528,6 +582,32 @@ impl Training {
             exchanges: ShortDigest::default(),
             runs: 0,
             traced,
+        })
+    }
+
+    /// Refuses a state that is not the one that the step before left: a checkpoint between the two
+    /// would not have it.
+    ///
+    /// Reading the state costs as much as the digests of a step. So it is done where a step is made
+    /// again, and where a journal begins, for which it is read anyway. A trace has the state
+    /// itself.
+    fn check_state(&self, state: &mut impl TrainingState) -> Result<(), Error> {
+        let is_due = self.is_recording() && (self.parts.is_empty() || self.makes_again());
+        if !is_due || self.traced_step == Some(self.next) {
+            return Ok(());
+        }
+        let now = state_digests(state)?;
+        if now == self.left {
+            return Ok(());
+        }
+        let changed = |phase| differing_names(&self.left, &now, phase);
+        Err(Error::StateChanged {
+            step: self.next,
+            names: [
+                changed(StepPhase::Parameters),
+                changed(StepPhase::Optimizer),
+            ]
+            .concat(),
         })
     }
 
@@ -573,8 +653,22 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if something cannot be written.
+    /// [`Error::Journal`] if something cannot be written; [`Error::CutShort`] if a step failed, or
+    /// not all steps that were to be verified were made.
     pub fn finish(mut self) -> Result<(), Error> {
+        if self.has_failed {
+            return Err(Error::CutShort(
+                "its last step failed; resume from the last checkpoint".to_owned(),
+            ));
+        }
+        if let Some(end) = self.end.filter(|end| self.next < *end) {
+            return Err(Error::CutShort(format!(
+                "of the steps that were to be verified, those from {} to {} were not made; let the loop go on as long as \
+                 `goes_on` says",
+                self.next,
+                end - 1
+            )));
+        }
         self.close_segment()?;
         if let Some(writer) = &self.writer {
             writer.sync()?;
@@ -588,6 +682,12 @@ impl Training {
         self.end.is_some()
     }
 
+    /// Returns whether the next step is before a step, and is to be made.
+    #[cfg(feature = "train")]
+    fn is_before(&self, step: u64) -> bool {
+        self.next < step && self.goes_on(step)
+    }
+
     #[cfg(feature = "train")]
     const fn device(&self) -> &Device {
         &self.settings.device
@@ -595,6 +695,12 @@ impl Training {
 
     const fn is_recording(&self) -> bool {
         self.writer.is_some() || self.recorded.is_some()
+    }
+
+    /// Returns whether the next step was made before.
+    fn makes_again(&self) -> bool {
+        let ledger = self.recorded.as_ref();
+        ledger.is_some_and(|ledger| self.next < ledger.lines().len() as u64)
     }
 
     /// Adds what came of a step to its line, compares it, writes it, and makes a checkpoint if one
@@ -608,11 +714,11 @@ impl Training {
     ) -> Result<StepLine, Error> {
         self.next += 1;
         if !self.is_recording() {
+            self.has_failed = false;
             return Ok(line);
         }
-        names.extend(values_of(state)?.map(|TracedValue { phase, name, data }| {
-            NamedDigest::new(phase, name, environment::tensor_digest(data))
-        }));
+        let left = state_digests(state)?;
+        names.extend(left.iter().cloned());
         // Of the same state in the same order, whatever the order in which it was read.
         names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
         line.batch = digest_of_names(&names, StepPhase::Batch);
@@ -628,7 +734,12 @@ impl Training {
         {
             line = writer.write(line, keeps_names.then_some(&names[..]))?;
         }
+        if !self.makes_again() {
+            self.put_segment()?;
+        }
         self.make_checkpoint(state)?;
+        self.left = left;
+        self.has_failed = false;
         Ok(line)
     }
 
@@ -671,6 +782,7 @@ impl Training {
             return Ok(());
         }
         self.close_segment()?;
+        self.put_segment()?;
         let (Some(writer), Some(folder)) = (&self.writer, &self.folder) else {
             return Ok(());
         };
@@ -699,7 +811,8 @@ impl Training {
             return Ok((run.execute(model)?, None));
         }
         if self.segment.is_none() {
-            self.segment = Some(self.open_segment(step, &run)?);
+            let (session, beside) = self.open_segment(step, &run)?;
+            (self.segment, self.beside) = (Some(session), beside);
         }
         let session = self.segment.as_mut().expect("a journal that was opened");
         let ran = session.run(run, model);
@@ -723,24 +836,42 @@ impl Training {
     }
 
     /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
-    /// verified, else to be written, again if it is there.
-    fn open_segment(&self, step: u64, run: &Run) -> Result<Session, Error> {
+    /// verified, else to be written.
+    ///
+    /// That of steps that were made before stands beside its place at first: if they come out
+    /// otherwise, what was exchanged in them is still there.
+    fn open_segment(&self, step: u64, run: &Run) -> Result<(Session, Option<Beside>), Error> {
         let first = step - step % self.head.segment_steps;
         let mut head = self.head.environment.clone();
         head.sites = Some(environment::site_table(run.sites().map()));
         head.model = identity(&self.parts, run.sites().map());
-        let path = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(segment_file(first)));
-        let device = self.settings.device.clone();
-        match path {
-            Some(path) if self.writer.is_some() => Session::open(&Mode::Record(path), head, device),
-            Some(path) if self.traced_step.is_none() && path.exists() => {
-                Session::open(&Mode::Verify(path), head, device)
-            }
-            _ => Session::unwritten(head),
+        let Some(folder) = &self.folder else {
+            return Ok((Session::unwritten(head)?, None));
+        };
+        let place = folder.join(segment_file(first));
+        let open = |mode| Session::open(&mode, head.clone(), self.settings.device.clone());
+        if self.writer.is_some() && self.makes_again() {
+            let path = folder.join(format!(".unfinished-{}", segment_file(first)));
+            let session = open(Mode::Record(path.clone()))?;
+            return Ok((session, Some(Beside { path, place })));
         }
+        let session = if self.writer.is_some() {
+            open(Mode::Record(place))?
+        } else if self.traced_step.is_none() && place.exists() {
+            open(Mode::Verify(place))?
+        } else {
+            Session::unwritten(head)?
+        };
+        Ok((session, None))
+    }
+
+    /// Puts the journal that is open in its place.
+    fn put_segment(&mut self) -> Result<(), Error> {
+        let Some(Beside { path, place }) = self.beside.take() else {
+            return Ok(());
+        };
+        let renamed = std::fs::rename(path, &place);
+        renamed.map_err(|error| checkpoint::refused(&place, "replace", &error))
     }
 
     fn close_segment(&mut self) -> Result<(), Error> {
@@ -822,9 +953,46 @@ fn state_before(values: impl Iterator<Item = TracedValue>, seed: u64) -> Vec<Tra
     state.chain([seed]).collect()
 }
 
-fn load(ledger: &Ledger, step: u64, state: &mut impl TrainingState) -> Result<(), Error> {
+/// Returns the digest of each value of a state.
+fn state_digests(state: &mut impl TrainingState) -> Result<Vec<NamedDigest>, Error> {
+    let values = values_of(state)?;
+    let digests = values.map(|TracedValue { phase, name, data }| {
+        NamedDigest::new(phase, name, environment::tensor_digest(data))
+    });
+    Ok(digests.collect())
+}
+
+/// Loads the checkpoint before a step, which must be the state that the step before left, and
+/// returns its digests.
+fn load(
+    ledger: &Ledger,
+    step: u64,
+    state: &mut impl TrainingState,
+) -> Result<Vec<NamedDigest>, Error> {
     let manifest = checkpoint::load(ledger.folder(), step, state)?;
-    checkpoint::check_is_of(ledger, &manifest)
+    checkpoint::check_is_of(ledger, &manifest)?;
+    let left = state_digests(state)?;
+    let Some(before) = step.checked_sub(1) else {
+        return Ok(left);
+    };
+    let line = ledger.line(before)?;
+    let mut names = left.clone();
+    names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
+    let is_same = |phase, recorded| digest_of_names(&names, phase) == recorded;
+    if is_same(StepPhase::Parameters, line.parameters)
+        && is_same(StepPhase::Optimizer, line.optimizer)
+    {
+        return Ok(left);
+    }
+    Err(Error::Checkpoint {
+        checkpoint: ledger.folder().join(checkpoint_folder(step)),
+        problem: format!("it is not the state that step {before} left, as the ledger has it"),
+    })
+}
+
+/// Returns the seed of the steps behind the last one of a ledger.
+fn last_seed(ledger: &Ledger) -> u64 {
+    ledger.head().seed_at(ledger.lines().len() as u64)
 }
 
 fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
@@ -834,10 +1002,15 @@ fn nearest_checkpoint(ledger: &Ledger, step: u64) -> Result<u64, Error> {
 }
 
 fn no_checkpoint(ledger: &Ledger, step: u64) -> Error {
-    Error::Checkpoint {
-        checkpoint: ledger.folder().join(checkpoint_folder(0)),
-        problem: format!(
-            "there is no checkpoint at or before step {step}; restore one from a copy"
+    let from_where = match &ledger.head().parent {
+        None => "restore one from a copy".to_owned(),
+        Some(fork) => format!(
+            "this run was forked at step {}: take the one that it was forked from",
+            fork.step
         ),
-    }
+    };
+    Error::Training(format!(
+        "{} has no checkpoint at or before step {step}; {from_where}",
+        ledger.folder().display()
+    ))
 }

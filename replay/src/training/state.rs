@@ -109,14 +109,14 @@ impl<M: Module> StatePart for Trained<M> {
     }
 
     fn read(&self) -> Result<StateTensors, String> {
-        let state = named_state(self.optimizer.to_record(), &paths_of(&self.module))?;
+        let state = named_state(self.optimizer.to_record(), &paths_of(&self.module)?)?;
         Ok(tensors_of(&self.module, state))
     }
 
     fn load(&mut self, saved: StateTensors) -> Result<(), String> {
         let (parameters, state) = by_kind(saved);
         self.module = with_parameters(self.module.clone(), parameters)?;
-        let paths = paths_of(&self.module);
+        let paths = paths_of(&self.module)?;
         self.optimizer = with_named_state(self.optimizer.clone(), &paths, &state)?;
         Ok(())
     }
@@ -167,10 +167,20 @@ pub(super) fn with_parameters<M: Module>(
 }
 
 /// Returns the paths of a module's float parameters, by burn's names for them.
-pub(super) fn paths_of(module: &impl Module) -> BTreeMap<ParamId, String> {
+///
+/// # Errors
+///
+/// Two paths of one parameter, in words: burn's optimizers update the first and leave the other.
+pub(super) fn paths_of(module: &impl Module) -> Result<BTreeMap<ParamId, String>, String> {
     let mut paths = Paths::default();
     module.visit(&mut paths);
-    paths.found
+    match paths.shared {
+        None => Ok(paths.found),
+        Some((first, second)) => Err(format!(
+            "`{first}` and `{second}` are one parameter, of which burn's optimizers update the first and leave the second; keep it \
+             in one place, and use its value in the other"
+        )),
+    }
 }
 
 /// Returns the gradient of each parameter of a module that has one, by path.
@@ -280,11 +290,20 @@ impl<S: burn::lr_scheduler::LrScheduler> StatePart for Scheduled<S> {
 struct Paths {
     path: Vec<String>,
     found: BTreeMap<ParamId, String>,
+    shared: Option<(String, String)>,
 }
 
 impl ModuleVisitor for Paths {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.insert(param.id, self.path.join("."));
+        let path = self.path.join(".");
+        match self.found.get(&param.id) {
+            None => {
+                self.found.insert(param.id, path);
+            }
+            Some(first) => {
+                self.shared.get_or_insert((first.clone(), path));
+            }
+        }
     }
 
     fn enter_module(&mut self, name: &str, _container: &str) {

@@ -128,7 +128,7 @@ fn r105_each_kind_of_fault_is_found_in_its_place() {
 #[ignore = "some minutes"]
 fn r105_two_hundred_faults_are_found() {
     let _alone = alone();
-    assert!(check([1, 2, 9, 10, 19, 31]) >= 200);
+    assert!(check([1, 2, 9, 11, 19, 31]) >= 200);
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use interloom::Error;
-use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE, checkpoint_folder};
+use interloom::journal::training::{
+    LEDGER_FILE, Ledger, LedgerWriter, NAMES_FILE, checkpoint_folder,
+};
 use interloom::training::Training;
 
-use crate::net::{SEED, alone, device, fresh, record, settings, train};
+use crate::net::{Fault, SEED, alone, device, fresh, record, settings, train};
 
 const STEPS: u64 = 25;
 
@@ -150,7 +152,7 @@ fn torn_exchanged_old_and_foreign_checkpoints_are_seen() {
     for step in [0, 10, 20] {
         fs::remove_dir_all(at(&run, step)).unwrap();
     }
-    assert_eq!(code(&run), "E079");
+    assert_eq!(code(&run), "E089");
 }
 
 #[test]
@@ -203,6 +205,126 @@ fn a_damaged_ledger_is_seen() {
 }
 
 #[test]
+fn a_checkpoint_that_is_whole_and_not_what_the_ledger_has_is_seen() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    // Steps 10 to 19 of another run, under the chain of this one.
+    let other = runs.folder.path().join("other");
+    record(&other, STEPS, Some((12, Fault::Rate { scale: 2.0 })));
+    let (ours, theirs) = [&run, &other]
+        .map(|run| run.join(checkpoint_folder(20)))
+        .into();
+    let chain = |run: &Path| Ledger::read(run).unwrap().chain_before(20).unwrap();
+    let (chain, their_chain) = (chain(&run).to_string(), chain(&other).to_string());
+    fs::remove_dir_all(&ours).unwrap();
+    copy(&theirs, &ours);
+    change(&ours.join("manifest.json"), |bytes| {
+        let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+        assert!(text.contains(&their_chain), "{text}");
+        *bytes = text.replace(&their_chain, &chain).into_bytes();
+    });
+    assert_eq!(code(&run), "E079");
+}
+
+#[test]
+fn what_is_left_of_a_run_without_its_ledger_is_not_written_over() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    fs::remove_file(run.join(LEDGER_FILE)).unwrap();
+    let names = fs::read(run.join(NAMES_FILE)).unwrap();
+    let begun = || settings().record_or_resume(&run, &mut fresh(SEED));
+    assert_eq!(begun().err().unwrap().code(), "E070");
+    assert_eq!(fs::read(run.join(NAMES_FILE)).unwrap(), names);
+    fs::remove_file(run.join(NAMES_FILE)).unwrap();
+    assert_eq!(begun().err().unwrap().code(), "E070");
+}
+
+#[test]
+fn a_resume_that_comes_out_otherwise_leaves_the_journals() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let journal = run.join("steps-00000020.ilj");
+    let before = fs::read(&journal).unwrap();
+    let mut state = fresh(SEED);
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    let fault = Some((21, Fault::Rate { scale: 2.0 }));
+    let error = train(&mut training, &mut state, STEPS, fault).unwrap_err();
+    assert_eq!(error.code(), "E088");
+    drop(training);
+    assert_eq!(fs::read(&journal).unwrap(), before);
+    // So does one that is ended early; the right one writes it again.
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    let sites = interloom::Sites::bind(&state.module).unwrap();
+    crate::net::make_step(&mut training, &mut state, &sites, crate::net::PART, None).unwrap();
+    training.finish().unwrap();
+    assert_eq!(fs::read(&journal).unwrap(), before);
+    resume(&run).unwrap();
+    let leftover = run.join(".unfinished-steps-00000020.ilj");
+    assert!(fs::read(&journal).unwrap().len() > before.len() && !leftover.exists());
+}
+
+#[test]
+fn a_parameter_in_two_places_is_refused() {
+    use burn::module::Module;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::SgdConfig;
+    use interloom::training::Trained;
+
+    #[derive(Module, Debug)]
+    struct Tied {
+        first: Linear,
+        second: Linear,
+    }
+
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let first = LinearConfig::new(2, 2).with_bias(false).init(&device());
+    let second = first.clone();
+    let mut tied = Trained::new("tied", Tied { first, second }, SgdConfig::new().init());
+    let error = settings().record(folder.path().join("run"), &mut tied);
+    let error = error.err().unwrap();
+    assert_eq!(error.code(), "E089");
+    let message = error.to_string();
+    assert!(
+        message.contains("`first.weight` and `second.weight` are one parameter"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_a_refusal_of_the_system() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let mut state = fresh(SEED);
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    // In the way of the next checkpoint is a file.
+    fs::write(run.join(checkpoint_folder(30)), "in the way").unwrap();
+    let error = train(&mut training, &mut state, 35, None).unwrap_err();
+    assert_eq!(error.code(), "E061");
+    drop(training);
+    fs::remove_file(run.join(checkpoint_folder(30))).unwrap();
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 35, None).unwrap();
+    training.finish().unwrap();
+}
+
+#[test]
+fn lines_that_another_process_wrote_are_not_cut_off() {
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let ledger = Ledger::read(&run).unwrap();
+    resume(&run).unwrap();
+    let error = LedgerWriter::append(&ledger).unwrap_err();
+    assert_eq!(error.code(), "E073");
+    assert_eq!(Ledger::read(&run).unwrap().lines().len() as u64, STEPS + 3);
+}
+
+#[test]
 fn a_run_goes_on_only_as_what_it_was() {
     let _alone = alone();
     let mut runs = Runs::new();
@@ -218,6 +340,8 @@ fn a_run_goes_on_only_as_what_it_was() {
     let of = |seed| Training::of(seed, &device());
     assert_eq!(refused(of(8).checkpoint_every(10)), "E087");
     assert_eq!(refused(of(SEED).checkpoint_every(5)), "E087");
+    // Other bits may be accepted, and another seed is none of these.
+    assert_eq!(refused(of(8).checkpoint_every(10).accept_inexact()), "E087");
     let mut state = fresh(SEED);
     let error = settings().record(&run, &mut state).err().unwrap();
     assert_eq!(error.code(), "E070");

@@ -132,7 +132,7 @@ pub(crate) fn train_in_parts(
     Ok(())
 }
 
-fn make_step(
+pub(crate) fn make_step(
     training: &mut Training,
     state: &mut State,
     sites: &Sites,

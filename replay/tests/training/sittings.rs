@@ -181,6 +181,196 @@ fn r106_a_run_is_forked_at_a_step_and_its_prefix_is_the_same_byte_for_byte() {
 }
 
 #[test]
+fn r106_a_fork_that_is_killed_before_its_step_goes_on_as_the_old_run_up_to_it() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, fork, again] = ["run", "fork", "again"].map(|name| folder.path().join(name));
+    record(&run, STEPS, None);
+    let other = || interloom::training::Training::of(8, &crate::net::device()).checkpoint_every(10);
+    let mut state = fresh(SEED);
+    let mut training = other().fork(&run, 17, &fork, &mut state).unwrap();
+    train(&mut training, &mut state, 13, None).unwrap();
+    drop(training);
+    // A fault before the step of the fork is one.
+    let mut state = fresh(SEED);
+    let mut training = other().resume(&fork, &mut state).unwrap();
+    let fault = Some((12, Fault::Rate { scale: 2.0 }));
+    let error = train(&mut training, &mut state, STEPS, fault).unwrap_err();
+    assert_eq!(error.code(), "E088");
+    drop(training);
+    let mut state = fresh(SEED);
+    let mut training = other().resume(&fork, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    let (a, b) = (Ledger::read(&run).unwrap(), Ledger::read(&fork).unwrap());
+    assert_eq!(a.lines()[..17], b.lines()[..17]);
+    let parting = first_parting(&a, &b).unwrap().unwrap();
+    assert_eq!((parting.step, parting.phase), (17, StepPhase::Seed));
+
+    // A fork of the fork has the seeds of all three, in which each step can be made again.
+    let third = || interloom::training::Training::of(9, &crate::net::device()).checkpoint_every(10);
+    let mut state = fresh(SEED);
+    let mut training = third().fork(&fork, 25, &again, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    let c = Ledger::read(&again).unwrap();
+    assert_eq!(b.lines()[..25], c.lines()[..25]);
+    assert_eq!(
+        [16, 17, 25].map(|step| c.head().seed_at(step)),
+        [SEED, 8, 9]
+    );
+    let mut state = fresh(SEED);
+    let mut training = third().verify(&again, 20..30, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    // And one from before the first fork has nothing of it.
+    let mut state = fresh(SEED);
+    let early = folder.path().join("early");
+    let error = third().fork(&fork, 5, &early, &mut state).err().unwrap();
+    assert!(error.to_string().contains("forked at step 17"), "{error}");
+    let training = third().fork(&fork, 12, &early, &mut state).unwrap();
+    drop(training);
+    let early = Ledger::read(&early).unwrap();
+    assert_eq!(
+        [11, 12, 20].map(|step| early.head().seed_at(step)),
+        [SEED, 9, 9]
+    );
+}
+
+#[test]
+fn a_run_is_opened_as_its_mode_says() {
+    use interloom::training::TrainingMode as Mode;
+
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, into] = ["run", "fork"].map(|name| folder.path().join(name));
+    let fork = Mode::Fork {
+        from: run.clone(),
+        step: 12,
+        into: into.clone(),
+    };
+    let verify = Mode::Verify {
+        folder: run.clone(),
+        steps: 11..13,
+    };
+    for (mode, begins, forked_at, ends) in [
+        (Mode::Plain, 0, None, 15),
+        (Mode::Record(run.clone()), 0, None, 15),
+        (Mode::Resume(run.clone()), 10, None, 15),
+        (verify, 10, None, 13),
+        (fork, 10, Some(12), 15),
+        (Mode::Resume(into), 10, Some(12), 15),
+    ] {
+        let mut state = fresh(SEED);
+        let mut training = settings().open(mode.clone(), &mut state).unwrap();
+        assert_eq!(
+            (training.next(), training.forked_at()),
+            (begins, forked_at),
+            "{mode:?}"
+        );
+        train(&mut training, &mut state, 15, None).unwrap();
+        assert_eq!(training.next(), ends, "{mode:?}");
+        training.finish().unwrap();
+    }
+    let again = settings().open(Mode::Record(run), &mut fresh(SEED));
+    assert_eq!(again.err().unwrap().code(), "E070");
+}
+
+#[test]
+fn a_run_that_is_resumed_makes_again_all_that_its_ledger_has() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, whole] = ["run", "whole"].map(|name| folder.path().join(name));
+    for folder in [&run, &whole] {
+        record(folder, STEPS, None);
+    }
+    // Fewer steps than there are: the journal that is written anew would have less of them.
+    let mut state = fresh(SEED);
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 32, None).unwrap();
+    assert_eq!(training.next(), STEPS);
+    training.finish().unwrap();
+    assert_eq!(files(&run), files(&whole));
+}
+
+#[test]
+fn what_was_not_made_again_is_not_verified() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    record(&run, 17, None);
+    let verify = |steps| settings().verify(&run, steps, &mut fresh(SEED));
+    // The loop's own number of steps may be smaller.
+    let mut state = fresh(SEED);
+    let mut training = settings().verify(&run, 13..15, &mut state).unwrap();
+    train(&mut training, &mut state, 3, None).unwrap();
+    assert_eq!(training.next(), 15);
+    training.finish().unwrap();
+    let error = verify(13..15).unwrap().finish().unwrap_err();
+    assert_eq!(error.code(), "E077");
+    for steps in [5..5, 9..3, 0..0] {
+        assert_eq!(verify(steps).err().unwrap().code(), "E089");
+    }
+}
+
+#[test]
+fn after_a_step_that_failed_there_is_no_further_one() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut state = fresh(SEED);
+    let mut training = settings().record(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 12, None).unwrap();
+    let failed = training.step(&mut state, |_, _| {
+        Err(Error::Training("no data".to_owned()))
+    });
+    assert_eq!(failed.unwrap_err().code(), "E089");
+    let error = train(&mut training, &mut state, 17, None).unwrap_err();
+    assert_eq!(error.code(), "E077");
+    assert_eq!(training.finish().unwrap_err().code(), "E077");
+    let mut training = settings().resume(&run, &mut state).unwrap();
+    train(&mut training, &mut state, 17, None).unwrap();
+    training.finish().unwrap();
+    assert_eq!(Ledger::read(&run).unwrap().lines().len(), 17);
+}
+
+#[test]
+fn r103_a_state_that_is_changed_between_two_steps_is_named() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let names = |error: Error| match error {
+        Error::StateChanged { step, names } => (step, names),
+        other => panic!("{other}"),
+    };
+    let weight = Fault::Weight { element: 3, bit: 0 };
+    let weight_name = vec!["net.up.weight".to_owned()];
+    // A recording sees it where the checkpoint does not have it.
+    let spoilt = folder.path().join("spoilt");
+    for (step, fault, expected) in [
+        (0, weight, weight_name.clone()),
+        (10, weight, weight_name.clone()),
+        (
+            10,
+            Fault::Moment,
+            vec!["net.down.weight.momentum.moment_1".to_owned()],
+        ),
+    ] {
+        let _ = std::fs::remove_dir_all(&spoilt);
+        let mut state = fresh(SEED);
+        let mut training = settings().record(&spoilt, &mut state).unwrap();
+        let error = train(&mut training, &mut state, 12, Some((step, fault))).unwrap_err();
+        assert_eq!(names(error), (step, expected));
+    }
+    // Where steps are made again each is looked at.
+    let run = folder.path().join("run");
+    record(&run, 17, None);
+    let mut state = fresh(SEED);
+    let mut training = settings().verify(&run, 12..16, &mut state).unwrap();
+    let error = train(&mut training, &mut state, 16, Some((14, weight))).unwrap_err();
+    assert_eq!(names(error), (14, weight_name));
+}
+
+#[test]
 fn checkpoints_are_thinned_out_and_the_first_is_kept() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

@@ -12,9 +12,9 @@ use interloom::Error;
 use interloom::training::check_checkpoint;
 use interloom_journal::divergence::{Divergence, first_difference};
 use interloom_journal::training::{
-    LEDGER_FILE, Ledger, LedgerParting, StepLine, curves_page, first_parting,
+    LEDGER_FILE, Ledger, LedgerParting, StepLine, curves_page, first_parting, held_exchanges,
 };
-use interloom_journal::{IndexedJournal, Unfinished, check as check_journal};
+use interloom_journal::{IndexedJournal, Unfinished};
 use serde_json::{Value, json};
 
 use super::report::{cannot_write, count, outln};
@@ -145,20 +145,9 @@ pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
     for step in &checkpoints {
         problems.extend(check_checkpoint(&ledger, *step).err().map(CliError::from));
     }
-    let mut journals = Vec::new();
-    for line in ledger.lines() {
-        let journal = ledger.segment(line.step);
-        if journal.exists() && !journals.contains(&journal) {
-            journals.push(journal);
-        }
-    }
-    for journal in &journals {
-        let problem = check_journal(journal).map(|check| check.problem);
-        let problem = problem
-            .unwrap_or_else(Some)
-            .filter(|problem| !problem.is_torn());
-        problems.extend(problem.map(CliError::from));
-    }
+    let held = held_exchanges(&ledger);
+    let absent = held.absent.len() as u64;
+    problems.extend(held.problems.into_iter().map(CliError::from));
     let (steps, count_of) = (ledger.lines().len() as u64, report::count);
     if json {
         outln!(
@@ -168,7 +157,8 @@ pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
                 "steps": steps,
                 "steps_with_names": named,
                 "checkpoints": checkpoints,
-                "journals": journals.len(),
+                "journals": held.journals,
+                "steps_without_exchanges": absent,
                 "torn": ledger.is_torn(),
                 "problems": problems.iter().map(|problem| json!({ "code": problem.code(), "message": problem.to_string() })).collect::<Vec<_>>(),
             })
@@ -178,10 +168,17 @@ pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
             "{}, {named} of them by name, {}, {}",
             count_of(steps, "step"),
             count_of(checkpoints.len() as u64, "checkpoint"),
-            count_of(journals.len() as u64, "journal")
+            count_of(held.journals, "journal")
         );
         if ledger.is_torn() {
             outln!("the last line was cut off, as by a process that was killed; the run can go on");
+        }
+        if let [first, ..] = held.absent[..] {
+            outln!(
+                "the exchanges of {} are in no journal here, first those of step {first}: journals are gone, were cut off as by a \
+                 process that was killed, or are those of the run that was forked",
+                count_of(absent, "step")
+            );
         }
         for problem in &problems {
             report::error(problem.code(), &problem.to_string());

@@ -154,4 +154,19 @@ fn damage_in_a_training_run_is_found() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&weights, bytes).unwrap();
     place.run(&["check", "run"]).error("E079", 1);
+
+    // A journal that is whole, and of another run.
+    let place = self::place(&[("run", (12, 0.25)), ("other", (2, 0.5))]);
+    let journals = ["run", "other"].map(|run| place.path(&format!("{run}/steps-00000000.ilj")));
+    std::fs::copy(&journals[1], &journals[0]).unwrap();
+    let message = place.run(&["check", "run"]).error("E086", 1);
+    assert!(message.contains("step 3 are others"), "{message}");
+    // One that is gone: the run can go on, and it is said.
+    let place = self::place(&[("run", (12, 0.25))]);
+    std::fs::remove_file(place.path("run/steps-00000005.ilj")).unwrap();
+    let checked = place.run(&["check", "run"]).with(0).out;
+    assert!(
+        checked.contains("the exchanges of 5 steps are in no journal here, first those of step 5:"),
+        "{checked}"
+    );
 }

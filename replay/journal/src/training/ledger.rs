@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,13 +70,17 @@ pub struct LedgerParent {
     pub chain: Digest,
     /// The seed from that step on.
     pub seed: u64,
+    /// The run that the parent was forked from, where steps of that fork are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<LedgerParent>>,
 }
 
 impl LedgerHead {
-    /// Returns the seed of a step: that of the run, or of the fork from its first step on.
+    /// Returns the seed of a step: that of the run, or of the last fork at or before the step.
     pub fn seed_at(&self, step: u64) -> u64 {
-        let forked = self.parent.as_ref().filter(|parent| step >= parent.step);
-        forked.map_or(self.seed, |parent| parent.seed)
+        let mut forks = iter::successors(self.parent.as_ref(), |fork| fork.parent.as_deref());
+        let forked = forks.find(|fork| step >= fork.step);
+        forked.map_or(self.seed, |fork| fork.seed)
     }
 
     fn encode(&self) -> Result<(Vec<u8>, Vec<u8>), rmp_serde::encode::Error> {
@@ -98,6 +103,8 @@ pub struct Ledger {
     /// Whether the file has a part of a line behind the last one.
     is_torn: bool,
     head_bytes: u64,
+    /// The size of the file.
+    bytes: u64,
 }
 
 impl Ledger {
@@ -123,6 +130,7 @@ impl Ledger {
             lines,
             is_torn,
             head_bytes: head_bytes as u64,
+            bytes: bytes.len() as u64,
         })
     }
 
@@ -254,14 +262,15 @@ impl LedgerWriter {
     /// training run without its first checkpoint.
     ///
     /// # Errors
-    /// E070 if the folder has a ledger, E061 if the files cannot be made, E073 if another process
-    /// begins one there.
+    /// E070 if the folder has a ledger, or steps of a run whose ledger is gone, E061 if the files
+    /// cannot be made, E073 if another process begins one there.
     pub fn create(folder: impl AsRef<Path>, head: &LedgerHead) -> Result<Self, JournalError> {
         let folder = folder.as_ref();
         let place: Arc<str> = folder.join(LEDGER_FILE).display().to_string().into();
         let cannot = |error: io::Error| JournalError::io(&place, "create", &error);
         fs::create_dir_all(folder).map_err(cannot)?;
         check_is_free(folder, &place)?;
+        check_is_not_orphaned(folder, &place)?;
         let encoded = head.encode();
         let (payload, parent) = encoded.map_err(|error| cannot(io::Error::other(error)))?;
         let mut options = OpenOptions::new();
@@ -319,6 +328,10 @@ impl LedgerWriter {
         };
         let mut file = open(LEDGER_FILE)?;
         lock(&file, &place)?;
+        // Lines that another process wrote since the ledger was read would be cut off.
+        if file.metadata().map_err(cannot)?.len() != ledger.bytes {
+            return Err(JournalError::Busy { journal: place });
+        }
         let end = ledger.head_bytes + (ledger.lines.len() * LINE_BYTES) as u64;
         file.set_len(end).map_err(cannot)?;
         file.seek(SeekFrom::Start(end)).map_err(cannot)?;
@@ -404,6 +417,26 @@ fn check_is_free(folder: &Path, place: &Arc<str>) -> Result<(), JournalError> {
         return Err(JournalError::WouldOverwrite {
             journal: place.clone(),
             reason: "the folder has a training run".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses to begin a training run over what is left of one without its ledger.
+///
+/// A run that was killed before its ledger was published leaves an unfinished one, and nothing else
+/// that is worth anything.
+fn check_is_not_orphaned(folder: &Path, place: &Arc<str>) -> Result<(), JournalError> {
+    if folder.join(UNFINISHED_FILE).exists() {
+        return Ok(());
+    }
+    let has_names = fs::metadata(folder.join(NAMES_FILE)).is_ok_and(|names| names.len() > 0);
+    let has_steps = folder.join(segment_file(0)).exists();
+    let is_behind = |steps: Vec<u64>| steps.into_iter().any(|step| step > 0);
+    if has_names || has_steps || is_behind(Ledger::checkpoints_in(folder)?) {
+        return Err(JournalError::WouldOverwrite {
+            journal: place.clone(),
+            reason: "the folder has steps of a training run, and its ledger is gone".to_owned(),
         });
     }
     Ok(())

@@ -26,6 +26,7 @@
 //! All numbers are little-endian. The chain of the first line continues that of the head, which is
 //! BLAKE3("interloom ledger", the head's bytes).
 
+mod exchanges;
 mod ledger;
 mod line;
 mod names;
@@ -35,6 +36,7 @@ mod ranks;
 #[cfg(test)]
 mod tests;
 
+pub use exchanges::{HeldExchanges, held_exchanges};
 pub use ledger::{
     LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NAMES_FILE, checkpoint_folder,
     segment_file,

@@ -61,7 +61,7 @@ impl<M: LearnerModel> LearnerState<M> {
         self.learner.lr_step();
         let rates = self.learner.lr_current();
         step.note_update(&self.name, &model, rates.base(), &gradients)?;
-        let paths = paths_of(&model).into_iter();
+        let paths = paths_of(&model).map_err(Error::Training)?.into_iter();
         let by_path = paths.map(|(id, path)| (rates.lr_from_param(id, Some(&path)), path));
         for (rate, path) in by_path.filter(|(rate, _)| *rate != rates.base()) {
             step.scheduled(&format!("{}.{path}.learning rate", self.name), rate);
@@ -93,7 +93,7 @@ impl<M: LearnerModel> LearnerState<M> {
 
     fn read_optimizer(&self) -> Result<(NamedState, LrSchedulerRecord), String> {
         let (optimizer, schedule) = self.records.borrow_mut().read(&self.learner)?;
-        let state = named_state(optimizer, &paths_of(&self.learner.model()))?;
+        let state = named_state(optimizer, &paths_of(&self.learner.model())?)?;
         Ok((state, schedule))
     }
 }
@@ -130,7 +130,7 @@ impl<M: LearnerModel> StatePart for LearnerState<M> {
         let schedule = LrSchedulerRecord::from_bytes(Bytes::from_bytes_vec(schedule));
         let model = with_parameters(self.learner.model(), parameters)?;
         self.learner.load_model(model.into_record());
-        let paths = paths_of(&self.learner.model());
+        let paths = paths_of(&self.learner.model())?;
         self.learner.load_optim(record_of(&state, &paths)?);
         self.learner.load_scheduler(schedule.map_err(words)?);
         check_taken(&state, &self.read_optimizer()?.0)

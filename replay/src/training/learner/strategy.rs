@@ -317,13 +317,13 @@ impl<I: 'static, M: LearnerModel> Loop<'_, I, M> {
             return Ok(training);
         }
         let mut epoch = starting_epoch;
-        while training.goes_on(self.plan.steps()) {
+        while training.is_before(self.plan.steps()) {
             self.train_event(LearnerEvent::StartSplit {
                 epoch_number: epoch,
                 total_items: self.loader.num_items(),
             });
             let end = (epoch as u64 * self.plan.steps_an_epoch()).min(self.plan.steps());
-            while training.goes_on(end) && !self.components.interrupter.should_stop() {
+            while training.is_before(end) && !self.components.interrupter.should_stop() {
                 training = self.make_step(training)?;
             }
             self.train_event(LearnerEvent::EndSplit(epoch));
