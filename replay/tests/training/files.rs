@@ -375,6 +375,11 @@ fn a_run_goes_on_only_as_what_it_was() {
     let of = |seed| Training::of(seed, &device());
     assert_eq!(refused(of(8).checkpoint_every(10)), "E087");
     assert_eq!(refused(of(SEED).checkpoint_every(5)), "E087");
+    let experiment = interloom::journal::Experiment {
+        name: "another rate".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(refused(settings().experiment(experiment)), "E087");
     // Other bits may be accepted, and another seed is none of these.
     assert_eq!(refused(of(8).checkpoint_every(10).accept_inexact()), "E087");
     let mut state = fresh(SEED);
