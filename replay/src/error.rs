@@ -99,7 +99,7 @@ pub enum Error {
     ///
     /// Code `E079`, explained in `docs/errors/E079.md`.
     #[error(
-        "{} cannot be used: {problem}; remove it to go back to the one before, or give what it was made of",
+        "{} cannot be used: {problem}; {advice}",
         checkpoint.display()
     )]
     Checkpoint {
@@ -107,6 +107,8 @@ pub enum Error {
         checkpoint: PathBuf,
         /// What is wrong.
         problem: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// A training run cannot go on with other settings than it was begun with.
     ///

@@ -112,6 +112,11 @@ pub(super) fn load(
 ) -> Result<Manifest, Error> {
     let folder = run.join(checkpoint_folder(step));
     let bad = |problem: String| unusable(&folder, problem);
+    let other = |problem: String| Error::Checkpoint {
+        checkpoint: folder.clone(),
+        problem,
+        advice: "go on with the models, optimizers and parts that it was made of",
+    };
     let manifest = read_manifest(&folder).map_err(bad)?;
     if manifest.step != step {
         let problem = format!("it is of step {}; it was renamed", manifest.step);
@@ -120,13 +125,13 @@ pub(super) fn load(
     let mut saved = read_files(&folder, &manifest).map_err(bad)?;
     for part in state.parts() {
         let name = part.name().to_owned();
-        let tensors = saved.remove(&name);
-        let tensors = tensors.ok_or_else(|| bad(format!("it has nothing of `{name}`")))?;
+        // A part without parameters has nothing in it.
+        let tensors = saved.remove(&name).unwrap_or_default();
         let loaded = part.load(tensors);
-        loaded.map_err(|problem| bad(format!("`{name}` does not take it: {problem}")))?;
+        loaded.map_err(|problem| other(format!("`{name}` does not take it: {problem}")))?;
     }
     if let Some(part) = saved.keys().next() {
-        return Err(bad(format!(
+        return Err(other(format!(
             "it has `{part}`, which the training run does not have"
         )));
     }
@@ -386,5 +391,6 @@ fn unusable(checkpoint: &Path, problem: String) -> Error {
     Error::Checkpoint {
         checkpoint: PathBuf::from(checkpoint),
         problem,
+        advice: "remove it to go back to the one before",
     }
 }

@@ -987,6 +987,7 @@ fn load(
     Err(Error::Checkpoint {
         checkpoint: ledger.folder().join(checkpoint_folder(step)),
         problem: format!("it is not the state that step {before} left, as the ledger has it"),
+        advice: "remove it to go back to the one before",
     })
 }
 

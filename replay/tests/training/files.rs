@@ -267,6 +267,41 @@ fn a_resume_that_comes_out_otherwise_leaves_the_journals() {
 }
 
 #[test]
+fn a_checkpoint_is_not_taken_for_a_bad_one_by_another_model() {
+    use burn::nn::{Linear, LinearConfig, Tanh};
+    use burn::optim::SgdConfig;
+    use interloom::training::Trained;
+
+    let _alone = alone();
+    let mut runs = Runs::new();
+    let run = runs.copy();
+    let linear: Linear = LinearConfig::new(3, 6).init(&device());
+    let mut other = Trained::new("net", linear, SgdConfig::new().init());
+    let error = settings().resume(&run, &mut other).err().unwrap();
+    assert_eq!(error.code(), "E079");
+    let message = error.to_string();
+    assert!(
+        message.contains("`net` does not take it: ") && !message.contains("remove"),
+        "{message}"
+    );
+    let mut none = Trained::new("net", Tanh::new(), SgdConfig::new().init());
+    assert_eq!(
+        settings().resume(&run, &mut none).err().unwrap().code(),
+        "E079"
+    );
+    // One without parameters is recorded, and goes on.
+    let run = runs.folder.path().join("none");
+    for steps in [0..10, 10..15] {
+        let mut training = settings().record_or_resume(&run, &mut none).unwrap();
+        assert_eq!(training.next(), steps.start);
+        while training.goes_on(steps.end) {
+            training.step(&mut none, |_, _| Ok(f64::NAN)).unwrap();
+        }
+        training.finish().unwrap();
+    }
+}
+
+#[test]
 fn a_parameter_in_two_places_is_refused() {
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig};
@@ -340,6 +375,11 @@ fn a_run_goes_on_only_as_what_it_was() {
     let of = |seed| Training::of(seed, &device());
     assert_eq!(refused(of(8).checkpoint_every(10)), "E087");
     assert_eq!(refused(of(SEED).checkpoint_every(5)), "E087");
+    let experiment = interloom::journal::Experiment {
+        name: "another rate".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(refused(settings().experiment(experiment)), "E087");
     // Other bits may be accepted, and another seed is none of these.
     assert_eq!(refused(of(8).checkpoint_every(10).accept_inexact()), "E087");
     let mut state = fresh(SEED);

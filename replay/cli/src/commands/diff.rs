@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (first, second) = (&arguments.first, &arguments.second);
-    if training::is_training(first) && training::is_training(second) {
+    if training::are_training(first, second)? {
         return training::diff(first, second, arguments.json);
     }
     let [first, second] = [first, second].map(|path| training::located(path));

@@ -34,6 +34,22 @@ pub(super) fn is_training(path: &Path) -> bool {
     path.join(LEDGER_FILE).is_file()
 }
 
+/// Returns whether two paths that are compared are folders of training runs; a run is compared with
+/// a run.
+pub(super) fn are_training(first: &Path, second: &Path) -> Result<bool, CliError> {
+    let (run, other) = match (is_training(first), is_training(second)) {
+        (true, true) => return Ok(true),
+        (false, false) => return Ok(false),
+        (true, false) => (first.display(), second.display()),
+        (false, true) => (second.display(), first.display()),
+    };
+    Err(Error::Training(format!(
+        "{run} is a training run, and {other} has no {LEDGER_FILE}, so that it is none; compare two runs, or {other} with one step: \
+         {run}@0"
+    ))
+    .into())
+}
+
 /// Returns the journal that a path means: a file, or a step of a training run.
 pub(super) fn located(path: &Path) -> Result<Located, CliError> {
     if is_training(path) {
@@ -265,11 +281,26 @@ fn first_exchange(
 
 /// Says that two training runs are equal as far as both go.
 fn equal(a: &Ledger, b: &Ledger, json: bool) -> Ending {
-    let common = a.lines().len().min(b.lines().len()) as u64;
+    let [steps_a, steps_b] = [a, b].map(|run| run.lines().len() as u64);
+    let common = steps_a.min(steps_b);
     if json {
-        outln!("{}", json!({ "equal": true, "steps": common }));
-    } else {
-        outln!("{} equal", count(common, "step"));
+        outln!(
+            "{}",
+            json!({
+                "equal": true,
+                "steps": common,
+                "only_first": steps_a - common,
+                "only_second": steps_b - common,
+            })
+        );
+        return Ending::Done;
+    }
+    outln!("{} equal", count(common, "step"));
+    for (run, steps) in [(a, steps_a), (b, steps_b)] {
+        if steps > common {
+            let more = count(steps - common, "step");
+            outln!("  {} has {more} more", run.folder().display());
+        }
     }
     Ending::Done
 }

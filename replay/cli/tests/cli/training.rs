@@ -87,6 +87,18 @@ fn a_training_run_is_shown_checked_compared_and_drawn_without_its_code() {
         "12 steps equal\n"
     );
 
+    let message = place.run(&["diff", "a", "nothing"]).error("E089", 1);
+    assert!(message.contains("nothing has no ledger.ill"), "{message}");
+    // One that was killed ends earlier.
+    let ledger = place.path("b/ledger.ill");
+    let bytes = std::fs::read(&ledger).unwrap();
+    std::fs::write(&ledger, &bytes[..bytes.len() - 6 * 176]).unwrap();
+    assert_eq!(
+        place.run(&["diff", "a", "b"]).with(0).out,
+        "6 steps equal\n  a has 6 steps more\n"
+    );
+    std::fs::write(&ledger, bytes).unwrap();
+
     // The rate of step 7 shows in the exchanges of the step after it.
     let parted = place.run(&["bisect", "journals", "a", "b"]).with(4).out;
     assert!(parted.starts_with(place_of_it), "{parted}");

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (first, second) = (&arguments.first, &arguments.second);
-    if training::is_training(first) && training::is_training(second) {
+    if training::are_training(first, second)? {
         return training::bisect(first, second, arguments.context, arguments.json);
     }
     let (comparison, problems) = first_difference(first, second, arguments.context)?;
