@@ -278,8 +278,17 @@ impl Building<'_, '_> {
             }
             embedding.clone()
         };
+        // A layer that is not the embedding has a bias of its own as well, and what tied models
+        // have is not looked at.
+        let own = format!("{}.bias", self.names.unembed);
+        let has_own = !output.is_tied && self.loader.weights.shape(&own).is_some();
+        let bias = if has_own {
+            &own
+        } else {
+            self.names.unembed_bias
+        };
         let bias = match output.has_bias {
-            true => Some(self.loader.parameter(self.names.unembed_bias, [shape[0]])?),
+            true => Some(self.loader.parameter(bias, [shape[0]])?),
             false => None,
         };
         let finish = Finish {

@@ -31,6 +31,7 @@ const NAMES: Names = Names {
         "albert.embeddings.token_type_ids",
         "albert.pooler.weight",
         "albert.pooler.bias",
+        "predictions.bias",
         "predictions.decoder.bias",
         "sop_classifier.classifier.weight",
         "sop_classifier.classifier.bias",

@@ -41,6 +41,7 @@ pub(super) const NAMES: Names = Names {
         "bert.embeddings.token_type_ids",
         "bert.pooler.dense.weight",
         "bert.pooler.dense.bias",
+        "cls.predictions.bias",
         "cls.predictions.decoder.bias",
         "cls.seq_relationship.weight",
         "cls.seq_relationship.bias",

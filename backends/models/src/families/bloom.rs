@@ -45,6 +45,11 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
         bos: Some(1),
         eos: Some(2),
     };
+    if keys.flag("slow_but_exact", false)? && keys.size("pretraining_tp", 1)? > 1 {
+        // transformers sums what each of the shards computes, and leaves their biases out.
+        let expected = "false: matrices that are multiplied as a whole";
+        return Err(keys.unsupported("slow_but_exact", expected, "true"));
+    }
     let size = |key: &str, other: &str, default: usize| match keys.optional_size(key)? {
         Some(size) => Ok::<_, FileError>(size),
         None => keys.size(other, default),

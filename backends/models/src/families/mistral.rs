@@ -1,13 +1,13 @@
-//! Mistral (Jiang et al. 2023).
+//! Mistral (Jiang et al. 2023), and Ministral, in which some blocks have no window.
 
 use super::keys::Keys;
-use super::{Defaults, Family, Kind, window, window_of_all};
+use super::{Defaults, Family, Kind, window, windows};
 use crate::architecture::Architecture;
 use crate::decoder::{DecoderConfig, LLAMA_NAMES};
 use crate::files::FileError;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
-    model_types: &["mistral"],
+    model_types: &["mistral", "ministral"],
     gguf: None,
     kind: Kind::Decoder(Family::new(config, LLAMA_NAMES)),
 };
@@ -31,6 +31,6 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     };
     let mut config = defaults.like_llama(keys)?;
     let window = window(keys, Some(4096))?;
-    window_of_all(keys, &mut config, window)?;
+    windows(keys, &mut config, window, |_| window.is_some())?;
     Ok(config)
 }

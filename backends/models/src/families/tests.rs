@@ -182,6 +182,17 @@ fn windows_are_in_the_blocks_that_the_configuration_says() {
 }
 
 #[test]
+fn some_blocks_of_ministral_have_no_window() {
+    let kinds = json!({"num_hidden_layers": 2, "sliding_window": 5,
+        "layer_types": ["sliding_attention", "full_attention"]});
+    let windows = |config: DecoderConfig| [config.blocks[0].window, config.blocks[1].window];
+    for family in ["mistral", "ministral"] {
+        assert_eq!(windows(of(family, kinds.clone())), [Some(5), None]);
+        assert_eq!(windows(of(family, json!({}))), [Some(4096); 2]);
+    }
+}
+
+#[test]
 fn experts_are_in_the_blocks_that_the_configuration_says() {
     let config = of(
         "qwen2_moe",
@@ -418,6 +429,10 @@ fn what_is_not_computed_is_refused_by_name() {
             "qwen2",
             json!({"num_hidden_layers": 1, "layer_types": ["chunked_attention"]}),
         ),
+        of(
+            "bloom",
+            json!({"slow_but_exact": true, "pretraining_tp": 2}),
+        ),
     ];
     insta::assert_snapshot!(errors.join("\n"), @r#"
     E043 expected one of default, linear, dynamic, llama3, yarn, longrope, found "mrope" (at key `rope_scaling.rope_type` of config.json); use a model of the family without it
@@ -437,6 +452,7 @@ fn what_is_not_computed_is_refused_by_name() {
     E043 expected 1 without `new_decoder_architecture`, found 2 (at key `num_ln_in_parallel_attn` of config.json); use a model of the family without it
     E043 expected 80, the share of each head, found 8 (at key `head_dim` of config.json); use a model of the family without it
     E043 expected sliding_attention or full_attention, found chunked_attention (at key `layer_types` of config.json); use a model of the family without it
+    E043 expected false: matrices that are multiplied as a whole, found true (at key `slow_but_exact` of config.json); use a model of the family without it
     "#);
 }
 

@@ -35,6 +35,7 @@ pub mod safetensors;
 mod settings;
 mod similar;
 pub mod source;
+mod splitting;
 mod stray;
 #[cfg(test)]
 pub(crate) mod test_files;

@@ -21,6 +21,7 @@ use super::FileError;
 use super::begin::Begin;
 use super::input::read_text;
 use super::source::CONFIG_FILE;
+use super::splitting::Splitting;
 use super::stray::{self, Content};
 use super::tokenizer::damaged;
 
@@ -111,6 +112,7 @@ pub(super) struct Settings {
     special: Vec<AddedToken>,
     /// Tokens by their numbers.
     added: BTreeMap<u32, AddedToken>,
+    splitting: Splitting,
 }
 
 impl Settings {
@@ -138,8 +140,12 @@ impl Settings {
         for key in MORE_ROLES {
             special.extend(reader.tokens(key, all.get(key))?);
         }
+        let named = Named::read(&settings, &model);
         Ok(Self {
-            class: class_of(&settings, &model),
+            class: CLASSES
+                .iter()
+                .find(|known| named.is(known.name, known.families)),
+            splitting: Splitting::read(&reader, &settings, &named)?,
             begins: reader.flag(&settings, "add_bos_token")?,
             ends: reader.flag(&settings, "add_eos_token")?,
             file: reader.file,
@@ -199,6 +205,15 @@ impl Settings {
         }
     }
 
+    /// Sets what the class sets anew of how a text is split.
+    pub(super) fn set_splitting(
+        &self,
+        tokenizer: &mut tokenizers::Tokenizer,
+    ) -> Result<(), FileError> {
+        let set = self.splitting.set(tokenizer);
+        set.map_err(|error| damaged(&self.file, "settings that fit", error.to_string()))
+    }
+
     /// Returns what comes before and after a text.
     pub(super) fn begin(&self, id_of: impl Fn(&str) -> Option<u32>) -> Result<Begin, FileError> {
         let (Some(class), true) = (self.class, self.begins.or(self.ends).is_some()) else {
@@ -219,20 +234,33 @@ impl Settings {
     }
 }
 
-/// Returns the class that makes the post-processor anew, if the tokenizer is of one.
-fn class_of(settings: &Map<String, Json>, model: &Map<String, Json>) -> Option<&'static Class> {
-    const KEY: &str = "tokenizer_class";
-    let text = |map: &Map<String, Json>, key: &str| map.get(key)?.as_str().map(str::to_owned);
-    match text(settings, KEY).or_else(|| text(model, KEY)) {
-        Some(class) => {
+/// What says of which class a tokenizer is.
+pub(super) enum Named {
+    /// The class, without `Fast` behind it.
+    Class(String),
+    /// The family of the model, if nothing names a class.
+    Family(String),
+    Nothing,
+}
+
+impl Named {
+    fn read(settings: &Map<String, Json>, model: &Map<String, Json>) -> Self {
+        const KEY: &str = "tokenizer_class";
+        let text = |map: &Map<String, Json>, key: &str| map.get(key)?.as_str().map(str::to_owned);
+        if let Some(class) = text(settings, KEY).or_else(|| text(model, KEY)) {
             let class = class.strip_suffix("Fast").unwrap_or(&class);
-            CLASSES.iter().find(|known| known.name == class)
+            Self::Class(class.to_owned())
+        } else {
+            text(model, "model_type").map_or(Self::Nothing, Self::Family)
         }
-        None => {
-            let family = text(model, "model_type")?;
-            CLASSES
-                .iter()
-                .find(|known| known.families.contains(&family.as_str()))
+    }
+
+    /// Returns whether it is a class, which is that of some families if nothing names one.
+    pub(super) fn is(&self, class: &str, families: &[&str]) -> bool {
+        match self {
+            Self::Class(named) => named == class,
+            Self::Family(family) => families.contains(&family.as_str()),
+            Self::Nothing => false,
         }
     }
 }
@@ -281,12 +309,16 @@ fn added_by_name(
 }
 
 /// Reads the values of a file.
-struct Reader {
+pub(super) struct Reader {
     file: String,
 }
 
 impl Reader {
-    fn flag(&self, settings: &Map<String, Json>, key: &str) -> Result<Option<bool>, FileError> {
+    pub(super) fn flag(
+        &self,
+        settings: &Map<String, Json>,
+        key: &str,
+    ) -> Result<Option<bool>, FileError> {
         match settings.get(key) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::Bool(flag)) => Ok(Some(*flag)),

@@ -224,3 +224,119 @@ fn settings_that_make_no_sense_are_errors() {
     expected an object of settings, found invalid type: sequence, expected a map at line 1 column 0; fetch the file again
     "#);
 }
+
+/// As transformers does it: only some classes set anew whether a space is put in front.
+#[test]
+fn a_space_in_front_depends_on_the_class() {
+    let with = |class: &str, adds: Option<bool>, in_file: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let mut tokenizer = tokenizer_json(false);
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": in_file, "trim_offsets": true,
+            "use_regex": true});
+        tokenizer["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [bytes]});
+        tokenizer["model"]["vocab"]["\u{120}"] = json!(8);
+        fs::write(&path, tokenizer.to_string()).unwrap();
+        let settings = json!({"tokenizer_class": class, "add_prefix_space": adds});
+        fs::write(path.with_file_name(SETTINGS_FILE), settings.to_string()).unwrap();
+        let tokenizer = Tokenizer::from_json_file(&path).unwrap();
+        tokenizer.encode("a").unwrap() == [8, 2]
+    };
+    for in_file in [false, true] {
+        for adds in [None, Some(false), Some(true)] {
+            for class in [
+                "GPT2Tokenizer",
+                "GPTNeoXTokenizerFast",
+                "Qwen2Tokenizer",
+                "CodeGenTokenizerFast",
+            ] {
+                let expected = adds == Some(true);
+                assert_eq!(
+                    with(class, adds, in_file),
+                    expected,
+                    "{class} {adds:?} {in_file}"
+                );
+            }
+            for class in [
+                "PreTrainedTokenizerFast",
+                "TokenizersBackend",
+                "BloomTokenizerFast",
+            ] {
+                assert_eq!(
+                    with(class, adds, in_file),
+                    in_file,
+                    "{class} {adds:?} {in_file}"
+                );
+            }
+        }
+    }
+}
+
+/// As transformers does it: what BERT does about case and accents is what its settings say, and
+/// only then what is in `tokenizer.json`.
+#[test]
+fn case_and_accents_are_as_the_class_of_bert_says() {
+    let read = |files: &[(&str, Json)], in_file: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let normalizer = json!({"type": "BertNormalizer", "clean_text": true,
+            "handle_chinese_chars": true, "strip_accents": null, "lowercase": in_file});
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": normalizer, "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null,
+            "decoder": null,
+            "model": {"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": {"?": 0, "a": 1, "A": 2, "\u{e4}": 3, "\u{c4}": 4}}
+        });
+        fs::write(&path, tokenizer.to_string()).unwrap();
+        for (name, content) in files {
+            fs::write(path.with_file_name(name), content.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::from_json_file(&path).unwrap();
+        tokenizer.encode("A \u{c4}").unwrap()
+    };
+    let settings = |class: &str, keys: Json| {
+        let mut settings = keys;
+        settings["tokenizer_class"] = json!(class);
+        [(SETTINGS_FILE, settings)]
+    };
+    for in_file in [false, true] {
+        for class in ["BertTokenizer", "BertTokenizerFast"] {
+            let read = |keys| read(&settings(class, keys), in_file);
+            assert_eq!(read(json!({})), [1, 1]);
+            assert_eq!(read(json!({"do_lower_case": true})), [1, 1]);
+            assert_eq!(read(json!({"do_lower_case": false})), [2, 4]);
+            assert_eq!(read(json!({"strip_accents": false})), [1, 3]);
+            assert_eq!(
+                read(json!({"do_lower_case": false, "strip_accents": true})),
+                [2, 2]
+            );
+        }
+        let file = if in_file { [1, 1] } else { [2, 4] };
+        let other = settings(
+            "PreTrainedTokenizerFast",
+            json!({"do_lower_case": !in_file}),
+        );
+        assert_eq!(read(&other, in_file), file);
+        assert_eq!(
+            read(&[(CONFIG_FILE, json!({"model_type": "bert"}))], in_file),
+            [1, 1]
+        );
+        assert_eq!(
+            read(&[(CONFIG_FILE, json!({"model_type": "llama"}))], in_file),
+            file
+        );
+    }
+}
+
+#[test]
+fn special_tokens_in_a_text_are_text_if_the_settings_say_so() {
+    let spelled = |text: &str, split: Option<bool>| {
+        let settings = json!({"split_special_tokens": split, "pad_token": "<x>"});
+        prompt(true, &[(SETTINGS_FILE, settings)], text).unwrap()
+    };
+    assert_eq!(spelled("a<x>", None), "<s>|a|8=<x>");
+    assert_eq!(spelled("a<x>", Some(false)), "<s>|a|8=<x>");
+    assert_eq!(spelled("a<x>", Some(true)), "<s>|a|<|x|>");
+}

@@ -88,6 +88,7 @@ impl Tokenizer {
                 )
             })?;
         settings.add_to(&mut inner)?;
+        settings.set_splitting(&mut inner)?;
         let begin = settings.begin(|token| inner.token_to_id(token))?;
         Ok(Self::wrap(inner, file, begin))
     }

@@ -56,7 +56,6 @@ impl MambaConfig {
     ///
     /// As for [`from_json`](Self::from_json).
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, FileError> {
-        const INNER: &str = "ssm.inner_size";
         let metadata = Metadata::new(gguf)?;
         // Sequences of any length are computed.
         metadata.size("context_length")?;
@@ -66,14 +65,8 @@ impl MambaConfig {
             .size("conv_kernel", "ssm.conv_kernel")?
             .size("state_size", "ssm.state_size")?
             .size("time_step_rank", "ssm.time_step_rank")?
-            .size("intermediate_size", INNER)?;
-        let (inner, width) = (hub.given("intermediate_size"), hub.given("hidden_size"));
-        if width == 0 || !inner.is_multiple_of(width) {
-            let expected = format!("a multiple of {width}, the width of the stream");
-            return Err(metadata.unsupported(INNER, expected, inner.to_string()));
-        }
+            .size("intermediate_size", "ssm.inner_size")?;
         let hub = hub
-            .set("expand", inner / width)
             .set("use_bias", metadata.has("blk.0.ssm_in.bias"))
             .set("use_conv_bias", metadata.has("blk.0.ssm_conv1d.bias"));
         metadata.refuse_unread()?;
@@ -93,7 +86,7 @@ impl MambaConfig {
         let vocabulary = keys.size("vocab_size", 50_280)?;
         Ok(Self {
             width,
-            inner: expand.saturating_mul(width),
+            inner: keys.size("intermediate_size", expand.saturating_mul(width))?,
             state: keys.size("state_size", 16)?,
             rank,
             kernel: keys.size("conv_kernel", 4)?,

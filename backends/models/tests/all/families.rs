@@ -130,7 +130,9 @@ impl Model {
         let files = ModelSource::resolve(path).unwrap().open().unwrap();
         let device = cpu().autodiff();
         match name {
-            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
+            _ if name.contains("mamba") => {
+                Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap()))
+            }
             _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
         }
     }
@@ -581,4 +583,37 @@ fn older_files_of_bert_are_the_same_model() {
     }
     let config = std::fs::read_to_string(file_of("bert", "config.json")).unwrap();
     assert_eq!(bits(logits(&write_folder(&config, &stored))), new);
+}
+
+/// An output layer that is not the embedding has a bias of its own; what tied models have in its
+/// place is in the files, and not looked at.
+#[test]
+fn an_output_layer_of_its_own_has_its_own_bias() {
+    for (name, head) in [("bert", "cls."), ("albert", "")] {
+        let logits =
+            |folder: &TempDir| load(folder, &cpu()).batch(&[&[9, 3, 77]]).unwrap().logits();
+        let tied = bits(logits(&opened(name, "config.json").unwrap()));
+        let mut stored = read_stored(&file_of(name, "model.safetensors"));
+        let find = |stored: &[(String, Stored)], name: &str| {
+            let found = stored.iter().position(|(stored, _)| stored == name);
+            found.unwrap_or_else(|| panic!("{name}"))
+        };
+        let copy =
+            |Stored(kind, shape, bytes): &Stored| Stored(*kind, shape.clone(), bytes.clone());
+        let bias = find(&stored, &format!("{head}predictions.bias"));
+        let embedding = format!("{name}.embeddings.word_embeddings.weight");
+        let embedding = find(&stored, &embedding);
+        stored.retain(|(name, _)| !name.contains("predictions.decoder."));
+        let own = [("weight", embedding), ("bias", bias)];
+        for (what, from) in own {
+            let own = copy(&stored[from].1);
+            stored.push((format!("{head}predictions.decoder.{what}"), own));
+        }
+        stored[bias].1.2.fill(0);
+        let config = std::fs::read_to_string(file_of(name, "config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["tie_word_embeddings"] = false.into();
+        let untied = write_folder(&config.to_string(), &stored);
+        assert_eq!(bits(logits(&untied)), tied, "{name}");
+    }
 }
