@@ -349,6 +349,7 @@ pub(crate) fn shards_of_index(path: &Path) -> Result<Vec<String>, FileError> {
 /// Reads an index: which file holds a tensor.
 fn shard_of_tensors(path: &Path, name: &str) -> Result<BTreeMap<String, String>, FileError> {
     #[derive(Deserialize)]
+    #[serde(expecting = "an object")]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }

@@ -241,6 +241,7 @@ impl ModelFolder {
 
     fn model_type(&self) -> Result<String, FileError> {
         #[derive(Deserialize)]
+        #[serde(expecting = "an object")]
         struct Typed {
             model_type: Option<String>,
         }

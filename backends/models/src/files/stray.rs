@@ -31,6 +31,11 @@ const UNPACK: &str = "unpack it, and give what is in it";
 const CONVERT_STATE: &str = "convert it to safetensors: load its state dict in Python, and write that with `safetensors.torch.save_file` as \
      model.safetensors, under the names that the hub has for the weights";
 
+const SAVE_AS_UTF_8: &str = "save it as UTF-8 without a byte order mark";
+
+/// The byte order marks of UTF-16.
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
 const KNOWN: &[Known] = &[
     Known {
         begins: &[b"version https://git-lfs", b"version https://hawser"],
@@ -136,13 +141,24 @@ fn other_than(content: Content, bytes: &[u8]) -> Option<(&'static str, &'static 
     }
     let text = bytes.trim_ascii_start().to_ascii_lowercase();
     let begins = |known: &&Known| known.begins.iter().any(|begin| text.starts_with(begin));
-    // An object of JSON may well have a key of this name.
-    let is_json = content == Content::Json && text.first() == Some(&b'{');
-    if let Some(known) = KNOWN.iter().find(begins).filter(|_| !is_json) {
+    let is_table = bytes.len() > 9 && bytes[8] == b'{' && bytes[4..8] == [0; 4];
+    let is_expected = match content {
+        // An object of JSON may well have a key of this name.
+        Content::Json => text.first() == Some(&b'{'),
+        // The length of a table of tensors may be any number.
+        Content::Safetensors => is_table,
+        Content::Gguf => false,
+    };
+    if let Some(known) = KNOWN.iter().find(begins).filter(|_| !is_expected) {
         return Some((known.what, known.advice));
     }
-    let is_table = bytes.len() > 9 && bytes[8] == b'{' && bytes[4..8] == [0; 4];
     match content {
+        Content::Json if UTF_16.iter().any(|mark| bytes.starts_with(mark)) => {
+            Some(("a text in UTF-16", SAVE_AS_UTF_8))
+        }
+        Content::Json if bytes.starts_with(b"\xef\xbb\xbf") => {
+            Some(("a byte order mark in front of it", SAVE_AS_UTF_8))
+        }
         Content::Gguf if is_table => Some((
             "a safetensors file",
             "give the folder, which must also hold config.json and tokenizer.json",

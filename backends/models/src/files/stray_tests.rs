@@ -119,6 +119,41 @@ fn what_is_what_its_name_says_is_not_refused_for_how_it_begins() {
     for name in ["a.json", "b.json", "none.json"] {
         check(&good.path().join(name), Content::Json).unwrap();
     }
+    // The length of a header may begin as a pickle does, or a packed file, or an answer.
+    for length in [640_u64, 896, 1152, 1408, 0x8b1f, 0x34_30_34] {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend(b"{\"__metadata__\": {}}");
+        bytes.resize(8 + length as usize, b' ');
+        let weights = folder(&[("model.safetensors", &bytes)]);
+        check(
+            &weights.path().join("model.safetensors"),
+            Content::Safetensors,
+        )
+        .unwrap();
+    }
+}
+
+/// As editors on Windows write them.
+#[test]
+fn marks_of_byte_order_are_named() {
+    let wide = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        "\u{feff}{}".encode_utf16().flat_map(order).collect()
+    };
+    for (bytes, expected) in [
+        ("\u{feff}{}".as_bytes(), "a byte order mark in front of it"),
+        (&wide(u16::to_le_bytes), "a text in UTF-16"),
+        (&wide(u16::to_be_bytes), "a text in UTF-16"),
+    ] {
+        let files: [(&str, &[u8]); 3] = [
+            ("config.json", bytes),
+            ("tokenizer.json", b"{}"),
+            ("model.safetensors", b"x"),
+        ];
+        let refusal = refusal(&folder(&files), "");
+        let advice = "save it as UTF-8 without a byte order mark";
+        let is_named = refusal.starts_with("E145 ") && refusal.ends_with(advice);
+        assert!(is_named && refusal.contains(expected), "{refusal}");
+    }
 }
 
 #[test]

@@ -405,11 +405,13 @@ fn harden(tokenizer: &mut tokenizers::Tokenizer) -> Option<f32> {
 
 /// The parts of a `tokenizer.json` that the tokenizers crate believes without a check.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct JsonFile {
     model: JsonModel,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct JsonModel {
     r#type: Option<String>,
     #[serde(default)]

@@ -130,9 +130,7 @@ impl Model {
         let files = ModelSource::resolve(path).unwrap().open().unwrap();
         let device = cpu().autodiff();
         match name {
-            _ if name.contains("mamba") => {
-                Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap()))
-            }
+            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
             _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
         }
     }
