@@ -3,9 +3,10 @@
 //!
 //! - Tokens are added to those of `tokenizer.json`: `added_tokens_decoder` of
 //!   `tokenizer_config.json`; if it has none, `added_tokens.json`. Then what has a role
-//!   (`bos_token`, `additional_special_tokens` and so on) is added if it is no added token yet. The
-//!   roles are those of `tokenizer_config.json`, overruled by `special_tokens_map.json` unless
-//!   there is an `added_tokens_decoder`.
+//!   (`bos_token` and so on, then `image_token` and its like, then the list of
+//!   `extra_special_tokens`, or else `additional_special_tokens`) is added if it is no added token
+//!   yet. The roles are those of `tokenizer_config.json`, overruled by `special_tokens_map.json`
+//!   unless there is an `added_tokens_decoder`.
 //! - What comes before and after a text is the post-processor of `tokenizer.json`. Some classes
 //!   make it anew, of `add_bos_token` and `add_eos_token`; for all others these keys mean nothing.
 //!   The class is `tokenizer_class` of `tokenizer_config.json` or of `config.json`, or else that of
@@ -46,7 +47,7 @@ const ROLES: [&str; 7] = [
     "mask_token",
 ];
 /// The keys of lists of tokens that are special without a role of their own.
-const MORE_ROLES: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+const MORE_ROLES: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 
 /// A class of tokenizers that makes the post-processor anew.
 struct Class {
@@ -106,8 +107,8 @@ pub(super) struct Settings {
     class: Option<&'static Class>,
     begins: Option<bool>,
     ends: Option<bool>,
-    /// The tokens that have a role, by role.
-    roles: BTreeMap<String, AddedToken>,
+    /// The roles with their tokens, in the order in which these are added.
+    roles: Vec<(&'static str, AddedToken)>,
     /// Special tokens without a role of their own.
     special: Vec<AddedToken>,
     /// Tokens by their numbers.
@@ -125,20 +126,18 @@ impl Settings {
         let settings = object_at(&path)?.unwrap_or_default();
         let model = object_at(&tokenizer.with_file_name(CONFIG_FILE))?.unwrap_or_default();
         let mut all = settings.clone();
+        let mut overruling = Map::new();
         let mut added = reader.decoder(&settings)?;
         if !settings.contains_key(DECODER) {
-            all.extend(object_at(&tokenizer.with_file_name(ROLES_FILE))?.unwrap_or_default());
+            overruling = object_at(&tokenizer.with_file_name(ROLES_FILE))?.unwrap_or_default();
+            all.extend(overruling.clone());
             added = added_by_name(&tokenizer.with_file_name(ADDED_FILE), &all)?;
         }
-        let mut roles = BTreeMap::new();
+        let mut roles = Vec::new();
         for role in ROLES {
             if let Some(token) = all.get(role).filter(|token| !token.is_null()) {
-                roles.insert(role.to_owned(), reader.token(role, token, true)?);
+                roles.push((role, reader.token(role, token, true)?));
             }
-        }
-        let mut special = Vec::new();
-        for key in MORE_ROLES {
-            special.extend(reader.tokens(key, all.get(key))?);
         }
         let named = Named::read(&settings, &model);
         Ok(Self {
@@ -148,22 +147,24 @@ impl Settings {
             splitting: Splitting::read(&reader, &settings, &named)?,
             begins: reader.flag(&settings, "add_bos_token")?,
             ends: reader.flag(&settings, "add_eos_token")?,
+            special: reader.special(&settings, &overruling)?,
             file: reader.file,
             roles,
-            special,
             added,
         })
     }
 
     /// Returns the token that has a role such as `bos_token`.
     pub(super) fn role(&self, role: &str) -> Option<&str> {
-        self.roles.get(role).map(|token| token.content.as_str())
+        self.roles()
+            .find(|(known, _)| *known == role)
+            .map(|(_, token)| token)
     }
 
     /// Returns the roles, each with the text of its token.
     pub(super) fn roles(&self) -> impl Iterator<Item = (&str, &str)> {
         let roles = self.roles.iter();
-        roles.map(|(role, token)| (role.as_str(), token.content.as_str()))
+        roles.map(|(role, token)| (*role, token.content.as_str()))
     }
 
     /// Adds what is not in a `tokenizer.json` to its tokens, and checks that it has the numbers
@@ -174,7 +175,8 @@ impl Settings {
         };
         let added = self.added.values().cloned();
         tokenizer.add_tokens(added).map_err(fault)?;
-        for token in self.roles.values().chain(&self.special) {
+        let with_role = self.roles.iter().map(|(_, token)| token);
+        for token in with_role.chain(&self.special) {
             let vocabulary = tokenizer.get_added_vocabulary().get_vocab();
             if !vocabulary.contains_key(&token.content) {
                 tokenizer.add_tokens([token.clone()]).map_err(fault)?;
@@ -342,6 +344,36 @@ impl Reader {
             Ok((id, self.token(DECODER, token, false)?))
         };
         tokens.map(token).collect()
+    }
+
+    /// Reads the tokens that are special without a role of their own: those of keys such as
+    /// `image_token` or of an object, and those of the first list there is.
+    fn special(
+        &self,
+        settings: &Map<String, Json>,
+        overruling: &Map<String, Json>,
+    ) -> Result<Vec<AddedToken>, FileError> {
+        let mut special = Vec::new();
+        for (key, value) in settings {
+            let is_role = ROLES.contains(&key.as_str());
+            if key.ends_with("_token") && value.is_string() && !is_role {
+                special.push(self.token(key, value, true)?);
+            }
+        }
+        let mut listed = Vec::new();
+        for (file, key) in [settings, overruling]
+            .into_iter()
+            .flat_map(|file| MORE_ROLES.map(|key| (file, key)))
+        {
+            let tokens = self.tokens(key, file.get(key))?;
+            if file.get(key).is_some_and(Json::is_object) {
+                special.extend(tokens);
+            } else if listed.is_empty() {
+                listed = tokens;
+            }
+        }
+        special.extend(listed);
+        Ok(special)
     }
 
     /// Reads a token, a list of tokens, or an object whose values are tokens; all are special.

@@ -195,6 +195,32 @@ fn tokens_are_added_from_every_file() {
     );
 }
 
+/// In which order transformers adds what has no number in any file.
+#[test]
+fn tokens_without_a_number_are_added_in_the_order_of_their_roles() {
+    let settings = json!({"mask_token": "<3>", "pad_token": "<2>", "unk_token": "<1>",
+        "image_token": "<4>", "extra_special_tokens": ["<5>"], "additional_special_tokens": ["<9>"]});
+    let map = json!({"pad_token": "<2>", "additional_special_tokens": ["<9>"]});
+    let object = json!({"extra_special_tokens": {"image_token": "<1>"}, "additional_special_tokens": ["<2>"]});
+    let read = |files: &[(&str, Json)]| -> Vec<String> {
+        let texts = ["<1>", "<2>", "<3>", "<4>", "<5>", "<9>"];
+        let ids = texts.map(|text| {
+            // Digits have no token by themselves.
+            let found = prompt(false, files, text).unwrap_or_else(|_| "-".to_owned());
+            found.split('=').next().unwrap_or_default().to_owned()
+        });
+        ids.to_vec()
+    };
+    let both = [(SETTINGS_FILE, settings), (ROLES_FILE, map.clone())];
+    assert_eq!(read(&both), ["8", "9", "10", "11", "12", "-"]);
+    assert_eq!(read(&both[..1]), ["8", "9", "10", "11", "12", "-"]);
+    assert_eq!(read(&[(ROLES_FILE, map)]), ["-", "8", "-", "-", "-", "9"]);
+    assert_eq!(
+        read(&[(SETTINGS_FILE, object)]),
+        ["8", "9", "-", "-", "-", "-"]
+    );
+}
+
 #[test]
 fn settings_that_make_no_sense_are_errors() {
     let messages = [
