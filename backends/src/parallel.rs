@@ -36,12 +36,13 @@ pub fn is_divisible<const D: usize>(tensor: &Tensor<D>) -> bool {
     is_on_cpu && tensor.dtype() == DType::F32 && !tensor.is_tracked()
 }
 
-/// Returns how many threads so many multiplications, or what takes as long, are worth.
-pub fn threads_for(multiplications: usize) -> usize {
-    if multiplications < WORTHWHILE {
-        1
-    } else {
+/// Returns how many threads work on these inputs is worth that takes as long as so many
+/// multiplications: one, too, if it cannot be divided.
+pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]) -> usize {
+    if multiplications >= WORTHWHILE && inputs.iter().all(|input| is_divisible(input)) {
         rayon::current_num_threads()
+    } else {
+        1
     }
 }
 
@@ -53,11 +54,7 @@ pub fn threads_for(multiplications: usize) -> usize {
 /// Panics if the inputs differ in number.
 pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
-    let threads = if is_divisible(&rows) && is_divisible(&weight) {
-        threads_for(count * inputs * outputs)
-    } else {
-        1
-    };
+    let threads = threads_for(count * inputs * outputs, &[&rows, &weight]);
     let device = rows.device();
     if count <= FEW_ROWS {
         let transposed = |range: Range<usize>| {
@@ -89,8 +86,8 @@ const fn least(columns: usize) -> usize {
 pub fn by_row(x: Tensor<3>, each: impl Fn(Tensor<3>) -> Tensor<3> + Sync) -> Tensor<3> {
     let shape @ [batch, positions, width] = x.dims();
     let rows = batch * positions;
-    let threads = threads_for(rows * width * ELEMENT_COST);
-    if threads == 1 || !is_divisible(&x) {
+    let threads = threads_for(rows * width * ELEMENT_COST, &[&x]);
+    if threads == 1 {
         return each(x);
     }
     let device = x.device();

@@ -1,7 +1,7 @@
 //! What attention heads compute, each for itself: on several threads, with the bits of one.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::{Division, ELEMENT_COST, in_parts, is_divisible, threads_for};
+use interloom_backends::parallel::{Division, ELEMENT_COST, in_parts, threads_for};
 
 /// Returns the scores `q · kᵀ / scale`, `[batch, head, query, key]`.
 pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
@@ -38,7 +38,7 @@ fn by_head<const N: usize>(
 ) -> Tensor<4> {
     let [batch, heads, ..] = shape;
     let work = shape.iter().product::<usize>() * cost;
-    if threads_for(work) == 1 || !inputs.iter().all(is_divisible) {
+    if threads_for(work, &inputs.each_ref()) == 1 {
         return each(inputs);
     }
     let device = inputs[0].device();
