@@ -10,10 +10,9 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use interloom_backends::{Bound, Hooked, Run, Sites, backward};
+use interloom_benches::LlamaSize;
 use interloom_models::decoder::{DecoderModel, KvCache};
-use interloom_models::files::{Safetensors, Weights};
 use interloom_models::induction::{Induction, Sampler};
-use safetensors::tensor::{Dtype, TensorView};
 
 fn induction(criterion: &mut Criterion) {
     let device = Device::flex().autodiff();
@@ -25,7 +24,7 @@ fn induction(criterion: &mut Criterion) {
 
 fn decoder(criterion: &mut Criterion) {
     let device = Device::flex().autodiff();
-    let model = DecoderModel::load(CONFIG, "config.json", weights(), &device);
+    let model = DecoderModel::load(CONFIG, "config.json", SIZE.weights(), &device);
     let model = Bound::new(Hooked::from(model.expect("a model"))).expect("distinct paths");
     let tokens = Sampler::new(7).batch(16).tokens(&device);
     let forward = || {
@@ -77,48 +76,13 @@ const CONFIG: &str = r#"{
     "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true
 }"#;
 
-/// Weights between -0.05 and 0.05, as a file has them.
-fn weights() -> Weights {
-    let mut tensors = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![40, 256]),
-        ("model.norm.weight".to_owned(), vec![256]),
-    ];
-    for layer in 0..2 {
-        let parts = [
-            ("input_layernorm", vec![256]),
-            ("post_attention_layernorm", vec![256]),
-            ("self_attn.q_proj", vec![256, 256]),
-            ("self_attn.k_proj", vec![256, 256]),
-            ("self_attn.v_proj", vec![256, 256]),
-            ("self_attn.o_proj", vec![256, 256]),
-            ("mlp.gate_proj", vec![512, 256]),
-            ("mlp.up_proj", vec![512, 256]),
-            ("mlp.down_proj", vec![256, 512]),
-        ];
-        tensors.extend(
-            parts.map(|(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape)),
-        );
-    }
-    let mut random = 1_u32;
-    let filled: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape)| {
-            let count = shape.iter().product();
-            let numbers = (0..count).flat_map(|_| {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (((random >> 8) as f32 / 16_777_216.0 - 0.5) * 0.1).to_le_bytes()
-            });
-            let bytes = numbers.collect();
-            (name, shape, bytes)
-        })
-        .collect();
-    let views = filled.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-        (name.clone(), view.expect("as many bytes as the shape has"))
-    });
-    let file = safetensors::serialize(views, None).expect("a file");
-    Weights::from_safetensors(Safetensors::from_bytes(file, "weights").expect("a file"))
-}
+const SIZE: LlamaSize = LlamaSize {
+    layers: 2,
+    width: 256,
+    keys: 256,
+    hidden: 512,
+    vocabulary: 40,
+};
 
 criterion_group!(benches, induction, decoder);
 criterion_main!(benches);

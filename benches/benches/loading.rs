@@ -12,58 +12,24 @@ use std::path::{Path, PathBuf};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use interloom_backends::parse_device;
+use interloom_benches::LlamaSize;
 use interloom_models::Architecture;
 use interloom_models::files::ModelSource;
 use interloom_models::files::gguf::TensorType;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
-const WIDTH: usize = 768;
-const HIDDEN: usize = 2048;
-const KEYS: usize = 256;
-const LAYERS: usize = 16;
-const VOCABULARY: usize = 32_768;
+const SIZE: LlamaSize = LlamaSize {
+    layers: 16,
+    width: 768,
+    keys: 256,
+    hidden: 2048,
+    vocabulary: 32_768,
+};
 
 const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 16,
     "num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": 32768, "max_position_embeddings": 2048,
     "tie_word_embeddings": true}"#;
-
-/// The tensors: what the hub and llama.cpp call each, and its shape.
-fn tensors() -> Vec<(String, String, Vec<usize>)> {
-    let mut all = vec![
-        (
-            "model.embed_tokens".to_owned(),
-            "token_embd".to_owned(),
-            vec![VOCABULARY, WIDTH],
-        ),
-        (
-            "model.norm".to_owned(),
-            "output_norm".to_owned(),
-            vec![WIDTH],
-        ),
-    ];
-    for layer in 0..LAYERS {
-        for (hub, gguf, shape) in [
-            ("input_layernorm", "attn_norm", vec![WIDTH]),
-            ("post_attention_layernorm", "ffn_norm", vec![WIDTH]),
-            ("self_attn.q_proj", "attn_q", vec![WIDTH, WIDTH]),
-            ("self_attn.k_proj", "attn_k", vec![KEYS, WIDTH]),
-            ("self_attn.v_proj", "attn_v", vec![KEYS, WIDTH]),
-            ("self_attn.o_proj", "attn_output", vec![WIDTH, WIDTH]),
-            ("mlp.gate_proj", "ffn_gate", vec![HIDDEN, WIDTH]),
-            ("mlp.up_proj", "ffn_up", vec![HIDDEN, WIDTH]),
-            ("mlp.down_proj", "ffn_down", vec![WIDTH, HIDDEN]),
-        ] {
-            let hub = format!("model.layers.{layer}.{hub}");
-            all.push((hub, format!("blk.{layer}.{gguf}"), shape));
-        }
-    }
-    let ending = |name: String| format!("{name}.weight");
-    let named = all.into_iter();
-    named
-        .map(|(hub, gguf, shape)| (ending(hub), ending(gguf), shape))
-        .collect()
-}
 
 /// Bytes whose four-byte words are floats between 1/4 and 1, and whose pairs are such in half
 /// precision: the upper two bits of an exponent, and the rest at random.
@@ -82,7 +48,7 @@ fn random(state: &mut u64, count: usize) -> Vec<u8> {
 fn folder(dtype: Dtype, bytes: usize) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let mut state = 1;
-    let data = tensors().into_iter().map(|(name, _, shape)| {
+    let data = SIZE.tensors().into_iter().map(|(name, _, shape)| {
         let data = random(&mut state, shape.iter().product::<usize>() * bytes);
         (name, shape, data)
     });
@@ -104,15 +70,15 @@ fn gguf() -> (TempDir, PathBuf) {
         bytes.extend(text.as_bytes());
     }
     let sizes = [
-        ("embedding_length", WIDTH),
-        ("feed_forward_length", HIDDEN),
-        ("block_count", LAYERS),
+        ("embedding_length", SIZE.width),
+        ("feed_forward_length", SIZE.hidden),
+        ("block_count", SIZE.layers),
         ("attention.head_count", 12),
         ("attention.head_count_kv", 4),
         ("context_length", 2048),
     ];
     let mut header = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();
-    header.extend((tensors().len() as u64).to_le_bytes());
+    header.extend((SIZE.tensors().len() as u64).to_le_bytes());
     header.extend((sizes.len() as u64 + 2).to_le_bytes());
     text(&mut header, "general.architecture");
     header.extend(8_u32.to_le_bytes());
@@ -126,7 +92,7 @@ fn gguf() -> (TempDir, PathBuf) {
         header.extend((size as u32).to_le_bytes());
     }
     let (mut data, mut state) = (Vec::new(), 1);
-    for (_, name, shape) in tensors() {
+    for (_, name, shape) in SIZE.tensors() {
         let kind = match (&shape[..], name.as_str()) {
             ([_], _) => TensorType::F32,
             (_, "token_embd.weight") => TensorType::Q6K,
@@ -168,7 +134,8 @@ fn read(path: &Path) -> usize {
 
 fn loading(criterion: &mut Criterion) {
     let device = parse_device("cpu").unwrap();
-    let parameters = tensors()
+    let parameters = SIZE
+        .tensors()
         .iter()
         .map(|(_, _, shape)| shape.iter().product::<usize>() as u64)
         .sum::<u64>();
