@@ -47,6 +47,7 @@ mod heads;
 mod lm;
 mod load;
 mod mlp;
+mod names;
 mod norm;
 mod place;
 mod rotary;
@@ -72,8 +73,9 @@ pub use config::{
 pub use lm::DecoderLm;
 #[cfg(test)]
 pub(crate) use lm::open;
-pub(crate) use load::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames, load, load_blocks};
+pub(crate) use load::{load, load_blocks};
 pub use mlp::{Experts, FeedForward, GatedMlp, PlainMlp};
+pub(crate) use names::{Fused, LLAMA_NAMES, MlpNames, Names, QkvNames};
 pub use norm::{HeadNorm, Norm};
 pub(crate) use place::Place;
 pub use rotary::{Layout, Rotary, RotaryConfig, Scaling};
