@@ -1,7 +1,7 @@
 //! What classes of tokenizers set anew of how a text is split, by the rules of the Python library
 //! transformers.
 //!
-//! Some classes do not believe their `tokenizer.json` in what their settings can say: whether a
+//! Some classes take from their settings what `tokenizer.json` says as well: whether a
 //! space is put in front of a text, and for BERT whether it is made lower case. For all other
 //! classes these keys mean nothing. `split_special_tokens` counts for every class.
 
