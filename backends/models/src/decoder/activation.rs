@@ -1,7 +1,7 @@
 //! The nonlinearities of feed-forward layers.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::by_row;
+use interloom_backends::parallel::{by_element, by_row};
 
 /// A nonlinearity, as configurations name it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,7 +106,8 @@ pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
 }
 
 pub(super) fn silu(x: Tensor<3>) -> Tensor<3> {
-    by_row(x, activation::silu)
+    let each = |x: f32| x * logistic(x);
+    by_element(x, each, activation::silu)
 }
 
 pub(super) fn tanh(x: Tensor<3>) -> Tensor<3> {
@@ -115,4 +116,34 @@ pub(super) fn tanh(x: Tensor<3>) -> Tensor<3> {
 
 pub(super) fn sigmoid(x: Tensor<3>) -> Tensor<3> {
     by_row(x, activation::sigmoid)
+}
+
+/// Computes `1 / (1 + exp(-x))` as burn's sigmoid does, but without a branch on the sign, which a
+/// processor cannot foresee.
+fn logistic(x: f32) -> f32 {
+    let small = (-x.abs()).exp();
+    let share = if x >= 0.0 { 1.0 } else { small };
+    share / (1.0 + small)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn silu_has_the_bits_of_burns() {
+        let even = (-4_000..4_000).map(|step| step as f32 * 0.025);
+        let odd = [0.0, -0.0, f32::MIN_POSITIVE, 1e-42, f32::MAX, f32::MIN];
+        let no_numbers = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        let values: Vec<f32> = even.chain(odd).chain(no_numbers).collect();
+        let count = values.len();
+        let x = Tensor::from_data(TensorData::new(values, [1, 1, count]), &Device::flex());
+        let bits = |x: Tensor<3>| -> Vec<u32> {
+            let floats: Vec<f32> = x.into_data().try_into_vec().unwrap();
+            floats.into_iter().map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(silu(x.clone())), bits(activation::silu(x)));
+    }
 }

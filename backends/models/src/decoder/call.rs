@@ -63,7 +63,6 @@ impl DecoderLm {
                     .attn
                     .inner()
                     .forward(x, &positions, &mut cache, at)
-                    .0
             }
             Part::Mlp(at) => block(at).mlp.forward(x),
             Part::Norm(norm) => norm.forward(x),
