@@ -21,6 +21,7 @@
 //! graph would wait for ever. Mediators therefore get gradients and, as long as the pass lasts,
 //! also the activations that they have saved as tensors without a graph.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use burn::backend::{
     Autodiff, Backend, BackendTensor, Dispatch, DispatchKindConversion, DispatchTensor, Flex,
     TensorMetadata, backend_extension,
 };
+use burn::module::Module;
 use burn::tensor::{DType, Shape, Tensor};
 use interloom_engine::Ticket;
 
@@ -126,6 +128,40 @@ impl Drop for Numbered {
 #[inline]
 pub(crate) fn is_inside() -> bool {
     INSIDE.get()
+}
+
+/// Returns a module as a mediator may call it at the moment: as it is, or in a backward pass a copy
+/// whose parameters belong to no graph.
+///
+/// In a backward pass burn holds the lock of the graph, so that an operation on a parameter of it
+/// would wait for ever. What [calls modules by name](interloom_program::Modules) for mediators
+/// calls this first; a mediator that has a module of its own at hand calls it so, too.
+///
+/// ```
+/// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+/// # use interloom_backends::{Bound, Hooked, Run, backward, callable};
+/// # let device = Device::flex().autodiff();
+/// let model = Bound::new(Hooked::from(LinearConfig::new(2, 2).init(&device)))?;
+/// let again = model.inner().clone();
+/// let mut run = Run::new("again", &model);
+/// let seen = run
+///     .mediator("again", async move |cx| {
+///         let gradient = cx.grad("").await?.tensor::<2>()?;
+///         Ok(callable(&again).forward(gradient))
+///     })
+///     .gradients([""]);
+/// let x = Tensor::<2>::ones([1, 2], &device);
+/// run.execute(|| drop(backward(&model.forward(x).sum())))?;
+/// assert_eq!(seen.take().unwrap().dims(), [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn callable<M: Module>(module: &M) -> Cow<'_, M> {
+    if is_inside() {
+        // Not `valid`: without autodiff some operations are rounded otherwise.
+        Cow::Owned(module.clone().no_grad())
+    } else {
+        Cow::Borrowed(module)
+    }
 }
 
 /// Lets mediators work inside a backward pass.

@@ -2,12 +2,14 @@
 //! beside the activation, which changes no bit, and without the hooks.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use burn::tensor::{Device, Float, Int, Tensor, TensorData};
 use interloom_backends::{AnyTensor, Erase, Kind, Parameters, Run, Sites, Value, backward};
 use interloom_engine::{CacheSpec, Fault, Port};
 use interloom_models::LanguageModel;
 use interloom_models::induction::{Induction, Sampler};
+use interloom_program::Modules;
 
 use crate::gpt2_files::{CONFIG, folder, stored};
 use crate::llama_files::{GROUPED, Tiny};
@@ -286,6 +288,43 @@ fn r96_models_of_every_family() {
         let count = compared(model.sites(), &|| batch.logits());
         assert!(count >= 40, "{name} {count}");
         unchanged(model.sites(), &model.parameters(), &|| batch.logits());
+    }
+}
+
+/// Burn holds the graph's lock in a pass, and what modules make of a value needs none: it is what
+/// they make of it outside.
+#[test]
+fn r94_modules_are_called_in_a_backward_pass() {
+    for name in crate::families::families() {
+        let folder = crate::families::opened(&name, "config.json").unwrap();
+        let path = folder.path().to_str().unwrap();
+        let model = Rc::new(LanguageModel::load(path, &autodiff()).unwrap());
+        let calls = |model: &LanguageModel, h: Value| -> Result<Vec<Vec<u32>>, Fault> {
+            let called = ["layers.1", "layers.1.attn", "layers.1.mixer", "unembed"];
+            let inner = called.map(|path| match Modules::call(model, path, h.clone()) {
+                Ok(value) => Ok(Some(bits(value.tensor::<3>()?))),
+                // It has none of the name.
+                Err(_) => Ok(None),
+            });
+            let inner = inner.into_iter().filter_map(Result::transpose);
+            inner.collect()
+        };
+        let batch = model.batch(&[[7u32, 100, 3, 3].as_slice()]).unwrap();
+        let mut run = Run::new("calls", model.sites());
+        let own = model.clone();
+        let seen = run
+            .mediator("calls", async move |cx| {
+                let h = cx.input("layers.1").await?;
+                let outside = calls(&own, h.clone())?;
+                cx.grad("layers.0").await?;
+                Ok((outside, calls(&own, h)?))
+            })
+            .gradients(["layers.0"]);
+        run.execute(|| drop(backward(&loss(batch.logits()))))
+            .unwrap();
+        let (outside, inside) = seen.take().unwrap();
+        assert!(!outside.is_empty(), "{name}");
+        assert!(inside == outside, "{name}");
     }
 }
 
