@@ -49,6 +49,7 @@ pub use erase::Erase;
 pub use error::{BackwardFailure, CallFailure, ForwardError, ModelError, Unreached};
 pub use forward::Forward;
 pub use functions::Functions;
+pub use gradient::callable;
 pub use hooked::{Hooked, Tap};
 /// Gives the calls in the forward function of an `impl` block sites: see [`Operations`].
 pub use interloom_macros::operations;
