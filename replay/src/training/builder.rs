@@ -11,7 +11,7 @@ use crate::divergence::EnvironmentReport;
 use crate::environment;
 use crate::error::Error;
 use crate::journal::training::{
-    LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, StepPhase,
+    KeepRule, LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, StepPhase,
     checkpoint_folder, digest_of_names,
 };
 use crate::journal::{Digest, Experiment, Policy};
@@ -25,6 +25,7 @@ pub struct TrainingBuilder {
     pub(super) device: Device,
     pub(super) experiment: Experiment,
     pub(super) policy: Policy,
+    pub(super) rules: Vec<KeepRule>,
     pub(super) checkpoint_every: u64,
     pub(super) keep: usize,
     pub(super) names_every: u64,
@@ -42,6 +43,15 @@ impl TrainingBuilder {
     /// otherwise.
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Adds a rule of what the journals keep, by step and by site; the last rule that is of both
+    /// decides, and where none is, the [`policy`](Self::policy).
+    ///
+    /// Whatever the rules, the ledger has the digest of all exchanges of each step.
+    pub fn rule(mut self, rule: KeepRule) -> Self {
+        self.rules.push(rule);
         self
     }
 
@@ -286,6 +296,7 @@ impl TrainingBuilder {
             environment,
             seed: self.seed,
             segment_steps: self.checkpoint_every,
+            keeps: self.rules.clone(),
             parent: None,
         }
     }
@@ -304,6 +315,17 @@ impl TrainingBuilder {
                 "checkpoints every {} steps recorded, every {} now",
                 theirs.segment_steps, ours.segment_steps
             ));
+        }
+        if ours.keeps != theirs.keeps {
+            let rules = |head: &LedgerHead| match &head.keeps[..] {
+                [] => "no rules".to_owned(),
+                rules => {
+                    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+                    rules.join("; ")
+                }
+            };
+            let (recorded, now) = (rules(theirs), rules(&ours));
+            differences.push(format!("journals keep [{recorded}] recorded, [{now}] now"));
         }
         if !self.accepts_inexact {
             let report = EnvironmentReport::between(&theirs.environment, &ours.environment);

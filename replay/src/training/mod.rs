@@ -96,11 +96,11 @@ use interloom_engine::SiteMap;
 use crate::environment;
 use crate::error::Error;
 use crate::journal::training::{
-    Ledger, LedgerHead, LedgerWriter, NamedDigest, ShortDigest, StepLine, StepPhase,
-    differing_names, digest_of_names, segment_file,
+    KeepRule, Ledger, LedgerHead, LedgerWriter, NamedDigest, ShortDigest, StepKeeps, StepLine,
+    StepPhase, differing_names, digest_of_names, segment_file,
 };
-use crate::journal::{Digest, Experiment, ModelIdentity, Policy};
-use crate::session::{Mode, Session};
+use crate::journal::{Digest, Experiment, Head, JournalSummary, ModelIdentity, Policy};
+use crate::session::{Conclusion, Mode, Session};
 
 use self::checkpoint::Parts;
 use self::step::OpenStep;
@@ -134,9 +134,9 @@ pub struct Training {
     /// The step whose values are kept.
     traced_step: Option<u64>,
     /// The journal that is open for the exchanges of some steps.
-    segment: Option<Session>,
-    /// The journal that is open stands beside its place, until its steps have come out as before.
-    beside: Option<Beside>,
+    segment: Option<OpenSegment>,
+    /// What digests the exchanges of those steps of which the journals keep nothing.
+    unkept: Option<Session>,
     /// The parameters of each part before the first step of the segment.
     parts: Vec<PartDigests>,
     traced: Option<StepTrace>,
@@ -146,10 +146,19 @@ pub struct Training {
     has_failed: bool,
 }
 
-/// A file that takes its place later.
-struct Beside {
+/// The journal of the steps from one checkpoint to the next, while it is written or compared with.
+struct OpenSegment {
+    session: Session,
+    place: SegmentPlace,
+}
+
+/// Where a journal of a training run is.
+struct SegmentPlace {
+    /// The first step of it.
+    first: u64,
     path: PathBuf,
-    place: PathBuf,
+    /// Where it is until its steps have come out as before.
+    beside: Option<PathBuf>,
 }
 
 /// The name of a part, and the digest of each of its parameters by path.
@@ -168,6 +177,7 @@ impl Training {
             experiment: Experiment::default(),
             policy: Policy::Digest,
             checkpoint_every: CHECKPOINT_EVERY,
+            rules: Vec::new(),
             keep: usize::MAX,
             names_every: 1,
             accepts_inexact: false,
@@ -185,7 +195,7 @@ impl Training {
             end: None,
             traced_step: None,
             segment: None,
-            beside: None,
+            unkept: None,
             parts: Vec::new(),
             traced: None,
             left: Vec::new(),
@@ -366,11 +376,10 @@ impl Training {
                 end - 1
             )));
         }
-        self.close_segment()?;
         if let Some(writer) = &self.writer {
             writer.sync()?;
         }
-        Ok(())
+        self.close_segment()
     }
 
     /// Returns whether some steps of a training run are made again, and no others.
@@ -479,39 +488,49 @@ impl Training {
             return Ok(());
         }
         self.close_segment()?;
-        self.put_segment()?;
         let (Some(writer), Some(folder)) = (&self.writer, &self.folder) else {
             return Ok(());
         };
-        let chain = if writer.next() == self.next {
+        if writer.next() == self.next {
             writer.sync()?;
-            Some(writer.chain())
-        } else {
-            // A resumed run that has not caught up.
-            let recorded = self.recorded.as_ref();
-            recorded.and_then(|ledger| ledger.chain_before(self.next))
+        }
+        let Some(chain) = self.chain() else {
+            return Ok(());
         };
-        let Some(chain) = chain else { return Ok(()) };
         checkpoint::write(folder, self.next, chain, state)?;
         let ledger_steps = Ledger::checkpoints_in(folder)?;
         checkpoint::thin_out(folder, &ledger_steps, self.settings.keep)
     }
 
-    /// Makes a run of a step, and returns the digest of the journal up to it.
+    /// Returns the ledger's chain before the next step; nothing if it is not written.
+    fn chain(&self) -> Option<Digest> {
+        let writer = self.writer.as_ref()?;
+        if writer.next() == self.next {
+            return Some(writer.chain());
+        }
+        // A resumed run that has not caught up.
+        self.recorded.as_ref()?.chain_before(self.next)
+    }
+
+    /// Makes a run of a step, the first of it or a later one, and returns the digest of the step's
+    /// exchanges up to its end.
     fn run<Y>(
         &mut self,
         step: u64,
+        is_first: bool,
         run: Run,
         model: impl FnOnce() -> Y,
     ) -> Result<(Ran<Y>, Option<Digest>), Error> {
         if !self.is_recording() {
             return Ok((run.execute(model)?, None));
         }
-        if self.segment.is_none() {
-            let (session, beside) = self.open_segment(step, &run)?;
-            (self.segment, self.beside) = (Some(session), beside);
+        let keeps = KeepRule::of_step(&self.head.keeps, step);
+        let session = self.session(step, &run, &keeps)?;
+        if let (true, StepKeeps::Exchanges(patterns)) = (is_first, keeps.clone()) {
+            session.begin_step(patterns);
+        } else if is_first {
+            session.begin_step(Vec::new());
         }
-        let session = self.segment.as_mut().expect("a journal that was opened");
         let ran = session.run(run, model);
         if let Some(divergence) = session.divergence() {
             let line = self
@@ -528,8 +547,31 @@ impl Training {
                 divergence: Some(Box::new(divergence)),
             });
         }
-        let digest = session.digest();
+        let digest = session.step_digest();
         Ok((ran?, digest))
+    }
+
+    /// Returns the session for the exchanges of a step.
+    fn session(&mut self, step: u64, run: &Run, keeps: &StepKeeps) -> Result<&mut Session, Error> {
+        if *keeps == StepKeeps::Nothing || self.folder.is_none() {
+            if self.unkept.is_none() {
+                self.unkept = Some(Session::unwritten(self.segment_head(run))?);
+            }
+            return Ok(self.unkept.as_mut().expect("a session that was opened"));
+        }
+        if self.segment.is_none() {
+            self.segment = Some(self.open_segment(step, run)?);
+        }
+        let segment = self.segment.as_mut().expect("a journal that was opened");
+        Ok(&mut segment.session)
+    }
+
+    /// Returns the head of the journal that begins with a run.
+    fn segment_head(&self, run: &Run) -> Head {
+        let mut head = self.head.environment.clone();
+        head.sites = Some(environment::site_table(run.sites().map()));
+        head.model = identity(&self.parts, run.sites().map());
+        head
     }
 
     /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
@@ -537,50 +579,92 @@ impl Training {
     ///
     /// That of steps that were made before stands beside its place at first: if they come out
     /// otherwise, what was exchanged in them is still there.
-    fn open_segment(&self, step: u64, run: &Run) -> Result<(Session, Option<Beside>), Error> {
+    fn open_segment(&mut self, step: u64, run: &Run) -> Result<OpenSegment, Error> {
         let first = step - step % self.head.segment_steps;
-        let mut head = self.head.environment.clone();
-        head.sites = Some(environment::site_table(run.sites().map()));
-        head.model = identity(&self.parts, run.sites().map());
-        let Some(folder) = &self.folder else {
-            return Ok((Session::unwritten(head)?, None));
+        let head = self.segment_head(run);
+        let folder = self.folder.as_ref().expect("a training run in a folder");
+        let path = folder.join(segment_file(first));
+        let device = self.settings.device.clone();
+        let makes_again = self.makes_again();
+        let mut beside = None;
+        let session = match &mut self.writer {
+            Some(_) if makes_again => {
+                let path = folder.join(format!(".unfinished-{}", segment_file(first)));
+                beside = Some(path.clone());
+                Session::open(&Mode::Record(path), head, device)?
+            }
+            Some(writer) => {
+                writer.begin_segment(first)?;
+                Session::open(&Mode::Record(path.clone()), head, device)?
+            }
+            None if self.traced_step.is_none() && path.exists() => {
+                Session::open(&Mode::Verify(path.clone()), head, device)?
+            }
+            None => Session::unwritten(head)?,
         };
-        let place = folder.join(segment_file(first));
-        let open = |mode| Session::open(&mode, head.clone(), self.settings.device.clone());
-        if self.writer.is_some() && self.makes_again() {
-            let path = folder.join(format!(".unfinished-{}", segment_file(first)));
-            let session = open(Mode::Record(path.clone()))?;
-            return Ok((session, Some(Beside { path, place })));
-        }
-        let session = if self.writer.is_some() {
-            open(Mode::Record(place))?
-        } else if self.traced_step.is_none() && place.exists() {
-            open(Mode::Verify(place))?
-        } else {
-            Session::unwritten(head)?
+        let place = SegmentPlace {
+            first,
+            path,
+            beside,
         };
-        Ok((session, None))
+        Ok(OpenSegment { session, place })
     }
 
     /// Puts the journal that is open in its place.
     fn put_segment(&mut self) -> Result<(), Error> {
-        let Some(Beside { path, place }) = self.beside.take() else {
-            return Ok(());
-        };
-        let renamed = std::fs::rename(path, &place);
-        renamed.map_err(|error| checkpoint::refused(&place, "replace", &error))
-    }
-
-    fn close_segment(&mut self) -> Result<(), Error> {
-        self.parts.clear();
-        match self.segment.take() {
-            Some(session) if self.writer.is_some() => {
-                session.conclude()?;
-                Ok(())
-            }
-            // What is compared with only up to here has no end to be compared.
+        match (&mut self.segment, &mut self.writer) {
+            (Some(segment), Some(writer)) => segment.place.put(writer),
             _ => Ok(()),
         }
+    }
+
+    /// Ends the journal that is open. It is put in its place and gets its line in the index, unless
+    /// it stops before the end of one that is there.
+    fn close_segment(&mut self) -> Result<(), Error> {
+        self.parts.clear();
+        self.unkept = None;
+        let is_early = self.makes_again() && !self.next.is_multiple_of(self.head.segment_steps);
+        let (chain, Some(OpenSegment { session, mut place })) = (self.chain(), self.segment.take())
+        else {
+            return Ok(());
+        };
+        // What is compared with only up to here has no end to be compared.
+        let (Some(writer), Some(chain)) = (&mut self.writer, chain) else {
+            return Ok(());
+        };
+        let Conclusion::Recorded {
+            exchanges,
+            digest,
+            bytes,
+            ..
+        } = session.conclude()?
+        else {
+            return Ok(());
+        };
+        if is_early {
+            return Ok(());
+        }
+        place.put(writer)?;
+        let steps = place.first..self.next;
+        let written = JournalSummary {
+            exchanges,
+            digest,
+            bytes,
+        };
+        Ok(writer.end_segment(&place.path, steps, chain, &written)?)
+    }
+}
+
+impl SegmentPlace {
+    /// Puts the journal in its place, if it is beside it, after what is there has lost its line in
+    /// the index.
+    fn put(&mut self, writer: &mut LedgerWriter) -> Result<(), Error> {
+        let Some(beside) = self.beside.take() else {
+            return Ok(());
+        };
+        writer.begin_segment(self.first)?;
+        let renamed = std::fs::rename(beside, &self.path);
+        renamed.map_err(|error| checkpoint::refused(&self.path, "replace", &error))
     }
 }
 

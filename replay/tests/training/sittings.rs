@@ -5,8 +5,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use interloom::environment::sites_of;
-use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE, StepPhase, first_parting};
-use interloom::journal::{Event, Journal, ModelIdentity};
+use interloom::journal::training::{
+    KeepRule, LEDGER_FILE, Ledger, NAMES_FILE, SEGMENTS_FILE, StepPhase, first_parting,
+    held_exchanges,
+};
+use interloom::journal::{Event, Journal, ModelIdentity, check};
 use interloom::{Error, Policy, Run, Session, Sites, Subject};
 
 use crate::net::{Fault, SEED, alone, damp, fresh, record, settings, train};
@@ -17,6 +20,7 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     let names = [
         LEDGER_FILE,
         NAMES_FILE,
+        SEGMENTS_FILE,
         "steps-00000010.ilj",
         "steps-00000030.ilj",
     ];
@@ -447,4 +451,75 @@ fn the_mediators_of_a_training_run_are_served_without_weights() {
             60
         );
     }
+}
+
+#[test]
+fn r101_what_journals_keep_is_said_by_step_and_by_site() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [all, some] = ["all", "some"].map(|name| folder.path().join(name));
+    record(&all, STEPS, None);
+    let rules = || {
+        settings()
+            .rule(KeepRule::nothing())
+            .rule(KeepRule::digests().every(4))
+            .rule(KeepRule::tensors_at(["act", "up.output.grad"]).steps(12..=17))
+    };
+    let mut state = fresh(SEED);
+    let mut training = rules().record(&some, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    // What is kept changes no line of the ledger.
+    let [a, b] = [&all, &some].map(|run| Ledger::read(run).unwrap());
+    assert_eq!(first_parting(&a, &b).unwrap(), None);
+    let held = held_exchanges(&b);
+    assert_eq!(
+        (held.absent.len(), held.problems.len(), held.journals),
+        (0, 0, 4)
+    );
+    let journal = Journal::load(some.join("steps-00000010.ilj")).unwrap();
+    let names: Vec<_> = journal.runs.iter().map(|run| &*run.start.name).collect();
+    let steps: Vec<_> = names.iter().filter(|name| !name.contains('.')).collect();
+    assert_eq!(
+        steps,
+        [
+            &"step 12", &"step 13", &"step 14", &"step 15", &"step 16", &"step 17"
+        ]
+    );
+    // Of the rest only digests, and those where they differ from all.
+    assert!(!journal.tensors.is_empty());
+    let whole = check(some.join("steps-00000010.ilj")).unwrap();
+    assert_eq!(whole.problem, None);
+    assert!(whole.tensors > 0);
+    assert_eq!(check(some.join("steps-00000020.ilj")).unwrap().tensors, 0);
+    // The steps are made again under the same rules, and under no others.
+    for steps in [0..1, 13..14, 18..24, 34..35] {
+        let mut state = fresh(SEED);
+        let mut training = rules().verify(&some, steps, &mut state).unwrap();
+        train(&mut training, &mut state, STEPS, None).unwrap();
+        training.finish().unwrap();
+    }
+    let error = settings()
+        .verify(&some, 0..1, &mut fresh(SEED))
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), "E087");
+    let message = error.to_string();
+    assert!(
+        message.contains("journals keep [nothing; digests at *, every 4th; tensors at act and up.output.grad, steps 12 to 17] recorded"),
+        "{message}"
+    );
+    // A run that is killed and goes on keeps the same.
+    let killed = folder.path().join("killed");
+    for stop in [13, 19, 28] {
+        let mut state = fresh(SEED);
+        let mut training = rules().record_or_resume(&killed, &mut state).unwrap();
+        train(&mut training, &mut state, stop, None).unwrap();
+        drop(training);
+    }
+    let mut state = fresh(SEED);
+    let mut training = rules().resume(&killed, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    assert!(files(&killed) == files(&some));
 }
