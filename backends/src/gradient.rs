@@ -11,8 +11,11 @@
 //! goes on. Burn takes steps in the order of their depth, so that the tensors are tied together by
 //! a *gate*, a node that depends on all of them, and each leaves the site as a *part*, which
 //! depends on the gate: the steps of all parts come before that of the gate, and that before
-//! everything behind it. What a part has not reached is absent in the gradient; but since burn
-//! takes the steps of all that a gate depends on, what lies before it gets zeros there.
+//! everything behind it. A part that the loss does not reach is absent in the gradient. But burn
+//! takes the steps of all that a gate depends on, and each step needs a gradient, so that what only
+//! such a part was computed from gets zeros, where without the hook it would get none. They are
+//! negative zeros, which change no bit of what else comes to the part's tensor, and the audit says
+//! that there were some.
 //!
 //! While burn takes steps it holds the lock of the graph, so that an operation on a tensor of that
 //! graph would wait for ever. Mediators therefore get gradients and, as long as the pass lasts,
@@ -573,7 +576,7 @@ impl Joined {
     }
 
     /// Returns the tensor's gradient, after the run was asked, which is done at the gate's first
-    /// step; zeros, if no loss depends on the tensor.
+    /// step; negative zeros, if the loss does not reach the tensor.
     fn gradient<B: GradientHook + Wrapped>(self, of_gate: &FloatTensor<B>) -> FloatTensor<B> {
         let Node { hook, place } = self.node;
         let arrived = KEPT.with_borrow_mut(|kept| match kept.parts.remove(&hook)? {
@@ -592,7 +595,11 @@ impl Joined {
         });
         match gradient {
             Some(gradient) => B::unwrap(gradient),
-            None => B::float_zeros(self.shape, &of_gate.device(), self.dtype.into()),
+            None => {
+                active::note_unreached_part(hook);
+                let zeros = B::float_zeros(self.shape, &of_gate.device(), self.dtype.into());
+                B::float_neg(zeros)
+            }
         }
     }
 }

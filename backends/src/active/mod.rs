@@ -23,7 +23,7 @@ use std::any::Any;
 use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
 
 pub use self::backward::backward;
-pub(crate) use self::backward::{Supply, pass_gradient};
+pub(crate) use self::backward::{Supply, note_unreached_part, pass_gradient};
 use self::guards::Guards;
 pub(crate) use self::operation::{Called, call, pass_output};
 use self::reuse::{Planned, Reuse};

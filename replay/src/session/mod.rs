@@ -111,7 +111,11 @@ pub enum Mode {
     /// Asks a live model for what the mediators of a journal asked for, and compares what it gives;
     /// no mediator runs.
     ///
-    /// The journal must have kept the tensors that were swapped in.
+    /// The journal must have kept the tensors that were swapped in. Of a replacement it has the
+    /// value, and not the graph that it was computed in: a backward pass that a mediator asks for
+    /// is taken from the journal, too; one that the code around the model makes ends at what was
+    /// replaced. If its gradients are not the recorded ones because of that, the run fails (E058);
+    /// gradients that nothing in the run declares are then without what went through a mediator.
     Drive(PathBuf),
     /// Replays a journal up to an exchange, then continues live, into a new journal.
     ///
@@ -317,7 +321,7 @@ impl Session {
                 Some(JournalSink::verify(path, &head)?)
             }
             Mode::Drive(path) => {
-                source = Box::new(Driven(recorded(path)?));
+                source = Box::new(Driven::new(recorded(path)?));
                 proof = Proof::Model;
                 Some(JournalSink::verify(path, &head)?)
             }
@@ -432,6 +436,7 @@ impl Session {
         if let Some(prefix) = prefix {
             sink.borrow_mut().leave(prefix);
         }
+        let was_equal = sink.borrow().divergence().is_none();
         let start = RunStart {
             keeps: self.keeps.to_vec(),
             ..start_of(&run)?
@@ -469,7 +474,12 @@ impl Session {
         let mut sink = sink.borrow_mut();
         let cached = collected.lines(&mut sink, &sites)?;
         sink.end_run(made.outcome, cached)?;
-        match (fork, sink.divergence(), &made.result) {
+        let divergence = sink.divergence();
+        let severed = divergence.filter(|_| was_equal);
+        if let Some(error) = severed.and_then(|divergence| self.source.severed(divergence)) {
+            return Err(error.into());
+        }
+        match (fork, divergence, &made.result) {
             // A model that fails by itself keeps its mediators from saying what they said.
             (_, _, Err(Error::Forward(error))) if is_of_model(error) => made.result,
             (Some(exchange), Some(divergence), _) => Err(Error::ForkParted {

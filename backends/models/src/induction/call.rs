@@ -4,7 +4,7 @@ use interloom_backends::{Erase, Value};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
-use super::{Induction, LAYERS, POSITIONS, VOCABULARY, WIDTH};
+use super::{Induction, LAYERS, POSITIONS, VOCABULARY};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// The model itself, `embed`, `layers.N`, `layers.N.attn` and `unembed`; a layer takes its value
@@ -16,7 +16,7 @@ impl Modules<Value> for Induction {
         let padding = padding(&input);
         let padding = padding.as_ref();
         let as_tokens = |input| tokens(path, input, VOCABULARY, POSITIONS);
-        let as_stream = |input| stream(path, input, WIDTH, POSITIONS);
+        let as_stream = |input| stream(path, input, self.width(), POSITIONS);
         match path {
             "" => return Ok(self.forward_padded(as_tokens(input)?, padding).erase()),
             "embed" => return Ok(self.embed.forward(as_tokens(input)?).erase()),
@@ -47,7 +47,7 @@ impl Modules<Value> for Induction {
             _ => return Some(Err(unknown(path))),
         };
         let sizes = Sizes {
-            width: WIDTH,
+            width: self.width(),
             vocabulary: VOCABULARY,
             positions: POSITIONS,
         };

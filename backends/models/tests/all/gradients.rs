@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Float, Int, Tensor, TensorData};
-use interloom_backends::{AnyTensor, Erase, Kind, Run, Sites, Value, backward};
-use interloom_engine::{CacheSpec, Fault};
+use interloom_backends::{AnyTensor, Erase, Kind, Parameters, Run, Sites, Value, backward};
+use interloom_engine::{CacheSpec, Fault, Port};
 use interloom_models::LanguageModel;
 use interloom_models::induction::{Induction, Sampler};
 
@@ -177,6 +177,72 @@ pub(crate) fn compared(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> usize 
     gradients.len()
 }
 
+/// What becomes of the gradients of all that passes, tuples among it.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Passing {
+    /// There is no hook.
+    Unhooked,
+    Hooked,
+    /// Each is replaced by itself.
+    Replaced,
+}
+
+/// The gradients of all parameters.
+fn of_parameters(
+    sites: &Sites,
+    parameters: &Parameters,
+    passing: Passing,
+    forward: &dyn Fn() -> Tensor<3>,
+) -> BTreeMap<String, TensorData> {
+    let mut run = Run::new("parameters", sites);
+    run.parameters(parameters.clone());
+    let cached = run.cache(CacheSpec::of(sites.map().parameters()).gradients());
+    if passing != Passing::Unhooked {
+        run.all_gradients();
+    }
+    let replaced = sites.points().filter(|_| passing == Passing::Replaced);
+    for point in replaced.filter(|point| point.port != Port::Fn) {
+        let name = sites.point_name(point);
+        let edit = run.mediator(name.clone(), async move |cx| match cx.grad(&name).await {
+            Ok(gradient) => cx.set_grad(&name, gradient).await,
+            // No loss reaches it.
+            Err(_) => Ok(()),
+        });
+        edit.optional();
+    }
+    run.execute(|| drop(backward(&loss(forward())))).unwrap();
+    let gradients = cached.sites().into_iter().map(|site| {
+        let Some(Value::Tensor(gradient)) = cached.at(site) else {
+            panic!("{}", sites.site_name(site))
+        };
+        (sites.site_name(site), gradient.to_data())
+    });
+    gradients.collect()
+}
+
+/// Compares the gradients of all parameters with and without hooks that change nothing. An identity
+/// edit changes no bit; a hook sums the uses of its value before those of the value in front of it,
+/// which is rounded otherwise.
+pub(crate) fn unchanged(sites: &Sites, of: &Parameters, forward: &dyn Fn() -> Tensor<3>) {
+    let [plain, hooked, replaced] = [Passing::Unhooked, Passing::Hooked, Passing::Replaced]
+        .map(|passing| of_parameters(sites, of, passing, forward));
+    assert_eq!(hooked, replaced);
+    assert!(plain.len() > 10);
+    assert!(plain.keys().eq(hooked.keys()));
+    for (name, plain) in &plain {
+        let pairs = plain.iter::<f64>().zip(hooked[name].iter::<f64>());
+        let (mut furthest, mut largest) = (0.0_f64, 0.0_f64);
+        for (plain, hooked) in pairs {
+            furthest = furthest.max((plain - hooked).abs());
+            largest = largest.max(plain.abs());
+        }
+        assert!(
+            furthest <= 1e-4 * largest + 1e-7,
+            "{name}: {furthest} of {largest}"
+        );
+    }
+}
+
 #[test]
 fn r96_the_induction_model() {
     let device = autodiff();
@@ -184,6 +250,9 @@ fn r96_the_induction_model() {
     let tokens: Tensor<2, Int> = Sampler::new(7).batch(1).tokens(&device);
     let count = compared(model.sites(), &|| model.forward(tokens.clone()));
     assert!(count >= 20, "{count}");
+    unchanged(model.sites(), &Parameters::of(&*model), &|| {
+        model.forward(tokens.clone())
+    });
 }
 
 #[test]
@@ -216,6 +285,7 @@ fn r96_models_of_every_family() {
         let batch = model.batch(&[[7u32, 100, 3, 3].as_slice()]).unwrap();
         let count = compared(model.sites(), &|| batch.logits());
         assert!(count >= 40, "{name} {count}");
+        unchanged(model.sites(), &model.parameters(), &|| batch.logits());
     }
 }
 
