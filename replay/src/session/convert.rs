@@ -445,23 +445,46 @@ fn tensor_with(value: &Value, digest: &Digest) -> Option<Vec<u8>> {
 /// Returns the element type, the shape and the data of a tensor as the journal has them; truth
 /// values are bytes.
 pub(crate) fn tensor_parts(data: TensorData) -> (DType, Vec<u64>, TensorData) {
-    let shape = data.shape().iter().map(|&length| length as u64).collect();
-    let (dtype, data) = match data.dtype() {
-        BurnDType::F64 => (DType::F64, data),
-        BurnDType::F32 | BurnDType::Flex32 => (DType::F32, data),
-        BurnDType::F16 => (DType::F16, data),
-        BurnDType::BF16 => (DType::BF16, data),
-        BurnDType::I64 => (DType::I64, data),
-        BurnDType::I32 => (DType::I32, data),
-        BurnDType::I16 => (DType::I16, data),
-        BurnDType::I8 => (DType::I8, data),
-        BurnDType::U64 => (DType::U64, data),
-        BurnDType::U32 => (DType::U32, data),
-        BurnDType::U16 => (DType::U16, data),
-        BurnDType::U8 => (DType::U8, data),
-        BurnDType::Bool(_) => (DType::Bool, data.convert::<bool>()),
+    let shape = journal_shape(&data);
+    let (dtype, data) = match (journal_dtype(data.dtype()), data.dtype()) {
+        (Some(dtype), _) => (dtype, data),
+        (None, BurnDType::Bool(_)) => (DType::Bool, data.convert::<bool>()),
         // Quantised values are compared as what they stand for.
-        BurnDType::QFloat(_) => (DType::F32, data.convert::<f32>()),
+        (None, _) => (DType::F32, data.convert::<f32>()),
     };
     (dtype, shape, data)
+}
+
+/// Returns the digest of a tensor, as the journal has it.
+pub(crate) fn digest_of_tensor(data: &TensorData) -> Digest {
+    match journal_dtype(data.dtype()) {
+        Some(dtype) => Digest::of_tensor(dtype, &journal_shape(data), data.as_bytes()),
+        None => {
+            let (dtype, shape, data) = tensor_parts(data.clone());
+            Digest::of_tensor(dtype, &shape, data.as_bytes())
+        }
+    }
+}
+
+fn journal_shape(data: &TensorData) -> Vec<u64> {
+    data.shape().iter().map(|&length| length as u64).collect()
+}
+
+/// Returns the element type that the journal has for one of burn's, if its bytes are the same.
+const fn journal_dtype(dtype: BurnDType) -> Option<DType> {
+    Some(match dtype {
+        BurnDType::F64 => DType::F64,
+        BurnDType::F32 | BurnDType::Flex32 => DType::F32,
+        BurnDType::F16 => DType::F16,
+        BurnDType::BF16 => DType::BF16,
+        BurnDType::I64 => DType::I64,
+        BurnDType::I32 => DType::I32,
+        BurnDType::I16 => DType::I16,
+        BurnDType::I8 => DType::I8,
+        BurnDType::U64 => DType::U64,
+        BurnDType::U32 => DType::U32,
+        BurnDType::U16 => DType::U16,
+        BurnDType::U8 => DType::U8,
+        BurnDType::Bool(_) | BurnDType::QFloat(_) => return None,
+    })
 }

@@ -72,7 +72,7 @@ pub(crate) use builder::check_exact;
 pub(crate) use builder::short_name;
 pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
-pub(crate) use convert::tensor_parts;
+pub(crate) use convert::{digest_of_tensor, tensor_parts};
 use play::{Made, is_of_model, play};
 use readback::Readback;
 use recorded::Recorded;

@@ -14,7 +14,7 @@
 //! fn fit(mut training: Training, line: &mut Trained<Hooked<Linear>>) -> Result<(), Error> {
 //!     let device = Device::flex().autodiff();
 //!     let sites = Sites::bind(&line.module)?;
-//!     let order = DataOrder::new(training.seed(), 64);
+//!     let order = DataOrder::new(training.seed(), 64)?;
 //!     while training.goes_on(20) {
 //!         training.step(line, |step, line| {
 //!             let items = step.items(&order, 8);
@@ -75,6 +75,7 @@
 
 mod builder;
 mod checkpoint;
+mod digests;
 mod exact;
 #[cfg(feature = "train")]
 pub mod learner;
@@ -86,7 +87,6 @@ mod state;
 mod step;
 mod trace;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, TensorData};
@@ -103,6 +103,7 @@ use crate::journal::{Digest, Experiment, Head, JournalSummary, ModelIdentity, Po
 use crate::session::{Conclusion, Mode, Session};
 
 use self::checkpoint::Parts;
+use self::digests::{StateDigests, phase_of};
 use self::step::OpenStep;
 
 pub use builder::TrainingBuilder;
@@ -137,11 +138,11 @@ pub struct Training {
     segment: Option<OpenSegment>,
     /// What digests the exchanges of those steps of which the journals keep nothing.
     unkept: Option<Session>,
-    /// The parameters of each part before the first step of the segment.
-    parts: Vec<PartDigests>,
+    /// The state before the first step of the segment.
+    began: Option<StateDigests>,
     traced: Option<StepTrace>,
-    /// The digests of the state that the last step left, or with which the training run began.
-    left: Vec<NamedDigest>,
+    /// The state that the last step left, or with which the training run began.
+    left: StateDigests,
     /// Whether a step was begun that has not ended well: the state is none of a step then.
     has_failed: bool,
 }
@@ -161,9 +162,6 @@ struct SegmentPlace {
     beside: Option<PathBuf>,
 }
 
-/// The name of a part, and the digest of each of its parameters by path.
-type PartDigests = (String, BTreeMap<String, Digest>);
-
 /// How many steps there are from one checkpoint to the next, unless a training run says otherwise.
 const CHECKPOINT_EVERY: u64 = 100;
 
@@ -180,6 +178,8 @@ impl Training {
             rules: Vec::new(),
             keep: usize::MAX,
             names_every: 1,
+            checks_every: 1,
+            rehearses: true,
             accepts_inexact: false,
         }
     }
@@ -196,9 +196,9 @@ impl Training {
             traced_step: None,
             segment: None,
             unkept: None,
-            parts: Vec::new(),
+            began: None,
             traced: None,
-            left: Vec::new(),
+            left: StateDigests::default(),
             has_failed: false,
         }
     }
@@ -277,8 +277,8 @@ impl Training {
             None
         };
         self.check_state(state)?;
-        if self.is_recording() && self.parts.is_empty() {
-            self.parts = part_digests(state)?;
+        if self.is_recording() && self.began.is_none() {
+            self.began = Some(self.left.clone());
         }
         self.settings.device.seed(seed);
         Ok(OpenStep {
@@ -292,22 +292,25 @@ impl Training {
         })
     }
 
-    /// Refuses a state that is not the one that the step before left: a checkpoint between the two
-    /// would not have it.
+    /// Refuses a state that is not the one that the step before left: the ledger would say of the
+    /// step what is not so, and a checkpoint between the two would not have it.
     ///
-    /// Reading the state costs as much as the digests of a step. So it is done where a step is made
-    /// again, and where a journal begins, for which it is read anyway. A trace has the state
-    /// itself.
+    /// Reading the state costs as much as the digests of a step, which is why a run may look at it
+    /// more seldom. Where a step is made again, and where a journal begins, it is always looked
+    /// at. A trace has the state itself.
     fn check_state(&self, state: &mut impl TrainingState) -> Result<(), Error> {
-        let is_due = self.is_recording() && (self.parts.is_empty() || self.makes_again());
-        if !is_due || self.traced_step == Some(self.next) {
+        let every = self.settings.checks_every;
+        let is_asked = every > 0 && self.next.is_multiple_of(every);
+        let is_due = is_asked || self.began.is_none() || self.makes_again();
+        if !self.is_recording() || !is_due || self.traced_step == Some(self.next) {
             return Ok(());
         }
-        let now = state_digests(state)?;
+        let now = StateDigests::of(&read_state(state)?);
         if now == self.left {
             return Ok(());
         }
-        let changed = |phase| differing_names(&self.left, &now, phase);
+        let (left, now) = (self.left.named(), now.named());
+        let changed = |phase| differing_names(&left, &now, phase);
         Err(Error::StateChanged {
             step: self.next,
             names: [
@@ -423,8 +426,10 @@ impl Training {
             self.has_failed = false;
             return Ok(line);
         }
-        let left = state_digests(state)?;
-        names.extend(left.iter().cloned());
+        // Read once: for the line, and for a checkpoint if one is due.
+        let parts = read_state(state)?;
+        let left = StateDigests::of(&parts);
+        names.extend(left.named());
         // Of the same state in the same order, whatever the order in which it was read.
         names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
         line.batch = digest_of_names(&names, StepPhase::Batch);
@@ -443,7 +448,7 @@ impl Training {
         if !self.makes_again() {
             self.put_segment()?;
         }
-        self.make_checkpoint(state)?;
+        self.make_checkpoint(&parts, &left)?;
         self.left = left;
         self.has_failed = false;
         Ok(line)
@@ -483,7 +488,7 @@ impl Training {
     }
 
     /// Makes the checkpoint before the next step, if one is due.
-    fn make_checkpoint(&mut self, state: &mut impl TrainingState) -> Result<(), Error> {
+    fn make_checkpoint(&mut self, parts: &Parts, digests: &StateDigests) -> Result<(), Error> {
         if !self.next.is_multiple_of(self.head.segment_steps) {
             return Ok(());
         }
@@ -497,7 +502,7 @@ impl Training {
         let Some(chain) = self.chain() else {
             return Ok(());
         };
-        checkpoint::write(folder, self.next, chain, state)?;
+        checkpoint::write(folder, self.next, chain, parts, digests)?;
         let ledger_steps = Ledger::checkpoints_in(folder)?;
         checkpoint::thin_out(folder, &ledger_steps, self.settings.keep)
     }
@@ -570,7 +575,8 @@ impl Training {
     fn segment_head(&self, run: &Run) -> Head {
         let mut head = self.head.environment.clone();
         head.sites = Some(environment::site_table(run.sites().map()));
-        head.model = identity(&self.parts, run.sites().map());
+        let began = self.began.as_ref();
+        head.model = began.and_then(|began| identity(began, run.sites().map()));
         head
     }
 
@@ -621,7 +627,7 @@ impl Training {
     /// Ends the journal that is open. It is put in its place and gets its line in the index, unless
     /// it stops before the end of one that is there.
     fn close_segment(&mut self) -> Result<(), Error> {
-        self.parts.clear();
+        self.began = None;
         self.unkept = None;
         let is_early = self.makes_again() && !self.next.is_multiple_of(self.head.segment_steps);
         let (chain, Some(OpenSegment { session, mut place })) = (self.chain(), self.segment.take())
@@ -668,35 +674,14 @@ impl SegmentPlace {
     }
 }
 
-/// Returns the digest of each parameter of each part.
-fn part_digests(state: &mut impl TrainingState) -> Result<Vec<PartDigests>, Error> {
-    let digests = read_state(state)?.into_iter().map(|(part, tensors)| {
-        let parameters = tensors.into_iter();
-        let parameters = parameters.filter(|((kind, _), _)| *kind == StateKind::Parameter);
-        let digests = parameters.map(|((_, path), data)| (path, environment::tensor_digest(data)));
-        (part, digests.collect())
-    });
-    Ok(digests.collect())
-}
-
 /// Returns the identity of the part that has the sites of a map; nothing, if its model is no part
 /// of the state, as one that is frozen.
-fn identity(parts: &[PartDigests], map: &SiteMap) -> Option<ModelIdentity> {
+fn identity(state: &StateDigests, map: &SiteMap) -> Option<ModelIdentity> {
     let paths: Vec<&str> = map.parameters().collect();
-    let has_all =
-        |digests: &BTreeMap<String, Digest>| paths.iter().all(|path| digests.contains_key(*path));
-    let (part, digests) = parts.iter().find(|(_, digests)| has_all(digests))?;
-    let parameters = paths
-        .iter()
-        .map(|path| ((*path).to_owned(), digests[*path]));
-    Some(environment::identity_of_digests(part, parameters.collect()))
-}
-
-const fn phase_of(kind: StateKind) -> StepPhase {
-    match kind {
-        StateKind::Parameter => StepPhase::Parameters,
-        StateKind::Optimizer => StepPhase::Optimizer,
-    }
+    let (part, digests) = state.part_with(&paths)?;
+    let paths = paths.into_iter().map(str::to_owned);
+    let parameters = paths.zip(digests).collect();
+    Some(environment::identity_of_digests(part, parameters))
 }
 
 fn read_state(state: &mut impl TrainingState) -> Result<Parts, Error> {
@@ -732,13 +717,4 @@ fn state_before(values: impl Iterator<Item = TracedValue>, seed: u64) -> Vec<Tra
         data: TensorData::from([seed]),
     };
     state.chain([seed]).collect()
-}
-
-/// Returns the digest of each value of a state.
-fn state_digests(state: &mut impl TrainingState) -> Result<Vec<NamedDigest>, Error> {
-    let values = values_of(state)?;
-    let digests = values.map(|TracedValue { phase, name, data }| {
-        NamedDigest::new(phase, name, environment::tensor_digest(data))
-    });
-    Ok(digests.collect())
 }

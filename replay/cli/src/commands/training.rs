@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::report::{cannot_write, count, outln};
 use super::{Ending, report};
 use crate::CliError;
+use crate::experiment::number_to_json;
 
 /// A journal, and the runs of it that are meant.
 pub(super) struct Located {
@@ -424,8 +425,8 @@ fn line_json(line: &StepLine) -> Value {
     json!({
         "step": line.step,
         "seed": line.seed,
-        "rate": line.rate,
-        "loss": line.loss,
+        "rate": number_to_json(line.rate),
+        "loss": number_to_json(line.loss),
         "batch": line.batch.to_string(),
         "schedule": line.schedule.to_string(),
         "exchanges": line.exchanges.to_string(),

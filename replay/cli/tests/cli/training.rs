@@ -7,6 +7,7 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::training::{DataOrder, Trained, Training};
 use interloom_backends::{Hooked, Sites, backward};
+use serde_json::json;
 
 use crate::Place;
 
@@ -24,7 +25,7 @@ fn train(folder: &Path, rate: (u64, f64)) {
     let settings = Training::of(7, &device).checkpoint_every(5);
     let mut training = settings.record(folder, &mut line).unwrap();
     let sites = Sites::bind(&line.module).unwrap();
-    let order = DataOrder::new(training.seed(), 16);
+    let order = DataOrder::new(training.seed(), 16).unwrap();
     while training.goes_on(12) {
         let made = training.step(&mut line, |step, line| {
             let items = step.items(&order, 4);
@@ -215,4 +216,26 @@ fn the_index_of_the_journals_is_shown_and_made_again() {
     assert_eq!(made, "12 steps, 3 journals in the index\n");
     assert!(std::fs::read(&index).unwrap() == whole);
     place.run(&["check", "run"]).with(0);
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_as_a_text() {
+    let place = Place::new();
+    let device = Device::flex().autodiff();
+    let line = LinearConfig::new(2, 1).init(&device);
+    let mut line = Trained::new("line", line, SgdConfig::new().init());
+    let settings = Training::of(7, &device);
+    let mut training = settings.record(place.path("run"), &mut line).unwrap();
+    for loss in [f64::NAN, f64::NEG_INFINITY, 0.5] {
+        training.step(&mut line, |_, _| Ok(loss)).unwrap();
+    }
+    training.finish().unwrap();
+    let shown = place.run(&["show", "run", "--json"]).with(0).out;
+    let lines = shown
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let losses: Vec<_> = lines
+        .map(|line: serde_json::Value| line["loss"].clone())
+        .collect();
+    assert_eq!(losses, [json!("NaN"), json!("-inf"), json!(0.5)]);
 }
