@@ -14,7 +14,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value, backward};
 use interloom_engine::{CacheSpec, Saved};
 use interloom_models::decoder::DecoderLm;
-use interloom_models::files::ModelSource;
+use interloom_models::files::{FileError, ModelSource};
 use interloom_models::mamba::MambaLm;
 use interloom_models::{CausalLm, LanguageModel};
 use tempfile::TempDir;
@@ -119,20 +119,20 @@ pub(crate) fn numbers(value: &Value) -> Vec<f64> {
 }
 
 /// A model of either kind.
-enum Model {
+pub(crate) enum Model {
     Decoder(Box<DecoderLm>),
     Mamba(Box<MambaLm>),
 }
 
 impl Model {
-    fn load(name: &str, folder: &TempDir) -> Self {
-        let path = folder.path().to_str().unwrap();
-        let files = ModelSource::resolve(path).unwrap().open().unwrap();
+    pub(crate) fn open(folder: &Path) -> Result<Self, FileError> {
+        let files = ModelSource::resolve(folder.to_str().unwrap())?.open()?;
         let device = cpu().autodiff();
-        match name {
-            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
-            _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
-        }
+        Ok(if files.architecture()? == "mamba" {
+            Self::Mamba(Box::new(MambaLm::load(files, &device)?))
+        } else {
+            Self::Decoder(Box::new(DecoderLm::load(files, &device)?))
+        })
     }
 
     fn lm(&self) -> &dyn CausalLm {
@@ -177,7 +177,7 @@ const COMPARED: [&str; 6] = [
 ];
 
 /// The largest differences, in the order of [`COMPARED`].
-type Furthest = [f64; COMPARED.len()];
+pub(crate) type Furthest = [f64; COMPARED.len()];
 
 /// Compares a case of a model.
 fn compare(model: &Model, case: &Case<'_>) -> Furthest {
@@ -312,14 +312,14 @@ fn of_all_parameters(model: &Model, case: &Case<'_>) -> [f64; 2] {
     [visitor.squares.sqrt(), visitor.sum]
 }
 
-/// The same, as it is expected.
-fn expected_of_all_parameters(name: &str, case: &str) -> [f64; 2] {
+/// The same, as a file says that it is expected.
+fn expected_of_all_parameters(file: &Path, case: &str) -> [f64; 2] {
     #[derive(serde::Deserialize)]
     struct One {
         l2: f64,
         sum: f64,
     }
-    let text = std::fs::read_to_string(file_of(name, "gradients.json")).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
     let all: BTreeMap<String, BTreeMap<String, One>> = serde_json::from_str(&text).unwrap();
     let squares: f64 = all[case].values().map(|one| one.l2 * one.l2).sum();
     [squares.sqrt(), all[case].values().map(|one| one.sum).sum()]
@@ -330,27 +330,35 @@ fn every_family_computes_what_transformers_does() {
     let mut rows = Vec::new();
     for name in families() {
         let folder = opened(&name, "config.json").unwrap();
-        let model = Model::load(&name, &folder);
+        let model = Model::open(folder.path()).unwrap_or_else(|error| panic!("{error}"));
         let expected = read_stored(&file_of(&name, "expected.safetensors"));
-        let mut furthest = Furthest::default();
-        for case in ["long", "short"] {
-            let case = Case {
-                name: case,
-                expected: &expected,
-            };
-            let mut found = compare(&model, &case);
-            let parameters = of_all_parameters(&model, &case);
-            let expected = expected_of_all_parameters(&name, case.name);
-            let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
-            found[5] = apart.fold(0.0, f64::max) / expected[0];
-            assert!(found[5] <= TOLERANCE, "{name}: {parameters:?} {expected:?}");
-            for (furthest, found) in furthest.iter_mut().zip(found) {
-                *furthest = furthest.max(found);
-            }
-        }
+        let gradients = file_of(&name, "gradients.json");
+        let furthest = compare_all(&model, &expected, &gradients);
         rows.push((name, furthest));
     }
     check_page(&rows);
+}
+
+/// Compares both cases of a model, the gradients of whose parameters are in a file.
+pub(crate) fn compare_all(
+    model: &Model,
+    expected: &[(String, Stored)],
+    gradients: &Path,
+) -> Furthest {
+    let mut furthest = Furthest::default();
+    for name in ["long", "short"] {
+        let case = Case { name, expected };
+        let mut found = compare(model, &case);
+        let parameters = of_all_parameters(model, &case);
+        let expected = expected_of_all_parameters(gradients, name);
+        let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        found[5] = apart.fold(0.0, f64::max) / expected[0];
+        assert!(found[5] <= TOLERANCE, "{parameters:?} {expected:?}");
+        for (furthest, found) in furthest.iter_mut().zip(found) {
+            *furthest = furthest.max(found);
+        }
+    }
+    furthest
 }
 
 const PAGE_BEGINS: &str = "\
