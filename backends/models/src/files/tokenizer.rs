@@ -90,7 +90,10 @@ impl Tokenizer {
         settings.add_to(&mut inner)?;
         settings.set_splitting(&mut inner)?;
         let begin = settings.begin(|token| inner.token_to_id(token))?;
-        Ok(Self::wrap(inner, file, begin))
+        let note = settings.note(&inner, begin)?;
+        let mut tokenizer = Self::wrap(inner, file, begin);
+        tokenizer.notes.extend(note);
+        Ok(tokenizer)
     }
 
     /// Builds the tokenizer that a GGUF file describes in its metadata.
