@@ -154,7 +154,7 @@ mod tests {
         });
         insta::assert_snapshot!(errors.join("\n"), @r"
         E043 expected one of the architectures `llama`, `qwen2`, `qwen3`, `qwen2moe`, `gemma`, `gemma2`, `gemma3`, `phi2`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `command-r`, `falcon`, `gpt2`, `gptneox`, `bloom`, `mamba`, found `mistral` (at metadata key `general.architecture` of tiny.gguf); use a model of such an architecture, such as smollm2-135m
-        E043 expected one of the architectures `llama`, `mistral`, `ministral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, `bert`, `albert`, `mamba`, found `t5` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
+        E043 expected one of the architectures `llama`, `mistral`, `ministral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, `bert`, `albert`, `mamba`, `vit`, found `t5` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
         E042 expected a value, found no such key (at key `model_type` of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         E042 expected a model's configuration, found EOF while parsing a list at line 1 column 1 (at the JSON of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         ");

@@ -7,7 +7,7 @@ use interloom_engine::{Padding, PaddingSide, PositionLayout};
 use super::aliases::aliases;
 use super::{DecoderConfig, DecoderModel, KvCache, Names};
 use crate::architecture::Architecture;
-use crate::causal::{CausalLm, Decoder};
+use crate::causal::{CausalLm, Decoder, TypedTokens};
 use crate::families::Family;
 use crate::files::{FileError, Gguf, ModelFiles, Weights};
 
@@ -85,19 +85,6 @@ impl DecoderLm {
         })
     }
 
-    /// Computes `[batch, position, token]` logits of tokens that have types, in one pass over the
-    /// sites.
-    ///
-    /// # Panics
-    ///
-    /// Panics if there are other types than the model knows.
-    pub fn forward_typed(&self, tokens: Tensor<2, Int>, types: Tensor<2, Int>) -> Tensor<3> {
-        let mut cache = KvCache::new(self.config.blocks.len(), tokens.dims()[1]);
-        self.model.call(tokens, |model, tokens| {
-            model.forward_typed(tokens, Some(types), &mut cache)
-        })
-    }
-
     /// Returns the model.
     pub const fn model(&self) -> &Bound<Hooked<DecoderModel>> {
         &self.model
@@ -136,6 +123,13 @@ impl CausalLm for DecoderLm {
 
     fn continues(&self) -> bool {
         !self.config.blocks.iter().any(|block| block.sees_all)
+    }
+
+    fn typed(&self) -> Option<&dyn TypedTokens> {
+        self.config
+            .token_types
+            .is_some()
+            .then_some(self as &dyn TypedTokens)
     }
 
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
@@ -179,6 +173,25 @@ impl CausalLm for DecoderLm {
             }
             let cached = |model: &DecoderModel, tokens| model.forward_cached(tokens, &mut cache);
             self.model.call(tokens, cached)
+        })
+    }
+}
+
+impl TypedTokens for DecoderLm {
+    fn types(&self) -> usize {
+        self.config.token_types.unwrap_or(1)
+    }
+
+    fn forward_typed(
+        &self,
+        tokens: Tensor<2, Int>,
+        types: Tensor<2, Int>,
+        padding: Option<&Padding>,
+    ) -> Tensor<3> {
+        let layers = self.config.blocks.len();
+        let mut cache = KvCache::padded(layers, tokens.dims()[1], padding.cloned());
+        self.model.call(tokens, |model, tokens| {
+            model.forward_typed(tokens, Some(types), &mut cache)
         })
     }
 }

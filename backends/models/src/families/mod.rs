@@ -34,6 +34,7 @@ mod rope;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod vit;
 
 use self::gguf::FromGguf;
 pub(crate) use self::gguf::{Metadata, RMS_EPSILON};
@@ -78,6 +79,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     albert::ARCHITECTURE,
     mamba::ARCHITECTURE,
+    vit::ARCHITECTURE,
 ];
 
 /// How the models of a family are computed.

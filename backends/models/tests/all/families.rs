@@ -16,7 +16,7 @@ use interloom_engine::{CacheSpec, Saved};
 use interloom_models::decoder::DecoderLm;
 use interloom_models::files::{FileError, ModelSource};
 use interloom_models::mamba::MambaLm;
-use interloom_models::{CausalLm, LanguageModel};
+use interloom_models::{CausalLm, LanguageModel, TypedTokens};
 use tempfile::TempDir;
 
 use safetensors::tensor::Dtype;
@@ -153,7 +153,7 @@ impl Model {
         };
         let tokens = given("input_ids").unwrap();
         match (self, given("token_type_ids")) {
-            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types),
+            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types, None),
             _ => self.lm().forward(tokens),
         }
     }
@@ -366,14 +366,16 @@ const PAGE_BEGINS: &str = "\
 
 Language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
 `tokenizer.json`), most of them from GGUF files as well. All but Mamba (`interloom_models::mamba`) are one decoder, `interloom_models::decoder`,
-described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT takes pixels, and
-is for programs of one's own (`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`).
+described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT
+(`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`) takes images, `pixels` in an experiment file.
 
 A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
 the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
 What a configuration asks for and is not computed is refused with its name (E043), never ignored. Weights may have the prefix of the
-whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types in
-`DecoderLm::forward_typed`, and continue no text; the others are causal.
+whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types if there
+are any (`pair` and `types` in an experiment file), and continue no text; the others are causal. Alibi in Falcon is that of the attention that
+transformers takes by itself, `sdpa`: its `eager` one adds the biases twice. Nonlinearities are all that transformers names but `prelu` and
+`xielu`, which have parameters. Beside these models, `scripts/random-models` makes ones of random settings, which a test compares in the same way.
 
 `backends/models/tests/families` has a tiny random model of each family, with every parameter off its usual start, and what transformers
 5.24 and PyTorch 2.15 computed of it. The table is made by the test that compares, and has the largest difference in two batches, as a

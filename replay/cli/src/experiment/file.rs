@@ -33,7 +33,17 @@ const FILE: [&str; 10] = [
     "report",
     "run",
 ];
-const INPUT: [&str; 6] = ["name", "prompt", "chat", OPENS_ANSWER, "tokens", "tensor"];
+const INPUT: [&str; 9] = [
+    "name",
+    "prompt",
+    "pair",
+    "chat",
+    OPENS_ANSWER,
+    "tokens",
+    "tensor",
+    "types",
+    "pixels",
+];
 const OPENS_ANSWER: &str = "add_generation_prompt";
 const MESSAGE: [&str; 2] = ["role", "content"];
 const GIVEN: [&str; 2] = ["name", "tensor"];
@@ -114,23 +124,44 @@ fn inputs(
             None => None,
         };
         let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
+        let types = table.rows("types")?;
         let contents = [
             prompt,
+            pair(&table, set, budget)?.map(Content::Pair),
             chat(source, &table, set, budget)?.map(Content::Chat),
             table.rows("tokens")?.map(Content::Tokens),
             table
                 .text("tensor")?
                 .map(|tensor| Content::Tensor(tensor.text().to_owned())),
+            table
+                .text("pixels")?
+                .map(|tensor| Content::Pixels(tensor.text().to_owned())),
         ];
         let mut contents = contents.into_iter().flatten();
         match (contents.next(), contents.next()) {
-            (Some(content), None) => inputs.push(Input { name, content, at }),
+            (Some(content), None) => {
+                let is_of_tokens = matches!(content, Content::Tokens(_) | Content::Tensor(_));
+                if types.is_some() && !is_of_tokens {
+                    return Err(ExperimentError::Conflict {
+                        at: source.spot(table.at("types")),
+                        what: "`types` are of `tokens` or a `tensor`, and there are none"
+                            .to_owned(),
+                        instead: "leave them out, or write the texts as a `pair`".to_owned(),
+                    });
+                }
+                inputs.push(Input {
+                    name,
+                    content,
+                    types,
+                    at,
+                });
+            }
             (found, _) => {
                 let count = if found.is_some() { "several" } else { "none" };
                 return Err(ExperimentError::Conflict {
                     at: source.spot(at),
                     what: format!(
-                        "the input `{name}` has {count} of `prompt`, `chat`, `tokens` and `tensor`"
+                        "the input `{name}` has {count} of `prompt`, `pair`, `chat`, `tokens`, `tensor` and `pixels`"
                     ),
                     instead: "give it one of them".to_owned(),
                 });
@@ -138,6 +169,26 @@ fn inputs(
         }
     }
     Ok(inputs)
+}
+
+/// Reads two texts.
+fn pair(
+    input: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Option<[String; 2]>, ExperimentError> {
+    let Some(texts) = input.texts("pair")? else {
+        return Ok(None);
+    };
+    let fill = |(text, _): &(Located, usize)| Ok(set.fill(text, budget)?.text().to_owned());
+    let texts: Vec<String> = texts
+        .iter()
+        .map(fill)
+        .collect::<Result<_, ExperimentError>>()?;
+    let found = format!("a list of {}", texts.len());
+    let pair: Result<[String; 2], _> = texts.try_into();
+    pair.map(Some)
+        .map_err(|_| input.wrong("pair", "a list of two texts", found, input.at("pair")))
 }
 
 /// Reads what was said; an answer is begun unless the last message is one, or the file says

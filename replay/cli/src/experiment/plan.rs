@@ -30,17 +30,23 @@ pub(super) struct Plan {
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) content: Content,
+    /// The types of the tokens of each row, if the file has them.
+    pub(super) types: Option<Vec<Vec<u32>>>,
     pub(super) at: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
+    /// Two texts, whose tokens have a type each.
+    Pair([String; 2]),
     Chat(Chat),
     /// Rows, each of at least one token.
     Tokens(Vec<Vec<u32>>),
     /// `FILE#NAME`.
     Tensor(String),
+    /// Images: `FILE#NAME`.
+    Pixels(String),
 }
 
 /// What was said before an answer.
