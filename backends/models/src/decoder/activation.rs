@@ -177,6 +177,7 @@ pub(super) fn hard_swish(x: Tensor<3>) -> Tensor<3> {
 /// Computes the distribution function at `x` of the normal distribution with the mean √½ and the
 /// variance 1/4π (Ma et al. 2023), which both have six digits.
 pub(super) fn laplace(x: Tensor<3>) -> Tensor<3> {
+    #[allow(clippy::approx_constant, reason = "transformers has six digits of it")]
     const MEAN: f64 = 0.707_107;
     const DEVIATION: f64 = 0.282_095;
     by_row(x, |x| {
