@@ -11,7 +11,7 @@ use interloom_program::Modules;
 use crate::architecture::Architecture;
 use crate::causal::CausalLm;
 use crate::files::{
-    ChatMessage, ChatTemplate, Download, FileError, ModelFiles, ModelSource, Tokenizer,
+    ChatMessage, ChatTemplate, ChatValue, Download, FileError, ModelFiles, ModelSource, Tokenizer,
 };
 use crate::induction::InductionLm;
 use crate::sampling::{Draw, DrawnRow, Sampling};
@@ -316,7 +316,7 @@ impl LanguageModel {
     }
 
     /// Returns a chat as text, with the beginning of the model's answer behind it if `opens_answer`
-    /// says so.
+    /// says so; `with` is what else the template sees, such as `tools`.
     ///
     /// # Errors
     ///
@@ -325,12 +325,13 @@ impl LanguageModel {
         &self,
         messages: &[ChatMessage],
         opens_answer: bool,
+        with: &[(String, ChatValue)],
     ) -> Result<String, LanguageModelError> {
         let none = || FileError::NoChat {
             file: self.name.clone(),
         };
         let template = self.chat.as_ref().ok_or_else(none)?;
-        Ok(template.render(messages, opens_answer)?)
+        Ok(template.render(messages, opens_answer, with)?)
     }
 
     /// Returns the tokens of a text that has everything in it that the model is to see: none comes

@@ -201,7 +201,9 @@ impl Subject {
     /// Returns a chat as text, or why there is none.
     pub(super) fn chat(&self, chat: &Chat) -> Result<String, NotEncoded> {
         match self {
-            Self::Language(model) => Ok(model.chat(&chat.messages, chat.opens_answer)?),
+            Self::Language(model) => {
+                Ok(model.chat(&chat.messages, chat.opens_answer, &chat.with)?)
+            }
             Self::Absent(_) => Err(no_tokens()),
         }
     }
