@@ -294,7 +294,7 @@ fn a_chat_becomes_the_text_that_the_model_was_trained_on() {
 #[test]
 fn a_chat_may_have_tools_and_whatever_else_its_template_looks_for() {
     let place = with_template(
-        "{{ tools | tojson }}{% for m in messages %}[{{ m.content }}{{ m.tool_calls[0].arguments }}]{% endfor %}{{ thinks }}{{ documents }}",
+        "{{ tools | tojson }}{% for m in messages %}[{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls[0].arguments }}{% endif %}]{% endfor %}{{ thinks }}{{ documents }}",
     );
     let messages = "{ role = 'user', content = 'a' }, { role = 'assistant', tool_calls = [{ name = 'f', arguments = { z = 1, b = [true, 0.5, 'c'] } }] }";
     let with = "[input.chat_with]\nthinks = false\n[[input.chat_with.tools]]\nname = 'f'\n[input.chat_with.tools.parameters]\nz = { type = 'integer' }\nb = { type = 'array' }\n";
