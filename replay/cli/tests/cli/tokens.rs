@@ -294,16 +294,17 @@ fn a_chat_becomes_the_text_that_the_model_was_trained_on() {
 #[test]
 fn a_chat_may_have_tools_and_whatever_else_its_template_looks_for() {
     let place = with_template(
-        "{{ tools | tojson }}{% for m in messages %}[{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls[0].arguments }}{% endif %}]{% endfor %}{{ thinks }}{{ documents }}",
+        "{{ tools | tojson }}{% for m in messages %}[{{ m.content }}{{ m.tool_calls }}]{% endfor %}{{ thinks }}{{ documents }}",
     );
-    let messages = "{ role = 'user', content = 'a' }, { role = 'assistant', tool_calls = [{ name = 'f', arguments = { z = 1, b = [true, 0.5, 'c'] } }] }";
-    let with = "[input.chat_with]\nthinks = false\n[[input.chat_with.tools]]\nname = 'f'\n[input.chat_with.tools.parameters]\nz = { type = 'integer' }\nb = { type = 'array' }\n";
+    let messages = "{ role = 'user', content = 'a' }, { role = 'assistant', tool_calls = { z = 1, b = true } }";
+    let with =
+        "[input.chat_with]\nthinks = false\n[[input.chat_with.tools]]\nz = { y = 1 }\nb = 0.5\n";
     save(&place, "e.toml", &of_chat(messages, with));
     let json = place.run(&["run", "e.toml", "--json"]).with(0).out;
     let json: Json = serde_json::from_str(&json).unwrap();
     assert_eq!(
         json["prompts"][0]["rendered"],
-        r#"[{"name": "f", "parameters": {"z": {"type": "integer"}, "b": {"type": "array"}}}][a][{'z': 1, 'b': [True, 0.5, 'c']}]FalseNone"#
+        r#"[{"z": {"y": 1}, "b": 0.5}][a][{'z': 1, 'b': True}]FalseNone"#
     );
 }
 
