@@ -75,7 +75,12 @@ impl DecoderLm {
         let model = super::load(&config, &names, weights, device)?;
         let bound = Bound::new(Hooked::from(model)).and_then(|model| {
             let experts = config.experts.map_or(0, |experts| experts.count);
-            let aliases = aliases(model.sites(), config.blocks.len(), experts);
+            let aliases = aliases(
+                model.sites(),
+                config.blocks.len(),
+                experts,
+                config.wiring.norms,
+            );
             let model = model.with_aliases(aliases)?;
             Ok(model.with_positions(positions))
         });

@@ -498,6 +498,45 @@ fn generation_with_a_cache_is_generation_from_scratch() {
     }
 }
 
+/// Each name is of the point that the classes of TransformerLens have under it.
+#[test]
+fn names_of_transformer_lens_are_those_of_its_classes() {
+    for (name, alias, point) in [
+        ("bert", "embed.hook_token_type_embed", "type_embed.output"),
+        ("bert", "hook_full_embed", "layers.0.input"),
+        ("bert", "blocks.1.hook_resid_mid", "layers.1.ln1.input"),
+        ("bert", "blocks.1.hook_resid_post", "layers.1.ln2.input"),
+        (
+            "bert",
+            "blocks.1.hook_normalized_resid_post",
+            "layers.1.output",
+        ),
+        (
+            "llama",
+            "blocks.1.hook_resid_mid",
+            "layers.1.resid_mid.output",
+        ),
+        ("llama", "blocks.1.hook_resid_post", "layers.1.output"),
+        (
+            "mixtral",
+            "blocks.1.mlp.experts.2.hook_gate",
+            "layers.1.mlp.experts.2.pre.output",
+        ),
+        (
+            "mixtral",
+            "blocks.1.mlp.experts.2.hook_pre",
+            "layers.1.mlp.experts.2.pre_linear.output",
+        ),
+    ] {
+        let model = load(&opened(name, "config.json").unwrap(), &cpu());
+        let named = model.sites().point(alias);
+        assert!(
+            named.is_some() && named == model.sites().point(point),
+            "{name} {alias}"
+        );
+    }
+}
+
 /// Masked scores stay masked whatever a mediator makes of scores.
 #[test]
 fn no_edit_of_scores_shows_what_is_hidden() {
