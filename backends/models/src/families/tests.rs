@@ -414,6 +414,10 @@ fn what_is_not_computed_is_refused_by_name() {
         ),
         of("llama", json!({"layer_types": ["sliding_attention"]})),
         of("gpt2", json!({"add_cross_attention": true})),
+        of(
+            "bert",
+            json!({"architectures": ["BertForSequenceClassification"]}),
+        ),
         of("gpt2", json!({"activation_function": "prelu"})),
         of("gemma", json!({"use_bidirectional_attention": true})),
         of("gemma3_text", json!({"attn_logit_softcapping": 30.0})),
@@ -446,6 +450,7 @@ fn what_is_not_computed_is_refused_by_name() {
     E043 expected weights that are not quantised, found quantised weights (MLX) (at key `quantization` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
     E043 expected full_attention in all layers, found sliding_attention (at key `layer_types` of config.json); use a model of the family without it
     E043 expected no encoder beside it, found true (at key `add_cross_attention` of config.json); use a model of the family without it
+    E043 expected a model with the output layer of its vocabulary, found `BertForSequenceClassification` (at key `architectures` of config.json); use the model that it was made of, with that layer
     E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, gelu_10, quick_gelu, relu, relu2, relu6, leaky_relu, silu, hardswish, mish, tanh, sigmoid, laplace, sqrtsoftplus, linear, found "prelu" (at key `activation_function` of config.json); use a model of the family without it
     E043 expected causal attention, found true (at key `use_bidirectional_attention` of config.json); use a model of the family without it
     E043 expected none: Gemma 3 does not cap its scores, found a cap (at key `attn_logit_softcapping` of config.json); use a model of the family without it
