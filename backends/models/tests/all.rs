@@ -38,6 +38,8 @@ mod llama_files;
 mod llama_reference;
 #[path = "all/padding.rs"]
 mod padding;
+#[path = "all/random_models.rs"]
+mod random_models;
 #[path = "all/smollm2.rs"]
 mod smollm2;
 #[allow(dead_code, reason = "the tests of the backends use more of it")]

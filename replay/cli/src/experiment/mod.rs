@@ -52,6 +52,7 @@ mod prompts;
 mod readout;
 mod replay;
 mod report;
+mod rows;
 mod schedules;
 mod shrink;
 mod skips;
