@@ -1,8 +1,8 @@
 //! What PyTorch computes of the nonlinearities that transformers names.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
-use super::Activation;
+use super::{Activation, silu};
 
 const X: [f32; 8] = [-12.0, -3.0, -0.75, 0.0, 0.5, 2.0, 7.0, 25.0];
 
