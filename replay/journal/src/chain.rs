@@ -39,18 +39,23 @@ impl Chain {
     }
 
     /// Takes a payload in.
-    pub(super) fn add(&mut self, mut payload: &[u8]) {
-        loop {
-            let room = PIECE_BYTES - self.pending.len();
-            if payload.len() < room {
-                return self.pending.extend_from_slice(payload);
-            }
-            let (now, later) = payload.split_at(room);
-            self.pending.extend_from_slice(now);
-            self.hasher.update(&self.pending);
-            self.pending.clear();
-            payload = later;
+    #[inline]
+    pub(super) fn add(&mut self, payload: &[u8]) {
+        let mut rest = payload;
+        while rest.len() >= PIECE_BYTES - self.pending.len() {
+            rest = self.fill(rest);
         }
+        self.pending.extend_from_slice(rest);
+    }
+
+    /// Completes a piece, hashes it and returns what is left of the payload.
+    #[cold]
+    fn fill<'p>(&mut self, payload: &'p [u8]) -> &'p [u8] {
+        let (now, later) = payload.split_at(PIECE_BYTES - self.pending.len());
+        self.pending.extend_from_slice(now);
+        self.hasher.update(&self.pending);
+        self.pending.clear();
+        later
     }
 
     /// The digest of all that was taken in; more can follow.

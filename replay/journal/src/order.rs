@@ -215,8 +215,38 @@ impl Order {
 
     /// Checks an exchange or open request that comes next; [`Order::add_exchange`] then takes it
     /// in.
+    #[inline]
     pub(super) fn check_exchange(
         &mut self,
+        kind: FrameKind,
+        exchange: Numbers,
+        place: Place<'_>,
+    ) -> Result<(), JournalError> {
+        let is_open_request = kind == FrameKind::Open;
+        let has_path = |site: Option<SiteRef>| site.is_none_or(|site| site.path < self.paths);
+        let is_next = self.exchanges == exchange.index
+            && has_path(exchange.asked)
+            && has_path(exchange.at)
+            && is_open_request == (exchange.result == ExchangeResult::Open)
+            && self
+                .open
+                .is_some_and(|open| open.run == exchange.run && (is_open_request || !open.is_over));
+        // As good as every exchange is: what is wrong with one is looked for by itself.
+        if !is_next {
+            self.check_numbers(kind, exchange, place)?;
+        }
+        let place_of_model = self.model.exchange(exchange.at);
+        place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))?;
+        // Open requests are the last records of their run.
+        if let Some(open) = &mut self.open {
+            open.is_over |= is_open_request;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn check_numbers(
+        &self,
         kind: FrameKind,
         exchange: Numbers,
         place: Place<'_>,
@@ -237,18 +267,12 @@ impl Order {
         }
         self.expect("exchange", self.exchanges, exchange.index, place)?;
         self.check_site(exchange.asked, place)?;
-        self.check_site(exchange.at, place)?;
-        let place_of_model = self.model.exchange(exchange.at);
-        place_of_model.map_err(|(expected, found)| place.out_of_sequence(expected, found))?;
-        // Open requests are the last records of their run.
-        if let Some(open) = &mut self.open {
-            open.is_over |= is_open_request;
-        }
-        Ok(())
+        self.check_site(exchange.at, place)
     }
 
     /// Takes in an exchange or open request that was checked, of whose payload so many bytes are
     /// evidence.
+    #[inline]
     pub(super) fn add_exchange(&mut self, kind: FrameKind, payload: &[u8], evidence: usize) {
         self.exchanges += u64::from(kind == FrameKind::Exchange);
         let (evidence, source) = payload.split_at(evidence);
@@ -321,9 +345,18 @@ impl Order {
     }
 
     /// The tick that is to be written before the next exchange, if there is one after each `every`.
+    #[inline]
     pub(super) fn due_tick(&mut self, every: u64) -> Option<Tick> {
-        let is_due = self.exchanges - self.ticked >= every;
-        if !is_due || self.open?.first == self.exchanges {
+        if self.exchanges - self.ticked >= every {
+            self.tick_now()
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn tick_now(&mut self) -> Option<Tick> {
+        if self.open?.first == self.exchanges {
             return None;
         }
         self.ticked = self.exchanges;
@@ -395,15 +428,20 @@ impl Order {
             let [expected, found] = [expected, found].map(|digest| digest.unwrap_or(Digest::ZERO));
             return Err(place.digest(format!("{what} {}", end.run), expected, found));
         }
+        self.close_run(&found);
+        Ok(())
+    }
+
+    /// Ends the open run with [the end that it has](Self::end_of_run).
+    pub(super) fn close_run(&mut self, end: &RunEndRecord) {
         // The chain of exchanges continues in the next run, so that a run cannot be taken out; the
         // others are of one run each.
         self.passages = None;
-        self.digest = found.digest;
-        self.chain.restart(&found.digest);
+        self.digest = end.digest;
+        self.chain.restart(&end.digest);
         self.source_chain.restart(&Digest::ZERO);
         self.ticked = self.exchanges;
         self.open = None;
-        Ok(())
     }
 
     pub(super) fn footer_at(
@@ -446,7 +484,7 @@ impl Order {
     }
 
     /// Checks that a run is open, in which alone something can stand.
-    fn check_is_open(&self, what: &str, place: Place<'_>) -> Result<(), JournalError> {
+    pub(super) fn check_is_open(&self, what: &str, place: Place<'_>) -> Result<(), JournalError> {
         if self.open.is_some() {
             return Ok(());
         }

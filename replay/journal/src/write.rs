@@ -383,7 +383,9 @@ impl<S: Sink> JournalWriter<S> {
                 .order
                 .end_of_run(outcome, cached)
                 .map_err(|reason| place!(writer).malformed(FrameKind::RunEnd.name(), reason))?;
-            writer.order.end_run(&end, place!(writer))?;
+            let what = format!("the end of run {}", end.run);
+            writer.order.check_is_open(&what, place!(writer))?;
+            writer.order.close_run(&end);
             writer.write_named(FrameKind::RunEnd, &end)?;
             writer.flush_buffer()?;
             Ok(end)

@@ -20,6 +20,7 @@ use super::checks::{
 };
 use super::error::ExperimentError;
 use super::estimate::Estimate;
+use super::heads::warn_of_heads;
 use super::kept::{as_value, leaves, value_leaves};
 use super::outlook::outlooks;
 use super::plan::{Content, InvokePlan, Plan, RunPlan};
@@ -102,6 +103,7 @@ impl Prepared {
                 check_loss(&plan, run, &inputs)?;
             }
             warn_of_answers(&plan, &subject, progress);
+            warn_of_heads(&plan, &subject, &outlooks, progress);
             if subject.is_here() {
                 check_programs(&plan, &subject, &outlooks, &givens, &modules, progress)?;
             }

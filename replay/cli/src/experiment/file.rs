@@ -1,5 +1,6 @@
 //! From the text of an experiment file to what is to be run.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use interloom_program::Program;
 use toml::de::DeTable;
 
 use super::error::ExperimentError;
+use super::heads::{MARK, MarkedProgram};
 use super::language;
 use super::plan::{
     Chat, Content, Given, Input, InvokePlan, Plan, ReportPlan, RunPlan, SamplingPlan,
@@ -91,6 +93,7 @@ impl Plan {
             givens: givens(&source, &table)?,
             modules: modules(&source, &table)?,
             runs: Vec::new(),
+            marked: Vec::new(),
             source: source.clone(),
         };
         let reader = Runs {
@@ -102,8 +105,11 @@ impl Plan {
                 Some(report) => read_report(&report)?,
                 None => ReportPlan::default(),
             },
+            marked: RefCell::default(),
         };
-        plan.runs = reader.runs(&table)?;
+        let runs = reader.runs(&table)?;
+        plan.marked = reader.marked.into_inner().into_values().flatten().collect();
+        plan.runs = runs;
         Ok(plan)
     }
 }
@@ -323,6 +329,9 @@ struct Runs<'p> {
     set: Sweep,
     budget: Budget<'p>,
     report: ReportPlan,
+    /// By the place of the program in the file, and the name; none if the name cannot be a number
+    /// there.
+    marked: RefCell<BTreeMap<(usize, String), Option<MarkedProgram>>>,
 }
 
 impl Runs<'_> {
@@ -534,7 +543,16 @@ impl Runs<'_> {
     }
 
     fn program(&self, table: &Table<'_>, sweep: &Sweep) -> Result<Program, ExperimentError> {
-        let text = sweep.fill(&table.needed_text("program")?, &self.budget)?;
+        let text = table.needed_text("program")?;
+        let program = self.parsed(&text, sweep)?;
+        for (name, value) in sweep.names_in(&text) {
+            self.mark(&text, sweep, name, value);
+        }
+        Ok(program)
+    }
+
+    fn parsed(&self, text: &Located, sweep: &Sweep) -> Result<Program, ExperimentError> {
+        let text = sweep.fill(text, &self.budget)?;
         let program = language::parse(&text, |at| self.source.line(at));
         let program = program.map_err(|error| ExperimentError::Syntax {
             at: self.source.spot(error.at),
@@ -542,6 +560,23 @@ impl Runs<'_> {
             found: error.found,
         })?;
         Ok(program.in_file(self.source.file()))
+    }
+
+    /// Notes where a name stands in a program, once for all values that it is swept over.
+    fn mark(&self, text: &Located, sweep: &Sweep, name: &str, value: &str) {
+        let mut marked = self.marked.borrow_mut();
+        let key = (text.offset(0), name.to_owned());
+        let marked = marked.entry(key).or_insert_with(|| {
+            let program = self.parsed(text, &sweep.with(name, &MARK.to_string()));
+            program.ok().map(|program| MarkedProgram {
+                name: name.to_owned(),
+                values: BTreeSet::new(),
+                program,
+            })
+        });
+        if let Some(marked) = marked {
+            marked.values.insert(value.to_owned());
+        }
     }
 
     /// Checks that a run has rows, and that it is clear whose they are.

@@ -43,6 +43,7 @@ mod execute;
 mod explore;
 mod file;
 mod formulas;
+mod heads;
 mod kept;
 mod language;
 mod outlook;

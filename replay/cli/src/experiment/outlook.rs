@@ -128,6 +128,12 @@ impl<'p> Outlook<'p> {
         !self.own.is_empty()
     }
 
+    /// Returns the shapes at the sites of a plain pass of the model, which need not be those of the
+    /// run.
+    pub(super) fn plain(&self) -> &Shapes {
+        &self.pass.shapes
+    }
+
     /// Returns the shapes at the sites of the run, if they are known.
     pub(super) fn shapes(&self) -> Option<&Shapes> {
         self.is_shaped.then_some(&self.pass.shapes)

@@ -6,6 +6,7 @@ use interloom_models::files::{ChatMap, ChatMessage, ChatValue};
 use interloom_models::{Sampling, SamplingError};
 use interloom_program::{Action, Program};
 
+use super::heads::MarkedProgram;
 use super::source::Source;
 
 /// What an experiment file says.
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) givens: Vec<Given>,
     pub(super) modules: Vec<SuppliedModule>,
     pub(super) runs: Vec<RunPlan>,
+    /// The places in programs that names stand for.
+    pub(super) marked: Vec<MarkedProgram>,
 }
 
 /// Something that the model is run on.

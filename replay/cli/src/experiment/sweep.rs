@@ -116,7 +116,15 @@ impl Sweep {
         self.0[..own].iter().rev().cloned().collect()
     }
 
-    fn with(&self, name: &str, value: &str) -> Self {
+    /// Returns the names that stand in a text in braces, with their values.
+    pub(super) fn names_in(&self, text: &Located) -> impl Iterator<Item = (&str, &str)> {
+        let stands = |name: &str| text.text().contains(&format!("{{{name}}}"));
+        let named: BTreeMap<&str, &str> = self.0.iter().rev().map(|(n, v)| (&**n, &**v)).collect();
+        named.into_iter().filter(move |(name, _)| stands(name))
+    }
+
+    /// Returns the same with a value for a name, in the place of one that it has.
+    pub(super) fn with(&self, name: &str, value: &str) -> Self {
         let own = (name.to_owned(), value.to_owned());
         Self([&[own], &self.0[..]].concat())
     }
