@@ -125,6 +125,7 @@ impl SiteMap {
 
     /// Returns whether the model has `point`; it has the gradients of all that passes, and of its
     /// parameters.
+    #[inline]
     pub fn has(&self, point: Point) -> bool {
         if point.is_parameter() {
             return self.parameter_name(point.path).is_some();

@@ -57,6 +57,7 @@ mod tests;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use interloom_backends::{ForwardError, PrefixCache, Ran, ReuseStats, Run, Value};
@@ -71,7 +72,7 @@ pub(crate) use builder::check_exact;
 pub(crate) use builder::short_name;
 pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
-pub(crate) use convert::tensor_parts;
+pub(crate) use convert::{digest_of_tensor, tensor_parts};
 use play::{Made, is_of_model, play};
 use readback::Readback;
 use recorded::Recorded;
@@ -181,6 +182,8 @@ pub struct Session {
     proof: Proof,
     readback: Readback,
     keeps_passages: bool,
+    /// The patterns of the points whose tensors are kept, in the runs to come.
+    keeps: Arc<[String]>,
     effort: ReuseStats,
 }
 
@@ -353,12 +356,22 @@ impl Session {
             proof,
             readback: Readback::default(),
             keeps_passages: false,
+            keeps: Arc::default(),
             effort: ReuseStats::default(),
         }
     }
 
-    /// Returns the digest of all that happened so far, if it is digested.
-    pub(crate) fn digest(&self) -> Option<Digest> {
+    /// Begins a step of a training run: its runs have a digest of their own, and the journal keeps
+    /// their tensors as these patterns say, or else as its policy does.
+    pub(crate) fn begin_step(&mut self, keeps: Vec<String>) {
+        self.keeps = keeps.into();
+        if let Some(sink) = &self.sink {
+            sink.borrow_mut().begin_step();
+        }
+    }
+
+    /// Returns the digest of the runs of the step that was begun last.
+    pub(crate) fn step_digest(&self) -> Option<Digest> {
         self.sink.as_ref().and_then(|sink| sink.borrow().digest())
     }
 
@@ -424,12 +437,19 @@ impl Session {
             sink.borrow_mut().leave(prefix);
         }
         let was_equal = sink.borrow().divergence().is_none();
-        let number = sink.borrow_mut().start_run(start_of(&run)?)?;
+        let start = RunStart {
+            keeps: self.keeps.to_vec(),
+            ..start_of(&run)?
+        };
+        let number = sink.borrow_mut().start_run(start.clone())?;
         let sites = run.sites().clone();
         let recorder = convert::Recorder::new(
             sink.clone(),
             sites.clone(),
-            number,
+            RunStart {
+                run: number,
+                ..start
+            },
             self.head.policy,
             self.readback,
         );
@@ -557,6 +577,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         mediators: lines.collect(),
         scheduler: setup.schedule(),
         declared: declared_by(setup),
+        keeps: Vec::new(),
     })
 }
 

@@ -61,7 +61,6 @@ impl DecoderModel {
                     .attn
                     .inner()
                     .forward(x, &positions, &mut cache, at)
-                    .0
             }
             Part::Mlp(at) => block(at).mlp.forward(x),
             Part::Norm(norm) => norm.forward(x),

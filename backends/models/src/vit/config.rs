@@ -1,5 +1,7 @@
 //! The configuration of a ViT.
 
+use std::collections::BTreeMap;
+
 use crate::config::{MAX_WIDTH, check_sizes};
 use crate::decoder::DecoderConfig;
 use crate::families::{Defaults, Keys, Sizes, activation, refuse_for_all, share};
@@ -17,6 +19,8 @@ pub struct VitConfig {
     pub channels: usize,
     /// The number of classes.
     pub classes: usize,
+    /// What the classes are called, as far as they have names.
+    pub labels: BTreeMap<u32, String>,
     /// What the blocks are; it has as many tokens as there are classes.
     pub blocks: DecoderConfig,
 }
@@ -39,8 +43,21 @@ impl VitConfig {
         }
         let image = pair(&keys, "image_size", 224)?;
         let patch = pair(&keys, "patch_size", 16)?;
-        let named = keys.object("id2label")?.map(|names| names.names().count());
-        let classes = named.map_or_else(|| keys.size("num_labels", 2), Ok)?;
+        let named = keys.object("id2label")?;
+        let classes = match &named {
+            Some(named) => named.names().count(),
+            None => keys.size("num_labels", 2)?,
+        };
+        let mut labels = BTreeMap::new();
+        if let Some(named) = &named {
+            for class in named.names() {
+                let number = class
+                    .parse()
+                    .map_err(|_| named.malformed(class, "the number of a class", class))?;
+                let label = named.optional_text(class)?.unwrap_or_default();
+                labels.insert(number, label);
+            }
+        }
         let width = keys.size("hidden_size", 768)?;
         let heads = keys.size("num_attention_heads", 12)?;
         let head_width = match keys.optional_size("head_dim")? {
@@ -83,6 +100,7 @@ impl VitConfig {
             patch,
             channels,
             classes,
+            labels,
             blocks: blocks.checked(file)?,
         })
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::tensor::{Device, TensorData};
 use interloom_backends::Value;
 use interloom_journal::Reason;
+use interloom_models::Pixels;
 use interloom_models::files::safetensors::whole_numbers;
 use interloom_models::files::{FileError, Safetensors};
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -64,6 +65,28 @@ pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason>
     match tokens.is_empty() {
         true => Err(format!("there are no tokens in it, its shape is {:?}", view.shape()).into()),
         false => Ok(tokens.chunks(width).map(<[u32]>::to_vec).collect()),
+    }
+}
+
+/// Reads images, `[channel, height, width]` or several of them, that are as large as a model's.
+pub(super) fn images(folder: &Path, tensor: &str, size: [usize; 3]) -> Result<Vec<Pixels>, Reason> {
+    let (file, name) = split(tensor)?;
+    let files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+    let raw = files.load_numbers(name).map_err(of_file)?;
+    let one: usize = size.iter().product();
+    match (raw.shape.strip_suffix(&size), raw.data.is_empty()) {
+        (Some([] | [_]), false) => Ok(raw.data.chunks(one).map(Pixels::from).collect()),
+        _ => {
+            let [channels, height, width] = size;
+            let expected = format!(
+                "[{channels}, {height}, {width}] or [images, {channels}, {height}, {width}]"
+            );
+            let found = format!(
+                "the model takes images {expected}, and this is {:?}",
+                raw.shape
+            );
+            Err(found.into())
+        }
     }
 }
 

@@ -273,8 +273,8 @@ fn help_of_sites() {
     List the sites of a model, in the order of its module tree, with their shapes and their
     TransformerLens names.
 
-    The shapes are those of a batch of one row of three tokens; a site that such a batch does not pass
-    has none.
+    The shapes are those of a batch of one row of three tokens, or of one image; a site that such a
+    batch does not pass has none.
 
     Usage: interloom sites [OPTIONS] --model <MODEL>
 
