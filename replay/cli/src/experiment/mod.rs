@@ -45,6 +45,7 @@ mod file;
 mod formulas;
 mod kept;
 mod language;
+mod npy;
 mod outlook;
 mod plan;
 mod plot;
