@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use crate::audit::{Account, Refusal};
-use crate::event::{Event, Origin, Request};
+use crate::event::{Event, Origin};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::{Group, Mediator};
+use crate::observer::{AskedSite, Message};
 use crate::planted::{self, Bug};
 use crate::site::Site;
 use crate::transition::{self, State, Trigger};
@@ -50,9 +51,40 @@ pub(crate) struct Failed {
     pub(crate) origin: Origin,
 }
 
+/// What a mediator asks for at a site.
+pub(crate) enum SiteRequest<V> {
+    Value,
+    Swap { value: V, reshape: bool },
+    Skip { value: V },
+}
+
+impl<V> SiteRequest<V> {
+    pub(crate) const fn event(&self) -> Event {
+        match self {
+            Self::Value => Event::Value,
+            Self::Swap { .. } => Event::Swap,
+            Self::Skip { .. } => Event::Skip,
+        }
+    }
+
+    /// Returns the request as observers see it.
+    #[inline]
+    pub(crate) const fn message<'a>(&'a self, site: AskedSite<'a>) -> Message<'a, V> {
+        match self {
+            Self::Value => Message::Value { site },
+            Self::Swap { value, reshape } => Message::Swap {
+                site,
+                value,
+                reshape: *reshape,
+            },
+            Self::Skip { value } => Message::Skip { site, value },
+        }
+    }
+}
+
 /// A mediator that waits for a site.
 pub(crate) struct Waiting<V> {
-    pub(crate) request: Request<V>,
+    pub(crate) request: SiteRequest<V>,
     pub(crate) site: Site,
     pub(crate) origin: Origin,
     pub(crate) rest: Box<dyn Mediator<V>>,
@@ -131,7 +163,9 @@ impl<V> Lane<V> {
     #[inline]
     pub(crate) fn park(&mut self, waiting: Waiting<V>) {
         assert_legal(self.state(), Trigger::Ask, State::Waiting);
-        self.phase = Phase::Waiting(waiting);
+        let running = std::mem::replace(&mut self.phase, Phase::Waiting(waiting));
+        // No other state can ask, and this one has nothing to drop.
+        std::mem::forget(running);
     }
 
     /// Takes out the request of a mediator that waits for a site, if `is_meant`; it runs then.

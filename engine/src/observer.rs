@@ -2,7 +2,7 @@
 //! change none of it.
 
 use crate::cache::CacheSpec;
-use crate::event::{Event, Origin, Request};
+use crate::event::{Event, Origin};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::MediatorId;
@@ -135,28 +135,6 @@ impl<V> Clone for Message<'_, V> {
 impl<V> Copy for Message<'_, V> {}
 
 impl<'a, V> Message<'a, V> {
-    /// Returns a request for a site as what is said of it.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the request is for no site.
-    pub(crate) fn for_site(request: &'a Request<V>, site: AskedSite<'a>) -> Self {
-        match request {
-            Request::Value { .. } => Self::Value { site },
-            Request::Swap { value, reshape, .. } => Self::Swap {
-                site,
-                value,
-                reshape: *reshape,
-            },
-            Request::Skip { value, .. } => Self::Skip { site, value },
-            Request::Register { .. }
-            | Request::Barrier { .. }
-            | Request::Put { .. }
-            | Request::Get { .. }
-            | Request::Backward { .. } => unreachable!("these are for no site"),
-        }
-    }
-
     /// Returns the event.
     pub const fn event(&self) -> Event {
         match self {

@@ -176,13 +176,18 @@ impl Point {
     /// forward pass, or only for gradients, as this one is.
     #[inline]
     pub(crate) const fn place(self) -> usize {
-        let path = self.path.0 as usize;
-        let port = self.port as usize;
         if self.port.is_gradient() {
-            path * Port::GRADIENTS.len() + port - Port::FORWARD.len()
+            let first = self.path.0 as usize * Port::GRADIENTS.len();
+            first + self.port as usize - Port::FORWARD.len()
         } else {
-            path * Port::FORWARD.len() + port
+            self.forward_place()
         }
+    }
+
+    /// Returns the [place](Self::place) of a point of the forward pass.
+    #[inline]
+    pub(crate) const fn forward_place(self) -> usize {
+        self.path.0 as usize * Port::FORWARD.len() + self.port as usize
     }
 }
 

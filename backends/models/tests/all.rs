@@ -24,6 +24,8 @@ mod gpt2;
 mod gpt2_files;
 #[path = "all/gradients.rs"]
 mod gradients;
+#[path = "all/in_one.rs"]
+mod in_one;
 #[path = "all/induction.rs"]
 mod induction;
 #[path = "all/language.rs"]

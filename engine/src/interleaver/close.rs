@@ -82,8 +82,7 @@ impl<V: Value> Interleaver<V> {
             let (message, origin) = match &lane.phase {
                 Phase::Waiting(waiting) => {
                     let asked = AskedSite::Known(waiting.site);
-                    let message = Message::for_site(&waiting.request, asked);
-                    (message, &waiting.origin)
+                    (waiting.request.message(asked), &waiting.origin)
                 }
                 Phase::AtBarrier(arrived) => {
                     let name = &*arrived.name;

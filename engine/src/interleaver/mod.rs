@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tracing::Level;
+use tracing::span::EnteredSpan;
 
 use self::backward::Gradients;
 use self::barrier::Barrier;
@@ -112,6 +113,9 @@ pub struct Interleaver<V> {
     visits: u64,
     /// The mediators that are to be stepped at the site at hand, in definition order.
     ready: Vec<MediatorId>,
+    /// The replacements for the module whose input is at hand, in the order in which they were
+    /// asked for.
+    skips: Vec<Skip<V>>,
     /// The mediators whose barrier has opened, and that have not continued yet.
     released: VecDeque<MediatorId>,
     /// In the order of their names.
@@ -169,7 +173,6 @@ struct Skip<V> {
 struct Visit<V> {
     site: Site,
     value: V,
-    skips: Vec<Skip<V>>,
     #[cfg(test)]
     first: V,
 }
@@ -186,6 +189,7 @@ impl<V: Value> Interleaver<V> {
         let lanes: Vec<_> = setup.invokes.into_iter().zip(groups).map(lane).collect();
         Self {
             ready: Vec::with_capacity(lanes.len()),
+            skips: Vec::new(),
             lanes,
             batch,
             padding: setup.padding,
@@ -225,9 +229,20 @@ impl<V: Value> Interleaver<V> {
         interest != 0 && self.attends(point.at(iteration), interest)
     }
 
+    /// Returns whether the value would be of use to anybody, were `point` passed: whether a
+    /// mediator waits for one of its iterations, a cache collects it, or its gradient may be
+    /// asked for.
+    pub fn is_attended(&self, point: Point) -> bool {
+        let interest = self.tallies.of(point).interest;
+        interest > u32::from(self.traces) || self.is_hooked(point)
+    }
+
     /// Notes for the observers that a site is passed, and returns whether its value has to be
     /// provided. A mediator may wait for another iteration only.
-    #[inline]
+    ///
+    /// Not inlined, and neither is `visit`: the registers are those of the hooks to which nothing
+    /// attends.
+    #[inline(never)]
     fn attends(&mut self, site: Site, interest: u32) -> bool {
         if self.traces {
             self.passed.push(site);
@@ -244,25 +259,24 @@ impl<V: Value> Interleaver<V> {
     /// # Panics
     ///
     /// Panics if the point was never passed: a driver calls `passes` first.
+    #[inline]
     pub fn provide(&mut self, point: Point, value: V) -> Flow<V> {
         let passed = self.passed(point);
         let site = point.at(passed.checked_sub(1).expect("provide without passes"));
-        let value = self.hook_at(site, value);
         self.visit(site, value)
     }
 
     /// Serves the mediators that wait for `site`.
-    #[inline]
+    #[inline(never)]
     fn visit(&mut self, site: Site, value: V) -> Flow<V> {
         // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
-        let _span = tracing::span_enabled!(Level::TRACE)
-            .then(|| tracing::trace_span!("site", site = %self.map.site_name(site)).entered());
+        let span = tracing::span_enabled!(Level::TRACE).then(|| self.enter_span(site));
+        let value = self.hook_at(site, value);
         let mut visit = Visit {
             site,
             #[cfg(test)]
             first: value.clone(),
             value,
-            skips: Vec::new(),
         };
         self.visits += 1;
         self.gather(site);
@@ -281,7 +295,16 @@ impl<V: Value> Interleaver<V> {
             let failed = self.has_failed();
             self.moment(&Moment::Leave { site, failed });
         }
-        self.conclude(visit)
+        let flow = self.conclude(visit);
+        if let Some(span) = span {
+            span.exit();
+        }
+        flow
+    }
+
+    #[cold]
+    fn enter_span(&self, site: Site) -> EnteredSpan {
+        tracing::trace_span!("site", site = %self.map.site_name(site)).entered()
     }
 
     /// Returns whether the model must not continue.
@@ -455,21 +478,11 @@ impl<V: Value> Interleaver<V> {
 
     /// Says what the model does after a site, and lets the caches see what it continues with.
     fn conclude(&mut self, visit: Visit<V>) -> Flow<V> {
-        let Visit {
-            site, value, skips, ..
-        } = visit;
-        let output = match skips.is_empty() || self.is_halted() {
-            true => None,
-            false => match self.join_skips(site, skips) {
-                Ok(output) => {
-                    self.count_inside(site);
-                    Some(output)
-                }
-                Err(error) => {
-                    self.halt = Some(Halt::Broken(error));
-                    None
-                }
-            },
+        let Visit { site, value, .. } = visit;
+        let output = if self.skips.is_empty() {
+            None
+        } else {
+            self.skip(site)
         };
         let is_collected = self.caches.is_empty() || planted::has(Bug::CacheBeforeSwap);
         if !is_collected && !self.has_failed() {
@@ -479,6 +492,25 @@ impl<V: Value> Interleaver<V> {
             _ if self.must_halt(site) => Flow::Halt,
             Some(output) => Flow::Skip(output),
             None => Flow::Continue(value),
+        }
+    }
+
+    /// Returns the output of the module that mediators skip, unless the model does not continue.
+    #[cold]
+    fn skip(&mut self, site: Site) -> Option<V> {
+        let skips = std::mem::take(&mut self.skips);
+        if self.is_halted() {
+            return None;
+        }
+        match self.join_skips(site, skips) {
+            Ok(output) => {
+                self.count_inside(site);
+                Some(output)
+            }
+            Err(error) => {
+                self.halt = Some(Halt::Broken(error));
+                None
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 use super::settle::restless;
 use super::{Halt, Interleaver};
 use crate::audit::Refusal;
-use crate::event::{Delivery, Origin, Request, Step, Target};
+use crate::event::{Delivery, Origin, Step, Target};
 use crate::fault::{Fault, FaultKind};
-use crate::lane::Waiting;
+use crate::lane::{SiteRequest, Waiting};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Asked, AskedSite, Message, Outcome};
 use crate::site::{Point, Site};
@@ -25,7 +25,7 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn turn_down(
         &mut self,
         id: MediatorId,
-        request: Request<V>,
+        (target, request): (Target, SiteRequest<V>),
         origin: Origin,
         rest: Box<dyn Mediator<V>>,
         at: Option<Site>,
@@ -34,16 +34,14 @@ impl<V: Value> Interleaver<V> {
         if self.is_weary(id) {
             return restless(REFUSALS_PER_VISIT_MAX, origin);
         }
-        let target = request.target().expect("a request for a site");
-        let fault = self.not_awaited(id, target, at);
+        let fault = self.not_awaited(id, &target, at);
         let asked = match fault.kind() {
             FaultKind::UnknownSite { asked, .. } | FaultKind::NoValue { asked, .. } => {
                 AskedSite::Unknown(asked)
             }
-            _ => AskedSite::Known(self.site_of(id, target)),
+            _ => AskedSite::Known(self.site_of(id, &target)),
         };
-        let message = Message::for_site(&request, asked);
-        self.refused(id, message, at, &fault, &origin);
+        self.refused(id, request.message(asked), at, &fault, &origin);
         self.resume(id, rest, Delivery::Refused(fault), &origin)
     }
 
@@ -73,7 +71,7 @@ impl<V: Value> Interleaver<V> {
         fault: Fault,
     ) -> Step<V> {
         let asked = AskedSite::Known(waiting.site);
-        let message = Message::for_site(&waiting.request, asked);
+        let message = waiting.request.message(asked);
         self.refused(id, message, None, &fault, &waiting.origin);
         self.resume(id, waiting.rest, Delivery::Refused(fault), &waiting.origin)
     }

@@ -1,11 +1,12 @@
 //! At a site: reads, swaps and skips.
 
 use super::settle::{REQUESTS_PER_VISIT_MAX, restless};
-use super::{Change, Interleaver, Skip, Visit};
-use crate::event::{Delivery, Origin, Request};
+use super::{Change, Interleaver, Visit};
+use crate::event::{Delivery, Origin};
 use crate::fault::{Fault, FaultKind};
+use crate::lane::SiteRequest;
 use crate::mediator::{Group, MediatorId};
-use crate::observer::{AskedSite, Message, Outcome};
+use crate::observer::{AskedSite, Outcome};
 use crate::planted::{self, Bug};
 use crate::scheduler::Granularity;
 use crate::site::{Port, Site};
@@ -36,34 +37,34 @@ impl<V: Value> Interleaver<V> {
     pub(super) fn answer(
         &mut self,
         id: MediatorId,
-        request: Request<V>,
+        request: SiteRequest<V>,
         origin: &Origin,
         visit: &mut Visit<V>,
     ) -> Delivery<V> {
         let at = Some(visit.site);
-        let message = Message::for_site(&request, AskedSite::Known(visit.site));
+        let asked = AskedSite::Known(visit.site);
         match self.perform(id, &request, origin, visit) {
             Ok(answer) => {
                 // If the model fails after this, its error names the last change, rather one of
                 // shapes.
                 match &request {
-                    Request::Swap { reshape, .. } => {
+                    SiteRequest::Swap { reshape, .. } => {
                         self.note_change(id, visit.site, origin, *reshape);
                         self.hook_change(visit);
                     }
-                    Request::Skip { .. } => self.note_change(id, visit.site, origin, true),
-                    _ => {}
+                    SiteRequest::Skip { .. } => self.note_change(id, visit.site, origin, true),
+                    SiteRequest::Value => {}
                 }
-                self.lane(id).account.serve(message.event());
+                self.lane(id).account.serve(request.event());
                 let outcome = Outcome::Served(answer.as_ref());
-                self.observe(id, message, at, outcome, origin);
+                self.observe(id, request.message(asked), at, outcome, origin);
                 if planted::has(Bug::DoubleServe) {
-                    self.observe(id, message, at, outcome, origin);
+                    self.observe(id, request.message(asked), at, outcome, origin);
                 }
                 answer.map_or(Delivery::Done, Delivery::Value)
             }
             Err(fault) => {
-                self.refused(id, message, at, &fault, origin);
+                self.refused(id, request.message(asked), at, &fault, origin);
                 Delivery::Refused(fault)
             }
         }
@@ -80,33 +81,22 @@ impl<V: Value> Interleaver<V> {
 
     /// Does what a request asks for, and returns the value that is its answer, if it has one.
     pub(super) fn perform(
-        &self,
+        &mut self,
         id: MediatorId,
-        request: &Request<V>,
+        request: &SiteRequest<V>,
         origin: &Origin,
         visit: &mut Visit<V>,
     ) -> Result<Option<V>, Fault> {
         match request {
-            Request::Value { .. } => Ok(Some(self.read(id, visit))),
-            Request::Swap { value, reshape, .. } => {
+            SiteRequest::Value => Ok(Some(self.read(id, visit))),
+            SiteRequest::Swap { value, reshape } => {
                 self.swap(id, visit, value.clone(), *reshape)?;
                 Ok(None)
             }
-            Request::Skip { value, .. } => {
-                self.check_skippable(visit.site)?;
-                visit.skips.retain(|skip| skip.id != id);
-                visit.skips.push(Skip {
-                    id,
-                    value: value.clone(),
-                    origin: origin.clone(),
-                });
+            SiteRequest::Skip { value } => {
+                self.note_skip(id, visit.site, value.clone(), origin)?;
                 Ok(None)
             }
-            Request::Register { .. }
-            | Request::Barrier { .. }
-            | Request::Put { .. }
-            | Request::Get { .. }
-            | Request::Backward { .. } => unreachable!("these wait for no site"),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Halt, Interleaver};
 use crate::cx::panic_message;
 use crate::event::{Delivery, Event, Origin, Request, Step, Target};
 use crate::fault::{Fault, FaultKind};
-use crate::lane::{Failed, Patience, Phase, Waiting};
+use crate::lane::{Failed, Patience, Phase, SiteRequest, Waiting};
 use crate::mediator::{Mediator, MediatorId};
 use crate::observer::{Exchange, Message, Outcome};
 use crate::planted::{self, Bug};
@@ -30,19 +30,7 @@ impl<V: Value> Interleaver<V> {
                     request,
                     origin,
                     rest,
-                } => match request.target().map(|target| self.awaited(id, target, at)) {
-                    Some(Some(site)) => {
-                        let waiting = Waiting {
-                            request,
-                            site,
-                            origin,
-                            rest,
-                        };
-                        return self.park(id, waiting);
-                    }
-                    Some(None) => Some(self.turn_down(id, request, origin, rest, at)),
-                    None => self.ask_of_run(id, request, origin, rest, at),
-                },
+                } => self.ask(id, request, origin, rest, at),
                 Step::Next { by, rest } => Some(self.next(id, by, rest)),
                 Step::Cache {
                     spec,
@@ -61,7 +49,47 @@ impl<V: Value> Interleaver<V> {
         }
     }
 
+    /// Lets a mediator wait for the site that its request is for, if that can still be passed or is
+    /// at hand.
+    #[inline]
+    fn ask(
+        &mut self,
+        id: MediatorId,
+        request: Request<V>,
+        origin: Origin,
+        rest: Box<dyn Mediator<V>>,
+        at: Option<Site>,
+    ) -> Option<Step<V>> {
+        // Looked at before it is moved: to copy the target right after it was written, field by
+        // field, stalls the processor for a tenth of an exchange.
+        let site = request
+            .target()
+            .and_then(|target| self.awaited(id, target, at));
+        let (target, request) = match request {
+            Request::Value { target } => (target, SiteRequest::Value),
+            Request::Swap {
+                target,
+                value,
+                reshape,
+            } => (target, SiteRequest::Swap { value, reshape }),
+            Request::Skip { target, value } => (target, SiteRequest::Skip { value }),
+            request => return self.ask_of_run(id, request, origin, rest, at),
+        };
+        let Some(site) = site else {
+            return Some(self.turn_down(id, (target, request), origin, rest, at));
+        };
+        let waiting = Waiting {
+            request,
+            site,
+            origin,
+            rest,
+        };
+        self.park(id, waiting);
+        None
+    }
+
     /// Does what is asked for at no site: of other mediators, of the blackboard.
+    #[inline(never)]
     fn ask_of_run(
         &mut self,
         id: MediatorId,
@@ -179,17 +207,12 @@ impl<V: Value> Interleaver<V> {
         origin: &Origin,
     ) -> Step<V> {
         // Whether tracing is on is asked first: a disabled span has to be made and dropped, too.
-        let _span = tracing::span_enabled!(Level::TRACE).then(|| {
+        if tracing::span_enabled!(Level::TRACE) {
             let name = self.lanes[id.0 as usize].account.name.as_str();
-            tracing::trace_span!("mediator", name).entered()
-        });
-        // The mediator was moved into the call and is gone after a panic, so that broken invariants
-        // stay unseen.
-        let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
-        resumed.unwrap_or_else(|payload| Step::Fail {
-            fault: Fault::from(FaultKind::Panicked(panic_message(&*payload))),
-            origin: origin.clone(),
-        })
+            let span = tracing::trace_span!("mediator", name);
+            return span.in_scope(|| resume(mediator, delivery, origin));
+        }
+        resume(mediator, delivery, origin)
     }
 
     /// Retires a mediator that is done; if it is a child, its parent continues at the same site.
@@ -259,6 +282,8 @@ impl<V: Value> Interleaver<V> {
         known.cloned().unwrap_or_default()
     }
 
+    /// Counts an exchange, and shows it to the observers.
+    #[inline]
     pub(super) fn observe(
         &mut self,
         mediator: MediatorId,
@@ -267,11 +292,21 @@ impl<V: Value> Interleaver<V> {
         outcome: Outcome<'_, V>,
         origin: &Origin,
     ) {
-        let index = self.exchanges;
         self.exchanges += 1;
-        if self.observers.is_empty() {
-            return;
+        if !self.observers.is_empty() {
+            self.show(mediator, message, at, outcome, origin);
         }
+    }
+
+    fn show(
+        &mut self,
+        mediator: MediatorId,
+        message: Message<'_, V>,
+        at: Option<Site>,
+        outcome: Outcome<'_, V>,
+        origin: &Origin,
+    ) {
+        let index = self.exchanges - 1;
         let exchange = Exchange {
             index,
             mediator,
@@ -284,6 +319,18 @@ impl<V: Value> Interleaver<V> {
             observer.exchange(&exchange);
         }
     }
+}
+
+/// Lets a mediator run; its panic is its failure.
+#[inline(always)]
+fn resume<V>(mediator: Box<dyn Mediator<V>>, delivery: Delivery<V>, origin: &Origin) -> Step<V> {
+    // The mediator was moved into the call and is gone after a panic, so that broken invariants
+    // stay unseen.
+    let resumed = catch_unwind(AssertUnwindSafe(|| mediator.resume(delivery)));
+    resumed.unwrap_or_else(|payload| Step::Fail {
+        fault: Fault::from(FaultKind::Panicked(panic_message(&*payload))),
+        origin: origin.clone(),
+    })
 }
 
 /// Says that a mediator would never let the model continue.

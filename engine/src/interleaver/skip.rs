@@ -3,6 +3,7 @@
 use super::{Interleaver, Skip};
 use crate::audit::Note;
 use crate::error::{Asker, Pending, RunError};
+use crate::event::Origin;
 use crate::fault::{Fault, FaultKind};
 use crate::lane::Phase;
 use crate::mediator::{Group, MediatorId};
@@ -21,7 +22,23 @@ pub(super) struct Unseen {
 }
 
 impl<V: Value> Interleaver<V> {
-    pub(super) fn check_skippable(&self, site: Site) -> Result<(), Fault> {
+    /// Notes that a mediator skips the module whose input is at hand; of its skips there the last
+    /// counts.
+    pub(super) fn note_skip(
+        &mut self,
+        id: MediatorId,
+        site: Site,
+        value: V,
+        origin: &Origin,
+    ) -> Result<(), Fault> {
+        self.check_skippable(site)?;
+        self.skips.retain(|skip| skip.id != id);
+        let origin = origin.clone();
+        self.skips.push(Skip { id, value, origin });
+        Ok(())
+    }
+
+    fn check_skippable(&self, site: Site) -> Result<(), Fault> {
         let output = Point::new(site.point.path, Port::Output);
         if site.point.port == Port::Input && self.map.has(output) {
             return Ok(());

@@ -51,22 +51,18 @@ impl Tallies {
     #[inline]
     pub(super) fn of(&self, point: Point) -> Tally {
         if point.port.is_gradient() {
-            let tally = match point.is_parameter() {
-                true => self.parameters.get(&point),
-                false => self.gradients.get(point.place()),
-            };
-            tally.copied().unwrap_or(self.untouched)
+            self.gradient(point)
         } else {
-            self.forward[point.place()]
+            self.forward[point.forward_place()]
         }
     }
 
     #[inline]
     pub(super) fn of_mut(&mut self, point: Point) -> &mut Tally {
         if point.port.is_gradient() {
-            self.of_gradient(point)
+            self.gradient_mut(point)
         } else {
-            &mut self.forward[point.place()]
+            &mut self.forward[point.forward_place()]
         }
     }
 
@@ -75,14 +71,23 @@ impl Tallies {
     #[inline]
     pub(super) fn count(&mut self, point: Point) -> (u32, u32) {
         debug_assert!(!point.port.is_gradient(), "a gradient in a forward pass");
-        let tally = &mut self.forward[point.place()];
+        let tally = &mut self.forward[point.forward_place()];
         let iteration = tally.count;
         tally.count += 1;
         (iteration, tally.interest)
     }
 
     #[cold]
-    fn of_gradient(&mut self, gradient: Point) -> &mut Tally {
+    fn gradient(&self, gradient: Point) -> Tally {
+        let tally = match gradient.is_parameter() {
+            true => self.parameters.get(&gradient),
+            false => self.gradients.get(gradient.place()),
+        };
+        tally.copied().unwrap_or(self.untouched)
+    }
+
+    #[cold]
+    fn gradient_mut(&mut self, gradient: Point) -> &mut Tally {
         if gradient.is_parameter() {
             return self.parameters.entry(gradient).or_insert(self.untouched);
         }

@@ -1,8 +1,8 @@
 //! What PyTorch computes of the nonlinearities that transformers names.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
-use super::Activation;
+use super::{Activation, silu};
 
 const X: [f32; 8] = [-12.0, -3.0, -0.75, 0.0, 0.5, 2.0, 7.0, 25.0];
 
@@ -54,4 +54,19 @@ fn others_are_refused() {
     for name in ["prelu", "xielu", "GELU"] {
         assert_eq!(Activation::named(name), None);
     }
+}
+
+#[test]
+fn silu_has_the_bits_of_burns() {
+    let even = (-4_000..4_000).map(|step| step as f32 * 0.025);
+    let odd = [0.0, -0.0, f32::MIN_POSITIVE, 1e-42, f32::MAX, f32::MIN];
+    let no_numbers = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    let values: Vec<f32> = even.chain(odd).chain(no_numbers).collect();
+    let count = values.len();
+    let x = Tensor::from_data(TensorData::new(values, [1, 1, count]), &Device::flex());
+    let bits = |x: Tensor<3>| -> Vec<u32> {
+        let floats: Vec<f32> = x.into_data().try_into_vec().unwrap();
+        floats.into_iter().map(f32::to_bits).collect()
+    };
+    assert_eq!(bits(silu(x.clone())), bits(activation::silu(x)));
 }

@@ -93,6 +93,7 @@ pub use error::ExperimentError;
 pub use estimate::Estimate;
 pub use explore::{FileFindings, MateFindings, RunFindings, SiteOrder, explore};
 pub use formulas::Programs;
+pub(crate) use kept::number_to_json;
 pub use kept::{Kept, Summary};
 pub use language::to_text;
 pub use plot::Plot;

@@ -219,11 +219,11 @@ fn help_of_causal_trace() {
 
     Options:
           --model <MODEL>
-              A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or
-              `hf:ORG/NAME`
+              A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2),
+              `hf:ORG/NAME`, or `induction`
 
           --clean <TEXT>
-              The prompt whose activations are put in
+              The prompt whose activations are put in; numbers, if the model has no tokenizer
 
           --corrupt <TEXT>
               The prompt that they are put into, of as many tokens
