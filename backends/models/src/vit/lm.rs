@@ -135,7 +135,7 @@ impl Modules<Value> for VitLm {
                     ("", ..) => block.forward(x, &positions, &mut cache, layer),
                     ("attn", ..) => {
                         let attn = block.attn.inner();
-                        attn.forward(x, &positions, &mut cache, layer).0
+                        attn.forward(x, &positions, &mut cache, layer)
                     }
                     ("mlp", ..) => block.mlp.forward(x),
                     ("ln1", Some(norm), _) | ("ln2", _, Some(norm)) => norm.forward(x),
