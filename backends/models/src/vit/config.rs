@@ -48,16 +48,13 @@ impl VitConfig {
             Some(named) => named.names().count(),
             None => keys.size("num_labels", 2)?,
         };
-        let mut labels = BTreeMap::new();
-        if let Some(named) = &named {
-            for class in named.names() {
-                let number = class
-                    .parse()
-                    .map_err(|_| named.malformed(class, "the number of a class", class))?;
-                let label = named.optional_text(class)?.unwrap_or_default();
-                labels.insert(number, label);
-            }
-        }
+        let labels = match &named {
+            Some(named) => labels(named)?,
+            // As transformers calls them.
+            None => (0..classes.min(MAX_WIDTH) as u32)
+                .map(|class| (class, format!("LABEL_{class}")))
+                .collect(),
+        };
         let width = keys.size("hidden_size", 768)?;
         let heads = keys.size("num_attention_heads", 12)?;
         let head_width = match keys.optional_size("head_dim")? {
@@ -104,6 +101,17 @@ impl VitConfig {
             blocks: blocks.checked(file)?,
         })
     }
+}
+
+/// Reads what classes are called.
+fn labels(named: &Keys<'_>) -> Result<BTreeMap<u32, String>, FileError> {
+    let label = |class: &str| {
+        let number = class.parse();
+        let number =
+            number.map_err(|_| named.malformed(class, "the number of a class as a key", class))?;
+        Ok((number, named.optional_text(class)?.unwrap_or_default()))
+    };
+    named.names().map(label).collect()
 }
 
 /// Reads a height and a width; one number is both.

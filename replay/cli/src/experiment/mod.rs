@@ -46,6 +46,7 @@ mod formulas;
 mod heads;
 mod kept;
 mod language;
+mod npy;
 mod outlook;
 mod plan;
 mod plot;

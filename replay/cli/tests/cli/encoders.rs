@@ -189,6 +189,7 @@ fn inputs_that_do_not_fit_are_refused() {
         of(&vit, "prompt = 'a'"),
         of(&vit, "pixels = 'images.safetensors#wide'"),
         of(&vit, "pixels = 'images.safetensors#none'"),
+        of(&vit, "pixels = 'none.npy'"),
     ];
     insta::assert_snapshot!(said.join("\n"), @r"
     error[E118]: e.toml:7:8: the model does not take this: types of [1] tokens; give it those of [2]
@@ -201,6 +202,7 @@ fn inputs_that_do_not_fit_are_refused() {
     error[E118]: e.toml:3:8: the model does not take this: a text, but the model `model` takes images; give it pixels
     error[E117]: e.toml:3:8: cannot take the tensor `images.safetensors#wide`: the model takes images [3, 16, 16] or [images, 3, 16, 16], and this is [3, 16, 17]
     error[E117]: e.toml:3:8: cannot take the tensor `images.safetensors#none`: expected a tensor `none` in images.safetensors, found no such tensor; see the file's table of tensors
+    error[E117]: e.toml:3:8: cannot take the tensor `none.npy`: No such file or directory (os error 2)
     ");
 }
 
@@ -213,6 +215,15 @@ fn write_images(place: &Place) {
     let wide = vec![0; 3 * 16 * 17 * 4];
     let wide = TensorView::new(Dtype::F32, vec![3, 16, 17], &wide).unwrap();
     let tensors = [("long", long), ("short", short), ("wide", wide)];
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 16, 16), }\n";
+    let length = (header.len() as u16).to_le_bytes();
+    let npy = [
+        b"\x93NUMPY\x01\x00",
+        &length[..],
+        header.as_bytes(),
+        tensors[1].1.data(),
+    ];
+    fs::write(place.path("short.npy"), npy.concat()).unwrap();
     let bytes = safetensors::serialize(tensors, None).unwrap();
     fs::write(place.path("images.safetensors"), bytes).unwrap();
 }
@@ -223,7 +234,7 @@ fn images_are_classified_looked_into_and_patched() {
     write_images(&place);
     let text = "model = 'model'\n\
         [[input]]\nname = 'two'\npixels = 'images.safetensors#long'\n\
-        [[input]]\nname = 'one'\npixels = 'images.safetensors#short'\n\
+        [[input]]\nname = 'one'\npixels = 'short.npy'\n\
         [[run]]\nname = 'plain'\ninput = 'two'\nprogram = 'save h = layers.1[0..1, 0]; save l = classifier.output'\n\
         [[run]]\nname = 'lens'\ninput = 'one'\nreport.lens = 'seen'\nreport.top = 2\nreport.answers = ['c1', 'c2']\n\
         program = 'save seen = classifier(norm(layers.1[.., 0])); save l = classifier.output'\n\
