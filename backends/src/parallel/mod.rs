@@ -118,28 +118,45 @@ pub fn by_row(x: Tensor<3>, each: impl Fn(Tensor<3>) -> Tensor<3> + Sync) -> Ten
     })
 }
 
-/// Computes a function of each element of a tensor; where the tensor cannot be divided, the
-/// function `whole` of it, which has to be the same.
-pub fn by_element<const D: usize>(
+/// Returns the elements of a tensor that [is divisible](is_divisible), row by row.
+///
+/// # Panics
+///
+/// Panics if it is not.
+pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    into_floats(tensor.clone())
+}
+
+fn into_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let floats = tensor.into_data().try_into_vec::<f32>();
+    floats.expect("32-bit floats")
+}
+
+/// Computes each row of a tensor, its last dimension, in place: `each` is given the row's number
+/// and its elements. The tensor is copied only if something else holds it.
+///
+/// # Errors
+///
+/// The tensor as it is, if its elements [cannot be computed in parts](is_divisible).
+pub fn in_place<const D: usize>(
     x: Tensor<D>,
-    each: impl Fn(f32) -> f32 + Sync,
-    whole: impl Fn(Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    if !is_divisible(&x) {
-        return whole(x);
+    each: impl Fn(usize, &mut [f32]) + Sync,
+) -> Result<Tensor<D>, Tensor<D>> {
+    let shape = x.dims();
+    let (count, width) = (shape.iter().product::<usize>(), shape[D - 1]);
+    if !is_divisible(&x) || count == 0 {
+        return Err(x);
     }
-    let (shape, device) = (x.dims(), x.device());
-    let count = shape.iter().product::<usize>();
+    let device = x.device();
     let threads = threads_for(count * ELEMENT_COST, &[&x]);
-    // Not copied if nothing else holds the tensor.
-    let elements = x.into_data().try_into_vec::<f32>();
-    let mut elements = elements.expect("32-bit floats");
-    Division::of(count, threads, 1).of_elements(&mut elements, |_, place| {
-        for element in place {
-            *element = each(*element);
+    let mut elements = into_floats(x);
+    Division::of(count / width, threads, 1).of_elements(&mut elements, |range, place| {
+        for (row, place) in range.zip(place.chunks_mut(width)) {
+            each(row, place);
         }
     });
-    Tensor::from_data(TensorData::new(elements, shape), (&device, DType::F32))
+    let data = TensorData::new(elements, shape);
+    Ok(Tensor::from_data(data, (&device, DType::F32)))
 }
 
 /// A division of a result into parts of whole pieces, which are of one size, such as rows or heads.
@@ -170,7 +187,7 @@ impl Division {
 
     /// Computes the elements of each part, in place, on several threads.
     fn of_elements(self, elements: &mut [f32], part: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-        if self.parts == 1 || self.pieces == 0 {
+        if self.parts == 1 {
             return part(0..self.pieces, elements);
         }
         let size = elements.len() / self.pieces;

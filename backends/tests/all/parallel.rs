@@ -1,9 +1,7 @@
 //! Work on one to eight threads gives the bits of burn's own operations.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
-use interloom_backends::parallel::{
-    self, Division, attention, by_element, by_row, in_parts, linear,
-};
+use interloom_backends::parallel::{self, Division, attention, by_row, in_parts, in_place, linear};
 use proptest::prelude::*;
 
 /// Numbers of which no sum is exact, so that another order shows.
@@ -165,8 +163,14 @@ proptest! {
     ) {
         let x = numbers([batch, positions, width], 3);
         check(activation::silu(x.clone()), || by_row(x.clone(), activation::silu), "silu");
-        let square = |x: Tensor<3>| by_element(x, |x| x * x, |_| unreachable!("it is divisible"));
-        check(x.clone() * x.clone(), || square(x.clone()), "squares");
+        let number = |row: usize, place: &mut [f32]| {
+            place.iter_mut().for_each(|x| *x = *x * *x + row as f32);
+        };
+        let rows = (0..(batch * positions) as u32).map(|row| row as f32).collect::<Vec<_>>();
+        let rows = TensorData::new(rows, [batch, positions, 1]);
+        let rows = Tensor::<3>::from_data(rows, &Device::flex());
+        let expected = x.clone() * x.clone() + rows;
+        check(expected, || in_place(x.clone(), number).unwrap(), "in place");
         let softmax = |x| activation::softmax(x, 2);
         check(softmax(x.clone()), || by_row(x.clone(), softmax), "softmax");
     }

@@ -1,7 +1,7 @@
 //! The nonlinearities of feed-forward layers.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::{by_element, by_row};
+use interloom_backends::parallel::{by_row, in_place};
 
 /// A nonlinearity, as configurations name it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -155,8 +155,8 @@ pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
 }
 
 pub(super) fn silu(x: Tensor<3>) -> Tensor<3> {
-    let each = |x: f32| x * logistic(x);
-    by_element(x, each, activation::silu)
+    let each = |_, row: &mut [f32]| row.iter_mut().for_each(|x| *x *= logistic(*x));
+    in_place(x, each).unwrap_or_else(activation::silu)
 }
 
 pub(super) fn tanh(x: Tensor<3>) -> Tensor<3> {
@@ -210,7 +210,7 @@ pub(super) fn sqrt_softplus(x: Tensor<3>) -> Tensor<3> {
 /// Computes `1 / (1 + exp(-x))` as burn's sigmoid does, but without a branch on the sign, which a
 /// processor cannot foresee.
 fn logistic(x: f32) -> f32 {
-    let small = (-x.abs()).exp();
+    let small = if x >= 0.0 { -x } else { x }.exp();
     let share = if x >= 0.0 { 1.0 } else { small };
     share / (1.0 + small)
 }

@@ -1,7 +1,10 @@
 //! Norms, with what is inside them as sites.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use interloom_backends::parallel::{floats, in_place, is_divisible};
 use interloom_backends::{Forward, Tap};
 
 use super::config::{Gain, NormConfig, Statistic};
@@ -59,11 +62,11 @@ impl Forward<Tensor<3>> for Norm {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (x, scale) = centered(x, self.config);
-        let normalized = self.normalized.pass(x / self.scale.pass(scale));
-        let (gain, bias) = (&self.gain, &self.bias);
-        let gain = gain.as_ref().map(|gain| gain.val().unsqueeze());
-        let bias = bias.as_ref().map(|bias| bias.val().unsqueeze());
-        scaled(normalized, gain, bias, self.config.gain)
+        let scale = self.scale.pass(scale);
+        let [gain, bias] = [&self.gain, &self.bias]
+            .map(|param| param.as_ref().map(|param| param.val().unsqueeze()));
+        let factor = self.config.gain.factor(gain);
+        scaled(x, scale, [factor, bias], &self.normalized)
     }
 }
 
@@ -97,11 +100,11 @@ impl Forward<Tensor<4>> for HeadNorm {
             width * self.together,
         ];
         let (x, scale) = centered(x.reshape(groups), self.config);
-        let normalized = self.normalized.pass(x / self.scale.pass(scale));
-        let (gain, bias) = (&self.gain, &self.bias);
-        let gain = gain.as_ref().map(|gain| gain.val().unsqueeze());
-        let bias = bias.as_ref().map(|bias| bias.val().unsqueeze());
-        scaled(normalized, gain, bias, self.config.gain).reshape(shape)
+        let scale = self.scale.pass(scale);
+        let [gain, bias] = [&self.gain, &self.bias]
+            .map(|param| param.as_ref().map(|param| param.val().unsqueeze()));
+        let factor = self.config.gain.factor(gain);
+        scaled(x, scale, [factor, bias], &self.normalized).reshape(shape)
     }
 }
 
@@ -115,21 +118,85 @@ fn centered<const D: usize>(x: Tensor<D>, config: NormConfig) -> (Tensor<D>, Ten
     (x, scale)
 }
 
+impl Gain {
+    /// Returns what is multiplied with.
+    fn factor<const D: usize>(self, gain: Option<Tensor<D>>) -> Option<Tensor<D>> {
+        match self {
+            Self::None => None,
+            Self::Parameter => gain,
+            Self::ParameterPlusOne => gain.map(|gain| gain + 1.0),
+        }
+    }
+}
+
+/// Returns `x / scale * factor + bias`, and passes what is normalized.
 fn scaled<const D: usize>(
-    normalized: Tensor<D>,
-    gain: Option<Tensor<D>>,
-    bias: Option<Tensor<D>>,
-    kind: Gain,
+    x: Tensor<D>,
+    scale: Tensor<D>,
+    [factor, bias]: [Option<Tensor<D>>; 2],
+    normalized: &Tap,
 ) -> Tensor<D> {
-    let scaled = match (gain, kind) {
-        (None, _) | (_, Gain::None) => normalized,
-        (Some(gain), Gain::Parameter) => normalized * gain,
-        (Some(gain), Gain::ParameterPlusOne) => normalized * (gain + 1.0),
+    let x = if normalized.is_attended() {
+        x
+    } else {
+        match scaled_in_one(x, &scale, [&factor, &bias]) {
+            Ok(scaled) => {
+                // It is counted, and nothing looks at the value.
+                normalized.pass(scale);
+                return scaled;
+            }
+            Err(x) => x,
+        }
+    };
+    let normalized = normalized.pass(x / scale);
+    let scaled = match factor {
+        Some(factor) => normalized * factor,
+        None => normalized,
     };
     match bias {
         Some(bias) => scaled + bias,
         None => scaled,
     }
+}
+
+/// Computes the same row by row, with the same bits; gives `x` back where that is not possible.
+fn scaled_in_one<const D: usize>(
+    x: Tensor<D>,
+    scale: &Tensor<D>,
+    [factor, bias]: [&Option<Tensor<D>>; 2],
+) -> Result<Tensor<D>, Tensor<D>> {
+    let mut others = [Some(scale), factor.as_ref(), bias.as_ref()].into_iter();
+    let mut of_rows = x.dims();
+    of_rows[D - 1] = 1;
+    // What a mediator has made of the scale may have another shape.
+    if scale.dims() != of_rows || !others.all(|other| other.is_none_or(is_divisible)) {
+        return Err(x);
+    }
+    let width = x.dims()[D - 1];
+    let scales = floats(scale);
+    let [factors, biases] = [factor, bias].map(|tensor| tensor.as_ref().map(floats));
+    let of = |values: &[f32], row: usize| -> Range<usize> {
+        let first = row % (values.len() / width) * width;
+        first..first + width
+    };
+    in_place(x, |row, place| {
+        let scale = scales[row];
+        place.iter_mut().for_each(|x| *x /= scale);
+        if let Some(factors) = &factors {
+            let factors = &factors[of(factors, row)];
+            place
+                .iter_mut()
+                .zip(factors)
+                .for_each(|(x, factor)| *x *= factor);
+        }
+        if let Some(biases) = &biases {
+            let biases = &biases[of(biases, row)];
+            place
+                .iter_mut()
+                .zip(biases)
+                .for_each(|(x, bias)| *x += bias);
+        }
+    })
 }
 
 #[cfg(test)]
@@ -208,5 +275,28 @@ mod tests {
                 assert!((found - expected).abs() < 1e-5, "{rows} {width} {together}");
             }
         }
+    }
+
+    #[test]
+    fn norms_in_one_have_the_bits_of_their_steps() {
+        let tensor = |shape: [usize; 4], shift: f32| {
+            let values = wave(shape.iter().product());
+            let values: Vec<f32> = values.iter().map(|x| x + shift).collect();
+            Tensor::<4>::from_data(TensorData::new(values, shape), &Device::flex())
+        };
+        let (x, scale) = (tensor([2, 3, 4, 5], 0.1), tensor([2, 3, 4, 1], 2.0));
+        for rows in [1, 4] {
+            let (factor, bias) = (tensor([1, 1, rows, 5], 0.3), tensor([1, 1, rows, 5], -0.2));
+            let expected = x.clone() / scale.clone() * factor.clone() + bias.clone();
+            let found = scaled_in_one(x.clone(), &scale, [&Some(factor), &Some(bias)]);
+            assert_eq!(floats(&found.unwrap()), floats(&expected));
+        }
+        let none = [&None, &None];
+        let found = scaled_in_one(x.clone(), &scale, none).unwrap();
+        assert_eq!(floats(&found), floats(&(x.clone() / scale)));
+        assert!(scaled_in_one(x.clone(), &tensor([1, 1, 1, 1], 2.0), none).is_err());
+        let tracked = tensor([1, 1, 1, 5], 0.5).autodiff().require_grad();
+        let scale = tensor([2, 3, 4, 1], 2.0);
+        assert!(scaled_in_one(x, &scale, [&Some(tracked), &None]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use interloom_backends::parallel::{floats, in_place, is_divisible};
 
 use super::place::Place;
 use crate::config::MAX_HEADS;
@@ -419,6 +420,45 @@ impl Table {
 impl Angles {
     /// Rotates `[batch, position, head, width]`; dimensions beyond the rotated ones stay.
     pub(super) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.rotate_in_place(x) {
+            Ok(rotated) => rotated,
+            Err(x) => self.rotate_in_steps(x),
+        }
+    }
+
+    /// Rotates row by row, with the bits of the other way; gives `x` back where that is not
+    /// possible.
+    fn rotate_in_place(&self, x: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
+        if !is_divisible(&x) || !is_divisible(&self.cos) || !is_divisible(&self.sin) {
+            return Err(x);
+        }
+        let (heads, half) = (x.dims()[2], self.cos.dims()[3]);
+        let (cos, sin) = (floats(&self.cos), floats(&self.sin));
+        let turn = |a: &mut f32, b: &mut f32, cos: f32, sin: f32| {
+            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+        };
+        in_place(x, |row, place| {
+            // Those of a position; all rows of a batch have the same ones if they have one table.
+            let first = (row / heads * half) % cos.len();
+            let angles = cos[first..][..half].iter().zip(&sin[first..][..half]);
+            let place = &mut place[..2 * half];
+            match self.layout {
+                Layout::Halves => {
+                    let (a, b) = place.split_at_mut(half);
+                    for ((a, b), (cos, sin)) in a.iter_mut().zip(b).zip(angles) {
+                        turn(a, b, *cos, *sin);
+                    }
+                }
+                Layout::Neighbours => {
+                    for ([a, b], (cos, sin)) in place.as_chunks_mut().0.iter_mut().zip(angles) {
+                        turn(a, b, *cos, *sin);
+                    }
+                }
+            }
+        })
+    }
+
+    fn rotate_in_steps(&self, x: Tensor<4>) -> Tensor<4> {
         let (width, rotated) = (x.dims()[3], 2 * self.cos.dims()[3]);
         if rotated == width {
             return self.rotate_all(x);
@@ -453,6 +493,8 @@ impl Angles {
 
 #[cfg(test)]
 mod tests {
+    use interloom_engine::{Padding, PaddingSide};
+
     use super::*;
 
     fn config(layout: Layout, scaling: Scaling) -> RotaryConfig {
@@ -490,6 +532,21 @@ mod tests {
                 assert_eq!(before[4..], after[4..], "the rest stays");
             }
             assert_ne!(rotated[24..], x[24..]);
+        }
+    }
+
+    #[test]
+    fn rotation_in_place_has_the_bits_of_its_steps() {
+        let rows = Padding::new(PaddingSide::Left, [3, 5]).unwrap();
+        for layout in [Layout::Halves, Layout::Neighbours] {
+            let rotary = Rotary::new(&config(layout, Scaling::None), 8, &Device::flex());
+            for place in [Place::new(None, 2, 2, 5), Place::new(Some(&rows), 2, 0, 5)] {
+                for width in [4, 6] {
+                    let (angles, x) = (rotary.at(&place), counted([2, 5, 3, width]));
+                    let in_place = angles.rotate_in_place(x.clone()).unwrap();
+                    assert_eq!(floats(in_place), floats(angles.rotate_in_steps(x)));
+                }
+            }
         }
     }
 
