@@ -15,6 +15,8 @@ use crate::value::Value;
 pub struct Edit {
     name: Arc<str>,
     is_optional: bool,
+    /// The names of the values whose gradients it may ask for.
+    gradients: Vec<String>,
     make: Arc<Make>,
 }
 
@@ -43,6 +45,7 @@ impl Edit {
         Self {
             name: name.into(),
             is_optional: false,
+            gradients: Vec::new(),
             make: Arc::new(make),
         }
     }
@@ -50,6 +53,29 @@ impl Edit {
     /// Lets a run succeed even if nothing that the edit asks for is ever served.
     pub fn optional(mut self) -> Self {
         self.is_optional = true;
+        self
+    }
+
+    /// Declares the values whose gradients the edit may ask for in each run: modules, whose outputs
+    /// are meant, points, or aliases. A [program](crate::Edit::of) says so by itself.
+    ///
+    /// ```
+    /// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # use interloom_backends::{Bound, Edit, Hooked, Run, backward};
+    /// # let device = Device::flex().autodiff();
+    /// # let model = Hooked::from(LinearConfig::new(2, 2).init(&device));
+    /// let halve = Edit::new("halve", async |cx| cx.update_grad("", |g| g * 0.5).await);
+    /// let mut model = Bound::new(model)?;
+    /// model.edit(halve.gradients([""]));
+    /// let run = Run::new("train", &model);
+    /// let x = Tensor::<2>::ones([1, 2], &device);
+    /// let gradients = run.execute(|| backward(&model.forward(x).sum()))?.completed()?;
+    /// let weight = model.inner().weight.grad(&gradients).unwrap();
+    /// assert_eq!(weight.into_data().to_vec::<f32>()?, [0.5; 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn gradients<S: Into<String>>(mut self, of: impl IntoIterator<Item = S>) -> Self {
+        self.gradients.extend(of.into_iter().map(Into::into));
         self
     }
 
@@ -61,6 +87,7 @@ impl Edit {
     /// Makes the edit's mediator for a run.
     pub(crate) fn invoke(&self, map: &Arc<SiteMap>) -> Invoke<Value> {
         let invoke = Invoke::new(&*self.name, (self.make)(map));
+        let invoke = invoke.gradients(self.gradients.iter().map(String::as_str));
         if self.is_optional {
             invoke.optional()
         } else {
@@ -72,11 +99,15 @@ impl Edit {
 impl fmt::Debug for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            name, is_optional, ..
+            name,
+            is_optional,
+            gradients,
+            make: _,
         } = self;
         f.debug_struct("Edit")
             .field("name", name)
             .field("is_optional", is_optional)
+            .field("gradients", gradients)
             .finish_non_exhaustive()
     }
 }

@@ -322,6 +322,22 @@ pub enum BackwardFailure {
     /// A backward pass was asked for within another one.
     #[error("it was asked for within another one; let that one end first")]
     Nested,
+    /// A journal stands in for mediators that replaced a value, and the graph ends there.
+    #[error(
+        "{} not the recorded one: mediator `{mediator}` replaced `{site}` before the pass, and the journal has the replacement \
+         without the graph that it was computed in, so that no gradient flows through it; whether the model differs as well \
+         cannot be told. Verify or serve the journal, which have the mediators live, or let a mediator ask for the pass \
+         (`cx.backward`), which a drive takes from the journal",
+        missed(.gradient)
+    )]
+    Severed {
+        /// The first gradient that is another, or does not come.
+        gradient: Option<String>,
+        /// The last value that was replaced before the pass.
+        site: String,
+        /// Who replaced it.
+        mediator: String,
+    },
     /// A mediator may ask for the gradient of a parameter, which the run was not shown.
     #[error(
         "the gradient of the parameter `{0}` may be asked for, and the run does not know the parameter; show it the model \
@@ -474,6 +490,13 @@ fn whoever(by: &Option<Box<Asker>>) -> String {
     match by {
         Some(asker) => format!("mediator `{}`{}", asker.mediator, line_of(&asker.origin)),
         None => "a mediator".to_owned(),
+    }
+}
+
+fn missed(gradient: &Option<String>) -> String {
+    match gradient {
+        Some(gradient) => format!("the gradient `{gradient}` is"),
+        None => "what it passes is".to_owned(),
     }
 }
 

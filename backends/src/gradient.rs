@@ -11,13 +11,17 @@
 //! goes on. Burn takes steps in the order of their depth, so that the tensors are tied together by
 //! a *gate*, a node that depends on all of them, and each leaves the site as a *part*, which
 //! depends on the gate: the steps of all parts come before that of the gate, and that before
-//! everything behind it. What a part has not reached is absent in the gradient; but since burn
-//! takes the steps of all that a gate depends on, what lies before it gets zeros there.
+//! everything behind it. A part that the loss does not reach is absent in the gradient. But burn
+//! takes the steps of all that a gate depends on, and each step needs a gradient, so that what only
+//! such a part was computed from gets zeros, where without the hook it would get none. They are
+//! negative zeros, which change no bit of what else comes to the part's tensor, and the audit says
+//! that there were some.
 //!
 //! While burn takes steps it holds the lock of the graph, so that an operation on a tensor of that
 //! graph would wait for ever. Mediators therefore get gradients and, as long as the pass lasts,
 //! also the activations that they have saved as tensors without a graph.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +40,7 @@ use burn::backend::{
     Autodiff, Backend, BackendTensor, Dispatch, DispatchKindConversion, DispatchTensor, Flex,
     TensorMetadata, backend_extension,
 };
+use burn::module::Module;
 use burn::tensor::{DType, Shape, Tensor};
 use interloom_engine::Ticket;
 
@@ -123,6 +128,40 @@ impl Drop for Numbered {
 #[inline]
 pub(crate) fn is_inside() -> bool {
     INSIDE.get()
+}
+
+/// Returns a module as a mediator may call it at the moment: as it is, or in a backward pass a copy
+/// whose parameters belong to no graph.
+///
+/// In a backward pass burn holds the lock of the graph, so that an operation on a parameter of it
+/// would wait for ever. What [calls modules by name](interloom_program::Modules) for mediators
+/// calls this first; a mediator that has a module of its own at hand calls it so, too.
+///
+/// ```
+/// # use burn::{nn::{Linear, LinearConfig}, prelude::*};
+/// # use interloom_backends::{Bound, Hooked, Run, backward, callable};
+/// # let device = Device::flex().autodiff();
+/// let model = Bound::new(Hooked::from(LinearConfig::new(2, 2).init(&device)))?;
+/// let again = model.inner().clone();
+/// let mut run = Run::new("again", &model);
+/// let seen = run
+///     .mediator("again", async move |cx| {
+///         let gradient = cx.grad("").await?.tensor::<2>()?;
+///         Ok(callable(&again).forward(gradient))
+///     })
+///     .gradients([""]);
+/// let x = Tensor::<2>::ones([1, 2], &device);
+/// run.execute(|| drop(backward(&model.forward(x).sum())))?;
+/// assert_eq!(seen.take().unwrap().dims(), [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn callable<M: Module>(module: &M) -> Cow<'_, M> {
+    if is_inside() {
+        // Not `valid`: without autodiff some operations are rounded otherwise.
+        Cow::Owned(module.clone().no_grad())
+    } else {
+        Cow::Borrowed(module)
+    }
 }
 
 /// Lets mediators work inside a backward pass.
@@ -573,7 +612,7 @@ impl Joined {
     }
 
     /// Returns the tensor's gradient, after the run was asked, which is done at the gate's first
-    /// step; zeros, if no loss depends on the tensor.
+    /// step; negative zeros, if the loss does not reach the tensor.
     fn gradient<B: GradientHook + Wrapped>(self, of_gate: &FloatTensor<B>) -> FloatTensor<B> {
         let Node { hook, place } = self.node;
         let arrived = KEPT.with_borrow_mut(|kept| match kept.parts.remove(&hook)? {
@@ -592,7 +631,11 @@ impl Joined {
         });
         match gradient {
             Some(gradient) => B::unwrap(gradient),
-            None => B::float_zeros(self.shape, &of_gate.device(), self.dtype.into()),
+            None => {
+                active::note_unreached_part(hook);
+                let zeros = B::float_zeros(self.shape, &of_gate.device(), self.dtype.into());
+                B::float_neg(zeros)
+            }
         }
     }
 }

@@ -240,6 +240,16 @@ impl Tap {
         active::pass(&self.place, value)
     }
 
+    /// Returns whether a value that passes the site now would be of use to anybody: to a mediator
+    /// that waits for it, a cache, or a backward pass.
+    ///
+    /// As long as nothing inside a function is attended to, it may compute in one what it computes
+    /// in steps for its sites, with the same bits. The sites are to be passed all the same, for
+    /// they are counted: the values may be any of the right type, as nothing looks at them.
+    pub fn is_attended(&self) -> bool {
+        active::is_attended(&self.place, 1)
+    }
+
     /// Passes a value that is made for the site only, if somebody waits there; returns what becomes
     /// of it.
     #[inline]

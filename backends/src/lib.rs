@@ -9,7 +9,7 @@
 //!
 //! This is the only crate that names `burn::backend`. Burn is pinned to one minor version, because
 //! [`AnyTensor`] reaches into its dispatch layer.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // Allowed in `parallel/matrix.rs`, which says why.
 #![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
 
 mod active;
@@ -49,6 +49,7 @@ pub use erase::Erase;
 pub use error::{BackwardFailure, CallFailure, ForwardError, ModelError, Unreached};
 pub use forward::Forward;
 pub use functions::Functions;
+pub use gradient::callable;
 pub use hooked::{Hooked, Tap};
 /// Gives the calls in the forward function of an `impl` block sites: see [`Operations`].
 pub use interloom_macros::operations;

@@ -152,6 +152,13 @@ impl Operations {
         self
     }
 
+    /// Returns whether what passes one of the sites now would be of use to anybody:
+    /// [`Tap::is_attended`](crate::Tap::is_attended) says what for.
+    pub fn is_attended(&self) -> bool {
+        let count = self.operations.len() as u32 - self.left_out.count_ones();
+        active::is_attended(&self.place, count)
+    }
+
     /// Returns where among those that are not left out an operation is; nothing if it is.
     const fn index(&self, index: u32) -> Option<u32> {
         if index >= 64 {

@@ -74,6 +74,12 @@ impl<T> MediatorHandle<T> {
     ///
     /// A value needs a hook in the graph behind it while it passes, so that this has to be known
     /// before the run; where it is not declared, nothing is added to the graph.
+    ///
+    /// In the backward pass the mediator gets tensors without a graph, because burn holds the lock
+    /// of the graph: an operation on a tensor of it, such as one that was made of a value before
+    /// the pass, or a parameter, waits for ever. [`Value`]s can be used, whenever they were read,
+    /// and modules, which the mediator calls by name or as [`callable`](crate::callable) makes
+    /// them.
     pub fn gradients<S: Into<String>>(self, of: impl IntoIterator<Item = S>) -> Self {
         self.options.gradients(of);
         self

@@ -58,7 +58,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// Returns the tensor of floats that this value is.
+    /// Returns the tensor of floats that this value is: of the model's graph, if it has one, but
+    /// without it in a backward pass.
+    ///
+    /// As long as a pass lasts, burn holds the lock of its graph, and an operation on a tensor of
+    /// it waits for ever. So what was read before a pass and is needed in it is kept as a
+    /// value, and made a tensor there.
     ///
     /// # Errors
     ///

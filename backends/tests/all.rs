@@ -32,6 +32,8 @@ mod paths;
 mod runs;
 #[path = "all/sharing.rs"]
 mod sharing;
+#[path = "all/silent.rs"]
+mod silent;
 #[path = "all/support.rs"]
 mod support;
 #[path = "all/traits.rs"]

@@ -1,88 +1,80 @@
 //! What gradient hooks cost: forward and backward passes of the induction model in plain burn's
 //! terms, with hooks and a run in which no mediator waits, and with gradients that are read.
 //!
-//! The batch is one of 16 sequences. Beside the induction model, whose width is 64, stands a
-//! decoder of two blocks and width 256 with weights at random.
+//! The batch is one of 16 sequences; the model is the trained one, whose width is 64, and one of
+//! width 256 with weights at random. Passes of all kinds take turns, and the least of each is
+//! shown: a hook costs less than what the machine does beside changes from one second to the next.
+#![expect(clippy::disallowed_types, reason = "a bench looks at the clock")]
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor};
-use criterion::{Criterion, criterion_group, criterion_main};
-use interloom_backends::{Bound, Hooked, Run, Sites, backward};
-use interloom_benches::LlamaSize;
-use interloom_models::decoder::{DecoderModel, KvCache};
-use interloom_models::induction::{Induction, Sampler};
+use interloom_backends::{Bound, Hooked, Run, backward};
+use interloom_models::induction::{Induction, InductionConfig, Sampler};
 
-fn induction(criterion: &mut Criterion) {
+/// How many passes of each kind are made.
+const PASSES: usize = 200;
+
+fn main() {
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let passes = if is_bench { PASSES } else { 1 };
     let device = Device::flex().autodiff();
-    let model = Induction::trained(&device);
-    let tokens = Sampler::new(7).batch(16).tokens(&device);
-    let forward = || model.forward(tokens.clone());
-    compare(criterion, "induction model", model.sites(), &forward);
+    let wide = InductionConfig::of_width(256).expect("a multiple of the number of heads");
+    compare("width 64", &Induction::trained(&device), passes);
+    compare("width 256", &wide.init(7, &device), passes);
 }
 
-fn decoder(criterion: &mut Criterion) {
-    let device = Device::flex().autodiff();
-    let model = DecoderModel::load(CONFIG, "config.json", SIZE.weights(), &device);
-    let model = Bound::new(Hooked::from(model.expect("a model"))).expect("distinct paths");
-    let tokens = Sampler::new(7).batch(16).tokens(&device);
-    let forward = || {
-        let mut cache = KvCache::new(2, tokens.dims()[1]);
-        let cached = |model: &DecoderModel, tokens| model.forward_cached(tokens, &mut cache);
-        model.call(tokens.clone(), cached)
+/// What a pass is made with.
+#[derive(Clone, Copy)]
+enum With {
+    Nothing,
+    Run,
+    OneGradient,
+    EveryHook,
+}
+
+const KINDS: [(With, &str); 4] = [
+    (With::Nothing, "without a run"),
+    (With::Run, "run, nothing declared"),
+    (With::OneGradient, "run, one gradient read"),
+    (With::EveryHook, "run, every value hooked, nothing read"),
+];
+
+fn compare(name: &str, model: &Bound<Hooked<Induction>>, passes: usize) {
+    let tokens = Sampler::new(7).batch(16).tokens(&Device::flex().autodiff());
+    let loss = || log_softmax(model.forward(tokens.clone()), 2).mean();
+    let pass = |with: With| {
+        let mut run = match with {
+            With::Nothing => {
+                black_box(loss().backward());
+                return;
+            }
+            With::Run | With::OneGradient | With::EveryHook => Run::new("bench", model),
+        };
+        match with {
+            With::Nothing | With::Run => {}
+            With::OneGradient => {
+                run.mediator("read", async |cx| cx.grad("layers.0").await)
+                    .gradients(["layers.0"]);
+            }
+            With::EveryHook => run.all_gradients(),
+        }
+        run.execute(|| black_box(backward(&loss())))
+            .expect("nothing fails");
     };
-    compare(criterion, "decoder of width 256", model.sites(), &forward);
+    let mut least = [Duration::MAX; KINDS.len()];
+    for _ in 0..passes {
+        for ((with, _), least) in KINDS.iter().zip(&mut least) {
+            let begin = Instant::now();
+            pass(*with);
+            *least = begin.elapsed().min(*least);
+        }
+    }
+    println!("forward and backward, induction model of {name}, 16 sequences, least of {passes}");
+    for ((_, kind), time) in KINDS.iter().zip(least) {
+        let [time, plain] = [time, least[0]].map(|time| time.as_secs_f64() * 1e3);
+        println!("  {kind:<38} {time:>8.3} ms  {:.3} x", time / plain);
+    }
 }
-
-fn compare(criterion: &mut Criterion, name: &str, sites: &Sites, forward: &dyn Fn() -> Tensor<3>) {
-    let loss = || log_softmax(forward(), 2).mean();
-    let name = format!("forward and backward, {name}, 16 sequences");
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(20);
-    group.bench_function("without a run", |bencher| {
-        bencher.iter(|| black_box(loss().backward()));
-    });
-    group.bench_function("run, nothing read", |bencher| {
-        bencher.iter(|| {
-            let run = Run::new("bench", sites);
-            run.execute(|| black_box(backward(&loss()))).unwrap()
-        });
-    });
-    group.bench_function("run, one gradient read", |bencher| {
-        bencher.iter(|| {
-            let mut run = Run::new("bench", sites);
-            let seen = run
-                .mediator("read", async |cx| cx.grad("layers.0").await)
-                .gradients(["layers.0"]);
-            run.execute(|| black_box(backward(&loss()))).unwrap();
-            seen.take()
-        });
-    });
-    group.bench_function("run, every value hooked, nothing read", |bencher| {
-        bencher.iter(|| {
-            let mut run = Run::new("bench", sites);
-            run.all_gradients();
-            run.execute(|| black_box(backward(&loss()))).unwrap()
-        });
-    });
-    group.finish();
-}
-
-const CONFIG: &str = r#"{
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256,
-    "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 4, "vocab_size": 40, "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true
-}"#;
-
-const SIZE: LlamaSize = LlamaSize {
-    layers: 2,
-    width: 256,
-    keys: 256,
-    hidden: 512,
-    vocabulary: 40,
-};
-
-criterion_group!(benches, induction, decoder);
-criterion_main!(benches);

@@ -259,6 +259,7 @@ fn start<S: Sink>(sink: S, policy: Policy) -> JournalWriter<S> {
         mediators: Vec::new(),
         scheduler: "in-order".to_owned(),
         declared: Default::default(),
+        keeps: Vec::new(),
     };
     writer.start_run(&start).unwrap();
     writer

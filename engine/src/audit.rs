@@ -71,6 +71,12 @@ pub enum Note {
         /// The points inside it, such as `cell.act.input`.
         uneven: Vec<String>,
     },
+    /// A backward pass came to some of a value's tensors only, and what the others alone were
+    /// computed from got gradients of zeros; a warning.
+    PartUnreached {
+        /// The gradient, such as `layers.3.output.grad.i0`.
+        gradient: String,
+    },
 }
 
 impl Note {
@@ -120,6 +126,11 @@ impl fmt::Display for Note {
                 )?;
                 write_some(f, uneven)
             }
+            Self::PartUnreached { gradient } => write!(
+                f,
+                "warning: no gradient came to a part of `{gradient}`: what only that part was computed from gets zeros, \
+                 and not none"
+            ),
         }
     }
 }

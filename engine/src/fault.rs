@@ -434,7 +434,7 @@ pub enum NoGradient {
     Undeclared,
     /// The run had no backward pass.
     #[error(
-        "the run had no backward pass; ask for one with `cx.backward(loss)`, or call `backward` inside of the run"
+        "the run had no backward pass; ask for one with `cx.backward(loss)`, in a program `backward LOSS`, or call `backward` inside of the run"
     )]
     NoPass,
     /// No loss depends on its value.

@@ -302,9 +302,12 @@ impl SiteMap {
         if let Some(parameter) = self.as_parameter(name) {
             return vec![self.point_name(parameter)];
         }
-        let points = self.points().map(|point| self.point_name(point));
+        let value = name.strip_suffix(".grad");
+        let points = self.points();
+        let points = points.filter(|point| value.is_none() || point.gradient().is_some());
+        let points = points.map(|point| self.point_name(point));
         let candidates = points.chain(self.aliases.keys().map(|alias| alias.to_string()));
-        match name.strip_suffix(".grad") {
+        match value {
             None => nearest_of(name, candidates),
             Some(value) => {
                 let named = candidates.chain(self.parameters().map(str::to_owned));
@@ -478,6 +481,12 @@ mod tests {
             map.nearest("layers.1.fcc.output.grad")[0],
             "layers.1.fc.output.grad"
         );
+        // What is called has none.
+        let mut map = SiteMap::new();
+        map.add("source.relu_0", &[Port::Fn, Port::Output]);
+        assert_eq!(map.point("source.relu_0.fn.grad"), None);
+        let nearest = map.nearest("source.relu_0.fn.grad");
+        assert_eq!(nearest, ["source.relu_0.output.grad"]);
     }
 
     #[test]

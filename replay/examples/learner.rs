@@ -127,7 +127,7 @@ struct Point {
 impl Point {
     /// The points of a square of a grid whose position depends on a seed.
     fn draw(seed: u64, count: usize) -> InMemDataset<Self> {
-        let order = DataOrder::new(seed, 1 << 20);
+        let order = DataOrder::new(seed, 1 << 20).expect("a grid of points");
         let at = |item: u64| (item as f32 + 0.5) / 1024.0 * 2.0 - 1.0;
         let point = |position| {
             let item = order.item(0, position);
@@ -176,16 +176,16 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let Arguments { seed, epochs, .. } = *arguments;
     let device = Device::flex().autodiff();
-    let order = DataOrder::new(seed, TRAINED as u64);
-    let train = OrderedLoader::new(Point::draw(seed, TRAINED), Points, 32, order, &device);
+    let order = DataOrder::new(seed, TRAINED as u64)?;
+    let train = OrderedLoader::new(Point::draw(seed, TRAINED), Points, 32, order, &device)?;
     let held_out = Point::draw(seed + 1, HELD_OUT);
     let held_out = OrderedLoader::new(
         held_out,
         Points,
         100,
-        DataOrder::sequential(HELD_OUT as u64),
+        DataOrder::sequential(HELD_OUT as u64)?,
         &device,
-    );
+    )?;
     let settings = Training::of(seed, &device).checkpoint_every(20);
     let mode = arguments.training.mode();
     // Opened once burn has its learner ready.

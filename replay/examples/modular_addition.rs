@@ -172,7 +172,7 @@ impl Pairs {
     /// Divides all pairs into those that are trained on and those that are held out, by a seed.
     fn divide(seed: u64) -> (Self, Self) {
         let all = (P * P) as u64;
-        let order = DataOrder::new(seed, all);
+        let order = DataOrder::new(seed, all).expect("pairs of numbers");
         let pair = |position: u64| {
             let item = order.item(0, position) as usize;
             (item / P, item % P)

@@ -125,6 +125,7 @@ class Journal:
         lines = [[line["name"], line["rows"], line["optional"]] for line in mediators]
         barriers = [[line["name"], line["participants"]] for line in declared["barriers"]]
         self._hash.update(msgpack.packb([start["run"], start["name"], lines, barriers, declared["steps"], declared["gradients"]]))
+        start.setdefault("keeps", [])
         return SimpleNamespace(**start)
 
     def _path(self, payload):

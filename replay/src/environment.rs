@@ -6,7 +6,7 @@ use interloom_backends::{BuildArithmetic, Sites, describe_device, device_name};
 use interloom_engine::{Port, SiteMap};
 
 use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
-use crate::session::tensor_parts;
+use crate::session::digest_of_tensor;
 
 /// Returns the head of a journal of `experiment` on a device, with this build and this machine in
 /// it.
@@ -83,8 +83,7 @@ pub fn sites_of(head: &Head) -> Option<Sites> {
 
 /// Returns the digest of a tensor, as journals have it.
 pub fn tensor_digest(data: TensorData) -> Digest {
-    let (dtype, shape, data) = tensor_parts(data);
-    Digest::of_tensor(dtype, &shape, data.as_bytes())
+    digest_of_tensor(&data)
 }
 
 /// Returns the digest of a list of tokens.

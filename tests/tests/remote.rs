@@ -95,7 +95,7 @@ fn train(
     total: u64,
 ) -> Result<(), Error> {
     let sites = Sites::bind(&state.module)?;
-    let order = DataOrder::new(7, 40);
+    let order = DataOrder::new(7, 40)?;
     while training.goes_on(total) {
         training.step(state, |step, state| {
             let items = step.items(&order, 8);

@@ -6,6 +6,7 @@ use crate::causal::CausalLm;
 use crate::config::{missing, parse};
 use crate::decoder::DecoderLm;
 use crate::families::{ARCHITECTURES, Family, Kind};
+use crate::files::gguf::GgufValue;
 use crate::files::{FileError, Gguf, ModelFiles};
 
 /// A family of language models: how its files name it, and what loads it.
@@ -34,7 +35,9 @@ impl Architecture {
     pub fn of(files: &ModelFiles) -> Result<&'static Self, FileError> {
         let found = files.architecture()?;
         match files {
-            ModelFiles::Gguf(gguf) => named(&found, &Naming::Gguf(gguf.name())),
+            ModelFiles::Gguf(gguf) => {
+                check_whole(gguf).and_then(|()| named(&found, &Naming::Gguf(gguf.name())))
+            }
             ModelFiles::Folder(folder) => named(&found, &Naming::Json(&folder.config_file())),
         }
     }
@@ -84,6 +87,39 @@ impl Architecture {
     }
 }
 
+/// Refuses what is in a GGUF file, but no model.
+fn check_whole(gguf: &Gguf) -> Result<(), FileError> {
+    const KEY: &str = "general.type";
+    let kind = gguf.optional(KEY, "a text", GgufValue::as_str)?;
+    let (place, found, advice) = match kind {
+        Some(kind) if kind != "model" => {
+            let advice = match kind {
+                "adapter" => {
+                    "merge it with its model, with `llama-export-lora`, and give the result"
+                }
+                _ => "give the file of the model that it belongs to",
+            };
+            (format!("metadata key `{KEY}`"), format!("`{kind}`"), advice)
+        }
+        _ if gguf.tensors().is_empty() => {
+            let found = "no tensors, but a vocabulary only".to_owned();
+            (
+                "its table of tensors".to_owned(),
+                found,
+                "give a file with the model's weights",
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(FileError::unsupported(
+        gguf.name(),
+        place,
+        "a model",
+        found,
+        advice,
+    ))
+}
+
 fn named(found: &str, naming: &Naming<'_>) -> Result<&'static Architecture, FileError> {
     let names = |family: &'static Architecture| match naming {
         Naming::Gguf(_) => Vec::from_iter(family.gguf),
@@ -115,8 +151,7 @@ fn unknown(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::gguf::GgufValue;
-    use crate::files::test_files::{safetensors_bytes, tiny_model};
+    use crate::files::test_files::{GgufFile, safetensors_bytes, tiny_model};
     use crate::files::{ModelFolder, Safetensors};
 
     fn folder(config: &str) -> ModelFiles {
@@ -154,10 +189,31 @@ mod tests {
         });
         insta::assert_snapshot!(errors.join("\n"), @r"
         E043 expected one of the architectures `llama`, `qwen2`, `qwen3`, `qwen2moe`, `gemma`, `gemma2`, `gemma3`, `phi2`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `command-r`, `falcon`, `gpt2`, `gptneox`, `bloom`, `mamba`, found `mistral` (at metadata key `general.architecture` of tiny.gguf); use a model of such an architecture, such as smollm2-135m
-        E043 expected one of the architectures `llama`, `mistral`, `ministral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, `bert`, `albert`, `mamba`, found `t5` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
+        E043 expected one of the architectures `llama`, `mistral`, `ministral`, `mixtral`, `qwen2`, `qwen3`, `qwen2_moe`, `gemma`, `gemma2`, `gemma3_text`, `phi`, `phi3`, `olmo`, `olmo2`, `stablelm`, `starcoder2`, `granite`, `smollm3`, `cohere`, `falcon`, `gpt2`, `gpt_neox`, `gptj`, `opt`, `bloom`, `bert`, `albert`, `mamba`, `vit`, found `t5` (at key `model_type` of model/config.json); use a model of such an architecture, such as smollm2-135m
         E042 expected a value, found no such key (at key `model_type` of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         E042 expected a model's configuration, found EOF while parsing a list at line 1 column 1 (at the JSON of model/config.json); the file is cut, damaged or miswritten: fetch it again or convert it anew
         ");
+    }
+
+    #[test]
+    fn what_is_no_model_in_a_gguf_file_is_refused() {
+        let kind = |kind: &str| GgufValue::String(kind.to_owned());
+        let files = [
+            tiny_model().with("general.type", kind("adapter")),
+            tiny_model().with("general.type", kind("mmproj")),
+            GgufFile::new().with("general.architecture", kind("llama")),
+        ];
+        let errors = files.map(|file| {
+            let error = Architecture::of(&ModelFiles::Gguf(file.open())).unwrap_err();
+            format!("{} {error}", error.code())
+        });
+        insta::assert_snapshot!(errors.join("\n"), @r"
+        E043 expected a model, found `adapter` (at metadata key `general.type` of tiny.gguf); merge it with its model, with `llama-export-lora`, and give the result
+        E043 expected a model, found `mmproj` (at metadata key `general.type` of tiny.gguf); give the file of the model that it belongs to
+        E043 expected a model, found no tensors, but a vocabulary only (at its table of tensors of tiny.gguf); give a file with the model's weights
+        ");
+        let model = tiny_model().with("general.type", kind("model")).open();
+        assert!(Architecture::of(&ModelFiles::Gguf(model)).is_ok());
     }
 
     /// Otherwise files would be read by another family than the one that knows them.

@@ -45,6 +45,16 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
         true
     }
 
+    /// Returns the model as one whose tokens have types, if they have.
+    fn typed(&self) -> Option<&dyn TypedTokens> {
+        None
+    }
+
+    /// Returns the model as one that takes images in place of tokens, if it does.
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
     /// Computes `[batch, position, token]` logits of `[batch, position]` tokens, in one pass over
     /// the sites.
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
@@ -73,4 +83,32 @@ pub trait CausalLm: Modules<Value> + Send + Sync {
         debug_assert!(padding.is_none(), "the model does not take padding");
         self.decoder(positions)
     }
+}
+
+/// A model whose tokens have types, as the two texts of a pair have in BERT.
+pub trait TypedTokens {
+    /// Returns how many types there are.
+    fn types(&self) -> usize;
+
+    /// Computes logits as [`forward`](CausalLm::forward) does, of tokens with their types, padded
+    /// or not.
+    fn forward_typed(
+        &self,
+        tokens: Tensor<2, Int>,
+        types: Tensor<2, Int>,
+        padding: Option<&Padding>,
+    ) -> Tensor<3>;
+}
+
+/// A model that takes images: a row is one of them, its positions are those in which the model
+/// divides it, and its logits are of classes.
+pub trait Images {
+    /// Returns the channels, the height and the width of an image.
+    fn size(&self) -> [usize; 3];
+
+    /// Returns what a class is called, if it has a name.
+    fn label(&self, class: u32) -> Option<&str>;
+
+    /// Computes `[batch, 1, class]` logits of `[batch, channel, height, width]` pixels.
+    fn forward_images(&self, pixels: Tensor<4>) -> Tensor<3>;
 }

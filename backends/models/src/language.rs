@@ -1,6 +1,7 @@
 //! A language model with its tokenizer: what an experiment on text needs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use interloom_backends::{ModelError, Parameters, Sites, Tap, Value, declare_padding};
@@ -10,7 +11,7 @@ use interloom_program::Modules;
 use crate::architecture::Architecture;
 use crate::causal::CausalLm;
 use crate::files::{
-    ChatMessage, ChatTemplate, Download, FileError, ModelFiles, ModelSource, Tokenizer,
+    ChatMessage, ChatTemplate, ChatValue, Download, FileError, ModelFiles, ModelSource, Tokenizer,
 };
 use crate::induction::InductionLm;
 use crate::sampling::{Draw, DrawnRow, Sampling};
@@ -147,15 +148,17 @@ impl LanguageModel {
 
     fn from_files(files: ModelFiles, name: &str, device: &Device) -> Result<Self, FileError> {
         Architecture::of(&files)?;
-        let (tokenizer, file) = (files.tokenizer()?, files.name());
+        let (tokenizer, file) = (tokenizer_of(&files)?, files.name());
         let end_tokens = files.end_tokens()?;
         let number_formats = files.number_formats();
         let chat = files.chat_template()?;
         let model = Architecture::load(files, device)?;
         // What was added to a vocabulary need not be known to the model, until a prompt has it.
         let most = model.vocabulary();
-        let last = tokenizer.last_of_vocabulary();
-        if let Some(last) = last.filter(|&last| !is_below(last, most)) {
+        let last = tokenizer.as_ref().and_then(Tokenizer::last_of_vocabulary);
+        if let (Some(tokenizer), Some(last)) = (&tokenizer, last)
+            && !is_below(last, most)
+        {
             return Err(FileError::Tokenizer {
                 file,
                 expected: format!("a vocabulary of the model's {most} tokens, from 0 on"),
@@ -166,7 +169,7 @@ impl LanguageModel {
         Ok(Self {
             end_tokens: end_tokens.unwrap_or_else(|| model.end_tokens().to_vec()),
             chat,
-            tokenizer: Some(tokenizer),
+            tokenizer,
             number_formats,
             ..Self::of(name.to_owned(), model, device)
         })
@@ -277,19 +280,43 @@ impl LanguageModel {
     fn encode_with(
         &self,
         text: &str,
-        encode: impl Fn(&Tokenizer, &str) -> Result<Vec<u32>, FileError>,
+        encode: impl FnOnce(&Tokenizer, &str) -> Result<Vec<u32>, FileError>,
     ) -> Result<Vec<u32>, LanguageModelError> {
         let Some(tokenizer) = &self.tokenizer else {
-            let what = format!("a text, but the model `{}` has no tokenizer", self.name);
-            return Err(input(what, "give it tokens").into());
+            let (has, instead) = match self.model.images() {
+                Some(_) => ("takes images", "give it pixels"),
+                None => ("has no tokenizer", "give it tokens"),
+            };
+            let what = format!("a text, but the model `{}` {has}", self.name);
+            return Err(input(what, instead).into());
         };
         let tokens = encode(tokenizer, text)?;
         self.batch(&[&tokens])?;
         Ok(tokens)
     }
 
+    /// Returns the tokens of two texts as the model was trained to see a pair, and their types.
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode), and if the model's tokens have no types.
+    pub fn encode_pair(
+        &self,
+        first: &str,
+        second: &str,
+    ) -> Result<(Vec<u32>, Vec<u32>), LanguageModelError> {
+        let mut types = Vec::new();
+        let tokens = self.encode_with(first, |tokenizer, first| {
+            let (tokens, of_tokens) = tokenizer.encode_pair(first, second)?;
+            types = of_tokens;
+            Ok(tokens)
+        })?;
+        self.batch(&[&tokens])?.with_types(&[&types])?;
+        Ok((tokens, types))
+    }
+
     /// Returns a chat as text, with the beginning of the model's answer behind it if `opens_answer`
-    /// says so.
+    /// says so; `with` is what else the template sees, such as `tools`.
     ///
     /// # Errors
     ///
@@ -298,12 +325,13 @@ impl LanguageModel {
         &self,
         messages: &[ChatMessage],
         opens_answer: bool,
+        with: &[(String, ChatValue)],
     ) -> Result<String, LanguageModelError> {
         let none = || FileError::NoChat {
             file: self.name.clone(),
         };
         let template = self.chat.as_ref().ok_or_else(none)?;
-        Ok(template.render(messages, opens_answer)?)
+        Ok(template.render(messages, opens_answer, with)?)
     }
 
     /// Returns the tokens of a text that has everything in it that the model is to see: none comes
@@ -327,7 +355,12 @@ impl LanguageModel {
             return Ok(tokenizer.single(text)?);
         }
         let known = self.model.vocabulary();
-        let token = text.parse().ok().filter(|&token| is_below(token, known));
+        let labelled = self
+            .model
+            .images()
+            .and_then(|images| (0..known as u32).find(|&class| images.label(class) == Some(text)));
+        let token = labelled.or_else(|| text.parse().ok());
+        let token = token.filter(|&token| is_below(token, known));
         token.ok_or_else(|| {
             let what = format!("{text:?}, which is no token of the model `{}`", self.name);
             input(what, &format!("they are 0 to {}", known.saturating_sub(1))).into()
@@ -336,9 +369,14 @@ impl LanguageModel {
 
     /// Returns how a token reads.
     pub fn token_text(&self, token: u32) -> String {
-        match &self.tokenizer {
-            Some(tokenizer) => tokenizer.token_text(token),
-            None => token.to_string(),
+        let images = self.model.images();
+        match (
+            &self.tokenizer,
+            images.and_then(|images| images.label(token)),
+        ) {
+            (Some(tokenizer), _) => tokenizer.token_text(token),
+            (None, Some(label)) => label.to_owned(),
+            (None, None) => token.to_string(),
         }
     }
 
@@ -386,6 +424,11 @@ impl LanguageModel {
         if let Some(what) = missing {
             return Err(input(what, "give it some text"));
         }
+        if let Some(images) = self.model.images() {
+            let what = format!("tokens, but the model `{}` takes images", self.name);
+            let instead = format!("give it pixels {:?}", images.size());
+            return Err(input(what, &instead));
+        }
         let side = self.model.padding_side();
         let counts = lengths.iter().map(|&length| length as u32);
         let padding = Padding::new(side.unwrap_or(PaddingSide::Left), counts);
@@ -404,6 +447,7 @@ impl LanguageModel {
             copies: copies_of(prompts),
             prompts: prompts.iter().map(|prompt| prompt.to_vec()).collect(),
             padding,
+            beside: Beside::Nothing,
         };
         let batch = batch.with_room(0)?;
         let known = self.model.vocabulary();
@@ -426,6 +470,50 @@ impl LanguageModel {
     }
 }
 
+/// Returns the tokenizer of a model, unless that takes images.
+fn tokenizer_of(files: &ModelFiles) -> Result<Option<Tokenizer>, FileError> {
+    match files.architecture()?.as_str() {
+        "vit" => Ok(None),
+        _ => files.tokenizer().map(Some),
+    }
+}
+
+impl LanguageModel {
+    /// Makes a batch of images, each of the pixels `[channel, height, width]` as the model sees
+    /// them: scaled and normalized. The positions of a row are those in which the model divides an
+    /// image.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if there is none, they are not as large as those of the model, or it
+    /// takes none.
+    pub fn images(&self, images: &[Pixels]) -> Result<TokenBatch<'_>, ModelError> {
+        let Some(model) = self.model.images() else {
+            let what = format!("images, but the model `{}` takes tokens", self.name);
+            return Err(input(what, "give it some text"));
+        };
+        let size = model.size();
+        let expected: usize = size.iter().product();
+        let other = images.iter().find(|pixels| pixels.len() != expected);
+        match (other, images.len()) {
+            (None, 1..) => {}
+            (Some(pixels), _) => {
+                let what = format!("an image of {} numbers", pixels.len());
+                return Err(input(what, &format!("give it pixels {size:?}")));
+            }
+            (None, _) => return Err(input("no image".to_owned(), "give it at least one")),
+        }
+        let positions: Vec<u32> = (0..self.model.positions() as u32).collect();
+        Ok(TokenBatch {
+            lm: self,
+            copies: vec![0; images.len()],
+            prompts: vec![positions; images.len()],
+            padding: None,
+            beside: Beside::Pixels(images.to_vec()),
+        })
+    }
+}
+
 impl Modules<Value> for LanguageModel {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         self.model.call(path, input)
@@ -436,6 +524,19 @@ impl Modules<Value> for LanguageModel {
     }
 }
 
+/// The pixels of an image, `[channel, height, width]`.
+pub type Pixels = Arc<[f32]>;
+
+/// What the rows of a batch have beside their tokens.
+#[derive(Clone, Debug)]
+enum Beside {
+    Nothing,
+    /// The types of the tokens of each row.
+    Types(Vec<Vec<u32>>),
+    /// The image that each row is.
+    Pixels(Vec<Pixels>),
+}
+
 /// Prompts that fit the language model that made the batch.
 #[derive(Clone, Debug)]
 pub struct TokenBatch<'m> {
@@ -443,6 +544,7 @@ pub struct TokenBatch<'m> {
     /// At least one, each of at least one token.
     prompts: Vec<Vec<u32>>,
     padding: Option<Padding>,
+    beside: Beside,
     /// How many prompts are before each one that are equal to it.
     copies: Vec<u64>,
 }
@@ -487,8 +589,12 @@ impl<'m> TokenBatch<'m> {
         let (length, positions) = (self.length(), self.lm.model.positions());
         if new > 0 && !self.lm.model.continues() {
             let what = format!(
-                "{new} new tokens of the model `{}`, which fills in masked ones and continues no text",
-                self.lm.name
+                "{new} new tokens of the model `{}`, which {} and continues no text",
+                self.lm.name,
+                match self.lm.model.images() {
+                    Some(_) => "takes images",
+                    None => "fills in masked ones",
+                }
             );
             return Err(input(what, "ask for its logits"));
         }
@@ -510,14 +616,67 @@ impl<'m> TokenBatch<'m> {
         Ok(self)
     }
 
+    /// Gives the tokens of each row types, as the two texts of a pair have in BERT. Without, all
+    /// tokens are of the first type.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Input`] if the model's tokens have no types, there is not one for each token,
+    /// or there is another one than the model knows.
+    pub fn with_types(self, types: &[&[u32]]) -> Result<Self, ModelError> {
+        let Some(typed) = self.lm.model.typed() else {
+            let what = format!(
+                "types of tokens, which the model `{}` has not",
+                self.lm.name
+            );
+            return Err(input(what, "leave them out"));
+        };
+        let lengths = |rows: &mut dyn Iterator<Item = &[u32]>| rows.map(<[u32]>::len).collect();
+        let expected: Vec<usize> = lengths(&mut self.rows());
+        let found: Vec<usize> = lengths(&mut types.iter().copied());
+        if expected != found {
+            let what = format!("types of {found:?} tokens");
+            return Err(input(what, &format!("give it those of {expected:?}")));
+        }
+        let known = typed.types();
+        match types
+            .iter()
+            .copied()
+            .flatten()
+            .find(|&&kind| !is_below(kind, known))
+        {
+            Some(kind) => {
+                let what = format!("a token of type {kind}, but the model knows {known} types");
+                Err(input(what, "they are counted from 0"))
+            }
+            None => {
+                let types = types.iter().map(|row| row.to_vec()).collect();
+                Ok(Self {
+                    beside: Beside::Types(types),
+                    ..self
+                })
+            }
+        }
+    }
+
     /// Computes `[batch, position, token]` logits; where the prompts are
-    /// [padded](Self::padding), those of padding mean nothing.
+    /// [padded](Self::padding), those of padding mean nothing. Those of images are `[batch, 1,
+    /// class]`.
     pub fn logits(&self) -> Tensor<3> {
-        let tokens = self.tokens();
+        let model = &self.lm.model;
         declare_padding(self.lm.sites(), self.padding());
-        match self.padding() {
-            None => self.lm.model.forward(tokens),
-            padding => self.lm.model.padded_decoder(self.length(), padding)(tokens),
+        match (&self.beside, model.typed(), model.images(), self.padding()) {
+            (Beside::Types(types), Some(model), _, padding) => {
+                model.forward_typed(self.tokens(), self.padded(types), padding)
+            }
+            (Beside::Pixels(images), _, Some(model), _) => {
+                let [channels, height, width] = model.size();
+                let shape = [images.len(), channels, height, width];
+                let data = TensorData::new(images.concat(), shape);
+                model.forward_images(Tensor::from_data(data, &self.lm.device))
+            }
+            (.., None) => model.forward(self.tokens()),
+            (.., padding) => model.padded_decoder(self.length(), padding)(self.tokens()),
         }
     }
 
@@ -620,9 +779,14 @@ impl<'m> TokenBatch<'m> {
 
     /// Makes the `[batch, position]` tensor of the prompts, padded to one length.
     fn tokens(&self) -> Tensor<2, Int> {
+        self.padded(&self.prompts)
+    }
+
+    /// Makes the `[batch, position]` tensor of rows that are as long as the prompts.
+    fn padded(&self, rows: &[Vec<u32>]) -> Tensor<2, Int> {
         let length = self.length();
-        let mut tokens = Vec::with_capacity(self.prompts.len() * length);
-        for prompt in &self.prompts {
+        let mut tokens = Vec::with_capacity(rows.len() * length);
+        for prompt in rows {
             let padding = std::iter::repeat_n(PADDING, length - prompt.len());
             match self.padding().map(Padding::side) {
                 Some(PaddingSide::Right) => tokens.extend(prompt.iter().copied().chain(padding)),

@@ -30,11 +30,11 @@ pub mod vit;
 
 // The public interface.
 pub use architecture::Architecture;
-pub use causal::{CausalLm, Decoder};
+pub use causal::{CausalLm, Decoder, Images, TypedTokens};
 pub use config::{MAX_EXPERTS, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_WIDTH};
 pub use families::ARCHITECTURES;
 pub use language::{
-    DRAWS, INDUCTION, LanguageModel, LanguageModelError, POSITIONS_LIMIT, TokenBatch,
+    DRAWS, INDUCTION, LanguageModel, LanguageModelError, POSITIONS_LIMIT, Pixels, TokenBatch,
 };
 pub use sampling::{Draw, SAMPLER, Sampling, SamplingError, record_draws};
 

@@ -24,6 +24,8 @@ mod gpt2;
 mod gpt2_files;
 #[path = "all/gradients.rs"]
 mod gradients;
+#[path = "all/in_one.rs"]
+mod in_one;
 #[path = "all/induction.rs"]
 mod induction;
 #[path = "all/language.rs"]
@@ -36,6 +38,8 @@ mod llama_files;
 mod llama_reference;
 #[path = "all/padding.rs"]
 mod padding;
+#[path = "all/random_models.rs"]
+mod random_models;
 #[path = "all/smollm2.rs"]
 mod smollm2;
 #[allow(dead_code, reason = "the tests of the backends use more of it")]

@@ -195,6 +195,15 @@ pub(crate) fn pass_gradient(hook: Hook, parts: Parts) -> Parts {
     }
 }
 
+/// Notes that a backward pass has brought no gradient to a part of a value.
+pub(crate) fn note_unreached_part(hook: Hook) {
+    look(|active| {
+        if active.numbered.number() == hook.run {
+            active.interleaver.note_unreached_part(hook.ticket);
+        }
+    });
+}
+
 /// What becomes of a gradient.
 pub(super) enum Back {
     Unawaited,

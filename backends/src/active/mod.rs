@@ -20,10 +20,10 @@ mod slot;
 
 use std::any::Any;
 
-use interloom_engine::{Flow, Interleaver, Misfit, Point, Port, Report, RunError, Site};
+use interloom_engine::{Flow, Interleaver, Misfit, PathId, Point, Port, Report, RunError, Site};
 
 pub use self::backward::backward;
-pub(crate) use self::backward::{Supply, pass_gradient};
+pub(crate) use self::backward::{Supply, note_unreached_part, pass_gradient};
 use self::guards::Guards;
 pub(crate) use self::operation::{Called, call, pass_output};
 use self::reuse::{Planned, Reuse};
@@ -95,6 +95,12 @@ pub(crate) fn pass_if_awaited<T: Erase>(place: &Place, make: impl FnOnce() -> T)
         None | Some(Departure::Unawaited) => None,
         Some(departure) => Some(depart(departure, make())),
     }
+}
+
+/// Returns whether a value that passes some of a place's sites would be of use to the run under
+/// way: of `paths` paths from its own on.
+pub(crate) fn is_attended(place: &Place, paths: u32) -> bool {
+    look(|run| run.attends(place, paths)).unwrap_or(false)
 }
 
 /// Leaves the site of an output.
@@ -323,6 +329,16 @@ impl Active {
     fn knows(&self, place: &Place) -> bool {
         let (binding, point) = place.point(Port::Output);
         binding != self.binding || self.interleaver.map().has(point)
+    }
+
+    /// Returns whether anything attends to what passes one of `paths` paths from a place's own on.
+    fn attends(&self, place: &Place, paths: u32) -> bool {
+        let (binding, Point { path, .. }) = place.point(Port::Output);
+        let mut points = (path.0..path.0 + paths)
+            .flat_map(|path| Port::FORWARD.map(|port| Point::new(PathId(path), port)));
+        let map = self.interleaver.map();
+        binding == self.binding
+            && points.any(|point| map.has(point) && self.interleaver.is_attended(point))
     }
 
     /// Lets the value of a tap pass.

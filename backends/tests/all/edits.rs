@@ -107,5 +107,5 @@ fn r73_an_edit_that_never_fires_fails_the_run_unless_it_is_optional() {
         .execute(|| model.forward(x()))
         .unwrap();
     let shown = format!("{:?}", model.sites().edits());
-    insta::assert_snapshot!(shown, @r#"[Edit { name: "never", is_optional: true, .. }]"#);
+    insta::assert_snapshot!(shown, @r#"[Edit { name: "never", is_optional: true, gradients: [], .. }]"#);
 }

@@ -8,7 +8,7 @@ use interloom_backends::{
     BackwardFailure, Bound, Forward, ForwardError, Hooked, Ran, Run, RunOutput, Tap, Value,
     backward,
 };
-use interloom_engine::{CacheSpec, Cx, Fault, FaultKind, NoGradient};
+use interloom_engine::{CacheSpec, Cx, Fault, FaultKind, NoGradient, Note};
 
 use crate::support::{Mlp, bits, floats, linear, tensor_on};
 
@@ -479,7 +479,7 @@ fn r91_a_tuples_gradient_has_its_structure_and_what_is_not_reached_is_absent() {
                 Ok(gradient)
             })
             .gradients(["two", "tap"]);
-        let of_left = run
+        let ran = run
             .execute(|| {
                 let gradients = backward(&model.forward(uses_right));
                 let weight = |linear: &Linear| linear.weight.grad(&gradients).map(floats);
@@ -488,9 +488,9 @@ fn r91_a_tuples_gradient_has_its_structure_and_what_is_not_reached_is_absent() {
                     weight(&model.two.inner().right),
                 )
             })
-            .unwrap()
-            .completed()
             .unwrap();
+        let audit = ran.audit.clone();
+        let (of_left, of_right) = ran.completed().unwrap();
         let gradient = saved.take().unwrap();
         assert!(matches!(gradient.item(0), Ok(Value::Tensor(_))));
         assert!(matches!(gradient.item(1), Ok(Value::Unit)));
@@ -500,11 +500,40 @@ fn r91_a_tuples_gradient_has_its_structure_and_what_is_not_reached_is_absent() {
         let plain = |param: &Param<Tensor<2>>| param.grad(&gradients).map(floats);
         let left = plain(&model.two.inner().left.weight).unwrap();
         let doubled: Vec<f32> = left.iter().map(|x| x * 2.0).collect();
-        assert_eq!(of_left.0, Some(doubled));
+        assert_eq!(of_left, Some(doubled));
+        let right = plain(&model.two.inner().right.weight);
         if uses_right {
-            assert_eq!(of_left.1, plain(&model.two.inner().right.weight));
+            assert_eq!(of_right, right);
+        } else {
+            // Tied to the left part, it gets zeros in place of none, which is said.
+            assert_eq!(right, None);
+            assert_eq!(of_right, Some(vec![0.0; 12]));
         }
+        let told = match uses_right {
+            true => vec![],
+            false => vec![Note::PartUnreached {
+                gradient: "two.output.grad.i0".to_owned(),
+            }],
+        };
+        assert_eq!(audit.notes, told);
     }
+}
+
+/// What an unreached part gets changes no bit of what comes to its tensor another way, -0 among it.
+#[test]
+fn r96_an_unreached_part_adds_nothing_to_its_tensor() {
+    let model = OfTwo::new();
+    let mut run = Run::new("test", model.sites());
+    run.gradients(["two"]);
+    let gradient = run.execute(|| {
+        let x = x().require_grad();
+        let parts = |two: &Two, x| (two.left.forward(self::x()), 7_i64, x);
+        let (left, _, _) = model.two.call(x.clone(), parts);
+        let loss = left.sum() + (x.clone() * -0.0).sum();
+        bits(x.grad(&backward(&loss)).expect("it is used"))
+    });
+    let gradient = gradient.unwrap().completed().unwrap();
+    assert_eq!(gradient, [(-0.0_f32).to_bits(); 8]);
 }
 
 #[test]

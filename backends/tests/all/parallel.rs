@@ -1,7 +1,9 @@
 //! Work on one to eight threads gives the bits of burn's own operations.
 
-use burn::tensor::{Device, Tensor, TensorData, activation};
-use interloom_backends::parallel::{self, Division, by_row, in_parts, linear};
+use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+use interloom_backends::parallel::{
+    self, Division, attention, by_element, by_row, in_parts, linear,
+};
 use proptest::prelude::*;
 
 /// Numbers of which no sum is exact, so that another order shows.
@@ -53,6 +55,96 @@ fn products_have_the_bits_of_one_thread() {
     }
 }
 
+/// Which keys a query does not see: in the future, out of a window, or all of them.
+fn hidden([queries, keys]: [usize; 2], window: usize, blind: usize) -> Tensor<4, Bool> {
+    let offset = keys - queries;
+    let hides = |index: usize| {
+        let (query, key) = (index / keys, index % keys);
+        key > query + offset || key + window < query + offset || query == blind
+    };
+    let flags: Vec<bool> = (0..queries * keys).map(hides).collect();
+    let data = TensorData::new(flags, [1, 1, queries, keys]);
+    Tensor::from_data(data, &Device::flex())
+}
+
+/// Checks an attention against burn's operations one after the other.
+fn check_attention(
+    [batch, heads, groups]: [usize; 3],
+    [queries, keys, width]: [usize; 3],
+    (window, blind): (usize, usize),
+) {
+    let hidden = hidden([queries, keys], window, blind).expand([batch, heads, queries, keys]);
+    // Positions lie before heads, as a projection makes them.
+    let made = |count, heads, seed| numbers([batch, count, heads, width], seed).swap_dims(1, 2);
+    let (q, k, v) = (
+        made(queries, heads, 1),
+        made(keys, groups, 2),
+        made(keys, groups, 3),
+    );
+    let share = |x: &Tensor<4>| {
+        let shape = [batch, groups, heads / groups, keys, width];
+        let shared = x.clone().unsqueeze_dim::<5>(2).expand(shape);
+        shared.reshape([batch, heads, keys, width])
+    };
+    let scores = q.clone().matmul(share(&k).swap_dims(2, 3)) / 2.5;
+    let scores = scores.mask_fill(hidden.clone(), f64::NEG_INFINITY);
+    let expected = activation::softmax(scores, 3).matmul(share(&v));
+    let what = format!("{heads} heads of {groups}, {queries} of {keys} x {width}, {window}");
+    let made = || attention(&q, [&k, &v], &hidden, 2.5).expect("more than a few queries");
+    check(expected, made, &what);
+}
+
+#[test]
+fn attention_in_one_has_the_bits_of_its_operations() {
+    let none = (usize::MAX / 2, usize::MAX);
+    // On both sides of where the kernel has other ways, and of where parts begin.
+    for [queries, keys, width] in [
+        [69, 69, 64],
+        [130, 130, 64],
+        [140, 600, 32],
+        [333, 333, 8],
+        [300, 1_100, 65],
+        [200, 200, 600],
+        [1_024, 1_024, 4],
+    ] {
+        check_attention([1, 2, 1], [queries, keys, width], none);
+    }
+    // A window, a query that sees nothing, and as many groups as heads.
+    check_attention([1, 2, 2], [150, 150, 16], (40, usize::MAX));
+    check_attention([2, 3, 1], [260, 300, 16], (0, usize::MAX));
+    check_attention([1, 4, 2], [150, 150, 16], (300, 77));
+}
+
+#[test]
+fn attention_of_few_queries_or_in_a_graph_is_left_to_its_operations() {
+    let q = numbers([1, 1, 64, 64], 1);
+    let hidden = hidden([64, 64], 64, 64);
+    assert!(attention(&q, [&q, &q], &hidden, 1.0).is_none());
+    let q = numbers([1, 1, 128, 64], 1);
+    let tracked = q.clone().autodiff().require_grad();
+    let hidden = hidden.repeat_dim(2, 2).repeat_dim(3, 2);
+    assert!(attention(&q, [&q, &q], &hidden, 1.0).is_some());
+    assert!(attention(&q, [&tracked, &q], &hidden, 1.0).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn attention_of_any_shape_has_the_bits_of_its_operations(
+        of in (1_usize..3, 1_usize..4, 1_usize..3),
+        queries in 69_usize..300,
+        before in 0_usize..300,
+        width in 1_usize..90,
+        window in 0_usize..400,
+    ) {
+        let (batch, groups, each) = of;
+        let queries = if width < 64 { queries.max(65 + 256 / width) } else { queries };
+        let shape = [queries, queries + before, width];
+        check_attention([batch, groups * each, groups], shape, (window, usize::MAX));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -73,6 +165,8 @@ proptest! {
     ) {
         let x = numbers([batch, positions, width], 3);
         check(activation::silu(x.clone()), || by_row(x.clone(), activation::silu), "silu");
+        let square = |x: Tensor<3>| by_element(x, |x| x * x, |_| unreachable!("it is divisible"));
+        check(x.clone() * x.clone(), || square(x.clone()), "squares");
         let softmax = |x| activation::softmax(x, 2);
         check(softmax(x.clone()), || by_row(x.clone(), softmax), "softmax");
     }

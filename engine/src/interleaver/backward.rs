@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::refuse::REFUSALS_PER_VISIT_MAX;
 use super::settle::restless;
 use super::{Flow, Halt, Interleaver, Visit};
+use crate::audit::Note;
 use crate::event::{Delivery, Event, Origin, Step};
 use crate::fault::{Fault, FaultKind, NoGradient};
 use crate::lane::Phase;
@@ -205,6 +206,16 @@ impl<V: Value> Interleaver<V> {
     #[cold]
     pub fn provide_gradient(&mut self, site: Site, gradient: V) -> Flow<V> {
         self.visit(site, gradient)
+    }
+
+    /// Notes for the audit that no gradient came to a part of the value behind a hook, so that what
+    /// only that part was computed from is given zeros.
+    #[cold]
+    pub fn note_unreached_part(&mut self, ticket: Ticket) {
+        if let Some(site) = self.gradient_of(ticket) {
+            let gradient = self.map.site_name(site);
+            self.notes.push(Note::PartUnreached { gradient });
+        }
     }
 
     /// Returns the sites of the parameters' gradients that may be asked for or are collected in the

@@ -229,6 +229,14 @@ impl<V: Value> Interleaver<V> {
         interest != 0 && self.attends(point.at(iteration), interest)
     }
 
+    /// Returns whether the value would be of use to anybody, were `point` passed: whether a
+    /// mediator waits for one of its iterations, a cache collects it, or its gradient may be
+    /// asked for.
+    pub fn is_attended(&self, point: Point) -> bool {
+        let interest = self.tallies.of(point).interest;
+        interest > u32::from(self.traces) || self.is_hooked(point)
+    }
+
     /// Notes for the observers that a site is passed, and returns whether its value has to be
     /// provided. A mediator may wait for another iteration only.
     ///

@@ -244,6 +244,7 @@ fn start(run: u32) -> RunStart {
         mediators: vec![],
         scheduler: "s".into(),
         declared: Default::default(),
+        keeps: Vec::new(),
     }
 }
 

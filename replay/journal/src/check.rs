@@ -8,7 +8,7 @@ use super::digest::Digest;
 use super::error::JournalError;
 use super::policy::Policy;
 use super::read::JournalReader;
-use super::record::{Record, RunEndRecord};
+use super::record::{Record, RunEndRecord, RunStart};
 use super::value::ValueTree;
 
 /// The content of a journal, and what is wrong with it.
@@ -83,20 +83,7 @@ pub(super) fn check_reader<R: Read>(
     let mut check = Check {
         version: reader.version(),
         policy: reader.head().policy,
-        frames: 0,
-        good_bytes: 0,
-        runs: Vec::new(),
-        exchanges: 0,
-        paths: 0,
-        tensors: 0,
-        tensor_bytes: 0,
-        visits: 0,
-        notes: 0,
-        ticks: 0,
-        passages: 0,
-        digest: Digest::ZERO,
-        is_complete: false,
-        problem: None,
+        ..Check::nothing()
     };
     let mut tensors = Tensors::default();
     loop {
@@ -129,6 +116,9 @@ struct Tensors {
     /// By digest, the first exchange that names it.
     named: BTreeMap<Digest, u64>,
     kept: BTreeSet<Digest>,
+    paths: Vec<String>,
+    /// The start of the last run, if it says itself whose tensors are kept.
+    run: Option<RunStart>,
 }
 
 impl Tensors {
@@ -147,32 +137,62 @@ impl Tensors {
 }
 
 impl Check {
+    /// What there is of a journal of which nothing was read.
+    pub(super) fn nothing() -> Self {
+        Self {
+            version: (0, 0),
+            policy: Policy::default(),
+            frames: 0,
+            good_bytes: 0,
+            runs: Vec::new(),
+            exchanges: 0,
+            paths: 0,
+            tensors: 0,
+            tensor_bytes: 0,
+            visits: 0,
+            notes: 0,
+            ticks: 0,
+            passages: 0,
+            digest: Digest::ZERO,
+            is_complete: false,
+            problem: None,
+        }
+    }
+
     fn count(&mut self, record: &Record, tensors: &mut Tensors) {
         match record {
-            Record::RunStart(start) => self.runs.push(CheckedRun {
-                name: start.name.clone(),
-                exchanges: 0,
-                end: None,
-            }),
-            Record::Path(_) => self.paths += 1,
+            Record::RunStart(start) => {
+                tensors.run = (!start.keeps.is_empty()).then(|| start.clone());
+                self.runs.push(CheckedRun {
+                    name: start.name.clone(),
+                    exchanges: 0,
+                    end: None,
+                });
+            }
+            Record::Path(path) => {
+                self.paths += 1;
+                tensors.paths.push(path.text.clone());
+            }
             Record::Exchange(exchange) => {
                 self.exchanges += 1;
                 if let Some(run) = self.runs.last_mut() {
                     run.exchanges += 1;
                 }
-                self.name_tensors(exchange.index, exchange.value.as_ref(), tensors);
+                let (index, value) = (exchange.index, exchange.value.as_ref());
+                self.name_tensors(index, exchange.point(), value, tensors);
             }
             Record::Open(open) => {
-                self.name_tensors(open.index, open.value.as_ref(), tensors);
+                self.name_tensors(open.index, open.point(), open.value.as_ref(), tensors);
             }
             Record::Visit(visit) => {
                 self.visits += 1;
-                self.name_tensors(self.exchanges, visit.value(), tensors);
+                let point = visit.passed.last().copied();
+                self.name_tensors(self.exchanges, point, visit.value(), tensors);
             }
             Record::Tensor(tensor) => {
                 self.tensors += 1;
                 self.tensor_bytes += tensor.bytes.len() as u64;
-                if self.policy != Policy::Digest {
+                if self.policy != Policy::Digest || tensors.run.is_some() {
                     tensors.kept.insert(tensor.digest);
                 }
             }
@@ -191,9 +211,19 @@ impl Check {
         }
     }
 
-    /// Notes the tensors of a value at an exchange, if the journal should have them.
-    fn name_tensors(&self, exchange: u64, value: Option<&ValueTree>, tensors: &mut Tensors) {
-        if let (true, Some(value)) = (self.policy.keeps(exchange), value) {
+    /// Notes the tensors of a value at an exchange and a point, if the journal should have them.
+    fn name_tensors(
+        &self,
+        exchange: u64,
+        point: Option<u32>,
+        value: Option<&ValueTree>,
+        tensors: &mut Tensors,
+    ) {
+        let point = point.and_then(|path| tensors.paths.get(path as usize));
+        let own = tensors.run.as_ref();
+        let own = own.and_then(|run| run.keeps_at(point.map(String::as_str)));
+        let is_kept = own.unwrap_or_else(|| self.policy.keeps(exchange));
+        if let (true, Some(value)) = (is_kept, value) {
             value.for_each_leaf(&mut |tensor| {
                 tensors.named.entry(tensor.digest).or_insert(exchange);
             });

@@ -30,4 +30,10 @@ pub(crate) const CODES: &[Code] = &[
         AtFault::Journal,
     ),
     Code::new("E130", "a rank is no replica", AtFault::Environment),
+    Code::new(
+        "E136",
+        "a journal is not the one of the index",
+        AtFault::Journal,
+    ),
+    Code::new("E141", "a damaged index of journals", AtFault::Journal),
 ];

@@ -258,14 +258,44 @@ pub enum JournalError {
     ///
     /// Code `E086`, explained in `docs/errors/E086.md`.
     #[error(
-        "{journal} is not the journal of the training run beside it: the exchanges of step {step} are others; restore it from a \
-         copy, or resume from a checkpoint before it"
+        "{journal} is not the journal of the training run beside it: the exchanges of step {step} are others, or are not in it; \
+         restore it from a copy, or resume from a checkpoint before it"
     )]
     OtherExchanges {
         /// The file.
         journal: Arc<str>,
         /// The first step whose exchanges are others.
         step: u64,
+    },
+    /// A journal of a training run is not the one that the run's index has.
+    ///
+    /// Code `E136`, explained in `docs/errors/E136.md`.
+    #[error(
+        "{journal} is not the journal of steps {first} to {last} that the index of the training run has: {reason}; restore it from \
+         a copy, or resume from a checkpoint before it"
+    )]
+    OtherSegment {
+        /// The file.
+        journal: Arc<str>,
+        /// The first step of it.
+        first: u64,
+        /// The last step of it.
+        last: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The index of a training run's journals is gone, damaged, or another run's.
+    ///
+    /// Code `E141`, explained in `docs/errors/E141.md`.
+    #[error(
+        "{index} is not the index of the journals beside it: {reason}; run `interloom recover` on the folder, or resume the training \
+         run: it is made again from the journals"
+    )]
+    BadIndex {
+        /// The file.
+        index: Arc<str>,
+        /// What is wrong.
+        reason: String,
     },
     /// The ledger of a training run is not one, or is damaged.
     ///
@@ -306,6 +336,8 @@ impl JournalError {
             Self::BadLedger { .. } => "E078",
             Self::OtherExchanges { .. } => "E086",
             Self::RanksParted(_) => "E130",
+            Self::OtherSegment { .. } => "E136",
+            Self::BadIndex { .. } => "E141",
         }
     }
 

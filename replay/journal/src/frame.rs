@@ -50,7 +50,7 @@ pub const HEAD_BYTES_MAX: u32 = 1 << 26;
 /// Kinds from here on may be skipped by a reader that does not know them.
 pub const OPTIONAL_KINDS: u8 = 0x80;
 
-const SYNC_BYTES: usize = 16;
+pub(super) const SYNC_BYTES: usize = 16;
 const PREAMBLE_CRC_AT: usize = 60;
 const HEADER_CRC_AT: usize = 20;
 

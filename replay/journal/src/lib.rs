@@ -22,6 +22,7 @@
 //!     mediators: vec![],
 //!     scheduler: "in order".into(),
 //!     declared: Default::default(),
+//!     keeps: Vec::new(),
 //! })?;
 //! writer.end_run(OutcomeRecord::default())?;
 //! writer.finish()?;
@@ -67,6 +68,7 @@ mod order;
 mod pack;
 mod particulars;
 mod passage;
+mod pattern;
 mod places;
 mod policy;
 pub mod provenance;

@@ -19,6 +19,7 @@ use super::argument::Argument;
 use super::cached::CachedLine;
 use super::digest::{DType, Digest};
 use super::particulars;
+use super::pattern;
 use super::policy::Policy;
 use super::sites::{SiteTable, Tokens};
 use super::value::ValueTree;
@@ -184,6 +185,21 @@ pub struct RunStart {
     pub scheduler: String,
     /// What the run declared.
     pub declared: Declared,
+    /// Patterns of the points whose tensors the journal keeps in this run, where that is not what
+    /// the policy of its head says; see [`keeps_at`](Self::keeps_at).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<String>,
+}
+
+impl RunStart {
+    /// Returns whether the run itself says that the tensors at a point are kept, or are not;
+    /// nothing if the policy of the journal decides.
+    ///
+    /// The last pattern that matches does. A `*` in it stands for any text, one that ends before a
+    /// dot has all that is inside, and one that begins with `!` is of what is not kept.
+    pub fn keeps_at(&self, point: Option<&str>) -> Option<bool> {
+        pattern::is_kept(&self.keeps, point?)
+    }
 }
 
 /// The declarations of a run before its model ran, besides its mediators.
@@ -351,6 +367,13 @@ pub struct ExchangeRecord {
     pub fault: Option<Fault>,
     /// Where the request stands in the source. Never compared, and in no digest.
     pub origin: Option<OriginRecord>,
+}
+
+impl ExchangeRecord {
+    /// Returns the path at which its value is: where the model was, or what was asked for.
+    pub fn point(&self) -> Option<u32> {
+        self.at.or(self.asked).map(|site| site.path)
+    }
 }
 
 /// The result of a request.

@@ -98,6 +98,7 @@ pub(crate) fn run_start(run: u32) -> RunStart {
         ],
         scheduler: "in order".into(),
         declared: Declared::default(),
+        keeps: Vec::new(),
     }
 }
 

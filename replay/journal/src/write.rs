@@ -285,9 +285,27 @@ impl<S: Sink> JournalWriter<S> {
         shape: &[u64],
         bytes: &[u8],
     ) -> Result<bool, JournalError> {
+        if self.policy.keeps(self.order.exchanges()) {
+            self.keep_tensor(digest, dtype, shape, bytes)
+        } else {
+            self.guarded(|_| Ok(false))
+        }
+    }
+
+    /// Writes the bytes of a tensor of the next exchange as [`tensor`](Self::tensor) does, whatever
+    /// the policy: the run says that it keeps those ([`RunStart::keeps`]).
+    ///
+    /// # Errors
+    /// Those of [`tensor`](Self::tensor).
+    pub fn keep_tensor(
+        &mut self,
+        digest: &Digest,
+        dtype: DType,
+        shape: &[u64],
+        bytes: &[u8],
+    ) -> Result<bool, JournalError> {
         self.guarded(|writer| {
-            let is_wanted = writer.policy.keeps(writer.order.exchanges());
-            if !is_wanted || writer.tensors.contains(digest) {
+            if writer.tensors.contains(digest) {
                 return Ok(false);
             }
             writer.write_tensor(digest, dtype, shape, bytes)?;

@@ -66,6 +66,7 @@ fn record(path: &Path, exchanges: u64) {
         mediators: Vec::new(),
         scheduler: "in-order".to_owned(),
         declared: Declared::default(),
+        keeps: Vec::new(),
     };
     writer.start_run(&start).unwrap();
     let path = writer.path("layers.3.output").unwrap();

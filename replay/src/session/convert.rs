@@ -12,8 +12,8 @@ use super::passages;
 use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
 use super::sink::JournalSink;
 use crate::journal::{
-    self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, SiteRef,
-    TensorLine, ValueTree, Visit,
+    self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, RunStart,
+    SiteRef, TensorLine, ValueTree, Visit,
 };
 
 /// Writes all that happens in one run to a sink, in order.
@@ -28,7 +28,7 @@ pub(super) struct Recorder(Rc<RefCell<Recording>>);
 struct Recording {
     sink: Rc<RefCell<JournalSink>>,
     sites: Sites,
-    run: u32,
+    run: RunStart,
     policy: Policy,
     readback: Readback,
     queue: Queue,
@@ -43,7 +43,7 @@ impl Recorder {
     pub(super) fn new(
         sink: Rc<RefCell<JournalSink>>,
         sites: Sites,
-        run: u32,
+        run: RunStart,
         policy: Policy,
         readback: Readback,
     ) -> Self {
@@ -70,8 +70,8 @@ impl Recorder {
         let mut reads = TensorReads::Made(AnyTensor::read(&tensors).into_iter());
         let sink = recording.sink.clone();
         let sink = &mut *sink.borrow_mut();
-        let (run, sites) = (recording.run, recording.sites.clone());
-        let write = |value: &Value| recording.value(sink, value, &mut reads);
+        let (run, sites) = (recording.run.run, recording.sites.clone());
+        let write = |value: &Value| recording.value(sink, None, value, &mut reads);
         let passage = passages::to_journal(passage, run, &sites, write)?;
         sink.passage(&passage)
     }
@@ -186,14 +186,16 @@ impl Recording {
             }
             Pending::Visit(passed, brought, backward) => {
                 self.brought.clear();
+                let passed = self.passed(sink, passed, brought.is_some() && backward.is_none())?;
+                let point = passed.last().copied();
                 let visit = Visit {
-                    run: self.run,
-                    passed: self.passed(sink, passed, brought.is_some() && backward.is_none())?,
+                    run: self.run.run,
+                    passed,
                     backward: *backward,
                     brought: match brought {
                         Some((iteration, value)) => Some(Brought {
                             iteration: *iteration,
-                            value: self.brought(sink, value, reads)?,
+                            value: self.brought(sink, point, value, reads)?,
                         }),
                         None => None,
                     },
@@ -211,7 +213,7 @@ impl Recording {
             } => {
                 let (inputs, outputs) = spec.sides();
                 sink.cache_declaration(&CacheDeclaration {
-                    run: self.run,
+                    run: self.run.run,
                     mediator: mediator.0,
                     number: *number,
                     modules: spec.modules().map(<[String]>::to_vec),
@@ -246,12 +248,13 @@ impl Recording {
             None => None,
             Some(site) => Some(self.site(sink, site)?),
         };
+        let point = at.or(asked).map(|site: SiteRef| site.path);
         let value = match &pending.value {
             None => None,
-            Some(value) => Some(self.value(sink, value, reads)?),
+            Some(value) => Some(self.value(sink, point, value, reads)?),
         };
         Ok(journal::ExchangeRecord {
-            run: self.run,
+            run: self.run.run,
             // The sink numbers them.
             index: 0,
             mediator: pending.mediator,
@@ -312,45 +315,75 @@ impl Recording {
     fn brought(
         &mut self,
         sink: &mut JournalSink,
+        point: Option<u32>,
         value: &Value,
         reads: &mut TensorReads,
     ) -> Result<ValueTree, JournalError> {
-        let policy = self.policy;
+        let keeps = self.keeps(sink, point);
         let brought = &mut self.brought;
         tree(value, &mut |tensor| {
-            let line = written(sink, policy, reads.of(tensor))?;
+            let line = written(sink, keeps, reads.of(tensor))?;
             brought.push((tensor.clone(), line.clone()));
             Ok(line)
         })
     }
 
+    /// Writes a value at a point, or of none.
     fn value(
         &self,
         sink: &mut JournalSink,
+        point: Option<u32>,
         value: &Value,
         reads: &mut TensorReads,
     ) -> Result<ValueTree, JournalError> {
+        let keeps = self.keeps(sink, point);
         tree(value, &mut |tensor| {
             let mut brought = self.brought.iter();
             if let Some((_, line)) = brought.find(|(other, _)| other.is_same(tensor)) {
                 reads.skip();
                 return Ok(line.clone());
             }
-            written(sink, self.policy, reads.of(tensor))
+            written(sink, keeps, reads.of(tensor))
         })
+    }
+
+    fn keeps(&self, sink: &JournalSink, point: Option<u32>) -> Keeps {
+        let own = self
+            .run
+            .keeps_at(point.and_then(|path| sink.path_text(path)));
+        match own {
+            Some(true) => Keeps::Bytes,
+            None if self.policy != Policy::Digest => Keeps::ByPolicy,
+            Some(false) | None => Keeps::Digests,
+        }
     }
 }
 
-/// Writes the elements of a tensor, if the policy keeps them, and returns the tensor as the journal
-/// has it.
+/// What is kept of the tensors of a value.
+#[derive(Clone, Copy)]
+enum Keeps {
+    Digests,
+    Bytes,
+    /// What the policy says of the next exchange.
+    ByPolicy,
+}
+
+/// Writes the elements of a tensor, if they are kept, and returns the tensor as the journal has it.
 fn written(
     sink: &mut JournalSink,
-    policy: Policy,
+    keeps: Keeps,
     data: TensorData,
 ) -> Result<TensorLine, JournalError> {
     let (tensor, data) = digested(data);
-    if policy != Policy::Digest {
-        sink.tensor(&tensor.digest, tensor.dtype, &tensor.shape, data.as_bytes())?;
+    let TensorLine {
+        dtype,
+        shape,
+        digest,
+    } = &tensor;
+    match keeps {
+        Keeps::Digests => {}
+        Keeps::Bytes => sink.keep_tensor(digest, *dtype, shape, data.as_bytes())?,
+        Keeps::ByPolicy => sink.tensor(digest, *dtype, shape, data.as_bytes())?,
     }
     Ok(tensor)
 }
@@ -412,23 +445,46 @@ fn tensor_with(value: &Value, digest: &Digest) -> Option<Vec<u8>> {
 /// Returns the element type, the shape and the data of a tensor as the journal has them; truth
 /// values are bytes.
 pub(crate) fn tensor_parts(data: TensorData) -> (DType, Vec<u64>, TensorData) {
-    let shape = data.shape().iter().map(|&length| length as u64).collect();
-    let (dtype, data) = match data.dtype() {
-        BurnDType::F64 => (DType::F64, data),
-        BurnDType::F32 | BurnDType::Flex32 => (DType::F32, data),
-        BurnDType::F16 => (DType::F16, data),
-        BurnDType::BF16 => (DType::BF16, data),
-        BurnDType::I64 => (DType::I64, data),
-        BurnDType::I32 => (DType::I32, data),
-        BurnDType::I16 => (DType::I16, data),
-        BurnDType::I8 => (DType::I8, data),
-        BurnDType::U64 => (DType::U64, data),
-        BurnDType::U32 => (DType::U32, data),
-        BurnDType::U16 => (DType::U16, data),
-        BurnDType::U8 => (DType::U8, data),
-        BurnDType::Bool(_) => (DType::Bool, data.convert::<bool>()),
+    let shape = journal_shape(&data);
+    let (dtype, data) = match (journal_dtype(data.dtype()), data.dtype()) {
+        (Some(dtype), _) => (dtype, data),
+        (None, BurnDType::Bool(_)) => (DType::Bool, data.convert::<bool>()),
         // Quantised values are compared as what they stand for.
-        BurnDType::QFloat(_) => (DType::F32, data.convert::<f32>()),
+        (None, _) => (DType::F32, data.convert::<f32>()),
     };
     (dtype, shape, data)
+}
+
+/// Returns the digest of a tensor, as the journal has it.
+pub(crate) fn digest_of_tensor(data: &TensorData) -> Digest {
+    match journal_dtype(data.dtype()) {
+        Some(dtype) => Digest::of_tensor(dtype, &journal_shape(data), data.as_bytes()),
+        None => {
+            let (dtype, shape, data) = tensor_parts(data.clone());
+            Digest::of_tensor(dtype, &shape, data.as_bytes())
+        }
+    }
+}
+
+fn journal_shape(data: &TensorData) -> Vec<u64> {
+    data.shape().iter().map(|&length| length as u64).collect()
+}
+
+/// Returns the element type that the journal has for one of burn's, if its bytes are the same.
+const fn journal_dtype(dtype: BurnDType) -> Option<DType> {
+    Some(match dtype {
+        BurnDType::F64 => DType::F64,
+        BurnDType::F32 | BurnDType::Flex32 => DType::F32,
+        BurnDType::F16 => DType::F16,
+        BurnDType::BF16 => DType::BF16,
+        BurnDType::I64 => DType::I64,
+        BurnDType::I32 => DType::I32,
+        BurnDType::I16 => DType::I16,
+        BurnDType::I8 => DType::I8,
+        BurnDType::U64 => DType::U64,
+        BurnDType::U32 => DType::U32,
+        BurnDType::U16 => DType::U16,
+        BurnDType::U8 => DType::U8,
+        BurnDType::Bool(_) | BurnDType::QFloat(_) => return None,
+    })
 }

@@ -57,6 +57,7 @@ mod tests;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use interloom_backends::{ForwardError, PrefixCache, Ran, ReuseStats, Run, Value};
@@ -71,7 +72,7 @@ pub(crate) use builder::check_exact;
 pub(crate) use builder::short_name;
 pub use builder::{SessionBuilder, Subject};
 use cached::Collected;
-pub(crate) use convert::tensor_parts;
+pub(crate) use convert::{digest_of_tensor, tensor_parts};
 use play::{Made, is_of_model, play};
 use readback::Readback;
 use recorded::Recorded;
@@ -110,7 +111,11 @@ pub enum Mode {
     /// Asks a live model for what the mediators of a journal asked for, and compares what it gives;
     /// no mediator runs.
     ///
-    /// The journal must have kept the tensors that were swapped in.
+    /// The journal must have kept the tensors that were swapped in. Of a replacement it has the
+    /// value, and not the graph that it was computed in: a backward pass that a mediator asks for
+    /// is taken from the journal, too; one that the code around the model makes ends at what was
+    /// replaced. If its gradients are not the recorded ones because of that, the run fails (E058);
+    /// gradients that nothing in the run declares are then without what went through a mediator.
     Drive(PathBuf),
     /// Replays a journal up to an exchange, then continues live, into a new journal.
     ///
@@ -177,6 +182,8 @@ pub struct Session {
     proof: Proof,
     readback: Readback,
     keeps_passages: bool,
+    /// The patterns of the points whose tensors are kept, in the runs to come.
+    keeps: Arc<[String]>,
     effort: ReuseStats,
 }
 
@@ -314,7 +321,7 @@ impl Session {
                 Some(JournalSink::verify(path, &head)?)
             }
             Mode::Drive(path) => {
-                source = Box::new(Driven(recorded(path)?));
+                source = Box::new(Driven::new(recorded(path)?));
                 proof = Proof::Model;
                 Some(JournalSink::verify(path, &head)?)
             }
@@ -349,12 +356,22 @@ impl Session {
             proof,
             readback: Readback::default(),
             keeps_passages: false,
+            keeps: Arc::default(),
             effort: ReuseStats::default(),
         }
     }
 
-    /// Returns the digest of all that happened so far, if it is digested.
-    pub(crate) fn digest(&self) -> Option<Digest> {
+    /// Begins a step of a training run: its runs have a digest of their own, and the journal keeps
+    /// their tensors as these patterns say, or else as its policy does.
+    pub(crate) fn begin_step(&mut self, keeps: Vec<String>) {
+        self.keeps = keeps.into();
+        if let Some(sink) = &self.sink {
+            sink.borrow_mut().begin_step();
+        }
+    }
+
+    /// Returns the digest of the runs of the step that was begun last.
+    pub(crate) fn step_digest(&self) -> Option<Digest> {
         self.sink.as_ref().and_then(|sink| sink.borrow().digest())
     }
 
@@ -419,12 +436,20 @@ impl Session {
         if let Some(prefix) = prefix {
             sink.borrow_mut().leave(prefix);
         }
-        let number = sink.borrow_mut().start_run(start_of(&run)?)?;
+        let was_equal = sink.borrow().divergence().is_none();
+        let start = RunStart {
+            keeps: self.keeps.to_vec(),
+            ..start_of(&run)?
+        };
+        let number = sink.borrow_mut().start_run(start.clone())?;
         let sites = run.sites().clone();
         let recorder = convert::Recorder::new(
             sink.clone(),
             sites.clone(),
-            number,
+            RunStart {
+                run: number,
+                ..start
+            },
             self.head.policy,
             self.readback,
         );
@@ -449,7 +474,12 @@ impl Session {
         let mut sink = sink.borrow_mut();
         let cached = collected.lines(&mut sink, &sites)?;
         sink.end_run(made.outcome, cached)?;
-        match (fork, sink.divergence(), &made.result) {
+        let divergence = sink.divergence();
+        let severed = divergence.filter(|_| was_equal);
+        if let Some(error) = severed.and_then(|divergence| self.source.severed(divergence)) {
+            return Err(error.into());
+        }
+        match (fork, divergence, &made.result) {
             // A model that fails by itself keeps its mediators from saying what they said.
             (_, _, Err(Error::Forward(error))) if is_of_model(error) => made.result,
             (Some(exchange), Some(divergence), _) => Err(Error::ForkParted {
@@ -547,6 +577,7 @@ fn start_of(run: &Run) -> Result<RunStart, Error> {
         mediators: lines.collect(),
         scheduler: setup.schedule(),
         declared: declared_by(setup),
+        keeps: Vec::new(),
     })
 }
 

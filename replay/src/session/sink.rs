@@ -9,9 +9,10 @@ use interloom_backends::ReuseStats;
 use super::prefix::Prefix;
 use super::{Conclusion, Proof};
 use crate::divergence::{Comparer, Divergence, EnvironmentReport};
+use crate::journal::training::StepDigest;
 use crate::journal::{
     CacheDeclaration, CachedLine, DType, Digest, ExchangeRecord, Head, JournalError, JournalReader,
-    JournalWriter, OutcomeRecord, PassageRecord, Policy, Record, RunStart, Sink, ValueTree, Visit,
+    JournalWriter, OutcomeRecord, PassageRecord, Record, RunStart, Sink, ValueTree, Visit,
     find_tensor,
 };
 
@@ -21,7 +22,9 @@ use crate::journal::{
 pub(super) struct JournalSink {
     writer: Writer,
     watch: Watch,
-    /// The digest of the last run that ended.
+    /// What happened in the runs of the step that was begun last, by itself.
+    step: Option<StepDigest>,
+    /// The digest of this at the end of the last run.
     digest: Option<Digest>,
     /// The texts of the paths so far, by number.
     paths: Vec<String>,
@@ -92,6 +95,7 @@ impl JournalSink {
         Ok(Self {
             writer: Writer::Nowhere(Box::new(writer)),
             watch: Watch::Journal(Box::new(watched)),
+            step: None,
             digest: None,
             paths,
         })
@@ -110,7 +114,12 @@ impl JournalSink {
         Ok(Self::new(Writer::Nowhere(Box::new(writer)), Watch::Nothing))
     }
 
-    /// Returns the digest of the runs that ended so far, if one did.
+    /// Digests the runs from here on as those of a step, by themselves.
+    pub(super) fn begin_step(&mut self) {
+        self.step = Some(StepDigest::default());
+    }
+
+    /// Returns the digest of the step's runs that ended so far, if one did.
     pub(super) const fn digest(&self) -> Option<Digest> {
         self.digest
     }
@@ -119,6 +128,7 @@ impl JournalSink {
         Self {
             writer,
             watch,
+            step: None,
             digest: None,
             paths: Vec::new(),
         }
@@ -136,6 +146,9 @@ impl JournalSink {
     pub(super) fn start_run(&mut self, mut start: RunStart) -> Result<u32, JournalError> {
         start.run = written!(self, |writer| writer.next_run());
         written!(self, |writer| writer.start_run(&start))?;
+        if let Some(step) = &mut self.step {
+            step.start_run(&start);
+        }
         match &mut self.watch {
             Watch::Nothing => {}
             Watch::Journal(watched) => drop(watched.comparer.start_run(&start)),
@@ -147,7 +160,7 @@ impl JournalSink {
     /// Returns the number of a path, which is written at its first use.
     pub(super) fn path(&mut self, text: &str) -> Result<u32, JournalError> {
         let id = written!(self, |writer| writer.path(text))?;
-        if id as usize == self.paths.len() && !matches!(self.watch, Watch::Nothing) {
+        if id as usize == self.paths.len() {
             self.paths.push(text.to_owned());
             match &mut self.watch {
                 Watch::Nothing => {}
@@ -158,6 +171,12 @@ impl JournalSink {
         Ok(id)
     }
 
+    /// Returns the text of a path that was written.
+    pub(super) fn path_text(&self, path: u32) -> Option<&str> {
+        self.paths.get(path as usize).map(String::as_str)
+    }
+
+    /// Writes the bytes of a tensor of the next exchange, if the policy keeps those.
     pub(super) fn tensor(
         &mut self,
         digest: &Digest,
@@ -167,6 +186,20 @@ impl JournalSink {
     ) -> Result<(), JournalError> {
         match &mut self.writer {
             Writer::File(writer) => writer.tensor(digest, dtype, shape, bytes).map(drop),
+            Writer::Nowhere(_) => Ok(()),
+        }
+    }
+
+    /// Writes the bytes of a tensor of the next exchange, whatever the policy.
+    pub(super) fn keep_tensor(
+        &mut self,
+        digest: &Digest,
+        dtype: DType,
+        shape: &[u64],
+        bytes: &[u8],
+    ) -> Result<(), JournalError> {
+        match &mut self.writer {
+            Writer::File(writer) => writer.keep_tensor(digest, dtype, shape, bytes).map(drop),
             Writer::Nowhere(_) => Ok(()),
         }
     }
@@ -185,13 +218,20 @@ impl JournalSink {
             }),
             Watch::Prefix(prefix) => prefix.exchange(&exchange),
         }
-        written!(self, |writer| writer.exchange(&exchange))
+        written!(self, |writer| writer.exchange(&exchange))?;
+        if let Some(step) = &mut self.step {
+            step.exchange(exchange, &self.paths);
+        }
+        Ok(())
     }
 
     /// Writes and compares a request that is open when the run is over.
     pub(super) fn open_request(&mut self, mut open: ExchangeRecord) -> Result<(), JournalError> {
         open.index = written!(self, |writer| writer.next_index());
         written!(self, |writer| writer.open_request(&open))?;
+        if let Some(step) = &mut self.step {
+            step.open_request(open.clone(), &self.paths);
+        }
         self.compare(Record::Open(open));
         Ok(())
     }
@@ -206,7 +246,11 @@ impl JournalSink {
         if let Watch::Journal(watched) = &mut self.watch {
             watched.see(bytes_of, |comparer| comparer.visit(visit));
         }
-        written!(self, |writer| writer.visit(visit))
+        written!(self, |writer| writer.visit(visit))?;
+        if let Some(step) = &mut self.step {
+            step.visit(visit, &self.paths);
+        }
+        Ok(())
     }
 
     /// Writes and compares that a mediator declares a cache.
@@ -215,6 +259,9 @@ impl JournalSink {
         cache: &CacheDeclaration,
     ) -> Result<(), JournalError> {
         written!(self, |writer| writer.cache_declaration(cache))?;
+        if let Some(step) = &mut self.step {
+            step.cache_declaration(cache);
+        }
         self.compare(Record::CacheDeclaration(cache.clone()));
         Ok(())
     }
@@ -259,7 +306,9 @@ impl JournalSink {
         cached: Vec<CachedLine>,
     ) -> Result<(), JournalError> {
         let end = written!(self, |writer| writer.end_run_with(outcome, Some(cached)))?;
-        self.digest = Some(end.digest);
+        if let Some(step) = &mut self.step {
+            self.digest = Some(step.end_run(&end));
+        }
         match &mut self.watch {
             Watch::Nothing => {}
             Watch::Journal(watched) => drop(watched.comparer.end_run(&end)),
@@ -346,7 +395,7 @@ impl Watched {
     ) {
         let was_equal = self.comparer.divergence().is_none();
         see(&mut self.comparer);
-        if !was_equal || self.recorded.policy == Policy::Digest {
+        if !was_equal {
             return;
         }
         let Some(divergence) = self.comparer.divergence_mut() else {

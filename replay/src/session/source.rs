@@ -5,15 +5,18 @@
 //! record](interloom_engine::replay::pass_recorded), the mediators live or
 //! [scripted](interloom_engine::replay::scripted).
 
-use interloom_backends::{PrefixCache, RecordedPass, Run, Value};
+use interloom_backends::{BackwardFailure, ForwardError, PrefixCache, RecordedPass, Run, Value};
 use interloom_engine::replay::{Said, ScriptedRequest, scripted};
 use interloom_engine::{CacheSpec, Fault, Invoke, Origin};
 
 use super::passages;
 use super::prefix::Prefix;
 use super::recorded::Recorded;
+use crate::divergence::Divergence;
 use crate::error::Error;
-use crate::journal::{self, BackwardTurn, CacheDeclaration, Event, ExchangeRecord, Head};
+use crate::journal::{
+    self, BackwardTurn, CacheDeclaration, Event, ExchangeRecord, ExchangeResult, Head, SiteRef,
+};
 
 /// Where the sides of a session's runs come from.
 pub(super) trait Source {
@@ -32,6 +35,12 @@ pub(super) trait Source {
     /// Panics if no run was staged with [`Model::Recorded`].
     fn recorded(&self) -> &Recorded {
         unreachable!("the model of this source is live")
+    }
+
+    /// Returns why the last run could not make a recorded backward pass again, in which it has
+    /// diverged, if that is because of what stood in for the mediators.
+    fn severed(&self, _: &Divergence) -> Option<ForwardError> {
+        None
     }
 }
 
@@ -115,18 +124,43 @@ impl Source for Served {
 }
 
 /// A journal stands in for the mediators.
-pub(super) struct Driven(pub(super) Recorded);
+pub(super) struct Driven {
+    recorded: Recorded,
+    /// The run that was staged last.
+    past: Option<journal::RunRecord>,
+}
+
+impl Driven {
+    pub(super) const fn new(recorded: Recorded) -> Self {
+        let past = None;
+        Self { recorded, past }
+    }
+}
 
 impl Source for Driven {
     fn stage(&mut self, mut run: Run, _: &Head) -> Result<Staged, Error> {
-        let Some(past) = self.0.next_run() else {
-            return Ok(Staged::live(run));
-        };
-        let mediators = scripts(&self.0, &past, &run)?;
-        run.replace_mediators(mediators);
-        run.gradients(&past.start.declared.gradients);
-        run.play_backward(passes(&self.0, &past, &run)?);
+        self.past = self.recorded.next_run();
+        if let Some(past) = &self.past {
+            run.replace_mediators(scripts(&self.recorded, past, &run)?);
+            run.gradients(&past.start.declared.gradients);
+            run.play_backward(passes(&self.recorded, past, &run)?);
+        }
         Ok(Staged::live(run))
+    }
+
+    fn severed(&self, divergence: &Divergence) -> Option<ForwardError> {
+        let past = self.past.as_ref()?;
+        let begin = begin_of_pass(past, divergence.backward_pass?)?;
+        let (exchange, at) = replaced_before(&self.recorded, past, begin)?;
+        let mediator = past.start.mediators.get(exchange.mediator as usize)?;
+        let site = self.recorded.journal().site(at);
+        let why = BackwardFailure::Severed {
+            gradient: divergence.site.clone(),
+            site: site.clone(),
+            mediator: mediator.name.clone(),
+        };
+        let after = Some(site);
+        Some(ForwardError::Backward { after, why })
     }
 }
 
@@ -232,6 +266,30 @@ fn passes(
     // One that a failure broke off.
     passes.extend(open);
     Ok(passes)
+}
+
+/// Returns the exchange before which a backward pass of a recorded run began, if the code around
+/// the model asked for it.
+fn begin_of_pass(past: &journal::RunRecord, pass: u32) -> Option<u64> {
+    let begins = past.visits.iter();
+    let mut begins = begins.filter(|(_, visit)| visit.backward == Some(BackwardTurn::Begin));
+    let (exchange, begin) = begins.nth(pass as usize)?;
+    begin.brought.is_some().then_some(*exchange)
+}
+
+/// Returns the last exchange before another one in which a mediator replaced what passes in a
+/// forward pass, and where.
+fn replaced_before<'p>(
+    recorded: &Recorded,
+    past: &'p journal::RunRecord,
+    exchange: u64,
+) -> Option<(&'p ExchangeRecord, SiteRef)> {
+    let before = past.exchanges.iter().rev();
+    let mut replaced = before
+        .filter(|line| line.index < exchange && line.result == ExchangeResult::Served)
+        .filter(|line| matches!(line.event, Event::Swap | Event::Skip))
+        .filter_map(|line| Some((line, line.asked?)));
+    replaced.find(|(_, at)| !recorded.text(*at).ends_with(".grad"))
 }
 
 /// Returns how many of the first `all` exchanges of a run are over before a mediator can make one

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use super::digests::StateDigests;
 use super::state::TrainingState;
-use super::{Training, checkpoint, state_digests};
+use super::{Training, checkpoint, read_state};
 use crate::divergence::EnvironmentReport;
 use crate::environment;
 use crate::error::Error;
 use crate::journal::training::{
-    LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NamedDigest, StepPhase,
+    KeepRule, LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, StepPhase,
     checkpoint_folder, digest_of_names,
 };
 use crate::journal::{Digest, Experiment, Policy};
@@ -25,9 +26,12 @@ pub struct TrainingBuilder {
     pub(super) device: Device,
     pub(super) experiment: Experiment,
     pub(super) policy: Policy,
+    pub(super) rules: Vec<KeepRule>,
     pub(super) checkpoint_every: u64,
     pub(super) keep: usize,
     pub(super) names_every: u64,
+    pub(super) checks_every: u64,
+    pub(super) rehearses: bool,
     pub(super) accepts_inexact: bool,
 }
 
@@ -45,14 +49,18 @@ impl TrainingBuilder {
         self
     }
 
+    /// Adds a rule of what the journals keep, by step and by site; the last rule that is of both
+    /// decides, and where none is, the [`policy`](Self::policy).
+    ///
+    /// Whatever the rules, the ledger has the digest of all exchanges of each step.
+    pub fn rule(mut self, rule: KeepRule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
     /// Makes a checkpoint before each multiple of `steps`, 100 unless this says otherwise. A
-    /// journal of exchanges has as many steps.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it is 0.
+    /// journal of exchanges has as many steps. With 0 there is no training run to open.
     pub const fn checkpoint_every(mut self, steps: u64) -> Self {
-        assert!(steps > 0, "a checkpoint before every 0th step");
         self.checkpoint_every = steps;
         self
     }
@@ -69,6 +77,28 @@ impl TrainingBuilder {
     /// name takes some 18 bytes for each step.
     pub const fn names_every(mut self, steps: u64) -> Self {
         self.names_every = steps;
+        self
+    }
+
+    /// Looks before every `steps`th step whether the state is the one that the step before left
+    /// ([`Error::StateChanged`]), before each one unless this says otherwise. It costs about as
+    /// much as the digests of a step.
+    ///
+    /// For 0 it is done only where a step is made again and where a journal begins: elsewhere a
+    /// change between two steps then shows in what comes after it, or not at all if that is rounded
+    /// away.
+    pub const fn check_state_every(mut self, steps: u64) -> Self {
+        self.checks_every = steps;
+        self
+    }
+
+    /// Resumes at the last checkpoint also where no step has been made behind it.
+    ///
+    /// Without this a run that ended just there goes on from the checkpoint before, if that is
+    /// kept: the steps between the two are made again, so that a loop which would go on with other
+    /// data, another rate or another model is refused as it is everywhere else.
+    pub const fn trust_checkpoint(mut self) -> Self {
+        self.rehearses = false;
         self
     }
 
@@ -97,24 +127,29 @@ impl TrainingBuilder {
         state: &mut impl TrainingState,
     ) -> Result<Training, Error> {
         let folder = folder.as_ref();
+        self.check_settings()?;
         let head = self.head();
         if !self.accepts_inexact {
             check_exact(&"this build", &head.environment)?;
         }
         let writer = LedgerWriter::create(folder, &head)?;
-        checkpoint::write(folder, 0, writer.chain(), state)?;
+        let parts = read_state(state)?;
+        let left = StateDigests::of(&parts);
+        checkpoint::write(folder, 0, writer.chain(), &parts, &left)?;
         writer.publish(folder)?;
         Ok(Training {
             folder: Some(folder.to_owned()),
             writer: Some(writer),
-            left: state_digests(state)?,
+            left,
             ..Training::new(self, head)
         })
     }
 
     /// Continues the training run in a folder from its last checkpoint, which `state` takes over.
     ///
-    /// Steps that were made after it are made again, and have to come out the same.
+    /// Steps that were made after it are made again, and have to come out the same; if there are
+    /// none, those from the checkpoint before on, unless it is
+    /// [trusted](Self::trust_checkpoint).
     ///
     /// # Errors
     ///
@@ -128,8 +163,7 @@ impl TrainingBuilder {
     ) -> Result<Training, Error> {
         let ledger = Ledger::read(folder)?;
         self.check_is_of(&ledger)?;
-        let last = ledger.checkpoints()?.into_iter().next_back();
-        let from = last.ok_or_else(|| no_checkpoint(&ledger, 0))?;
+        let from = self.resumed_from(&ledger)?;
         let left = load(&ledger, from, state)?;
         let writer = LedgerWriter::append(&ledger)?;
         let head = ledger.head().clone();
@@ -278,6 +312,19 @@ impl TrainingBuilder {
         })
     }
 
+    /// Returns the step from which a training run is resumed.
+    fn resumed_from(&self, ledger: &Ledger) -> Result<u64, Error> {
+        let checkpoints = ledger.checkpoints()?;
+        let last = checkpoints.last().copied();
+        let last = last.ok_or_else(|| no_checkpoint(ledger, 0))?;
+        let has_none_behind = last == ledger.lines().len() as u64;
+        let before = last.checked_sub(ledger.head().segment_steps);
+        let before = before.filter(|step| checkpoints.contains(step));
+        Ok(before
+            .filter(|_| self.rehearses && has_none_behind)
+            .unwrap_or(last))
+    }
+
     fn head(&self) -> LedgerHead {
         let experiment = self.experiment.clone();
         let mut environment = environment::head(experiment, &self.device, self.policy);
@@ -286,12 +333,24 @@ impl TrainingBuilder {
             environment,
             seed: self.seed,
             segment_steps: self.checkpoint_every,
+            keeps: self.rules.clone(),
             parent: None,
         }
     }
 
+    fn check_settings(&self) -> Result<(), Error> {
+        if self.checkpoint_every > 0 {
+            return Ok(());
+        }
+        Err(Error::Training(
+            "a checkpoint before every 0th step is none; give `checkpoint_every` how many steps there are from one to the next"
+                .to_owned(),
+        ))
+    }
+
     /// Refuses to go on with a training run that would not be the same with these settings.
     fn check_is_of(&self, ledger: &Ledger) -> Result<(), Error> {
+        self.check_settings()?;
         let (mut ours, theirs) = (self.head(), ledger.head());
         let mut differences = Vec::new();
         let seed = last_seed(ledger);
@@ -304,6 +363,17 @@ impl TrainingBuilder {
                 "checkpoints every {} steps recorded, every {} now",
                 theirs.segment_steps, ours.segment_steps
             ));
+        }
+        if ours.keeps != theirs.keeps {
+            let rules = |head: &LedgerHead| match &head.keeps[..] {
+                [] => "no rules".to_owned(),
+                rules => {
+                    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+                    rules.join("; ")
+                }
+            };
+            let (recorded, now) = (rules(theirs), rules(&ours));
+            differences.push(format!("journals keep [{recorded}] recorded, [{now}] now"));
         }
         if !self.accepts_inexact {
             let report = EnvironmentReport::between(&theirs.environment, &ours.environment);
@@ -322,20 +392,16 @@ impl TrainingBuilder {
 
 /// Loads the checkpoint before a step, which must be the state that the step before left, and
 /// returns its digests.
-fn load(
-    ledger: &Ledger,
-    step: u64,
-    state: &mut impl TrainingState,
-) -> Result<Vec<NamedDigest>, Error> {
+fn load(ledger: &Ledger, step: u64, state: &mut impl TrainingState) -> Result<StateDigests, Error> {
     let manifest = checkpoint::load(ledger.folder(), step, state)?;
     checkpoint::check_is_of(ledger, &manifest)?;
-    let left = state_digests(state)?;
+    // What was loaded is what the manifest says.
+    let left = manifest.tensors;
     let Some(before) = step.checked_sub(1) else {
         return Ok(left);
     };
     let line = ledger.line(before)?;
-    let mut names = left.clone();
-    names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
+    let names = left.named();
     let is_same = |phase, recorded| digest_of_names(&names, phase) == recorded;
     if is_same(StepPhase::Parameters, line.parameters)
         && is_same(StepPhase::Optimizer, line.optimizer)

@@ -19,8 +19,8 @@ use burn::tensor::{Bytes, DType as BurnDType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::digests::StateDigests;
 use super::state::{StateKind, StateTensors, TrainingState};
-use crate::environment::tensor_digest;
 use crate::error::Error;
 use crate::journal::training::{Ledger, checkpoint_folder};
 use crate::journal::{Digest, JournalError};
@@ -37,7 +37,7 @@ pub(super) struct Manifest {
     /// The ledger's chain before that step.
     chain: Digest,
     files: Vec<FileLine>,
-    tensors: Vec<TensorEntry>,
+    pub(super) tensors: StateDigests,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
@@ -47,23 +47,17 @@ struct FileLine {
     digest: Digest,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
-struct TensorEntry {
-    part: String,
-    kind: String,
-    name: String,
-    digest: Digest,
-}
-
 /// The tensors of all parts, by name of the part.
 pub(super) type Parts = BTreeMap<String, StateTensors>;
 
-/// Writes the checkpoint before `step` into the folder of a training run.
+/// Writes the checkpoint before `step` into the folder of a training run, of a state that was read,
+/// with its digests.
 pub(super) fn write(
     run: &Path,
     step: u64,
     chain: Digest,
-    state: &mut impl TrainingState,
+    parts: &Parts,
+    digests: &StateDigests,
 ) -> Result<(), Error> {
     let target = run.join(checkpoint_folder(step));
     let is_there = |manifest: Manifest| {
@@ -75,13 +69,12 @@ pub(super) fn write(
         return Ok(());
     }
     let unfinished = run.join(format!(".unfinished-{}", checkpoint_folder(step)));
-    let parts = super::read_state(state)?;
     let cannot = |error: io::Error| refused(&target, "write", &error);
     remove(&unfinished).map_err(cannot)?;
     fs::create_dir_all(&unfinished).map_err(cannot)?;
     let mut files = Vec::new();
     for kind in StateKind::ALL {
-        let bytes = encode(&parts, kind).map_err(|problem| unusable(&target, problem))?;
+        let bytes = encode(parts, kind).map_err(|problem| unusable(&target, problem))?;
         write_file(&unfinished.join(kind.file()), &bytes).map_err(cannot)?;
         files.push(FileLine {
             file: kind.file().to_owned(),
@@ -94,7 +87,7 @@ pub(super) fn write(
         step,
         chain,
         files,
-        tensors: entries(&parts),
+        tensors: digests.clone(),
     };
     let json = serde_json::to_vec_pretty(&manifest).map_err(|error| cannot(error.into()))?;
     write_file(&unfinished.join(MANIFEST), &json).map_err(cannot)?;
@@ -104,7 +97,7 @@ pub(super) fn write(
     sync_folder(run).map_err(cannot)
 }
 
-/// Loads the checkpoint before `step` into the state, and returns its manifest.
+/// Loads the checkpoint before `step` into the state, and returns what it says of itself.
 pub(super) fn load(
     run: &Path,
     step: u64,
@@ -136,9 +129,8 @@ pub(super) fn load(
         )));
     }
     // What is derived when it is loaded, or was left out by who loads it, is another state.
-    let now = entries(&read_parts(state).map_err(bad)?);
-    let differing = manifest.tensors.iter().find(|entry| !now.contains(entry));
-    match differing.or_else(|| now.iter().find(|entry| !manifest.tensors.contains(entry))) {
+    let now = StateDigests::of(&read_parts(state).map_err(bad)?);
+    match manifest.tensors.first_difference(&now) {
         None => Ok(manifest),
         Some(entry) => Err(bad(format!(
             "`{}.{}` is not what was saved when it is loaded",
@@ -158,7 +150,7 @@ pub fn check_checkpoint(ledger: &Ledger, step: u64) -> Result<(), Error> {
     let bad = |problem: String| unusable(&folder, problem);
     let manifest = read_manifest(&folder).map_err(bad)?;
     let saved = read_files(&folder, &manifest).map_err(bad)?;
-    if entries(&saved) != manifest.tensors {
+    if StateDigests::of(&saved) != manifest.tensors {
         return Err(bad("its tensors are not those of its manifest".to_owned()));
     }
     check_is_of(ledger, &manifest)
@@ -228,25 +220,6 @@ impl StateKind {
             Self::Optimizer => "optimizer.safetensors",
         }
     }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Parameter => "parameter",
-            Self::Optimizer => "optimizer",
-        }
-    }
-}
-
-fn entries(parts: &Parts) -> Vec<TensorEntry> {
-    let all = parts.iter().flat_map(|(part, tensors)| {
-        tensors.iter().map(move |((kind, name), data)| TensorEntry {
-            part: part.clone(),
-            kind: kind.name().to_owned(),
-            name: name.clone(),
-            digest: tensor_digest(data.clone()),
-        })
-    });
-    all.collect()
 }
 
 /// The separator between a part and a name in a file: neither has one.

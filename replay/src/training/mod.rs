@@ -14,7 +14,7 @@
 //! fn fit(mut training: Training, line: &mut Trained<Hooked<Linear>>) -> Result<(), Error> {
 //!     let device = Device::flex().autodiff();
 //!     let sites = Sites::bind(&line.module)?;
-//!     let order = DataOrder::new(training.seed(), 64);
+//!     let order = DataOrder::new(training.seed(), 64)?;
 //!     while training.goes_on(20) {
 //!         training.step(line, |step, line| {
 //!             let items = step.items(&order, 8);
@@ -75,6 +75,7 @@
 
 mod builder;
 mod checkpoint;
+mod digests;
 mod exact;
 #[cfg(feature = "train")]
 pub mod learner;
@@ -86,7 +87,6 @@ mod state;
 mod step;
 mod trace;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, TensorData};
@@ -96,13 +96,14 @@ use interloom_engine::SiteMap;
 use crate::environment;
 use crate::error::Error;
 use crate::journal::training::{
-    Ledger, LedgerHead, LedgerWriter, NamedDigest, ShortDigest, StepLine, StepPhase,
-    differing_names, digest_of_names, segment_file,
+    KeepRule, Ledger, LedgerHead, LedgerWriter, NamedDigest, ShortDigest, StepKeeps, StepLine,
+    StepPhase, differing_names, digest_of_names, segment_file,
 };
-use crate::journal::{Digest, Experiment, ModelIdentity, Policy};
-use crate::session::{Mode, Session};
+use crate::journal::{Digest, Experiment, Head, JournalSummary, ModelIdentity, Policy};
+use crate::session::{Conclusion, Mode, Session};
 
 use self::checkpoint::Parts;
+use self::digests::{StateDigests, phase_of};
 use self::step::OpenStep;
 
 pub use builder::TrainingBuilder;
@@ -134,26 +135,32 @@ pub struct Training {
     /// The step whose values are kept.
     traced_step: Option<u64>,
     /// The journal that is open for the exchanges of some steps.
-    segment: Option<Session>,
-    /// The journal that is open stands beside its place, until its steps have come out as before.
-    beside: Option<Beside>,
-    /// The parameters of each part before the first step of the segment.
-    parts: Vec<PartDigests>,
+    segment: Option<OpenSegment>,
+    /// What digests the exchanges of those steps of which the journals keep nothing.
+    unkept: Option<Session>,
+    /// The state before the first step of the segment.
+    began: Option<StateDigests>,
     traced: Option<StepTrace>,
-    /// The digests of the state that the last step left, or with which the training run began.
-    left: Vec<NamedDigest>,
+    /// The state that the last step left, or with which the training run began.
+    left: StateDigests,
     /// Whether a step was begun that has not ended well: the state is none of a step then.
     has_failed: bool,
 }
 
-/// A file that takes its place later.
-struct Beside {
-    path: PathBuf,
-    place: PathBuf,
+/// The journal of the steps from one checkpoint to the next, while it is written or compared with.
+struct OpenSegment {
+    session: Session,
+    place: SegmentPlace,
 }
 
-/// The name of a part, and the digest of each of its parameters by path.
-type PartDigests = (String, BTreeMap<String, Digest>);
+/// Where a journal of a training run is.
+struct SegmentPlace {
+    /// The first step of it.
+    first: u64,
+    path: PathBuf,
+    /// Where it is until its steps have come out as before.
+    beside: Option<PathBuf>,
+}
 
 /// How many steps there are from one checkpoint to the next, unless a training run says otherwise.
 const CHECKPOINT_EVERY: u64 = 100;
@@ -168,8 +175,11 @@ impl Training {
             experiment: Experiment::default(),
             policy: Policy::Digest,
             checkpoint_every: CHECKPOINT_EVERY,
+            rules: Vec::new(),
             keep: usize::MAX,
             names_every: 1,
+            checks_every: 1,
+            rehearses: true,
             accepts_inexact: false,
         }
     }
@@ -185,10 +195,10 @@ impl Training {
             end: None,
             traced_step: None,
             segment: None,
-            beside: None,
-            parts: Vec::new(),
+            unkept: None,
+            began: None,
             traced: None,
-            left: Vec::new(),
+            left: StateDigests::default(),
             has_failed: false,
         }
     }
@@ -267,8 +277,8 @@ impl Training {
             None
         };
         self.check_state(state)?;
-        if self.is_recording() && self.parts.is_empty() {
-            self.parts = part_digests(state)?;
+        if self.is_recording() && self.began.is_none() {
+            self.began = Some(self.left.clone());
         }
         self.settings.device.seed(seed);
         Ok(OpenStep {
@@ -282,22 +292,25 @@ impl Training {
         })
     }
 
-    /// Refuses a state that is not the one that the step before left: a checkpoint between the two
-    /// would not have it.
+    /// Refuses a state that is not the one that the step before left: the ledger would say of the
+    /// step what is not so, and a checkpoint between the two would not have it.
     ///
-    /// Reading the state costs as much as the digests of a step. So it is done where a step is made
-    /// again, and where a journal begins, for which it is read anyway. A trace has the state
-    /// itself.
+    /// Reading the state costs as much as the digests of a step, which is why a run may look at it
+    /// more seldom. Where a step is made again, and where a journal begins, it is always looked
+    /// at. A trace has the state itself.
     fn check_state(&self, state: &mut impl TrainingState) -> Result<(), Error> {
-        let is_due = self.is_recording() && (self.parts.is_empty() || self.makes_again());
-        if !is_due || self.traced_step == Some(self.next) {
+        let every = self.settings.checks_every;
+        let is_asked = every > 0 && self.next.is_multiple_of(every);
+        let is_due = is_asked || self.began.is_none() || self.makes_again();
+        if !self.is_recording() || !is_due || self.traced_step == Some(self.next) {
             return Ok(());
         }
-        let now = state_digests(state)?;
+        let now = StateDigests::of(&read_state(state)?);
         if now == self.left {
             return Ok(());
         }
-        let changed = |phase| differing_names(&self.left, &now, phase);
+        let (left, now) = (self.left.named(), now.named());
+        let changed = |phase| differing_names(&left, &now, phase);
         Err(Error::StateChanged {
             step: self.next,
             names: [
@@ -366,11 +379,10 @@ impl Training {
                 end - 1
             )));
         }
-        self.close_segment()?;
         if let Some(writer) = &self.writer {
             writer.sync()?;
         }
-        Ok(())
+        self.close_segment()
     }
 
     /// Returns whether some steps of a training run are made again, and no others.
@@ -414,8 +426,10 @@ impl Training {
             self.has_failed = false;
             return Ok(line);
         }
-        let left = state_digests(state)?;
-        names.extend(left.iter().cloned());
+        // Read once: for the line, and for a checkpoint if one is due.
+        let parts = read_state(state)?;
+        let left = StateDigests::of(&parts);
+        names.extend(left.named());
         // Of the same state in the same order, whatever the order in which it was read.
         names.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
         line.batch = digest_of_names(&names, StepPhase::Batch);
@@ -434,7 +448,7 @@ impl Training {
         if !self.makes_again() {
             self.put_segment()?;
         }
-        self.make_checkpoint(state)?;
+        self.make_checkpoint(&parts, &left)?;
         self.left = left;
         self.has_failed = false;
         Ok(line)
@@ -474,44 +488,54 @@ impl Training {
     }
 
     /// Makes the checkpoint before the next step, if one is due.
-    fn make_checkpoint(&mut self, state: &mut impl TrainingState) -> Result<(), Error> {
+    fn make_checkpoint(&mut self, parts: &Parts, digests: &StateDigests) -> Result<(), Error> {
         if !self.next.is_multiple_of(self.head.segment_steps) {
             return Ok(());
         }
         self.close_segment()?;
-        self.put_segment()?;
         let (Some(writer), Some(folder)) = (&self.writer, &self.folder) else {
             return Ok(());
         };
-        let chain = if writer.next() == self.next {
+        if writer.next() == self.next {
             writer.sync()?;
-            Some(writer.chain())
-        } else {
-            // A resumed run that has not caught up.
-            let recorded = self.recorded.as_ref();
-            recorded.and_then(|ledger| ledger.chain_before(self.next))
+        }
+        let Some(chain) = self.chain() else {
+            return Ok(());
         };
-        let Some(chain) = chain else { return Ok(()) };
-        checkpoint::write(folder, self.next, chain, state)?;
+        checkpoint::write(folder, self.next, chain, parts, digests)?;
         let ledger_steps = Ledger::checkpoints_in(folder)?;
         checkpoint::thin_out(folder, &ledger_steps, self.settings.keep)
     }
 
-    /// Makes a run of a step, and returns the digest of the journal up to it.
+    /// Returns the ledger's chain before the next step; nothing if it is not written.
+    fn chain(&self) -> Option<Digest> {
+        let writer = self.writer.as_ref()?;
+        if writer.next() == self.next {
+            return Some(writer.chain());
+        }
+        // A resumed run that has not caught up.
+        self.recorded.as_ref()?.chain_before(self.next)
+    }
+
+    /// Makes a run of a step, the first of it or a later one, and returns the digest of the step's
+    /// exchanges up to its end.
     fn run<Y>(
         &mut self,
         step: u64,
+        is_first: bool,
         run: Run,
         model: impl FnOnce() -> Y,
     ) -> Result<(Ran<Y>, Option<Digest>), Error> {
         if !self.is_recording() {
             return Ok((run.execute(model)?, None));
         }
-        if self.segment.is_none() {
-            let (session, beside) = self.open_segment(step, &run)?;
-            (self.segment, self.beside) = (Some(session), beside);
+        let keeps = KeepRule::of_step(&self.head.keeps, step);
+        let session = self.session(step, &run, &keeps)?;
+        if let (true, StepKeeps::Exchanges(patterns)) = (is_first, keeps.clone()) {
+            session.begin_step(patterns);
+        } else if is_first {
+            session.begin_step(Vec::new());
         }
-        let session = self.segment.as_mut().expect("a journal that was opened");
         let ran = session.run(run, model);
         if let Some(divergence) = session.divergence() {
             let line = self
@@ -528,8 +552,32 @@ impl Training {
                 divergence: Some(Box::new(divergence)),
             });
         }
-        let digest = session.digest();
+        let digest = session.step_digest();
         Ok((ran?, digest))
+    }
+
+    /// Returns the session for the exchanges of a step.
+    fn session(&mut self, step: u64, run: &Run, keeps: &StepKeeps) -> Result<&mut Session, Error> {
+        if *keeps == StepKeeps::Nothing || self.folder.is_none() {
+            if self.unkept.is_none() {
+                self.unkept = Some(Session::unwritten(self.segment_head(run))?);
+            }
+            return Ok(self.unkept.as_mut().expect("a session that was opened"));
+        }
+        if self.segment.is_none() {
+            self.segment = Some(self.open_segment(step, run)?);
+        }
+        let segment = self.segment.as_mut().expect("a journal that was opened");
+        Ok(&mut segment.session)
+    }
+
+    /// Returns the head of the journal that begins with a run.
+    fn segment_head(&self, run: &Run) -> Head {
+        let mut head = self.head.environment.clone();
+        head.sites = Some(environment::site_table(run.sites().map()));
+        let began = self.began.as_ref();
+        head.model = began.and_then(|began| identity(began, run.sites().map()));
+        head
     }
 
     /// Opens the journal for the exchanges from a step on: to compare with, where steps are only
@@ -537,82 +585,103 @@ impl Training {
     ///
     /// That of steps that were made before stands beside its place at first: if they come out
     /// otherwise, what was exchanged in them is still there.
-    fn open_segment(&self, step: u64, run: &Run) -> Result<(Session, Option<Beside>), Error> {
+    fn open_segment(&mut self, step: u64, run: &Run) -> Result<OpenSegment, Error> {
         let first = step - step % self.head.segment_steps;
-        let mut head = self.head.environment.clone();
-        head.sites = Some(environment::site_table(run.sites().map()));
-        head.model = identity(&self.parts, run.sites().map());
-        let Some(folder) = &self.folder else {
-            return Ok((Session::unwritten(head)?, None));
+        let head = self.segment_head(run);
+        let folder = self.folder.as_ref().expect("a training run in a folder");
+        let path = folder.join(segment_file(first));
+        let device = self.settings.device.clone();
+        let makes_again = self.makes_again();
+        let mut beside = None;
+        let session = match &mut self.writer {
+            Some(_) if makes_again => {
+                let path = folder.join(format!(".unfinished-{}", segment_file(first)));
+                beside = Some(path.clone());
+                Session::open(&Mode::Record(path), head, device)?
+            }
+            Some(writer) => {
+                writer.begin_segment(first)?;
+                Session::open(&Mode::Record(path.clone()), head, device)?
+            }
+            None if self.traced_step.is_none() && path.exists() => {
+                Session::open(&Mode::Verify(path.clone()), head, device)?
+            }
+            None => Session::unwritten(head)?,
         };
-        let place = folder.join(segment_file(first));
-        let open = |mode| Session::open(&mode, head.clone(), self.settings.device.clone());
-        if self.writer.is_some() && self.makes_again() {
-            let path = folder.join(format!(".unfinished-{}", segment_file(first)));
-            let session = open(Mode::Record(path.clone()))?;
-            return Ok((session, Some(Beside { path, place })));
-        }
-        let session = if self.writer.is_some() {
-            open(Mode::Record(place))?
-        } else if self.traced_step.is_none() && place.exists() {
-            open(Mode::Verify(place))?
-        } else {
-            Session::unwritten(head)?
+        let place = SegmentPlace {
+            first,
+            path,
+            beside,
         };
-        Ok((session, None))
+        Ok(OpenSegment { session, place })
     }
 
     /// Puts the journal that is open in its place.
     fn put_segment(&mut self) -> Result<(), Error> {
-        let Some(Beside { path, place }) = self.beside.take() else {
-            return Ok(());
-        };
-        let renamed = std::fs::rename(path, &place);
-        renamed.map_err(|error| checkpoint::refused(&place, "replace", &error))
-    }
-
-    fn close_segment(&mut self) -> Result<(), Error> {
-        self.parts.clear();
-        match self.segment.take() {
-            Some(session) if self.writer.is_some() => {
-                session.conclude()?;
-                Ok(())
-            }
-            // What is compared with only up to here has no end to be compared.
+        match (&mut self.segment, &mut self.writer) {
+            (Some(segment), Some(writer)) => segment.place.put(writer),
             _ => Ok(()),
         }
     }
+
+    /// Ends the journal that is open. It is put in its place and gets its line in the index, unless
+    /// it stops before the end of one that is there.
+    fn close_segment(&mut self) -> Result<(), Error> {
+        self.began = None;
+        self.unkept = None;
+        let is_early = self.makes_again() && !self.next.is_multiple_of(self.head.segment_steps);
+        let (chain, Some(OpenSegment { session, mut place })) = (self.chain(), self.segment.take())
+        else {
+            return Ok(());
+        };
+        // What is compared with only up to here has no end to be compared.
+        let (Some(writer), Some(chain)) = (&mut self.writer, chain) else {
+            return Ok(());
+        };
+        let Conclusion::Recorded {
+            exchanges,
+            digest,
+            bytes,
+            ..
+        } = session.conclude()?
+        else {
+            return Ok(());
+        };
+        if is_early {
+            return Ok(());
+        }
+        place.put(writer)?;
+        let steps = place.first..self.next;
+        let written = JournalSummary {
+            exchanges,
+            digest,
+            bytes,
+        };
+        Ok(writer.end_segment(&place.path, steps, chain, &written)?)
+    }
 }
 
-/// Returns the digest of each parameter of each part.
-fn part_digests(state: &mut impl TrainingState) -> Result<Vec<PartDigests>, Error> {
-    let digests = read_state(state)?.into_iter().map(|(part, tensors)| {
-        let parameters = tensors.into_iter();
-        let parameters = parameters.filter(|((kind, _), _)| *kind == StateKind::Parameter);
-        let digests = parameters.map(|((_, path), data)| (path, environment::tensor_digest(data)));
-        (part, digests.collect())
-    });
-    Ok(digests.collect())
+impl SegmentPlace {
+    /// Puts the journal in its place, if it is beside it, after what is there has lost its line in
+    /// the index.
+    fn put(&mut self, writer: &mut LedgerWriter) -> Result<(), Error> {
+        let Some(beside) = self.beside.take() else {
+            return Ok(());
+        };
+        writer.begin_segment(self.first)?;
+        let renamed = std::fs::rename(beside, &self.path);
+        renamed.map_err(|error| checkpoint::refused(&self.path, "replace", &error))
+    }
 }
 
 /// Returns the identity of the part that has the sites of a map; nothing, if its model is no part
 /// of the state, as one that is frozen.
-fn identity(parts: &[PartDigests], map: &SiteMap) -> Option<ModelIdentity> {
+fn identity(state: &StateDigests, map: &SiteMap) -> Option<ModelIdentity> {
     let paths: Vec<&str> = map.parameters().collect();
-    let has_all =
-        |digests: &BTreeMap<String, Digest>| paths.iter().all(|path| digests.contains_key(*path));
-    let (part, digests) = parts.iter().find(|(_, digests)| has_all(digests))?;
-    let parameters = paths
-        .iter()
-        .map(|path| ((*path).to_owned(), digests[*path]));
-    Some(environment::identity_of_digests(part, parameters.collect()))
-}
-
-const fn phase_of(kind: StateKind) -> StepPhase {
-    match kind {
-        StateKind::Parameter => StepPhase::Parameters,
-        StateKind::Optimizer => StepPhase::Optimizer,
-    }
+    let (part, digests) = state.part_with(&paths)?;
+    let paths = paths.into_iter().map(str::to_owned);
+    let parameters = paths.zip(digests).collect();
+    Some(environment::identity_of_digests(part, parameters))
 }
 
 fn read_state(state: &mut impl TrainingState) -> Result<Parts, Error> {
@@ -648,13 +717,4 @@ fn state_before(values: impl Iterator<Item = TracedValue>, seed: u64) -> Vec<Tra
         data: TensorData::from([seed]),
     };
     state.chain([seed]).collect()
-}
-
-/// Returns the digest of each value of a state.
-fn state_digests(state: &mut impl TrainingState) -> Result<Vec<NamedDigest>, Error> {
-    let values = values_of(state)?;
-    let digests = values.map(|TracedValue { phase, name, data }| {
-        NamedDigest::new(phase, name, environment::tensor_digest(data))
-    });
-    Ok(digests.collect())
 }

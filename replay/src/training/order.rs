@@ -1,6 +1,7 @@
 //! The order of data: a keyed permutation, in which every position opens by itself.
 
 use super::seed::seed_for;
+use crate::error::Error;
 
 /// The order in which a training run is fed the items of a data set.
 ///
@@ -15,13 +16,14 @@ use super::seed::seed_for;
 /// ```
 /// use interloom::training::DataOrder;
 ///
-/// let order = DataOrder::new(7, 1_000);
+/// let order = DataOrder::new(7, 1_000)?;
 /// let epoch: Vec<u64> = (0..1_000).map(|position| order.item(3, position)).collect();
 /// let mut sorted = epoch.clone();
 /// sorted.sort_unstable();
 /// assert_eq!(sorted, (0..1_000).collect::<Vec<_>>());
 /// // A batch is a range of positions that goes on across epochs.
 /// assert_eq!(order.batch(30, 100), epoch[..100]);
+/// # Ok::<(), interloom::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataOrder {
@@ -35,29 +37,32 @@ const ROUNDS: u64 = 4;
 impl DataOrder {
     /// Orders `items` items, another way in each epoch.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if there are no items.
-    pub const fn new(seed: u64, items: u64) -> Self {
-        assert!(items > 0, "a data set without items has no order");
-        Self {
-            seed,
-            items,
-            shuffles: true,
-        }
+    /// [`Error::Training`] if there are no items.
+    pub fn new(seed: u64, items: u64) -> Result<Self, Error> {
+        Self::checked(seed, items, true)
     }
 
     /// Takes `items` items as they come, the same way in each epoch.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if there are no items.
-    pub const fn sequential(items: u64) -> Self {
-        let order = Self::new(0, items);
-        Self {
-            shuffles: false,
-            ..order
+    /// [`Error::Training`] if there are no items.
+    pub fn sequential(items: u64) -> Result<Self, Error> {
+        Self::checked(0, items, false)
+    }
+
+    fn checked(seed: u64, items: u64, shuffles: bool) -> Result<Self, Error> {
+        if items == 0 {
+            let problem = "a data set without items has no order; look at what it is read from";
+            return Err(Error::Training(problem.to_owned()));
         }
+        Ok(Self {
+            seed,
+            items,
+            shuffles,
+        })
     }
 
     /// Returns how many items there are.
@@ -65,17 +70,10 @@ impl DataOrder {
         self.items
     }
 
-    /// Returns the item at a position of an epoch.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the position is not below the number of items.
+    /// Returns the item at a position of an epoch; positions go on in the epochs behind it.
     pub fn item(&self, epoch: u64, position: u64) -> u64 {
-        assert!(
-            position < self.items,
-            "an epoch has {} positions",
-            self.items
-        );
+        let epoch = epoch.wrapping_add(position / self.items);
+        let position = position % self.items;
         if !self.shuffles {
             return position;
         }
@@ -128,7 +126,7 @@ mod tests {
     #[test]
     fn each_epoch_is_another_permutation() {
         for items in [1, 2, 3, 5, 16, 17, 255, 1_000, 4_097] {
-            let order = DataOrder::new(7, items);
+            let order = DataOrder::new(7, items).unwrap();
             let epoch = |epoch| -> Vec<u64> {
                 (0..items)
                     .map(|position| order.item(epoch, position))
@@ -148,26 +146,37 @@ mod tests {
 
     #[test]
     fn positions_of_huge_sets_open_by_themselves() {
-        let order = DataOrder::new(9, u64::MAX);
+        let order = DataOrder::new(9, u64::MAX).unwrap();
         assert!(order.item(u64::MAX, u64::MAX - 1) < u64::MAX);
         assert_eq!(order.batch(u64::MAX - 1, 2).len(), 2);
     }
 
     #[test]
+    fn an_order_has_an_item_and_takes_any_position() {
+        for order in [DataOrder::new(7, 0), DataOrder::sequential(0)] {
+            assert_eq!(order.unwrap_err().code(), "E089");
+        }
+        let order = DataOrder::new(7, 5).unwrap();
+        assert_eq!(order.item(2, 13), order.item(4, 3));
+        assert!(order.item(u64::MAX, u64::MAX) < 5);
+        assert!(order.batch(3, 0).is_empty());
+    }
+
+    #[test]
     fn batches_go_on_across_epochs() {
-        let order = DataOrder::new(3, 10);
+        let order = DataOrder::new(3, 10).unwrap();
         let flat: Vec<u64> = (0..6).flat_map(|number| order.batch(number, 5)).collect();
         let epochs: Vec<u64> = (0..3)
             .flat_map(|epoch| (0..10).map(move |position| order.item(epoch, position)))
             .collect();
         assert_eq!(flat, epochs);
-        assert_eq!(DataOrder::sequential(4).batch(1, 3), [3, 0, 1]);
+        assert_eq!(DataOrder::sequential(4).unwrap().batch(1, 3), [3, 0, 1]);
     }
 
     #[test]
     fn items_are_spread_evenly() {
         // The first position of many epochs: each of ten items some 1,000 times out of 10,000.
-        let order = DataOrder::new(1, 10);
+        let order = DataOrder::new(1, 10).unwrap();
         let mut counts = [0_u32; 10];
         for epoch in 0..10_000 {
             counts[order.item(epoch, 0) as usize] += 1;

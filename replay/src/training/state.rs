@@ -6,11 +6,13 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bool, Bytes, Int, Tensor, TensorData};
 use interloom_backends::visit_parameters;
+use serde::{Deserialize, Serialize};
 
 use super::optimizer::{NamedState, named_state, with_named_state};
 
 /// What a part of the state is: trained, or kept by what trains it.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StateKind {
     /// A parameter.
     Parameter,

@@ -117,7 +117,9 @@ impl TrainingStep<'_> {
             run.observer(tracer.clone());
         }
         self.open.runs += 1;
-        let (ran, digest) = self.training.run(self.open.number, run, model)?;
+        let (ran, digest) = self
+            .training
+            .run(self.open.number, self.open.runs == 1, run, model)?;
         self.open.exchanges = digest.map_or(ShortDigest::default(), ShortDigest::from);
         if let (Some(traced), Some(tracer)) = (&mut self.open.traced, tracer) {
             // The runs of a step pass the same sites.

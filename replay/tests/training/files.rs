@@ -292,7 +292,8 @@ fn a_checkpoint_is_not_taken_for_a_bad_one_by_another_model() {
     // One without parameters is recorded, and goes on.
     let run = runs.folder.path().join("none");
     for steps in [0..10, 10..15] {
-        let mut training = settings().record_or_resume(&run, &mut none).unwrap();
+        let settings = settings().trust_checkpoint();
+        let mut training = settings.record_or_resume(&run, &mut none).unwrap();
         assert_eq!(training.next(), steps.start);
         while training.goes_on(steps.end) {
             training.step(&mut none, |_, _| Ok(f64::NAN)).unwrap();
@@ -375,6 +376,12 @@ fn a_run_goes_on_only_as_what_it_was() {
     let of = |seed| Training::of(seed, &device());
     assert_eq!(refused(of(8).checkpoint_every(10)), "E087");
     assert_eq!(refused(of(SEED).checkpoint_every(5)), "E087");
+    assert_eq!(refused(of(SEED).checkpoint_every(0)), "E089");
+    let none = of(SEED).checkpoint_every(0);
+    let begun = none.clone().record(run.join("new"), &mut fresh(SEED));
+    assert_eq!(begun.err().unwrap().code(), "E089");
+    let again = none.verify(&run, 3..4, &mut fresh(SEED));
+    assert_eq!(again.err().unwrap().code(), "E089");
     let experiment = interloom::journal::Experiment {
         name: "another rate".to_owned(),
         ..Default::default()

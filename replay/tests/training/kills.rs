@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use interloom::Error;
-use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE};
+use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE, SEGMENTS_FILE};
 
 use crate::net::{
     FED, PART, SEED, State, alone, fresh, fresh_with_momentum, settings, train_in_parts,
@@ -141,10 +141,10 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     names.sort();
     assert_eq!(
         names.len(),
-        7,
-        "a ledger, names, and five journals: {names:?}"
+        8,
+        "a ledger, names, five journals and their index: {names:?}"
     );
-    for file in [LEDGER_FILE, NAMES_FILE] {
+    for file in [LEDGER_FILE, NAMES_FILE, SEGMENTS_FILE] {
         assert!(names.contains(&folder.join(file)));
     }
     names.iter().map(|path| fs::read(path).unwrap()).collect()

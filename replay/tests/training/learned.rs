@@ -31,7 +31,7 @@ fn train(
     total: u64,
 ) -> Result<(), Error> {
     let sites = Sites::bind(&net.module)?;
-    let order = DataOrder::new(training.seed(), 40);
+    let order = DataOrder::new(training.seed(), 40).unwrap();
     while training.goes_on(total) {
         training.step(reft, |step, reft| {
             let items = step.items(&order, 8);

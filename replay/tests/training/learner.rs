@@ -132,13 +132,20 @@ fn items() -> InMemDataset<u64> {
 }
 
 fn loader(on: &Device) -> Arc<Loader> {
-    OrderedLoader::new(items(), Items, PART, DataOrder::new(SEED, ITEMS), on)
+    OrderedLoader::new(
+        items(),
+        Items,
+        PART,
+        DataOrder::new(SEED, ITEMS).unwrap(),
+        on,
+    )
+    .unwrap()
 }
 
 fn held_out() -> Arc<dyn DataLoader<Vec<u64>>> {
-    let order = DataOrder::sequential(10);
+    let order = DataOrder::sequential(10).unwrap();
     let items = InMemDataset::new((ITEMS..ITEMS + 10).collect());
-    OrderedLoader::new(items, Items, 5, order, &device().inner())
+    OrderedLoader::new(items, Items, 5, order, &device().inner()).unwrap()
 }
 
 /// Where burn puts what it writes: beside the folder of the training run.
@@ -607,7 +614,7 @@ fn a_thread_that_records_sums_in_one_order() {
 #[test]
 fn a_loader_delivers_epochs_in_order_and_its_slices_share_no_item() {
     let train = loader(&device());
-    let order = DataOrder::new(SEED, ITEMS);
+    let order = DataOrder::new(SEED, ITEMS).unwrap();
     let epoch = |of: &dyn DataLoader<Vec<u64>>| -> Vec<u64> {
         let batches: Vec<Vec<u64>> = of.iter().collect::<Result<_, _>>().unwrap();
         assert!(batches.iter().all(|batch| batch.len() <= PART));

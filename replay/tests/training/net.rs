@@ -139,7 +139,7 @@ pub(crate) fn make_step(
     part: usize,
     fault: Option<Fault>,
 ) -> Result<(), Error> {
-    let order = DataOrder::new(training.seed(), ITEMS);
+    let order = DataOrder::new(training.seed(), ITEMS)?;
     training.step(state, |step, state| {
         let mut items = order.batch(step.number(), FED as u64);
         match fault {
@@ -298,7 +298,12 @@ fn flipped<const D: usize>(tensor: Tensor<D>, element: usize, bit: u32) -> Tenso
 /// Records a whole run.
 pub(crate) fn record(folder: &Path, total: u64, fault: Option<(u64, Fault)>) {
     let mut state = fresh(SEED);
-    let mut training = settings().record(folder, &mut state).expect("a new run");
+    let settings = match fault {
+        None => settings(),
+        // A weight that is changed between two steps would be seen at once.
+        Some(_) => settings().check_state_every(0),
+    };
+    let mut training = settings.record(folder, &mut state).expect("a new run");
     train(&mut training, &mut state, total, fault).expect("steps");
     training.finish().expect("an end");
 }

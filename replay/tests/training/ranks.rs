@@ -31,7 +31,7 @@ struct Rank {
 impl Rank {
     fn train(&self, training: &mut Training, state: &mut State) -> Result<(), Error> {
         let sites = Sites::bind(&state.module)?;
-        let order = DataOrder::new(SEED, ITEMS);
+        let order = DataOrder::new(SEED, ITEMS).unwrap();
         while training.goes_on(STEPS) {
             training.step(state, |step, state| {
                 // Both ranks together are fed what one alone would be.

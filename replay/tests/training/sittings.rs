@@ -1,12 +1,17 @@
 //! Runs that are killed and resumed, made again alone, and forked.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use interloom::environment::sites_of;
-use interloom::journal::training::{LEDGER_FILE, Ledger, NAMES_FILE, StepPhase, first_parting};
-use interloom::journal::{Event, Journal, ModelIdentity};
+use interloom::journal::training::{
+    KeepRule, LEDGER_FILE, Ledger, NAMES_FILE, SEGMENTS_FILE, StepPhase, first_parting,
+    held_exchanges,
+};
+use interloom::journal::{Event, Journal, ModelIdentity, check};
+use interloom::training::{SavedBytes, StatePart, StateTensors, TrainingBuilder, TrainingState};
 use interloom::{Error, Policy, Run, Session, Sites, Subject};
 
 use crate::net::{Fault, SEED, alone, damp, fresh, record, settings, train};
@@ -17,6 +22,7 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     let names = [
         LEDGER_FILE,
         NAMES_FILE,
+        SEGMENTS_FILE,
         "steps-00000010.ilj",
         "steps-00000030.ilj",
     ];
@@ -344,23 +350,28 @@ fn r103_a_state_that_is_changed_between_two_steps_is_named() {
     };
     let weight = Fault::Weight { element: 3, bit: 0 };
     let weight_name = vec!["net.up.weight".to_owned()];
-    // A recording sees it where the checkpoint does not have it.
+    // A recording sees it before each step, and always where a checkpoint does not have it.
     let spoilt = folder.path().join("spoilt");
-    for (step, fault, expected) in [
-        (0, weight, weight_name.clone()),
-        (10, weight, weight_name.clone()),
-        (
-            10,
-            Fault::Moment,
-            vec!["net.down.weight.momentum.moment_1".to_owned()],
-        ),
-    ] {
+    let moment_name = vec!["net.down.weight.momentum.moment_1".to_owned()];
+    let spoil = |every, step, fault| {
         let _ = std::fs::remove_dir_all(&spoilt);
         let mut state = fresh(SEED);
-        let mut training = settings().record(&spoilt, &mut state).unwrap();
-        let error = train(&mut training, &mut state, 12, Some((step, fault))).unwrap_err();
-        assert_eq!(names(error), (step, expected));
+        let settings = settings().check_state_every(every);
+        let mut training = settings.record(&spoilt, &mut state).unwrap();
+        train(&mut training, &mut state, 15, Some((step, fault)))
+    };
+    for (fault, name) in [(weight, &weight_name), (Fault::Moment, &moment_name)] {
+        for (every, step) in [(1, 7), (1, 14), (7, 14), (7, 10), (0, 10)] {
+            let error = spoil(every, step, fault).unwrap_err();
+            assert_eq!(names(error), (step, name.clone()));
+        }
+        spoil(0, 7, fault).unwrap();
+        spoil(7, 8, fault).unwrap();
     }
+    assert_eq!(
+        names(spoil(0, 0, weight).unwrap_err()),
+        (0, weight_name.clone())
+    );
     // Where steps are made again each is looked at.
     let run = folder.path().join("run");
     record(&run, 17, None);
@@ -446,5 +457,156 @@ fn the_mediators_of_a_training_run_are_served_without_weights() {
                 .count(),
             60
         );
+    }
+}
+
+#[test]
+fn r101_what_journals_keep_is_said_by_step_and_by_site() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [all, some] = ["all", "some"].map(|name| folder.path().join(name));
+    record(&all, STEPS, None);
+    let rules = || {
+        settings()
+            .rule(KeepRule::nothing())
+            .rule(KeepRule::digests().every(4))
+            .rule(KeepRule::tensors_at(["act", "up.output.grad"]).steps(12..=17))
+    };
+    let mut state = fresh(SEED);
+    let mut training = rules().record(&some, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    // What is kept changes no line of the ledger.
+    let [a, b] = [&all, &some].map(|run| Ledger::read(run).unwrap());
+    assert_eq!(first_parting(&a, &b).unwrap(), None);
+    let held = held_exchanges(&b);
+    assert_eq!(
+        (held.absent.len(), held.problems.len(), held.journals),
+        (0, 0, 4)
+    );
+    let journal = Journal::load(some.join("steps-00000010.ilj")).unwrap();
+    let names: Vec<_> = journal.runs.iter().map(|run| &*run.start.name).collect();
+    let steps: Vec<_> = names.iter().filter(|name| !name.contains('.')).collect();
+    assert_eq!(
+        steps,
+        [
+            &"step 12", &"step 13", &"step 14", &"step 15", &"step 16", &"step 17"
+        ]
+    );
+    // Of the rest only digests, and those where they differ from all.
+    assert!(!journal.tensors.is_empty());
+    let whole = check(some.join("steps-00000010.ilj")).unwrap();
+    assert_eq!(whole.problem, None);
+    assert!(whole.tensors > 0);
+    assert_eq!(check(some.join("steps-00000020.ilj")).unwrap().tensors, 0);
+    // The steps are made again under the same rules, and under no others.
+    for steps in [0..1, 13..14, 18..24, 34..35] {
+        let mut state = fresh(SEED);
+        let mut training = rules().verify(&some, steps, &mut state).unwrap();
+        train(&mut training, &mut state, STEPS, None).unwrap();
+        training.finish().unwrap();
+    }
+    let error = settings()
+        .verify(&some, 0..1, &mut fresh(SEED))
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), "E087");
+    let message = error.to_string();
+    assert!(
+        message.contains("journals keep [nothing; digests at *, every 4th; tensors at act and up.output.grad, steps 12 to 17] recorded"),
+        "{message}"
+    );
+    // A run that is killed and goes on keeps the same.
+    let killed = folder.path().join("killed");
+    for stop in [13, 19, 28] {
+        let mut state = fresh(SEED);
+        let mut training = rules().record_or_resume(&killed, &mut state).unwrap();
+        train(&mut training, &mut state, stop, None).unwrap();
+        drop(training);
+    }
+    let mut state = fresh(SEED);
+    let mut training = rules().resume(&killed, &mut state).unwrap();
+    train(&mut training, &mut state, STEPS, None).unwrap();
+    training.finish().unwrap();
+    assert!(files(&killed) == files(&some));
+}
+
+#[test]
+fn r104_a_resume_at_a_checkpoint_has_steps_to_compare() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let [run, whole] = ["run", "whole"].map(|name| folder.path().join(name));
+    record(&whole, STEPS, None);
+    record(&run, 20, None);
+    // Another rate, item or order is refused, though no step was made behind the checkpoint.
+    for fault in [Fault::Rate { scale: 2.0 }, Fault::Item, Fault::Order] {
+        let mut state = fresh(SEED);
+        let mut training = settings().resume(&run, &mut state).unwrap();
+        assert_eq!(training.next(), 10);
+        let error = train(&mut training, &mut state, STEPS, Some((10, fault))).unwrap_err();
+        assert_eq!(error.code(), "E088", "{fault:?}");
+    }
+    to_the_end(&run);
+    assert!(files(&run) == files(&whole));
+    // Unless it is trusted, or the checkpoint before is gone.
+    let run = folder.path().join("trusted");
+    record(&run, 20, None);
+    let next = |settings: TrainingBuilder| {
+        let training = settings.resume(&run, &mut fresh(SEED)).unwrap();
+        training.next()
+    };
+    assert_eq!(next(settings().trust_checkpoint()), 20);
+    fs::remove_dir_all(run.join("checkpoint-00000010")).unwrap();
+    assert_eq!(next(settings()), 20);
+}
+
+/// Bytes that count how often they are read.
+struct Counted {
+    bytes: SavedBytes,
+    reads: Cell<u32>,
+}
+
+impl StatePart for Counted {
+    fn name(&self) -> &str {
+        self.bytes.name()
+    }
+
+    fn read(&self) -> Result<StateTensors, String> {
+        self.reads.set(self.reads.get() + 1);
+        self.bytes.read()
+    }
+
+    fn load(&mut self, saved: StateTensors) -> Result<(), String> {
+        self.bytes.load(saved)
+    }
+}
+
+impl TrainingState for Counted {
+    fn parts(&mut self) -> Vec<&mut dyn StatePart> {
+        vec![self]
+    }
+}
+
+#[test]
+fn the_state_is_read_once_for_a_step_and_once_to_look_whether_it_changed() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    for (every, expected) in [(0, [1, 1, 1, 1, 2, 1]), (1, [2; 6])] {
+        let mut state = Counted {
+            bytes: SavedBytes::new("bytes", [7; 8]),
+            reads: Cell::new(0),
+        };
+        let settings = settings().checkpoint_every(4).check_state_every(every);
+        let run = folder.path().join(every.to_string());
+        let mut training = settings.record(run, &mut state).unwrap();
+        training.step(&mut state, |_, _| Ok(0.0)).unwrap();
+        let reads = [(); 6].map(|()| {
+            state.reads.set(0);
+            training.step(&mut state, |_, _| Ok(0.0)).unwrap();
+            state.reads.get()
+        });
+        // The fourth of these makes a checkpoint, and the one behind it begins a journal.
+        assert_eq!(reads[..3], expected[..3]);
+        assert_eq!(reads.iter().sum::<u32>(), expected.iter().sum::<u32>());
     }
 }

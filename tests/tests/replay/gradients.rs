@@ -3,10 +3,13 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor};
 use interloom::{Conclusion, Mode, Session};
-use interloom_backends::{Bound, Hooked, Run, Value, backward};
-use interloom_engine::{CacheSpec, Cx, Fault};
+use interloom_backends::{Bound, Hooked, Run, Sites, Value, backward};
+use interloom_engine::{
+    CacheSpec, Cx, Delivery, Fault, Mediator, Origin, Point, Request, Step, Target,
+};
 use interloom_journal::{BackwardTurn, Digest, Event, Journal, Policy};
 use interloom_models::induction::{Induction, Sampler};
+use interloom_program::{Machine, Program, read};
 use tempfile::TempDir;
 
 use crate::identical::assert_same;
@@ -182,6 +185,128 @@ fn r92_a_fork_in_the_middle_of_a_backward_pass() {
                 digest_of(&conclusion),
                 "{asks:?} at {exchange}"
             );
+        }
+    }
+}
+
+/// Halves a gradient in a pass of its own, each state with what was answered.
+enum Halve {
+    Begin,
+    Output,
+    Asked,
+    Gradient,
+    Halved,
+    Upstream,
+    Parameter,
+}
+
+impl Halve {
+    fn target(name: &str, sites: &Sites) -> Target {
+        sites.map().point(name).expect("a site").into()
+    }
+}
+
+/// A machine by hand needs the sites, and the answers that it keeps are in its state.
+struct ByHand(Halve, Sites);
+
+impl Mediator<Value> for ByHand {
+    fn resume(self: Box<Self>, delivery: Delivery<Value>) -> Step<Value> {
+        let Self(state, sites) = *self;
+        let read = |name| Request::Value {
+            target: Halve::target(name, &sites),
+        };
+        let (state, request) = match (state, delivery) {
+            (Halve::Begin, Delivery::Start) => (Halve::Output, read("output")),
+            (Halve::Output, Delivery::Value(logits)) => {
+                let logits = logits.tensor::<3>().expect("logits");
+                let loss = Value::from(logits.sum());
+                (Halve::Asked, Request::Backward { loss })
+            }
+            (Halve::Asked, Delivery::Done) => (Halve::Gradient, read("layers.1.output.grad")),
+            (Halve::Gradient, Delivery::Value(gradient)) => {
+                let target = Halve::target("layers.1.output.grad", &sites);
+                let value = gradient * 0.5;
+                let request = Request::Swap {
+                    target,
+                    value,
+                    reshape: false,
+                };
+                (Halve::Halved, request)
+            }
+            (Halve::Halved, Delivery::Done) => (Halve::Upstream, read("layers.0.output.grad")),
+            (Halve::Upstream, Delivery::Value(_)) => (Halve::Parameter, read("embed.weight.grad")),
+            (_, Delivery::Refused(fault)) => {
+                let origin = Origin::Unknown;
+                return Step::Fail { fault, origin };
+            }
+            _ => return Step::End,
+        };
+        Step::Ask {
+            request,
+            origin: Origin::Unknown,
+            rest: Box::new(Self(state, sites)),
+        }
+    }
+
+    fn gradients(&self) -> Vec<Point> {
+        let names = ["layers.1.output", "layers.0.output", "embed.weight.grad"];
+        let point = |name| self.1.map().point(name).expect("a site");
+        names.map(point).into()
+    }
+}
+
+#[test]
+fn r80_a_backward_pass_is_the_same_however_its_mediator_is_written() {
+    let subject = Subject::new();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.ilj");
+    let sites = subject.model.sites();
+    let make = |mode: Mode, add: &dyn Fn(&mut Run)| {
+        let session = Session::of(&subject.model).policy(Policy::Full);
+        let mut session = session.open(mode).unwrap();
+        let mut run = Run::new("halve", sites);
+        run.parameters(&subject.model);
+        add(&mut run);
+        session
+            .run(run, || subject.model.forward(subject.tokens.clone()))
+            .unwrap();
+        session.conclude().unwrap()
+    };
+    let by_closure = |run: &mut Run| {
+        run.mediator("halve", async |cx| {
+            let logits = cx.output("").await?.tensor::<3>()?;
+            cx.backward(logits.sum()).await?;
+            cx.update_grad("layers.1", |gradient| gradient * 0.5)
+                .await?;
+            cx.grad("layers.0").await?;
+            cx.grad("embed.weight").await.map(drop)
+        })
+        .gradients(["layers.1", "layers.0", "embed.weight"]);
+    };
+    let by_hand = |run: &mut Run| {
+        run.machine("halve", ByHand(Halve::Begin, sites.clone()));
+    };
+    let program = Program::new()
+        .backward(read("output").sum())
+        .write("layers.1.output.grad", read("layers.1.output.grad") * 0.5)
+        .read("layers.0.output.grad", "upstream")
+        .read("embed.weight.grad", "parameter");
+    // As another process has it.
+    let text = serde_json::to_string(&program).unwrap();
+    let program: Program = serde_json::from_str(&text).unwrap();
+    let as_data = |run: &mut Run| {
+        run.machine("halve", Machine::new(&program, sites.map()).unwrap());
+    };
+    let recorded = make(Mode::Record(path.clone()), &by_closure);
+    for add in [&by_closure as &dyn Fn(&mut Run), &by_hand, &as_data] {
+        for mode in [
+            Mode::Verify(path.clone()),
+            Mode::Serve(path.clone()),
+            Mode::Drive(path.clone()),
+        ] {
+            let again = make(mode, add);
+            assert!(again.is_identical(), "{again:#?}");
+            assert_eq!(digest_of(&again), digest_of(&recorded));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod changed;
 mod damaged;
+mod driven;
 mod full;
 mod gradients;
 mod identical;

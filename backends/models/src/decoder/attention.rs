@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
-use interloom_backends::{Forward, Hooked, Operations, Tap, operations};
+use interloom_backends::parallel::attention;
+use interloom_backends::{Forward, Hooked, Operations, Tap, is_running, operations};
 
 use super::block::Positions;
 use super::cache::KvCache;
@@ -111,19 +112,55 @@ impl CausalAttention {
     }
 }
 
-#[operations]
 impl CausalAttention {
-    /// Computes the output and the pattern.
+    /// Computes the output of block number `layer`'s attention, `[batch, position, width]`.
     ///
-    /// Scores are masked behind their site, so that no edit of them shows a query what it does not
-    /// see; the operation `mask_fill_0` is where that can be asked for.
-    fn attend(
+    /// # Panics
+    ///
+    /// Panics if `positions` is not of a model that the attention is in.
+    pub fn forward(
         &self,
         x: Tensor<3>,
-        at: At<'_>,
+        positions: &Positions,
+        cache: &mut KvCache,
+        layer: usize,
+    ) -> Tensor<3> {
+        let at = positions.at(self.block);
+        let (q, k, v) = self.project(x, &at, cache, layer);
+        let mixed = self.mix_in_one(&q, &k, &v, &at);
+        self.finish(mixed.unwrap_or_else(|| self.mix(q, k, v, &at).0))
+    }
+
+    /// Computes the [output](Self::forward), and the pattern, `[batch, head, query, key]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `positions` is not of a model that the attention is in.
+    pub fn forward_with_pattern(
+        &self,
+        x: Tensor<3>,
+        positions: &Positions,
         cache: &mut KvCache,
         layer: usize,
     ) -> (Tensor<3>, Tensor<4>) {
+        let at = positions.at(self.block);
+        let (q, k, v) = self.project(x, &at, cache, layer);
+        let (mixed, pattern) = self.mix(q, k, v, &at);
+        (self.finish(mixed), pattern)
+    }
+}
+
+#[operations]
+impl CausalAttention {
+    /// Computes the queries, and the keys and values of all positions so far, `[batch, head,
+    /// position, width]`.
+    fn project(
+        &self,
+        x: Tensor<3>,
+        at: &At<'_>,
+        cache: &mut KvCache,
+        layer: usize,
+    ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
         let [batch, positions, _] = x.dims();
         let split = |projection: &Projection, heads| {
             let projected = projection.forward(x.clone());
@@ -143,42 +180,73 @@ impl CausalAttention {
             _ => k,
         };
         let k = k.swap_dims(1, 2);
-
         let (k, v) = cache.extend(layer, k, v.swap_dims(1, 2));
+        (q, k, v)
+    }
+
+    /// Computes what each query mixes of the values, `[batch, head, position, width]`, and the
+    /// pattern.
+    ///
+    /// Scores are masked behind their site, so that no edit of them shows a query what it does not
+    /// see; the operation `mask_fill_0` is where that can be asked for.
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, at: &At<'_>) -> (Tensor<4>, Tensor<4>) {
         let squared = self.squared_divisor;
         let scale = squared.sqrt();
         let scores = self
             .bias
             .pass(scores(q, self.share(k), scale), scale, at.keys);
-        let hidden = at.hidden;
+        let hidden = at.hidden.clone();
         let scores = self.scores.pass(scores).mask_fill(hidden, MASKED);
         let pattern = self.pattern.pass(softmax(scores, 3));
-        let mixed = matmul(pattern.clone(), self.share(v));
+        (matmul(pattern.clone(), self.share(v)), pattern)
+    }
+
+    /// Computes the output of what is mixed.
+    fn finish(&self, mixed: Tensor<4>) -> Tensor<3> {
+        let [batch, _, positions, _] = mixed.dims();
         let z = self.z.pass(mixed.swap_dims(1, 2));
         let heads = z.clone();
         let output =
             self.output
                 .forward(z.reshape([batch, positions, self.heads * self.head_width]));
-        let output = self.output.pass(output, heads, &self.result);
-        (output, pattern)
+        self.output.pass(output, heads, &self.result)
     }
 }
 
 impl CausalAttention {
-    /// Computes the output of block number `layer`'s attention, `[batch, position, width]`, and its
-    /// `[batch, head, query, key]` pattern.
-    ///
-    /// # Panics
-    ///
-    /// Panics if `positions` is not of a model that the attention is in.
-    pub fn forward(
+    /// Computes what each query [mixes](Self::mix), with the same bits, if nothing attends to the
+    /// scores, the pattern or an operation, so that they need not be whole.
+    fn mix_in_one(
         &self,
-        x: Tensor<3>,
-        positions: &Positions,
-        cache: &mut KvCache,
-        layer: usize,
-    ) -> (Tensor<3>, Tensor<4>) {
-        self.attend(x, positions.at(self.block), cache, layer)
+        q: &Tensor<4>,
+        k: &Tensor<4>,
+        v: &Tensor<4>,
+        at: &At<'_>,
+    ) -> Option<Tensor<4>> {
+        let is_attended = || {
+            let taps = self.scores.is_attended() || self.pattern.is_attended();
+            taps || self.source.is_attended()
+        };
+        if !self.bias.is_none() || is_running() && is_attended() {
+            return None;
+        }
+        let mixed = attention(q, [k, v], &at.hidden, self.squared_divisor.sqrt())?;
+        if is_running() {
+            self.pass_by(q, k, v, at);
+        }
+        Some(mixed)
+    }
+
+    /// Passes the sites between queries and what they mix, to which nothing attends: they are
+    /// counted, and no value is looked at, so that those of one query and key do.
+    fn pass_by(&self, q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, at: &At<'_>) {
+        let first = |x: &Tensor<4>| x.clone().narrow(2, 0, 1);
+        let at = At {
+            angles: None,
+            keys: None,
+            hidden: at.hidden.clone().narrow(2, 0, 1).narrow(3, 0, 1),
+        };
+        self.mix(first(q), first(k), first(v), &at);
     }
 
     pub(super) const fn block(&self) -> BlockConfig {

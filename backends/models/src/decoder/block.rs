@@ -151,10 +151,9 @@ impl Block {
         index: usize,
     ) -> Tensor<3> {
         let attend = |x: Tensor<3>| {
-            let attended = self.attn.call(x, |attn, x| {
-                let (output, _) = attn.forward(x, positions, cache, index);
-                output
-            });
+            let attended = self
+                .attn
+                .call(x, |attn, x| attn.forward(x, positions, cache, index));
             self.added(attended, self.ln1_post.as_ref())
         };
         let feed = |x: Tensor<3>| self.added(self.mlp.forward(x), self.ln2_post.as_ref());

@@ -1,12 +1,12 @@
 //! The modules of a decoder, called on values outside their place in it.
 
 use burn::tensor::Tensor;
-use interloom_backends::{Erase, Hooked, Value};
+use interloom_backends::{Erase, Hooked, Value, callable};
 use interloom_engine::{Fault, Padding};
 use interloom_program::Modules;
 
 use super::place::Place;
-use super::{Block, DecoderLm, KvCache, Norm};
+use super::{Block, DecoderLm, DecoderModel, KvCache, Norm};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// A module that takes the residual stream; those of blocks with the number of theirs.
@@ -21,14 +21,13 @@ enum Part<'m> {
 
 const CALLABLE: &str = "`embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed`";
 
-impl DecoderLm {
+impl DecoderModel {
     fn part(&self, path: &str) -> Result<Part<'_>, Fault> {
-        let model = self.model().inner();
-        let part = match (path, in_layer(path, model.len())) {
-            ("norm", _) => model.norm.as_ref().map(Part::Norm),
+        let part = match (path, in_layer(path, self.len())) {
+            ("norm", _) => self.norm.as_ref().map(Part::Norm),
             ("unembed", _) => Some(Part::Unembed),
             (_, Some((layer, part))) => {
-                let block: &Block = model.layers[layer].inner();
+                let block: &Block = self.layers[layer].inner();
                 match part {
                     "" => Some(Part::Block(layer)),
                     "attn" => Some(Part::Attn(layer)),
@@ -46,12 +45,11 @@ impl DecoderLm {
     }
 
     fn compute(&self, part: Part<'_>, x: Tensor<3>, padding: Option<Padding>) -> Tensor<3> {
-        let model = self.model().inner();
         let [batch, length, _] = x.dims();
         let place = Place::new(padding.as_ref(), batch, 0, length);
-        let positions = || model.positions(&place, &x.device());
-        let mut cache = KvCache::padded(model.len(), length, padding.clone());
-        let block = |layer: usize| model.layers[layer].inner();
+        let positions = || self.positions(&place, &x.device());
+        let mut cache = KvCache::padded(self.len(), length, padding.clone());
+        let block = |layer: usize| self.layers[layer].inner();
         match part {
             Part::Block(at) => {
                 let positions = positions();
@@ -63,14 +61,15 @@ impl DecoderLm {
                     .attn
                     .inner()
                     .forward(x, &positions, &mut cache, at)
-                    .0
             }
             Part::Mlp(at) => block(at).mlp.forward(x),
             Part::Norm(norm) => norm.forward(x),
-            Part::Unembed => model.unembed.forward(x),
+            Part::Unembed => self.unembed.forward(x),
         }
     }
+}
 
+impl DecoderLm {
     /// Returns the sizes of what the module at `path` takes and makes.
     fn sizes(&self, path: &str) -> Sizes {
         let config = self.config();
@@ -95,7 +94,7 @@ impl Modules<Value> for DecoderLm {
     fn call(&self, path: &str, input: Value) -> Result<Value, Fault> {
         let (sizes, padding) = (self.sizes(path), padding(&input));
         let as_tokens = |input| tokens(path, input, sizes.vocabulary, sizes.positions);
-        let model = self.model().inner();
+        let model = callable(self.model().inner());
         let output = match path {
             "" => {
                 let tokens = as_tokens(input)?;
@@ -104,9 +103,9 @@ impl Modules<Value> for DecoderLm {
             }
             "embed" => model.embed.forward(as_tokens(input)?),
             _ => {
-                let part = self.part(path)?;
+                let part = model.part(path)?;
                 let x = stream(path, input, sizes.width, sizes.positions)?;
-                self.compute(part, x, padding)
+                model.compute(part, x, padding)
             }
         };
         Ok(output.erase())
@@ -116,7 +115,7 @@ impl Modules<Value> for DecoderLm {
         let (tokens, logits) = match path {
             "" => (true, true),
             "embed" => (true, false),
-            _ => match self.part(path) {
+            _ => match self.model().inner().part(path) {
                 Ok(part) => (false, matches!(part, Part::Unembed)),
                 Err(fault) => return Some(Err(fault)),
             },

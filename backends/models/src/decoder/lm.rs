@@ -7,7 +7,7 @@ use interloom_engine::{Padding, PaddingSide, PositionLayout};
 use super::aliases::aliases;
 use super::{DecoderConfig, DecoderModel, KvCache, Names};
 use crate::architecture::Architecture;
-use crate::causal::{CausalLm, Decoder};
+use crate::causal::{CausalLm, Decoder, TypedTokens};
 use crate::families::Family;
 use crate::files::{FileError, Gguf, ModelFiles, Weights};
 
@@ -75,26 +75,18 @@ impl DecoderLm {
         let model = super::load(&config, &names, weights, device)?;
         let bound = Bound::new(Hooked::from(model)).and_then(|model| {
             let experts = config.experts.map_or(0, |experts| experts.count);
-            let aliases = aliases(model.sites(), config.blocks.len(), experts);
+            let aliases = aliases(
+                model.sites(),
+                config.blocks.len(),
+                experts,
+                config.wiring.norms,
+            );
             let model = model.with_aliases(aliases)?;
             Ok(model.with_positions(positions))
         });
         Ok(Self {
             model: bound.expect("the model's own paths are distinct, and its aliases name them"),
             config,
-        })
-    }
-
-    /// Computes `[batch, position, token]` logits of tokens that have types, in one pass over the
-    /// sites.
-    ///
-    /// # Panics
-    ///
-    /// Panics if there are other types than the model knows.
-    pub fn forward_typed(&self, tokens: Tensor<2, Int>, types: Tensor<2, Int>) -> Tensor<3> {
-        let mut cache = KvCache::new(self.config.blocks.len(), tokens.dims()[1]);
-        self.model.call(tokens, |model, tokens| {
-            model.forward_typed(tokens, Some(types), &mut cache)
         })
     }
 
@@ -138,6 +130,13 @@ impl CausalLm for DecoderLm {
         !self.config.blocks.iter().any(|block| block.sees_all)
     }
 
+    fn typed(&self) -> Option<&dyn TypedTokens> {
+        self.config
+            .token_types
+            .is_some()
+            .then_some(self as &dyn TypedTokens)
+    }
+
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.decoder(tokens.dims()[1])(tokens)
     }
@@ -179,6 +178,25 @@ impl CausalLm for DecoderLm {
             }
             let cached = |model: &DecoderModel, tokens| model.forward_cached(tokens, &mut cache);
             self.model.call(tokens, cached)
+        })
+    }
+}
+
+impl TypedTokens for DecoderLm {
+    fn types(&self) -> usize {
+        self.config.token_types.unwrap_or(1)
+    }
+
+    fn forward_typed(
+        &self,
+        tokens: Tensor<2, Int>,
+        types: Tensor<2, Int>,
+        padding: Option<&Padding>,
+    ) -> Tensor<3> {
+        let layers = self.config.blocks.len();
+        let mut cache = KvCache::padded(layers, tokens.dims()[1], padding.cloned());
+        self.model.call(tokens, |model, tokens| {
+            model.forward_typed(tokens, Some(types), &mut cache)
         })
     }
 }

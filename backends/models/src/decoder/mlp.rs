@@ -100,6 +100,14 @@ impl Forward<Tensor<3>> for GatedMlp {
             Activation::Silu => activation::silu(gate),
             Activation::Tanh => activation::tanh(gate),
             Activation::Sigmoid => activation::sigmoid(gate),
+            Activation::GeluClipped => activation::gelu_clipped(gate),
+            Activation::HardSwish => activation::hard_swish(gate),
+            Activation::Laplace => activation::laplace(gate),
+            Activation::LeakyRelu => activation::leaky_relu(gate),
+            Activation::Linear => activation::linear(gate),
+            Activation::Mish => activation::mish(gate),
+            Activation::Relu6 => activation::relu6(gate),
+            Activation::SqrtSoftplus => activation::sqrt_softplus(gate),
         };
         let post = self.post.pass(gate * up);
         self.down.forward(post)
@@ -134,6 +142,14 @@ impl Forward<Tensor<3>> for PlainMlp {
             Activation::Silu => activation::silu(pre),
             Activation::Tanh => activation::tanh(pre),
             Activation::Sigmoid => activation::sigmoid(pre),
+            Activation::GeluClipped => activation::gelu_clipped(pre),
+            Activation::HardSwish => activation::hard_swish(pre),
+            Activation::Laplace => activation::laplace(pre),
+            Activation::LeakyRelu => activation::leaky_relu(pre),
+            Activation::Linear => activation::linear(pre),
+            Activation::Mish => activation::mish(pre),
+            Activation::Relu6 => activation::relu6(pre),
+            Activation::SqrtSoftplus => activation::sqrt_softplus(pre),
         };
         let post = self.post.pass(post);
         self.down.forward(post)

@@ -7,7 +7,7 @@
 //!
 //! | point | shape | TransformerLens |
 //! |---|---|---|
-//! | `input`, `resid_mid.output`, `output` | `[batch, position, width]` | `hook_resid_pre`, `hook_resid_mid`, `hook_resid_post` |
+//! | `input`, `resid_mid.output`, `output` | `[batch, position, width]` | `hook_resid_pre`, `hook_resid_mid`, `hook_resid_post`; in BERT, whose norms are on the stream, the latter two name `ln1.input` and `ln2.input`, and `output` is `hook_normalized_resid_post` |
 //! | `ln1.scale.output`, `ln2.scale.output` | `[batch, position, 1]` | `ln1.hook_scale`, `ln2.hook_scale` |
 //! | `ln1.normalized.output`, `ln2.normalized.output` (before gain and bias) | `[batch, position, width]` | `ln1.hook_normalized`, `ln2.hook_normalized` |
 //! | `ln1.output`, `ln2.output` (after them) | `[batch, position, width]` | |
@@ -22,7 +22,7 @@
 //! | `attn.output`, `mlp.output` (with a norm behind them, that of `ln1_post`, `ln2_post`) | `[batch, position, width]` | `hook_attn_out`, `hook_mlp_out` |
 //! | `mlp.pre.output`, `mlp.pre_linear.output` (of a gated layer), `mlp.post.output` | `[batch, position, hidden width]` | `mlp.hook_pre`, `mlp.hook_pre_linear`, `mlp.hook_post` |
 //! | `mlp.router.output` (logits), `mlp.weights.output` (0 for experts that are not taken) | `[batch, position, expert]` | |
-//! | `mlp.experts.E` and `mlp.shared.expert`, with the points of `mlp`; `mlp.shared.gate` | | `mlp.experts.E.hook_pre` and so on |
+//! | `mlp.experts.E` and `mlp.shared.expert`, with the points of `mlp`; `mlp.shared.gate` | | of an expert's `pre`, `pre_linear` and `post`: `mlp.experts.E.hook_gate`, `hook_pre`, `hook_post` |
 //!
 //! Beside them there are `embed` (multiplied, where a model does that), `project_in`, `type_embed`,
 //! `embed_norm`, `pos_embed` (whose input is `[1, position]` rows of its table), `norm` (with the

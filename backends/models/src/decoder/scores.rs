@@ -75,6 +75,11 @@ impl ScoreBias {
         }
     }
 
+    /// Returns whether scores stay as they are.
+    pub(super) const fn is_none(&self) -> bool {
+        self.slopes.is_none() && self.cap.is_none()
+    }
+
     /// Returns what becomes of scores that were divided by `divisor`; `numbers` are those of the
     /// keys of each row, where rows are padded.
     pub(super) fn pass(

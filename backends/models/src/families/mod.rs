@@ -34,6 +34,7 @@ mod rope;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod vit;
 
 use self::gguf::FromGguf;
 pub(crate) use self::gguf::{Metadata, RMS_EPSILON};
@@ -78,6 +79,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     albert::ARCHITECTURE,
     mamba::ARCHITECTURE,
+    vit::ARCHITECTURE,
 ];
 
 /// How the models of a family are computed.
@@ -130,12 +132,29 @@ impl Family {
     }
 }
 
+/// What the names of classes end with that have another layer in place of the output layer.
+const OTHER_LAYERS: [&str; 5] = [
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+];
+
 /// Refuses what no family computes.
 pub(crate) fn refuse_for_all(keys: &Keys<'_>) -> Result<(), FileError> {
     for key in ["quantization_config", "quantization"] {
         if let Some(quantized) = keys.object(key)? {
             return Err(quantised(keys, key, &quantized));
         }
+    }
+    if let Some(class) = keys.optional_texts("architectures")?.and_then(|all| {
+        let mut classes = all.into_iter();
+        classes.find(|class| OTHER_LAYERS.iter().any(|layer| class.ends_with(layer)))
+    }) {
+        let expected = "a model with the output layer of its vocabulary";
+        let advice = "use the model that it was made of, with that layer";
+        return Err(keys.unsupported_with("architectures", expected, format!("`{class}`"), advice));
     }
     keys.refuse_flag("add_cross_attention", "no encoder beside it")?;
     keys.refuse_flag("is_encoder_decoder", "no encoder beside it")?;

@@ -140,8 +140,10 @@ fn what_is_missing_has_the_default_of_its_class() {
     assert_eq!(of("phi", json!({})).rotary[0].width, 32);
     assert_eq!(of("stablelm", json!({})).rotary[0].width, 20);
     assert_eq!(of("cohere", json!({})).output.multiplier, Some(0.0625));
-    let all = ARCHITECTURES.iter().flat_map(|family| family.model_types);
-    for family in all.filter(|family| **family != "mamba") {
+    let decoders = ARCHITECTURES
+        .iter()
+        .filter(|family| family.decoder("").is_ok());
+    for family in decoders.flat_map(|family| family.model_types) {
         assert!(of(family, json!({})).longest() >= 512, "{family}");
     }
 }
@@ -412,7 +414,11 @@ fn what_is_not_computed_is_refused_by_name() {
         ),
         of("llama", json!({"layer_types": ["sliding_attention"]})),
         of("gpt2", json!({"add_cross_attention": true})),
-        of("gpt2", json!({"activation_function": "laplace"})),
+        of(
+            "bert",
+            json!({"architectures": ["BertForSequenceClassification"]}),
+        ),
+        of("gpt2", json!({"activation_function": "prelu"})),
         of("gemma", json!({"use_bidirectional_attention": true})),
         of("gemma3_text", json!({"attn_logit_softcapping": 30.0})),
         of(
@@ -438,13 +444,14 @@ fn what_is_not_computed_is_refused_by_name() {
     E043 expected one of default, linear, dynamic, llama3, yarn, longrope, found "mrope" (at key `rope_scaling.rope_type` of config.json); use a model of the family without it
     E043 expected 1: heads are rotated as a whole, found 0.5 (at key `partial_rotary_factor` of config.json); use a model of the family without it
     E043 expected rotary positions of one kind for all blocks, found some for `full_attention` (at key `rope_parameters` of config.json); use a model of the family without it
-    E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2, silu, tanh, sigmoid, found "xielu" (at key `hidden_act` of config.json); use a model of the family without it
+    E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, gelu_10, quick_gelu, relu, relu2, relu6, leaky_relu, silu, hardswish, mish, tanh, sigmoid, laplace, sqrtsoftplus, linear, found "xielu" (at key `hidden_act` of config.json); use a model of the family without it
     E043 expected weights that are not quantised, found quantised weights (at key `quantization_config` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
     E043 expected weights that are not quantised, found quantised weights (gptq) (at key `quantization_config` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
     E043 expected weights that are not quantised, found quantised weights (MLX) (at key `quantization` of config.json); use the model that it was made of, whose weights are not quantised, or a GGUF file
     E043 expected full_attention in all layers, found sliding_attention (at key `layer_types` of config.json); use a model of the family without it
     E043 expected no encoder beside it, found true (at key `add_cross_attention` of config.json); use a model of the family without it
-    E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2, silu, tanh, sigmoid, found "laplace" (at key `activation_function` of config.json); use a model of the family without it
+    E043 expected a model with the output layer of its vocabulary, found `BertForSequenceClassification` (at key `architectures` of config.json); use the model that it was made of, with that layer
+    E043 expected one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, gelu_10, quick_gelu, relu, relu2, relu6, leaky_relu, silu, hardswish, mish, tanh, sigmoid, laplace, sqrtsoftplus, linear, found "prelu" (at key `activation_function` of config.json); use a model of the family without it
     E043 expected causal attention, found true (at key `use_bidirectional_attention` of config.json); use a model of the family without it
     E043 expected none: Gemma 3 does not cap its scores, found a cap (at key `attn_logit_softcapping` of config.json); use a model of the family without it
     E043 expected default or longrope, found another kind (at key `rope_parameters.rope_type` of config.json); use a model of the family without it

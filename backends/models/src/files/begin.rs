@@ -5,6 +5,8 @@
 //! splittings of Llama 3 and Tekken. In a folder it is what [`Settings`](super::settings::Settings)
 //! say.
 
+use tokenizers::PostProcessor as _;
+
 use super::gguf::GgufValue;
 use super::tokenizer::damaged;
 use super::{FileError, Gguf};
@@ -24,6 +26,38 @@ pub(super) enum Begin {
 }
 
 impl Begin {
+    /// Returns the tokens before and after a text.
+    pub(super) fn around(
+        self,
+        tokenizer: &tokenizers::Tokenizer,
+    ) -> tokenizers::Result<[Vec<u32>; 2]> {
+        Ok(match self {
+            Self::Nothing => [Vec::new(), Vec::new()],
+            Self::Token(id) => [vec![id], Vec::new()],
+            Self::Around { bos, eos } => [Vec::from_iter(bos), Vec::from_iter(eos)],
+            Self::PostProcessor => {
+                let Some(processor) = tokenizer.get_post_processor() else {
+                    return Ok([Vec::new(), Vec::new()]);
+                };
+                let text = [tokenizers::Encoding::from_tokens(
+                    vec![tokenizers::Token::new(u32::MAX, String::new(), (0, 0))],
+                    0,
+                )];
+                let all = processor.process_encodings(text.to_vec(), true)?;
+                let ids: Vec<u32> = all
+                    .iter()
+                    .flat_map(|part| part.get_ids().to_vec())
+                    .collect();
+                let (before, after) = ids.split_at(
+                    ids.iter()
+                        .position(|&id| id == u32::MAX)
+                        .unwrap_or(ids.len()),
+                );
+                [before.to_vec(), after.iter().skip(1).copied().collect()]
+            }
+        })
+    }
+
     /// Reads the keys of a GGUF file. If they do not say, a text begins with a token if it
     /// `begins`, and `ids` are the tokens that would begin and end it.
     pub(super) fn from_gguf(

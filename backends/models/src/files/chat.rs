@@ -12,12 +12,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use super::gguf::GgufValue;
 use super::input::read_text;
+use super::python;
 use super::settings::{SETTINGS_FILE, Settings, object_at};
 use super::source::TOKENIZER_FILE;
 use super::{FileError, Gguf};
@@ -34,23 +35,98 @@ const WRITE_IT: &str = "write the text of the chat as a `prompt`";
 
 /// How many steps a template may take.
 const FUEL: u64 = 10_000_000;
-/// How deep values may be nested that are written as JSON.
-const DEPTH_MAX: usize = 64;
 
-/// A message of a chat.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ChatMessage {
-    /// Whose it is, such as `user`.
-    pub role: String,
-    /// Its text.
-    pub content: String,
+/// A value that a template sees; the keys of a map are in the order in which they were written.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "they are what they are called")]
+pub enum ChatValue {
+    None,
+    Truth(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Self>),
+    Map(ChatMap),
 }
 
-impl ChatMessage {
+/// Values by their names, in the order in which they were written.
+pub type ChatMap = Vec<(String, ChatValue)>;
+
+impl ChatValue {
     fn to_value(&self) -> Value {
-        let parts = [("role", &self.role), ("content", &self.content)];
-        let parts = parts.map(|(name, text)| (name, Value::from(text.as_str())));
-        Value::from_pairs(parts)
+        match self {
+            Self::None => Value::from(()),
+            Self::Truth(truth) => Value::from(*truth),
+            Self::Integer(number) => Value::from(*number),
+            Self::Float(number) => Value::from(*number),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::List(items) => items.iter().map(Self::to_value).collect(),
+            Self::Map(entries) => to_map(entries),
+        }
+    }
+}
+
+fn to_map(entries: &[(String, ChatValue)]) -> Value {
+    let entries = entries.iter();
+    Value::from_pairs(entries.map(|(name, value)| (name.as_str(), value.to_value())))
+}
+
+/// A message of a chat: its `role`, its `content`, and whatever else the template looks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatMessage(ChatMap);
+
+/// What messages call the thoughts before an answer, which are given to templates under the first
+/// two of these names.
+const THOUGHTS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+impl ChatMessage {
+    /// Makes a message with a text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        let text = |text: String| ChatValue::Text(text);
+        Self(vec![
+            ("role".to_owned(), text(role.into())),
+            ("content".to_owned(), text(content.into())),
+        ])
+    }
+
+    /// Makes a message of its keys.
+    pub const fn of(keys: ChatMap) -> Self {
+        Self(keys)
+    }
+
+    /// Returns its keys.
+    pub fn keys(&self) -> &[(String, ChatValue)] {
+        &self.0
+    }
+
+    /// Returns whose it is, such as `user`.
+    pub fn role(&self) -> &str {
+        match self.get("role") {
+            Some(ChatValue::Text(role)) => role,
+            _ => "",
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<&ChatValue> {
+        let found = self.0.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value)
+    }
+
+    /// Returns the message as templates see it.
+    fn to_value(&self) -> Value {
+        let Some(thoughts) = THOUGHTS.iter().find_map(|key| self.get(key)) else {
+            return to_map(&self.0);
+        };
+        let [first, second, _] = THOUGHTS;
+        let mut keys = self.0.clone();
+        if self.get(second).is_none() {
+            keys.insert(0, (second.to_owned(), thoughts.clone()));
+        }
+        match keys.iter_mut().find(|(name, _)| name == first) {
+            Some((_, value)) => *value = thoughts.clone(),
+            None => keys.push((first.to_owned(), thoughts.clone())),
+        }
+        to_map(&keys)
     }
 }
 
@@ -124,7 +200,8 @@ impl ChatTemplate {
     }
 
     /// Returns messages as the text that the model was trained to see; `opens_answer` begins the
-    /// answer of the model (`add_generation_prompt`).
+    /// answer of the model (`add_generation_prompt`), and `with` is what else the template sees,
+    /// such as `tools`.
     ///
     /// # Errors
     ///
@@ -133,6 +210,7 @@ impl ChatTemplate {
         &self,
         messages: &[ChatMessage],
         opens_answer: bool,
+        with: &[(String, ChatValue)],
     ) -> Result<String, FileError> {
         let source = match &self.source {
             Ok(source) => without_generation_blocks(source),
@@ -146,8 +224,12 @@ impl ChatTemplate {
             let own = [
                 ("messages", messages),
                 ("add_generation_prompt", Value::from(opens_answer)),
+                ("tools", Value::from(())),
+                ("documents", Value::from(())),
             ];
-            template.render(Value::from_pairs(own.into_iter().chain(tokens)))
+            let with = with.iter();
+            let with = with.map(|(name, value)| (name.as_str(), value.to_value()));
+            template.render(Value::from_pairs(own.into_iter().chain(tokens).chain(with)))
         });
         rendered.map_err(|error| self.failed(&error))
     }
@@ -215,97 +297,13 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_filter("tojson", to_json);
+    python::add_to(&mut environment);
     environment
 }
 
 fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// Writes a value as `json.dumps` of Python does, without escapes for what is not ASCII.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // It says what is done anyway.
-    let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let mut text = String::new();
-    JsonWriter { indent }.write(value, 0, &mut text)?;
-    Ok(Value::from(text))
-}
-
-/// Writes values in the layout of Python.
-struct JsonWriter {
-    indent: Option<usize>,
-}
-
-impl JsonWriter {
-    fn write(
-        &self,
-        value: &Value,
-        depth: usize,
-        text: &mut String,
-    ) -> Result<(), minijinja::Error> {
-        match value.kind() {
-            ValueKind::Map => self.items(value, true, depth, text)?,
-            ValueKind::Seq | ValueKind::Iterable => self.items(value, false, depth, text)?,
-            ValueKind::None | ValueKind::Undefined => text.push_str("null"),
-            ValueKind::Bool if value.is_true() => text.push_str("true"),
-            ValueKind::Bool => text.push_str("false"),
-            ValueKind::Number => text.push_str(&value.to_string()),
-            _ => text.push_str(&quoted(value)),
-        }
-        Ok(())
-    }
-
-    fn items(
-        &self,
-        value: &Value,
-        is_map: bool,
-        depth: usize,
-        text: &mut String,
-    ) -> Result<(), minijinja::Error> {
-        if depth == DEPTH_MAX {
-            let reason = format!("a value nested deeper than {DEPTH_MAX}");
-            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
-        }
-        let (open, close) = if is_map { ('{', '}') } else { ('[', ']') };
-        text.push(open);
-        let mut is_empty = true;
-        for item in value.try_iter()? {
-            if !is_empty {
-                text.push_str(self.indent.map_or(", ", |_| ","));
-            }
-            is_empty = false;
-            self.line(depth + 1, text);
-            if is_map {
-                text.push_str(&quoted(&item));
-                text.push_str(": ");
-                self.write(&value.get_item(&item)?, depth + 1, text)?;
-            } else {
-                self.write(&item, depth + 1, text)?;
-            }
-        }
-        if !is_empty {
-            self.line(depth, text);
-        }
-        text.push(close);
-        Ok(())
-    }
-
-    fn line(&self, depth: usize, text: &mut String) {
-        if let Some(indent) = self.indent {
-            text.push('\n');
-            text.extend(std::iter::repeat_n(' ', indent * depth));
-        }
-    }
-}
-
-/// Writes a value as a text of JSON.
-fn quoted(value: &Value) -> String {
-    Json::from(value.to_string()).to_string()
 }
 
 /// Makes plain blocks of those that say which tokens the model has generated, which is for

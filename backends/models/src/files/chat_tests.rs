@@ -7,10 +7,7 @@ use super::super::test_files::{GgufFile, strings};
 use super::*;
 
 fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage {
-        role: role.to_owned(),
-        content: content.to_owned(),
-    }
+    ChatMessage::new(role, content)
 }
 
 /// A chat of a user, an answer, and the user again.
@@ -35,7 +32,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn render(source: &str) -> String {
-    template(source).render(&chat(), true).unwrap()
+    template(source).render(&chat(), true, &[]).unwrap()
 }
 
 /// The templates of the kinds that published models have; what is expected is what transformers
@@ -47,7 +44,7 @@ fn templates_of_published_models_are_rendered() {
         render(chatml),
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi \"you\"\n<|im_end|>\n<|im_start|>assistant\n<think>x</think>\n\nHello & bye<|im_end|>\n<|im_start|>user\né?<|im_end|>\n<|im_start|>assistant\n"
     );
-    let closed = template(chatml).render(&chat()[1..3], false).unwrap();
+    let closed = template(chatml).render(&chat()[1..3], false, &[]).unwrap();
     assert!(closed.starts_with("<|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user"));
     assert!(closed.ends_with("bye<|im_end|>\n"), "{closed}");
 
@@ -75,7 +72,7 @@ fn templates_of_published_models_are_rendered() {
     // Gemma calls the assistant a model, and has no role for the system.
     let gemma = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}";
     assert_eq!(
-        template(gemma).render(&chat()[3..], true).unwrap(),
+        template(gemma).render(&chat()[3..], true, &[]).unwrap(),
         "<s><start_of_turn>user\né?<end_of_turn>\n<start_of_turn>model\n"
     );
 }
@@ -124,7 +121,7 @@ fn what_is_written_is_written_as_python_does() {
         ),
         (
             "{{ pad_token is defined }}{{ tools is defined }}{{ bos_token }}",
-            "FalseFalse<s>",
+            "FalseTrue<s>",
         ),
         (
             "{{ 'a,b'.split(',') | join('-') }}{{ 'X'.lower() }}{{ ' y '.strip() }}",
@@ -147,7 +144,7 @@ fn a_template_that_fails_names_its_line() {
         "{{ messages.nothing.at.all }}",
     ]
     .map(|source| {
-        let error = template(source).render(&chat(), true).unwrap_err();
+        let error = template(source).render(&chat(), true, &[]).unwrap_err();
         assert_eq!(error.code(), "E147");
         error.to_string()
     });
@@ -170,7 +167,11 @@ fn the_template_is_found_where_models_have_it() {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let found = ChatTemplate::of_folder(folder.path()).unwrap();
-        found.map(|template| template.render(&chat(), true).map_err(|error| error.code()))
+        found.map(|template| {
+            template
+                .render(&chat(), true, &[])
+                .map_err(|error| error.code())
+        })
     };
     let settings =
         |template: Json| json!({"bos_token": "<b>", "chat_template": template}).to_string();
@@ -229,5 +230,54 @@ fn the_template_is_found_where_models_have_it() {
         text("{{ bos_token }}{{ eos_token }}"),
     );
     let template = ChatTemplate::of_gguf(&gguf.open()).unwrap().unwrap();
-    assert_eq!(template.render(&chat(), true).unwrap(), "<g></g>");
+    assert_eq!(template.render(&chat(), true, &[]).unwrap(), "<g></g>");
+}
+
+fn value_of(json: &Json) -> ChatValue {
+    match json {
+        Json::Null => ChatValue::None,
+        Json::Bool(truth) => ChatValue::Truth(*truth),
+        Json::Number(number) => number.as_i64().map_or_else(
+            || ChatValue::Float(number.as_f64().unwrap()),
+            ChatValue::Integer,
+        ),
+        Json::String(text) => ChatValue::Text(text.clone()),
+        Json::Array(items) => ChatValue::List(items.iter().map(value_of).collect()),
+        Json::Object(_) => ChatValue::Map(map_of(json)),
+    }
+}
+
+fn map_of(json: &Json) -> ChatMap {
+    let entries = json.as_object().unwrap().iter();
+    entries
+        .map(|(name, value)| (name.clone(), value_of(value)))
+        .collect()
+}
+
+/// What transformers 5.24 makes of templates of published models, with tools and without, and of
+/// the filters, tests and methods that templates use.
+#[test]
+fn everything_is_rendered_as_by_transformers() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chats.json");
+    let cases: Vec<Json> = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert!(cases.len() > 100);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let messages = case["messages"].as_array().unwrap();
+        let messages: Vec<ChatMessage> = messages
+            .iter()
+            .map(|one| ChatMessage::of(map_of(one)))
+            .collect();
+        let template = template(case["template"].as_str().unwrap());
+        let opens = case["opens_answer"].as_bool().unwrap();
+        let found = template.render(&messages, opens, &map_of(&case["with"]));
+        let found = found.map_err(|error| error.to_string());
+        if found.as_deref().ok() != case["expected"].as_str() {
+            wrong.push(format!(
+                "{}: {found:?}\n{:?}",
+                case["name"], case["expected"]
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

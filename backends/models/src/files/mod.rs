@@ -31,6 +31,7 @@ pub mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
 mod input;
+mod python;
 pub mod safetensors;
 mod settings;
 mod similar;
@@ -42,7 +43,7 @@ pub(crate) mod test_files;
 pub mod tokenizer;
 pub mod weights;
 
-pub use chat::{ChatMessage, ChatTemplate};
+pub use chat::{ChatMap, ChatMessage, ChatTemplate, ChatValue};
 pub(crate) use codes::CODES;
 pub use error::FileError;
 pub use gguf::Gguf;

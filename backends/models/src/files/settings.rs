@@ -8,9 +8,10 @@
 //!   yet. The roles are those of `tokenizer_config.json`, overruled by `special_tokens_map.json`
 //!   unless there is an `added_tokens_decoder`.
 //! - What comes before and after a text is the post-processor of `tokenizer.json`. Some classes
-//!   make it anew, of `add_bos_token` and `add_eos_token`; for all others these keys mean nothing.
-//!   The class is `tokenizer_class` of `tokenizer_config.json` or of `config.json`, or else that of
-//!   the model's family.
+//!   make it anew, of `add_bos_token` and `add_eos_token`; for all others these keys mean nothing,
+//!   and since version 5 of the library for these, too. The class is `tokenizer_class` of
+//!   `tokenizer_config.json` or of `config.json`, or else that of the model's family; the version
+//!   is `transformers_version` of `config.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,6 +55,8 @@ struct Class {
     name: &'static str,
     /// Whether a text begins with a token if `add_bos_token` does not say.
     begins: bool,
+    /// Whether every version makes it anew, whatever the settings say.
+    always: bool,
     bos: &'static str,
     eos: &'static str,
     /// The families whose tokenizers are of this class if nothing says otherwise.
@@ -64,6 +67,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "LlamaTokenizer",
         begins: true,
+        always: false,
         bos: "<s>",
         eos: "</s>",
         families: &["llama", "mistral", "mixtral", "phi3"],
@@ -71,6 +75,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "CodeLlamaTokenizer",
         begins: true,
+        always: true,
         bos: "<s>",
         eos: "</s>",
         families: &[],
@@ -78,6 +83,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "GemmaTokenizer",
         begins: true,
+        always: false,
         bos: "<bos>",
         eos: "<eos>",
         families: &["gemma", "gemma2", "gemma3", "gemma3_text"],
@@ -85,6 +91,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "CohereTokenizer",
         begins: true,
+        always: false,
         bos: "<BOS_TOKEN>",
         eos: "<|END_OF_TURN_TOKEN|>",
         families: &["cohere"],
@@ -92,11 +99,35 @@ const CLASSES: &[Class] = &[
     Class {
         name: "GPTNeoXTokenizer",
         begins: false,
+        always: true,
         bos: "<|endoftext|>",
         eos: "<|endoftext|>",
         families: &["gpt_neox", "stablelm", "olmo", "mamba"],
     },
 ];
+
+/// The version of the library that made a model's files.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Maker {
+    /// Version 4 or one before it.
+    Four,
+    /// Version 5 or a later one, which does not write `add_bos_token`, nor look at it.
+    Five,
+    #[default]
+    Unknown,
+}
+
+impl Maker {
+    fn read(model: &Map<String, Json>) -> Self {
+        let version = model.get("transformers_version").and_then(Json::as_str);
+        let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        match major {
+            Some(..5) => Self::Four,
+            Some(_) => Self::Five,
+            None => Self::Unknown,
+        }
+    }
+}
 
 /// What the files beside a `tokenizer.json` say.
 #[derive(Default)]
@@ -105,6 +136,9 @@ pub(super) struct Settings {
     file: String,
     /// The class, as far as it makes the post-processor anew.
     class: Option<&'static Class>,
+    /// Whether the files name the class.
+    is_named: bool,
+    maker: Maker,
     begins: Option<bool>,
     ends: Option<bool>,
     /// The roles with their tokens, in the order in which these are added.
@@ -144,6 +178,8 @@ impl Settings {
             class: CLASSES
                 .iter()
                 .find(|known| named.is(known.name, known.families)),
+            is_named: matches!(named, Named::Class(_)),
+            maker: Maker::read(&model),
             splitting: Splitting::read(&reader, &settings, &named)?,
             begins: reader.flag(&settings, "add_bos_token")?,
             ends: reader.flag(&settings, "add_eos_token")?,
@@ -216,22 +252,62 @@ impl Settings {
         set.map_err(|error| damaged(&self.file, "settings that fit", error.to_string()))
     }
 
-    /// Returns what comes before and after a text.
+    /// Returns what comes before and after a text, by the rule of the version that made the files.
     pub(super) fn begin(&self, id_of: impl Fn(&str) -> Option<u32>) -> Result<Begin, FileError> {
-        let (Some(class), true) = (self.class, self.begins.or(self.ends).is_some()) else {
+        self.begin_of(self.maker, id_of)
+    }
+
+    /// Says how a text would begin and end in version 5, if that is otherwise than here.
+    pub(super) fn note(
+        &self,
+        tokenizer: &tokenizers::Tokenizer,
+        begin: Begin,
+    ) -> Result<Option<String>, FileError> {
+        let newer = self.begin_of(Maker::Five, |token| tokenizer.token_to_id(token))?;
+        let reads = |begin: Begin| -> Result<String, FileError> {
+            let around = begin.around(tokenizer).map_err(|error| {
+                damaged(&self.file, "a post-processor that works", error.to_string())
+            })?;
+            let name = |id: u32| tokenizer.id_to_token(id).unwrap_or_default();
+            let [before, after] = around.map(|ids| ids.into_iter().map(name).collect::<String>());
+            Ok(format!("`{before}TEXT{after}`"))
+        };
+        let (here, there) = (reads(begin)?, reads(newer)?);
+        Ok((here != there).then(|| {
+            format!(
+                "a text becomes {here}, as {} says by the rule of transformers 4; transformers 5 looks at tokenizer.json \
+                 alone, and makes {there} of it",
+                self.file
+            )
+        }))
+    }
+
+    fn begin_of(
+        &self,
+        maker: Maker,
+        id_of: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Begin, FileError> {
+        let Some(class) = self.class else {
             return Ok(Begin::PostProcessor);
         };
-        let token = |role: &str, default: &str| {
-            let token = self.role(role).unwrap_or(default);
+        let said = |flag: Option<bool>| flag.filter(|_| maker != Maker::Five);
+        let (begins, ends) = (said(self.begins), said(self.ends));
+        let bos = self.role("bos_token").unwrap_or(class.bos);
+        let by_default = maker == Maker::Four && self.is_named && id_of(bos).is_some();
+        if begins.or(ends).is_none() && !by_default && !class.always {
+            return Ok(Begin::PostProcessor);
+        }
+        let token = |role: &str, token: &str| {
             id_of(token).ok_or_else(|| {
                 let expected = format!("`{role}` to be a token of tokenizer.json");
                 self.disagreement(expected, format!("{token:?}, which is none"))
             })
         };
-        let bos = self.begins.unwrap_or(class.begins);
-        let bos = bos.then(|| token("bos_token", class.bos)).transpose()?;
-        let eos = self.ends.unwrap_or(false);
-        let eos = eos.then(|| token("eos_token", class.eos)).transpose()?;
+        let begins = begins.unwrap_or(class.begins);
+        let bos = begins.then(|| token("bos_token", bos)).transpose()?;
+        let eos = self.role("eos_token").unwrap_or(class.eos);
+        let ends = ends.unwrap_or(false);
+        let eos = ends.then(|| token("eos_token", eos)).transpose()?;
         Ok(Begin::Around { bos, eos })
     }
 }

@@ -102,9 +102,68 @@ fn what_comes_around_a_text_depends_on_the_class() {
             }
         }
         let neither = [("tokenizer_config.json", settings(Some(&class), None, None))];
-        assert_eq!(prompt(true, &neither, "a").unwrap(), "<s>|a");
-        assert_eq!(prompt(false, &neither, "a").unwrap(), "a");
+        let [with, without] = match class.strip_suffix("Fast").unwrap_or(&class) {
+            // These make it anew whatever the settings say.
+            "GPTNeoXTokenizer" => ["a", "a"],
+            "CodeLlamaTokenizer" => ["<s>|a", "<s>|a"],
+            _ => ["<s>|a", "a"],
+        };
+        assert_eq!(prompt(true, &neither, "a").unwrap(), with, "{class}");
+        assert_eq!(prompt(false, &neither, "a").unwrap(), without, "{class}");
     }
+}
+
+/// Version 5 of the library neither writes nor reads `add_bos_token`; version 4 has it in mind if
+/// nothing says it.
+#[test]
+fn what_comes_around_a_text_depends_on_the_version_that_made_the_files() {
+    let with = |class: &str, version: Option<&str>, begins: Option<bool>, in_file: bool| {
+        let settings =
+            json!({"tokenizer_class": class, "add_bos_token": begins, "bos_token": "<s>"});
+        let config = json!({"model_type": "llama", "transformers_version": version});
+        let files = [("tokenizer_config.json", settings), ("config.json", config)];
+        prompt(in_file, &files, "a").unwrap()
+    };
+    let [four, five] = [Some("4.46.3"), Some("5.24.0.dev0")];
+    for (class, version, begins, expected) in [
+        // What is made of a file whose post-processor adds nothing, and of one that adds `<s>`.
+        ("LlamaTokenizer", four, None, ["<s>|a", "<s>|a"]),
+        ("LlamaTokenizer", four, Some(true), ["<s>|a", "<s>|a"]),
+        ("LlamaTokenizerFast", four, Some(false), ["a", "a"]),
+        ("LlamaTokenizer", five, None, ["a", "<s>|a"]),
+        ("LlamaTokenizer", five, Some(true), ["a", "<s>|a"]),
+        ("GemmaTokenizer", five, Some(false), ["a", "<s>|a"]),
+        ("LlamaTokenizer", None, None, ["a", "<s>|a"]),
+        ("LlamaTokenizer", None, Some(true), ["<s>|a", "<s>|a"]),
+        ("GPTNeoXTokenizer", four, None, ["a", "a"]),
+        ("GPTNeoXTokenizer", four, Some(true), ["<s>|a", "<s>|a"]),
+        ("GPTNeoXTokenizerFast", five, Some(true), ["a", "a"]),
+        ("CodeLlamaTokenizer", five, Some(false), ["<s>|a", "<s>|a"]),
+        ("PreTrainedTokenizerFast", four, Some(true), ["a", "<s>|a"]),
+    ] {
+        let found = [false, true].map(|in_file| with(class, version, begins, in_file));
+        assert_eq!(found, expected, "{class} {version:?} {begins:?}");
+    }
+}
+
+/// Where the two versions would not do the same, it is told.
+#[test]
+fn what_version_five_would_do_otherwise_is_noted() {
+    let notes = |version: &str, in_file: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        fs::write(&path, tokenizer_json(in_file).to_string()).unwrap();
+        let settings = json!({"tokenizer_class": "LlamaTokenizer", "add_bos_token": true,
+            "add_eos_token": true, "bos_token": "<s>", "eos_token": "</s>"});
+        fs::write(path.with_file_name(SETTINGS_FILE), settings.to_string()).unwrap();
+        let config = json!({"model_type": "llama", "transformers_version": version});
+        fs::write(path.with_file_name(CONFIG_FILE), config.to_string()).unwrap();
+        let folder = folder.path().to_str().unwrap();
+        let notes = Tokenizer::from_json_file(&path).unwrap().notes().to_vec();
+        notes.concat().replace(folder, "model")
+    };
+    assert_eq!(notes("5.24.0", true), "");
+    insta::assert_snapshot!(notes("4.46.3", true), @"a text becomes `<s>TEXT</s>`, as model/tokenizer_config.json says by the rule of transformers 4; transformers 5 looks at tokenizer.json alone, and makes `<s>TEXT` of it");
 }
 
 #[test]

@@ -187,6 +187,11 @@ impl ModelFiles {
     pub fn tokenizer(&self) -> Result<Tokenizer, FileError> {
         match self {
             Self::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Self::Folder(folder) if takes_images(&folder.path) => Err(FileError::NotFound {
+                expected: format!("{TOKENIZER_FILE} in {}", folder.path.display()),
+                found: "a model that takes images".to_owned(),
+                advice: "give it `pixels` in an experiment file".to_owned(),
+            }),
             Self::Folder(folder) => Tokenizer::from_json_file(&folder.path.join(TOKENIZER_FILE)),
         }
     }
@@ -458,7 +463,7 @@ fn from_hub_folder(folder: &Path, names: &[String]) -> Result<ModelSource, FileE
     stray::check_folder(folder, names)?;
     let (missing, (found, advice)) = if files_ending_in(folder, "safetensors")?.is_empty() {
         ("*.safetensors", stray::instead_of_weights(folder, names))
-    } else if !folder.join(TOKENIZER_FILE).exists() {
+    } else if !folder.join(TOKENIZER_FILE).exists() && !takes_images(folder) {
         (TOKENIZER_FILE, stray::instead_of_tokenizer(folder, names))
     } else {
         return Ok(ModelSource::Folder(folder.to_owned()));
@@ -468,6 +473,13 @@ fn from_hub_folder(folder: &Path, names: &[String]) -> Result<ModelSource, FileE
         found,
         advice,
     })
+}
+
+/// Returns whether a folder has a model that takes no text.
+fn takes_images(folder: &Path) -> bool {
+    let config = read_text(&folder.join(CONFIG_FILE), MAX_CONFIG_BYTES).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+    config["model_type"] == "vit"
 }
 
 /// The names of what is in a folder, sorted.

@@ -183,7 +183,7 @@ struct OtherWeights {
 }
 
 enum Advice {
-    /// transformers reads it, with this argument.
+    /// transformers reads it, with this argument; if there is one, its version 4.
     Transformers(&'static str),
     Text(&'static str),
 }
@@ -221,6 +221,24 @@ const OTHER_WEIGHTS: &[OtherWeights] = &[
         ends: ".bin",
         what: "weights of GGML, which came before GGUF",
         advice: Advice::Text("fetch the original model, or a .gguf file of it"),
+    },
+    OtherWeights {
+        begins: "zero_to_fp32",
+        ends: ".py",
+        what: "a checkpoint of DeepSpeed, whose weights are in parts",
+        advice: Advice::Text(
+            "put them together with the script that is there, `python zero_to_fp32.py . pytorch_model.bin`, and convert that \
+             to safetensors",
+        ),
+    },
+    OtherWeights {
+        begins: "",
+        ends: ".distcp",
+        what: "a checkpoint of PyTorch in parts (FSDP)",
+        advice: Advice::Text(
+            "put them together in Python with `torch.distributed.checkpoint.format_utils.dcp_to_torch_save`, and convert that \
+             to safetensors",
+        ),
     },
     OtherWeights {
         begins: "",
@@ -328,8 +346,13 @@ pub(crate) fn weights_by_name(folder: &Path, name: &str) -> Option<(String, Stri
         Advice::Text(text) => text.to_owned(),
         Advice::Transformers(argument) => {
             let folder = folder.display();
+            let version = if argument.is_empty() {
+                ""
+            } else {
+                ", with transformers 4"
+            };
             format!(
-                "convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained(\"{folder}\"{argument}).save_pretrained(\"{folder}\")`"
+                "convert it to safetensors in Python{version}: `transformers.AutoModelForCausalLM.from_pretrained(\"{folder}\"{argument}).save_pretrained(\"{folder}\")`"
             )
         }
     };

@@ -174,6 +174,8 @@ fn weights_in_another_format_are_named_with_what_to_do() {
         "model.pt",
         "consolidated.00.pth",
         "last.ckpt",
+        "zero_to_fp32.py",
+        "__0_0.distcp",
         "weights.npz",
         "model.safetensors.incomplete",
         "model.zip",
@@ -188,12 +190,14 @@ fn weights_in_another_format_are_named_with_what_to_do() {
     insta::assert_snapshot!(by_name.join("\n"), @r#"
     pytorch_model.bin, weights of PyTorch; convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER").save_pretrained("FOLDER")`
     pytorch_model-00001-of-00002.bin, weights of PyTorch; convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER").save_pretrained("FOLDER")`
-    tf_model.h5, weights of TensorFlow; convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER", from_tf=True).save_pretrained("FOLDER")`
-    flax_model.msgpack, weights of Flax; convert it to safetensors in Python: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER", from_flax=True).save_pretrained("FOLDER")`
+    tf_model.h5, weights of TensorFlow; convert it to safetensors in Python, with transformers 4: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER", from_tf=True).save_pretrained("FOLDER")`
+    flax_model.msgpack, weights of Flax; convert it to safetensors in Python, with transformers 4: `transformers.AutoModelForCausalLM.from_pretrained("FOLDER", from_flax=True).save_pretrained("FOLDER")`
     model.onnx, a model of ONNX, which is a graph of operations without modules; fetch the model that it was exported from, with its safetensors files
     model.pt, a file of PyTorch; convert it to safetensors: load its state dict in Python, and write that with `safetensors.torch.save_file` as model.safetensors, under the names that the hub has for the weights
     consolidated.00.pth, weights as Meta publishes them; convert it with the script `convert_llama_weights_to_hf.py` of transformers
     last.ckpt, a checkpoint of training; convert it to safetensors: load its state dict in Python, and write that with `safetensors.torch.save_file` as model.safetensors, under the names that the hub has for the weights
+    zero_to_fp32.py, a checkpoint of DeepSpeed, whose weights are in parts; put them together with the script that is there, `python zero_to_fp32.py . pytorch_model.bin`, and convert that to safetensors
+    __0_0.distcp, a checkpoint of PyTorch in parts (FSDP); put them together in Python with `torch.distributed.checkpoint.format_utils.dcp_to_torch_save`, and convert that to safetensors
     weights.npz, arrays of NumPy, as MLX wrote weights; fetch the model that it was made of, with its safetensors files
     model.safetensors.incomplete, a download that was not completed; fetch the model again, with all its files
     model.zip, a zip archive; unpack it, and give what is in it

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
-use tokenizers::{Model as _, OffsetReferential, OffsetType};
+use tokenizers::{Model as _, OffsetReferential, OffsetType, PostProcessor as _};
 
 use super::begin::Begin;
 use super::gguf::pieces::Pieces;
@@ -90,7 +90,10 @@ impl Tokenizer {
         settings.add_to(&mut inner)?;
         settings.set_splitting(&mut inner)?;
         let begin = settings.begin(|token| inner.token_to_id(token))?;
-        Ok(Self::wrap(inner, file, begin))
+        let note = settings.note(&inner, begin)?;
+        let mut tokenizer = Self::wrap(inner, file, begin);
+        tokenizer.notes.extend(note);
+        Ok(tokenizer)
     }
 
     /// Builds the tokenizer that a GGUF file describes in its metadata.
@@ -189,6 +192,42 @@ impl Tokenizer {
             Begin::Token(id) => Ok([&[id], &ids[..]].concat()),
             Begin::Around { bos, eos } => Ok(bos.into_iter().chain(ids).chain(eos).collect()),
             Begin::PostProcessor => self.split(text, true),
+        }
+    }
+
+    /// Returns the tokens of two texts as the model was trained to see a pair, and the type of each
+    /// token.
+    ///
+    /// # Errors
+    ///
+    /// E047 as for [`Tokenizer::encode`], and if the model's files do not say what comes between
+    /// two texts.
+    pub fn encode_pair(
+        &self,
+        first: &str,
+        second: &str,
+    ) -> Result<(Vec<u32>, Vec<u32>), FileError> {
+        [first, second]
+            .map(|text| self.encode(text))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let is_known = matches!(self.begin, Begin::PostProcessor) && self.pieces.is_none();
+        let joins = self
+            .inner
+            .get_post_processor()
+            .is_some_and(|processor| processor.added_tokens(true) > 0);
+        let encoding = self.inner.encode_fast((first, second), true);
+        match encoding {
+            Ok(encoding) if is_known && joins => Ok((
+                encoding.get_ids().to_vec(),
+                encoding.get_type_ids().to_vec(),
+            )),
+            _ => Err(FileError::Tokenizer {
+                file: self.file.clone(),
+                expected: "a post-processor that puts two texts together".to_owned(),
+                found: "none".to_owned(),
+                advice: "give the model tokens, and their types".to_owned(),
+            }),
         }
     }
 

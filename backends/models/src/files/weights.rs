@@ -60,6 +60,10 @@ pub enum GgufLayout {
     Stacked,
 }
 
+/// What the names of weights begin with that were saved with what trained them: of `torch.compile`,
+/// of distributed training.
+const WRAPPERS: [&str; 2] = ["_orig_mod.", "module."];
+
 impl Weights {
     /// Takes the weights in a GGUF file; `name` says what Hugging Face calls each, and how it is
     /// stored. In the name of one that is [stacked](GgufLayout::Stacked), `*` stands for the
@@ -188,11 +192,25 @@ impl Weights {
         }
     }
 
+    /// Returns whether there are tensors left, and the names of all begin like this.
+    fn begin_with(&self, prefix: &str) -> bool {
+        let mut names = self.names().peekable();
+        names.peek().is_some() && names.all(|name| name.starts_with(prefix))
+    }
+
     fn missing(&self, name: &str) -> FileError {
         let (found, advice) = if self.taken.contains(name) {
             (
                 "that it was taken before",
                 "take every tensor once".to_owned(),
+            )
+        } else if let Some(prefix) = WRAPPERS.iter().find(|prefix| self.begin_with(prefix)) {
+            (
+                "no such tensor",
+                format!(
+                    "all names in the file begin with `{prefix}`, which is of what the model was wrapped in when it was trained: \
+                     take it off in Python, with `str.removeprefix` and `safetensors.torch.save_file`"
+                ),
             )
         } else if let Some(nearest) = most_similar(name, self.names()) {
             (
@@ -340,6 +358,14 @@ mod tests {
         let mut weights = tiny();
         insta::assert_snapshot!(weights.take("model.layers.0.mlp.gate_porj.weight", &[1]).unwrap_err(), @"expected a tensor `model.layers.0.mlp.gate_porj.weight` in tiny.gguf, found no such tensor; the most similar name left is `model.layers.0.mlp.gate_proj.weight`");
         insta::assert_snapshot!(weights.take("transformer.wte", &[1]).unwrap_err(), @"expected a tensor `transformer.wte` in tiny.gguf, found no such tensor; check that the file is of the model that its configuration describes");
+    }
+
+    #[test]
+    fn names_of_a_wrapped_model_are_said_to_be() {
+        let tensors = [("_orig_mod.model.norm.weight", "F32", &[1][..], &[0; 4][..])];
+        let file = Safetensors::from_bytes(safetensors_bytes(&tensors), "model.safetensors");
+        let mut weights = Weights::from_safetensors(file.unwrap());
+        insta::assert_snapshot!(weights.take("model.norm.weight", &[1]).unwrap_err(), @"expected a tensor `model.norm.weight` in model.safetensors, found no such tensor; all names in the file begin with `_orig_mod.`, which is of what the model was wrapped in when it was trained: take it off in Python, with `str.removeprefix` and `safetensors.torch.save_file`");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The modules of the model, called on values outside their place in it.
 
-use interloom_backends::{Erase, Value};
+use interloom_backends::{Erase, Value, callable};
 use interloom_engine::Fault;
 use interloom_program::Modules;
 
-use super::{Induction, LAYERS, POSITIONS, VOCABULARY, WIDTH};
+use super::{Induction, LAYERS, POSITIONS, VOCABULARY};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// The model itself, `embed`, `layers.N`, `layers.N.attn` and `unembed`; a layer takes its value
@@ -16,19 +16,20 @@ impl Modules<Value> for Induction {
         let padding = padding(&input);
         let padding = padding.as_ref();
         let as_tokens = |input| tokens(path, input, VOCABULARY, POSITIONS);
-        let as_stream = |input| stream(path, input, WIDTH, POSITIONS);
+        let as_stream = |input| stream(path, input, self.width(), POSITIONS);
+        let model = callable(self);
         match path {
-            "" => return Ok(self.forward_padded(as_tokens(input)?, padding).erase()),
-            "embed" => return Ok(self.embed.forward(as_tokens(input)?).erase()),
-            "unembed" => return Ok(self.unembed.forward(as_stream(input)?).erase()),
+            "" => return Ok(model.forward_padded(as_tokens(input)?, padding).erase()),
+            "embed" => return Ok(model.embed.forward(as_tokens(input)?).erase()),
+            "unembed" => return Ok(model.unembed.forward(as_stream(input)?).erase()),
             _ => {}
         }
         match in_layer(path, LAYERS) {
             Some((layer, "")) => {
-                let layer = self.layers[layer].inner();
+                let layer = model.layers[layer].inner();
                 Ok(layer.add(as_stream(input)?, padding).erase())
             }
-            Some((layer, "attn")) => Ok(self.layers[layer]
+            Some((layer, "attn")) => Ok(model.layers[layer]
                 .inner()
                 .attn
                 .inner()
@@ -47,7 +48,7 @@ impl Modules<Value> for Induction {
             _ => return Some(Err(unknown(path))),
         };
         let sizes = Sizes {
-            width: WIDTH,
+            width: self.width(),
             vocabulary: VOCABULARY,
             positions: POSITIONS,
         };

@@ -39,15 +39,12 @@ pub use train::{
 pub const VOCABULARY: usize = 40;
 /// The number of tokens of a sequence.
 pub const POSITIONS: usize = 48;
-/// The width of the residual stream.
+/// The width of the residual stream of the trained model, and of one whose width is not chosen.
 pub const WIDTH: usize = 64;
 /// The number of layers.
 pub const LAYERS: usize = 2;
 /// The number of heads of each layer.
 pub const HEADS: usize = 4;
-/// The width of a head.
-pub const HEAD_WIDTH: usize = WIDTH / HEADS;
-
 /// What a masked attention score is set to.
 const MASKED: f64 = -1.0e9;
 
@@ -62,6 +59,19 @@ pub struct Induction {
     position_tap: Tap,
     layers: Vec<Hooked<Layer>>,
     unembed: Hooked<Linear>,
+}
+
+/// The size of a model that is drawn at random.
+///
+/// ```
+/// # use interloom_models::induction::InductionConfig;
+/// let config = InductionConfig::of_width(256).expect("a multiple of the number of heads");
+/// let model = config.init(7, &burn::tensor::Device::flex());
+/// # assert_eq!(model.inner().width(), 256);
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InductionConfig {
+    width: usize,
 }
 
 /// One layer: what it reads from the residual stream is added to it.
@@ -90,17 +100,41 @@ pub struct Attention {
     source: Operations,
 }
 
-impl Induction {
+impl Default for InductionConfig {
+    fn default() -> Self {
+        Self { width: WIDTH }
+    }
+}
+
+impl InductionConfig {
+    /// Returns the size of a model whose residual stream has `width` dimensions, unless the
+    /// [`HEADS`] cannot divide them evenly.
+    pub const fn of_width(width: usize) -> Option<Self> {
+        if width > 0 && width.is_multiple_of(HEADS) {
+            Some(Self { width })
+        } else {
+            None
+        }
+    }
+
     /// Draws a model from `seed`, and binds it.
     ///
     /// Burn's seed is global to the process, so that nothing else may draw numbers meanwhile.
-    pub fn new(seed: u64, device: &Device) -> Bound<Hooked<Self>> {
+    pub fn init(self, seed: u64, device: &Device) -> Bound<Hooked<Induction>> {
         device.seed(seed);
-        let model = Hooked::from(Self::init(device));
+        let model = Hooked::from(Induction::init(self.width, device));
         // Burn draws a parameter when it is first used: use all of them now, in the order of the
         // module tree.
         let _drawn = parameters(&model);
         bind(model)
+    }
+}
+
+impl Induction {
+    /// Draws a model of the width of the trained one from `seed`, and binds it, as
+    /// [`InductionConfig::init`] does.
+    pub fn new(seed: u64, device: &Device) -> Bound<Hooked<Self>> {
+        InductionConfig::default().init(seed, device)
     }
 
     /// Returns the trained model.
@@ -109,7 +143,7 @@ impl Induction {
     ///
     /// Never: that the weights in the crate fit is tested.
     pub fn trained(device: &Device) -> Bound<Hooked<Self>> {
-        let model = Hooked::from(Self::init(device));
+        let model = Hooked::from(Self::init(WIDTH, device));
         let model = load_weights(model, TRAINED, device).expect("the crate's own weights fit");
         bind(model)
     }
@@ -120,33 +154,38 @@ impl Induction {
         train::metadata(TRAINED).expect("the crate's own weights are a safetensors file")
     }
 
-    fn init(device: &Device) -> Self {
-        let std = 1.0 / (WIDTH as f64).sqrt();
-        let normal = Initializer::Normal { mean: 0.0, std };
-        let embedding = EmbeddingConfig::new(VOCABULARY, WIDTH).with_initializer(normal.clone());
+    /// Returns the width of the residual stream.
+    pub fn width(&self) -> usize {
+        self.position.lazy_shape()[1]
+    }
+
+    fn init(width: usize, device: &Device) -> Self {
+        let normal = normal(width);
+        let embedding = EmbeddingConfig::new(VOCABULARY, width).with_initializer(normal.clone());
         Self {
             embed: embedding.init(device).into(),
-            position: normal.init([POSITIONS, WIDTH], device),
+            position: normal.init([POSITIONS, width], device),
             position_tap: Tap::new(),
-            layers: (0..LAYERS).map(|_| Layer::init(device).into()).collect(),
-            unembed: linear(VOCABULARY, &normal, device).into(),
+            layers: (0..LAYERS)
+                .map(|_| Layer::init(width, device).into())
+                .collect(),
+            unembed: linear(width, VOCABULARY, &normal, device).into(),
         }
     }
 }
 
 impl Layer {
-    fn init(device: &Device) -> Self {
+    fn init(width: usize, device: &Device) -> Self {
         Self {
-            attn: Attention::init(device).into(),
+            attn: Attention::init(width, device).into(),
         }
     }
 }
 
 impl Attention {
-    fn init(device: &Device) -> Self {
-        let std = 1.0 / (WIDTH as f64).sqrt();
-        let normal = Initializer::Normal { mean: 0.0, std };
-        let square = || linear(WIDTH, &normal, device);
+    fn init(width: usize, device: &Device) -> Self {
+        let normal = normal(width);
+        let square = || linear(width, width, &normal, device);
         Self {
             query: square(),
             key: square(),
@@ -185,7 +224,7 @@ impl Induction {
         };
         let position = self
             .position_tap
-            .pass(position.expand([batch, length, WIDTH]));
+            .pass(position.expand([batch, length, self.width()]));
         let embedded = self.embed.forward(tokens) + position;
         let residual = self.layers.iter().fold(embedded, |residual, layer| {
             layer.call(residual, |layer, x| layer.add(x, padding))
@@ -220,18 +259,19 @@ impl Forward<Tensor<3>> for Attention {
 #[operations]
 impl Attention {
     fn attend(&self, x: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
-        let [batch, length, _] = x.dims();
+        let [batch, length, width] = x.dims();
+        let head_width = width / HEADS;
         let heads = |linear: &Linear| {
             linear
                 .forward(x.clone())
-                .reshape([batch, length, HEADS, HEAD_WIDTH])
+                .reshape([batch, length, HEADS, head_width])
         };
         let q = self.q.pass(heads(&self.query)).swap_dims(1, 2);
         let k = self.k.pass(heads(&self.key)).swap_dims(1, 2);
         let v = self.v.pass(heads(&self.value)).swap_dims(1, 2);
         let v = Cleared(padding).pass(v);
 
-        let scores = q.matmul(k.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
+        let scores = q.matmul(k.swap_dims(2, 3)) / (head_width as f64).sqrt();
         let future =
             Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device()).unsqueeze::<4>();
         let hidden = Hidden::new(future, padding);
@@ -243,7 +283,7 @@ impl Attention {
         let pattern = self.pattern.pass(activation::softmax(scores, 3));
 
         let z = self.z.pass(pattern.matmul(v).swap_dims(1, 2));
-        self.output.forward(z.reshape([batch, length, WIDTH]))
+        self.output.forward(z.reshape([batch, length, width]))
     }
 }
 
@@ -336,8 +376,16 @@ fn positions(point: &str) -> PositionLayout {
     PositionLayout::new(dimensions)
 }
 
-fn linear(out: usize, initializer: &Initializer, device: &Device) -> Linear {
-    LinearConfig::new(WIDTH, out)
+/// Returns what a model's parameters are drawn from.
+fn normal(width: usize) -> Initializer {
+    Initializer::Normal {
+        mean: 0.0,
+        std: 1.0 / (width as f64).sqrt(),
+    }
+}
+
+fn linear(width: usize, out: usize, initializer: &Initializer, device: &Device) -> Linear {
+    LinearConfig::new(width, out)
         .with_bias(false)
         .with_initializer(initializer.clone())
         .init(device)

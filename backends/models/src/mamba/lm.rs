@@ -1,7 +1,9 @@
 //! A Mamba model as a language model: from its files, with its sites and its configuration.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::{Bound, Erase, Hooked, Parameters, Sites, Value, visit_parameters};
+use interloom_backends::{
+    Bound, Erase, Hooked, Parameters, Sites, Value, callable, visit_parameters,
+};
 use interloom_engine::{Fault, Padding, PaddingSide, PositionLayout};
 use interloom_program::Modules;
 
@@ -267,7 +269,7 @@ impl Modules<Value> for MambaLm {
         let config = &self.config;
         let as_tokens = |input| tokens(path, input, config.vocabulary, MAX_POSITIONS);
         let as_stream = |input| stream(path, input, config.width, MAX_POSITIONS);
-        let model = self.model.inner();
+        let model = callable(self.model.inner());
         let padding = padding(&input);
         let mut states = self.states(padding.as_ref());
         let output = match (path, in_layer(path, config.layers)) {

@@ -1,5 +1,7 @@
 //! The configuration of a ViT.
 
+use std::collections::BTreeMap;
+
 use crate::config::{MAX_WIDTH, check_sizes};
 use crate::decoder::DecoderConfig;
 use crate::families::{Defaults, Keys, Sizes, activation, refuse_for_all, share};
@@ -17,6 +19,8 @@ pub struct VitConfig {
     pub channels: usize,
     /// The number of classes.
     pub classes: usize,
+    /// What the classes are called, as far as they have names.
+    pub labels: BTreeMap<u32, String>,
     /// What the blocks are; it has as many tokens as there are classes.
     pub blocks: DecoderConfig,
 }
@@ -39,8 +43,18 @@ impl VitConfig {
         }
         let image = pair(&keys, "image_size", 224)?;
         let patch = pair(&keys, "patch_size", 16)?;
-        let named = keys.object("id2label")?.map(|names| names.names().count());
-        let classes = named.map_or_else(|| keys.size("num_labels", 2), Ok)?;
+        let named = keys.object("id2label")?;
+        let classes = match &named {
+            Some(named) => named.names().count(),
+            None => keys.size("num_labels", 2)?,
+        };
+        let labels = match &named {
+            Some(named) => labels(named)?,
+            // As transformers calls them.
+            None => (0..classes.min(MAX_WIDTH) as u32)
+                .map(|class| (class, format!("LABEL_{class}")))
+                .collect(),
+        };
         let width = keys.size("hidden_size", 768)?;
         let heads = keys.size("num_attention_heads", 12)?;
         let head_width = match keys.optional_size("head_dim")? {
@@ -83,9 +97,21 @@ impl VitConfig {
             patch,
             channels,
             classes,
+            labels,
             blocks: blocks.checked(file)?,
         })
     }
+}
+
+/// Reads what classes are called.
+fn labels(named: &Keys<'_>) -> Result<BTreeMap<u32, String>, FileError> {
+    let label = |class: &str| {
+        let number = class.parse();
+        let number =
+            number.map_err(|_| named.malformed(class, "the number of a class as a key", class))?;
+        Ok((number, named.optional_text(class)?.unwrap_or_default()))
+    };
+    named.names().map(label).collect()
 }
 
 /// Reads a height and a width; one number is both.

@@ -5,10 +5,12 @@
 //! `[batch, patch, width]`, and `pos_embed`, the sum of that, the class token in front of it and
 //! the embedding of positions; behind them `norm` and `classifier`, whose input is the class token.
 //!
-//! It takes no tokens, so that it is no [`LanguageModel`](crate::LanguageModel): it is loaded here,
-//! and run by programs of one's own.
+//! As a [`LanguageModel`](crate::LanguageModel), [`VitLm`], it takes images in place of tokens
+//! ([`LanguageModel::images`](crate::LanguageModel::images)): the positions of a row are the class
+//! token and the patches, and its logits are of classes.
 
 mod config;
+mod lm;
 mod load;
 
 use burn::module::{Module, Param};
@@ -19,6 +21,7 @@ use crate::decoder::{Block, KvCache, Norm, Positions, Projection};
 use crate::files::{FileError, Weights};
 
 pub use config::VitConfig;
+pub use lm::VitLm;
 
 /// A classifier of images: `[batch, channel, height, width]` pixels to `[batch, class]` logits.
 #[derive(Module, Debug)]
@@ -102,9 +105,13 @@ impl Vit {
                 ),
             });
         }
-        Ok(self
-            .model
-            .call(pixels, |model, pixels| model.forward(pixels)))
+        Ok(self.classify(pixels))
+    }
+
+    /// Computes the logits of images that are as large as the model's.
+    fn classify(&self, pixels: Tensor<4>) -> Tensor<2> {
+        self.model
+            .call(pixels, |model, pixels| model.forward(pixels))
     }
 }
 

@@ -14,9 +14,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use interloom_backends::{Run, Value, backward};
 use interloom_engine::{CacheSpec, Saved};
 use interloom_models::decoder::DecoderLm;
-use interloom_models::files::ModelSource;
+use interloom_models::files::{FileError, ModelSource};
 use interloom_models::mamba::MambaLm;
-use interloom_models::{CausalLm, LanguageModel};
+use interloom_models::{CausalLm, LanguageModel, TypedTokens};
 use tempfile::TempDir;
 
 use safetensors::tensor::Dtype;
@@ -119,20 +119,20 @@ pub(crate) fn numbers(value: &Value) -> Vec<f64> {
 }
 
 /// A model of either kind.
-enum Model {
+pub(crate) enum Model {
     Decoder(Box<DecoderLm>),
     Mamba(Box<MambaLm>),
 }
 
 impl Model {
-    fn load(name: &str, folder: &TempDir) -> Self {
-        let path = folder.path().to_str().unwrap();
-        let files = ModelSource::resolve(path).unwrap().open().unwrap();
+    pub(crate) fn open(folder: &Path) -> Result<Self, FileError> {
+        let files = ModelSource::resolve(folder.to_str().unwrap())?.open()?;
         let device = cpu().autodiff();
-        match name {
-            "mamba" => Self::Mamba(Box::new(MambaLm::load(files, &device).unwrap())),
-            _ => Self::Decoder(Box::new(DecoderLm::load(files, &device).unwrap())),
-        }
+        Ok(if files.architecture()? == "mamba" {
+            Self::Mamba(Box::new(MambaLm::load(files, &device)?))
+        } else {
+            Self::Decoder(Box::new(DecoderLm::load(files, &device)?))
+        })
     }
 
     fn lm(&self) -> &dyn CausalLm {
@@ -153,7 +153,7 @@ impl Model {
         };
         let tokens = given("input_ids").unwrap();
         match (self, given("token_type_ids")) {
-            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types),
+            (Self::Decoder(model), Some(types)) => model.forward_typed(tokens, types, None),
             _ => self.lm().forward(tokens),
         }
     }
@@ -177,7 +177,7 @@ const COMPARED: [&str; 6] = [
 ];
 
 /// The largest differences, in the order of [`COMPARED`].
-type Furthest = [f64; COMPARED.len()];
+pub(crate) type Furthest = [f64; COMPARED.len()];
 
 /// Compares a case of a model.
 fn compare(model: &Model, case: &Case<'_>) -> Furthest {
@@ -312,14 +312,14 @@ fn of_all_parameters(model: &Model, case: &Case<'_>) -> [f64; 2] {
     [visitor.squares.sqrt(), visitor.sum]
 }
 
-/// The same, as it is expected.
-fn expected_of_all_parameters(name: &str, case: &str) -> [f64; 2] {
+/// The same, as a file says that it is expected.
+fn expected_of_all_parameters(file: &Path, case: &str) -> [f64; 2] {
     #[derive(serde::Deserialize)]
     struct One {
         l2: f64,
         sum: f64,
     }
-    let text = std::fs::read_to_string(file_of(name, "gradients.json")).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
     let all: BTreeMap<String, BTreeMap<String, One>> = serde_json::from_str(&text).unwrap();
     let squares: f64 = all[case].values().map(|one| one.l2 * one.l2).sum();
     [squares.sqrt(), all[case].values().map(|one| one.sum).sum()]
@@ -330,27 +330,35 @@ fn every_family_computes_what_transformers_does() {
     let mut rows = Vec::new();
     for name in families() {
         let folder = opened(&name, "config.json").unwrap();
-        let model = Model::load(&name, &folder);
+        let model = Model::open(folder.path()).unwrap_or_else(|error| panic!("{error}"));
         let expected = read_stored(&file_of(&name, "expected.safetensors"));
-        let mut furthest = Furthest::default();
-        for case in ["long", "short"] {
-            let case = Case {
-                name: case,
-                expected: &expected,
-            };
-            let mut found = compare(&model, &case);
-            let parameters = of_all_parameters(&model, &case);
-            let expected = expected_of_all_parameters(&name, case.name);
-            let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
-            found[5] = apart.fold(0.0, f64::max) / expected[0];
-            assert!(found[5] <= TOLERANCE, "{name}: {parameters:?} {expected:?}");
-            for (furthest, found) in furthest.iter_mut().zip(found) {
-                *furthest = furthest.max(found);
-            }
-        }
+        let gradients = file_of(&name, "gradients.json");
+        let furthest = compare_all(&model, &expected, &gradients);
         rows.push((name, furthest));
     }
     check_page(&rows);
+}
+
+/// Compares both cases of a model, the gradients of whose parameters are in a file.
+pub(crate) fn compare_all(
+    model: &Model,
+    expected: &[(String, Stored)],
+    gradients: &Path,
+) -> Furthest {
+    let mut furthest = Furthest::default();
+    for name in ["long", "short"] {
+        let case = Case { name, expected };
+        let mut found = compare(model, &case);
+        let parameters = of_all_parameters(model, &case);
+        let expected = expected_of_all_parameters(gradients, name);
+        let apart = parameters.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        found[5] = apart.fold(0.0, f64::max) / expected[0];
+        assert!(found[5] <= TOLERANCE, "{parameters:?} {expected:?}");
+        for (furthest, found) in furthest.iter_mut().zip(found) {
+            *furthest = furthest.max(found);
+        }
+    }
+    furthest
 }
 
 const PAGE_BEGINS: &str = "\
@@ -358,14 +366,16 @@ const PAGE_BEGINS: &str = "\
 
 Language models of these families are read from the folders of the Hugging Face hub (`config.json`, `*.safetensors`,
 `tokenizer.json`), most of them from GGUF files as well. All but Mamba (`interloom_models::mamba`) are one decoder, `interloom_models::decoder`,
-described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT takes pixels, and
-is for programs of one's own (`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`).
+described by configuration, so that a site has one name in all of them; the documentation of both has a table of sites. ViT
+(`interloom_models::vit`, whose test is `backends/models/tests/all/vit.rs`) takes images, `pixels` in an experiment file.
 
 A configuration is read as the class of the Python library transformers 5 reads it: in the style of today and in that of older files, with
 the defaults of the class for what is missing. Rotary positions are plain or scaled (`linear`, `dynamic`, `llama3`, `yarn`, `longrope`).
 What a configuration asks for and is not computed is refused with its name (E043), never ignored. Weights may have the prefix of the
-whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types in
-`DecoderLm::forward_typed`, and continue no text; the others are causal.
+whole model or not; masks and frequencies that older files carry along are left. BERT and ALBERT fill in masked tokens, with their types if there
+are any (`pair` and `types` in an experiment file), and continue no text; the others are causal. Alibi in Falcon is that of the attention that
+transformers takes by itself, `sdpa`: its `eager` one adds the biases twice. Nonlinearities are all that transformers names but `prelu` and
+`xielu`, which have parameters. Beside these models, `scripts/random-models` makes ones of random settings, which a test compares in the same way.
 
 `backends/models/tests/families` has a tiny random model of each family, with every parameter off its usual start, and what transformers
 5.24 and PyTorch 2.15 computed of it. The table is made by the test that compares, and has the largest difference in two batches, as a
@@ -485,6 +495,45 @@ fn generation_with_a_cache_is_generation_from_scratch() {
             assert_eq!(largest, Some(token as usize), "{name} {generated:?}");
             tokens.push(token);
         }
+    }
+}
+
+/// Each name is of the point that the classes of TransformerLens have under it.
+#[test]
+fn names_of_transformer_lens_are_those_of_its_classes() {
+    for (name, alias, point) in [
+        ("bert", "embed.hook_token_type_embed", "type_embed.output"),
+        ("bert", "hook_full_embed", "layers.0.input"),
+        ("bert", "blocks.1.hook_resid_mid", "layers.1.ln1.input"),
+        ("bert", "blocks.1.hook_resid_post", "layers.1.ln2.input"),
+        (
+            "bert",
+            "blocks.1.hook_normalized_resid_post",
+            "layers.1.output",
+        ),
+        (
+            "llama",
+            "blocks.1.hook_resid_mid",
+            "layers.1.resid_mid.output",
+        ),
+        ("llama", "blocks.1.hook_resid_post", "layers.1.output"),
+        (
+            "mixtral",
+            "blocks.1.mlp.experts.2.hook_gate",
+            "layers.1.mlp.experts.2.pre.output",
+        ),
+        (
+            "mixtral",
+            "blocks.1.mlp.experts.2.hook_pre",
+            "layers.1.mlp.experts.2.pre_linear.output",
+        ),
+    ] {
+        let model = load(&opened(name, "config.json").unwrap(), &cpu());
+        let named = model.sites().point(alias);
+        assert!(
+            named.is_some() && named == model.sites().point(point),
+            "{name} {alias}"
+        );
     }
 }
 

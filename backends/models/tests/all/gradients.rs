@@ -2,12 +2,14 @@
 //! beside the activation, which changes no bit, and without the hooks.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use burn::tensor::{Device, Float, Int, Tensor, TensorData};
-use interloom_backends::{AnyTensor, Erase, Kind, Run, Sites, Value, backward};
-use interloom_engine::{CacheSpec, Fault};
+use interloom_backends::{AnyTensor, Erase, Kind, Parameters, Run, Sites, Value, backward};
+use interloom_engine::{CacheSpec, Fault, Port};
 use interloom_models::LanguageModel;
 use interloom_models::induction::{Induction, Sampler};
+use interloom_program::Modules;
 
 use crate::gpt2_files::{CONFIG, folder, stored};
 use crate::llama_files::{GROUPED, Tiny};
@@ -177,6 +179,72 @@ pub(crate) fn compared(sites: &Sites, forward: &dyn Fn() -> Tensor<3>) -> usize 
     gradients.len()
 }
 
+/// What becomes of the gradients of all that passes, tuples among it.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Passing {
+    /// There is no hook.
+    Unhooked,
+    Hooked,
+    /// Each is replaced by itself.
+    Replaced,
+}
+
+/// The gradients of all parameters.
+fn of_parameters(
+    sites: &Sites,
+    parameters: &Parameters,
+    passing: Passing,
+    forward: &dyn Fn() -> Tensor<3>,
+) -> BTreeMap<String, TensorData> {
+    let mut run = Run::new("parameters", sites);
+    run.parameters(parameters.clone());
+    let cached = run.cache(CacheSpec::of(sites.map().parameters()).gradients());
+    if passing != Passing::Unhooked {
+        run.all_gradients();
+    }
+    let replaced = sites.points().filter(|_| passing == Passing::Replaced);
+    for point in replaced.filter(|point| point.port != Port::Fn) {
+        let name = sites.point_name(point);
+        let edit = run.mediator(name.clone(), async move |cx| match cx.grad(&name).await {
+            Ok(gradient) => cx.set_grad(&name, gradient).await,
+            // No loss reaches it.
+            Err(_) => Ok(()),
+        });
+        edit.optional();
+    }
+    run.execute(|| drop(backward(&loss(forward())))).unwrap();
+    let gradients = cached.sites().into_iter().map(|site| {
+        let Some(Value::Tensor(gradient)) = cached.at(site) else {
+            panic!("{}", sites.site_name(site))
+        };
+        (sites.site_name(site), gradient.to_data())
+    });
+    gradients.collect()
+}
+
+/// Compares the gradients of all parameters with and without hooks that change nothing. An identity
+/// edit changes no bit; a hook sums the uses of its value before those of the value in front of it,
+/// which is rounded otherwise.
+pub(crate) fn unchanged(sites: &Sites, of: &Parameters, forward: &dyn Fn() -> Tensor<3>) {
+    let [plain, hooked, replaced] = [Passing::Unhooked, Passing::Hooked, Passing::Replaced]
+        .map(|passing| of_parameters(sites, of, passing, forward));
+    assert_eq!(hooked, replaced);
+    assert!(plain.len() > 10);
+    assert!(plain.keys().eq(hooked.keys()));
+    for (name, plain) in &plain {
+        let pairs = plain.iter::<f64>().zip(hooked[name].iter::<f64>());
+        let (mut furthest, mut largest) = (0.0_f64, 0.0_f64);
+        for (plain, hooked) in pairs {
+            furthest = furthest.max((plain - hooked).abs());
+            largest = largest.max(plain.abs());
+        }
+        assert!(
+            furthest <= 1e-4 * largest + 1e-7,
+            "{name}: {furthest} of {largest}"
+        );
+    }
+}
+
 #[test]
 fn r96_the_induction_model() {
     let device = autodiff();
@@ -184,6 +252,9 @@ fn r96_the_induction_model() {
     let tokens: Tensor<2, Int> = Sampler::new(7).batch(1).tokens(&device);
     let count = compared(model.sites(), &|| model.forward(tokens.clone()));
     assert!(count >= 20, "{count}");
+    unchanged(model.sites(), &Parameters::of(&*model), &|| {
+        model.forward(tokens.clone())
+    });
 }
 
 #[test]
@@ -216,6 +287,44 @@ fn r96_models_of_every_family() {
         let batch = model.batch(&[[7u32, 100, 3, 3].as_slice()]).unwrap();
         let count = compared(model.sites(), &|| batch.logits());
         assert!(count >= 40, "{name} {count}");
+        unchanged(model.sites(), &model.parameters(), &|| batch.logits());
+    }
+}
+
+/// Burn holds the graph's lock in a pass, and what modules make of a value needs none: it is what
+/// they make of it outside.
+#[test]
+fn r94_modules_are_called_in_a_backward_pass() {
+    for name in crate::families::families() {
+        let folder = crate::families::opened(&name, "config.json").unwrap();
+        let path = folder.path().to_str().unwrap();
+        let model = Rc::new(LanguageModel::load(path, &autodiff()).unwrap());
+        let calls = |model: &LanguageModel, h: Value| -> Result<Vec<Vec<u32>>, Fault> {
+            let called = ["layers.1", "layers.1.attn", "layers.1.mixer", "unembed"];
+            let inner = called.map(|path| match Modules::call(model, path, h.clone()) {
+                Ok(value) => Ok(Some(bits(value.tensor::<3>()?))),
+                // It has none of the name.
+                Err(_) => Ok(None),
+            });
+            let inner = inner.into_iter().filter_map(Result::transpose);
+            inner.collect()
+        };
+        let batch = model.batch(&[[7u32, 100, 3, 3].as_slice()]).unwrap();
+        let mut run = Run::new("calls", model.sites());
+        let own = model.clone();
+        let seen = run
+            .mediator("calls", async move |cx| {
+                let h = cx.input("layers.1").await?;
+                let outside = calls(&own, h.clone())?;
+                cx.grad("layers.0").await?;
+                Ok((outside, calls(&own, h)?))
+            })
+            .gradients(["layers.0"]);
+        run.execute(|| drop(backward(&loss(batch.logits()))))
+            .unwrap();
+        let (outside, inside) = seen.take().unwrap();
+        assert!(!outside.is_empty(), "{name}");
+        assert!(inside == outside, "{name}");
     }
 }
 

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use interloom_backends::{Bound, Hooked, Run, parameters};
 use interloom_models::induction::{
-    HEADS, HeadScores, Induction, LAYERS, POSITIONS, Sampler, Trainer, VOCABULARY, head_scores,
-    load_weights, save_weights, score,
+    HEADS, HeadScores, Induction, InductionConfig, LAYERS, POSITIONS, Sampler, Trainer, VOCABULARY,
+    head_scores, load_weights, save_weights, score,
 };
 
 use crate::support::{bits, cpu, floats, passed_operations, points, reader};
@@ -332,6 +332,32 @@ fn weights_come_back_from_their_file_and_damage_is_refused() {
     other[renamed] = b'U';
     insta::assert_snapshot!(refused(&other), @"the weights do not fit the induction transformer: tensor `unembed.weight` not found");
     assert_eq!(VOCABULARY, 40);
+}
+
+#[test]
+fn a_model_is_as_wide_as_its_configuration() {
+    let _seed = seed_lock();
+    let default = InductionConfig::default().init(3, &cpu());
+    assert_eq!(digest(&default), digest(&Induction::new(3, &cpu())));
+    let wide = InductionConfig::of_width(256).unwrap().init(3, &cpu());
+    let shape = |name: &str| {
+        let parameters = parameters(&*wide);
+        let found = parameters.iter().find(|(path, _)| path == name);
+        found.unwrap().1.shape().to_vec()
+    };
+    assert_eq!(shape("position"), [POSITIONS, 256]);
+    assert_eq!(shape("layers.1.attn.output.weight"), [256, 256]);
+
+    let mut run = Run::new("heads", wide.sites());
+    let heads = reader(&mut run, "layers.1.attn.z.output");
+    let tokens = Sampler::new(3).batch(2).tokens(&cpu());
+    run.execute(|| wide.forward(tokens)).unwrap();
+    let heads = heads.take().unwrap().unwrap().tensor::<4>().unwrap();
+    assert_eq!(heads.dims(), [2, POSITIONS, HEADS, 64]);
+
+    for uneven in [0, 1, 255] {
+        assert_eq!(InductionConfig::of_width(uneven), None);
+    }
 }
 
 /// What the kernels say about it does not speak of shapes.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use interloom_backends::{Run, Value, backward};
+use interloom_backends::{Parameters, Run, Value, backward};
 use interloom_engine::CacheSpec;
 use interloom_models::files::{Safetensors, Weights};
 use interloom_models::vit::{Vit, VitConfig};
@@ -173,4 +173,6 @@ fn r96_a_vit() {
     let forward = || model.forward(pixels.clone()).unwrap().unsqueeze::<3>();
     let count = crate::gradients::compared(model.sites(), &forward);
     assert!(count >= 40, "{count}");
+    let parameters = Parameters::of(&**model.model());
+    crate::gradients::unchanged(model.sites(), &parameters, &forward);
 }

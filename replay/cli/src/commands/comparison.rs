@@ -18,11 +18,11 @@ use crate::CliError;
 /// The model, the two prompts and their answers.
 #[derive(Args)]
 pub(super) struct Compared {
-    /// A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or
-    /// `hf:ORG/NAME`.
+    /// A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2),
+    /// `hf:ORG/NAME`, or `induction`.
     #[arg(long, value_name = "MODEL")]
     model: String,
-    /// The prompt whose activations are put in.
+    /// The prompt whose activations are put in; numbers, if the model has no tokenizer.
     #[arg(long, value_name = "TEXT")]
     clean: String,
     /// The prompt that they are put into, of as many tokens.

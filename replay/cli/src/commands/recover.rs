@@ -7,16 +7,17 @@ use interloom_journal::{Recovery, RecoveryTarget, recover};
 use serde_json::{Value, json};
 
 use super::report::outln;
-use super::{Ending, check, report};
+use super::{Ending, check, report, training};
 use crate::CliError;
 
 /// Make a whole journal of the good beginning of one that was cut or damaged.
 ///
 /// The journal itself is not touched, unless `--in-place` says so. Exits with 0 if nothing was
-/// lost, and with 3 if something was.
+/// lost, and with 3 if something was. In the folder of a training run what a killed process left of
+/// a last line is cut off, and the index of the journals is made again, as when the run goes on.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The journal.
+    /// The journal; or with `--in-place` the folder of a training run.
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// Where to write what is left; an older journal there is replaced [default: FILE with
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let journal = &arguments.journal;
+    if training::is_training(journal) {
+        return training::recover(journal, arguments.in_place, arguments.json);
+    }
     let copy = match &arguments.out {
         Some(out) => out.clone(),
         None => beside(journal),

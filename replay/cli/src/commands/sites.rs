@@ -23,8 +23,8 @@ const TOKENS: usize = 3;
 /// List the sites of a model, in the order of its module tree, with their shapes and their
 /// TransformerLens names.
 ///
-/// The shapes are those of a batch of one row of three tokens; a site that such a batch does not
-/// pass has none.
+/// The shapes are those of a batch of one row of three tokens, or of one image; a site that such a
+/// batch does not pass has none.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// `induction`, or a language model: a GGUF file, a Hugging Face folder, `smollm2-135m`, or
@@ -61,7 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
                     "the weights are {formats} in the model's files, and F32 when they are computed with"
                 ));
             }
-            let batch = lm.batch(&[&[0; TOKENS]])?;
+            let batch = match lm.model().images() {
+                Some(images) => lm.images(&[vec![0.0; images.size().iter().product()].into()])?,
+                None => lm.batch(&[&[0; TOKENS]])?,
+            };
             let shapes = lm.sites().shapes(1, || batch.logits())?;
             list(lm.sites(), &shapes, &lm.parameters(), arguments);
         }

@@ -205,8 +205,8 @@ impl Question<'_> {
 
     /// Reads the prompts and the answers as tokens, and checks that there is something to restore.
     fn prompts(&self, lm: &LanguageModel) -> Result<Prompts, ExperimentError> {
-        let clean = lm.encode(self.clean).map_err(of_prompt("clean"))?;
-        let corrupt = lm.encode(self.corrupt).map_err(of_prompt("corrupt"))?;
+        let clean = tokens_of(self.clean, lm).map_err(of_prompt("clean"))?;
+        let corrupt = tokens_of(self.corrupt, lm).map_err(of_prompt("corrupt"))?;
         if clean.len() != corrupt.len() {
             let split = |prompt: &str, tokens: &[u32]| {
                 let texts = token_texts(lm, tokens).join("|");
@@ -229,12 +229,17 @@ impl Question<'_> {
             corrupt,
             answer,
             foil,
+            are_texts: lm.tokenizer().is_some(),
         })
     }
 
     /// Writes the experiment file.
     fn experiment(&self, prompts: &Prompts, size: Size) -> String {
         let quoted = |text| TomlStringBuilder::new(text).as_basic().to_toml_value();
+        let input = |text, tokens: &[u32]| match prompts.are_texts {
+            true => format!("prompt = {}", quoted(text)),
+            false => format!("tokens = {tokens:?}"),
+        };
         let (what, noun) = (self.what, self.what.noun());
         let about = match self.method {
             Method::Exact => format!(
@@ -262,8 +267,8 @@ impl Question<'_> {
             "about = \"{about}\"\n\
              model = {model}\n\
              device = {device}\n\n\
-             [[input]]\nname = \"clean\"\nprompt = {clean}\n\n\
-             [[input]]\nname = \"corrupt\"\nprompt = {corrupt}\n\n\
+             [[input]]\nname = \"clean\"\n{clean}\n\n\
+             [[input]]\nname = \"corrupt\"\n{corrupt}\n\n\
              [report]\nanswers = [{answer}, {foil}]\n\n\
              [[run]]\nname = \"clean\"\ninput = \"clean\"\n\n\
              {saver}\
@@ -271,8 +276,8 @@ impl Question<'_> {
              [[run]]\nname = \"corrupt\"\ninput = \"corrupt\"\n\n",
             model = quoted(self.model),
             device = quoted(self.device),
-            clean = quoted(self.clean),
-            corrupt = quoted(self.corrupt),
+            clean = input(self.clean, &prompts.clean),
+            corrupt = input(self.corrupt, &prompts.corrupt),
             answer = quoted(self.answer),
             foil = quoted(self.foil),
         );
@@ -378,6 +383,19 @@ fn batches(rows: usize) -> impl Iterator<Item = Range<usize>> {
     starts.map(move |start| start..(start + BATCH_MAX).min(rows))
 }
 
+/// Reads a prompt as tokens: of a model without a tokenizer, their numbers.
+fn tokens_of(prompt: &str, lm: &LanguageModel) -> Result<Vec<u32>, LanguageModelError> {
+    if lm.tokenizer().is_some() {
+        return lm.encode(prompt);
+    }
+    let numbers = prompt.split_whitespace();
+    let tokens: Vec<u32> = numbers
+        .map(|number| lm.token(number))
+        .collect::<Result<_, _>>()?;
+    lm.batch(&[&tokens])?;
+    Ok(tokens)
+}
+
 /// Names the prompt that does not fit the model.
 fn of_prompt(name: &str) -> impl Fn(LanguageModelError) -> LanguageModelError {
     move |error| match error {
@@ -436,6 +454,8 @@ struct Prompts {
     corrupt: Vec<u32>,
     answer: u32,
     foil: u32,
+    /// Whether the model reads texts, and not only numbers.
+    are_texts: bool,
 }
 
 /// How many blocks a model has, and how many rows the batches of each.
@@ -487,6 +507,7 @@ mod tests {
             corrupt: vec![1],
             answer: 2,
             foil: 3,
+            are_texts: true,
         };
         let methods = [Method::Exact, Method::Integrated(17), Method::Attribution];
         for (method, what) in methods.into_iter().zip(What::value_variants()) {

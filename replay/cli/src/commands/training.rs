@@ -12,7 +12,8 @@ use interloom::Error;
 use interloom::training::check_checkpoint;
 use interloom_journal::divergence::{Divergence, first_difference};
 use interloom_journal::training::{
-    LEDGER_FILE, Ledger, LedgerParting, StepLine, curves_page, first_parting, held_exchanges,
+    KeepRule, LEDGER_FILE, Ledger, LedgerParting, LedgerWriter, SegmentIndex, StepKeeps, StepLine,
+    check_step_exchanges, curves_page, first_parting, held_exchanges, segment_file,
 };
 use interloom_journal::{IndexedJournal, Unfinished};
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use super::report::{cannot_write, count, outln};
 use super::{Ending, report};
 use crate::CliError;
+use crate::experiment::number_to_json;
 
 /// A journal, and the runs of it that are meant.
 pub(super) struct Located {
@@ -77,6 +79,14 @@ fn step_of(path: &Path) -> Option<(PathBuf, u64)> {
 fn locate(folder: &Path, step: u64) -> Result<Located, CliError> {
     let ledger = Ledger::read(folder)?;
     ledger.line(step)?;
+    if KeepRule::of_step(&ledger.head().keeps, step) == StepKeeps::Nothing {
+        return Err(Error::Training(format!(
+            "by its rules the training run keeps nothing of step {step} beyond its line, which `interloom show {}` has",
+            folder.display()
+        ))
+        .into());
+    }
+    check_step_exchanges(&ledger, step)?;
     let journal = ledger.segment(step);
     let (index, _) = IndexedJournal::open(&journal)?;
     let (first, others) = (format!("step {step}"), format!("step {step}."));
@@ -143,6 +153,55 @@ pub(super) fn show(folder: &Path, json: bool) -> Result<Ending, CliError> {
             outln!("chain {}", last.chain);
         }
     }
+    show_journals(&ledger, json)
+}
+
+/// Says which journals the index has, and which of them are not there; none is opened.
+fn show_journals(ledger: &Ledger, json: bool) -> Result<Ending, CliError> {
+    let index = SegmentIndex::read(ledger)?;
+    let mut ending = Ending::Done;
+    for segment in index.segments() {
+        let steps = &segment.steps;
+        if !json {
+            outln!(
+                "{}: steps {} to {}, {}, {}",
+                segment_file(steps.start),
+                steps.start,
+                steps.end - 1,
+                count(segment.exchanges, "exchange"),
+                count(segment.bytes, "byte")
+            );
+        }
+        if let Err(problem) = segment.check_size(ledger) {
+            report::error(problem.code(), &problem.to_string());
+            ending = Ending::Failed;
+        }
+    }
+    Ok(ending)
+}
+
+/// Makes a training run whole after a crash, as when it goes on.
+pub(super) fn recover(folder: &Path, in_place: bool, json: bool) -> Result<Ending, CliError> {
+    if !in_place {
+        return Err(Error::Training(format!(
+            "{} is a training run, which is recovered where it is; add --in-place",
+            folder.display()
+        ))
+        .into());
+    }
+    let ledger = Ledger::read(folder)?;
+    drop(LedgerWriter::append(&ledger)?);
+    let index = SegmentIndex::read(&ledger)?;
+    let [steps, journals] = [ledger.lines().len(), index.segments().len()].map(|all| all as u64);
+    if json {
+        outln!("{}", json!({ "steps": steps, "journals": journals }));
+    } else {
+        outln!(
+            "{}, {} in the index",
+            count(steps, "step"),
+            count(journals, "journal")
+        );
+    }
     Ok(Ending::Done)
 }
 
@@ -191,8 +250,8 @@ pub(super) fn check(folder: &Path, json: bool) -> Result<Ending, CliError> {
         }
         if let [first, ..] = held.absent[..] {
             outln!(
-                "the exchanges of {} are in no journal here, first those of step {first}: journals are gone, were cut off as by a \
-                 process that was killed, or are those of the run that was forked",
+                "the exchanges of {} are in no journal here, first those of step {first}: a journal was cut off as by a process that \
+                 was killed, or is one of the run that was forked",
                 count_of(absent, "step")
             );
         }
@@ -366,8 +425,8 @@ fn line_json(line: &StepLine) -> Value {
     json!({
         "step": line.step,
         "seed": line.seed,
-        "rate": line.rate,
-        "loss": line.loss,
+        "rate": number_to_json(line.rate),
+        "loss": number_to_json(line.loss),
         "batch": line.batch.to_string(),
         "schedule": line.schedule.to_string(),
         "exchanges": line.exchanges.to_string(),

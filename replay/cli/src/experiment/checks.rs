@@ -10,9 +10,9 @@ use interloom_program::{
 };
 
 use super::error::ExperimentError;
-use super::execute::Rows;
 use super::outlook::Outlook;
-use super::plan::{Content, Given, Input, InvokePlan, Plan, RunPlan};
+use super::plan::{Given, Input, InvokePlan, Plan, RunPlan};
+use super::rows::{RowRef, Rows};
 use super::subject::Subject;
 use super::{skips, tensors};
 use crate::Progress;
@@ -153,34 +153,7 @@ pub(super) fn inputs(
     subject: &Subject,
     folder: &Path,
 ) -> Result<Vec<Rows>, ExperimentError> {
-    let rows = |input: &Input| {
-        let at = || plan.source.spot(input.at);
-        let recorded = subject.recorded_rows(&input.name);
-        let tokens = match &input.content {
-            Content::Prompt(_) | Content::Chat(_) | Content::Tensor(_) if recorded.is_some() => {
-                recorded.unwrap_or_default()
-            }
-            Content::Tokens(rows) => rows.clone(),
-            Content::Prompt(prompt) => {
-                let tokens = subject.encode(prompt);
-                vec![tokens.map_err(|reason| reason.at(at()))?]
-            }
-            Content::Chat(chat) => {
-                let text = subject.chat(chat);
-                let tokens = text.and_then(|text| subject.encode_whole(&text));
-                vec![tokens.map_err(|reason| reason.at(at()))?]
-            }
-            Content::Tensor(tensor) => {
-                tensors::rows(folder, tensor).map_err(|reason| ExperimentError::Tensor {
-                    at: at(),
-                    tensor: tensor.clone(),
-                    reason,
-                })?
-            }
-        };
-        let name = input.name.clone();
-        Ok(Rows { name, tokens })
-    };
+    let rows = |input: &Input| Rows::of(plan, input, subject, folder);
     plan.inputs.iter().map(rows).collect()
 }
 
@@ -277,9 +250,9 @@ pub(super) fn check_rows(
     subject: &Subject,
 ) -> Result<(), ExperimentError> {
     let rows = run.rows();
-    let rows: Vec<&[u32]> = rows
+    let rows: Vec<RowRef<'_>> = rows
         .iter()
-        .flat_map(|&input| inputs[input].tokens.iter().map(Vec::as_slice))
+        .flat_map(|&input| inputs[input].iter())
         .collect();
     let new = run.generate.unwrap_or(0) as usize;
     subject

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use interloom::Session;
 use interloom::environment;
 use interloom::interventions::NamedInterventions;
@@ -27,6 +27,7 @@ use super::plan::{Content, InvokePlan, Plan, RunPlan};
 use super::prompts::PromptReport;
 use super::readout::{Logits, last_logits, lens, losses};
 use super::report::{Generated, InvokeReport, Lens, RowReport, RunReport};
+use super::rows::{Beside, RowRef, Rows};
 use super::subject::Subject;
 use super::{FileExperiment, Purpose, language};
 use crate::Progress;
@@ -58,34 +59,13 @@ pub(super) enum Output {
     Tokens(Vec<Vec<u32>>),
 }
 
-/// The rows of one input.
-pub(super) struct Rows {
-    pub(super) name: String,
-    pub(super) tokens: Vec<Vec<u32>>,
-}
-
-impl Rows {
-    /// Returns what a row is called.
-    fn label(&self, place: usize) -> String {
-        self.label_of(&self.name, place)
-    }
-
-    /// Returns what a row is called whose owner has this name.
-    fn label_of(&self, name: &str, place: usize) -> String {
-        match self.tokens.len() {
-            1 => name.to_owned(),
-            _ => format!("{name}.{place}"),
-        }
-    }
-}
-
 /// A row of a batch.
 struct Row<'a> {
     input: String,
     invoke: Option<String>,
     /// Which of the batch's inputs it is of.
     owner: usize,
-    tokens: &'a [u32],
+    row: RowRef<'a>,
 }
 
 /// What is said of a run without an output that was not stopped.
@@ -158,14 +138,28 @@ impl Prepared {
     /// Returns the name and digest of each input and each tensor of the file.
     pub(super) fn digests(&self) -> Vec<(String, Digest)> {
         let inputs = self.inputs.iter();
-        let mut digests: Vec<(String, Digest)> = inputs
-            .map(|rows| {
-                (
-                    rows.name.clone(),
-                    environment::tokens_digest(&rows.tokens.concat()),
-                )
-            })
-            .collect();
+        let mut digests: Vec<(String, Digest)> = Vec::new();
+        for Rows {
+            name,
+            tokens,
+            beside,
+        } in inputs
+        {
+            digests.push((name.clone(), environment::tokens_digest(&tokens.concat())));
+            match beside {
+                Beside::Nothing => {}
+                Beside::Types(types) => {
+                    let digest = environment::tokens_digest(&types.concat());
+                    digests.push((format!("{name}.types"), digest));
+                }
+                Beside::Images(images) => {
+                    let pixels = images.concat();
+                    let shape = [images.len(), pixels.len() / images.len().max(1)];
+                    let digest = environment::tensor_digest(TensorData::new(pixels, shape));
+                    digests.push((format!("{name}.pixels"), digest));
+                }
+            }
+        }
         for (name, value) in &self.givens {
             if let Value::Tensor(tensor) = value {
                 let digest = environment::tensor_digest(tensor.to_data());
@@ -263,7 +257,7 @@ impl Prepared {
             run.steps(steps);
         }
         let batch = self.batch(plan);
-        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
         run.padding(self.subject.padding(&rows));
         for (name, participants) in &plan.barriers {
             run.barrier(name, *participants);
@@ -302,7 +296,7 @@ impl Prepared {
     /// Calls the model on the batch of a run.
     pub(super) fn output(&self, plan: &RunPlan) -> Output {
         let batch = self.batch(plan);
-        let rows: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
         match plan.generate {
             Some(new) => {
                 let sampling = plan.sampling.map(|drawn| (drawn, copies(plan, &batch)));
@@ -395,12 +389,12 @@ impl Prepared {
         let mut batch = Vec::new();
         for (owner, (input, invoke)) in whole.chain(own).enumerate() {
             let rows = &self.inputs[input];
-            for (place, tokens) in rows.tokens.iter().enumerate() {
+            for (place, row) in rows.iter().enumerate() {
                 batch.push(Row {
                     input: rows.label(place),
                     invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
                     owner,
-                    tokens,
+                    row,
                 });
             }
         }
@@ -437,16 +431,17 @@ impl Prepared {
         if !is_asked || logits.dims()[0] != batch.len() || logits.dims().contains(&0) {
             return Vec::new();
         }
-        let tokens: Vec<&[u32]> = batch.iter().map(|row| row.tokens).collect();
+        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
+        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens).collect();
         let longest = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
-        let starts = self.subject.starts(&tokens);
+        let starts = self.subject.starts(&rows);
         let losses = match asked.loss_from {
             Some((from, _)) if logits.dims()[1] == longest => {
                 losses(logits, &tokens, &starts, from as usize)
             }
             _ => vec![None; tokens.len()],
         };
-        let last = last_logits(logits, self.subject.ends(&tokens)).into_iter();
+        let last = last_logits(logits, self.subject.ends(&rows)).into_iter();
         let last = last.zip(losses);
         let report = |(row, (last, loss)): (&Row<'_>, (Logits, _))| RowReport {
             top: last.top(asked.top, &self.subject),
@@ -539,7 +534,8 @@ fn copies(plan: &RunPlan, batch: &[Row<'_>]) -> Vec<u64> {
         false => None,
     };
     let of_row = |(at, row): (usize, &Row<'_>)| {
-        let is_like = |other: &&Row<'_>| other.tokens == row.tokens && owner(other) == owner(row);
+        let is_like =
+            |other: &&Row<'_>| other.row.tokens == row.row.tokens && owner(other) == owner(row);
         batch[..at].iter().filter(is_like).count() as u64
     };
     batch.iter().enumerate().map(of_row).collect()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr;
 
-use interloom_models::files::ChatMessage;
+use interloom_models::files::{ChatMap, ChatMessage, ChatValue};
 use interloom_program::Program;
 use toml::de::DeTable;
 
@@ -35,9 +35,20 @@ const FILE: [&str; 10] = [
     "report",
     "run",
 ];
-const INPUT: [&str; 6] = ["name", "prompt", "chat", OPENS_ANSWER, "tokens", "tensor"];
+const INPUT: [&str; 10] = [
+    "name",
+    "prompt",
+    "pair",
+    "chat",
+    OPENS_ANSWER,
+    CHAT_WITH,
+    "tokens",
+    "tensor",
+    "types",
+    "pixels",
+];
 const OPENS_ANSWER: &str = "add_generation_prompt";
-const MESSAGE: [&str; 2] = ["role", "content"];
+const CHAT_WITH: &str = "chat_with";
 const GIVEN: [&str; 2] = ["name", "tensor"];
 const REPORT: [&str; 3] = ["top", "answers", "loss_from"];
 const RUN_REPORT: [&str; 4] = ["top", "answers", "loss_from", "lens"];
@@ -120,23 +131,44 @@ fn inputs(
             None => None,
         };
         let prompt = prompt.map(|prompt| Content::Prompt(prompt.text().to_owned()));
+        let types = table.rows("types")?;
         let contents = [
             prompt,
+            pair(&table, set, budget)?.map(Content::Pair),
             chat(source, &table, set, budget)?.map(Content::Chat),
             table.rows("tokens")?.map(Content::Tokens),
             table
                 .text("tensor")?
                 .map(|tensor| Content::Tensor(tensor.text().to_owned())),
+            table
+                .text("pixels")?
+                .map(|tensor| Content::Pixels(tensor.text().to_owned())),
         ];
         let mut contents = contents.into_iter().flatten();
         match (contents.next(), contents.next()) {
-            (Some(content), None) => inputs.push(Input { name, content, at }),
+            (Some(content), None) => {
+                let is_of_tokens = matches!(content, Content::Tokens(_) | Content::Tensor(_));
+                if types.is_some() && !is_of_tokens {
+                    return Err(ExperimentError::Conflict {
+                        at: source.spot(table.at("types")),
+                        what: "`types` are of `tokens` or a `tensor`, and there are none"
+                            .to_owned(),
+                        instead: "leave them out, or write the texts as a `pair`".to_owned(),
+                    });
+                }
+                inputs.push(Input {
+                    name,
+                    content,
+                    types,
+                    at,
+                });
+            }
             (found, _) => {
                 let count = if found.is_some() { "several" } else { "none" };
                 return Err(ExperimentError::Conflict {
                     at: source.spot(at),
                     what: format!(
-                        "the input `{name}` has {count} of `prompt`, `chat`, `tokens` and `tensor`"
+                        "the input `{name}` has {count} of `prompt`, `pair`, `chat`, `tokens`, `tensor` and `pixels`"
                     ),
                     instead: "give it one of them".to_owned(),
                 });
@@ -144,6 +176,26 @@ fn inputs(
         }
     }
     Ok(inputs)
+}
+
+/// Reads two texts.
+fn pair(
+    input: &Table<'_>,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<Option<[String; 2]>, ExperimentError> {
+    let Some(texts) = input.texts("pair")? else {
+        return Ok(None);
+    };
+    let fill = |(text, _): &(Located, usize)| Ok(set.fill(text, budget)?.text().to_owned());
+    let texts: Vec<String> = texts
+        .iter()
+        .map(fill)
+        .collect::<Result<_, ExperimentError>>()?;
+    let found = format!("a list of {}", texts.len());
+    let pair: Result<[String; 2], _> = texts.try_into();
+    pair.map(Some)
+        .map_err(|_| input.wrong("pair", "a list of two texts", found, input.at("pair")))
 }
 
 /// Reads what was said; an answer is begun unless the last message is one, or the file says
@@ -154,45 +206,65 @@ fn chat(
     set: &Sweep,
     budget: &Budget<'_>,
 ) -> Result<Option<Chat>, ExperimentError> {
-    let tables = input.tables("chat", "{ role, content }", &MESSAGE)?;
-    let conflict = |key: &str, what: &str, instead: &str| ExperimentError::Conflict {
+    let conflict = |key: &str| ExperimentError::Conflict {
         at: source.spot(input.at(key)),
-        what: what.to_owned(),
-        instead: instead.to_owned(),
+        what: format!("`{key}` is about a `chat`, and there is none"),
+        instead: "leave it out, or give the input a `chat`".to_owned(),
     };
-    if tables.is_empty() {
-        return match (input.has("chat"), input.has(OPENS_ANSWER)) {
-            (true, _) => Err(input.missing("chat", "at least one message")),
-            (false, true) => {
-                let what = format!("`{OPENS_ANSWER}` is about a `chat`, and there is none");
-                Err(conflict(
-                    OPENS_ANSWER,
-                    &what,
-                    "leave it out, or give the input a `chat`",
-                ))
-            }
-            (false, false) => Ok(None),
-        };
+    if !input.has("chat") {
+        let stray = [OPENS_ANSWER, CHAT_WITH]
+            .into_iter()
+            .find(|key| input.has(key));
+        return stray.map_or(Ok(None), |key| Err(conflict(key)));
     }
-    let message = |table: &Table<'_>| {
-        Ok(ChatMessage {
-            role: table.needed_text("role")?.text().to_owned(),
-            content: set
-                .fill(&table.needed_text("content")?, budget)?
-                .text()
-                .to_owned(),
-        })
+    let mut messages = Vec::new();
+    for keys in input.maps(
+        "chat",
+        "a list of tables like { role = \"user\", content = \"...\" }",
+    )? {
+        messages.push(message(input, keys, set, budget)?);
+    }
+    let Some(last) = messages.last() else {
+        return Err(input.missing("chat", "at least one message"));
     };
-    let messages = tables.iter().map(message);
-    let messages = messages.collect::<Result<Vec<_>, ExperimentError>>()?;
-    let is_answered = messages.last().is_some_and(|last| last.role == "assistant");
+    let is_answered = last.role() == "assistant";
     Ok(Some(Chat {
-        messages,
         opens_answer: match input.has(OPENS_ANSWER) {
             true => input.truth(OPENS_ANSWER)?,
             false => !is_answered,
         },
+        with: input.map(CHAT_WITH)?.unwrap_or_default(),
+        messages,
     }))
+}
+
+/// Makes a message of its keys, with the values of the file in its text.
+fn message(
+    input: &Table<'_>,
+    mut keys: ChatMap,
+    set: &Sweep,
+    budget: &Budget<'_>,
+) -> Result<ChatMessage, ExperimentError> {
+    let find = |key: &str| keys.iter().find(|(name, _)| name == key);
+    let has_role = matches!(find("role"), Some((_, ChatValue::Text(_))));
+    let says = find("content").or(find("tool_calls")).is_some();
+    if !(has_role && says) {
+        let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = "a list of messages, each with a `role` and a `content` or `tool_calls`";
+        return Err(input.wrong(
+            "chat",
+            expected,
+            format!("one with {names:?}"),
+            input.at("chat"),
+        ));
+    }
+    for (name, value) in &mut keys {
+        if let ("content", ChatValue::Text(content)) = (name.as_str(), &mut *value) {
+            let filled = set.fill(&Located::whole(content), budget)?;
+            *content = filled.text().to_owned();
+        }
+    }
+    Ok(ChatMessage::of(keys))
 }
 
 fn givens(source: &Source, file: &Table<'_>) -> Result<Vec<Given>, ExperimentError> {

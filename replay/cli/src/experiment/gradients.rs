@@ -171,7 +171,7 @@ fn what_is_wrong_with_a_backward_pass_is_said() {
     E109 e.toml:13, mediator `r`: the replacement for `layers.0.output.grad` is a tensor [1, 1, 64], but the site has a tensor [1, 5, 64] for this mediator; a swap keeps structure and shape, a mediator that owns the whole batch may ask for a reshaping write
     E108 e.toml:13, mediator `r`: `layers.0.input.grad` cannot be skipped; a module is skipped at its input
     E119 e.toml:14, mediator `r`: `layers.0.output.i0` is asked for after `output.i0` (e.toml:12), but the model passes it before; ask for it first, and keep the value if it is needed later
-    E054 mediator `r` failed (e.toml:12): there is no gradient `layers.0.output.grad.i0`: the run had no backward pass; ask for one with `cx.backward(loss)`, or call `backward` inside of the run
+    E054 mediator `r` failed (e.toml:12): there is no gradient `layers.0.output.grad.i0`: the run had no backward pass; ask for one with `cx.backward(loss)`, in a program `backward LOSS`, or call `backward` inside of the run
     E002 mediator `r` failed at `layers.0.output.grad.i0` (e.toml:12): `layers.1.output.grad.i0` was already passed when it was asked for, with the model at `layers.0.output.grad.i0`; ask for it before you ask for a later site, or keep the value when it passes
     E054 mediator `r` failed (e.toml:14): there is no gradient `layers.1.output.grad.i0`: no backward pass reached it, because the loss does not depend on its value or that has no graph; check the loss, and that the model is on an autodiff device
     E055 mediator `r` failed at `input.i0` (e.toml:12): the loss for the backward pass at `input.i0` cannot be differentiated: expected a float tensor of one element, found i32[1]; reduce it to one float element, by a sum or a mean

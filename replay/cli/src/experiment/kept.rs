@@ -114,7 +114,7 @@ impl Kept {
 }
 
 /// Returns a number as JSON, or as a text if JSON does not have it.
-pub(super) fn number_to_json(number: f64) -> serde_json::Value {
+pub(crate) fn number_to_json(number: f64) -> serde_json::Value {
     match number.is_finite() {
         true => json!(number),
         false => json!(number.to_string()),

@@ -10,8 +10,8 @@ use interloom_engine::Site;
 use interloom_program::{CheckContext, Effects, ModelShapes, Modules, Shapes};
 
 use super::error::ExperimentError;
-use super::execute::Rows;
 use super::plan::{InvokePlan, Plan, RunPlan};
+use super::rows::{RowRef, Rows};
 use super::subject::Subject;
 use crate::Progress;
 
@@ -147,7 +147,7 @@ type Skips = BTreeMap<(Site, Vec<u64>), Option<String>>;
 /// A plain pass of the model over a batch.
 struct Pass<'p> {
     subject: &'p Subject,
-    batch: Vec<&'p [u32]>,
+    batch: Vec<RowRef<'p>>,
     steps: u32,
     shapes: Shapes,
     skips: RefCell<Skips>,
@@ -181,7 +181,7 @@ pub(super) fn outlooks<'p>(
         if is_sized && let Some(cut) = cut_to_shortest(&batch) {
             shortest.insert(None, passes.over(cut, steps)?);
             for input in run.invokes.iter().filter_map(|invoke| invoke.input) {
-                let rows: Vec<&[u32]> = inputs[input].tokens.iter().map(Vec::as_slice).collect();
+                let rows: Vec<RowRef<'_>> = inputs[input].iter().collect();
                 if let Some(cut) = cut_to_shortest(&rows) {
                     shortest.insert(Some(input), passes.over(cut, steps)?);
                 }
@@ -206,24 +206,24 @@ pub(super) fn outlooks<'p>(
     Ok(outlooks)
 }
 
-/// Returns the batch of a run, or one token of it if it is too large to be tried: the order of the
-/// sites is the same.
-fn batch_of<'p>(run: &RunPlan, inputs: &'p [Rows]) -> (Vec<&'p [u32]>, bool) {
+/// Returns the batch of a run, or one token or image of it if it is too large to be tried: the
+/// order of the sites is the same.
+fn batch_of<'p>(run: &RunPlan, inputs: &'p [Rows]) -> (Vec<RowRef<'p>>, bool) {
     let rows = run.rows();
-    let rows = rows.iter().flat_map(|&input| &inputs[input].tokens);
-    let batch: Vec<&[u32]> = rows.map(Vec::as_slice).collect();
+    let rows = rows.iter().flat_map(|&input| inputs[input].iter());
+    let batch: Vec<RowRef<'_>> = rows.collect();
     let longest = batch.iter().map(|row| row.len()).max().unwrap_or(0);
     match batch.len() * longest > SHAPED_TOKENS_MAX {
         false => (batch, true),
-        true => (vec![&batch[0][..1]], false),
+        true => (vec![batch[0].cut(1)], false),
     }
 }
 
 /// Returns as many tokens of each row as all have; nothing if they are equally long.
-fn cut_to_shortest<'p>(rows: &[&'p [u32]]) -> Option<Vec<&'p [u32]>> {
+fn cut_to_shortest<'p>(rows: &[RowRef<'p>]) -> Option<Vec<RowRef<'p>>> {
     let length = rows.iter().map(|row| row.len()).min()?;
     let is_even = rows.iter().all(|row| row.len() == length);
-    (!is_even).then(|| rows.iter().map(|row| &row[..length]).collect())
+    (!is_even).then(|| rows.iter().map(|row| row.cut(length)).collect())
 }
 
 /// The plain passes that were made, by the lengths of their rows and their steps.
@@ -233,7 +233,11 @@ struct Passes<'p> {
 }
 
 impl<'p> Passes<'p> {
-    fn over(&mut self, batch: Vec<&'p [u32]>, steps: u32) -> Result<Rc<Pass<'p>>, ExperimentError> {
+    fn over(
+        &mut self,
+        batch: Vec<RowRef<'p>>,
+        steps: u32,
+    ) -> Result<Rc<Pass<'p>>, ExperimentError> {
         let size = (batch.iter().map(|row| row.len()).collect(), steps);
         if let Some(pass) = self.made.get(&size) {
             return Ok(pass.clone());
@@ -246,7 +250,7 @@ impl<'p> Passes<'p> {
 
 impl<'p> Pass<'p> {
     fn over(
-        batch: Vec<&'p [u32]>,
+        batch: Vec<RowRef<'p>>,
         steps: u32,
         subject: &'p Subject,
     ) -> Result<Self, ExperimentError> {
@@ -262,7 +266,7 @@ impl<'p> Pass<'p> {
     }
 }
 
-fn compute(subject: &Subject, batch: &[&[u32]], steps: u32) {
+fn compute(subject: &Subject, batch: &[RowRef<'_>], steps: u32) {
     match steps {
         0 => drop(subject.logits(batch)),
         steps => drop(subject.generate(batch, steps, None)),

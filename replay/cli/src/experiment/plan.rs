@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use interloom_models::files::ChatMessage;
+use interloom_models::files::{ChatMap, ChatMessage, ChatValue};
 use interloom_models::{Sampling, SamplingError};
 use interloom_program::{Action, Program};
 
@@ -33,38 +33,82 @@ pub(super) struct Plan {
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) content: Content,
+    /// The types of the tokens of each row, if the file has them.
+    pub(super) types: Option<Vec<Vec<u32>>>,
     pub(super) at: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Prompt(String),
+    /// Two texts, whose tokens have a type each.
+    Pair([String; 2]),
     Chat(Chat),
     /// Rows, each of at least one token.
     Tokens(Vec<Vec<u32>>),
     /// `FILE#NAME`.
     Tensor(String),
+    /// Images: `FILE#NAME`.
+    Pixels(String),
 }
 
 /// What was said before an answer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chat {
     pub(super) messages: Vec<ChatMessage>,
     /// Whether the answer of the model is begun.
     pub(super) opens_answer: bool,
+    /// What else the template sees.
+    pub(super) with: ChatMap,
 }
 
 impl Chat {
     /// Returns the keys of an input, as a file has them.
-    pub(super) fn to_text(&self, quoted: impl Fn(&str) -> String) -> String {
-        let message = |message: &ChatMessage| {
-            let (role, content) = (quoted(&message.role), quoted(&message.content));
-            format!("{{ role = {role}, content = {content} }}")
-        };
-        let messages: Vec<String> = self.messages.iter().map(message).collect();
+    pub(super) fn to_text(&self, quoted: impl Fn(&str) -> String + Copy) -> String {
+        let messages = self.messages.iter();
+        let messages: Vec<String> = messages.map(|one| table_of(one.keys(), quoted)).collect();
         let (messages, opens) = (messages.join(", "), self.opens_answer);
-        format!("chat = [{messages}]\nadd_generation_prompt = {opens}")
+        let with = match &self.with[..] {
+            [] => String::new(),
+            with => format!("\nchat_with = {}", table_of(with, quoted)),
+        };
+        format!("chat = [{messages}]\nadd_generation_prompt = {opens}{with}")
     }
+}
+
+/// Writes a table in one line.
+fn table_of(entries: &[(String, ChatValue)], quoted: impl Fn(&str) -> String + Copy) -> String {
+    let is_bare = |key: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        !key.is_empty() && key.bytes().all(is_plain)
+    };
+    let entry = |(key, value): &(String, ChatValue)| {
+        let value = in_one_line(value, quoted)?;
+        let key = if is_bare(key) {
+            key.clone()
+        } else {
+            quoted(key)
+        };
+        Some(format!("{key} = {value}"))
+    };
+    let entries: Vec<String> = entries.iter().filter_map(entry).collect();
+    format!("{{ {} }}", entries.join(", "))
+}
+
+/// Writes a value in one line; nothing if a file cannot have it.
+fn in_one_line(value: &ChatValue, quoted: impl Fn(&str) -> String + Copy) -> Option<String> {
+    Some(match value {
+        ChatValue::None => return None,
+        ChatValue::Truth(truth) => truth.to_string(),
+        ChatValue::Integer(number) => number.to_string(),
+        ChatValue::Float(number) => format!("{number:?}"),
+        ChatValue::Text(text) => quoted(text),
+        ChatValue::List(items) => {
+            let items = items.iter().filter_map(|item| in_one_line(item, quoted));
+            format!("[{}]", items.collect::<Vec<_>>().join(", "))
+        }
+        ChatValue::Map(entries) => table_of(entries, quoted),
+    })
 }
 
 /// A tensor from a file that programs are given.

@@ -7,8 +7,8 @@ use interloom_journal::{Argument, Experiment};
 use interloom_models::files::Tokenizer;
 use serde_json::{Value as Json, json};
 
-use super::execute::Rows;
 use super::plan::{Content, Input, Plan};
+use super::rows::Rows;
 use super::subject::Subject;
 
 /// How many tokens of a prompt are shown in a line at its beginning, and as many at its end.
@@ -101,8 +101,9 @@ impl PromptReport {
             let (kind, rendered) = match &input.content {
                 Content::Prompt(_) => ("prompt", None),
                 // It was made to text before, without an error.
+                Content::Pair(_) => ("pair", None),
                 Content::Chat(chat) => ("chat", subject.chat(chat).ok()),
-                Content::Tokens(_) | Content::Tensor(_) => return None,
+                Content::Tokens(_) | Content::Tensor(_) | Content::Pixels(_) => return None,
             };
             let ids = rows.tokens.first().map_or(&[][..], Vec::as_slice);
             let at = plan.source.spot(input.at);

@@ -8,11 +8,12 @@ use interloom_backends::{ModelError, Parameters, Sites, Value, parse_device};
 use interloom_engine::{Fault, Padding, PaddingSide};
 use interloom_journal::{Head, ModelIdentity, Tokens};
 use interloom_models::files::{Download, FileError, Tokenizer};
-use interloom_models::{LanguageModel, LanguageModelError, POSITIONS_LIMIT, TokenBatch};
+use interloom_models::{LanguageModel, LanguageModelError, POSITIONS_LIMIT, Pixels, TokenBatch};
 use interloom_program::{Action, Modules};
 
 use super::error::ExperimentError;
 use super::plan::{Chat, RunPlan, SamplingPlan};
+use super::rows::RowRef;
 use super::source::Spot;
 
 /// What helps where a model is not here.
@@ -158,21 +159,52 @@ impl Subject {
     pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, NotEncoded> {
         match self {
             Self::Language(model) => Ok(model.encode(prompt)?),
-            Self::Absent(_) => {
-                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
-                Err(NotEncoded::Input(reason))
-            }
+            Self::Absent(_) => Err(no_tokens()),
+        }
+    }
+
+    /// Returns the tokens of two texts and their types, or why there are none.
+    pub(super) fn encode_pair(
+        &self,
+        [first, second]: &[String; 2],
+    ) -> Result<(Vec<u32>, Vec<u32>), NotEncoded> {
+        match self {
+            Self::Language(model) => Ok(model.encode_pair(first, second)?),
+            Self::Absent(_) => Err(no_tokens()),
+        }
+    }
+
+    /// Returns the size of the images that the model takes, or why it takes none.
+    pub(super) fn image(&self) -> Result<[usize; 3], NotEncoded> {
+        match self {
+            Self::Absent(_) => Err(no_tokens()),
+            Self::Language(model) => match model.model().images() {
+                Some(images) => Ok(images.size()),
+                None => {
+                    let name = model.name();
+                    let reason =
+                        format!("images, but the model `{name}` takes tokens; give it some text");
+                    Err(NotEncoded::Input(reason))
+                }
+            },
+        }
+    }
+
+    /// Returns how many positions the model has.
+    pub(super) fn positions(&self) -> u32 {
+        match self {
+            Self::Language(model) => model.model().positions() as u32,
+            Self::Absent(_) => 0,
         }
     }
 
     /// Returns a chat as text, or why there is none.
     pub(super) fn chat(&self, chat: &Chat) -> Result<String, NotEncoded> {
         match self {
-            Self::Language(model) => Ok(model.chat(&chat.messages, chat.opens_answer)?),
-            Self::Absent(_) => {
-                let reason = format!("the journal has no tokens of it; {NAME_MODEL}");
-                Err(NotEncoded::Input(reason))
+            Self::Language(model) => {
+                Ok(model.chat(&chat.messages, chat.opens_answer, &chat.with)?)
             }
+            Self::Absent(_) => Err(no_tokens()),
         }
     }
 
@@ -193,10 +225,10 @@ impl Subject {
     }
 
     /// Checks that rows can be a batch, with room for so many new tokens.
-    pub(super) fn check(&self, rows: &[&[u32]], new: usize) -> Result<(), String> {
+    pub(super) fn check(&self, rows: &[RowRef<'_>], new: usize) -> Result<(), String> {
         match self {
             Self::Language(model) => {
-                let batch = model.batch(rows).and_then(|batch| batch.with_room(new));
+                let batch = try_batch(model, rows).and_then(|batch| batch.with_room(new));
                 batch.map(drop).map_err(|error| reason(error.into()))
             }
             // They were when they were recorded.
@@ -205,7 +237,7 @@ impl Subject {
     }
 
     /// Computes `[batch, position, token]` logits of rows that pass the check.
-    pub(super) fn logits(&self, rows: &[&[u32]]) -> Tensor<3> {
+    pub(super) fn logits(&self, rows: &[RowRef<'_>]) -> Tensor<3> {
         match self {
             Self::Language(model) => batch(model, rows).logits(),
             Self::Absent(_) => unreachable!("a run that is served calls no model"),
@@ -216,7 +248,7 @@ impl Subject {
     /// one are before it.
     pub(super) fn generate(
         &self,
-        rows: &[&[u32]],
+        rows: &[RowRef<'_>],
         new: u32,
         drawn: Option<(SamplingPlan, Vec<u64>)>,
     ) -> Vec<Vec<u32>> {
@@ -234,7 +266,7 @@ impl Subject {
     }
 
     /// Returns how rows that pass the check are padded, if they differ in length.
-    pub(super) fn padding(&self, rows: &[&[u32]]) -> Option<Padding> {
+    pub(super) fn padding(&self, rows: &[RowRef<'_>]) -> Option<Padding> {
         match self {
             Self::Language(model) => batch(model, rows).padding().cloned(),
             // A model that is not here has no padded rows.
@@ -243,7 +275,7 @@ impl Subject {
     }
 
     /// Returns where the own positions of each row begin in the batch of rows that pass the check.
-    pub(super) fn starts(&self, rows: &[&[u32]]) -> Vec<usize> {
+    pub(super) fn starts(&self, rows: &[RowRef<'_>]) -> Vec<usize> {
         match self.padding(rows) {
             Some(padding) => (0..rows.len())
                 .map(|row| padding.own(row).start as usize)
@@ -254,7 +286,7 @@ impl Subject {
 
     /// Returns where the own positions of each row end in the batch of rows that pass the check;
     /// nothing if it is where the batch does.
-    pub(super) fn ends(&self, rows: &[&[u32]]) -> Vec<Option<usize>> {
+    pub(super) fn ends(&self, rows: &[RowRef<'_>]) -> Vec<Option<usize>> {
         let padding = self.padding(rows);
         let padding = padding.filter(|padding| padding.side() == PaddingSide::Right);
         let end = |row| Some(padding.as_ref()?.own(row).end as usize);
@@ -341,8 +373,36 @@ impl Modules<Value> for Subject {
     }
 }
 
-fn batch<'m>(model: &'m LanguageModel, rows: &[&[u32]]) -> TokenBatch<'m> {
-    model.batch(rows).expect("the rows pass the check")
+fn batch<'m>(model: &'m LanguageModel, rows: &[RowRef<'_>]) -> TokenBatch<'m> {
+    try_batch(model, rows).expect("the rows pass the check")
+}
+
+/// Makes a batch of rows: of images, or of tokens, those without types being of the first one.
+fn try_batch<'m>(
+    model: &'m LanguageModel,
+    rows: &[RowRef<'_>],
+) -> Result<TokenBatch<'m>, ModelError> {
+    let images: Option<Vec<Pixels>> = rows.iter().map(|row| row.image.cloned()).collect();
+    if let Some(images) = images {
+        return model.images(&images);
+    }
+    let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens).collect();
+    let batch = model.batch(&tokens)?;
+    if rows.iter().all(|row| row.types.is_none()) {
+        return Ok(batch);
+    }
+    let first = vec![0; rows.iter().map(|row| row.len()).max().unwrap_or(0)];
+    let types = |row: &RowRef<'_>| match row.types {
+        Some(types) => types.to_vec(),
+        None => first[..row.len()].to_vec(),
+    };
+    let types: Vec<Vec<u32>> = rows.iter().map(types).collect();
+    let types: Vec<&[u32]> = types.iter().map(Vec::as_slice).collect();
+    batch.with_types(&types)
+}
+
+fn no_tokens() -> NotEncoded {
+    NotEncoded::Input(format!("the journal has no tokens of it; {NAME_MODEL}"))
 }
 
 /// Returns why a model does not take an input, to stand behind words that say that it does not.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use interloom_models::files::{ChatMap, ChatValue};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -262,6 +263,62 @@ impl<'t> Table<'t> {
             Some(table) => Table::new(self.source, table, item.span().start, name, known),
         };
         items.iter().map(table).collect()
+    }
+
+    /// Returns a table of values of any kind, if there is one.
+    pub(super) fn map(&self, key: &str) -> Result<Option<ChatMap>, ExperimentError> {
+        let Some(value) = self.entries.get(key) else {
+            return Ok(None);
+        };
+        match self.any(key, value)? {
+            ChatValue::Map(entries) => Ok(Some(entries)),
+            _ => Err(self.unlike(key, "a table", value)),
+        }
+    }
+
+    /// Returns a list of such tables.
+    pub(super) fn maps(&self, key: &str, expected: &str) -> Result<Vec<ChatMap>, ExperimentError> {
+        let Some(value) = self.entries.get(key) else {
+            return Ok(Vec::new());
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            return Err(self.unlike(key, expected, value));
+        };
+        let map = |item: &Value<'t>| match self.any(key, item)? {
+            ChatValue::Map(entries) => Ok(entries),
+            _ => Err(self.unlike(key, expected, item)),
+        };
+        items.iter().map(map).collect()
+    }
+
+    /// Returns a value of any kind, the entries of a table in the order in which they stand.
+    fn any(&self, key: &str, value: &Value<'t>) -> Result<ChatValue, ExperimentError> {
+        let unlike = || self.unlike(key, "texts, numbers, truths, lists and tables", value);
+        Ok(match value.get_ref() {
+            DeValue::String(text) => ChatValue::Text(text.to_string()),
+            DeValue::Boolean(truth) => ChatValue::Truth(*truth),
+            DeValue::Integer(number) => {
+                let number = i64::from_str_radix(number.as_str(), number.radix());
+                ChatValue::Integer(number.map_err(|_| unlike())?)
+            }
+            DeValue::Float(number) => {
+                ChatValue::Float(number.as_str().parse().map_err(|_| unlike())?)
+            }
+            DeValue::Array(items) => {
+                let items = items.iter().map(|item| self.any(key, item));
+                ChatValue::List(items.collect::<Result<_, _>>()?)
+            }
+            DeValue::Table(entries) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by_key(|(name, _)| name.span().start);
+                let entry = |(name, value): (&Spanned<_>, &Value<'t>)| {
+                    let name = ToString::to_string(name.get_ref());
+                    Ok::<_, ExperimentError>((name, self.any(key, value)?))
+                };
+                ChatValue::Map(entries.into_iter().map(entry).collect::<Result<_, _>>()?)
+            }
+            DeValue::Datetime(_) => return Err(unlike()),
+        })
     }
 
     /// Returns a whole number in a range.

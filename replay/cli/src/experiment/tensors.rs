@@ -6,12 +6,15 @@ use std::path::Path;
 use burn::tensor::{Device, TensorData};
 use interloom_backends::Value;
 use interloom_journal::Reason;
+use interloom_models::Pixels;
 use interloom_models::files::safetensors::whole_numbers;
 use interloom_models::files::{FileError, Safetensors};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 /// How large a file of tokens may be, in bytes.
 const TOKENS_BYTES_MAX: u64 = 64 << 20;
+/// How large a `.npy` of images may be, in bytes.
+const PIXELS_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads a tensor of numbers as floats; `folder` is where the file is looked for.
 pub(super) fn floats(folder: &Path, tensor: &str, device: &Device) -> Result<Value, Reason> {
@@ -37,7 +40,7 @@ fn of_file(error: FileError) -> Reason {
 pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason> {
     let (file, name) = split(tensor)?;
     let path = folder.join(file);
-    let bytes = read(&path)?;
+    let bytes = read(&path, TOKENS_BYTES_MAX)?;
     let file = SafeTensors::deserialize(&bytes);
     // What it is instead, if that is known.
     let file = file.map_err(|error| match Safetensors::open(&path) {
@@ -67,6 +70,30 @@ pub(super) fn rows(folder: &Path, tensor: &str) -> Result<Vec<Vec<u32>>, Reason>
     }
 }
 
+/// Reads images, `[channel, height, width]` or several of them, that are as large as a model's:
+/// from a safetensors file, or a `.npy` of NumPy, which has no names.
+pub(super) fn images(folder: &Path, tensor: &str, size: [usize; 3]) -> Result<Vec<Pixels>, Reason> {
+    let (shape, data) = if tensor.ends_with(".npy") {
+        super::npy::read(&read(&folder.join(tensor), PIXELS_BYTES_MAX)?)?
+    } else {
+        let (file, name) = split(tensor)?;
+        let files = Safetensors::open(&folder.join(file)).map_err(of_file)?;
+        let raw = files.load_numbers(name).map_err(of_file)?;
+        (raw.shape, raw.data)
+    };
+    let one: usize = size.iter().product();
+    match (shape.strip_suffix(&size), data.is_empty()) {
+        (Some([] | [_]), false) => Ok(data.chunks(one).map(Pixels::from).collect()),
+        _ => {
+            let [channels, height, width] = size;
+            let expected = format!(
+                "[{channels}, {height}, {width}] or [images, {channels}, {height}, {width}]"
+            );
+            Err(format!("the model takes images {expected}, and this is {shape:?}").into())
+        }
+    }
+}
+
 fn split(tensor: &str) -> Result<(&str, &str), String> {
     let parts = tensor.split_once('#');
     let parts = parts.filter(|(file, name)| !file.is_empty() && !name.is_empty());
@@ -75,13 +102,13 @@ fn split(tensor: &str) -> Result<(&str, &str), String> {
     })
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
-    file.take(TOKENS_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > TOKENS_BYTES_MAX {
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
         true => Err(std::io::Error::other(format!(
-            "the file of tokens has more than {TOKENS_BYTES_MAX} bytes"
+            "the file has more than {most} bytes"
         ))),
         false => Ok(bytes),
     }

@@ -75,7 +75,7 @@ fn unknown_keys_are_said_with_the_nearest() {
         "[[run]]\nname = 'r'\nreport = { tops = 1 }",
         "[[given]]\nname = 'x'\nfile = 'y'",
     ]), @"
-    E112 e.toml:5:1: [[input]] has no key `prompts`; nearest: `prompt`, `tokens`, `chat`
+    E112 e.toml:5:1: [[input]] has no key `prompts`; nearest: `prompt`, `pixels`, `tokens`
     E112 e.toml:7:1: [[run]] has no key `programs`; nearest: `program`, `generate`, `name`
     E112 e.toml:9:1: [[run.invoke]] has no key `option`; nearest: `optional`, `each`, `input`
     E112 e.toml:6:1: [report] has no key `lens`; nearest: `top`, `answers`, `loss_from`
@@ -157,8 +157,8 @@ fn parts_that_do_not_go_together_are_said() {
         "[[run]]\nname = 'r'\ninput = 'a'\nprogram = 'save h = output'\nreport = { lens = 'g' }",
     ]), @"
     E116 e.toml:6:8: two inputs have the name `a`; give each its own; in a sweep, put its values into the name
-    E116 e.toml:6:8: the input `b` has several of `prompt`, `chat`, `tokens` and `tensor`; give it one of them
-    E116 e.toml:6:8: the input `b` has none of `prompt`, `chat`, `tokens` and `tensor`; give it one of them
+    E116 e.toml:6:8: the input `b` has several of `prompt`, `pair`, `chat`, `tokens`, `tensor` and `pixels`; give it one of them
+    E116 e.toml:6:8: the input `b` has none of `prompt`, `pair`, `chat`, `tokens`, `tensor` and `pixels`; give it one of them
     E116 e.toml:9:8: two given values have the name `v`; give each its own; in a sweep, put its values into the name
     E116 e.toml:6:8: the run `r` has no input; give `input` the name of an [[input]]
     E115 e.toml:7:9: there is no input `b`; nearest: `a`

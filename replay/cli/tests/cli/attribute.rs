@@ -165,6 +165,37 @@ fn heads_are_columns() {
     assert!(svg.contains(">head 1</text>"), "{svg}");
 }
 
+/// The model that is always there has no tokenizer.
+#[test]
+fn prompts_of_a_model_without_a_tokenizer_are_numbers() {
+    let place = Place::new();
+    let prompts = ["--clean", "17 3 29 17 3", "--corrupt", "17 3 30 17 3"];
+    let answers = ["--answer", "29", "--foil", "30"];
+    let of = |command: &str, more: &[&str]| {
+        let whole = [command, "--model", "induction", "--json"];
+        let whole = [&whole[..], &prompts, &answers, more].concat();
+        serde_json::from_str::<Value>(&place.run(&whole).with(0).out).unwrap()
+    };
+    for method in ["attribution", "ig:3", "exact"] {
+        for what in ["resid", "head"] {
+            let json = of("attribute", &["--method", method, "--what", what]);
+            assert_eq!(json["replay"]["identical"], true);
+            assert_eq!(json["tokens"][2], "29");
+        }
+    }
+    of("causal-trace", &[]);
+
+    let wrong = ["--answer", "29", "--foil", "30", "--corrupt", "1"];
+    let refused = |clean: &str| {
+        let command = ["attribute", "--model", "induction", "--clean", clean];
+        place.run(&[&command[..], &wrong].concat()).error("E033", 1)
+    };
+    for clean in ["", "one", "40", "1.5", &"1 ".repeat(49)] {
+        let error = refused(clean);
+        assert!(error.contains("the clean prompt"), "{error}");
+    }
+}
+
 #[test]
 fn what_cannot_be_attributed_is_refused() {
     let place = with_model();

@@ -144,6 +144,7 @@ fn write_loop(path: &std::path::Path, iterations: &[u32]) {
         }],
         scheduler: "in-order".to_owned(),
         declared: Default::default(),
+        keeps: Vec::new(),
     };
     writer.start_run(&start).unwrap();
     let path = writer.path("layers.0.output").unwrap();

@@ -219,11 +219,11 @@ fn help_of_causal_trace() {
 
     Options:
           --model <MODEL>
-              A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2), or
-              `hf:ORG/NAME`
+              A GGUF file, a Hugging Face folder, `smollm2-135m` (see scripts/fetch-smollm2),
+              `hf:ORG/NAME`, or `induction`
 
           --clean <TEXT>
-              The prompt whose activations are put in
+              The prompt whose activations are put in; numbers, if the model has no tokenizer
 
           --corrupt <TEXT>
               The prompt that they are put into, of as many tokens
@@ -273,8 +273,8 @@ fn help_of_sites() {
     List the sites of a model, in the order of its module tree, with their shapes and their
     TransformerLens names.
 
-    The shapes are those of a batch of one row of three tokens; a site that such a batch does not pass
-    has none.
+    The shapes are those of a batch of one row of three tokens, or of one image; a site that such a
+    batch does not pass has none.
 
     Usage: interloom sites [OPTIONS] --model <MODEL>
 

@@ -5,6 +5,7 @@ mod bisect;
 mod check;
 mod diff;
 mod drawn;
+mod encoders;
 mod endings;
 mod experiment;
 mod explain;

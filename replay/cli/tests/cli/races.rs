@@ -279,6 +279,7 @@ fn names_do_not_control_the_terminal() {
             }],
             scheduler: String::new(),
             declared: Default::default(),
+            keeps: Vec::new(),
         })
         .unwrap();
     writer.end_run(OutcomeRecord::default()).unwrap();

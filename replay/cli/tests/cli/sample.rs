@@ -100,6 +100,7 @@ fn write_run(writer: &mut JournalWriter, name: &str, mediators: &[&str], lines: 
         mediators: mediators.collect(),
         scheduler: "in-order".to_owned(),
         declared: Default::default(),
+        keeps: Vec::new(),
     };
     writer.start_run(&start).unwrap();
     for (mediator, event, path, elements) in lines {

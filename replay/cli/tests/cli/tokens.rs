@@ -290,6 +290,24 @@ fn a_chat_becomes_the_text_that_the_model_was_trained_on() {
     assert!(!ends(&both, "") && ends(&both, "add_generation_prompt = true\n"));
 }
 
+/// What a template sees is in the order of the file.
+#[test]
+fn a_chat_may_have_tools_and_whatever_else_its_template_looks_for() {
+    let place = with_template(
+        "{{ tools | tojson }}{% for m in messages %}[{{ m.content }}{{ m.tool_calls }}]{% endfor %}{{ thinks }}{{ documents }}",
+    );
+    let messages = "{ role = 'user', content = 'a' }, { role = 'assistant', tool_calls = { z = 1, b = true } }";
+    let with =
+        "[input.chat_with]\nthinks = false\n[[input.chat_with.tools]]\nz = { y = 1 }\nb = 0.5\n";
+    save(&place, "e.toml", &of_chat(messages, with));
+    let json = place.run(&["run", "e.toml", "--json"]).with(0).out;
+    let json: Json = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["prompts"][0]["rendered"],
+        r#"[{"z": {"y": 1}, "b": 0.5}][a][{'z': 1, 'b': True}]FalseNone"#
+    );
+}
+
 #[test]
 fn a_chat_that_has_no_text_is_refused() {
     let user = "{ role = 'user', content = 'a' }";
@@ -313,7 +331,9 @@ fn a_chat_that_has_no_text_is_refused() {
     };
     let refusals = [
         failed(of_chat("{ role = 'user' }", ""), "E113"),
-        failed(of_chat("{ rol = 'user', content = 'a' }", ""), "E112"),
+        failed(of_chat("{ rol = 'user', content = 'a' }", ""), "E113"),
+        failed(of_chat(user, "chat_with = 1\n"), "E113"),
+        failed(of_chat(user, "chat_with = { day = 1979-05-27 }\n"), "E113"),
         failed(of_chat("'a'", ""), "E113"),
         failed(of_chat("", ""), "E113"),
         failed(of_chat(user, "prompt = 'a'\n"), "E116"),
@@ -325,11 +345,13 @@ fn a_chat_that_has_no_text_is_refused() {
         failed(of_chat(user, "").replace("'tiny'", "'induction'"), "E146"),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @r#"
-    e.toml:6:9: `content` must be a text, found nothing
-    e.toml:6:11: { role, content } has no key `rol`; nearest: `role`, `content`
-    e.toml:6:9: `chat` must be a list of tables, each of which begins with `{ role, content }`, found "a"
+    e.toml:6:8: `chat` must be a list of messages, each with a `role` and a `content` or `tool_calls`, found one with ["role"]
+    e.toml:6:8: `chat` must be a list of messages, each with a `role` and a `content` or `tool_calls`, found one with ["rol", "content"]
+    e.toml:7:13: `chat_with` must be a table, found 1
+    e.toml:7:21: `chat_with` must be texts, numbers, truths, lists and tables, found a date
+    e.toml:6:9: `chat` must be a list of tables like { role = "user", content = "..." }, found "a"
     e.toml:4:1: `chat` must be at least one message, found nothing
-    e.toml:5:8: the input `p` has several of `prompt`, `chat`, `tokens` and `tensor`; give it one of them
+    e.toml:5:8: the input `p` has several of `prompt`, `pair`, `chat`, `tokens`, `tensor` and `pixels`; give it one of them
     e.toml:7:25: `add_generation_prompt` must be `true` or `false`, found 1
     e.toml:5:25: `add_generation_prompt` is about a `chat`, and there is none; leave it out, or give the input a `chat`
     e.toml:5:8: expected a template for chats in induction, found none; write the text of the chat as a `prompt`, or take the model that was trained on chats

@@ -7,6 +7,7 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::training::{DataOrder, Trained, Training};
 use interloom_backends::{Hooked, Sites, backward};
+use serde_json::json;
 
 use crate::Place;
 
@@ -24,7 +25,7 @@ fn train(folder: &Path, rate: (u64, f64)) {
     let settings = Training::of(7, &device).checkpoint_every(5);
     let mut training = settings.record(folder, &mut line).unwrap();
     let sites = Sites::bind(&line.module).unwrap();
-    let order = DataOrder::new(training.seed(), 16);
+    let order = DataOrder::new(training.seed(), 16).unwrap();
     while training.goes_on(12) {
         let made = training.step(&mut line, |step, line| {
             let items = step.items(&order, 4);
@@ -173,12 +174,68 @@ fn damage_in_a_training_run_is_found() {
     std::fs::copy(&journals[1], &journals[0]).unwrap();
     let message = place.run(&["check", "run"]).error("E086", 1);
     assert!(message.contains("step 3 are others"), "{message}");
-    // One that is gone: the run can go on, and it is said.
+    // One that is gone, and one under the name of another.
     let place = self::place(&[("run", (12, 0.25))]);
-    std::fs::remove_file(place.path("run/steps-00000005.ilj")).unwrap();
-    let checked = place.run(&["check", "run"]).with(0).out;
+    let journals = [0, 5].map(|step| place.path(&format!("run/steps-{step:08}.ilj")));
+    std::fs::rename(&journals[1], &journals[0]).unwrap();
+    let checked = place.run(&["check", "run", "--json"]).with(1).out;
+    let checked: serde_json::Value = serde_json::from_str(&checked).unwrap();
+    let problems = checked["problems"].as_array().unwrap().iter();
+    let codes: Vec<_> = problems
+        .map(|problem| problem["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["E136", "E136"]);
+    assert_eq!(checked["steps_without_exchanges"], 10);
+    for command in [&["show", "run@7"][..], &["why", "run@2", "output"]] {
+        let message = place.run(command).error("E136", 1);
+        assert!(message.contains("steps-0000000"), "{message}");
+    }
+    let shown = place.run(&["show", "run"]).with(1).err;
+    assert_eq!(shown.matches("error[E136]").count(), 2, "{shown}");
+}
+
+#[test]
+fn the_index_of_the_journals_is_shown_and_made_again() {
+    let place = place(&[("run", (12, 0.25))]);
+    let shown = place.run(&["show", "run"]).with(0).out;
     assert!(
-        checked.contains("the exchanges of 5 steps are in no journal here, first those of step 5:"),
-        "{checked}"
+        shown.contains("steps-00000005.ilj: steps 5 to 9, "),
+        "{shown}"
     );
+    assert!(
+        shown.contains("steps-00000010.ilj: steps 10 to 11, "),
+        "{shown}"
+    );
+    let index = place.path("run/segments.ill");
+    let whole = std::fs::read(&index).unwrap();
+    std::fs::write(&index, &whole[..whole.len() - 120]).unwrap();
+    place.run(&["check", "run"]).error("E141", 1);
+    place.run(&["show", "run@7"]).with(0);
+    place.run(&["recover", "run"]).error("E089", 1);
+    let made = place.run(&["recover", "run", "--in-place"]).with(0).out;
+    assert_eq!(made, "12 steps, 3 journals in the index\n");
+    assert!(std::fs::read(&index).unwrap() == whole);
+    place.run(&["check", "run"]).with(0);
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_as_a_text() {
+    let place = Place::new();
+    let device = Device::flex().autodiff();
+    let line = LinearConfig::new(2, 1).init(&device);
+    let mut line = Trained::new("line", line, SgdConfig::new().init());
+    let settings = Training::of(7, &device);
+    let mut training = settings.record(place.path("run"), &mut line).unwrap();
+    for loss in [f64::NAN, f64::NEG_INFINITY, 0.5] {
+        training.step(&mut line, |_, _| Ok(loss)).unwrap();
+    }
+    training.finish().unwrap();
+    let shown = place.run(&["show", "run", "--json"]).with(0).out;
+    let lines = shown
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let losses: Vec<_> = lines
+        .map(|line: serde_json::Value| line["loss"].clone())
+        .collect();
+    assert_eq!(losses, [json!("NaN"), json!("-inf"), json!(0.5)]);
 }

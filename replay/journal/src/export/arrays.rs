@@ -12,7 +12,7 @@ use crate::error::{JournalError, Place};
 use crate::index::Frames;
 use crate::names::Names;
 use crate::read::JournalReader;
-use crate::record::{ExchangeRecord, Head, Record};
+use crate::record::{ExchangeRecord, Head, Record, RunStart};
 use crate::value::ValueTree;
 
 /// The tensors of selected exchanges: where their bytes are, and what they are called.
@@ -143,9 +143,11 @@ fn gather<R: Read + Seek>(
     let mut wanted = Vec::new();
     let mut kept: BTreeMap<Digest, Kept> = BTreeMap::new();
     let mut torn = None;
+    let mut run = None;
     while let Some((info, record)) = next_record(&mut reader, &mut torn)? {
         names.see(&record);
         match &record {
+            Record::RunStart(start) => run = Some(start.clone()),
             Record::Tensor(tensor) => {
                 kept.entry(tensor.digest).or_insert_with(|| Kept {
                     offset: info.offset,
@@ -155,7 +157,11 @@ fn gather<R: Read + Seek>(
             }
             Record::Exchange(exchange) if selection.takes(&names, exchange) => {
                 let named = named(exchange, &names).into_iter();
-                wanted.extend(named.map(|(digest, array)| (info, exchange.index, digest, array)));
+                let is_kept = is_kept(reader.head(), run.as_ref(), exchange, &names);
+                wanted.extend(named.map(|(digest, array)| {
+                    let missed = is_kept.then_some(exchange.index);
+                    (info, missed, digest, array)
+                }));
             }
             _ => {}
         }
@@ -171,7 +177,7 @@ fn gather<R: Read + Seek>(
     };
     let mut used = BTreeSet::new();
     let named_any = !wanted.is_empty();
-    for (info, exchange, digest, mut array) in wanted {
+    for (info, missed, digest, mut array) in wanted {
         match kept.get(&digest) {
             // The digest of a tensor is also that of its type and shape.
             Some(kept) if (kept.dtype, &kept.shape) != (array.dtype, &array.shape) => {
@@ -195,20 +201,28 @@ fn gather<R: Read + Seek>(
                 }
                 arrays.arrays.push(array);
             }
-            None if arrays.head.policy.keeps(exchange) => {
-                return Err(JournalError::MissingTensor {
-                    journal: arrays.journal.as_str().into(),
-                    exchange,
-                    digest,
-                });
+            None => {
+                if let Some(exchange) = missed {
+                    return Err(JournalError::MissingTensor {
+                        journal: arrays.journal.as_str().into(),
+                        exchange,
+                        digest,
+                    });
+                }
             }
-            None => {}
         }
     }
     if arrays.arrays.is_empty() && (named_any || kept.is_empty()) {
         return Err(no_tensors(&arrays.journal, &arrays.head));
     }
     Ok(arrays)
+}
+
+/// Returns whether a journal is to have the tensors of an exchange.
+fn is_kept(head: &Head, run: Option<&RunStart>, exchange: &ExchangeRecord, names: &Names) -> bool {
+    let point = exchange.point().and_then(|path| names.path(path));
+    let own = run.and_then(|run| run.keeps_at(point));
+    own.unwrap_or_else(|| head.policy.keeps(exchange.index))
 }
 
 /// The tensors of an exchange, with their digests.

@@ -25,6 +25,7 @@ pub(crate) fn write_golden<S: Sink>(
 fn write_watched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), JournalError> {
     writer.start_run(&RunStart {
         declared: declared(),
+        keeps: Vec::new(),
         ..run_start(0)
     })?;
     writer.cache_declaration(&granted_cache(0))?;

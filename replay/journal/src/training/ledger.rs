@@ -11,17 +11,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::iter;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::KeepRule;
 use super::line::{LINE_BYTES, StepLine};
 use super::names::{self, NamedDigest, NamesWriter};
+use super::segments::SegmentWriter;
 use crate::create::lock;
 use crate::digest::Digest;
 use crate::error::{JournalError, OPEN};
 use crate::record::Head;
+use crate::write::JournalSummary;
 
 /// The name of a training run's ledger in its folder.
 pub const LEDGER_FILE: &str = "ledger.ill";
@@ -33,7 +37,7 @@ pub const NAMES_FILE: &str = "names.ill";
 const UNFINISHED_FILE: &str = ".unfinished-ledger.ill";
 
 const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'L', 0x0D, 0x0A, 0x1A, 0x0A];
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FIXED_BYTES: usize = 24;
 const HEAD_BYTES_MAX: u32 = 1 << 26;
 
@@ -56,6 +60,9 @@ pub struct LedgerHead {
     pub seed: u64,
     /// A journal and, unless it is thinned out, a checkpoint begin at each multiple of this.
     pub segment_steps: u64,
+    /// What the journals keep by step and by site, where that is not the environment's policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<KeepRule>,
     /// The run that this one was forked from, which is no part of the chain.
     #[serde(skip)]
     pub parent: Option<LedgerParent>,
@@ -183,6 +190,19 @@ impl Ledger {
         self.folder.join(segment_file(first))
     }
 
+    /// Iterates over the steps of each journal, as far as the ledger goes, and where the journal is
+    /// if it is there.
+    pub fn segments(&self) -> impl Iterator<Item = (Range<u64>, PathBuf)> {
+        let (steps, every) = (self.lines.len() as u64, self.head.segment_steps.max(1));
+        let firsts = (0..steps.div_ceil(every)).map(move |number| number * every);
+        firsts.map(move |first| {
+            (
+                first..steps.min(first.saturating_add(every)),
+                self.segment(first),
+            )
+        })
+    }
+
     /// Returns the checkpoints in the folder: the steps before which they were made, in order.
     ///
     /// # Errors
@@ -252,6 +272,7 @@ pub struct LedgerWriter {
     place: Arc<str>,
     file: File,
     names: NamesWriter,
+    segments: SegmentWriter,
     chain: Digest,
     next: u64,
 }
@@ -294,6 +315,7 @@ impl LedgerWriter {
             place: place.clone(),
             file,
             names,
+            segments: SegmentWriter::create(folder)?,
             chain: chain_of_head(&payload),
             next: 0,
         })
@@ -317,7 +339,8 @@ impl LedgerWriter {
     ///
     /// # Errors
     /// E061 if the files cannot be written, E073 if another process writes them, E078 if the file
-    /// of names does not have what the last line says.
+    /// of names does not have what the last line says. An index of journals that is damaged is made
+    /// again.
     pub fn append(ledger: &Ledger) -> Result<Self, JournalError> {
         let place = ledger.place.clone();
         let cannot = |error: io::Error| JournalError::io(&place, "append to", &error);
@@ -358,6 +381,7 @@ impl LedgerWriter {
             place: place.clone(),
             file,
             names: NamesWriter::continued(names, names_end, known).map_err(cannot)?,
+            segments: SegmentWriter::append(ledger)?,
             chain: ledger
                 .chain_before(next)
                 .expect("the chain of the last line"),
@@ -399,6 +423,29 @@ impl LedgerWriter {
         self.chain = line.chain;
         self.next += 1;
         Ok(line)
+    }
+
+    /// Takes the journals from a step on out of the index, before others take their places.
+    ///
+    /// # Errors
+    /// E061 if it cannot be written.
+    pub fn begin_segment(&mut self, first: u64) -> Result<(), JournalError> {
+        self.segments.remove_from(first)
+    }
+
+    /// Adds a journal that was finished to the index, with the steps that it is of and the
+    /// ledger's chain before the one behind them.
+    ///
+    /// # Errors
+    /// E061 if the journal cannot be read, or the index not be written.
+    pub fn end_segment(
+        &mut self,
+        journal: &Path,
+        steps: Range<u64>,
+        chain: Digest,
+        written: &JournalSummary,
+    ) -> Result<(), JournalError> {
+        self.segments.add(journal, steps, chain, written)
     }
 
     /// Waits until all lines are on the disk.
@@ -465,8 +512,14 @@ fn read_head(bytes: &[u8], place: &Arc<str>) -> Result<(LedgerHead, Digest, usiz
         u32::from_le_bytes(number)
     };
     let (version, head_bytes, parent_bytes) = (number(8), number(12), number(16));
-    if version != VERSION || head_bytes > HEAD_BYTES_MAX || parent_bytes > HEAD_BYTES_MAX {
-        return Err(bad("its version is not 1, or its first bytes are damaged"));
+    if version != VERSION {
+        let reason = format!(
+            "its version is {version}, expected {VERSION}: it was written by another version of Interloom, or is damaged"
+        );
+        return Err(bad(&reason));
+    }
+    if head_bytes > HEAD_BYTES_MAX || parent_bytes > HEAD_BYTES_MAX {
+        return Err(bad("its first bytes are damaged"));
     }
     let end = FIXED_BYTES + head_bytes as usize + parent_bytes as usize;
     let both = bytes.get(FIXED_BYTES..end);

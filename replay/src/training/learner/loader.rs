@@ -9,6 +9,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::tensor::Device;
 
+use crate::error::Error;
 use crate::training::DataOrder;
 
 /// A loader of batches whose order is a function of seed, epoch and position.
@@ -40,13 +41,14 @@ use crate::training::DataOrder;
 /// }
 ///
 /// let items = InMemDataset::new((0..10).collect());
-/// let order = DataOrder::new(7, 10);
-/// let loader = OrderedLoader::new(items, Items, 4, order, &Device::flex());
+/// let order = DataOrder::new(7, 10)?;
+/// let loader = OrderedLoader::new(items, Items, 4, order, &Device::flex())?;
 /// for epoch in 0..2 {
 ///     let batches: Vec<Vec<u64>> = loader.iter().collect::<Result<_, _>>().unwrap();
 ///     let positions = (0..10).map(|position| order.item(epoch, position));
 ///     assert_eq!(batches.concat(), positions.collect::<Vec<_>>());
 /// }
+/// # Ok::<(), interloom::Error>(())
 /// ```
 pub struct OrderedLoader<I, O> {
     source: Arc<Source<I, O>>,
@@ -67,31 +69,43 @@ struct Source<I, O> {
 impl<I: 'static, O: 'static> OrderedLoader<I, O> {
     /// Orders a data set, to be delivered in batches of `batch_size` items on a device.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if a batch has no items, or if the order is not of as many items as the data set.
+    /// [`Error::Training`] if a batch has no items, or if the order is not of as many items as the
+    /// data set.
     pub fn new(
         dataset: impl Dataset<I> + 'static,
         batcher: impl Batcher<I, O> + 'static,
         batch_size: usize,
         order: DataOrder,
         device: &Device,
-    ) -> Arc<Self> {
-        assert!(batch_size > 0, "a batch has an item at least");
+    ) -> Result<Arc<Self>, Error> {
         let items = dataset.len() as u64;
-        assert_eq!(order.items(), items, "the order is of another data set");
+        let problem = if batch_size == 0 {
+            "a batch of 0 items is none; give a size above 0".to_owned()
+        } else if order.items() != items {
+            format!(
+                "the data set has {items} items, and the order is of {}; make it of as many",
+                order.items()
+            )
+        } else {
+            String::new()
+        };
+        if !problem.is_empty() {
+            return Err(Error::Training(problem));
+        }
         let source = Source {
             dataset: Box::new(dataset),
             batcher: Box::new(batcher),
             batch_size: batch_size as u64,
             order,
         };
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             source: Arc::new(source),
             device: device.clone(),
             positions: 0..items,
             epoch: AtomicU64::new(0),
-        })
+        }))
     }
 
     /// Returns a loader of the same data whose next epoch is this one, from 0 on.

@@ -60,7 +60,7 @@ impl Draft {
         let tokens = tokens.map(|input| match &self.inputs[input].content {
             Content::Tokens(rows) => rows.iter().map(Vec::len).sum(),
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
-            Content::Chat(_) | Content::Tensor(_) => 1,
+            Content::Pair(_) | Content::Chat(_) | Content::Tensor(_) | Content::Pixels(_) => 1,
         });
         let invokes = self.runs.iter().flat_map(|run| &run.invokes);
         let steps = invokes.map(|invoke| invoke.program.actions().count());
@@ -83,17 +83,31 @@ impl Draft {
             text += &format!("positions = {positions}\n");
         }
         for input in self.used_inputs() {
-            let Input { name, content, .. } = &self.inputs[input];
+            let Input {
+                name,
+                content,
+                types,
+                ..
+            } = &self.inputs[input];
+            let rows = |key: &str, rows: &[Vec<u32>]| match rows {
+                [row] => format!("{key} = {row:?}"),
+                rows => format!("{key} = {rows:?}"),
+            };
             let content = match content {
                 Content::Prompt(prompt) => format!("prompt = {}", quoted(prompt)),
                 Content::Chat(chat) => chat.to_text(quoted),
                 Content::Tensor(tensor) => format!("tensor = {}", quoted(tensor)),
-                Content::Tokens(rows) => match &rows[..] {
-                    [row] => format!("tokens = {row:?}"),
-                    rows => format!("tokens = {rows:?}"),
-                },
+                Content::Pair(pair) => {
+                    let [first, second] = pair.each_ref().map(|text| quoted(text));
+                    format!("pair = [{first}, {second}]")
+                }
+                Content::Pixels(tensor) => format!("pixels = {}", quoted(tensor)),
+                Content::Tokens(tokens) => rows("tokens", tokens),
             };
             text += &format!("\n[[input]]\nname = {}\n{content}\n", quoted(name));
+            if let Some(types) = types {
+                text += &format!("{}\n", rows("types", types));
+            }
         }
         for Given { name, tensor, .. } in self.used_givens() {
             let (name, tensor) = (quoted(name), quoted(tensor));

@@ -22,10 +22,11 @@ use interloom_journal::{Digest, Policy};
 use interloom_models::INDUCTION;
 
 use super::error::ExperimentError;
-use super::execute::{Prepared, Rows};
+use super::execute::Prepared;
 use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
 use super::report::to_safetensors;
+use super::rows::Rows;
 use super::schedules::Schedules;
 use super::subject::{Subject, device_for};
 use super::{FileExperiment, Opened, Purpose};

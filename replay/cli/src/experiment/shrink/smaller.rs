@@ -5,8 +5,8 @@ use interloom_models::INDUCTION;
 use interloom_models::induction::{POSITIONS, VOCABULARY};
 use interloom_program::{Action, Condition, Expr, Over, ProgramStep, Span};
 
-use super::super::execute::Rows;
 use super::super::plan::{Content, InvokePlan, ReportPlan, RunPlan};
+use super::super::rows::Rows;
 use super::draft::Draft;
 
 /// Returns what a draft can be made into, what takes most away first.
@@ -48,6 +48,7 @@ pub(super) fn on_the_small_model(draft: &Draft, rows: &[Rows]) -> Option<Draft> 
             places.map(|place| token(place) as u32).collect()
         };
         input.content = Content::Tokens(rows.tokens.iter().enumerate().map(row).collect());
+        input.types = None;
     }
     for run in &mut small.runs {
         run.report = ReportPlan::default();
@@ -333,6 +334,7 @@ fn fewer_tokens(draft: &Draft) -> Vec<Draft> {
 fn with_content(draft: &Draft, input: usize, content: Content) -> Draft {
     let mut draft = draft.clone();
     draft.inputs[input].content = content;
+    draft.inputs[input].types = None;
     draft
 }
 
@@ -341,7 +343,7 @@ fn length(content: &Content) -> usize {
     match content {
         Content::Tokens(rows) => rows.iter().map(Vec::len).max().unwrap_or(0),
         Content::Prompt(prompt) => prompt.split_whitespace().count(),
-        Content::Chat(_) | Content::Tensor(_) => 0,
+        Content::Pair(_) | Content::Chat(_) | Content::Tensor(_) | Content::Pixels(_) => 0,
     }
 }
 
@@ -361,6 +363,8 @@ fn keep(content: &Content, kept: &[usize]) -> Content {
             let kept: Vec<&str> = kept.iter().map(|&place| words[place]).collect();
             Content::Prompt(kept.join(" "))
         }
-        Content::Chat(_) | Content::Tensor(_) => content.clone(),
+        Content::Pair(_) | Content::Chat(_) | Content::Tensor(_) | Content::Pixels(_) => {
+            content.clone()
+        }
     }
 }

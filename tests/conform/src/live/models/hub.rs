@@ -204,7 +204,8 @@ impl Block {
         number: usize,
     ) -> Tensor<3> {
         let normalized = self.ln_1.forward(x.clone());
-        let attend = |attn: &CausalAttention, x| attn.forward(x, positions, cache, number);
+        let attend =
+            |attn: &CausalAttention, x| attn.forward_with_pattern(x, positions, cache, number);
         let (attended, _) = self.attn.call(normalized, attend);
         let x = attended + x;
         self.mlp.forward(self.ln_2.forward(x.clone())) + x

@@ -3,19 +3,26 @@
 //! burn-flex computes on the thread that calls it. Its feature `rayon` would spread some of its
 //! operations over threads, but all at once, and sums of large tensors among them, which then
 //! depend on the threads ([`arithmetic`](crate::arithmetic)). So the work is divided here, where it
-//! is known which parts of a result have nothing to do with each other: each is computed by burn's
-//! own operation, as it would be of the whole, and the parts are joined in order. Whether there are
-//! one or eight threads, the bits are those of the operation that is not divided; the tests hold
-//! this against it.
+//! is known which parts of a result have nothing to do with each other: each is computed as burn's
+//! own operation would compute it of the whole, and the parts are joined in order. Whether there
+//! are one or eight threads, the bits are those of the operation that is not divided; the tests
+//! hold this against it.
 //!
 //! The threads are those of [rayon]'s pool: as many as the machine has cores, as
 //! `RAYON_NUM_THREADS` says, or as the pool has in which this is called.
+
+mod attention;
+mod held;
+mod matrix;
 
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+pub use self::attention::attention;
+use self::held::Held;
+use self::matrix::{multiply, transpose};
 use crate::caught::{Catching, panics_are_caught};
 
 /// The number of multiplications from which work is worth more than one thread.
@@ -27,7 +34,7 @@ pub const ELEMENT_COST: usize = 8;
 
 /// The rows up to which a product is computed as its transpose: the time goes into reading the
 /// weight, which is then read once and in its own order.
-const FEW_ROWS: usize = 64;
+const FEW_ROWS: usize = 128;
 
 /// Returns whether the elements of a tensor may be computed in parts: it is of the CPU, of 32-bit
 /// floats, and no graph needs to know how it came about.
@@ -54,23 +61,37 @@ pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]
 /// Panics if the inputs differ in number.
 pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
+    let is_wide = count > FEW_ROWS;
+    let (Some(held), Some(weights)) = (Held::floats(&rows), Held::floats(&weight)) else {
+        return if is_wide {
+            rows.matmul(weight.transpose())
+        } else {
+            weight.matmul(rows.transpose()).transpose()
+        };
+    };
     let threads = threads_for(count * inputs * outputs, &[&rows, &weight]);
-    let device = rows.device();
-    if count <= FEW_ROWS {
-        let transposed = |range: Range<usize>| {
-            let weight = weight.clone().narrow(0, range.start, range.len());
-            weight.matmul(rows.clone().transpose())
-        };
-        let parts = Division::of(outputs, threads, least(count));
-        in_parts([outputs, count], parts, &device, transposed).transpose()
-    } else {
-        let product = |range: Range<usize>| {
-            let rows = rows.clone().narrow(0, range.start, range.len());
-            rows.matmul(weight.clone().transpose())
-        };
+    let (x, weights) = (held.matrix(&[]), weights.matrix(&[]));
+    let mut elements = vec![0.0; count * outputs];
+    if is_wide {
         let parts = Division::of(count, threads, least(outputs));
-        in_parts([count, outputs], parts, &device, product)
+        parts.of_elements(&mut elements, |range, place| {
+            multiply(place, outputs, x.rows(range), weights.transposed());
+        });
+    } else if count == 1 {
+        let parts = Division::of(outputs, threads, least(1));
+        parts.of_elements(&mut elements, |range, place| {
+            multiply(place, 1, weights.rows(range), x.transposed());
+        });
+    } else {
+        let parts = Division::of(outputs, threads, least(count));
+        let mut columns = vec![0.0; count * outputs];
+        parts.of_elements(&mut columns, |range, place| {
+            multiply(place, count, weights.rows(range), x.transposed());
+        });
+        transpose(&mut elements, outputs, &columns, outputs);
     }
+    let data = TensorData::new(elements, [count, outputs]);
+    Tensor::from_data(data, (&rows.device(), DType::F32))
 }
 
 /// Returns the least number of rows that a part of a product with `columns` columns may have.
@@ -95,6 +116,30 @@ pub fn by_row(x: Tensor<3>, each: impl Fn(Tensor<3>) -> Tensor<3> + Sync) -> Ten
     in_parts(shape, Division::of(rows, threads, 1), &device, |range| {
         each(x.clone().narrow(1, range.start, range.len()))
     })
+}
+
+/// Computes a function of each element of a tensor; where the tensor cannot be divided, the
+/// function `whole` of it, which has to be the same.
+pub fn by_element<const D: usize>(
+    x: Tensor<D>,
+    each: impl Fn(f32) -> f32 + Sync,
+    whole: impl Fn(Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
+    if !is_divisible(&x) {
+        return whole(x);
+    }
+    let (shape, device) = (x.dims(), x.device());
+    let count = shape.iter().product::<usize>();
+    let threads = threads_for(count * ELEMENT_COST, &[&x]);
+    // Not copied if nothing else holds the tensor.
+    let elements = x.into_data().try_into_vec::<f32>();
+    let mut elements = elements.expect("32-bit floats");
+    Division::of(count, threads, 1).of_elements(&mut elements, |_, place| {
+        for element in place {
+            *element = each(*element);
+        }
+    });
+    Tensor::from_data(TensorData::new(elements, shape), (&device, DType::F32))
 }
 
 /// A division of a result into parts of whole pieces, which are of one size, such as rows or heads.
@@ -122,6 +167,27 @@ impl Division {
         let start = move |part| part * self.pieces / self.parts;
         (0..self.parts).map(move |part| start(part)..start(part + 1))
     }
+
+    /// Computes the elements of each part, in place, on several threads.
+    fn of_elements(self, elements: &mut [f32], part: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+        if self.parts == 1 || self.pieces == 0 {
+            return part(0..self.pieces, elements);
+        }
+        let size = elements.len() / self.pieces;
+        let mut rest = elements;
+        let mut places = Vec::new();
+        for range in self.ranges() {
+            let (place, later) = rest.split_at_mut(range.len() * size);
+            places.push((range, place));
+            rest = later;
+        }
+        // A panic comes back to this thread, but is shown, or not, by the one it happens on.
+        let is_caught = panics_are_caught();
+        places.into_par_iter().for_each(|(range, place)| {
+            let _catching = is_caught.then(Catching::begin);
+            part(range, place);
+        });
+    }
 }
 
 /// Computes a tensor of `shape` in parts, on several threads, and joins them in order.
@@ -141,19 +207,8 @@ pub fn in_parts<const D: usize>(
     if parts.parts == 1 {
         return part(0..parts.pieces);
     }
-    let count = shape.iter().product();
-    let mut elements = vec![0.0_f32; count];
-    let mut rest = &mut *elements;
-    let mut places = Vec::new();
-    for range in parts.ranges() {
-        let (place, later) = rest.split_at_mut(range.len() * (count / parts.pieces));
-        places.push((range, place));
-        rest = later;
-    }
-    // A panic comes back to this thread, but is shown, or not, by the one it happens on.
-    let is_caught = panics_are_caught();
-    places.into_par_iter().for_each(|(range, place)| {
-        let _catching = is_caught.then(Catching::begin);
+    let mut elements = vec![0.0_f32; shape.iter().product()];
+    parts.of_elements(&mut elements, |range, place| {
         let data = part(range).into_data();
         place.copy_from_slice(data.as_slice().expect("32-bit floats"));
     });

@@ -1,0 +1,93 @@
+//! Attention that nothing attends to is computed in one: the bits, the sites that are passed, and
+//! what later mediators get are what they are with every step.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use interloom_backends::{Run, Value};
+use interloom_engine::{CacheSpec, Exchange, Moment, Observer, Site};
+use interloom_models::LanguageModel;
+
+use crate::families::{families, opened};
+use crate::support::{bits, cpu};
+
+/// More than what is computed step by step even if nothing attends to it.
+const LENGTH: usize = 110;
+
+/// Loads a model that has as many positions, if they are not in its weights.
+fn load(name: &str) -> LanguageModel {
+    let folder = opened(name, "config.json").unwrap();
+    let load = || LanguageModel::load(folder.path().to_str().unwrap(), &cpu());
+    let path = folder.path().join("config.json");
+    let own = std::fs::read(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&own).unwrap();
+    for key in ["max_position_embeddings", "n_positions"] {
+        if let Some(positions) = config.get_mut(key) {
+            *positions = LENGTH.into();
+        }
+    }
+    std::fs::write(&path, config.to_string()).unwrap();
+    let model = load().or_else(|_| {
+        std::fs::write(&path, own).unwrap();
+        load()
+    });
+    model.unwrap().limit_positions(LENGTH)
+}
+
+fn prompt(length: usize) -> Vec<u32> {
+    (0..length as u32)
+        .map(|at| (at * 31 + 7) % 90 + 3)
+        .collect()
+}
+
+/// The logits of two prompts of different length, which the model is called twice with, and the
+/// sites that were passed.
+fn passed(model: &LanguageModel, mediator: impl FnOnce(&mut Run)) -> (Vec<u32>, Vec<Site>) {
+    let length = model.positions();
+    let prompts = [prompt(length), prompt(length - 9)];
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let batch = model.batch(&prompts).unwrap();
+    let passed = Passed::default();
+    let mut run = Run::new("passed", model.sites());
+    run.observer(passed.clone());
+    run.trace();
+    mediator(&mut run);
+    let logits = run.execute(|| {
+        batch.logits();
+        batch.logits()
+    });
+    (bits(logits.unwrap().completed().unwrap()), passed.0.take())
+}
+
+#[derive(Clone, Default)]
+struct Passed(Rc<RefCell<Vec<Site>>>);
+
+impl Observer<Value> for Passed {
+    fn exchange(&mut self, _: &Exchange<'_, Value>) {}
+
+    fn moment(&mut self, moment: &Moment<'_, Value>) {
+        if let Moment::Enter { passed, .. } | Moment::Finish { passed } = moment {
+            self.0.borrow_mut().extend_from_slice(passed);
+        }
+    }
+}
+
+#[test]
+fn every_family_computes_and_passes_the_same() {
+    let mut long = 0;
+    for name in families() {
+        let model = load(&name);
+        long += usize::from(model.positions() == LENGTH);
+        let (logits, sites) = passed(&model, |_| {});
+        let (attended, each) = passed(&model, |run| {
+            run.mediator("all", async |cx| {
+                let all = cx.cache(CacheSpec::all().both().operations()).await?;
+                cx.input("").await?;
+                Ok(all)
+            });
+        });
+        assert!(logits == attended, "{name}");
+        assert!(sites == each, "{name}");
+    }
+    assert!(long > 20, "{long} families have as many positions");
+}
