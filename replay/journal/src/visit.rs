@@ -8,11 +8,12 @@
 //! # What that costs
 //!
 //! A visit (the points passed since the last one, and the value that came in, by digest) takes 64
-//! to 72 bytes, and the path of a point 50 bytes, once. Of the journal of the ablation experiment
-//! on the induction model, 17 visits are 1,152 of 11,392 bytes under the policy `digest`, and of
-//! 104,504 under `full`. Where invokes have rows, `full` keeps the value of the whole batch beside
-//! the rows that each was given: the patching experiment takes 95,632 bytes in place of 45,056.
-//! Without that value a journal could not stand in for the model.
+//! to 72 bytes and up to three for each further point, and the path of a point 50 bytes, once. Of
+//! the journal of the ablation experiment on the induction model, 17 visits are 1,152 of 11,392
+//! bytes under the policy `digest`, and of 104,504 under `full`. Where invokes have rows, `full`
+//! keeps the value of the whole batch beside the rows that each was given: the patching experiment
+//! takes 95,632 bytes in place of 45,056. Without that value a journal could not stand in for the
+//! model.
 
 use std::borrow::Cow;
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, Told, kind, of_tensors};
+use crate::outcome::{
+    Collected, Entry, Fault, Item, Outcome, Said, Served, Told, kind, of_tensors,
+};
 use crate::recording::Recording;
 
 /// Something in which a run can differ from the recording.
@@ -120,13 +122,13 @@ pub(crate) fn with_rules(own: &Outcome, rules: &Outcome) -> Vec<Difference> {
     differences.into_iter().flatten().collect()
 }
 
-/// The lines of exchanges, with errors by their kinds.
-fn kinds(lines: &[String]) -> Vec<String> {
-    let lines = lines.iter().map(|line| match line.rsplit_once(' ') {
-        Some((asked, outcome)) => format!("{asked} {}", kind(outcome)),
-        None => line.clone(),
+/// The exchanges, with errors by their kinds.
+fn kinds(exchanges: &[Said]) -> Vec<Said> {
+    let exchanges = exchanges.iter().map(|said| Said {
+        fault: said.fault.map(kind),
+        ..said.clone()
     });
-    lines.collect()
+    exchanges.collect()
 }
 
 fn status(own: &Outcome, recorded: &Recording) -> Option<Difference> {
@@ -292,14 +294,18 @@ fn other(aspect: Aspect, detail: String) -> Difference {
 }
 
 /// Compares two lists, and says where they part.
-fn lists(aspect: Aspect, found: &[String], recorded: &[String]) -> Option<Difference> {
+fn lists<T: PartialEq + fmt::Display>(
+    aspect: Aspect,
+    found: &[T],
+    recorded: &[T],
+) -> Option<Difference> {
     let mut pairs = found.iter().zip(recorded);
     let place = pairs.position(|(own, other)| own != other);
     let place = place.unwrap_or(found.len().min(recorded.len()));
     if place == found.len() && place == recorded.len() {
         return None;
     }
-    let at = |items: &[String]| {
+    let at = |items: &[T]| {
         let item = items.get(place);
         item.map_or("nothing more".to_owned(), |item| format!("`{item}`"))
     };

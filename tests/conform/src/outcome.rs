@@ -26,8 +26,38 @@ pub(crate) struct Outcome {
     pub(crate) caches: BTreeMap<String, Collected>,
     /// The requests that were served.
     pub(crate) served: Vec<Served>,
-    /// Every exchange, in words.
-    pub(crate) exchanges: Vec<String>,
+    pub(crate) exchanges: Vec<Said>,
+}
+
+/// An exchange: who said what, where the model was, and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) who: u32,
+    pub(crate) event: &'static str,
+    /// The site, the name or the iteration that it is about; empty if it is about none.
+    pub(crate) asked: String,
+    /// The site that the model was passing.
+    pub(crate) at: Option<String>,
+    /// The code of why it was refused, or why who said it failed.
+    pub(crate) fault: Option<&'static str>,
+}
+
+impl Said {
+    /// Returns whether it is an event that came to this.
+    pub(crate) fn is(&self, event: &str, fault: Option<&str>) -> bool {
+        self.event == event && self.fault == fault
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            who, event, asked, ..
+        } = self;
+        let at = self.at.as_deref().unwrap_or("-");
+        let came_to = self.fault.unwrap_or("served");
+        write!(f, "m{who} {event} {asked} @ {at} {came_to}")
+    }
 }
 
 /// What a cache has of each module, pass by pass.
@@ -225,7 +255,7 @@ impl Fault {
 
 /// The code of all that are of one kind: an expression that cannot be computed is worded in several
 /// ways.
-pub(crate) fn kind(code: &str) -> &str {
+pub(crate) fn kind(code: &'static str) -> &'static str {
     match code {
         "E007" | "E011" => "E103",
         code => code,

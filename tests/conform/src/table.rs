@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::compare::{Aspect, Difference};
-use crate::outcome::{Fault, Outcome, Served, kind};
+use crate::outcome::{Fault, Outcome, Said, Served, kind};
 use crate::recording::Recording;
 use crate::scenario::{RawBlock, RawIter, RawStep, Run, Scenario, has_step};
 
@@ -73,13 +73,17 @@ const TABLE: &[Row] = &[
         rule: "R1",
         reason: "after a STOP before the model starts it does not run at all; this version of the reference runs it",
         aspects: &[Outputs, Saved, Marks, Caught, Caches, Order],
-        applies: |case| case.is_of_threads() && case.did("STOP", "@ - served"),
+        applies: |case| {
+            case.is_of_threads() && case.said(&|said| said.is("STOP", None) && said.at.is_none())
+        },
     },
     Row {
         rule: "R60",
         reason: "who waits when another one stops the run before the model starts gets a verdict; the reference forgets them",
         aspects: &[Status, Error, Saved, Marks, Caught],
-        applies: |case| !case.is_of_threads() && case.did("STOP", "@ - served"),
+        applies: |case| {
+            !case.is_of_threads() && case.said(&|said| said.is("STOP", None) && said.at.is_none())
+        },
     },
     Row {
         rule: "R60",
@@ -91,7 +95,7 @@ const TABLE: &[Row] = &[
         rule: "R60",
         reason: "after a STOP those that wait for this very site are served; this version of the reference ends there",
         aspects: ALL,
-        applies: |case| case.is_of_threads() && case.did("STOP", " served"),
+        applies: |case| case.is_of_threads() && case.said(&|said| said.is("STOP", None)),
     },
     Row {
         rule: "R3",
@@ -109,7 +113,7 @@ const TABLE: &[Row] = &[
         reason: "a request for what has passed is refused at once, and who catches that goes on; the reference tells it after the run, \
                  and drops what follows",
         aspects: ALL,
-        applies: |case| case.did("", " E002"),
+        applies: |case| case.said(&|said| said.fault == Some("E002")),
     },
     Row {
         rule: "R10",
@@ -140,14 +144,17 @@ const TABLE: &[Row] = &[
         reason: "a loop whose iterations do not come any more ends, nothing of that can be caught around it, and what follows is run; \
                  the reference ends the block, or fails it",
         aspects: ALL,
-        applies: |case| case.has(&is_loop) && case.did("EXCEPTION", "@ - E003"),
+        applies: |case| {
+            case.has(&is_loop)
+                && case.said(&|said| said.is("EXCEPTION", Some("E003")) && said.at.is_none())
+        },
     },
     Row {
         rule: "R20",
         reason: "SKIP is asked for at the module's input, where it is served in turn and the input may still be read; the reference \
                  has a place for it after the input, where all have read",
         aspects: ALL,
-        applies: |case| case.did("SKIP", " served"),
+        applies: |case| case.said(&|said| said.is("SKIP", None)),
     },
     Row {
         rule: "R20",
@@ -248,7 +255,7 @@ const TABLE: &[Row] = &[
         reason: "a barrier releases all in definition order; the reference those that wait, in the order in which they came, and then \
                  the last, which gets what goes wrong with them",
         aspects: ALL,
-        applies: |case| case.did("BARRIER", " served"),
+        applies: |case| case.said(&|said| said.is("BARRIER", None)),
     },
     Row {
         rule: "R43",
@@ -283,7 +290,8 @@ const TABLE: &[Row] = &[
             };
             let faults = || case.own.faults.iter().chain(case.own.caught.values());
             let is_refused = faults().any(|fault| kind(fault.code) == "E103");
-            case.did("SWAP", " E004") || (is_refused && case.has(&is_of_arguments))
+            case.said(&|said| said.is("SWAP", Some("E004")))
+                || (is_refused && case.has(&is_of_arguments))
         },
     },
     Row {
@@ -307,7 +315,7 @@ const TABLE: &[Row] = &[
         reason: "a cache collects what a site passes on, with all changes, also at a STOP; and nothing at the site of a failure, where \
                  not all had their turn",
         aspects: &[Caches],
-        applies: |case| case.did("STOP", " served") || !case.own.faults.is_empty(),
+        applies: |case| case.said(&|said| said.is("STOP", None)) || !case.own.faults.is_empty(),
     },
     Row {
         rule: "R70",
@@ -344,10 +352,10 @@ const TABLE: &[Row] = &[
         reason: "operations are sites like any other, counted from the start; the reference passes them from when they are first named",
         aspects: ALL,
         applies: |case| {
-            case.own
-                .exchanges
-                .iter()
-                .any(|line| line.contains(".source."))
+            case.said(&|said| {
+                let at = said.at.iter().chain([&said.asked]);
+                at.into_iter().any(|site| site.contains(".source."))
+            })
         },
     },
     Row {
@@ -356,11 +364,13 @@ const TABLE: &[Row] = &[
                  of the tensor that was read, whatever takes its place",
         aspects: ALL,
         applies: |case| {
-            let mut lines = case.own.exchanges.iter();
-            lines.any(|line| {
-                let asked = line.split(' ').nth(2).unwrap_or_default();
-                let value = asked.replacen(".grad.i", ".i", 1);
-                value != asked && case.did("SWAP", &format!(" {value} @ {value} served"))
+            case.said(&|said| {
+                let value = said.asked.replacen(".grad.i", ".i", 1);
+                let is_swap = |other: &Said| {
+                    let is_here = other.asked == value && other.at.as_ref() == Some(&value);
+                    other.is("SWAP", None) && is_here
+                };
+                value != said.asked && case.said(&is_swap)
             })
         },
     },
@@ -392,7 +402,9 @@ const TABLE: &[Row] = &[
         reason: "a gradient that does not come is refused by its name, to who asked for the pass when it is over",
         aspects: ALL,
         applies: |case| {
-            case.has(&is_of_gradient) && (case.did("", " E054") || case.did("", " E003"))
+            case.has(&is_of_gradient)
+                && (case.said(&|said| said.fault == Some("E054"))
+                    || case.said(&|said| said.fault == Some("E003")))
         },
     },
     Row {
@@ -408,7 +420,7 @@ const TABLE: &[Row] = &[
         rule: "R93",
         reason: "a backward pass begins at a site of the forward pass, and none in another one",
         aspects: ALL,
-        applies: |case| case.did("BACKWARD", " E056"),
+        applies: |case| case.said(&|said| said.is("BACKWARD", Some("E056"))),
     },
 ];
 
@@ -461,10 +473,9 @@ impl Case<'_> {
         self.scenario.traces.iter().any(|run| rows(run) > 1)
     }
 
-    /// Returns whether there was an exchange of an event that ends so.
-    fn did(&self, event: &str, end: &str) -> bool {
-        let mut lines = self.own.exchanges.iter();
-        lines.any(|line| line.contains(event) && line.ends_with(end))
+    /// Returns whether there was such an exchange.
+    fn said(&self, is_it: &dyn Fn(&Said) -> bool) -> bool {
+        self.own.exchanges.iter().any(is_it)
     }
 
     fn failed_with(&self, code: &str) -> bool {
@@ -508,21 +519,14 @@ impl Case<'_> {
 
     /// Returns whether a module is skipped, and something inside it asked for.
     fn has_skipped_around_requests(&self) -> bool {
-        let asked = |line: &str| line.split(' ').nth(2).map(str::to_owned);
-        let lines = self.own.exchanges.iter();
-        let skipped = lines.clone().filter(|line| line.contains(" SKIP "));
-        let mut skipped = skipped.filter_map(|line| {
-            let site = asked(line)?;
-            let (module, _) = site.rsplit_once("input.i")?;
-            Some(module.to_owned())
-        });
-        skipped.any(|module| {
-            let mut lines = lines.clone();
-            lines.any(|line| {
-                let site = asked(line).unwrap_or_default();
-                let inner = site.strip_prefix(&*module);
+        self.said(&|skip| {
+            let module = skip.asked.rsplit_once("input.i");
+            let is_inside = |module: &str, said: &Said| {
+                let inner = said.asked.strip_prefix(module);
                 inner.is_some_and(|inner| inner.matches('.').count() > 1)
-            })
+            };
+            skip.event == "SKIP"
+                && module.is_some_and(|(module, _)| self.said(&|said| is_inside(module, said)))
         })
     }
 

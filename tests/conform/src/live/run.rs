@@ -14,7 +14,7 @@ use interloom_program::{Datum, Machine, Program, ProgramError, Results};
 
 use super::models::Model;
 use super::translate::{NONE, Plan, saved_name};
-use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Served, without_last_arrivals};
+use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Said, Served, without_last_arrivals};
 
 /// What a program can reach, to be made into a mediator.
 #[derive(Clone)]
@@ -360,7 +360,7 @@ struct Line {
     event: &'static str,
     asked: Option<Result<Site, String>>,
     at: Option<Site>,
-    outcome: &'static str,
+    fault: Option<&'static str>,
 }
 
 impl Observer<Value> for Log {
@@ -375,9 +375,7 @@ impl Observer<Value> for Log {
             event: exchange.event().name(),
             asked,
             at: exchange.at,
-            outcome: exchange
-                .fault()
-                .map_or("served", interloom_engine::Fault::code),
+            fault: exchange.fault().map(interloom_engine::Fault::code),
         });
     }
 
@@ -385,35 +383,32 @@ impl Observer<Value> for Log {
 }
 
 impl Log {
-    /// Returns the requests that were served, and all exchanges in words; what programs have on the
+    /// Returns the requests that were served, and all exchanges; what programs have on the
     /// blackboard is their way to share names.
-    fn written(&self, around: &Surroundings) -> (Vec<Served>, Vec<String>) {
+    fn written(&self, around: &Surroundings) -> (Vec<Served>, Vec<Said>) {
         let map = around.sites().map();
-        let (mut served, mut exchanges) = (Vec::new(), Vec::new());
         let lines = self.0.borrow();
-        for line in lines
+        let lines = lines
             .iter()
-            .filter(|line| !["PUT", "GET"].contains(&line.event))
-        {
-            let asked = match &line.asked {
-                None => String::new(),
-                Some(Ok(site)) => map.site_name(*site),
-                Some(Err(name)) => name.clone(),
-            };
-            let Line {
-                who,
-                event,
-                outcome,
-                ..
-            } = line;
-            let at = line.at.map_or("-".to_owned(), |site| map.site_name(site));
-            exchanges.push(format!("m{who} {event} {asked} @ {at} {outcome}"));
-            let is_kept = ["VALUE", "SWAP", "SKIP", "BARRIER"].contains(event);
-            if is_kept && *outcome == "served" {
-                served.push(Served(*who, event, asked));
-            }
-        }
-        (served, exchanges)
+            .filter(|line| !["PUT", "GET"].contains(&line.event));
+        let exchanges: Vec<Said> = lines
+            .map(|line| Said {
+                who: line.who,
+                event: line.event,
+                asked: match &line.asked {
+                    None => String::new(),
+                    Some(Ok(site)) => map.site_name(*site),
+                    Some(Err(name)) => name.clone(),
+                },
+                at: line.at.map(|site| map.site_name(site)),
+                fault: line.fault,
+            })
+            .collect();
+        let served = exchanges.iter().filter(|said| {
+            said.fault.is_none() && ["VALUE", "SWAP", "SKIP", "BARRIER"].contains(&said.event)
+        });
+        let served = served.map(|said| Served(said.who, said.event, said.asked.clone()));
+        (served.collect(), exchanges)
     }
 }
 

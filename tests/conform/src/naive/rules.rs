@@ -8,7 +8,7 @@ use super::rows::{Misfit, fits, has_tensor, join, map};
 use super::stage::{Cache, CameTo, Stage, point};
 use super::tape::Pass;
 use super::task::Ask;
-use crate::outcome::{Fault, Served};
+use crate::outcome::{Fault, Said, Served};
 use crate::user::{Collects, Halt, Tensor, Thing};
 
 pub(super) fn run(stage: Stage) -> CameTo {
@@ -254,13 +254,13 @@ impl Run {
     fn retire(&mut self, who: usize, came_to: Result<(), Halt<Fault>>) {
         self.states[who] = State::Retired;
         match came_to {
-            Ok(()) => self.note(who, "END", "", "served"),
+            Ok(()) => self.note(who, "END", "", None),
             Err(Halt::Fault(fault) | Halt::Fatal(fault)) => {
-                self.note(who, "EXCEPTION", "", fault.code);
+                self.note(who, "EXCEPTION", "", Some(fault.code));
                 self.failures.push((who, fault));
             }
             Err(Halt::Stopped) => {
-                self.note(who, "STOP", "", "served");
+                self.note(who, "STOP", "", None);
                 self.is_stopped |= !self.is_closing; // R60
             }
         }
@@ -282,14 +282,16 @@ impl Run {
             } else {
                 Ok(Thing::None)
             }
-            .inspect_err(|fault| self.note(who, "REGISTER", &format!("i{number}"), fault.code))
-            .inspect(|_| self.note(who, "REGISTER", &format!("i{number}"), "served")),
+            .inspect_err(|fault| {
+                self.note(who, "REGISTER", &format!("i{number}"), Some(fault.code))
+            })
+            .inspect(|_| self.note(who, "REGISTER", &format!("i{number}"), None)),
             Ask::Finish {
                 number,
                 last,
                 came_to: Ok(()),
             } => {
-                self.note(who, "END", "", "served");
+                self.note(who, "END", "", None);
                 let is_last = last.is_none() && self.is_closing;
                 if is_last || self.is_beyond(number.saturating_add(1), last) {
                     Err(Fault::of("E014"))
@@ -305,7 +307,7 @@ impl Run {
                 if fault.code != "E003" || !self.is_closing {
                     return Some(Err(Halt::Fatal(fault)));
                 }
-                self.note(who, "EXCEPTION", "", fault.code);
+                self.note(who, "EXCEPTION", "", Some(fault.code));
                 Err(fault)
             }
             Ask::Stop => return Some(Err(Halt::Stopped)),
@@ -349,10 +351,8 @@ impl Run {
             self.is_parked[who] = true;
             return None;
         };
-        let outcome = answer
-            .as_ref()
-            .map_or_else(|fault| fault.code, |_| "served");
-        self.note(who, event, &site, outcome);
+        let refused = answer.as_ref().err().map(|fault| fault.code);
+        self.note(who, event, &site, refused);
         if answer.is_ok() {
             self.came_to.served.push(Served(who as u32, event, site));
         }
@@ -396,8 +396,8 @@ impl Run {
             Thing::Tensor(loss) if loss.number().is_some() && !loss.is_whole() => Ok(loss.clone()),
             _ => Err(Fault::of("E055")),
         };
-        let outcome = taken.as_ref().map_or_else(|fault| fault.code, |_| "served");
-        self.note(who, "BACKWARD", "", outcome);
+        let refused = taken.as_ref().err().map(|fault| fault.code);
+        self.note(who, "BACKWARD", "", refused);
         self.slopes.losses.push((who, taken?));
         Ok(Thing::None)
     }
@@ -506,10 +506,8 @@ impl Run {
             self.is_parked[who] = true;
             return None;
         };
-        let outcome = answer
-            .as_ref()
-            .map_or_else(|fault| fault.code, |_| "served");
-        self.note(who, event, &site, outcome);
+        let refused = answer.as_ref().err().map(|fault| fault.code);
+        self.note(who, event, &site, refused);
         if answer.is_ok() {
             self.came_to.served.push(Served(who as u32, event, site));
         }
@@ -594,12 +592,12 @@ impl Run {
     /// R40, R42: lets a body wait until it is released.
     fn arrive(&mut self, who: usize, name: &str) -> Option<Result<Value, Fault>> {
         let Some(&participants) = self.stage.barriers.get(name) else {
-            self.note(who, "BARRIER", name, "E015");
+            self.note(who, "BARRIER", name, Some("E015"));
             return Some(Err(Fault::of("E015")));
         };
         if matches!(self.states[who], State::Released(_)) {
             self.states[who] = State::Running;
-            self.note(who, "BARRIER", name, "served");
+            self.note(who, "BARRIER", name, None);
             let served = Served(who as u32, "BARRIER", name.to_owned());
             self.came_to.served.push(served);
             return Some(Ok(Thing::None));
@@ -665,10 +663,14 @@ impl Run {
         !stuck.is_empty()
     }
 
-    fn note(&mut self, who: usize, event: &str, asked: &str, outcome: &str) {
-        let at = self.here.as_ref().map_or("-", |here| &here.site);
-        let line = format!("m{who} {event} {asked} @ {at} {outcome}");
-        self.came_to.exchanges.push(line);
+    fn note(&mut self, who: usize, event: &'static str, asked: &str, fault: Option<&'static str>) {
+        self.came_to.exchanges.push(Said {
+            who: who as u32,
+            event,
+            asked: asked.to_owned(),
+            at: self.here.as_ref().map(|here| here.site.clone()),
+            fault,
+        });
     }
 
     fn has_failed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::model::{Network, Value};
 use super::rows::{Rows, has_tensor};
 use super::task::{Scene, Task};
-use crate::outcome::{Collected, Fault, Item, Served};
+use crate::outcome::{Collected, Fault, Item, Said, Served};
 use crate::scenario::Plan;
 use crate::user::{Collects, Tensor};
 
@@ -32,7 +32,7 @@ pub(super) struct CameTo {
     pub(super) outputs: Vec<Item>,
     pub(super) caches: BTreeMap<String, Collected>,
     pub(super) served: Vec<Served>,
-    pub(super) exchanges: Vec<String>,
+    pub(super) exchanges: Vec<Said>,
     pub(super) faults: Vec<Fault>,
 }
 
