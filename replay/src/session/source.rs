@@ -277,8 +277,8 @@ fn begin_of_pass(past: &journal::RunRecord, pass: u32) -> Option<u64> {
     begin.brought.is_some().then_some(*exchange)
 }
 
-/// Returns the last exchange before another one in which a mediator replaced what passes in a
-/// forward pass, and where.
+/// Returns the last exchange before another one in which a mediator replaced a value of a forward
+/// pass, and where; what an operation calls is no value.
 fn replaced_before<'p>(
     recorded: &Recorded,
     past: &'p journal::RunRecord,
@@ -289,7 +289,10 @@ fn replaced_before<'p>(
         .filter(|line| line.index < exchange && line.result == ExchangeResult::Served)
         .filter(|line| matches!(line.event, Event::Swap | Event::Skip))
         .filter_map(|line| Some((line, line.asked?)));
-    replaced.find(|(_, at)| !recorded.text(*at).ends_with(".grad"))
+    replaced.find(|(_, at)| {
+        let port = recorded.text(*at).rsplit('.').next();
+        matches!(port, Some("input" | "output"))
+    })
 }
 
 /// Returns how many of the first `all` exchanges of a run are over before a mediator can make one

@@ -143,6 +143,21 @@ fn a_backward_pass_without_anything_to_read_is_a_pass() {
     assert_eq!(report.runs[0].end, "completed");
 }
 
+/// Burn locks the graph of the model's parameters meanwhile.
+#[test]
+fn r94_modules_are_called_in_a_backward_pass() {
+    let program = "\
+        h = layers.0
+        before = unembed(h)
+        backward sum(output[.., -1, 11])
+        g = layers.0.grad
+        save off = sum(abs(unembed(h) - before))
+        save lens = sum(abs(unembed(g)))";
+    let report = report(&experiment(&[("r", "a", program)]));
+    assert_eq!(saved(&report, "off"), [0.0]);
+    assert!(saved(&report, "lens")[0] > 0.0);
+}
+
 #[test]
 fn what_is_wrong_with_a_backward_pass_is_said() {
     let failures = [
