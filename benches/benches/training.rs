@@ -5,8 +5,11 @@
 //! The ways take turns, and the least time of each counts: a machine that is busy with something
 //! else only adds to it. `cargo bench -p interloom-benches --bench training` prints the table;
 //! `-- recorded 256 20` makes twenty steps in one way alone, for programs that count instructions.
-#![expect(clippy::disallowed_types, reason = "a bench looks at the clock")]
-#![allow(clippy::print_stdout, reason = "what it measures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    reason = "it measures time, and prints it"
+)]
 
 use std::time::{Duration, Instant};
 

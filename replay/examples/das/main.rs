@@ -10,8 +10,7 @@
 //! cargo run --release -p interloom --example das -- 2
 //! ```
 //!
-//! The argument is the seed of network, rotation and data. How much of a network is in the halves
-//! of its first layer depends on the seed.
+//! The argument is the seed of network, rotation and data.
 
 mod task;
 

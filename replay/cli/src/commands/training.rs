@@ -315,13 +315,17 @@ pub(super) fn bisect(
     Ok(Ending::Diverged)
 }
 
-/// Returns the first exchange that parts in the journals of a step or of later ones.
+/// Returns the first exchange that parts in the journals of a step or of later ones; nothing where
+/// the two keep those of different steps.
 fn first_exchange(
     a: &Ledger,
     b: &Ledger,
     from: u64,
     context: usize,
 ) -> Result<Option<Divergence>, CliError> {
+    if a.head().keeps != b.head().keeps {
+        return Ok(None);
+    }
     let later = a.lines().iter().map(|line| line.step);
     let mut compared = None;
     for step in later.filter(|&step| step >= from) {

@@ -27,10 +27,10 @@ impl Figures {
 
     /// Those of the journal at `path`.
     pub(super) fn open(path: &Path, journal: &IndexedJournal) -> Result<Self, JournalError> {
-        let kept = match journal.head().policy {
-            Policy::Digest => None,
-            Policy::Full | Policy::Sampled(_) => Some(KeptTensors::open(path)?),
-        };
+        let mut runs = journal.runs().iter();
+        let keeps_some =
+            journal.head().policy != Policy::Digest || runs.any(|run| !run.start.keeps.is_empty());
+        let kept = keeps_some.then(|| KeptTensors::open(path)).transpose()?;
         Ok(Self::new(kept))
     }
 
