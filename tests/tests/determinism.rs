@@ -230,7 +230,8 @@ fn cases() -> Vec<Case> {
                 + x.powi_scalar(3).neg().clamp_max(1.0)
         }),
         ("transcendental", |x| {
-            x.clone().sin() + x.clone().tanh() + x.clone().exp() + (x.abs() + 0.1).log()
+            let bounded = x.clone().sin() + x.clone().tanh() + x.clone().erf();
+            bounded + x.clone().exp() + (x.abs() + 0.1).log()
         }),
         ("comparisons", |x| {
             let is_great = x
