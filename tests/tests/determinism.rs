@@ -297,7 +297,6 @@ fn cases() -> Vec<Case> {
             activation::gelu(x.clone())
                 + gates
                 + activation::sigmoid(x.clone())
-                + x.clone().erf()
                 + activation::softplus(x, 1.0)
         }),
         ("layers", |x| {
