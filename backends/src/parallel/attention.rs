@@ -20,8 +20,7 @@ const TOGETHER: usize = 80;
 /// width]`, as many query heads read one as there are more of them. The bits are those of burn's
 /// operations one after the other.
 ///
-/// Returns nothing if this would not pay, for few queries or on another device than the CPU, or if
-/// a graph has to know of the operations.
+/// Returns nothing if this would not pay, for few queries, or is not on a CPU that keeps no graphs.
 ///
 /// # Panics
 ///
@@ -34,9 +33,15 @@ pub fn attention(
 ) -> Option<Tensor<4>> {
     let [batch, heads, queries, _] = q.dims();
     let [_, groups, keys, width] = v.dims();
+    // On a device that keeps graphs burn's softmax takes other steps, with other bits, also of what
+    // belongs to no graph.
+    if [q, k, v].iter().any(|tensor| tensor.is_autodiff()) {
+        return None;
+    }
     // As few as that are multiplied in another way if they are alone.
     let least = least(width).max(65);
-    if queries < least || batch == 0 || heads == 0 || keys == 0 || width == 0 {
+    // So are columns of which there is one.
+    if queries < least || batch == 0 || heads == 0 || keys == 0 || width < 2 {
         return None;
     }
     let held = Heads {

@@ -62,7 +62,11 @@ pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]
 pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
     let is_wide = count > FEW_ROWS;
-    let (Some(held), Some(weights)) = (Held::floats(&rows), Held::floats(&weight)) else {
+    // burn's product of a tensor of a device that keeps graphs, and one of another, is of the
+    // first.
+    let are_alike = rows.is_autodiff() == weight.is_autodiff();
+    let held = (Held::floats(&rows), Held::floats(&weight));
+    let (true, (Some(held), Some(weights))) = (are_alike, held) else {
         return if is_wide {
             rows.matmul(weight.transpose())
         } else {

@@ -123,6 +123,11 @@ fn attention_of_few_queries_or_in_a_graph_is_left_to_its_operations() {
     let hidden = hidden.repeat_dim(2, 2).repeat_dim(3, 2);
     assert!(attention(&q, [&q, &q], &hidden, 1.0).is_some());
     assert!(attention(&q, [&tracked, &q], &hidden, 1.0).is_none());
+    let column = q.clone().reshape([1, 1, 8_192, 1]).narrow(2, 0, 512);
+    let all = hidden.clone().repeat_dim(2, 4).repeat_dim(3, 4);
+    assert!(attention(&column, [&column, &column], &all, 1.0).is_none());
+    let graphs = q.clone().autodiff();
+    assert!(attention(&graphs, [&graphs, &graphs], &hidden, 1.0).is_none());
 }
 
 proptest! {
@@ -133,7 +138,7 @@ proptest! {
         of in (1_usize..3, 1_usize..4, 1_usize..3),
         queries in 69_usize..300,
         before in 0_usize..300,
-        width in 1_usize..90,
+        width in 2_usize..90,
         window in 0_usize..400,
     ) {
         let (batch, groups, each) = of;
@@ -192,6 +197,11 @@ fn what_a_graph_has_to_know_of_is_not_divided() {
     let weight = numbers([600, 600], 5).autodiff().require_grad();
     let x = numbers([70, 600], 6);
     assert!(parallel::is_divisible(&x) && !parallel::is_divisible(&weight));
+    // As burn has it, what is made of a device that keeps graphs, and one that does not, is of the
+    // first.
+    let untracked = weight.clone().detach();
+    assert!(linear(x.clone(), untracked.clone()).is_autodiff());
+    assert!(linear(x.clone().autodiff(), untracked.without_autodiff()).is_autodiff());
     let gradient = |product: Tensor<2>| {
         let gradients = product.sum_dim(0).backward();
         bits(weight.grad(&gradients).unwrap())

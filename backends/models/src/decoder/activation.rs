@@ -155,6 +155,11 @@ pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
 }
 
 pub(super) fn silu(x: Tensor<3>) -> Tensor<3> {
+    // On a device that keeps graphs burn computes it in other steps, with other bits, also of what
+    // belongs to no graph.
+    if x.is_autodiff() {
+        return by_row(x, activation::silu);
+    }
     let each = |_, row: &mut [f32]| row.iter_mut().for_each(|x| *x *= logistic(*x));
     in_place(x, each).unwrap_or_else(activation::silu)
 }

@@ -68,5 +68,7 @@ fn silu_has_the_bits_of_burns() {
         let floats: Vec<f32> = x.into_data().try_into_vec().unwrap();
         floats.into_iter().map(f32::to_bits).collect()
     };
+    assert_eq!(bits(silu(x.clone())), bits(activation::silu(x.clone())));
+    let x = x.autodiff();
     assert_eq!(bits(silu(x.clone())), bits(activation::silu(x)));
 }

@@ -168,8 +168,10 @@ fn scaled_in_one<const D: usize>(
     let mut others = [Some(scale), factor.as_ref(), bias.as_ref()].into_iter();
     let mut of_rows = x.dims();
     of_rows[D - 1] = 1;
+    let is_alike =
+        |other: &Tensor<D>| is_divisible(other) && other.is_autodiff() == x.is_autodiff();
     // What a mediator has made of the scale may have another shape.
-    if scale.dims() != of_rows || !others.all(|other| other.is_none_or(is_divisible)) {
+    if scale.dims() != of_rows || !others.all(|other| other.is_none_or(is_alike)) {
         return Err(x);
     }
     let width = x.dims()[D - 1];

@@ -429,7 +429,9 @@ impl Angles {
     /// Rotates row by row, with the bits of the other way; gives `x` back where that is not
     /// possible.
     fn rotate_in_place(&self, x: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
-        if !is_divisible(&x) || !is_divisible(&self.cos) || !is_divisible(&self.sin) {
+        let is_alike =
+            |table: &Tensor<4>| is_divisible(table) && table.is_autodiff() == x.is_autodiff();
+        if !is_divisible(&x) || !is_alike(&self.cos) || !is_alike(&self.sin) {
             return Err(x);
         }
         let (heads, half) = (x.dims()[2], self.cos.dims()[3]);
