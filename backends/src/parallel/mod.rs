@@ -142,6 +142,7 @@ fn into_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 /// # Errors
 ///
 /// The tensor as it is, if its elements [cannot be computed in parts](is_divisible).
+#[expect(clippy::result_large_err, reason = "both are a tensor")]
 pub fn in_place<const D: usize>(
     x: Tensor<D>,
     each: impl Fn(usize, &mut [f32]) + Sync,

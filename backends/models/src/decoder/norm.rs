@@ -160,6 +160,7 @@ fn scaled<const D: usize>(
 }
 
 /// Computes the same row by row, with the same bits; gives `x` back where that is not possible.
+#[expect(clippy::result_large_err, reason = "both are a tensor")]
 fn scaled_in_one<const D: usize>(
     x: Tensor<D>,
     scale: &Tensor<D>,

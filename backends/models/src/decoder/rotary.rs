@@ -428,6 +428,7 @@ impl Angles {
 
     /// Rotates row by row, with the bits of the other way; gives `x` back where that is not
     /// possible.
+    #[expect(clippy::result_large_err, reason = "both are a tensor")]
     fn rotate_in_place(&self, x: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
         let is_alike =
             |table: &Tensor<4>| is_divisible(table) && table.is_autodiff() == x.is_autodiff();
