@@ -2,8 +2,6 @@
 //! queries at a time.
 
 use burn::tensor::{Bool, DType, Tensor, TensorData};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
 
 use super::held::Held;
 use super::matrix::{Matrix, multiply};
@@ -54,21 +52,18 @@ pub fn attention(
         scale: scale as f32,
     };
     held.hidden.row(&[0, 0, 0])?;
-    let division = Division::of(queries, queries / TOGETHER, least);
+    let together = Division::of(queries, queries / TOGETHER, least);
     let mut mixed = vec![0.0; batch * heads * queries * width];
-    let of_head = mixed.par_chunks_mut(queries * width).enumerate();
-    of_head.for_each_init(Vec::new, |scores, (number, mixed)| {
-        let (row, head) = (number / heads, number % heads);
-        let mut rest = mixed;
-        for range in division.ranges() {
-            let (mixed, later) = rest.split_at_mut(range.len() * width);
-            rest = later;
-            held.mix(
-                scores,
-                [row, head, head * groups / heads],
-                range.start,
-                mixed,
-            );
+    Division::each(batch * heads).of_elements(&mut mixed, |range, mixed| {
+        let mut scores = Vec::new();
+        for (number, mut rest) in range.zip(mixed.chunks_mut(queries * width)) {
+            let (row, head) = (number / heads, number % heads);
+            for range in together.ranges() {
+                let (mixed, later) = rest.split_at_mut(range.len() * width);
+                rest = later;
+                let of = [row, head, head * groups / heads];
+                held.mix(&mut scores, of, range.start, mixed);
+            }
         }
     });
     let data = TensorData::new(mixed, [batch, heads, queries, width]);

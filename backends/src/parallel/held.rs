@@ -4,8 +4,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{BackendTensor, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::{Bool, Tensor};
 
-use super::is_divisible;
 use super::matrix::Matrix;
+use super::{are_divisible, is_divisible};
 use crate::tensor::ElementKind;
 
 /// The elements of a tensor of the CPU, which are not copied.
@@ -22,6 +22,13 @@ impl<const D: usize> Held<D> {
         let is_held = is_divisible(tensor);
         let held = is_held.then(|| on_cpu(tensor.clone())).flatten()?;
         Self::new(held.float(), tensor.dims())
+    }
+
+    /// Holds the elements of two tensors that [are divisible](are_divisible) together.
+    pub(super) fn both(one: &Tensor<D>, other: &Tensor<D>) -> Option<(Self, Self)> {
+        let are_held = are_divisible(&[one, other]);
+        let both = || Self::floats(one).zip(Self::floats(other));
+        are_held.then(both).flatten()
     }
 
     /// Holds the elements of a tensor of booleans.

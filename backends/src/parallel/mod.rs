@@ -43,10 +43,19 @@ pub fn is_divisible<const D: usize>(tensor: &Tensor<D>) -> bool {
     is_on_cpu && tensor.dtype() == DType::F32 && !tensor.is_tracked()
 }
 
+/// Returns whether what is computed of several tensors may be computed in parts: each
+/// [may be](is_divisible), and either all of them or none are of a device that keeps graphs. What
+/// burn makes of both kinds is of the first, and is rounded otherwise in some operations.
+pub fn are_divisible<const D: usize>(tensors: &[&Tensor<D>]) -> bool {
+    let keep_graphs = |tensor: &&Tensor<D>| tensor.is_autodiff();
+    let are_alike = tensors.iter().all(keep_graphs) || !tensors.iter().any(keep_graphs);
+    are_alike && tensors.iter().all(|tensor| is_divisible(tensor))
+}
+
 /// Returns how many threads work on these inputs is worth that takes as long as so many
 /// multiplications: one, too, if it cannot be divided.
 pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]) -> usize {
-    if multiplications >= WORTHWHILE && inputs.iter().all(|input| is_divisible(input)) {
+    if multiplications >= WORTHWHILE && are_divisible(inputs) {
         rayon::current_num_threads()
     } else {
         1
@@ -62,11 +71,8 @@ pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]
 pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
     let is_wide = count > FEW_ROWS;
-    // burn's product of a tensor of a device that keeps graphs, and one of another, is of the
-    // first.
-    let are_alike = rows.is_autodiff() == weight.is_autodiff();
-    let held = (Held::floats(&rows), Held::floats(&weight));
-    let (true, (Some(held), Some(weights))) = (are_alike, held) else {
+    let held = Held::both(&rows, &weight);
+    let Some((x, weights)) = &held else {
         return if is_wide {
             rows.matmul(weight.transpose())
         } else {
@@ -74,7 +80,7 @@ pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
         };
     };
     let threads = threads_for(count * inputs * outputs, &[&rows, &weight]);
-    let (x, weights) = (held.matrix(&[]), weights.matrix(&[]));
+    let (x, weights) = (x.matrix(&[]), weights.matrix(&[]));
     let mut elements = vec![0.0; count * outputs];
     if is_wide {
         let parts = Division::of(count, threads, least(outputs));

@@ -199,9 +199,15 @@ fn what_a_graph_has_to_know_of_is_not_divided() {
     assert!(parallel::is_divisible(&x) && !parallel::is_divisible(&weight));
     // As burn has it, what is made of a device that keeps graphs, and one that does not, is of the
     // first.
-    let untracked = weight.clone().detach();
+    let untracked = numbers([600, 600], 5).autodiff();
     assert!(linear(x.clone(), untracked.clone()).is_autodiff());
-    assert!(linear(x.clone().autodiff(), untracked.without_autodiff()).is_autodiff());
+    assert!(linear(x.clone().autodiff(), untracked.clone().without_autodiff()).is_autodiff());
+    assert!(parallel::is_divisible(&untracked));
+    assert!(!parallel::are_divisible(&[&x, &untracked]));
+    assert!(parallel::are_divisible(&[
+        &x.clone().autodiff(),
+        &untracked
+    ]));
     let gradient = |product: Tensor<2>| {
         let gradients = product.sum_dim(0).backward();
         bits(weight.grad(&gradients).unwrap())

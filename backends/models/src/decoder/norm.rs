@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use interloom_backends::parallel::{floats, in_place, is_divisible};
+use interloom_backends::parallel::{are_divisible, floats, in_place};
 use interloom_backends::{Forward, Tap};
 
 use super::config::{Gain, NormConfig, Statistic};
@@ -166,13 +166,12 @@ fn scaled_in_one<const D: usize>(
     scale: &Tensor<D>,
     [factor, bias]: [&Option<Tensor<D>>; 2],
 ) -> Result<Tensor<D>, Tensor<D>> {
-    let mut others = [Some(scale), factor.as_ref(), bias.as_ref()].into_iter();
+    let all = [Some(&x), Some(scale), factor.as_ref(), bias.as_ref()];
+    let all: Vec<&Tensor<D>> = all.into_iter().flatten().collect();
     let mut of_rows = x.dims();
     of_rows[D - 1] = 1;
-    let is_alike =
-        |other: &Tensor<D>| is_divisible(other) && other.is_autodiff() == x.is_autodiff();
     // What a mediator has made of the scale may have another shape.
-    if scale.dims() != of_rows || !others.all(|other| other.is_none_or(is_alike)) {
+    if scale.dims() != of_rows || !are_divisible(&all) {
         return Err(x);
     }
     let width = x.dims()[D - 1];

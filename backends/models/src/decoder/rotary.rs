@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom_backends::parallel::{floats, in_place, is_divisible};
+use interloom_backends::parallel::{are_divisible, floats, in_place};
 
 use super::place::Place;
 use crate::config::MAX_HEADS;
@@ -430,9 +430,7 @@ impl Angles {
     /// possible.
     #[expect(clippy::result_large_err, reason = "both are a tensor")]
     fn rotate_in_place(&self, x: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
-        let is_alike =
-            |table: &Tensor<4>| is_divisible(table) && table.is_autodiff() == x.is_autodiff();
-        if !is_divisible(&x) || !is_alike(&self.cos) || !is_alike(&self.sin) {
+        if !are_divisible(&[&x, &self.cos, &self.sin]) {
             return Err(x);
         }
         let (heads, half) = (x.dims()[2], self.cos.dims()[3]);
