@@ -8,7 +8,7 @@ use super::digest::Digest;
 use super::error::JournalError;
 use super::policy::Policy;
 use super::read::JournalReader;
-use super::record::{Record, RunEndRecord, RunStart};
+use super::record::{Record, RunEndRecord};
 use super::value::ValueTree;
 
 /// The content of a journal, and what is wrong with it.
@@ -117,8 +117,8 @@ struct Tensors {
     named: BTreeMap<Digest, u64>,
     kept: BTreeSet<Digest>,
     paths: Vec<String>,
-    /// The start of the last run, if it says itself whose tensors are kept.
-    run: Option<RunStart>,
+    /// What the last run says itself of the tensors that are kept.
+    patterns: Vec<String>,
 }
 
 impl Tensors {
@@ -162,7 +162,7 @@ impl Check {
     fn count(&mut self, record: &Record, tensors: &mut Tensors) {
         match record {
             Record::RunStart(start) => {
-                tensors.run = (!start.keeps.is_empty()).then(|| start.clone());
+                tensors.patterns.clone_from(&start.keeps);
                 self.runs.push(CheckedRun {
                     name: start.name.clone(),
                     exchanges: 0,
@@ -192,7 +192,7 @@ impl Check {
             Record::Tensor(tensor) => {
                 self.tensors += 1;
                 self.tensor_bytes += tensor.bytes.len() as u64;
-                if self.policy != Policy::Digest || tensors.run.is_some() {
+                if self.policy != Policy::Digest || !tensors.patterns.is_empty() {
                     tensors.kept.insert(tensor.digest);
                 }
             }
@@ -220,9 +220,8 @@ impl Check {
         tensors: &mut Tensors,
     ) {
         let point = point.and_then(|path| tensors.paths.get(path as usize));
-        let own = tensors.run.as_ref();
-        let own = own.and_then(|run| run.keeps_at(point.map(String::as_str)));
-        let is_kept = own.unwrap_or_else(|| self.policy.keeps(exchange));
+        let point = point.map(String::as_str);
+        let is_kept = self.policy.keeps_at(exchange, point, &tensors.patterns);
         if let (true, Some(value)) = (is_kept, value) {
             value.for_each_leaf(&mut |tensor| {
                 tensors.named.entry(tensor.digest).or_insert(exchange);

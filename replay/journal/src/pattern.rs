@@ -15,21 +15,54 @@ pub(super) fn is_kept(patterns: &[String], point: &str) -> Option<bool> {
 
 /// Returns whether a pattern names a point, or what the point is inside of.
 fn names(pattern: &str, point: &str) -> bool {
-    match pattern.split_once('*') {
-        None => {
-            let rest = point.strip_prefix(pattern);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    let inside = point.match_indices('.').map(|(dot, _)| &point[..dot]);
+    inside.chain([point]).any(|name| is_match(pattern, name))
+}
+
+/// Returns whether a text is what a pattern stands for.
+///
+/// Each part between two `*` is taken where it comes first, so that no text and pattern of a
+/// journal, however made, take longer than their lengths multiplied.
+fn is_match(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(start) else {
+        return false;
+    };
+    let (between, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in between.split('*') {
+        match text.split_once(part) {
+            Some((_, behind)) => text = behind,
+            None => return false,
         }
-        Some((start, rest)) => point.strip_prefix(start).is_some_and(|tail| {
-            let mut ends = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-            ends.any(|end| names(rest, &tail[end..]))
-        }),
     }
+    text.ends_with(end)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Tries every text for each `*`.
+    fn tried(pattern: &str, text: &str) -> bool {
+        match pattern.split_once('*') {
+            None => pattern == text,
+            Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
+                let mut places = 0..=tail.len();
+                places.any(|place| tried(rest, &tail[place..]))
+            }),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_stands_for_what_every_try_finds(pattern in "[ab*]{0,7}", text in "[ab]{0,9}") {
+            prop_assert_eq!(is_match(&pattern, &text), tried(&pattern, &text));
+        }
+    }
 
     #[test]
     fn a_pattern_names_points_and_what_is_inside() {
@@ -59,6 +92,14 @@ mod tests {
         }
         assert!(names("", ""), "the model's own point");
         assert!(names("ü*", "üa"));
+        assert!(!names("a*a", "a"));
+    }
+
+    #[test]
+    fn no_pattern_takes_long() {
+        let (pattern, point) = ("a*".repeat(2_000) + "b", "a".repeat(10_000));
+        assert!(!names(&pattern, &point));
+        assert!(names(&pattern, &(point + "b")));
     }
 
     #[test]

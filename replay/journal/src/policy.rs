@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FRAME_HEADER_BYTES, PREAMBLE_BYTES};
+use super::pattern;
 use super::wire::TENSOR_FIXED_BYTES;
 
 /// The policy of a journal: what it keeps of tensors.
@@ -39,6 +40,13 @@ impl Policy {
             Self::Full => true,
             Self::Sampled(every) => index.is_multiple_of(every.get()),
         }
+    }
+
+    /// Returns whether the tensors of an exchange at a point are kept, in a run that
+    /// [says of some points itself](crate::RunStart::keeps) whether theirs are.
+    pub(super) fn keeps_at(self, index: u64, point: Option<&str>, patterns: &[String]) -> bool {
+        let own = point.and_then(|point| pattern::is_kept(patterns, point));
+        own.unwrap_or_else(|| self.keeps(index))
     }
 
     /// Returns the name in reports.

@@ -10,7 +10,7 @@ use interloom_engine::{Exchange, Moment, Observer, Point, Port, Site};
 
 use super::passages;
 use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
-use super::sink::JournalSink;
+use super::sink::{JournalSink, Keeps};
 use crate::journal::{
     self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, RunStart,
     SiteRef, TensorLine, ValueTree, Visit,
@@ -359,15 +359,6 @@ impl Recording {
     }
 }
 
-/// What is kept of the tensors of a value.
-#[derive(Clone, Copy)]
-enum Keeps {
-    Digests,
-    Bytes,
-    /// What the policy says of the next exchange.
-    ByPolicy,
-}
-
 /// Writes the elements of a tensor, if they are kept, and returns the tensor as the journal has it.
 fn written(
     sink: &mut JournalSink,
@@ -380,11 +371,7 @@ fn written(
         shape,
         digest,
     } = &tensor;
-    match keeps {
-        Keeps::Digests => {}
-        Keeps::Bytes => sink.keep_tensor(digest, *dtype, shape, data.as_bytes())?,
-        Keeps::ByPolicy => sink.tensor(digest, *dtype, shape, data.as_bytes())?,
-    }
+    sink.tensor(keeps, digest, *dtype, shape, data.as_bytes())?;
     Ok(tensor)
 }
 

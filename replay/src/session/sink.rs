@@ -35,6 +35,15 @@ enum Writer {
     Nowhere(Box<JournalWriter<Nowhere>>),
 }
 
+/// What is kept of the tensors of a value.
+#[derive(Clone, Copy)]
+pub(super) enum Keeps {
+    Digests,
+    Bytes,
+    /// What the policy says of the next exchange.
+    ByPolicy,
+}
+
 /// What a session is compared with.
 enum Watch {
     Nothing,
@@ -176,32 +185,24 @@ impl JournalSink {
         self.paths.get(path as usize).map(String::as_str)
     }
 
-    /// Writes the bytes of a tensor of the next exchange, if the policy keeps those.
+    /// Writes the bytes of a tensor of the next exchange, if they are kept.
     pub(super) fn tensor(
         &mut self,
+        keeps: Keeps,
         digest: &Digest,
         dtype: DType,
         shape: &[u64],
         bytes: &[u8],
     ) -> Result<(), JournalError> {
-        match &mut self.writer {
-            Writer::File(writer) => writer.tensor(digest, dtype, shape, bytes).map(drop),
-            Writer::Nowhere(_) => Ok(()),
-        }
-    }
-
-    /// Writes the bytes of a tensor of the next exchange, whatever the policy.
-    pub(super) fn keep_tensor(
-        &mut self,
-        digest: &Digest,
-        dtype: DType,
-        shape: &[u64],
-        bytes: &[u8],
-    ) -> Result<(), JournalError> {
-        match &mut self.writer {
-            Writer::File(writer) => writer.keep_tensor(digest, dtype, shape, bytes).map(drop),
-            Writer::Nowhere(_) => Ok(()),
-        }
+        let Writer::File(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        match keeps {
+            Keeps::Digests => return Ok(()),
+            Keeps::Bytes => writer.keep_tensor(digest, dtype, shape, bytes)?,
+            Keeps::ByPolicy => writer.tensor(digest, dtype, shape, bytes)?,
+        };
+        Ok(())
     }
 
     /// Writes and compares an exchange; `bytes_of` finds a tensor of its value by its digest.

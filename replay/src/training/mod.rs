@@ -531,10 +531,11 @@ impl Training {
         }
         let keeps = KeepRule::of_step(&self.head.keeps, step);
         let session = self.session(step, &run, &keeps)?;
-        if let (true, StepKeeps::Exchanges(patterns)) = (is_first, keeps.clone()) {
-            session.begin_step(patterns);
-        } else if is_first {
-            session.begin_step(Vec::new());
+        if is_first {
+            session.begin_step(match keeps {
+                StepKeeps::Exchanges(patterns) => patterns,
+                StepKeeps::Nothing => Vec::new(),
+            });
         }
         let ran = session.run(run, model);
         if let Some(divergence) = session.divergence() {

@@ -12,7 +12,7 @@ use crate::error::{JournalError, Place};
 use crate::index::Frames;
 use crate::names::Names;
 use crate::read::JournalReader;
-use crate::record::{ExchangeRecord, Head, Record, RunStart};
+use crate::record::{ExchangeRecord, Head, Record};
 use crate::value::ValueTree;
 
 /// The tensors of selected exchanges: where their bytes are, and what they are called.
@@ -143,11 +143,11 @@ fn gather<R: Read + Seek>(
     let mut wanted = Vec::new();
     let mut kept: BTreeMap<Digest, Kept> = BTreeMap::new();
     let mut torn = None;
-    let mut run = None;
+    let mut patterns = Vec::new();
     while let Some((info, record)) = next_record(&mut reader, &mut torn)? {
         names.see(&record);
         match &record {
-            Record::RunStart(start) => run = Some(start.clone()),
+            Record::RunStart(start) => patterns.clone_from(&start.keeps),
             Record::Tensor(tensor) => {
                 kept.entry(tensor.digest).or_insert_with(|| Kept {
                     offset: info.offset,
@@ -157,7 +157,9 @@ fn gather<R: Read + Seek>(
             }
             Record::Exchange(exchange) if selection.takes(&names, exchange) => {
                 let named = named(exchange, &names).into_iter();
-                let is_kept = is_kept(reader.head(), run.as_ref(), exchange, &names);
+                let point = exchange.point().and_then(|path| names.path(path));
+                let policy = reader.head().policy;
+                let is_kept = policy.keeps_at(exchange.index, point, &patterns);
                 wanted.extend(named.map(|(digest, array)| {
                     let missed = is_kept.then_some(exchange.index);
                     (info, missed, digest, array)
@@ -216,13 +218,6 @@ fn gather<R: Read + Seek>(
         return Err(no_tensors(&arrays.journal, &arrays.head));
     }
     Ok(arrays)
-}
-
-/// Returns whether a journal is to have the tensors of an exchange.
-fn is_kept(head: &Head, run: Option<&RunStart>, exchange: &ExchangeRecord, names: &Names) -> bool {
-    let point = exchange.point().and_then(|path| names.path(path));
-    let own = run.and_then(|run| run.keeps_at(point));
-    own.unwrap_or_else(|| head.policy.keeps(exchange.index))
 }
 
 /// The tensors of an exchange, with their digests.
