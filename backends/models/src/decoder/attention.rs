@@ -10,7 +10,7 @@ use super::cache::KvCache;
 use super::config::{AttentionConfig, BlockConfig};
 use super::heads::{matmul, scores, softmax};
 use super::norm::HeadNorm;
-use super::rotary::Angles;
+use super::rotation::Angles;
 use super::scores::{MASKED, ScoreBias};
 use crate::projection::Projection;
 

@@ -10,7 +10,7 @@ use super::config::{BlockConfig, Norms, Wiring};
 use super::mlp::FeedForward;
 use super::norm::Norm;
 use super::place::Place;
-use super::rotary::Angles;
+use super::rotation::Angles;
 use super::scores::{hidden, with_padding};
 
 /// One block: attention and a feed-forward layer, each added to the residual stream.

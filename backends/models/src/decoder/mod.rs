@@ -51,6 +51,7 @@ mod names;
 mod norm;
 mod place;
 mod rotary;
+mod rotation;
 mod scores;
 mod transform;
 

@@ -1,15 +1,13 @@
 //! Attention that nothing attends to is computed in one: the bits, the sites that are passed, and
 //! what later mediators get are what they are with every step.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use burn::tensor::Device;
-use interloom_backends::{Run, Value};
-use interloom_engine::{CacheSpec, Exchange, Moment, Observer, Site};
+use interloom_backends::Run;
+use interloom_engine::{CacheSpec, Site};
 use interloom_models::LanguageModel;
 
 use crate::families::{families, opened};
+use crate::padding::Passed;
 use crate::support::{bits, cpu};
 
 /// More than what is computed step by step even if nothing attends to it.
@@ -57,20 +55,7 @@ fn passed(model: &LanguageModel, mediator: impl FnOnce(&mut Run)) -> (Vec<u32>, 
         batch.logits();
         batch.logits()
     });
-    (bits(logits.unwrap().completed().unwrap()), passed.0.take())
-}
-
-#[derive(Clone, Default)]
-struct Passed(Rc<RefCell<Vec<Site>>>);
-
-impl Observer<Value> for Passed {
-    fn exchange(&mut self, _: &Exchange<'_, Value>) {}
-
-    fn moment(&mut self, moment: &Moment<'_, Value>) {
-        if let Moment::Enter { passed, .. } | Moment::Finish { passed } = moment {
-            self.0.borrow_mut().extend_from_slice(passed);
-        }
-    }
+    (bits(logits.unwrap().completed().unwrap()), passed.take())
 }
 
 #[test]

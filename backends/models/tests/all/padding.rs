@@ -248,14 +248,20 @@ fn outputs(model: &LanguageModel, prompts: &[&[u32]]) -> Vec<String> {
     let batch = model.batch(prompts).unwrap();
     run.execute(|| batch.logits()).unwrap();
     let map = model.sites().map();
-    let names = passed.0.take().into_iter().map(|site| map.site_name(site));
+    let names = passed.take().into_iter().map(|site| map.site_name(site));
     let is_output = |name: &String| name.contains(".output.") && !name.contains(".source.");
     names.filter(is_output).collect()
 }
 
 /// The sites that were passed, in their order.
 #[derive(Clone, Default)]
-struct Passed(Rc<RefCell<Vec<Site>>>);
+pub(crate) struct Passed(Rc<RefCell<Vec<Site>>>);
+
+impl Passed {
+    pub(crate) fn take(&self) -> Vec<Site> {
+        self.0.take()
+    }
+}
 
 impl Observer<Value> for Passed {
     fn exchange(&mut self, _: &Exchange<'_, Value>) {}
