@@ -50,15 +50,24 @@ impl Architecture {
     pub fn load(files: ModelFiles, device: &Device) -> Result<Box<dyn CausalLm>, FileError> {
         match Self::of(&files)?.kind {
             Kind::Decoder(_) => Ok(Box::new(DecoderLm::load(files, device)?)),
-            Kind::Other(load) => load(files, device),
+            Kind::Other(load) | Kind::Images(load) => load(files, device),
         }
+    }
+
+    /// Returns whether the models of the family that a `config.json` names so take images, and no
+    /// text.
+    pub(crate) fn takes_images(model_type: &str) -> bool {
+        let mut families = ARCHITECTURES.iter();
+        families.any(|family| {
+            matches!(family.kind, Kind::Images(_)) && family.model_types.contains(&model_type)
+        })
     }
 
     /// Returns what loads the decoders of this family; `file` is what messages call its files.
     pub(crate) fn decoder(&'static self, file: &str) -> Result<&'static Family, FileError> {
         match &self.kind {
             Kind::Decoder(family) => Ok(family),
-            Kind::Other(_) => {
+            Kind::Other(_) | Kind::Images(_) => {
                 let found = format!("`{}`", self.model_types.join("`, `"));
                 let (place, expected) = ("its family", "one that is a decoder");
                 let advice = "load it as a language model";

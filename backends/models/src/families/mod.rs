@@ -90,6 +90,8 @@ pub(crate) enum Kind {
     Decoder(Family),
     /// By code of its own, which this loads.
     Other(ModelLoader),
+    /// As these; they take images, and no text.
+    Images(ModelLoader),
 }
 
 /// Makes a model of its files.

@@ -7,5 +7,5 @@ use crate::vit::VitLm;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["vit"],
     gguf: None,
-    kind: Kind::Other(|files, device| Ok(Box::new(VitLm::load(files, device)?))),
+    kind: Kind::Images(|files, device| Ok(Box::new(VitLm::load(files, device)?))),
 };

@@ -19,6 +19,7 @@ use super::input::read_text;
 use super::similar::most_similar;
 use super::stray::{self, Content};
 use super::{ChatTemplate, FileError, Gguf, Safetensors, Tokenizer};
+use crate::architecture::Architecture;
 use crate::families::Keys;
 
 /// The name of the model that comes with a script to fetch it.
@@ -179,6 +180,17 @@ impl ModelFiles {
         }
     }
 
+    /// Returns whether the model takes images, and no text.
+    pub(crate) fn takes_images(&self) -> bool {
+        match self {
+            Self::Gguf(_) => false,
+            Self::Folder(folder) => {
+                let found = folder.model_type();
+                found.is_ok_and(|found| Architecture::takes_images(&found))
+            }
+        }
+    }
+
     /// Reads the tokenizer.
     ///
     /// # Errors
@@ -187,7 +199,7 @@ impl ModelFiles {
     pub fn tokenizer(&self) -> Result<Tokenizer, FileError> {
         match self {
             Self::Gguf(gguf) => Tokenizer::from_gguf(gguf),
-            Self::Folder(folder) if takes_images(&folder.path) => Err(FileError::NotFound {
+            Self::Folder(folder) if self.takes_images() => Err(FileError::NotFound {
                 expected: format!("{TOKENIZER_FILE} in {}", folder.path.display()),
                 found: "a model that takes images".to_owned(),
                 advice: "give it `pixels` in an experiment file".to_owned(),
@@ -479,7 +491,9 @@ fn from_hub_folder(folder: &Path, names: &[String]) -> Result<ModelSource, FileE
 fn takes_images(folder: &Path) -> bool {
     let config = read_text(&folder.join(CONFIG_FILE), MAX_CONFIG_BYTES).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
-    config["model_type"] == "vit"
+    config["model_type"]
+        .as_str()
+        .is_some_and(Architecture::takes_images)
 }
 
 /// The names of what is in a folder, sorted.
