@@ -28,7 +28,7 @@ impl LanguageModel {
     /// # Errors
     ///
     /// [`ModelError::Input`] if there is no prompt, one is empty, they differ in length and the
-    /// model does not [take padding](CausalLm::padding_side), do not fit into the model's
+    /// model does not [take padding](crate::CausalLm::padding_side), do not fit into the model's
     /// positions, or have a token that the model does not know.
     pub fn batch(&self, prompts: &[&[u32]]) -> Result<TokenBatch<'_>, ModelError> {
         let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
@@ -305,7 +305,7 @@ impl<'m> TokenBatch<'m> {
 
     /// Continues each prompt as [`generate`](Self::generate) does, by tokens that are drawn.
     ///
-    /// What was drawn, from which probability, passes the site [`DRAWS`].
+    /// What was drawn, from which probability, passes the site [`DRAWS`](super::DRAWS).
     pub fn sample(&self, new: usize, sampling: &Sampling) -> Vec<Vec<u32>> {
         self.go_on(new, |logits, row, step| {
             let prompt = &self.prompts[row];
