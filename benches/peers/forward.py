@@ -1,4 +1,4 @@
-"""Times the passes of `cargo bench --bench language` with PyTorch and transformers.
+"""Times the passes of `cargo bench --workspace --bench language` with PyTorch and transformers.
 
     pip install torch transformers
     python benches/peers/forward.py --threads 1

@@ -2,6 +2,7 @@
 //! nowhere else.
 
 use burn::tensor::{Device, TensorData};
+use interloom_backends::parallel::products_per_sum;
 use interloom_backends::{BuildArithmetic, Sites, describe_device, device_name};
 use interloom_engine::{Port, SiteMap};
 
@@ -14,7 +15,7 @@ pub(crate) fn head(experiment: Experiment, device: &Device, policy: Policy) -> H
     Head {
         build: build(),
         device: describe_device(&device_name(device)),
-        cpu_features: cpu_features(),
+        cpu_features: processor(),
         arithmetic: arithmetic_of(device).to_string(),
         policy,
         schedule: "in-order".to_owned(),
@@ -133,9 +134,18 @@ fn build() -> Build {
     }
 }
 
-/// Returns the vector instructions that the tensor library may choose between at run time.
+/// Returns what the last bits of arithmetic depend on: the vector instructions that the tensor
+/// library may choose between at run time, and how many products its matrix kernel adds at once.
+fn processor() -> Vec<String> {
+    let sums = format!("gemm-{}", products_per_sum());
+    let mut features: Vec<String> = vector_instructions();
+    features.push(sums);
+    features.sort();
+    features
+}
+
 #[cfg(target_arch = "x86_64")]
-fn cpu_features() -> Vec<String> {
+fn vector_instructions() -> Vec<String> {
     let detected = [
         ("avx", is_x86_feature_detected!("avx")),
         ("avx2", is_x86_feature_detected!("avx2")),
@@ -150,8 +160,7 @@ fn cpu_features() -> Vec<String> {
     present.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Returns the vector instructions that the tensor library may choose between at run time.
 #[cfg(not(target_arch = "x86_64"))]
-fn cpu_features() -> Vec<String> {
+fn vector_instructions() -> Vec<String> {
     vec![std::env::consts::ARCH.to_owned()]
 }

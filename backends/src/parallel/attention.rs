@@ -2,21 +2,27 @@
 //! queries at a time.
 
 use burn::tensor::{Bool, DType, Tensor, TensorData};
+use pulp::NullaryFnOnce;
 
+use super::activations::share_out;
+use super::exponential::vectorised;
 use super::held::Held;
-use super::matrix::{Matrix, multiply};
+use super::matrix::{Matrix, multiply, multiply_seen};
 use super::{Division, least};
 
 /// About how many queries are looked at together, so that their scores stay near the processor, and
 /// few keys are multiplied with that only some of them see.
 const TOGETHER: usize = 80;
 
+/// How many queries take turns in the sums of their patterns.
+const TURNS: usize = 4;
+
 /// Computes `softmax(q · kᵀ / scale) · v`, `[batch, head, query, width]`, with scores that are
 /// minus infinity where `hidden`, `[batch, head, query, key]`, says so.
 ///
 /// The queries are `[batch, head, query, width]`. Of keys and values, `[batch, kv head, key,
 /// width]`, as many query heads read one as there are more of them. The bits are those of burn's
-/// operations one after the other.
+/// products and [`softmax`](super::softmax) one after the other.
 ///
 /// Returns nothing if this would not pay, for few queries, or is not on a CPU that keeps no graphs.
 ///
@@ -42,11 +48,15 @@ pub fn attention(
     if queries < least || batch == 0 || heads == 0 || keys == 0 || width < 2 {
         return None;
     }
+    let v = Held::floats(v)?;
+    let is_finite = |index| v.matrix(&[index / groups, index % groups]).is_finite();
     let held = Heads {
         q: Held::floats(q)?,
         k: Held::floats(k)?,
-        v: Held::floats(v)?,
+        is_finite: (0..batch * groups).map(is_finite).collect(),
+        v,
         hidden: Held::flags(hidden)?,
+        groups,
         keys,
         width,
         scale: scale as f32,
@@ -75,7 +85,10 @@ struct Heads {
     q: Held<4>,
     k: Held<4>,
     v: Held<4>,
+    /// Of the values of each group, whether none is infinite or no number.
+    is_finite: Vec<bool>,
     hidden: Held<4>,
+    groups: usize,
     keys: usize,
     width: usize,
     scale: f32,
@@ -104,36 +117,78 @@ impl Heads {
         let q = self.q.matrix(&[row, head]).rows(first..first + count);
         let k = self.k.matrix(&[row, group]).rows(0..most);
         multiply(scores, self.keys, q, k.transposed());
-        for (scores, hidden) in scores.chunks_mut(self.keys).zip(seen) {
-            self.share_out(scores, hidden);
+        let zeros = vectorised(Patterns {
+            scores,
+            seen: &seen,
+            most,
+            heads: self,
+        });
+        let v = self.v.matrix(&[row, group]);
+        let is_of_zeros = zeros.iter().all(|zero| *zero == 0.0);
+        if is_of_zeros && self.is_finite[row * self.groups + group] {
+            let pattern = Matrix::new(scores, [count, self.keys], [self.keys, 1]);
+            if multiply_seen(mixed, self.width, pattern, v, most) {
+                return;
+            }
         }
+        let rows = scores.chunks_mut(self.keys).zip(&zeros);
+        rows.for_each(|(row, zero)| row[most..].fill(*zero));
         let pattern = Matrix::new(scores, [count, self.keys], [self.keys, 1]);
-        multiply(mixed, self.width, pattern, self.v.matrix(&[row, group]));
+        multiply(mixed, self.width, pattern, v);
     }
+}
 
-    /// Makes the pattern of a query of its scores, in the order of burn's softmax; of keys beyond
-    /// those that `hidden` speaks of it sees none.
-    fn share_out(&self, scores: &mut [f32], hidden: &[u8]) {
-        let (near, far) = scores.split_at_mut(hidden.len());
-        for (score, hidden) in near.iter_mut().zip(hidden) {
-            *score = if *hidden == 0 {
-                *score / self.scale
-            } else {
-                f32::NEG_INFINITY
-            };
+/// What the patterns of some queries are made of.
+struct Patterns<'p> {
+    /// One row for each query, of all keys.
+    scores: &'p mut [f32],
+    /// What is hidden from each query, up to the last key that it sees.
+    seen: &'p [&'p [u8]],
+    /// How many keys are seen by any of them.
+    most: usize,
+    heads: &'p Heads,
+}
+
+impl NullaryFnOnce for Patterns<'_> {
+    type Output = Vec<f32>;
+
+    /// Makes the patterns in place, up to the key `most`. Returns for each query what is its
+    /// pattern of keys that it does not see: zero, but for one that sees nothing, whose pattern is
+    /// no number.
+    #[inline(always)]
+    fn call(self) -> Vec<f32> {
+        let mut zeros = Vec::with_capacity(self.seen.len() + TURNS);
+        let rows = self.scores.chunks_mut(TURNS * self.heads.keys);
+        for (rows, seen) in rows.zip(self.seen.chunks(TURNS)) {
+            zeros.extend(self.heads.share_out(rows, seen, self.most));
         }
-        let most = greatest(near);
-        for score in near.iter_mut() {
-            *score = (*score - most).exp();
+        zeros.truncate(self.seen.len());
+        zeros
+    }
+}
+
+impl Heads {
+    /// Makes the patterns of up to [`TURNS`] queries of their scores, in the order of burn's
+    /// softmax.
+    #[inline(always)]
+    fn share_out(&self, scores: &mut [f32], seen: &[&[u8]], most: usize) -> [f32; TURNS] {
+        let (mut near, mut far) = <([&mut [f32]; TURNS], [&mut [f32]; TURNS])>::default();
+        let rows = scores.chunks_mut(self.keys).zip(seen);
+        for ((row, hidden), (near, far)) in rows.zip(near.iter_mut().zip(&mut far)) {
+            (*near, *far) = row[..most].split_at_mut(hidden.len());
+            for (score, hidden) in near.iter_mut().zip(*hidden) {
+                let scaled = *score / self.scale;
+                let is_seen = *hidden == 0;
+                *score = if is_seen { scaled } else { f32::NEG_INFINITY };
+            }
         }
-        // Apart from the calls, around which the sum would be written to memory.
-        let sum = near.iter().fold(0.0, |sum, score| sum + score);
-        let share = 1.0 / sum;
-        for score in near {
-            *score *= share;
+        let shares = share_out(near);
+        let mut zeros = [0.0; TURNS];
+        for ((zero, share), far) in zeros.iter_mut().zip(shares).zip(far) {
+            *zero = 0.0 * share;
+            far.fill(*zero);
         }
-        // Zero, but for a query that sees nothing, whose pattern is no number.
-        far.fill(0.0 * share);
+        zeros
     }
 }
 
@@ -141,19 +196,4 @@ impl Heads {
 fn up_to_seen(hidden: &[u8]) -> &[u8] {
     let last = hidden.iter().rposition(|flag| *flag == 0);
     &hidden[..last.map_or(0, |last| last + 1)]
-}
-
-/// Returns the greatest of some numbers, in lanes that a processor compares at once.
-fn greatest(numbers: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let greater = |a: f32, b: f32| if b > a { b } else { a };
-    let (chunks, rest) = numbers.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for (lane, number) in lanes.iter_mut().zip(chunk) {
-            *lane = greater(*lane, *number);
-        }
-    }
-    let both = lanes.iter().chain(rest).copied();
-    both.fold(f32::NEG_INFINITY, greater)
 }

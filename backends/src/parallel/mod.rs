@@ -11,17 +11,23 @@
 //! The threads are those of [rayon]'s pool: as many as the machine has cores, as
 //! `RAYON_NUM_THREADS` says, or as the pool has in which this is called.
 
+mod activations;
 mod attention;
+mod exponential;
 mod held;
 mod matrix;
 
+use std::hint::black_box;
 use std::ops::Range;
+use std::sync::Once;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+pub use self::activations::{silu, softmax};
 pub use self::attention::attention;
 use self::held::Held;
+pub use self::matrix::products_per_sum;
 use self::matrix::{multiply, transpose};
 use crate::caught::{Catching, panics_are_caught};
 
@@ -69,6 +75,7 @@ pub fn threads_for<const D: usize>(multiplications: usize, inputs: &[&Tensor<D>]
 ///
 /// Panics if the inputs differ in number.
 pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    keep_memory();
     let ([count, inputs], [outputs, _]) = (rows.dims(), weight.dims());
     let is_wide = count > FEW_ROWS;
     let held = Held::both(&rows, &weight);
@@ -102,6 +109,18 @@ pub fn linear(rows: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     }
     let data = TensorData::new(elements, [count, outputs]);
     Tensor::from_data(data, (&rows.device(), DType::F32))
+}
+
+/// Lets the allocator keep memory for the next tensors, up to some 60 MiB, instead of giving it
+/// back to the kernel, which clears each page before it comes again: that is a twentieth of a long
+/// prompt.
+///
+/// glibc gives back what is more than twice the largest block of its own that was ever freed, of
+/// at most 32 MiB. So one is freed that was never touched. Other allocators do not notice.
+fn keep_memory() {
+    const BLOCK: usize = 31 << 20;
+    static FREED: Once = Once::new();
+    FREED.call_once(|| drop(black_box(vec![0_u8; BLOCK])));
 }
 
 /// Returns the least number of rows that a part of a product with `columns` columns may have.

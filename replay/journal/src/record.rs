@@ -76,7 +76,8 @@ pub struct Head {
     pub seeds: Vec<u64>,
     /// The device the model ran on, such as `cpu` or `cuda:0 NVIDIA H200`.
     pub device: String,
-    /// The processor features that arithmetic may depend on, sorted.
+    /// The processor features that arithmetic may depend on, sorted: vector instructions, and how
+    /// many products its matrix kernel adds at once, such as `gemm-512`.
     pub cpu_features: Vec<String>,
     /// The policy for arithmetic, such as `exact`.
     pub arithmetic: String,

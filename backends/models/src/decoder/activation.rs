@@ -1,7 +1,7 @@
 //! The nonlinearities of feed-forward layers.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::{by_row, in_place};
+use interloom_backends::parallel::{self, by_row};
 
 /// A nonlinearity, as configurations name it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -155,13 +155,7 @@ pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
 }
 
 pub(super) fn silu(x: Tensor<3>) -> Tensor<3> {
-    // On a device that keeps graphs burn computes it in other steps, with other bits, also of what
-    // belongs to no graph.
-    if x.is_autodiff() {
-        return by_row(x, activation::silu);
-    }
-    let each = |_, row: &mut [f32]| row.iter_mut().for_each(|x| *x *= logistic(*x));
-    in_place(x, each).unwrap_or_else(activation::silu)
+    parallel::silu(x).unwrap_or_else(|x| by_row(x, activation::silu))
 }
 
 pub(super) fn tanh(x: Tensor<3>) -> Tensor<3> {
@@ -210,14 +204,6 @@ pub(super) fn relu6(x: Tensor<3>) -> Tensor<3> {
 
 pub(super) fn sqrt_softplus(x: Tensor<3>) -> Tensor<3> {
     by_row(x, |x| activation::softplus(x, 1.0).sqrt())
-}
-
-/// Computes `1 / (1 + exp(-x))` as burn's sigmoid does, but without a branch on the sign, which a
-/// processor cannot foresee.
-fn logistic(x: f32) -> f32 {
-    let small = if x >= 0.0 { -x } else { x }.exp();
-    let share = if x >= 0.0 { 1.0 } else { small };
-    share / (1.0 + small)
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ impl CausalAttention {
             .pass(scores(q, self.share(k), scale), scale, at.keys);
         let hidden = at.hidden.clone();
         let scores = self.scores.pass(scores).mask_fill(hidden, MASKED);
-        let pattern = self.pattern.pass(softmax(scores, 3));
+        let pattern = self.pattern.pass(softmax(scores));
         (matmul(pattern.clone(), self.share(v)), pattern)
     }
 

@@ -1,7 +1,7 @@
 //! What attention heads compute, each for itself: on several threads, with the bits of one.
 
 use burn::tensor::{Tensor, activation};
-use interloom_backends::parallel::{Division, ELEMENT_COST, in_parts, threads_for};
+use interloom_backends::parallel::{self, Division, ELEMENT_COST, in_parts, threads_for};
 
 /// Returns the scores `q · kᵀ / scale`, `[batch, head, query, key]`.
 pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
@@ -12,11 +12,13 @@ pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, scale: f64) -> Tensor<4> {
     })
 }
 
-/// Returns the softmax of `[batch, head, query, key]` scores along a dimension of each head.
-pub(super) fn softmax(scores: Tensor<4>, dim: usize) -> Tensor<4> {
+/// Returns the softmax of `[batch, head, query, key]` scores along the keys.
+pub(super) fn softmax(scores: Tensor<4>) -> Tensor<4> {
     let shape = scores.dims();
-    by_head([scores], shape, ELEMENT_COST, |[scores]| {
-        activation::softmax(scores, dim)
+    parallel::softmax(scores).unwrap_or_else(|scores| {
+        by_head([scores], shape, ELEMENT_COST, |[scores]| {
+            activation::softmax(scores, 3)
+        })
     })
 }
 
