@@ -6,6 +6,7 @@ use crate::event::{Event, Origin};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::MediatorId;
+use crate::padding::Padding;
 use crate::site::Site;
 use crate::value::RowLayout;
 
@@ -226,6 +227,11 @@ impl<V> Copy for Outcome<'_, V> {}
 pub enum Moment<'a, V> {
     /// Every mediator has run to its first request, and the model starts.
     Begin,
+    /// The rows of the batch differ in length: once in a run, before its model comes to a site.
+    Padded {
+        /// How they are padded.
+        padding: &'a Padding,
+    },
     /// The model is at a site that a mediator waits for or a cache collects; no mediator has been
     /// stepped there.
     Enter {

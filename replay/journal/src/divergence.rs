@@ -33,7 +33,7 @@ mod tests;
 mod trees;
 mod visits;
 
-use interloom_engine::{AtFault, Code, Fault, Round};
+use interloom_engine::{AtFault, Code, Fault, Padding, Round};
 
 use crate::{BackwardTurn, DType, Digest, Event, ExchangeResult, OriginRecord, ValueTree};
 
@@ -166,6 +166,8 @@ pub enum DivergenceSide {
         /// Why it is refused, if it is.
         fault: Option<Fault>,
     },
+    /// The rows of the batch differ in length.
+    Padding(Padding),
     /// The model passes sites.
     Visit {
         /// The site that it comes to, such as `layers.3.attn.output.i0`; `None` where a backward
@@ -202,7 +204,7 @@ impl DivergenceSide {
             }
             Self::CacheDeclaration { mediator, .. } => Some((Some(mediator.clone()), None)),
             Self::Visit { site, .. } => Some((None, site.clone())),
-            Self::RunStart { .. } | Self::RunEnd { .. } | Self::Nothing => None,
+            Self::RunStart { .. } | Self::Padding(_) | Self::RunEnd { .. } | Self::Nothing => None,
         }
     }
 }
