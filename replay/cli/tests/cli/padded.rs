@@ -117,3 +117,37 @@ fn padded_rows_are_served_without_their_model() {
     let same = format!("digest {recorded}\n");
     assert!(served.out.contains(&same), "{}", served.out);
 }
+
+#[test]
+fn a_fork_of_padded_rows_goes_along_their_journal() {
+    let place = recorded();
+    let journal = Journal::load(place.path("a.ilj")).unwrap();
+    for run in &journal.runs {
+        let at = format!("a.ilj@{}", run.exchanges[0].index + 1);
+        let command = [
+            "run",
+            "e.toml",
+            "--fork",
+            &at,
+            "--journal",
+            "b.ilj",
+            "--full",
+        ];
+        place.run(&command).with(0);
+        let same = fs::read(place.path("a.ilj")).unwrap() == fs::read(place.path("b.ilj")).unwrap();
+        assert!(same, "{at}");
+    }
+}
+
+#[test]
+fn the_padding_is_in_the_estimate() {
+    let place = recorded();
+    let bytes = |more: &[&str]| {
+        let command = [&["run", "e.toml", "--json"], more].concat();
+        let out = place.run(&command).with(0).out;
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    let most = bytes(&["--estimate"])["bytes"].as_u64().unwrap();
+    let journal = bytes(&["--journal", "c.ilj"])["journal"]["bytes"].as_u64();
+    assert!(journal.unwrap() <= most);
+}
