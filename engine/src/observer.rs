@@ -13,7 +13,7 @@ use crate::value::RowLayout;
 /// One message of a mediator and what became of it.
 ///
 /// Nothing of either is left out: a swap has the value that was refused, a REGISTER the loop that
-/// its child is an iteration of. With the model's side ([`Moment::Begin`], [`Moment::Enter`],
+/// its child is an iteration of. With the model's side ([`Moment::Padded`], [`Moment::Enter`],
 /// [`Moment::Finish`]) it is all that a run depends on, so that [`replay`](crate::replay) can put a
 /// record in the place of either.
 #[derive(Debug)]
