@@ -294,8 +294,8 @@ fn the_images_of_a_shrunken_experiment_are_beside_it() {
         [[input]]\nname = 'one'\npixels = 'short.npy'\n\
         [[input]]\nname = 'unused'\npixels = 'short.npy'\n\
         [[run]]\nname = 'r'\ninput = ['two', 'one']\n\
-        [[run.invoke]]\nname = 'a'\nprogram = 'norm *= 0.5; save h = layers.1'\n\
-        [[run.invoke]]\nname = 'b'\nprogram = 'norm[.., 0] += 1'\n";
+        [[run.invoke]]\nname = 'a'\nprogram = 'save h = layers.1; norm.output *= 0.5'\n\
+        [[run.invoke]]\nname = 'b'\nprogram = 'norm.output[.., 0] += 1'\n";
     save(&place, text);
     let command = ["explore", "e.toml", "--shrink", "--out", "w"];
     place.run(&command).with(1);
