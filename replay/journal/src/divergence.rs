@@ -125,7 +125,8 @@ pub enum DivergenceClass {
     Schedule,
     /// The same mediator did something else, or got another answer.
     Protocol,
-    /// The same exchange carried another value, the model brought one, or a cache collected one.
+    /// The same exchange carried another value, the model brought one, a cache collected one, or
+    /// the rows of the batch are padded otherwise.
     Value,
     /// A value differs, and the heads differ in what values are made from.
     Environment,
