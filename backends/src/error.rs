@@ -229,6 +229,15 @@ pub enum ForwardError {
         /// Those that the model is called with.
         found: String,
     },
+    /// A batch cannot be padded as is said.
+    ///
+    /// Code `E142`, explained in `docs/errors/E142.md`.
+    #[error(
+        "expected a batch of {}, found {}; give a run the padding of its own batch (`run.padding(batch.padding())`), and its \
+         mediators the rows of that batch", .0.expected, .0.found
+    )]
+    #[serde(rename = "E142")]
+    Unpaddable(Misfit),
     /// A run that shares with the one before it was not like that one.
     ///
     /// Code `E039`, explained in `docs/errors/E039.md`.
@@ -413,6 +422,7 @@ impl ForwardError {
             Self::Lost => "E038",
             Self::Unsteady { .. } => "E039",
             Self::Padding { .. } => "E138",
+            Self::Unpaddable(_) => "E142",
             Self::NoOutput { .. } => "E019",
         }
     }
@@ -469,6 +479,11 @@ pub(crate) const CODES: &[Code] = &[
     Code::new(
         "E138",
         "a batch is padded otherwise than its run knows",
+        AtFault::Misuse,
+    ),
+    Code::new(
+        "E142",
+        "a padding is not that of a run's rows",
         AtFault::Misuse,
     ),
 ];

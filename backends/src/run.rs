@@ -409,9 +409,21 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`ForwardError::Run`] if the run cannot start.
+    /// [`ForwardError::Run`] if the run cannot start; [`ForwardError::Unpaddable`] if its batch
+    /// cannot be padded as it declares.
     pub fn start(self) -> Result<Interleaver<Value>, ForwardError> {
+        self.check_padding()?;
         Ok(self.setup.start()?)
+    }
+
+    fn check_padding(&self) -> Result<(), ForwardError> {
+        match self.setup.declared_padding() {
+            Some(padding) => {
+                let fits = padding.fits(self.setup.batch()?);
+                fits.map_err(ForwardError::Unpaddable)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns the run's name.
@@ -449,6 +461,7 @@ impl Run {
         let _span = tracing::info_span!("run", name = self.name).entered();
         // Whichever run is under way on this thread, it is no business of this one's model.
         let _outer = Outer::set_aside();
+        self.check_padding()?;
         let numbered = Numbered::begin();
         let interleaver = self.setup.start()?;
         let binding = self.sites.binding();

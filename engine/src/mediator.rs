@@ -201,3 +201,13 @@ pub enum Group {
     /// All of them, without owning any.
     Whole,
 }
+
+impl Group {
+    /// Returns the row after the last that is its own; 0 if none is.
+    pub const fn end(&self) -> u32 {
+        match self {
+            Self::Rows(rows) => rows.end(),
+            Self::Whole => 0,
+        }
+    }
+}

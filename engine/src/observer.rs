@@ -6,13 +6,14 @@ use crate::event::{Event, Origin};
 use crate::fault::Fault;
 use crate::iterations::Round;
 use crate::mediator::MediatorId;
+use crate::padding::Padding;
 use crate::site::Site;
 use crate::value::RowLayout;
 
 /// One message of a mediator and what became of it.
 ///
 /// Nothing of either is left out: a swap has the value that was refused, a REGISTER the loop that
-/// its child is an iteration of. With the model's side ([`Moment::Begin`], [`Moment::Enter`],
+/// its child is an iteration of. With the model's side ([`Moment::Padded`], [`Moment::Enter`],
 /// [`Moment::Finish`]) it is all that a run depends on, so that [`replay`](crate::replay) can put a
 /// record in the place of either.
 #[derive(Debug)]
@@ -226,6 +227,11 @@ impl<V> Copy for Outcome<'_, V> {}
 pub enum Moment<'a, V> {
     /// Every mediator has run to its first request, and the model starts.
     Begin,
+    /// The rows of the batch differ in length: once in a run, before its model comes to a site.
+    Padded {
+        /// How they are padded.
+        padding: &'a Padding,
+    },
     /// The model is at a site that a mediator waits for or a cache collects; no mediator has been
     /// stepped there.
     Enter {

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::value::Rows;
+use crate::value::{Misfit, Rows};
 
 /// The side of a row on which its padding is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,6 +18,16 @@ pub enum PaddingSide {
     Left,
     /// Behind them.
     Right,
+}
+
+impl PaddingSide {
+    /// Returns the name in messages and journals.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+        }
+    }
 }
 
 /// The padding of a batch: its side, and how many positions each row has of its own.
@@ -65,6 +75,26 @@ impl Padding {
         self.length
     }
 
+    /// Checks that it can be that of a batch: each row has a position of its own, and there are as
+    /// many rows as mediators have together, if any has rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] if it cannot.
+    pub fn fits(&self, batch: u32) -> Result<(), Misfit> {
+        let expected = if self.lengths.contains(&0) {
+            "rows of one token or more".to_owned()
+        } else if batch > 0 && self.lengths.len() != batch as usize {
+            format!("{batch} rows, which the mediators have together")
+        } else {
+            return Ok(());
+        };
+        Err(Misfit {
+            expected,
+            found: Self::describe(Some(self)),
+        })
+    }
+
     /// Returns how many positions of each row are padding.
     pub fn pads(&self) -> impl Iterator<Item = u32> {
         self.lengths.iter().map(|own| self.length - own)
@@ -87,11 +117,7 @@ impl Padding {
     pub fn describe(padding: Option<&Self>) -> String {
         match padding {
             Some(Self { side, lengths, .. }) => {
-                let side = match side {
-                    PaddingSide::Left => "left",
-                    PaddingSide::Right => "right",
-                };
-                format!("rows of {lengths:?} tokens, padded on the {side}")
+                format!("rows of {lengths:?} tokens, padded on the {}", side.name())
             }
             None => "rows of one length".to_owned(),
         }
@@ -248,6 +274,11 @@ impl PositionLayout {
         Self(leaves.into_iter().collect())
     }
 
+    /// Iterates over the dimensions of each tensor that is listed.
+    pub fn leaves(&self) -> impl Iterator<Item = &[usize]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+
     /// Returns the dimensions of positions of a value's `leaf`-th tensor.
     pub fn of(&self, leaf: usize) -> &[usize] {
         let found = self.0.get(leaf).or(self.0.last());
@@ -277,6 +308,24 @@ mod tests {
         assert_eq!(padding.view(rows(0, 1)).unwrap().range(7), 2..7);
         assert!(padding.view(rows(2, 2)).is_none());
         assert_eq!(Padding::new(PaddingSide::Left, []), None);
+    }
+
+    #[test]
+    fn a_padding_is_that_of_the_rows_of_mediators_each_with_a_token() {
+        let padding = Padding::new(PaddingSide::Right, [3, 1]).unwrap();
+        assert_eq!((padding.fits(0), padding.fits(2)), (Ok(()), Ok(())));
+        let misfits = [
+            padding.fits(3),
+            Padding::new(PaddingSide::Left, [0, 2]).unwrap().fits(2),
+        ];
+        let misfits = misfits.map(|fits| {
+            let Misfit { expected, found } = fits.unwrap_err();
+            format!("expected {expected}, found {found}")
+        });
+        insta::assert_snapshot!(misfits.join("\n"), @"
+        expected 3 rows, which the mediators have together, found rows of [3, 1] tokens, padded on the right
+        expected rows of one token or more, found rows of [0, 2] tokens, padded on the left
+        ");
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub enum Played {
 /// is what it brought to the last of them.
 ///
 /// The iterations of a forward pass are those that the run counts; of a gradient, the site's is
-/// taken. Where the record has a backward pass begin or end, the caller says so to the run.
+/// taken. Where the record has a backward pass begin or end, and how it has rows padded before all
+/// that is passed ([`Interleaver::take_padding`]), the caller says so to the run.
 pub fn pass_recorded<V: Value>(
     run: &mut Interleaver<V>,
     passed: &[Site],

@@ -134,6 +134,11 @@ impl<V: Value> Setup<V> {
         self.steps
     }
 
+    /// Returns the padding that the run declares.
+    pub const fn declared_padding(&self) -> Option<&Padding> {
+        self.padding.as_ref()
+    }
+
     /// Returns the mediators, in definition order.
     pub fn invokes(&self) -> &[Invoke<V>] {
         &self.invokes
@@ -160,6 +165,15 @@ impl<V: Value> Setup<V> {
             }
         };
         self.invokes.iter().map(group).collect()
+    }
+
+    /// Returns how many rows the mediators have together; 0 if none has rows of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`groups`](Self::groups).
+    pub fn batch(&self) -> Result<u32, RunError> {
+        Ok(self.groups()?.iter().map(Group::end).max().unwrap_or(0))
     }
 
     /// Starts every mediator in definition order, and runs each to its first request.

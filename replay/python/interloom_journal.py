@@ -22,7 +22,7 @@ except ImportError:
 MAGIC = b"\x89ILJ\r\n\x1a\n"
 # Each kind with its longest payload, as a power of two.
 KINDS = {1: ("head", 26), 2: ("run start", 26), 3: ("path", 16), 4: ("exchange", 20), 5: ("tensor", 30), 6: ("run end", 26),
-         7: ("footer", 26), 8: ("source", 16), 9: ("visit", 20), 10: ("open request", 20), 11: ("cache declaration", 20),
+         7: ("footer", 26), 8: ("source", 16), 9: ("visit", 20), 10: ("open request", 20), 11: ("cache declaration", 20), 12: ("padding", 20),
          0x80: ("note", 16), 0x81: ("tick", 16), 0x82: ("passage", 26)}  # fmt: skip
 EVENTS = ["VALUE", "SWAP", "SKIP", "REGISTER", "BARRIER", "STOP", "END", "EXCEPTION", "PUT", "GET", "BACKWARD"]
 RESULTS = ["served", "refused", "open"]
@@ -119,7 +119,8 @@ class Journal:
         expect("run", (self.runs, None), (start["run"], self._open))
         mediators, declared = start["mediators"], start["declared"]
         self._open, self._mediators = (self.runs, self.exchanges), [line["name"] for line in mediators]
-        self._sources, self._passages, self._over = new_hash(bytes(32)), None, False
+        self._sources, self._passages, self._over, self._ahead = new_hash(bytes(32)), None, False, True
+        self._rows = max([sum(line["rows"]) for line in mediators if line["rows"]], default=0)
         self.runs += 1
         # All but the scheduler, whose name may be another where the order is the same.
         lines = [[line["name"], line["rows"], line["optional"]] for line in mediators]
@@ -169,6 +170,7 @@ class Journal:
     def _visit(self, payload):
         run, passed, brought, backward = unpack(payload)
         expect("a visit before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
+        self._ahead = False
         self._hash.update(payload)
         iteration, value = brought or (None, None)
         site = self._site(passed[-1], iteration) if brought and backward is None else None
@@ -181,6 +183,16 @@ class Journal:
         self._hash.update(payload)
         return SimpleNamespace(run=run, mediator=self._mediator(mediator), number=number, modules=modules, inputs=inputs,
                                outputs=outputs, gradients=gradients, fault=fault_of(fault))  # fmt: skip
+
+    def _padding(self, payload):
+        run, side, lengths = unpack(payload)
+        expect("a padding before the open requests, of run", (False, self._open and self._open[0]), (self._over, run))
+        expect("one padding at most, before the model comes to a site", True, self._ahead)
+        expect("rows that differ in length, each with a position", (True, True), (min(lengths) > 0, len(set(lengths)) > 1))
+        expect("as many rows as the mediators have", self._rows or len(lengths), len(lengths))
+        self._hash.update(payload)
+        self._ahead = False
+        return SimpleNamespace(run=run, side=["left", "right"][side], lengths=lengths)
 
     def _mediator(self, position):
         return self._mediators[position] if position < len(self._mediators) else f"#{position}"

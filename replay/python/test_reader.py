@@ -84,6 +84,10 @@ def test_values():
     assert (cache.modules, cache.inputs, cache.outputs) == (["layers.0.attn"], False, True)
     assert (cache.mediator, cache.number, cache.fault) == ("steer", 0, ("E017", {"passed": ["layers.0.mlp.output"]}))
 
+    (padding,) = of["padding"]
+    assert (padding.run, padding.side, padding.lengths) == (2, "left", [3, 300, 1])
+    assert journal.head["sites"]["positions"] == [[[[1]], [0, 2]], [[[], [2, 3]], [1]]]
+
     declared = of["run start"][0].declared
     assert declared["steps"] == 4 and declared["barriers"][1] == {"name": "meet", "participants": 2}
     assert declared["gradients"] == ["layers.0.attn.output.grad"]

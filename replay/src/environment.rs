@@ -4,9 +4,12 @@
 use burn::tensor::{Device, TensorData};
 use interloom_backends::parallel::products_per_sum;
 use interloom_backends::{BuildArithmetic, Sites, describe_device, device_name};
-use interloom_engine::{Port, SiteMap};
+use interloom_engine::{Port, PositionLayout, SiteMap};
 
-use crate::journal::{Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable};
+use crate::journal::{
+    Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, PositionLine, SiteTable,
+    TENSOR_RANK_MAX,
+};
 use crate::session::digest_of_tensor;
 
 /// Returns the head of a journal of `experiment` on a device, with this build and this machine in
@@ -57,10 +60,31 @@ pub(crate) fn site_table(map: &SiteMap) -> SiteTable {
     }
     let aliases = map.aliases();
     let aliases = aliases.map(|(alias, point)| (alias.to_owned(), map.point_name(point)));
+    let mut positions: Vec<PositionLine> = Vec::new();
+    for (place, point) in (0..).zip(map.points()) {
+        let Some(layout) = journal_positions(map.positions(point)) else {
+            continue;
+        };
+        match positions.iter_mut().find(|(known, _)| *known == layout) {
+            Some((_, points)) => points.push(place),
+            None => positions.push((layout, vec![place])),
+        }
+    }
     SiteTable {
         paths,
         aliases: aliases.collect(),
+        positions,
     }
+}
+
+/// Returns the dimensions of positions that a tensor can have; nothing if there are none.
+fn journal_positions(layout: &PositionLayout) -> Option<Vec<Vec<u8>>> {
+    let dimensions = |leaf: &[usize]| {
+        let small = leaf.iter().filter(|&&at| at < TENSOR_RANK_MAX);
+        small.map(|&at| at as u8).collect::<Vec<u8>>()
+    };
+    let layout: Vec<Vec<u8>> = layout.leaves().map(dimensions).collect();
+    layout.iter().any(|leaf| !leaf.is_empty()).then_some(layout)
 }
 
 /// Returns the sites and the parameters that a journal's head has; nothing if they are not those of
@@ -78,6 +102,18 @@ pub fn sites_of(head: &Head) -> Option<Sites> {
     }
     for (alias, point) in &table.aliases {
         map.alias(alias, map.point(point)?);
+    }
+    let points: Vec<(&str, &str)> = table.points().collect();
+    for (layout, places) in &table.positions {
+        let leaves = layout
+            .iter()
+            .map(|leaf| leaf.iter().map(|&at| at.into()).collect());
+        let layout = PositionLayout::new(leaves);
+        for place in places {
+            let (path, port) = points.get(*place as usize)?;
+            let point = map.point_at(path, Port::from_name(port)?)?;
+            map.declare_positions(point, layout.clone());
+        }
     }
     Some(Sites::without_model(map))
 }

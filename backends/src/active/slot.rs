@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::panic::resume_unwind;
 
-use interloom_engine::{Asker, Flow, Misfit, Padding, Point};
+use interloom_engine::{Asker, Flow, Interleaver, Misfit, Padding, Point};
 
 use super::{Active, backward};
 use crate::bind::Sites;
@@ -139,22 +139,37 @@ pub(super) fn halt_because(error: impl FnOnce(Option<String>) -> ForwardError) -
 /// Tells the run that is under way, if it is one of these sites, how the rows are padded with which
 /// its model is about to be called.
 ///
-/// Unwinds the model if the run knows of another padding.
+/// Unwinds the model if the run knows of another padding, or does not have such rows.
 pub fn declare_padding(sites: &Sites, padding: Option<&Padding>) {
-    let is_known = look(|active| {
-        let is_known =
-            active.binding != sites.binding() || active.interleaver.take_padding(padding);
-        if !is_known {
-            active.broken = Some(ForwardError::Padding {
-                declared: Padding::describe(active.interleaver.padding()),
-                found: Padding::describe(padding),
-            });
+    let is_broken = look(|active| {
+        if active.binding != sites.binding() {
+            return false;
         }
-        is_known
+        let error = take_padding(&mut active.interleaver, padding).err();
+        let is_broken = error.is_some();
+        active.broken = error.or(active.broken.take());
+        is_broken
     });
-    if is_known == Some(false) {
+    if is_broken == Some(true) {
         halt()
     }
+}
+
+fn take_padding(
+    run: &mut Interleaver<Value>,
+    padding: Option<&Padding>,
+) -> Result<(), ForwardError> {
+    if let Some(padding) = padding {
+        let fits = padding.fits(run.batch());
+        fits.map_err(ForwardError::Unpaddable)?;
+    }
+    if run.take_padding(padding) {
+        return Ok(());
+    }
+    Err(ForwardError::Padding {
+        declared: Padding::describe(run.padding()),
+        found: Padding::describe(padding),
+    })
 }
 
 /// Unwinds the model with an error about a point, and about the mediator that replaced the value

@@ -325,6 +325,7 @@ impl<V: Value> Observer<V> for Steered {
             }
             Moment::Leave { failed, .. } => course.leave(failed),
             Moment::Begin
+            | Moment::Padded { .. }
             | Moment::CacheDeclared { .. }
             | Moment::Cached { .. }
             | Moment::BeginBackward { .. }

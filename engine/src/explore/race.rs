@@ -252,6 +252,7 @@ impl Detector {
             }
             Moment::Leave { .. } => self.site = None,
             Moment::Begin
+            | Moment::Padded { .. }
             | Moment::CacheDeclared { .. }
             | Moment::Cached { .. }
             | Moment::BeginBackward { .. }

@@ -96,6 +96,8 @@ pub struct Interleaver<V> {
     lanes: Vec<Lane<V>>,
     batch: u32,
     padding: Option<Padding>,
+    /// Whether the model has said how its batch is padded, so that it cannot be otherwise.
+    is_padding_known: bool,
     tallies: Tallies,
     /// What of the counts was not passed, because a module around it was skipped.
     unseen: BTreeMap<Point, Unseen>,
@@ -180,7 +182,7 @@ struct Visit<V> {
 impl<V: Value> Interleaver<V> {
     pub(crate) fn new(setup: Setup<V>, groups: Vec<Group>, gradients: &[Point]) -> Self {
         let paths = setup.map.len();
-        let batch = groups.iter().map(rows_end).max().unwrap_or(0);
+        let batch = groups.iter().map(Group::end).max().unwrap_or(0);
         let lane = |(invoke, group): (Invoke<V>, Group)| {
             let is_optional = invoke.is_optional();
             let account = Account::new(invoke.name, is_optional);
@@ -192,6 +194,7 @@ impl<V: Value> Interleaver<V> {
             skips: Vec::new(),
             lanes,
             batch,
+            is_padding_known: setup.padding.is_some(),
             padding: setup.padding,
             tallies: Tallies::new(paths, setup.traces),
             unseen: BTreeMap::new(),
@@ -338,13 +341,21 @@ impl<V: Value> Interleaver<V> {
         self.padding.as_ref()
     }
 
-    /// Tells the run of the padding of its batch, where it does not know of any; returns whether
-    /// that is the one it knows now.
+    /// Tells the run of the padding of its batch before its model comes to a site, where it does
+    /// not know of any; returns whether that is the one it knows now.
     pub fn take_padding(&mut self, padding: Option<&Padding>) -> bool {
-        if self.padding.is_none() {
+        if !self.is_padding_known && self.visits == 0 {
+            self.is_padding_known = true;
             self.padding = padding.cloned();
+            self.say_how_rows_are_padded();
         }
         self.padding() == padding
+    }
+
+    fn say_how_rows_are_padded(&mut self) {
+        if let Some(padding) = self.padding.clone() {
+            self.moment(&Moment::Padded { padding: &padding });
+        }
     }
 
     /// Returns which positions these rows have of their own, or all rows; nothing if none is
@@ -403,6 +414,9 @@ impl<V: Value> Interleaver<V> {
             self.release_between_sites();
         }
         self.moment(&Moment::Begin);
+        if !self.is_halted() {
+            self.say_how_rows_are_padded();
+        }
     }
 
     /// Returns who is stepped next at `site`: those that a barrier has released, then those that
@@ -533,12 +547,5 @@ impl<V: Value> Interleaver<V> {
 
     fn lane(&mut self, id: MediatorId) -> &mut Lane<V> {
         &mut self.lanes[id.0 as usize]
-    }
-}
-
-fn rows_end(group: &Group) -> u32 {
-    match group {
-        Group::Rows(rows) => rows.end(),
-        Group::Whole => 0,
     }
 }

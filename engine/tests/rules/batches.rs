@@ -1,10 +1,13 @@
 //! Rows of the batch: R50 and R51.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use interloom_engine::array::Array;
 use interloom_engine::{
-    Fault, FaultKind, Flow, Group, Invoke, Port, RowLayout, Rows, RunEnd, Setup, SiteMap, mediator,
+    Exchange, Fault, FaultKind, Flow, Group, Invoke, Moment, Observer, Padding, PaddingSide, Port,
+    RowLayout, Rows, RunEnd, Setup, SiteMap, mediator,
 };
 
 use crate::support::{Model, Trial, stack, table};
@@ -218,4 +221,56 @@ fn r51_whoever_shares_the_batch_may_not_reshape() {
     assert_eq!(reshape_refused(&model, Some(1), 2), (1, 3));
     // A mediator without rows sees all of them, but owns none.
     assert_eq!(reshape_refused(&model, None, 2), (0, 2));
+}
+
+/// Notes how often it is said how rows are padded, and whether the model had come to a site then.
+#[derive(Clone, Default)]
+struct Told(Rc<RefCell<Vec<Option<Padding>>>>);
+
+impl Observer<Array> for Told {
+    fn exchange(&mut self, _: &Exchange<'_, Array>) {}
+
+    fn moment(&mut self, moment: &Moment<'_, Array>) {
+        let told = match *moment {
+            Moment::Padded { padding } => Some(padding.clone()),
+            Moment::Enter { .. } => None,
+            _ => return,
+        };
+        self.0.borrow_mut().push(told);
+    }
+}
+
+#[test]
+fn r52_a_run_has_one_padding_which_is_said_before_its_model_comes_to_a_site() {
+    let padding = |first| Padding::new(PaddingSide::Left, [first, 3]);
+    let mut map = SiteMap::new();
+    map.add("act", &[Port::Output]);
+    let map = Arc::new(map);
+    let act = map.point("act.output").unwrap();
+    let start = |declared: Option<Padding>| {
+        let told = Told::default();
+        let mut setup = Setup::new(map.clone());
+        setup.padding(declared);
+        setup.observer(told.clone());
+        let (program, _) = mediator(map.clone(), async |cx| cx.output("act").await);
+        setup.invoke(Invoke::new("read", program));
+        (setup.start().unwrap(), told)
+    };
+    let expected = [padding(1), None];
+    for declared in [None, padding(1)] {
+        let (mut run, told) = start(declared);
+        assert!(run.take_padding(padding(1).as_ref()));
+        assert!(run.passes(act));
+        drop(run.provide(act, Array::scalar(1.0)));
+        // Another one, and none, are not that of the run.
+        assert!(!run.take_padding(padding(2).as_ref()) && !run.take_padding(None));
+        assert_eq!(told.0.borrow()[..], expected);
+    }
+    let (mut even, told) = start(None);
+    assert!(even.take_padding(None) && !even.take_padding(padding(1).as_ref()));
+    assert_eq!(told.0.borrow()[..], []);
+    let (mut late, _) = start(None);
+    assert!(late.passes(act));
+    drop(late.provide(act, Array::scalar(1.0)));
+    assert!(!late.take_padding(padding(1).as_ref()));
 }

@@ -335,6 +335,11 @@ fn exchanges() -> Vec<Seed> {
         "path",
         [&[FrameKind::Path as u8, 0x92, 0x00, 0xA1][..], b"a"].concat(),
     ));
+    // Of run 2, on the right, rows of three positions and one; and rows that do not differ.
+    let padding =
+        |rows: [u8; 2]| [&[FrameKind::Padding as u8, 0x93, 2, 1, 0x92][..], &rows].concat();
+    seeds.push(("padding", padding([3, 1])));
+    seeds.push(("refused-padding", padding([3, 3])));
     seeds.push(("refused-kind", vec![0x7F, 0x90]));
     seeds
 }

@@ -207,7 +207,8 @@ impl Check {
             Record::Head(_)
             | Record::Footer(_)
             | Record::Source(_)
-            | Record::CacheDeclaration(_) => {}
+            | Record::CacheDeclaration(_)
+            | Record::Padding(_) => {}
         }
     }
 

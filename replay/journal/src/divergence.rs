@@ -33,7 +33,7 @@ mod tests;
 mod trees;
 mod visits;
 
-use interloom_engine::{AtFault, Code, Fault, Round};
+use interloom_engine::{AtFault, Code, Fault, Padding, Round};
 
 use crate::{BackwardTurn, DType, Digest, Event, ExchangeResult, OriginRecord, ValueTree};
 
@@ -125,7 +125,8 @@ pub enum DivergenceClass {
     Schedule,
     /// The same mediator did something else, or got another answer.
     Protocol,
-    /// The same exchange carried another value, the model brought one, or a cache collected one.
+    /// The same exchange carried another value, the model brought one, a cache collected one, or
+    /// the rows of the batch are padded otherwise.
     Value,
     /// A value differs, and the heads differ in what values are made from.
     Environment,
@@ -166,6 +167,8 @@ pub enum DivergenceSide {
         /// Why it is refused, if it is.
         fault: Option<Fault>,
     },
+    /// The rows of the batch differ in length.
+    Padding(Padding),
     /// The model passes sites.
     Visit {
         /// The site that it comes to, such as `layers.3.attn.output.i0`; `None` where a backward
@@ -202,7 +205,7 @@ impl DivergenceSide {
             }
             Self::CacheDeclaration { mediator, .. } => Some((Some(mediator.clone()), None)),
             Self::Visit { site, .. } => Some((None, site.clone())),
-            Self::RunStart { .. } | Self::RunEnd { .. } | Self::Nothing => None,
+            Self::RunStart { .. } | Self::Padding(_) | Self::RunEnd { .. } | Self::Nothing => None,
         }
     }
 }

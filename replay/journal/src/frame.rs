@@ -80,6 +80,8 @@ pub enum FrameKind {
     Open = 0x0a,
     /// A cache that a mediator declares.
     CacheDeclaration = 0x0b,
+    /// How the rows of a batch are padded.
+    Padding = 0x0c,
     /// A remark.
     Note = 0x80,
     /// The digest of a run so far.
@@ -90,7 +92,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// Every kind of this version of the format.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Head,
         Self::RunStart,
         Self::Path,
@@ -102,6 +104,7 @@ impl FrameKind {
         Self::Visit,
         Self::Open,
         Self::CacheDeclaration,
+        Self::Padding,
         Self::Note,
         Self::Tick,
         Self::Passage,
@@ -126,6 +129,7 @@ impl FrameKind {
             Self::Visit => "visit",
             Self::Open => "open request",
             Self::CacheDeclaration => "cache declaration",
+            Self::Padding => "padding",
             Self::Note => "note",
             Self::Tick => "tick",
             Self::Passage => "passage",
@@ -139,7 +143,7 @@ impl FrameKind {
                 HEAD_BYTES_MAX
             }
             Self::Path | Self::Source | Self::Note | Self::Tick => PATH_BYTES_MAX,
-            Self::Exchange | Self::Visit | Self::Open | Self::CacheDeclaration => {
+            Self::Exchange | Self::Visit | Self::Open | Self::CacheDeclaration | Self::Padding => {
                 EXCHANGE_BYTES_MAX
             }
             Self::Tensor => PAYLOAD_BYTES_MAX,

@@ -3,6 +3,7 @@
 use super::error::JournalError;
 use super::exchange;
 use super::frame::FrameKind;
+use super::padded;
 use super::passage;
 use super::read::JournalReader;
 use super::record::{OutcomeRecord, Record};
@@ -35,6 +36,7 @@ pub fn recode(kind: FrameKind, payload: &[u8]) -> Result<Option<Vec<u8>>, String
         Record::Path(path) => wire::encode_path(path.id, &path.text, &mut again),
         Record::Visit(visit) => visit::encode(&visit, &mut again)?,
         Record::CacheDeclaration(cache) => visit::encode_cache(&cache, &mut again)?,
+        Record::Padding(record) => padded::encode(&record, &mut again),
         Record::Source(source) => visit::encode_source(source.id, &source.origin, &mut again),
         Record::Passage(passage) => passage::encode(&passage, &mut again)?,
         _ => return Ok(None),
@@ -83,7 +85,7 @@ mod tests {
         }
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, [0x03, 0x04, 0x08, 0x09, 0x0a, 0x0b, 0x82]);
+        assert_eq!(kinds, [0x03, 0x04, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x82]);
     }
 
     proptest! {

@@ -66,6 +66,7 @@ mod model_side;
 mod names;
 mod order;
 mod pack;
+mod padded;
 mod particulars;
 mod passage;
 mod pattern;
@@ -112,15 +113,15 @@ pub use reason::{Reason, is_refusal};
 pub use record::{
     BackwardTurn, BarrierLine, Brought, Build, CacheDeclaration, Declared, Event, ExchangeRecord,
     ExchangeResult, Experiment, FORMAT_NAME, FailureLine, Footer, Head, MediatorLine,
-    ModelIdentity, NoteRecord, OriginRecord, OutcomeRecord, PassageRecord, PassedCallRecord,
-    PassingRecord, PathLine, Record, RunEndRecord, RunStart, SiteRef, SourceLine, TensorRecord,
-    Tick, Visit,
+    ModelIdentity, NoteRecord, OriginRecord, OutcomeRecord, PaddingRecord, PassageRecord,
+    PassedCallRecord, PassingRecord, PathLine, Record, RunEndRecord, RunStart, SiteRef, SourceLine,
+    TensorRecord, Tick, Visit,
 };
 pub use recover::{Recovery, RecoveryTarget, recover};
 pub use resume::{Loss, OpenRun, Resumed};
 pub use same_file::check_is_another;
 pub use sink::Sink;
-pub use sites::{SiteTable, Tokens};
+pub use sites::{PositionLine, SiteTable, Tokens};
 pub use skim::Skim;
 pub use unfinished::Unfinished;
 pub use value::{TensorLine, VALUE_DEPTH_MAX, ValueTree};

@@ -8,8 +8,8 @@ use super::digest::Digest;
 use super::error::JournalError;
 use super::read::JournalReader;
 use super::record::{
-    CacheDeclaration, ExchangeRecord, Footer, Head, NoteRecord, PassageRecord, PathLine, Record,
-    RunEndRecord, RunStart, SiteRef, TensorRecord, Visit,
+    CacheDeclaration, ExchangeRecord, Footer, Head, NoteRecord, PaddingRecord, PassageRecord,
+    PathLine, Record, RunEndRecord, RunStart, SiteRef, TensorRecord, Visit,
 };
 
 /// A journal, or the beginning of one.
@@ -44,6 +44,9 @@ pub struct RunRecord {
     pub open: Vec<ExchangeRecord>,
     /// The caches that mediators declared, in order, each with where that was.
     pub cache_declarations: Vec<(RunPosition, CacheDeclaration)>,
+    /// How its rows are padded, if they differ in length, with the number of visits, exchanges and
+    /// cache declarations before.
+    pub padding: Option<(usize, PaddingRecord)>,
     /// What its model passed and returned, if that was kept.
     pub passage: Option<PassageRecord>,
     /// How it ended, if the journal goes that far.
@@ -60,13 +63,27 @@ pub struct RunPosition {
 }
 
 impl RunRecord {
-    /// Returns what happened in the run, in order: visits, exchanges, cache declarations, and then
-    /// the requests that are open at its end.
+    /// Returns what happened in the run, in order: visits, exchanges, cache declarations, the
+    /// padding among them, and then the requests that are open at its end.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let open = self.open.iter().cloned().map(Record::Open);
+        let mut happened = self.exchanged().chain(open).enumerate().peekable();
+        let mut padding = self.padding.as_ref();
+        std::iter::from_fn(move || {
+            let next = happened.peek().map_or(usize::MAX, |(place, _)| *place);
+            match padding.take_if(|(place, _)| *place <= next) {
+                Some((_, padding)) => Some(Record::Padding(padding.clone())),
+                None => happened.next().map(|(_, record)| record),
+            }
+        })
+    }
+
+    /// Returns visits, exchanges and cache declarations, in order.
+    fn exchanged(&self) -> impl Iterator<Item = Record> + '_ {
         let mut exchanges = self.exchanges.iter().peekable();
         let mut visits = self.visits.iter().enumerate().peekable();
         let mut caches = self.cache_declarations.iter().peekable();
-        let happened = std::iter::from_fn(move || {
+        std::iter::from_fn(move || {
             let next = exchanges.peek().map_or(u64::MAX, |exchange| exchange.index);
             let before_visit = |place: usize, exchange: u64| RunPosition {
                 exchange,
@@ -85,8 +102,7 @@ impl RunRecord {
                 Some((_, (_, visit))) => Some(Record::Visit(visit.clone())),
                 None => exchanges.next().cloned().map(Record::Exchange),
             }
-        });
-        happened.chain(self.open.iter().cloned().map(Record::Open))
+        })
     }
 
     fn new(start: RunStart) -> Self {
@@ -96,6 +112,7 @@ impl RunRecord {
             visits: Vec::new(),
             open: Vec::new(),
             cache_declarations: Vec::new(),
+            padding: None,
             passage: None,
             end: None,
         }
@@ -242,6 +259,13 @@ impl Journal {
                         visits: run.visits.len(),
                     };
                     run.cache_declarations.push((position, cache));
+                }
+            }
+            Record::Padding(padding) => {
+                if let Some(run) = self.runs.last_mut() {
+                    let before =
+                        run.visits.len() + run.exchanges.len() + run.cache_declarations.len();
+                    run.padding = Some((before, padding));
                 }
             }
             // Exchanges have them.

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use interloom_engine::Misfit;
+
 use super::cached::CachedLine;
 use super::chain::Chain;
 use super::digest::Digest;
@@ -13,7 +15,7 @@ use super::frame::FrameKind;
 use super::model_side::ModelSide;
 use super::record::{
     BackwardTurn, CacheDeclaration, ExchangeRecord, ExchangeResult, Footer, OutcomeRecord,
-    PassageRecord, PathLine, RunEndRecord, RunStart, SiteRef, Tick, Visit,
+    PaddingRecord, PassageRecord, PathLine, RunEndRecord, RunStart, SiteRef, Tick, Visit,
 };
 use super::wire;
 
@@ -43,6 +45,10 @@ struct OpenRun {
     first: u64,
     /// Whether it has open requests, which only its end follows.
     is_over: bool,
+    /// How many rows its mediators have together.
+    rows: u32,
+    /// Whether it is known how its rows are padded.
+    is_padded: bool,
 }
 
 /// What an exchange says of its place among the others.
@@ -205,6 +211,8 @@ impl Order {
             run: start.run,
             first: self.exchanges,
             is_over: false,
+            rows: start.rows(),
+            is_padded: false,
         });
         self.model = ModelSide::default();
         let mut evidence = Vec::new();
@@ -311,6 +319,32 @@ impl Order {
     ) -> Result<(), JournalError> {
         self.check_run("a cache declaration", cache.run, place)?;
         self.check_goes_on("a cache declaration", place)
+    }
+
+    /// Checks that a padding stands before all that the model of its run passes, and is one of the
+    /// rows of its mediators.
+    pub(super) fn check_padding(
+        &mut self,
+        record: &PaddingRecord,
+        place: Place<'_>,
+    ) -> Result<(), JournalError> {
+        self.check_run("a padding", record.run, place)?;
+        self.check_goes_on("a padding", place)?;
+        let is_ahead = self.model == ModelSide::Ahead;
+        let open = self
+            .open
+            .as_mut()
+            .filter(|open| is_ahead && !open.is_padded);
+        let Some(open) = open else {
+            let expected = "one padding at most, before the model comes to a site".to_owned();
+            return Err(place.out_of_sequence(expected, "a padding".to_owned()));
+        };
+        open.is_padded = true;
+        let fits = record.padding.fits(open.rows);
+        fits.map_err(|Misfit { expected, found }| {
+            let reason = format!("expected {expected}, found {found}");
+            place.malformed(FrameKind::Padding.name(), reason)
+        })
     }
 
     /// Takes in a line of source.

@@ -449,6 +449,7 @@ mod tests {
             visits: Vec::new(),
             open: Vec::new(),
             cache_declarations: Vec::new(),
+            padding: None,
             passage: None,
             end: None,
         });

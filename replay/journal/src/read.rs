@@ -438,6 +438,10 @@ impl<R: Read> JournalReader<R> {
                 self.order.check_cache_declaration(cache, place)?;
                 self.order.add_evidence(payload);
             }
+            Record::Padding(padding) => {
+                self.order.check_padding(padding, place)?;
+                self.order.add_evidence(payload);
+            }
             Record::Source(source) => {
                 self.order.source(source.id, payload, place)?;
                 self.sources.push(source.origin.clone());

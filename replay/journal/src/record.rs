@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The engine's events, by whose codes a journal has them.
 pub use interloom_engine::Event;
-use interloom_engine::{Code, Fault, NoLeaf, Round, RunError, Tree};
+use interloom_engine::{Code, Fault, NoLeaf, Padding, Round, RunError, Tree};
 use serde::{Deserialize, Serialize};
 
 use super::argument::Argument;
@@ -59,6 +59,8 @@ pub enum Record {
     Open(ExchangeRecord),
     /// A mediator declares a cache.
     CacheDeclaration(CacheDeclaration),
+    /// The rows of a run's batch differ in length.
+    Padding(PaddingRecord),
 }
 
 /// The head of a journal: where, from what and how it was recorded.
@@ -193,6 +195,14 @@ pub struct RunStart {
 }
 
 impl RunStart {
+    /// Returns how many rows of the batch the mediators have together; 0 if none has rows of its
+    /// own.
+    pub fn rows(&self) -> u32 {
+        let rows = self.mediators.iter().filter_map(|line| line.rows);
+        let ends = rows.map(|(first, count)| first.saturating_add(count));
+        ends.max().unwrap_or(0)
+    }
+
     /// Returns whether the run itself says that the tensors at a point are kept, or are not;
     /// nothing if the policy of the journal decides.
     ///
@@ -317,6 +327,15 @@ pub struct Brought {
     pub iteration: u32,
     /// The value, before all changes.
     pub value: ValueTree,
+}
+
+/// The padding of a run's batch, whose rows differ in length.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PaddingRecord {
+    /// The run it belongs to.
+    pub run: u32,
+    /// The side of the padding, and the own positions of each row.
+    pub padding: Padding,
 }
 
 /// A cache that a mediator declares.

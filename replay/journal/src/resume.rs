@@ -272,7 +272,8 @@ impl<R: Read> Scan<R> {
             | Record::Passage(_)
             | Record::Visit(_)
             | Record::Open(_)
-            | Record::CacheDeclaration(_) => {}
+            | Record::CacheDeclaration(_)
+            | Record::Padding(_) => {}
         }
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use interloom_engine::ProgramFault;
 use interloom_engine::{
-    Asker, Failure, Fault, FaultKind, Meeting, Misfit, NoGradient, NoLeaf, Pending, Refusal, Round,
-    RunError, ScheduleError, Silent, Tree,
+    Asker, Failure, Fault, FaultKind, Meeting, Misfit, NoGradient, NoLeaf, Padding, PaddingSide,
+    Pending, Refusal, Round, RunError, ScheduleError, Silent, Tree,
 };
 
 mod golden;
@@ -14,7 +14,7 @@ mod random;
 
 pub(crate) use golden::{GOLDEN_EXCHANGES, GOLDEN_TICKS, golden, write_golden};
 pub(crate) use random::{
-    any_cache_declaration, any_exchange, any_fault, any_head, any_origin, any_visit,
+    any_cache_declaration, any_exchange, any_fault, any_head, any_origin, any_padding, any_visit,
 };
 
 /// A head with something in every field.
@@ -74,8 +74,37 @@ pub(crate) fn head() -> Head {
                 "blocks.0.hook_attn_out".into(),
                 "layers.0.attn.output".into(),
             )],
+            positions: Vec::new(),
         }),
         tokens: Tokens::from([("prompt".into(), vec![vec![464, 412]])]),
+    }
+}
+
+/// The head of a journal of a model that says which dimensions are positions.
+pub(crate) fn positioned_head() -> Head {
+    let sites = head().sites.map(|sites| SiteTable {
+        positions: vec![
+            (vec![vec![1]], vec![0, 2]),
+            (vec![vec![], vec![2, 3]], vec![1]),
+        ],
+        ..sites
+    });
+    Head { sites, ..head() }
+}
+
+/// A run with two mediators, of which one has three rows.
+pub(crate) fn padded_start(run: u32) -> RunStart {
+    let mut start = run_start(run);
+    start.mediators[0].rows = Some((0, 3));
+    start
+}
+
+/// A padding of rows of these lengths, on the left.
+pub(crate) fn padding(run: u32, lengths: &[u32]) -> PaddingRecord {
+    let padding = Padding::new(PaddingSide::Left, lengths.iter().copied());
+    PaddingRecord {
+        run,
+        padding: padding.expect("rows that differ in length"),
     }
 }
 

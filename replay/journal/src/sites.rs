@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::TENSOR_RANK_MAX;
+
 /// The sites of a model, by name.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 pub struct SiteTable {
@@ -11,8 +13,113 @@ pub struct SiteTable {
     pub paths: Vec<(String, Vec<String>)>,
     /// Second names, and the points that they are of.
     pub aliases: Vec<(String, String)>,
+    /// Which dimensions are positions of a sequence, at the points where some are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub positions: Vec<PositionLine>,
+}
+
+/// The dimensions of positions of each tensor of a value, those of the last for all further ones;
+/// and the points of which this is true, by their places among [all points](SiteTable::points),
+/// ascending.
+pub type PositionLine = (Vec<Vec<u8>>, Vec<u32>);
+
+impl SiteTable {
+    /// Iterates over the points in order, as path and port.
+    pub fn points(&self) -> impl Iterator<Item = (&str, &str)> {
+        let paths = self.paths.iter();
+        paths.flat_map(|(path, ports)| ports.iter().map(move |port| (&**path, &**port)))
+    }
+
+    /// Checks that positions are of points that there are, of each once, and dimensions that a
+    /// tensor can have.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let count = self.points().count();
+        let mut is_seen = vec![false; count];
+        for (layout, points) in &self.positions {
+            let largest = layout.iter().flatten().copied().max();
+            let Some(largest) = largest else {
+                return Err("expected positions in some dimension, found none".to_owned());
+            };
+            if usize::from(largest) >= TENSOR_RANK_MAX {
+                return Err(format!(
+                    "expected positions in a dimension below {TENSOR_RANK_MAX}, found {largest}"
+                ));
+            }
+            if points.is_empty() || !points.is_sorted() {
+                return Err(format!(
+                    "expected positions of one or more points, ascending, found {points:?}"
+                ));
+            }
+            for &point in points {
+                match is_seen.get_mut(point as usize) {
+                    Some(is_seen) if !*is_seen => *is_seen = true,
+                    Some(_) => return Err(format!("the positions of point {point} stand twice")),
+                    None => {
+                        return Err(format!(
+                            "expected positions of a point below {count}, found point {point}"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Rows of tokens by the name of what they are: what a tokenizer, or a file beside the experiment,
 /// was needed for.
 pub type Tokens = BTreeMap<String, Vec<Vec<u32>>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_of_points_that_there_are_and_dimensions_that_can_be() {
+        let port = |port: &str| port.to_owned();
+        let table = SiteTable {
+            paths: vec![
+                ("a".to_owned(), vec![port("input"), port("output")]),
+                (String::new(), vec![port("output")]),
+            ],
+            ..SiteTable::default()
+        };
+        let lines = |positions: &[PositionLine]| SiteTable {
+            positions: positions.to_vec(),
+            ..table.clone()
+        };
+        let good: [&[PositionLine]; 3] = [
+            &[],
+            &[
+                (vec![vec![1]], vec![0, 2]),
+                (vec![vec![], vec![2, 3]], vec![1]),
+            ],
+            &[(vec![vec![254]], vec![0])],
+        ];
+        for positions in good {
+            assert_eq!(lines(positions).check(), Ok(()));
+        }
+        let bad: [&[PositionLine]; 7] = [
+            &[(vec![], vec![0])],
+            &[(vec![vec![]], vec![0])],
+            &[(vec![vec![1, 255]], vec![0])],
+            &[(vec![vec![1]], vec![])],
+            &[(vec![vec![1]], vec![1, 0])],
+            &[(vec![vec![1]], vec![0]), (vec![vec![2]], vec![0])],
+            &[(vec![vec![1]], vec![3])],
+        ];
+        let reasons = bad.map(|positions| lines(positions).check().unwrap_err());
+        insta::assert_snapshot!(reasons.join("\n"), @"
+        expected positions in some dimension, found none
+        expected positions in some dimension, found none
+        expected positions in a dimension below 255, found 255
+        expected positions of one or more points, ascending, found []
+        expected positions of one or more points, ascending, found [1, 0]
+        the positions of point 0 stand twice
+        expected positions of a point below 3, found point 3
+        ");
+    }
+}

@@ -14,8 +14,10 @@ use super::digest::{DType, Digest};
 use super::exchange;
 use super::frame::FrameKind;
 use super::pack::{self, Unexpected, Unpacker};
+use super::padded;
 use super::passage;
 use super::record::{FORMAT_NAME, Head, OriginRecord, PathLine, Record, RunStart, TensorRecord};
+use super::sites::SiteTable;
 use super::visit;
 
 /// The largest rank of a tensor whose bytes are kept.
@@ -109,6 +111,7 @@ pub(super) fn decode(
         FrameKind::CacheDeclaration => {
             Record::CacheDeclaration(canonical(visit::decode_cache(payload))?)
         }
+        FrameKind::Padding => Record::Padding(canonical(padded::decode(payload))?),
         FrameKind::Source => Record::Source(canonical(visit::decode_source(payload))?),
         FrameKind::Tensor => Record::Tensor(decode_tensor(payload)?.into_record()),
         FrameKind::RunEnd => Record::RunEnd(decode_named(payload)?),
@@ -132,6 +135,7 @@ pub(super) fn decode_head(payload: &[u8]) -> Result<Head, String> {
             head.format
         ));
     }
+    head.sites.as_ref().map_or(Ok(()), SiteTable::check)?;
     Ok(head)
 }
 

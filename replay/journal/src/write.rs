@@ -26,14 +26,16 @@ use super::frame::{
     FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Preamble, frame_bytes, padding,
 };
 use super::order::Order;
+use super::padded;
 use super::passage;
 use super::policy::Policy;
 use super::record::{
     CacheDeclaration, ExchangeRecord, FORMAT_NAME, Footer, Head, NoteRecord, OriginRecord,
-    OutcomeRecord, PassageRecord, PathLine, Record, RunEndRecord, RunStart, Visit,
+    OutcomeRecord, PaddingRecord, PassageRecord, PathLine, Record, RunEndRecord, RunStart, Visit,
 };
 use super::resume::State;
 use super::sink::Sink;
+use super::sites::SiteTable;
 use super::value::ValueTree;
 use super::visit;
 use super::wire;
@@ -269,6 +271,22 @@ impl<S: Sink> JournalWriter<S> {
         })
     }
 
+    /// Writes how the rows of the open run's batch are padded.
+    ///
+    /// # Errors
+    /// E067 if it is not of the open run, or that has a padding or something that its model passed;
+    /// E066 if it is not one of the rows of the run's mediators, or a row has no position; E061 if
+    /// the sink refuses, E069 if the record is too large, or the first error.
+    pub fn padding(&mut self, record: &PaddingRecord) -> Result<(), JournalError> {
+        self.guarded(|writer| {
+            writer.order.check_padding(record, place!(writer))?;
+            writer.write_evidence(FrameKind::Padding, |out| {
+                padded::encode(record, out);
+                Ok(())
+            })
+        })
+    }
+
     /// Writes the bytes of a tensor of the next exchange, if the [`Policy`] keeps those and this
     /// digest is new; tells whether it did. To let one pass over the journal find the bytes, call
     /// this before the first exchange that names the digest.
@@ -407,6 +425,7 @@ impl<S: Sink> JournalWriter<S> {
             Record::Open(open) => self.open_request(open),
             Record::Visit(visit) => self.visit(visit),
             Record::CacheDeclaration(cache) => self.cache_declaration(cache),
+            Record::Padding(padding) => self.padding(padding),
             Record::Tensor(tensor) => {
                 let (dtype, shape) = (tensor.dtype, &tensor.shape);
                 self.tensor(&tensor.digest, dtype, shape, &tensor.bytes)
@@ -513,6 +532,8 @@ impl<S: Sink> JournalWriter<S> {
                 "expected the format {FORMAT_NAME:?}, found {found:?}"
             )));
         }
+        let sites = head.sites.as_ref();
+        sites.map_or(Ok(()), SiteTable::check).map_err(malformed)?;
         let mut payload = Vec::new();
         wire::encode_named(head, &mut payload).map_err(malformed)?;
         let preamble = Preamble::for_head(&payload);

@@ -12,8 +12,8 @@ use super::passages;
 use super::readback::{AskedName, Pending, PendingExchange, Queue, Readback, TensorReads};
 use super::sink::{JournalSink, Keeps};
 use crate::journal::{
-    self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, Policy, RunStart,
-    SiteRef, TensorLine, ValueTree, Visit,
+    self, BackwardTurn, Brought, CacheDeclaration, DType, Digest, JournalError, PaddingRecord,
+    Policy, RunStart, SiteRef, TensorLine, ValueTree, Visit,
 };
 
 /// Writes all that happens in one run to a sink, in order.
@@ -104,6 +104,7 @@ impl Observer<Value> for Recorder {
                 let brought = Some((site.iteration, value.clone()));
                 self.note(Pending::Visit(passed.to_vec(), brought, None));
             }
+            Moment::Padded { padding } => self.note(Pending::Padding(padding.clone())),
             Moment::BeginBackward {
                 number,
                 loss,
@@ -205,6 +206,10 @@ impl Recording {
                     value.and_then(|(_, value)| tensor_with(value, digest))
                 })
             }
+            Pending::Padding(padding) => sink.padding(&PaddingRecord {
+                run: self.run.run,
+                padding: padding.clone(),
+            }),
             Pending::Cache {
                 mediator,
                 number,

@@ -64,6 +64,7 @@ pub(super) fn play<Y>(
         interleaver.cancel();
         return Ok(Made::unknown());
     };
+    take_padding(&mut interleaver, past);
     if !interleaver.is_halted() && !pass_all(&mut interleaver, past, recorded, &sites)? {
         interleaver.cancel();
         return Ok(Made::unknown());
@@ -100,6 +101,16 @@ pub(super) fn play<Y>(
             audit: report.audit,
         }),
     }))
+}
+
+/// Tells a run how the rows of the recorded batch are padded, as the model did. Mediators with
+/// other rows have parted from the recording before.
+fn take_padding(interleaver: &mut Interleaver<Value>, past: &journal::RunRecord) {
+    let padding = past.padding.as_ref().map(|(_, record)| &record.padding);
+    let padding = padding.filter(|padding| padding.fits(interleaver.batch()).is_ok());
+    if let Some(padding) = padding.filter(|_| !interleaver.is_halted()) {
+        let _another_is_a_divergence = interleaver.take_padding(Some(padding));
+    }
 }
 
 /// Passes all that a recorded model passed, and returns whether the record had a value wherever a

@@ -8,7 +8,7 @@
 use burn::tensor::TensorData;
 use interloom_backends::{AnyTensor, Value};
 use interloom_engine::{
-    Asked, CacheSpec, Exchange, Fault, MediatorId, Message, Origin, Outcome, Round, Site,
+    Asked, CacheSpec, Exchange, Fault, MediatorId, Message, Origin, Outcome, Padding, Round, Site,
 };
 
 use crate::journal::{self, BackwardTurn, ExchangeResult};
@@ -69,6 +69,8 @@ pub(super) enum Pending {
     /// What the model passed, and what it brought to the last of it, in which iteration; or the
     /// turn of a backward pass that it came to.
     Visit(Vec<Site>, Option<(u32, Value)>, Option<BackwardTurn>),
+    /// How the rows of the batch are padded.
+    Padding(Padding),
     /// A cache that a mediator declares.
     Cache {
         mediator: MediatorId,
@@ -104,7 +106,7 @@ impl Pending {
         match self {
             Self::Exchange(exchange) | Self::Open(exchange) => exchange.value.as_ref(),
             Self::Visit(_, brought, _) => brought.as_ref().map(|(_, value)| value),
-            Self::Cache { .. } => None,
+            Self::Padding(_) | Self::Cache { .. } => None,
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::divergence::{Comparer, Divergence, EnvironmentReport};
 use crate::journal::training::StepDigest;
 use crate::journal::{
     CacheDeclaration, CachedLine, DType, Digest, ExchangeRecord, Head, JournalError, JournalReader,
-    JournalWriter, OutcomeRecord, PassageRecord, Record, RunStart, Sink, ValueTree, Visit,
-    find_tensor,
+    JournalWriter, OutcomeRecord, PaddingRecord, PassageRecord, Record, RunStart, Sink, ValueTree,
+    Visit, find_tensor,
 };
 
 /// The journal of a session, being written, being compared with, or both.
@@ -264,6 +264,16 @@ impl JournalSink {
             step.cache_declaration(cache);
         }
         self.compare(Record::CacheDeclaration(cache.clone()));
+        Ok(())
+    }
+
+    /// Writes and compares how the rows of the run's batch are padded.
+    pub(super) fn padding(&mut self, padding: &PaddingRecord) -> Result<(), JournalError> {
+        written!(self, |writer| writer.padding(padding))?;
+        if let Some(step) = &mut self.step {
+            step.padding(padding);
+        }
+        self.compare(Record::Padding(padding.clone()));
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod gradients;
 mod identical;
 mod modes;
 mod operations;
+mod padded;
 mod plan;
 mod planted;
 mod sittings;

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Tensor, TensorData};
 use interloom_backends::{Kind, Run, Value};
-use interloom_engine::{CacheSpec, Cached, Exchange, Moment, Observer, Saved, Site, SiteMap};
+use interloom_engine::{
+    CacheSpec, Cached, Exchange, Moment, Observer, Padding, PaddingSide, Saved, Site, SiteMap,
+};
 use interloom_models::{INDUCTION, LanguageModel, Sampling, record_draws};
 
 use crate::families::{families, opened};
@@ -358,6 +360,34 @@ fn a_run_that_knows_of_another_batch_is_refused() {
     let mut run = Run::new("padded", model.sites());
     run.padding(batch(&[0, 1]).padding().cloned());
     assert!(run.execute(|| batch(&[0, 1]).logits()).is_ok());
+    // The first batch is that of the run, also if its rows have one length.
+    let run = Run::new("even", model.sites());
+    let both = || (batch(&[0]).logits(), batch(&[0, 1]).logits());
+    assert_eq!(run.execute(both).unwrap_err().code(), "E138");
+}
+
+#[test]
+fn a_padding_is_that_of_the_rows_of_a_run() {
+    let model = LanguageModel::load(INDUCTION, &cpu()).unwrap();
+    let prompts: [&[u32]; 2] = [&[1, 2, 3], &[4]];
+    let run = || {
+        let mut run = Run::new("padded", model.sites());
+        for (name, rows) in [("a", 1), ("b", 2)] {
+            run.invoke(name, rows, async |cx| cx.output("layers.0").await);
+        }
+        run
+    };
+    let forward = || model.batch(&prompts).unwrap().logits();
+    let called = run().execute(forward).unwrap_err();
+    let mut told = run();
+    told.padding(model.batch(&prompts).unwrap().padding().cloned());
+    let told = told.execute(forward).unwrap_err();
+    assert_eq!((called.code(), told.code()), ("E142", "E142"));
+    assert_eq!(called.to_string(), told.to_string());
+    insta::assert_snapshot!(told, @"expected a batch of 3 rows, which the mediators have together, found rows of [3, 1] tokens, padded on the left; give a run the padding of its own batch (`run.padding(batch.padding())`), and its mediators the rows of that batch");
+    let mut empty = Run::new("empty", model.sites());
+    empty.padding(Padding::new(PaddingSide::Left, [3, 0]));
+    assert_eq!(empty.execute(forward).unwrap_err().code(), "E142");
 }
 
 /// Each draw passes a site of its own, with its probability, and what is put there is gone on with.

@@ -150,7 +150,8 @@ impl Seen {
             | Record::Source(_)
             | Record::Visit(_)
             | Record::Open(_)
-            | Record::CacheDeclaration(_) => {}
+            | Record::CacheDeclaration(_)
+            | Record::Padding(_) => {}
         }
     }
 

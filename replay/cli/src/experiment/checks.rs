@@ -134,19 +134,6 @@ pub(super) fn calls_modules(plan: &Plan) -> bool {
     })
 }
 
-/// Returns whether the rows of a run differ in length.
-pub(super) fn has_padding(plan: &Plan, inputs: &[Rows]) -> bool {
-    plan.runs.iter().any(|run| {
-        let rows = run.rows();
-        let mut lengths = rows
-            .iter()
-            .flat_map(|&input| &inputs[input].tokens)
-            .map(Vec::len);
-        let first = lengths.next();
-        lengths.any(|length| Some(length) != first)
-    })
-}
-
 /// Returns the rows of each input.
 pub(super) fn inputs(
     plan: &Plan,

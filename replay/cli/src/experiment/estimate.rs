@@ -6,6 +6,7 @@ use interloom_program::{Action, Condition, Expr, Over, Program, ProgramStep, Sha
 
 use super::outlook::Outlook;
 use super::plan::{Plan, RunPlan};
+use super::rows::Rows;
 
 /// How many exchanges an experiment has at most, and how large the largest of the tensors in them
 /// is.
@@ -21,13 +22,16 @@ pub struct Estimate {
     /// known, because a batch is too long to be tried, or invokes may change them.
     pub tensor_bytes: Option<u64>,
     /// The bytes of what its head has of the model's sites and of prompts, and of what its runs
-    /// keep of their caches.
+    /// keep of their caches and of rows that are padded.
     pub name_bytes: u64,
 }
 
 /// How many bytes the end of a run has at most for what a cache collects at one point, beside the
 /// point's name.
 const CACHED_BYTES: u64 = 64;
+
+/// How many bytes the padding of a run has at most beside the lengths of its rows, and for each.
+const PADDING_BYTES: (u64, u64) = (48, 5);
 
 impl Estimate {
     /// Returns how many bytes a journal will have at most; nothing if it keeps tensors whose shapes
@@ -41,7 +45,12 @@ impl Estimate {
         Some(bytes.saturating_add(self.name_bytes))
     }
 
-    pub(super) fn of(plan: &Plan, map: &SiteMap, outlooks: &[Outlook<'_>]) -> Self {
+    pub(super) fn of(
+        plan: &Plan,
+        map: &SiteMap,
+        inputs: &[Rows],
+        outlooks: &[Outlook<'_>],
+    ) -> Self {
         let mut estimate = Self {
             exchanges: 0,
             tensor_bytes: Some(0),
@@ -60,9 +69,23 @@ impl Estimate {
                 estimate.exchanges = estimate.exchanges.saturating_add(exchanges);
             }
             estimate.tensor_bytes = count.tensor_bytes;
-            estimate.name_bytes += count.cached_bytes;
+            estimate.name_bytes += count.cached_bytes + padding_bytes(run, inputs);
         }
         estimate
+    }
+}
+
+/// Returns how many bytes the padding of a run's rows has at most, if they differ in length.
+fn padding_bytes(run: &RunPlan, inputs: &[Rows]) -> u64 {
+    let rows = run.rows();
+    let rows = rows.iter().flat_map(|&input| &inputs[input].tokens);
+    let lengths: Vec<usize> = rows.map(Vec::len).collect();
+    let is_even = lengths.iter().all(|length| *length == lengths[0]);
+    let (fixed, each) = PADDING_BYTES;
+    if is_even {
+        0
+    } else {
+        fixed + each * lengths.len() as u64
     }
 }
 

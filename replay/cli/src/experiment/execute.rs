@@ -117,7 +117,7 @@ impl Prepared {
                 .iter()
                 .for_each(|note| progress.remark(note));
         }
-        let estimate = Estimate::of(&plan, subject.sites().map(), &outlooks);
+        let estimate = Estimate::of(&plan, subject.sites().map(), &inputs, &outlooks);
         drop(outlooks);
         let made = plan.inputs.iter().zip(&inputs);
         let made = made.filter(|(input, _)| !matches!(input.content, Content::Tokens(_)));

@@ -107,7 +107,7 @@ pub use schedules::Schedules;
 pub use shrink::{ExperimentSize, Shrunken};
 pub use source::Spot;
 
-use checks::{calls_modules, has_padding, inputs};
+use checks::calls_modules;
 use execute::Prepared;
 use plan::Plan;
 use replay::text;
@@ -116,10 +116,6 @@ use subject::{NamedSubject, Subject, device_for};
 /// Why a served experiment loads its model.
 const NO_SITES: &str = "the journal does not have its model's sites, for which the model is loaded; \
                         nothing is computed with it";
-
-/// Why another does.
-const PADDED: &str = "the rows of a run differ in length, and which of a site's positions are padding the model says, \
-                      which is loaded for that; nothing is computed with it";
 
 /// How long an experiment file may be, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -398,10 +394,6 @@ impl FileExperiment {
             progress.remark(NO_SITES);
             return Ok(None);
         };
-        if has_padding(plan, &inputs(plan, &subject, &self.folder())?) {
-            progress.remark(PADDED);
-            return Ok(None);
-        }
         Ok(Some(subject))
     }
 

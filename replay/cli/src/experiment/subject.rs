@@ -269,7 +269,7 @@ impl Subject {
     pub(super) fn padding(&self, rows: &[RowRef<'_>]) -> Option<Padding> {
         match self {
             Self::Language(model) => batch(model, rows).padding().cloned(),
-            // A model that is not here has no padded rows.
+            // The journal that stands in for the model says it.
             Self::Absent(_) => None,
         }
     }

@@ -154,13 +154,17 @@ fn the_texts_of_a_pair_have_a_type_each() {
     save(&place, &format!("{inputs}{batch}"));
     assert_close(&saved(&place, "r/pair/l"), &pair);
 
-    let ended = place.run(&["run", "e.toml", "--journal", "e.ilj"]).with(0);
+    let ended = place.run(&["run", "e.toml", "--journal", "e.ilj", "--full"]);
+    let ended = ended.with(0);
     assert!(
         ended.out.contains("0 [CLS]  1 \"the\"") || ended.out.contains("[SEP]"),
         "{}",
         ended.out
     );
     place.run(&["replay", "e.ilj"]).with(0);
+    // Its rows are padded on the right, which the journal says.
+    fs::remove_dir_all(place.path("model")).unwrap();
+    place.run(&["replay", "e.ilj", "--mode", "serve"]).with(0);
 }
 
 #[test]
@@ -278,4 +282,48 @@ fn images_are_classified_looked_into_and_patched() {
         sites.contains("layers.2.attn.pattern.output             [1, 4, 17, 17]"),
         "{sites}"
     );
+}
+
+/// What is left in a folder is explored and replayed from there, without the images that it is of.
+#[test]
+fn the_images_of_a_shrunken_experiment_are_beside_it() {
+    let place = with_model("vit", &[]);
+    write_images(&place);
+    let text = "model = 'model'\n\
+        [[input]]\nname = 'two'\npixels = 'images.safetensors#long'\n\
+        [[input]]\nname = 'one'\npixels = 'short.npy'\n\
+        [[input]]\nname = 'unused'\npixels = 'short.npy'\n\
+        [[run]]\nname = 'r'\ninput = ['two', 'one']\n\
+        [[run.invoke]]\nname = 'a'\nprogram = 'save h = layers.1; norm.output *= 0.5'\n\
+        [[run.invoke]]\nname = 'b'\nprogram = 'norm.output[.., 0] += 1'\n";
+    save(&place, text);
+    let command = ["explore", "e.toml", "--shrink", "--out", "w"];
+    place.run(&command).with(1);
+    for file in ["images.safetensors", "short.npy", "e.toml"] {
+        fs::remove_file(place.path(file)).unwrap();
+    }
+    let small = fs::read_to_string(place.path("w/r.2.small.toml")).unwrap();
+    for name in ["two", "one"] {
+        let pixels = format!("pixels = \"r.2.small.safetensors#pixels.{name}\"");
+        assert!(small.contains(&pixels), "{small}");
+    }
+    let images = fs::read(place.path("w/r.2.small.safetensors")).unwrap();
+    let images = SafeTensors::deserialize(&images).unwrap();
+    let mut names = images.names();
+    names.sort_unstable();
+    assert_eq!(names, ["pixels.one", "pixels.two"]);
+    let original = fs::read(fixture("vit/expected.safetensors")).unwrap();
+    let original = SafeTensors::deserialize(&original).unwrap();
+    let long = original.tensor("long.pixel_values").unwrap();
+    assert_eq!(images.tensor("pixels.two").unwrap(), long);
+
+    let again = ["explore", "w/r.2.small.toml", "--json"];
+    let again: Json = serde_json::from_str(&place.run(&again).with(1).out).unwrap();
+    assert_eq!(
+        again["runs"][0]["verdict"],
+        "order-dependent: 2 outcomes of 2 schedules, which cover all"
+    );
+    for journal in ["w/r.2.small.1.ilj", "w/r.2.small.2.ilj"] {
+        place.run(&["replay", journal]).with(0);
+    }
 }

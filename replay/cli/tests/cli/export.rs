@@ -3,7 +3,7 @@
 use std::fs;
 
 use interloom_journal::Policy;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sample::Sample;
 use crate::{GOLDEN, Place};
@@ -61,7 +61,12 @@ fn each_frame_is_a_line_of_json() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 71);
+    assert_eq!(lines.len(), 72);
+    let padding = lines.iter().find(|line| line["kind"] == "padding").unwrap();
+    assert_eq!(
+        (&padding["side"], &padding["lengths"]),
+        (&json!("left"), &json!([3, 300, 1]))
+    );
     for (number, line) in lines.iter().enumerate() {
         assert_eq!(line["sequence"], number);
     }

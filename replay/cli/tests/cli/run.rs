@@ -537,7 +537,7 @@ fn a_journal_is_not_larger_than_the_estimate_before_its_first_run() {
         .out;
     assert_eq!(
         out,
-        "at most 32 exchanges; a journal with policy digest has at most 78691 bytes\n"
+        "at most 32 exchanges; a journal with policy digest has at most 79094 bytes\n"
     );
     place
         .run(&["run", "ablation.toml", "--estimate", "--out", "o"])

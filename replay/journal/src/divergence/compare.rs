@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use interloom_engine::Padding;
+
 use super::ends;
 use super::environment::{self, EnvironmentDifference};
 use super::fields::{self, Found, Named};
@@ -83,6 +85,7 @@ enum RecordedStep {
     Start(Box<RunStart>),
     Exchange(Box<ExchangeRecord>),
     CacheDeclaration(Box<CacheDeclaration>),
+    Padding(Padding),
     End(Box<RunEndRecord>),
     Nothing,
 }
@@ -196,6 +199,18 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         self.divergence()
     }
 
+    /// Tells how the rows of the live run are padded; gives the divergence, if it is one.
+    pub fn padding(&mut self, live: &Padding) -> Option<&Divergence> {
+        if self.found.is_none() {
+            match self.next_step() {
+                RecordedStep::Padding(recorded) if recorded == *live => {}
+                RecordedStep::Nothing if self.error.is_some() => {}
+                step => self.part_from(step, DivergenceSide::Padding(live.clone()), None),
+            }
+        }
+        self.divergence()
+    }
+
     /// Tells a request that is open when the live run is over. It is compared when the run ends:
     /// how it ends says more.
     pub fn open_request(&mut self, live: &ExchangeRecord) {
@@ -243,6 +258,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             Record::Exchange(exchange) => return self.observe(exchange),
             Record::Visit(visit) => self.visit(visit),
             Record::CacheDeclaration(cache) => return self.cache_declaration(cache),
+            Record::Padding(record) => return self.padding(&record.padding),
             Record::Open(open) => self.open_request(open),
             Record::RunEnd(end) => return self.end_run(end),
             Record::Tensor(_)
@@ -336,6 +352,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 Some(Ok(Record::CacheDeclaration(cache))) => {
                     return RecordedStep::CacheDeclaration(Box::new(cache));
                 }
+                Some(Ok(Record::Padding(record))) => return RecordedStep::Padding(record.padding),
                 Some(Ok(Record::Visit(visit))) => self.visits[0].add(&visit),
                 Some(Ok(Record::Open(open))) => self.open[0].push(open),
                 // These follow from exchanges and visits, or are no evidence, and are not compared.
@@ -561,6 +578,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
         live: Option<&ExchangeRecord>,
     ) {
         let mut index = live.map_or(self.compared, |live| live.index);
+        let (class, differences) = self.between_paddings(&recorded, &live_side);
         let (mut kept, mut started) = (None, None);
         let recorded_side = match recorded {
             RecordedStep::Exchange(exchange) => {
@@ -575,15 +593,11 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 side
             }
             RecordedStep::CacheDeclaration(cache) => cache_side(&cache, &self.recorded_names),
+            RecordedStep::Padding(padding) => DivergenceSide::Padding(padding),
             RecordedStep::End(end) => ends::end_side(&end),
             RecordedStep::Nothing => DivergenceSide::Nothing,
         };
-        self.part(
-            DivergenceClass::Protocol,
-            index,
-            (recorded_side, live_side),
-            Vec::new(),
-        );
+        self.part(class, index, (recorded_side, live_side), differences);
         // What follows is of the run that starts, and what came before of the one that ended.
         let following = started.map(|start| {
             self.recorded_names.start_run(&start);
@@ -595,6 +609,35 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
                 parted.divergence.following = following;
             }
         }
+    }
+
+    /// How the batches differ, if a run has a padding here and the other one has another, or its
+    /// model comes to a site without one.
+    fn between_paddings(
+        &self,
+        recorded: &RecordedStep,
+        live: &DivergenceSide,
+    ) -> (DivergenceClass, Vec<FieldDifference>) {
+        let recorded = match recorded {
+            RecordedStep::Padding(padding) => Some(padding),
+            _ => None,
+        };
+        let live = match live {
+            DivergenceSide::Padding(padding) => Some(padding),
+            _ => None,
+        };
+        let [recorded_visits, live_visits] = &self.visits;
+        let is_known = |padding: Option<&Padding>, visits: &Visits| {
+            padding.is_some() || visits.get(0).is_some()
+        };
+        let are_known = is_known(recorded, recorded_visits) && is_known(live, live_visits);
+        if !are_known || recorded == live {
+            return (DivergenceClass::Protocol, Vec::new());
+        }
+        let mut differences = Vec::new();
+        let (recorded, live) = (Padding::describe(recorded), Padding::describe(live));
+        fields::push(&mut differences, "padding", recorded, live);
+        (DivergenceClass::Value, differences)
     }
 
     fn part(
@@ -662,6 +705,7 @@ impl<I: Iterator<Item = Result<Record, JournalError>>> Comparer<I> {
             RecordedStep::Exchange(exchange) => Some(&**exchange),
             RecordedStep::Start(_)
             | RecordedStep::CacheDeclaration(_)
+            | RecordedStep::Padding(_)
             | RecordedStep::End(_)
             | RecordedStep::Nothing => None,
         })

@@ -167,7 +167,18 @@ pub(crate) fn between_heads(recorded: &Head, live: &Head) -> Vec<EnvironmentDiff
         let ports = |(path, ports): &(String, Vec<String>)| (path.clone(), ports.join(" "));
         let aliases = table.aliases.iter();
         let aliases = aliases.map(|(alias, point)| (alias.clone(), point.clone()));
-        table.paths.iter().map(ports).chain(aliases).collect()
+        let points: Vec<(&str, &str)> = table.points().collect();
+        let positions = table.positions.iter().flat_map(|(layout, of)| {
+            let named = of.iter().filter_map(|place| points.get(*place as usize));
+            named.map(move |(path, port)| {
+                (
+                    format!("the positions of {path}.{port}"),
+                    format!("{layout:?}"),
+                )
+            })
+        });
+        let named = table.paths.iter().map(ports);
+        named.chain(aliases).chain(positions).collect()
     };
     differences.extend(named("sites", &sites(recorded), &sites(live)));
     let tokens = |head: &Head| Vec::from_iter(head.tokens.clone());

@@ -69,6 +69,10 @@ fn side(side: &DivergenceSide) -> Value {
             let fault = fault.as_ref().map(fault::json);
             json!({ "cache_declaration": { "mediator": mediator, "cache": number, "fault": fault } })
         }
+        DivergenceSide::Padding(padding) => json!({ "padding": {
+            "side": padding.side().name(),
+            "lengths": padding.lengths(),
+        } }),
         DivergenceSide::Visit {
             site,
             backward_pass,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
+use interloom_engine::Padding;
 use serde_json::{Value, json};
 
 use super::journals::{Row, rows};
@@ -94,6 +95,7 @@ fn row_of(rows: &[Row], divergence: &Divergence) -> Option<usize> {
         DivergenceSide::RunStart { .. }
         | DivergenceSide::Open(_)
         | DivergenceSide::CacheDeclaration { .. }
+        | DivergenceSide::Padding(_)
         | DivergenceSide::Visit { .. }
         | DivergenceSide::RunEnd { .. }
         | DivergenceSide::Nothing => None,
@@ -201,6 +203,7 @@ fn has(side: &DivergenceSide) -> String {
         DivergenceSide::CacheDeclaration { mediator, .. } => {
             format!("declares a cache of {mediator:?}")
         }
+        DivergenceSide::Padding(padding) => format!("has {}", Padding::describe(Some(padding))),
         DivergenceSide::Visit {
             site,
             backward_pass,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use interloom_engine::Padding;
 use unicode_width::UnicodeWidthStr;
 
 use super::sides::Sides;
@@ -19,7 +20,7 @@ impl fmt::Display for Divergence {
             f,
             "\n  class: {} ({})",
             self.class.name(),
-            meaning(self.class, &self.recorded)
+            meaning(self.class, [&self.recorded, &self.live])
         )?;
         self.write_made(f, &sides)?;
         self.write_exchanges(f, &sides)?;
@@ -163,8 +164,13 @@ impl Divergence {
     }
 }
 
-fn meaning(class: DivergenceClass, recorded: &DivergenceSide) -> &'static str {
+fn meaning(class: DivergenceClass, sides: [&DivergenceSide; 2]) -> &'static str {
+    let is_padding = |side: &&DivergenceSide| matches!(side, DivergenceSide::Padding(_));
+    let recorded = sides[0];
     match class {
+        DivergenceClass::Value if sides.iter().any(is_padding) => {
+            "the rows of the batch are padded otherwise"
+        }
         DivergenceClass::Value if matches!(recorded, DivergenceSide::RunEnd { .. }) => {
             "a cache collected another value"
         }
@@ -302,6 +308,9 @@ impl Row {
                     }
                     None => format!("{cache} is declared"),
                 }
+            }
+            DivergenceSide::Padding(padding) => {
+                format!("the batch has {}", Padding::describe(Some(padding)))
             }
             DivergenceSide::RunStart { name, mediators } => {
                 format!("run {name:?} starts, with {mediators:?}")

@@ -34,6 +34,7 @@ fn journal(exchanges: Vec<ExchangeRecord>) -> Journal {
         visits: Vec::new(),
         open: Vec::new(),
         cache_declarations: Vec::new(),
+        padding: None,
         passage: None,
         end: Some(end),
     });

@@ -9,7 +9,7 @@ use crate::error::JournalError;
 use crate::fault;
 use crate::names::Names;
 use crate::read::{FrameInfo, JournalReader};
-use crate::record::{OriginRecord, Record};
+use crate::record::{OriginRecord, PaddingRecord, Record};
 
 /// Writes one line of JSON for each frame of a journal, from its head on; of exchanges, those
 /// selected.
@@ -82,6 +82,10 @@ fn content(record: &Record, names: &Names) -> (&'static str, Value) {
                 "gradients": cache.gradients,
                 "fault": cache.fault.as_ref().map(fault::json),
             }),
+        ),
+        Record::Padding(PaddingRecord { run, padding }) => (
+            "padding",
+            json!({ "run": run, "side": padding.side().name(), "lengths": padding.lengths() }),
         ),
         Record::Source(source) => {
             let OriginRecord { file, line } = &source.origin;

@@ -95,10 +95,10 @@ fn write_unwatched_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Jou
     Ok(())
 }
 
-/// A run that failed: with a loop, a cache that is refused, a fault of a later version, and a
-/// request that is open at its end.
+/// A run that failed: with padded rows, a loop, a cache that is refused, a fault of a later
+/// version, and a request that is open at its end.
 fn write_failed_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), JournalError> {
-    writer.start_run(&run_start(2))?;
+    writer.start_run(&padded_start(2))?;
     let path = writer.path("iteration")?;
     writer.exchange(&ExchangeRecord {
         mediator: 1,
@@ -107,6 +107,7 @@ fn write_failed_run<S: Sink>(writer: &mut JournalWriter<S>) -> Result<(), Journa
         ..exchange(2, writer.next_index(), Event::Register)
     })?;
     writer.cache_declaration(&cache_declaration(2))?;
+    writer.padding(&padding(2, &[3, 300, 1]))?;
     keep(writer, &[7.0, 0.25])?;
     writer.visit(&visit(2, &[0, 1, 0], Some((1, tensor(&[7.0, 0.25])))))?;
     let site = SiteRef {
@@ -141,6 +142,6 @@ fn keep<S: Sink>(writer: &mut JournalWriter<S>, elements: &[f32]) -> Result<bool
 /// The bytes of the golden journal.
 pub(crate) fn golden() -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_golden(JournalWriter::new(&mut bytes, "test.ilj", &head()).unwrap()).unwrap();
+    write_golden(JournalWriter::new(&mut bytes, "test.ilj", &positioned_head()).unwrap()).unwrap();
     bytes
 }

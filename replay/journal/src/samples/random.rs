@@ -144,6 +144,16 @@ pub(crate) fn any_cache_declaration() -> impl Strategy<Value = CacheDeclaration>
     )
 }
 
+pub(crate) fn any_padding() -> impl Strategy<Value = PaddingRecord> {
+    let side = prop_oneof![Just(PaddingSide::Left), Just(PaddingSide::Right)];
+    (any::<u32>(), side, vec(1..=u32::MAX, 1..6)).prop_map(|(run, side, mut lengths)| {
+        lengths.extend([1, 2]);
+        let padding = Padding::new(side, lengths);
+        let padding = padding.expect("rows that differ in length");
+        PaddingRecord { run, padding }
+    })
+}
+
 /// A fault of this version or of a later one.
 pub(crate) fn any_fault() -> impl Strategy<Value = Fault> {
     let later = (0..1000_u32, any_particulars()).prop_map(|(number, particulars)| {

@@ -22,7 +22,7 @@ fn write_the_golden_journal() {
 #[test]
 fn the_golden_journal_reads_as_what_was_written() {
     let journal = Journal::load(GOLDEN).unwrap();
-    assert_eq!(journal.head, samples::head());
+    assert_eq!(journal.head, samples::positioned_head());
     assert_eq!(
         journal.paths,
         [
@@ -69,6 +69,7 @@ fn the_golden_journal_reads_as_what_was_written() {
         failed.cache_declarations,
         [(position, samples::cache_declaration(2))]
     );
+    assert_eq!(failed.padding, Some((2, samples::padding(2, &[3, 300, 1]))));
     assert_eq!(failed.open, [samples::open_request(2, 16)]);
     assert_eq!(failed.visits[1], (15, samples::visit(2, &[1], None)));
     let outcomes = journal
@@ -100,6 +101,7 @@ fn a_loaded_journal_gives_its_records_in_their_order() {
                 | Record::Exchange(_)
                 | Record::Visit(_)
                 | Record::CacheDeclaration(_)
+                | Record::Padding(_)
                 | Record::Open(_)
                 | Record::RunEnd(_)
         )
@@ -126,11 +128,14 @@ fn exchanges_share_the_text_of_their_line_of_source() {
 }
 
 #[test]
-fn cache_declarations_keep_their_place_among_visits_and_exchanges() {
+fn cache_declarations_and_the_padding_keep_their_place_among_visits_and_exchanges() {
     let mut bytes = Vec::new();
     let mut writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
-    writer.start_run(&samples::run_start(0)).unwrap();
+    let mut start = samples::run_start(0);
+    start.mediators[0].rows = None;
+    writer.start_run(&start).unwrap();
     let path = writer.path("a.output").unwrap();
+    let padding = samples::padding(0, &[2, 1]);
     let refuse = |writer: &mut JournalWriter<_>, number| {
         let cache = CacheDeclaration {
             number,
@@ -140,6 +145,8 @@ fn cache_declarations_keep_their_place_among_visits_and_exchanges() {
     };
     let visit = |iteration| samples::visit(0, &[path], Some((iteration, ValueTree::Unit)));
     refuse(&mut writer, 0);
+    writer.padding(&padding).unwrap();
+    refuse(&mut writer, 5);
     writer.visit(&visit(0)).unwrap();
     refuse(&mut writer, 1);
     writer.visit(&visit(1)).unwrap();
@@ -162,10 +169,14 @@ fn cache_declarations_keep_their_place_among_visits_and_exchanges() {
         Record::Visit(_) => "visit".to_owned(),
         Record::Exchange(_) => "exchange".to_owned(),
         Record::CacheDeclaration(cache) => cache.number.to_string(),
+        Record::Padding(_) => "padding".to_owned(),
         _ => "?".to_owned(),
     });
     let order: Vec<_> = order.collect();
-    assert_eq!(order.join(" "), "0 visit 1 visit 2 exchange 3 visit 4");
+    assert_eq!(
+        order.join(" "),
+        "0 padding 5 visit 1 visit 2 exchange 3 visit 4"
+    );
 }
 
 #[test]
@@ -265,7 +276,7 @@ fn frames_are_numbered_and_aligned() {
 #[test]
 fn a_summary_tells_size_exchanges_and_digest() {
     let mut bytes = Vec::new();
-    let writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::head()).unwrap();
+    let writer = JournalWriter::new(&mut bytes, "test.ilj", &samples::positioned_head()).unwrap();
     let summary = samples::write_golden(writer).unwrap();
     assert_eq!(summary.bytes, bytes.len() as u64);
     assert_eq!(summary.exchanges, samples::GOLDEN_EXCHANGES);

@@ -1,14 +1,14 @@
 //! The faults of the table in `docs/TRUST.md` that forge one record of each kind, with all CRCs and
 //! numbers made right.
 
-use interloom_engine::{Fault, FaultKind, Round};
+use interloom_engine::{Fault, FaultKind, Padding, PaddingSide, Round};
 
 use super::acts::{Act, forged};
 use super::faults::framed;
 use super::frame::FrameKind;
 use super::trust::{Original, Row};
 use super::*;
-use crate::{exchange, passage, visit, wire};
+use crate::{exchange, padded, passage, visit, wire};
 
 /// Forgeries of single records.
 pub(super) const RECORDS: &[(&str, Act)] = &[
@@ -176,6 +176,26 @@ pub(super) const RECORDS: &[(&str, Act)] = &[
             }
         },
     ),
+    ("a padding altered, CRCs made right", |row, original| {
+        each(row, original, FrameKind::Padding, |record| match record {
+            Record::Padding(padding) => altered_paddings(padding)
+                .iter()
+                .map(padding_payload)
+                .collect(),
+            _ => Vec::new(),
+        });
+    }),
+    (
+        "a padding added, CRCs and numbers made right",
+        |row, original| {
+            for run in 0..3 {
+                for lengths in [&[1, 2, 3][..], &[1, 2]] {
+                    let payload = padding_payload(&samples::padding(run, lengths));
+                    inserted(row, original, FrameKind::Padding, &payload);
+                }
+            }
+        },
+    ),
     (
         "an open request added, CRCs and numbers made right",
         |row, original| {
@@ -291,6 +311,12 @@ fn visit_payload(visit: &Visit) -> Vec<u8> {
 fn cache_payload(cache: &CacheDeclaration) -> Vec<u8> {
     let mut payload = Vec::new();
     visit::encode_cache(cache, &mut payload).unwrap();
+    payload
+}
+
+fn padding_payload(padding: &PaddingRecord) -> Vec<u8> {
+    let mut payload = Vec::new();
+    padded::encode(padding, &mut payload);
     payload
 }
 
@@ -543,6 +569,28 @@ fn altered_caches(cache: &CacheDeclaration) -> Vec<CacheDeclaration> {
     );
     let altered = altered.into_iter();
     altered.filter(|altered| altered != cache).collect()
+}
+
+/// The same padding of other rows, on the other side, of another run, and what is none of the run.
+fn altered_paddings(record: &PaddingRecord) -> Vec<PaddingRecord> {
+    let of = |side, lengths: &[u32]| PaddingRecord {
+        run: record.run,
+        padding: Padding::new(side, lengths.iter().copied()).unwrap(),
+    };
+    let lengths = record.padding.lengths();
+    let mut reversed = lengths.to_vec();
+    reversed.reverse();
+    vec![
+        of(PaddingSide::Right, lengths),
+        of(PaddingSide::Left, &reversed),
+        of(PaddingSide::Left, &lengths[1..]),
+        of(PaddingSide::Left, &[lengths, &[1]].concat()),
+        of(PaddingSide::Left, &[3, 300, 0]),
+        PaddingRecord {
+            run: record.run ^ 1,
+            ..record.clone()
+        },
+    ]
 }
 
 /// The same passage with one thing that is another.

@@ -41,6 +41,7 @@ fn kinds() -> String {
             | FrameKind::Source
             | FrameKind::Visit
             | FrameKind::CacheDeclaration
+            | FrameKind::Padding
             | FrameKind::Passage => "msgpack array, canonical",
             FrameKind::Exchange | FrameKind::Open => "msgpack array and number, canonical",
             FrameKind::Tensor => "raw",

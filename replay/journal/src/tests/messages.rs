@@ -57,8 +57,8 @@ fn e064_damaged() {
         message(&bytes)
     };
     assert_snapshot!(flipped(20), @"E064: test.ilj is damaged in frame 0 at byte 0: the preamble's CRC does not match its bytes; the 0 frames before it are good");
-    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1184: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
-    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1184: the payload's CRC does not match its bytes; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1208: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1208: the payload's CRC does not match its bytes; the 5 frames before it are good");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn e065_torn() {
     let offset = samples::read_all(&golden).0[5].0.offset as usize;
     assert_snapshot!(message(&golden[..50]), @"E065: test.ilj ends early: the preamble has 50 of 64 bytes; the first 0 bytes are good (0 frames, 0 exchanges)");
     assert_snapshot!(message(&golden[..PREAMBLE_BYTES]), @"E065: test.ilj ends early: the head is missing; the first 64 bytes are good (0 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1184 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1184 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1184 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1208 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1208 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1208 bytes are good (5 frames, 0 exchanges)");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn e067_out_of_sequence() {
         .map(|(info, _)| info.offset as usize)
         .collect();
     bytes.drain(offsets[5]..offsets[6]);
-    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1184 of test.ilj is out of sequence: expected frame 5, found 6");
+    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1208 of test.ilj is out of sequence: expected frame 5, found 6");
 
     let error = writer()
         .exchange(&samples::exchange(0, 7, Event::Stop))
@@ -235,9 +235,9 @@ fn e068_digests_of_a_run() {
         altered(|end| end.passages = None),
     ];
     assert_snapshot!(refused.join("\n"), @"
-    E068: frame 54 at byte 4776 of test.ilj: the digest of run 0 should be b3:c5277973db4f, but the content has b3:e5327f05b6cb
-    E068: frame 54 at byte 4776 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:37f4f004c82b
-    E068: frame 54 at byte 4776 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
+    E068: frame 54 at byte 4800 of test.ilj: the digest of run 0 should be b3:c5277973db4f, but the content has b3:e5327f05b6cb
+    E068: frame 54 at byte 4800 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:37f4f004c82b
+    E068: frame 54 at byte 4800 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
     ");
 }
 
@@ -304,4 +304,43 @@ fn e073_busy() {
         journal: "run.ilj".into(),
     };
     assert_snapshot!(describe(&error), @"E073: run.ilj is being written by another program, or by another part of this one; wait until it is done, or record to another path");
+}
+
+#[test]
+fn a_padding_stands_once_before_all_that_the_model_passes_and_is_of_the_rows() {
+    let told = |tell: fn(&mut JournalWriter<Vec<u8>>) -> Result<(), JournalError>| {
+        let mut writer = JournalWriter::new(Vec::new(), "run.ilj", &samples::head()).unwrap();
+        writer.start_run(&samples::padded_start(0)).unwrap();
+        writer.path("layers.0.attn.output").unwrap();
+        describe(&tell(&mut writer).unwrap_err())
+    };
+    let refused = [
+        told(|writer| {
+            writer.padding(&samples::padding(0, &[1, 2, 3]))?;
+            writer.padding(&samples::padding(0, &[1, 2, 3]))
+        }),
+        told(|writer| {
+            writer.visit(&samples::visit(0, &[0], None))?;
+            writer.padding(&samples::padding(0, &[1, 2, 3]))
+        }),
+        told(|writer| writer.padding(&samples::padding(1, &[1, 2, 3]))),
+        told(|writer| writer.padding(&samples::padding(0, &[1, 2]))),
+        told(|writer| writer.padding(&samples::padding(0, &[1, 0, 3]))),
+    ];
+    assert_snapshot!(refused.join("\n"), @"
+    E067: frame 4 at byte 1032 of run.ilj is out of sequence: expected one padding at most, before the model comes to a site, found a padding
+    E067: frame 4 at byte 1032 of run.ilj is out of sequence: expected one padding at most, before the model comes to a site, found a padding
+    E067: frame 3 at byte 1000 of run.ilj is out of sequence: expected a padding of run 0, found one of run 1
+    E066: frame 3 at byte 1000 of run.ilj is not a valid padding: expected 3 rows, which the mediators have together, found rows of [1, 2] tokens, padded on the left
+    E066: frame 3 at byte 1000 of run.ilj is not a valid padding: expected rows of one token or more, found rows of [1, 0, 3] tokens, padded on the left
+    ");
+}
+
+#[test]
+fn a_head_has_positions_in_dimensions_that_a_tensor_can_have() {
+    let mut head = samples::positioned_head();
+    let sites = head.sites.as_mut().unwrap();
+    sites.positions[0].0[0][0] = 255;
+    let error = JournalWriter::new(Vec::new(), "run.ilj", &head).unwrap_err();
+    assert_snapshot!(describe(&error), @"E066: frame 0 at byte 0 of run.ilj is not a valid head: expected positions in a dimension below 255, found 255");
 }

@@ -12,7 +12,7 @@ fn short_and_interrupted_writes_lose_nothing() {
             interrupts,
             ..Plan::default()
         });
-        let writer = JournalWriter::unbuffered(file.clone(), &samples::head()).unwrap();
+        let writer = JournalWriter::unbuffered(file.clone(), &samples::positioned_head()).unwrap();
         samples::write_golden(writer).unwrap();
         assert!(file.bytes() == samples::golden());
     }
@@ -25,7 +25,7 @@ fn after_a_failed_write_every_call_gives_the_first_error() {
             failing_write: Some(failing),
             ..Plan::default()
         });
-        let mut writer = JournalWriter::unbuffered(sink, &samples::head()).unwrap();
+        let mut writer = JournalWriter::unbuffered(sink, &samples::positioned_head()).unwrap();
         writer.start_run(&samples::run_start(0)).ok();
         for index in 0..20 {
             writer

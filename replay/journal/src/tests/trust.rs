@@ -143,7 +143,7 @@ impl Row {
     pub(super) fn write(&mut self, original: &Original, plan: Plan) -> FaultFile {
         self.cases += 1;
         let file = FaultFile::new(plan);
-        let writer = JournalWriter::unbuffered(file.clone(), &samples::head());
+        let writer = JournalWriter::unbuffered(file.clone(), &samples::positioned_head());
         match writer.and_then(samples::write_golden) {
             Ok(_) => self.whole += 1,
             Err(error) => self.refuse(error.code()),

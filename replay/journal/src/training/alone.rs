@@ -6,9 +6,10 @@ use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::exchange;
 use crate::record::{
-    CacheDeclaration, ExchangeRecord, OutcomeRecord, RunEndRecord, RunStart, SiteRef, Visit,
+    CacheDeclaration, ExchangeRecord, OutcomeRecord, PaddingRecord, RunEndRecord, RunStart,
+    SiteRef, Visit,
 };
-use crate::{visit, wire};
+use crate::{padded, visit, wire};
 
 /// The digest of what happened in the runs of one step: what the last of them has in a journal that
 /// begins with the step.
@@ -88,6 +89,15 @@ impl StepDigest {
             ..cache.clone()
         };
         self.add(|payload| visit::encode_cache(&cache, payload).expect(WRITTEN));
+    }
+
+    /// Takes in how the rows of the run are padded.
+    pub fn padding(&mut self, record: &PaddingRecord) {
+        let record = PaddingRecord {
+            run: self.runs,
+            ..record.clone()
+        };
+        self.add(|payload| padded::encode(&record, payload));
     }
 
     /// Ends the run, and returns the digest up to here.

@@ -167,6 +167,7 @@ impl Steps {
             Record::CacheDeclaration(cache) => {
                 self.with(|digest, _| digest.cache_declaration(&cache));
             }
+            Record::Padding(padding) => self.with(|digest, _| digest.padding(&padding)),
             Record::RunEnd(end) => {
                 if let Some((step, digest)) = &mut self.current {
                     self.digests.insert(*step, digest.end_run(&end).into());

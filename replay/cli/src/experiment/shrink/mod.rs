@@ -26,7 +26,7 @@ use super::execute::Prepared;
 use super::explore::{FileFindings, RunFindings, Tried};
 use super::plan::{Content, Plan};
 use super::report::to_safetensors;
-use super::rows::Rows;
+use super::rows::{Beside, Rows};
 use super::schedules::Schedules;
 use super::subject::{Subject, device_for};
 use super::{FileExperiment, Opened, Purpose};
@@ -115,10 +115,10 @@ impl FileExperiment {
     /// found, in at most `budget` runs for each. The result has been explored again, and its
     /// schedule is the smallest one.
     ///
-    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors that it
-    /// is given beside it, and the journals of both orders, `RUN.N.small.1.ilj` in definition
-    /// order and `RUN.N.small.2.ilj` in the other one, which `interloom replay` makes again.
-    /// `goes_on` is asked after each run.
+    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors and the
+    /// images that it is given beside it, and the journals of both orders, `RUN.N.small.1.ilj` in
+    /// definition order and `RUN.N.small.2.ilj` in the other one, which `interloom replay`
+    /// makes again. `goes_on` is asked after each run.
     ///
     /// # Errors
     ///
@@ -468,38 +468,60 @@ impl Search<'_> {
         Ok(Some((first.clone(), shrunk.outcome, shrunk.schedule)))
     }
 
-    /// Writes the tensors that the programs are given beside the file.
+    /// Writes the tensors that the programs are given, and the images of the inputs, beside the
+    /// file.
     fn with_tensors(
         &self,
         draft: &Draft,
         folder: &Path,
         stem: &str,
     ) -> Result<Draft, ExperimentError> {
-        let used: Vec<String> = draft
+        let prepared = self.prepare(draft).expect("it has been run before");
+        let file = format!("{stem}.safetensors");
+        let mut draft = draft.clone();
+        let mut tensors: BTreeMap<String, TensorData> = BTreeMap::new();
+        let used: BTreeSet<String> = draft
             .used_givens()
             .map(|given| given.name.clone())
             .collect();
-        let prepared = self.prepare(draft).expect("it has been run before");
-        let tensors: Vec<(&String, TensorData)> = used
-            .iter()
-            .filter_map(|name| match prepared.givens().get(name) {
-                Some(Value::Tensor(tensor)) => Some((name, tensor.to_data())),
-                _ => None,
-            })
-            .collect();
-        if tensors.is_empty() {
-            return Ok(draft.clone());
+        for given in draft
+            .givens
+            .iter_mut()
+            .filter(|given| used.contains(&given.name))
+        {
+            if let Some(Value::Tensor(tensor)) = prepared.givens().get(&given.name) {
+                given.tensor = format!("{file}#{}", given.name);
+                tensors.insert(given.name.clone(), tensor.to_data());
+            }
         }
-        let file = format!("{stem}.safetensors");
-        let path = folder.join(&file);
-        let bytes = to_safetensors(tensors.iter().map(|(name, data)| (name.as_str(), data)));
-        let bytes = bytes.map_err(|reason| cannot_write(&path, reason))?;
-        write(&path, &bytes)?;
-        let mut draft = draft.clone();
-        for given in &mut draft.givens {
-            given.tensor = format!("{file}#{}", given.name);
+        for rows in prepared.inputs() {
+            let Some(images) = self.images(rows) else {
+                continue;
+            };
+            let name = format!("pixels.{}", rows.name);
+            let mut inputs = draft.inputs.iter_mut();
+            if let Some(input) = inputs.find(|input| input.name == rows.name) {
+                input.content = Content::Pixels(format!("{file}#{name}"));
+                tensors.insert(name, images);
+            }
+        }
+        if !tensors.is_empty() {
+            let path = folder.join(&file);
+            let bytes = to_safetensors(tensors.iter().map(|(name, data)| (name.as_str(), data)));
+            let bytes = bytes.map_err(|reason| cannot_write(&path, reason))?;
+            write(&path, &bytes)?;
         }
         Ok(draft)
+    }
+
+    /// Returns the images that the rows of an input are, `[image, channel, height, width]`.
+    fn images(&self, rows: &Rows) -> Option<TensorData> {
+        let Beside::Images(images) = &rows.beside else {
+            return None;
+        };
+        let [channels, height, width] = self.subject.image().ok()?;
+        let shape = [images.len(), channels, height, width];
+        Some(TensorData::new(images.concat(), shape))
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use interloom_engine::{Fault, FaultKind, Round, Tree};
+use interloom_engine::{Fault, FaultKind, Padding, PaddingSide, Round, Tree};
 
 use super::*;
 use crate::{
-    BackwardTurn, CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, Policy, SiteRef,
-    Visit,
+    BackwardTurn, CacheDeclaration, FailureLine, JournalWriter, OutcomeRecord, PaddingRecord,
+    Policy, SiteRef, Visit,
 };
 
 const NORM: u32 = 2;
@@ -148,7 +148,22 @@ fn differentiated() -> Told {
     }
 }
 
+/// A run whose rows are padded.
+fn padded() -> Told {
+    let mut padded = recorded();
+    padded.start.mediators[0].rows = Some((0, 2));
+    padded
+        .happened
+        .insert(2, Record::Padding(samples::padding(0, &[3, 5])));
+    padded
+}
+
 impl Told {
+    fn pad(&mut self, side: PaddingSide, lengths: [u32; 2]) {
+        let padding = Padding::new(side, lengths).unwrap();
+        self.happened[2] = Record::Padding(PaddingRecord { run: 0, padding });
+    }
+
     fn exchange(&mut self, number: usize) -> &mut ExchangeRecord {
         let exchanges = self.happened.iter_mut().filter_map(|record| match record {
             Record::Exchange(exchange) => Some(exchange),
@@ -216,6 +231,7 @@ impl Told {
                 Record::Open(open) => writer.open_request(&numbered(open, index)),
                 Record::Visit(visit) => writer.visit(visit),
                 Record::CacheDeclaration(cache) => writer.cache_declaration(cache),
+                Record::Padding(padding) => writer.padding(padding),
                 other => panic!("{other:?}"),
             }
             .unwrap();
@@ -372,6 +388,26 @@ const OTHERS: &[Case] = &[
     }),
 ];
 
+/// Each thing of a padding that is another, and is a divergence.
+const OTHERS_PADDED: &[Case] = &[
+    ("rows of other lengths", |run| {
+        run.pad(PaddingSide::Left, [5, 3])
+    }),
+    ("padding on the other side", |run| {
+        run.pad(PaddingSide::Right, [3, 5]);
+    }),
+    ("no padding", |run| drop(run.happened.remove(2))),
+    ("no padding, and another value", |run| {
+        run.happened.remove(2);
+        run.visit(0).brought = samples::brought(0, tensor(&[1.5]));
+        run.exchange(1).value = Some(tensor(&[1.5]));
+    }),
+    ("more before the model is called", |run| {
+        let more = exchange(0, 0, Event::Barrier);
+        run.happened.insert(2, Record::Exchange(more));
+    }),
+];
+
 /// Each thing of a backward pass that is another, and is a divergence.
 const OTHERS_BACKWARD: &[Case] = &[
     ("a mediator gives another loss", |run| {
@@ -473,6 +509,7 @@ fn brief(divergence: &Divergence) -> String {
             mediator, number, ..
         } => format!("cache {number} of {mediator}"),
         DivergenceSide::RunStart { .. } => "start".to_owned(),
+        DivergenceSide::Padding(_) => "padding".to_owned(),
         DivergenceSide::RunEnd { .. } => "end".to_owned(),
         DivergenceSide::Visit {
             site,
@@ -547,6 +584,42 @@ fn each_thing_of_a_backward_pass_that_is_another_is_a_divergence_of_its_own() {
     a gradient more is passed at the end: schedule at 2, visit backward pass 1 ends after 1 | visit backward pass 1 ends after 2
         points passed: 1 | 2; point 2: none | layers.3.attn.output.grad
     ");
+}
+
+#[test]
+fn each_thing_of_a_padding_that_is_another_is_a_divergence_of_its_own() {
+    assert_snapshot!(briefs(&padded(), OTHERS_PADDED), @"
+    rows of other lengths: value at 1, padding | padding
+        padding: rows of [3, 5] tokens, padded on the left | rows of [5, 3] tokens, padded on the left
+    padding on the other side: value at 1, padding | padding
+        padding: rows of [3, 5] tokens, padded on the left | rows of [3, 5] tokens, padded on the right
+    no padding: value at 1, padding | exchange 1
+        padding: rows of [3, 5] tokens, padded on the left | rows of one length
+    no padding, and another value: value at 1, padding | exchange 1
+        padding: rows of [3, 5] tokens, padded on the left | rows of one length
+    more before the model is called: protocol at 1, padding | exchange 1
+    ");
+}
+
+#[test]
+fn rows_that_are_padded_otherwise_are_said_of_both_runs() {
+    let divergence = divergence(&padded(), |run| run.pad(PaddingSide::Right, [5, 3]));
+    assert_snapshot!(divergence, @r#"
+    error[E080]: replay diverged at exchange 1 (run "forward 0")
+      class: value (the rows of the batch are padded otherwise)
+      recorded: head b3:0a2abc29ff5c, device cpu, schedule in order
+      this run: head b3:0a2abc29ff5c, device cpu, schedule in order
+        0  REGISTER  steer  layers.3.norm.output.i3
+      - 1  the batch has rows of [3, 5] tokens, padded on the left  <- recorded
+      + 1  the batch has rows of [5, 3] tokens, padded on the right  <- this run
+        1  VALUE     read   layers.3.attn.output.i0  f32[1] b3:3727969e4408  (recorded next)
+        2  SWAP      steer  layers.3.attn.output.i1  refused  E006: the swap at `layers.3.attn.output.i1` concerns the whole batch, of which this mediator owns 1 of 2 rows; keep the shape, or the function, or run the intervention alone  f32[2] b3:07e1428f4826  (recorded next)
+      padding: rows of [3, 5] tokens, padded on the left recorded, rows of [5, 3] tokens, padded on the right in this run
+    "#);
+    assert_eq!(
+        divergence.to_json()["live"],
+        serde_json::json!({ "padding": { "side": "right", "lengths": [5, 3] } })
+    );
 }
 
 #[test]
