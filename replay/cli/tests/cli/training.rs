@@ -6,7 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::training::{DataOrder, Trained, Training};
-use interloom_backends::{Hooked, Sites, backward};
+use interloom_backends::{Hooked, Run, Sites, backward};
 use serde_json::json;
 
 use crate::Place;
@@ -44,7 +44,7 @@ fn train(folder: &Path, rate: (u64, f64)) {
             })?;
             let gradients = GradientsParams::from_grads(gradients, &line.module);
             if step.number() == 3 {
-                let mut run = step.run(&sites);
+                let mut run = Run::new("whatever it is called", &sites);
                 run.mediator("look", async |cx| cx.output("").await);
                 step.record(run, || line.module.forward(again))?;
             }

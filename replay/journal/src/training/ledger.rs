@@ -37,7 +37,7 @@ pub const NAMES_FILE: &str = "names.ill";
 const UNFINISHED_FILE: &str = ".unfinished-ledger.ill";
 
 const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'L', 0x0D, 0x0A, 0x1A, 0x0A];
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FIXED_BYTES: usize = 24;
 const HEAD_BYTES_MAX: u32 = 1 << 26;
 
@@ -186,8 +186,16 @@ impl Ledger {
 
     /// Returns the journal in which a step's exchanges are, whether or not it is there.
     pub fn segment(&self, step: u64) -> PathBuf {
-        let first = step - step % self.head.segment_steps.max(1);
-        self.folder.join(segment_file(first))
+        self.folder
+            .join(segment_file(self.segment_steps(step).start))
+    }
+
+    /// Returns the steps of the journal of a step, as far as the ledger goes.
+    pub(super) fn segment_steps(&self, step: u64) -> Range<u64> {
+        let every = self.head.segment_steps.max(1);
+        let first = step - step % every;
+        let steps = self.lines.len() as u64;
+        first..steps.clamp(first, first.saturating_add(every))
     }
 
     /// Iterates over the steps of each journal, as far as the ledger goes, and where the journal is
@@ -195,12 +203,7 @@ impl Ledger {
     pub fn segments(&self) -> impl Iterator<Item = (Range<u64>, PathBuf)> {
         let (steps, every) = (self.lines.len() as u64, self.head.segment_steps.max(1));
         let firsts = (0..steps.div_ceil(every)).map(move |number| number * every);
-        firsts.map(move |first| {
-            (
-                first..steps.min(first.saturating_add(every)),
-                self.segment(first),
-            )
-        })
+        firsts.map(|first| (self.segment_steps(first), self.segment(first)))
     }
 
     /// Returns the checkpoints in the folder: the steps before which they were made, in order.

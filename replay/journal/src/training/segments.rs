@@ -188,7 +188,7 @@ impl Segment {
 
     /// Describes a journal by itself, if it is finished and of these steps of the ledger.
     fn of_journal(ledger: &Ledger, steps: Range<u64>, journal: &Path) -> Option<Self> {
-        let read = StepJournal::read(journal).ok()?;
+        let read = StepJournal::read(journal, ledger, steps.clone()).ok()?;
         let lines = &ledger.lines()[steps.start as usize..steps.end as usize];
         if !read.check.is_complete || read.check.problem.is_some() || !is_held(lines, &read, ledger)
         {
