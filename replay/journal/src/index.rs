@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{JournalError, Place};
+use super::error::{FileAction, JournalError, Place};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use super::names::Names;
 use super::places::{Places, Stretch};
@@ -336,7 +336,7 @@ impl<R: Read + Seek> Frames<R> {
         };
         self.payload.resize(header.length as usize, 0);
         let read = self.source.read_exact(&mut self.payload);
-        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        read.map_err(|error| JournalError::io(&self.journal, FileAction::Read, &error))?;
         if crc32fast::hash(&self.payload) != header.payload_crc {
             return Err(place.corrupt("the payload's CRC does not match its bytes"));
         }
@@ -348,7 +348,7 @@ impl<R: Read + Seek> Frames<R> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         let sought = self.source.seek(SeekFrom::Start(offset));
         let read = sought.and_then(|_| self.source.read_exact(&mut bytes));
-        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        read.map_err(|error| JournalError::io(&self.journal, FileAction::Read, &error))?;
         let header = FrameHeader::decode(&bytes, self.header_seed);
         header.map_err(|check| place!(self, offset).corrupt(check))
     }

@@ -99,7 +99,7 @@ pub use cached::CachedLine;
 pub use check::{Check, CheckedRun, check};
 pub use digest::{DType, Digest};
 pub(crate) use element::{bits, f16_value};
-pub use error::JournalError;
+pub use error::{FileAction, JournalError};
 pub use evidence::Evidence;
 pub use index::{Direction, IndexedJournal, IndexedPass, IndexedRun, is_at};
 pub use load::{Journal, RunPosition, RunRecord};

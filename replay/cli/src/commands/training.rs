@@ -61,13 +61,26 @@ pub(super) fn located(path: &Path) -> Result<Located, CliError> {
         ))
         .into());
     }
-    match step_of(path) {
-        Some((folder, step)) if !path.exists() && is_training(&folder) => locate(&folder, step),
+    match step_of(path).filter(|_| !path.exists()) {
+        Some((folder, step)) if is_training(&folder) => locate(&folder, step),
+        Some((other, step)) if other.exists() => Err(no_training(&other, step).into()),
         _ => Ok(Located {
             journal: path.to_owned(),
             runs: None,
         }),
     }
+}
+
+/// The error that a step is asked for of something that is no training run.
+fn no_training(path: &Path, step: u64) -> Error {
+    let what = if path.is_dir() {
+        format!("has no {LEDGER_FILE}, so that it is no training run")
+    } else {
+        "is a file, and a training run is a folder; the runs of a journal are chosen with `--run`"
+            .to_owned()
+    };
+    let path = path.display();
+    Error::Training(format!("there is no step {step} of {path}: it {what}"))
 }
 
 /// Splits `FOLDER@STEP`.

@@ -157,6 +157,15 @@ fn a_step_of_a_training_run_is_a_journal() {
     let message = place.run(&["why", "run", "output"]).error("E089", 1);
     assert!(message.ends_with("say of which step: run@0"), "{message}");
     place.run(&["show", "nothing@7"]).error("E060", 1);
+    std::fs::create_dir(place.path("folder")).unwrap();
+    let message = place.run(&["show", "folder@7"]).error("E089", 1);
+    assert!(
+        message.ends_with("has no ledger.ill, so that it is no training run"),
+        "{message}"
+    );
+    std::fs::write(place.path("a.ilj"), "").unwrap();
+    let message = place.run(&["show", "a.ilj@7"]).error("E089", 1);
+    assert!(message.ends_with("are chosen with `--run`"), "{message}");
 }
 
 #[test]

@@ -9,14 +9,17 @@ mod page;
 mod statistics;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::error::JournalError;
+use interloom_engine::nearest_of;
+
+use super::error::{FileAction, JournalError};
 use super::index::is_at;
 use super::names::{Names, plain};
 use super::read::{FrameInfo, JournalReader};
-use super::record::{ExchangeRecord, Head, Record};
+use super::record::{ExchangeRecord, Head, Record, SiteRef};
 
 pub use arrays::{npz, safetensors};
 pub use kept::KeptTensors;
@@ -78,25 +81,28 @@ impl Selection {
     }
 }
 
-/// Makes the error that a journal has no exchange at a site; names a few that it has.
+/// Makes the error that a journal has no exchange at a site; names those most like it.
 pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
-    const SHOWN: usize = 6;
-    let mut has = names
-        .paths()
-        .iter()
-        .take(SHOWN)
-        .map(|path| plain(path))
-        .collect::<Vec<_>>();
-    if names.paths().len() > SHOWN {
-        has.push(format!("{} more", names.paths().len() - SHOWN));
-    }
-    if has.is_empty() {
-        has.push("no site at all".to_owned());
-    }
+    // What the model passed there is no exchange.
+    let is_asked = |path| names.is_site(SiteRef { path, iteration: 0 }, site);
+    let others = (0..)
+        .zip(names.paths())
+        .filter(|(path, _)| !is_asked(*path));
     JournalError::Absent {
         journal: journal.into(),
         what: format!("exchange at the site {site:?}"),
-        has: has.join(", "),
+        has: nearest_sites(site, others.map(|(_, path)| plain(path)).collect()),
+    }
+}
+
+/// Returns the sites most like one that is not among them, and how many more there are.
+pub(crate) fn nearest_sites(site: &str, others: BTreeSet<String>) -> String {
+    let count = others.len();
+    let nearest = nearest_of(site, others.into_iter());
+    match count - nearest.len() {
+        _ if nearest.is_empty() => "no site at all".to_owned(),
+        0 => nearest.join(", "),
+        more => format!("{}, {more} more", nearest.join(", ")),
     }
 }
 
@@ -124,7 +130,7 @@ fn next_record<R: Read>(
 
 /// Turns a failure of the output into an error that names it.
 fn written<T>(result: io::Result<T>, name: &Arc<str>) -> Result<T, JournalError> {
-    result.map_err(|error| JournalError::io(name, "write to", &error))
+    result.map_err(|error| JournalError::io(name, FileAction::Other("write to"), &error))
 }
 
 /// An output with the name that errors give it.

@@ -23,7 +23,7 @@ use super::names::{self, NamedDigest, NamesWriter};
 use super::segments::SegmentWriter;
 use crate::create::lock;
 use crate::digest::Digest;
-use crate::error::{JournalError, OPEN};
+use crate::error::{FileAction, JournalError};
 use crate::record::Head;
 use crate::write::JournalSummary;
 
@@ -126,7 +126,8 @@ impl Ledger {
         let folder = folder.as_ref();
         let path = folder.join(LEDGER_FILE);
         let place: Arc<str> = path.display().to_string().into();
-        let bytes = fs::read(&path).map_err(|error| JournalError::io(&place, OPEN, &error))?;
+        let bytes =
+            fs::read(&path).map_err(|error| JournalError::io(&place, FileAction::Open, &error))?;
         let (head, begin, head_bytes) = read_head(&bytes, &place)?;
         let (lines, is_torn) = read_lines(&bytes[head_bytes..], &begin, &place)?;
         Ok(Self {
@@ -220,7 +221,7 @@ impl Ledger {
     /// E061 if the folder cannot be read.
     pub fn checkpoints_in(folder: &Path) -> Result<Vec<u64>, JournalError> {
         let place: Arc<str> = folder.display().to_string().into();
-        let cannot = |error: io::Error| JournalError::io(&place, "list", &error);
+        let cannot = |error: io::Error| JournalError::io(&place, FileAction::Other("list"), &error);
         let mut steps = Vec::new();
         for entry in fs::read_dir(folder).map_err(cannot)? {
             let name = entry.map_err(cannot)?.file_name();
@@ -291,7 +292,8 @@ impl LedgerWriter {
     pub fn create(folder: impl AsRef<Path>, head: &LedgerHead) -> Result<Self, JournalError> {
         let folder = folder.as_ref();
         let place: Arc<str> = folder.join(LEDGER_FILE).display().to_string().into();
-        let cannot = |error: io::Error| JournalError::io(&place, "create", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&place, FileAction::Other("create"), &error);
         fs::create_dir_all(folder).map_err(cannot)?;
         check_is_free(folder, &place)?;
         check_is_not_orphaned(folder, &place)?;
@@ -334,7 +336,7 @@ impl LedgerWriter {
         check_is_free(folder, &self.place)?;
         self.sync()?;
         let renamed = fs::rename(folder.join(UNFINISHED_FILE), folder.join(LEDGER_FILE));
-        renamed.map_err(|error| JournalError::io(&self.place, "rename", &error))
+        renamed.map_err(|error| JournalError::io(&self.place, FileAction::Other("rename"), &error))
     }
 
     /// Continues a ledger behind its last whole line, and cuts off what a process that was killed
@@ -346,7 +348,8 @@ impl LedgerWriter {
     /// again.
     pub fn append(ledger: &Ledger) -> Result<Self, JournalError> {
         let place = ledger.place.clone();
-        let cannot = |error: io::Error| JournalError::io(&place, "append to", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&place, FileAction::Other("append to"), &error);
         let open = |name: &str| {
             let path = ledger.folder.join(name);
             let opened = OpenOptions::new().read(true).write(true).open(path);
@@ -416,7 +419,8 @@ impl LedgerWriter {
         names: Option<&[NamedDigest]>,
     ) -> Result<StepLine, JournalError> {
         assert_eq!(line.step, self.next, "steps follow each other");
-        let cannot = |error: io::Error| JournalError::io(&self.place, "write to", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&self.place, FileAction::Other("write to"), &error);
         line.names_at = match names {
             None => None,
             Some(parts) => Some(self.names.write(line.step, parts).map_err(cannot)?),
@@ -457,7 +461,7 @@ impl LedgerWriter {
     /// E061 if the system cannot do it.
     pub fn sync(&self) -> Result<(), JournalError> {
         let synced = self.names.sync().and_then(|()| self.file.sync_data());
-        synced.map_err(|error| JournalError::io(&self.place, "sync", &error))
+        synced.map_err(|error| JournalError::io(&self.place, FileAction::Other("sync"), &error))
     }
 }
 
