@@ -255,8 +255,12 @@ pub enum Direction {
 /// Returns whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for
 /// it, or, if it asks for none, is made there.
 pub fn is_at(names: &Names, exchange: &ExchangeRecord, text: &str) -> bool {
-    let site: Option<SiteRef> = exchange.asked.or(exchange.at);
-    site.is_some_and(|site| names.is_site(site, text))
+    site_of(exchange).is_some_and(|site| names.is_site(site, text))
+}
+
+/// Returns the site that an exchange is at.
+pub fn site_of(exchange: &ExchangeRecord) -> Option<SiteRef> {
+    exchange.asked.or(exchange.at)
 }
 
 /// A place in the journal; the number of its frame is not known.

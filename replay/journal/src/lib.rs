@@ -101,7 +101,7 @@ pub use digest::{DType, Digest};
 pub(crate) use element::{bits, f16_value};
 pub use error::{FileAction, JournalError};
 pub use evidence::Evidence;
-pub use index::{Direction, IndexedJournal, IndexedPass, IndexedRun, is_at};
+pub use index::{Direction, IndexedJournal, IndexedPass, IndexedRun, is_at, site_of};
 pub use load::{Journal, RunPosition, RunRecord};
 pub(crate) use names::value_json;
 pub use names::{Names, count, plain};

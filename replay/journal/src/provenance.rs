@@ -14,7 +14,7 @@ use std::io::{Read, Seek};
 
 use super::error::JournalError;
 use super::export::nearest_sites;
-use super::index::{Direction, IndexedJournal, is_at};
+use super::index::{Direction, IndexedJournal, is_at, site_of};
 use super::record::{Event, ExchangeRecord, ExchangeResult};
 use super::value::ValueTree;
 use super::{Names, plain};
@@ -247,8 +247,7 @@ pub fn provenance<R: Read + Seek>(
             && served(exchange).is_some()
             // A loss is no value of the site at which it is given.
             && exchange.event != Event::Backward;
-        let at = exchange.asked.or(exchange.at);
-        match at.and_then(|at| names.path(at.path)) {
+        match site_of(exchange).and_then(|site| names.path(site.path)) {
             Some(path) if is_value && !is_at(names, exchange, site) => {
                 if !others.contains(path) {
                     others.insert(path.to_owned());

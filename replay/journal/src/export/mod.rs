@@ -16,10 +16,10 @@ use std::sync::Arc;
 use interloom_engine::nearest_of;
 
 use super::error::{FileAction, JournalError};
-use super::index::is_at;
+use super::index::{is_at, site_of};
 use super::names::{Names, plain};
 use super::read::{FrameInfo, JournalReader};
-use super::record::{ExchangeRecord, Head, Record, SiteRef};
+use super::record::{ExchangeRecord, Head, Record};
 
 pub use arrays::{npz, safetensors};
 pub use kept::KeptTensors;
@@ -45,6 +45,8 @@ pub struct Exported {
 pub struct Selection {
     sites: Vec<String>,
     is_found: Vec<bool>,
+    /// The paths of the sites of all exchanges.
+    seen: BTreeSet<u32>,
 }
 
 impl Selection {
@@ -53,11 +55,13 @@ impl Selection {
         Self {
             sites: sites.to_vec(),
             is_found: vec![false; sites.len()],
+            seen: BTreeSet::new(),
         }
     }
 
     fn takes(&mut self, names: &Names, exchange: &ExchangeRecord) -> bool {
         let mut takes = self.sites.is_empty();
+        self.seen.extend(site_of(exchange).map(|site| site.path));
         for (site, is_found) in self.sites.iter().zip(&mut self.is_found) {
             if is_at(names, exchange, site) {
                 *is_found = true;
@@ -75,23 +79,20 @@ impl Selection {
             .zip(&self.is_found)
             .find(|(_, found)| !**found);
         match missing {
-            Some((site, _)) => Err(absent_site(journal, site, names)),
+            Some((site, _)) => Err(absent_site(journal, site, names, &self.seen)),
             None => Ok(()),
         }
     }
 }
 
-/// Makes the error that a journal has no exchange at a site; names those most like it.
-pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
-    // What the model passed there is no exchange.
-    let is_asked = |path| names.is_site(SiteRef { path, iteration: 0 }, site);
-    let others = (0..)
-        .zip(names.paths())
-        .filter(|(path, _)| !is_asked(*path));
+/// Makes the error that a journal has no exchange at a site; of the paths of those that it has,
+/// names those most like it.
+pub fn absent_site(journal: &str, site: &str, names: &Names, seen: &BTreeSet<u32>) -> JournalError {
+    let others = seen.iter().filter_map(|path| names.path(*path));
     JournalError::Absent {
         journal: journal.into(),
         what: format!("exchange at the site {site:?}"),
-        has: nearest_sites(site, others.map(|(_, path)| plain(path)).collect()),
+        has: nearest_sites(site, others.map(plain).collect()),
     }
 }
 
