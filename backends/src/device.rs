@@ -73,21 +73,8 @@ pub(crate) const fn is_remote(_: &Device) -> bool {
 pub fn describe_device(name: &str) -> String {
     let mut described = vec![name.to_owned()];
     described.extend(about_gpu(name));
-    described.join(SEPARATOR)
+    described.join(", ")
 }
-
-/// Returns the device that was [described](describe_device) so, of whatever model and driver it is
-/// here.
-///
-/// # Errors
-///
-/// As [`parse_device`].
-pub fn described_device(described: &str) -> Result<Device, ModelError> {
-    parse_device(described.split(SEPARATOR).next().unwrap_or_default())
-}
-
-/// What separates the name of a device from what is said about it; no name has one.
-const SEPARATOR: &str = ", ";
 
 #[cfg(feature = "cuda")]
 fn about_gpu(name: &str) -> Vec<String> {

@@ -43,7 +43,7 @@ pub use arithmetic::{BuildArithmetic, arithmetic, arithmetic_of};
 pub use bind::Sites;
 pub use bound::Bound;
 pub use caught::panics_are_caught;
-pub use device::{describe_device, described_device, device_name, parse_device};
+pub use device::{describe_device, device_name, parse_device};
 pub use edit::Edit;
 pub use erase::Erase;
 pub use error::{BackwardFailure, CallFailure, ForwardError, ModelError, Unreached};

@@ -84,51 +84,66 @@ impl Note {
     pub const fn is_warning(&self) -> bool {
         !matches!(self, Self::LoopEnded { last: None, .. })
     }
+
+    /// Returns the note without its label.
+    pub const fn text(&self) -> impl fmt::Display {
+        NoteText(self)
+    }
 }
 
+/// Writes the note behind a label that says what it is: `warning: ` or `note: `.
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LoopEnded {
+        let label = if self.is_warning() { "warning" } else { "note" };
+        write!(f, "{label}: {}", self.text())
+    }
+}
+
+struct NoteText<'n>(&'n Note);
+
+impl fmt::Display for NoteText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Note::LoopEnded {
                 iteration,
                 last: None,
                 asked,
             } => write!(
                 f,
-                "note: a loop ended in iteration {iteration}, for the model did not pass `{asked}`"
+                "a loop ended in iteration {iteration}, for the model did not pass `{asked}`"
             ),
-            Self::LoopEnded {
+            Note::LoopEnded {
                 iteration,
                 last: Some(last),
                 asked,
             } if iteration == last => write!(
                 f,
-                "warning: iteration {iteration} of a loop never came, or not all of it: `{asked}` was not passed"
+                "iteration {iteration} of a loop never came, or not all of it: `{asked}` was not passed"
             ),
-            Self::LoopEnded {
+            Note::LoopEnded {
                 iteration,
                 last: Some(last),
                 asked,
             } => write!(
                 f,
-                "warning: iterations {iteration} to {last} of a loop never came, or not all of them: `{asked}` was \
+                "iterations {iteration} to {last} of a loop never came, or not all of them: `{asked}` was \
                  not passed"
             ),
-            Self::CacheMissed { sites } => {
-                f.write_str("warning: a cache missed ")?;
+            Note::CacheMissed { sites } => {
+                f.write_str("a cache missed ")?;
                 write_some(f, sites)
             }
-            Self::OutOfStep { module, uneven } => {
+            Note::OutOfStep { module, uneven } => {
                 write!(
                     f,
-                    "warning: iterations inside the module skipped at `{module}` do not line up with its own any more: \
+                    "iterations inside the module skipped at `{module}` do not line up with its own any more: \
                      its earlier passes passed these unequally often: "
                 )?;
                 write_some(f, uneven)
             }
-            Self::PartUnreached { gradient } => write!(
+            Note::PartUnreached { gradient } => write!(
                 f,
-                "warning: no gradient came to a part of `{gradient}`: what only that part was computed from gets zeros, \
+                "no gradient came to a part of `{gradient}`: what only that part was computed from gets zeros, \
                  and not none"
             ),
         }

@@ -143,7 +143,7 @@ pub fn check_batch_invariance<Y>(
         let names: Vec<&str> = mates.iter().map(|mate| &*mate.name).collect();
         let (run, input) = (run_of(sites, mates), join(mates)?);
         let is_run = |error: &ForwardError| matches!(error, ForwardError::Run { .. });
-        Ok(listen(run, || drop(model(input)), &names, is_run)?)
+        listen(run, || drop(model(input)), &names, is_run)
     };
     let together = exchanges(&mates.iter().collect::<Vec<_>>())?;
     let mut dependences = Vec::new();
@@ -163,12 +163,9 @@ pub fn check_batch_invariance<Y>(
 ///
 /// # Errors
 ///
-/// The error of `make`, and a [`ForwardError`] if a run could not start.
-///
-/// # Panics
-///
-/// Panics if a run has no mediator of that name.
-pub fn compare_batches<M: FnOnce(), E: From<ForwardError>>(
+/// The error of `make`; [`Error::Forward`] if a run could not start, and
+/// [`Error::UnknownMediator`] if one has no mediator of that name.
+pub fn compare_batches<M: FnOnce(), E: From<Error>>(
     invoke: &str,
     mut make: impl FnMut(BatchScope) -> Result<(Run, M), E>,
 ) -> Result<Option<BatchDependence>, E> {
@@ -264,14 +261,8 @@ fn listen(
     model: impl FnOnce(),
     names: &[&str],
     keeps: impl Fn(&ForwardError) -> bool,
-) -> Result<Vec<Vec<Line>>, ForwardError> {
-    let invokes = run.setup_mut().invokes();
-    // An observer knows mediators by number: their place among those of the run, edits included.
-    let place = |name: &&str| {
-        let place = invokes.iter().position(|own| own.name() == *name);
-        place.unwrap_or_else(|| panic!("no mediator of the run is named `{name}`")) as u32
-    };
-    let places: Vec<u32> = names.iter().map(place).collect();
+) -> Result<Vec<Vec<Line>>, Error> {
+    let places = places_of(names, &mut run)?;
     let lines = Rc::new(RefCell::new(vec![Vec::new(); names.len()]));
     let (log, map) = (lines.clone(), run.sites().map().clone());
     run.observer(move |exchange: &Exchange<'_, Value>| {
@@ -283,9 +274,27 @@ fn listen(
         }
     });
     match run.execute(model) {
-        Err(error) if !keeps(&error) => Err(error),
+        Err(error) if !keeps(&error) => Err(error.into()),
         _ => Ok(lines.take()),
     }
+}
+
+/// Returns the numbers by which an observer knows mediators: their places among those of the run,
+/// edits included.
+fn places_of(names: &[&str], run: &mut Run) -> Result<Vec<u32>, Error> {
+    let title = run.name().to_owned();
+    let invokes = run.setup_mut().invokes();
+    let place = |name: &&str| {
+        let place = invokes.iter().position(|own| own.name() == *name);
+        place
+            .map(|place| place as u32)
+            .ok_or_else(|| Error::UnknownMediator {
+                run: title.clone(),
+                asked: (*name).to_owned(),
+                has: invokes.iter().map(|own| own.name().to_owned()).collect(),
+            })
+    };
+    names.iter().map(place).collect()
 }
 
 fn first_difference(mediator: &str, alone: &[Line], together: &[Line]) -> Option<BatchDependence> {

@@ -197,6 +197,21 @@ pub enum Error {
         /// The device.
         device: String,
     },
+    /// A run has no mediator of the name that was asked for.
+    ///
+    /// Code `E144`, explained in `docs/errors/E144.md`.
+    #[error(
+        "run `{run}` has no mediator `{asked}`, {}; give the name of one that it has, or add one of that name",
+        quoted(has)
+    )]
+    UnknownMediator {
+        /// The run.
+        run: String,
+        /// The name.
+        asked: String,
+        /// The mediators that the run has, in definition order.
+        has: Vec<String>,
+    },
     /// A run that is served from a journal failed when it was recorded.
     ///
     /// Code `E096`, explained in `docs/errors/E096.md`.
@@ -241,6 +256,14 @@ fn parted(
         None => text.push_str("; trace the step in both runs to find the element"),
     }
     text
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.join(", ") {
+        none if none.is_empty() => "none at all".to_owned(),
+        names => format!("only {names}"),
+    }
 }
 
 /// Returns some names in brackets, and how many more there are.
@@ -301,6 +324,7 @@ impl Error {
             Self::RecordedFailure { .. } => "E096",
             Self::ForkParted { .. } => "E097",
             Self::Unwatched { .. } => "E098",
+            Self::UnknownMediator { .. } => "E144",
         }
     }
 
@@ -426,4 +450,5 @@ const CODES: &[Code] = &[
         "devices that cannot train replicas",
         AtFault::Environment,
     ),
+    Code::new("E144", "a run has no such mediator", AtFault::Misuse),
 ];

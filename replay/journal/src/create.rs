@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{JournalError, OPEN};
+use super::error::{FileAction, JournalError};
 use super::frame::MAGIC;
 
 /// Opens `path` for a new journal: a new file, or one that may be replaced.
@@ -20,10 +20,15 @@ pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, Jou
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let mut file = open_to_replace(path, journal)?;
             let emptied = file.set_len(0).and_then(|()| file.rewind());
-            emptied.map_err(|error| JournalError::io(journal, "empty", &error))?;
+            emptied
+                .map_err(|error| JournalError::io(journal, FileAction::Other("empty"), &error))?;
             Ok(file)
         }
-        Err(error) => Err(JournalError::io(journal, "create", &error)),
+        Err(error) => Err(JournalError::io(
+            journal,
+            FileAction::Other("create"),
+            &error,
+        )),
     }
 }
 
@@ -32,10 +37,10 @@ pub(super) fn open_to_write(path: &Path, journal: &Arc<str>) -> Result<File, Jou
 pub(super) fn open_to_replace(path: &Path, journal: &Arc<str>) -> Result<File, JournalError> {
     check_not_special(path, journal)?;
     let file = OpenOptions::new().read(true).write(true).open(path);
-    let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+    let file = file.map_err(|error| JournalError::io(journal, FileAction::Open, &error))?;
     let mut start = Vec::new();
     let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut start);
-    read.map_err(|error| JournalError::io(journal, "read", &error))?;
+    read.map_err(|error| JournalError::io(journal, FileAction::Read, &error))?;
     if !start.is_empty() && start != MAGIC {
         return Err(JournalError::WouldOverwrite {
             journal: journal.clone(),
@@ -66,7 +71,8 @@ pub(super) fn lock(file: &File, journal: &Arc<str>) -> Result<(), JournalError> 
 /// Opening a pipe would wait for its other end, so this comes before the opening.
 fn check_not_special(path: &Path, journal: &Arc<str>) -> Result<(), JournalError> {
     let metadata = path.metadata();
-    let metadata = metadata.map_err(|error| JournalError::io(journal, "examine", &error))?;
+    let metadata = metadata
+        .map_err(|error| JournalError::io(journal, FileAction::Other("examine"), &error))?;
     if metadata.is_file() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Errors of writing and reading journals.
 
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use interloom_engine::AtFault;
 use thiserror::Error;
@@ -30,8 +30,8 @@ pub enum JournalError {
     Io {
         /// The file.
         journal: Arc<str>,
-        /// What was being done, such as `write to`.
-        doing: &'static str,
+        /// What was being done.
+        doing: FileAction,
         /// The kind of failure.
         kind: io::ErrorKind,
         /// The system's message.
@@ -42,7 +42,7 @@ pub enum JournalError {
     /// Code `E062`, explained in `docs/errors/E062.md`.
     #[error(
         "{journal} is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, \
-         found {found}"
+         found {found}; check the path: journals are what `interloom run --journal` writes"
     )]
     NotAJournal {
         /// The file.
@@ -366,31 +366,56 @@ impl JournalError {
         match self {
             // A folder that is to be read is the wrong name; one that is to be written is in the
             // way.
-            Self::Io { doing, kind, .. } if *doing == OPEN || *doing == READ => {
-                Some(is_refusal(*kind))
-            }
+            Self::Io {
+                doing: FileAction::Open | FileAction::Read,
+                kind,
+                ..
+            } => Some(is_refusal(*kind)),
             Self::Io { .. } => Some(true),
             _ => None,
         }
     }
 
-    pub(super) fn io(journal: &Arc<str>, doing: &'static str, error: &io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound && doing == OPEN {
-            return Self::NotFound {
-                journal: journal.clone(),
-            };
-        }
-        Self::Io {
-            journal: journal.clone(),
-            doing,
-            kind: error.kind(),
-            reason: error.to_string(),
+    pub(super) fn io(journal: &Arc<str>, doing: FileAction, error: &io::Error) -> Self {
+        let (journal, kind) = (journal.clone(), error.kind());
+        match (doing, kind) {
+            (FileAction::Open, io::ErrorKind::NotFound) => Self::NotFound { journal },
+            (FileAction::Open | FileAction::Read, io::ErrorKind::IsADirectory) => Self::Io {
+                journal,
+                doing,
+                kind,
+                reason: "it is a folder; name a journal in it".to_owned(),
+            },
+            _ => Self::Io {
+                journal,
+                doing,
+                kind,
+                reason: error.to_string(),
+            },
         }
     }
 }
 
-pub(super) const OPEN: &str = "open";
-const READ: &str = "read";
+/// Action on a file that the system refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FileAction {
+    /// Opening it to be read.
+    Open,
+    /// Reading it.
+    Read,
+    /// Another one, as a verb, such as `write to`.
+    Other(&'static str),
+}
+
+impl fmt::Display for FileAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Other(verb) => verb,
+        })
+    }
+}
 
 /// A place in a journal, from which errors are made.
 #[derive(Clone, Copy, Debug)]

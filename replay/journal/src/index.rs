@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{JournalError, Place};
+use super::error::{FileAction, JournalError, Place};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use super::names::Names;
 use super::places::{Places, Stretch};
@@ -255,8 +255,12 @@ pub enum Direction {
 /// Returns whether an exchange is at the site that `text` names, see [`Names::is_site`]: asks for
 /// it, or, if it asks for none, is made there.
 pub fn is_at(names: &Names, exchange: &ExchangeRecord, text: &str) -> bool {
-    let site: Option<SiteRef> = exchange.asked.or(exchange.at);
-    site.is_some_and(|site| names.is_site(site, text))
+    site_of(exchange).is_some_and(|site| names.is_site(site, text))
+}
+
+/// Returns the site that an exchange is at.
+pub fn site_of(exchange: &ExchangeRecord) -> Option<SiteRef> {
+    exchange.asked.or(exchange.at)
 }
 
 /// A place in the journal; the number of its frame is not known.
@@ -336,7 +340,7 @@ impl<R: Read + Seek> Frames<R> {
         };
         self.payload.resize(header.length as usize, 0);
         let read = self.source.read_exact(&mut self.payload);
-        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        read.map_err(|error| JournalError::io(&self.journal, FileAction::Read, &error))?;
         if crc32fast::hash(&self.payload) != header.payload_crc {
             return Err(place.corrupt("the payload's CRC does not match its bytes"));
         }
@@ -348,7 +352,7 @@ impl<R: Read + Seek> Frames<R> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         let sought = self.source.seek(SeekFrom::Start(offset));
         let read = sought.and_then(|_| self.source.read_exact(&mut bytes));
-        read.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+        read.map_err(|error| JournalError::io(&self.journal, FileAction::Read, &error))?;
         let header = FrameHeader::decode(&bytes, self.header_seed);
         header.map_err(|check| place!(self, offset).corrupt(check))
     }

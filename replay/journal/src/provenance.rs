@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
 
 use super::error::JournalError;
-use super::index::{Direction, IndexedJournal, is_at};
+use super::export::nearest_sites;
+use super::index::{Direction, IndexedJournal, is_at, site_of};
 use super::record::{Event, ExchangeRecord, ExchangeResult};
 use super::value::ValueTree;
 use super::{Names, plain};
@@ -240,17 +241,28 @@ pub fn provenance<R: Read + Seek>(
     formulas: &dyn Formulas,
 ) -> Result<Vec<ProvenanceStep>, JournalError> {
     let end = journal.exchanges();
+    let mut others = BTreeSet::new();
     let carries = |names: &Names, exchange: &ExchangeRecord| {
-        run.is_none_or(|run| exchange.run == run)
+        let is_value = run.is_none_or(|run| exchange.run == run)
             && served(exchange).is_some()
             // A loss is no value of the site at which it is given.
-            && exchange.event != Event::Backward
-            && is_at(names, exchange, site)
+            && exchange.event != Event::Backward;
+        match site_of(exchange).and_then(|site| names.path(site.path)) {
+            Some(path) if is_value && !is_at(names, exchange, site) => {
+                if !others.contains(path) {
+                    others.insert(path.to_owned());
+                }
+                false
+            }
+            Some(_) => is_value,
+            None => false,
+        }
     };
     let Some(start) = journal.find(end, Direction::Back, carries)? else {
         let of_run = run.map_or_else(String::new, |run| format!(" in run {run}"));
         let what = format!("value at the site {site:?}{of_run}");
-        return Err(journal.absent(what, "others; `interloom show` lists them".to_owned()));
+        let others = others.iter().map(|path| plain(path)).collect();
+        return Err(journal.absent(what, nearest_sites(site, others)));
     };
     provenance_of(journal, start, extent, formulas)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::blocks::Blocks;
 use super::digest::Digest;
-use super::error::{JournalError, OPEN, Place};
+use super::error::{FileAction, JournalError, Place};
 use super::exchange;
 use super::frame::{
     FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, FrameKind, OPTIONAL_KINDS, PAYLOAD_BYTES_MAX,
@@ -121,8 +121,9 @@ impl JournalReader<BufReader<File>> {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let journal = path.as_ref().display().to_string();
         let file = File::open(path);
-        let file =
-            file.map_err(|error| JournalError::io(&journal.as_str().into(), OPEN, &error))?;
+        let file = file.map_err(|error| {
+            JournalError::io(&journal.as_str().into(), FileAction::Open, &error)
+        })?;
         Self::new(BufReader::new(file), &journal)
     }
 }
@@ -229,7 +230,7 @@ impl<R: Read> JournalReader<R> {
         if self.next == Next::End && !self.order.footer() {
             let source = self.source.rewound();
             let sought = source.seek(SeekFrom::Start(self.offset));
-            sought.map_err(|error| JournalError::io(&self.journal, "read", &error))?;
+            sought.map_err(|error| JournalError::io(&self.journal, FileAction::Read, &error))?;
             self.next = Next::Frame;
         }
         match self.next_record() {
@@ -593,7 +594,7 @@ fn peek<'a, R: Read>(
     journal: &Arc<str>,
 ) -> Result<&'a [u8], JournalError> {
     let bytes = source.peek(wanted);
-    bytes.map_err(|error| JournalError::io(journal, "read", &error))
+    bytes.map_err(|error| JournalError::io(journal, FileAction::Read, &error))
 }
 
 /// The payload of a frame that has been read and not been passed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::create::{lock, open_to_replace};
-use super::error::{JournalError, OPEN};
+use super::error::{FileAction, JournalError};
 use super::read::JournalReader;
 use super::record::{FailureLine, OutcomeRecord};
 use super::resume::{Loss, OpenRun, Scan};
@@ -147,10 +147,10 @@ fn copy(
         let journal = journal.clone();
         move |error| JournalError::io(&journal, doing, &error)
     };
-    let copy = Unfinished::beside(to).map_err(failed("create"))?;
+    let copy = Unfinished::beside(to).map_err(failed(FileAction::Other("create")))?;
     copy_prefix(from, copy.file(), &journal, bytes)?;
     close(copy.path(), &journal)?;
-    copy.put().map_err(failed("write"))
+    copy.put().map_err(failed(FileAction::Other("write")))
 }
 
 fn copy_prefix(
@@ -161,20 +161,21 @@ fn copy_prefix(
 ) -> Result<(), JournalError> {
     let source = File::open(from);
     let name = name_of(from);
-    let source = source.map_err(|error| JournalError::io(&name, OPEN, &error))?;
+    let source = source.map_err(|error| JournalError::io(&name, FileAction::Open, &error))?;
     let copied = io::copy(&mut BufReader::new(source).take(bytes), &mut to);
-    let copied = copied.map_err(|error| JournalError::io(journal, "write to", &error))?;
+    let copied =
+        copied.map_err(|error| JournalError::io(journal, FileAction::Other("write to"), &error))?;
     if copied == bytes {
         return Ok(());
     }
     let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile");
-    Err(JournalError::io(&name, "read", &error))
+    Err(JournalError::io(&name, FileAction::Read, &error))
 }
 
 fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
     let journal = name_of(path);
     let file = OpenOptions::new().write(true).open(path);
-    let failed = |error| JournalError::io(&journal, "cut", &error);
+    let failed = |error| JournalError::io(&journal, FileAction::Other("cut"), &error);
     let file = file.map_err(failed)?;
     lock(&file, &journal)?;
     file.set_len(length).map_err(failed)
@@ -183,5 +184,5 @@ fn cut(path: &Path, length: u64) -> Result<(), JournalError> {
 fn file_length(path: &Path) -> Result<u64, JournalError> {
     let journal = name_of(path);
     let end = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0)));
-    end.map_err(|error| JournalError::io(&journal, "examine", &error))
+    end.map_err(|error| JournalError::io(&journal, FileAction::Other("examine"), &error))
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::create::lock;
 use super::digest::Digest;
 use super::divergence::between_heads;
-use super::error::{JournalError, OPEN};
+use super::error::{FileAction, JournalError};
 use super::order::Order;
 use super::read::JournalReader;
 use super::record::{Head, OriginRecord, Record, RunStart};
@@ -134,7 +134,7 @@ impl<S: Sink> JournalWriter<S> {
 /// Opens a journal to be written, and reads it to its end, or to where it cannot be read.
 fn scanned(path: &Path, journal: &Arc<str>) -> Result<(File, State), JournalError> {
     let file = OpenOptions::new().read(true).write(true).open(path);
-    let file = file.map_err(|error| JournalError::io(journal, OPEN, &error))?;
+    let file = file.map_err(|error| JournalError::io(journal, FileAction::Open, &error))?;
     lock(&file, journal)?;
     let reader = JournalReader::new(BufReader::new(&file), journal)?;
     let state = Scan::of(reader).into_state()?;
@@ -164,11 +164,15 @@ impl State {
             let journal = self.journal.clone();
             move |error| JournalError::io(&journal, doing, &error)
         };
-        let length = file.metadata().map_err(doing("examine"))?.len();
+        let length = file
+            .metadata()
+            .map_err(doing(FileAction::Other("examine")))?
+            .len();
         let cut = file.set_len(self.offset);
-        cut.map_err(doing("cut the torn tail of"))?;
+        cut.map_err(doing(FileAction::Other("cut the torn tail of")))?;
         let end = SeekFrom::Start(self.offset);
-        file.seek(end).map_err(doing("go to the end of"))?;
+        file.seek(end)
+            .map_err(doing(FileAction::Other("go to the end of")))?;
         Ok(self.into_writer(file, length))
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::error::JournalError;
+use super::error::{FileAction, JournalError};
 use super::frame::{FORMAT_MAJOR, FORMAT_MINOR, MAGIC, PREAMBLE_BYTES, Preamble, PreambleFault};
 
 /// Reads the preamble.
@@ -13,7 +13,7 @@ pub(super) fn read_preamble(
 ) -> Result<Preamble, JournalError> {
     let mut bytes = [0; PREAMBLE_BYTES];
     let read = read_up_to(source, &mut bytes)
-        .map_err(|error| JournalError::io(journal, "read", &error))?;
+        .map_err(|error| JournalError::io(journal, FileAction::Read, &error))?;
     if read < MAGIC.len() || bytes[..MAGIC.len()] != MAGIC {
         return Err(JournalError::NotAJournal {
             journal: journal.clone(),
@@ -55,6 +55,10 @@ fn preamble_error(fault: PreambleFault, journal: &Arc<str>) -> JournalError {
 fn describe_start(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "an empty file".to_owned();
+    }
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if bytes.iter().all(is_text) {
+        return format!("the text {:?}", String::from_utf8_lossy(bytes));
     }
     let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.join(" ")

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::cached::CachedLine;
 use super::create::open_to_write;
 use super::digest::{DType, Digest};
-use super::error::{JournalError, Place};
+use super::error::{FileAction, JournalError, Place};
 use super::exchange;
 use super::frame::{
     FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Preamble, frame_bytes, padding,
@@ -456,7 +456,9 @@ impl<S: Sink> JournalWriter<S> {
         self.guarded(|writer| {
             writer.flush_buffer()?;
             let synced = writer.sink.sync();
-            synced.map_err(|error| JournalError::io(&writer.journal, "make durable", &error))
+            synced.map_err(|error| {
+                JournalError::io(&writer.journal, FileAction::Other("make durable"), &error)
+            })
         })
     }
 
@@ -476,7 +478,11 @@ impl<S: Sink> JournalWriter<S> {
             writer.flush_buffer()?;
             let synced = writer.sink.sync();
             synced.map_err(|error| {
-                JournalError::io(&writer.journal, "make durable the end of", &error)
+                JournalError::io(
+                    &writer.journal,
+                    FileAction::Other("make durable the end of"),
+                    &error,
+                )
             })?;
             writer.state = Writing::Finished;
             Ok(JournalSummary {
@@ -729,19 +735,23 @@ impl<S: Sink> JournalWriter<S> {
     fn flush_buffer(&mut self) -> Result<(), JournalError> {
         self.write_buffer()?;
         let flushed = self.sink.flush();
-        flushed.map_err(|error| JournalError::io(&self.journal, "write to", &error))
+        flushed
+            .map_err(|error| JournalError::io(&self.journal, FileAction::Other("write to"), &error))
     }
 
     fn write_buffer(&mut self) -> Result<(), JournalError> {
         let written = self.sink.write_all(&self.buffer);
-        written.map_err(|error| JournalError::io(&self.journal, "write to", &error))?;
+        written.map_err(|error| {
+            JournalError::io(&self.journal, FileAction::Other("write to"), &error)
+        })?;
         self.buffer.clear();
         Ok(())
     }
 
     fn write_out(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let written = self.sink.write_all(bytes);
-        written.map_err(|error| JournalError::io(&self.journal, "write to", &error))
+        written
+            .map_err(|error| JournalError::io(&self.journal, FileAction::Other("write to"), &error))
     }
 }
 

@@ -20,6 +20,8 @@ pub struct ExploredOutcome {
     /// How the run ended: `completed`, who stopped it, or the code of the error with the mediators
     /// concerned.
     pub end: String,
+    /// Whether the run failed.
+    pub has_failed: bool,
     /// The digest of the end, of the state of each mediator, and of what was shown.
     pub digest: Digest,
 }
@@ -59,8 +61,11 @@ impl ExploredOutcome {
         };
         shown.text("end", &end);
         show(output, &mut shown);
-        let digest = shown.digest();
-        Ok(Self { end, digest })
+        Ok(Self {
+            end,
+            has_failed: result.is_err(),
+            digest: shown.digest(),
+        })
     }
 }
 

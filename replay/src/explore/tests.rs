@@ -179,11 +179,17 @@ fn the_first_exchange_that_differs_in_a_batch_is_named() {
 }
 
 #[test]
-#[should_panic(expected = "no mediator of the run is named `nobody`")]
 fn an_invoke_that_there_is_not_is_no_invoke_without_differences() {
     let lab = Lab::new();
-    let _never_made = compare_batches("nobody", |_| {
-        let run = lab.run(&[2.0]);
-        Ok::<_, Error>((run, || drop(lab.forward(1))))
-    });
+    let compared = |invoke: &str, factors: &[f64]| {
+        let compared = compare_batches(invoke, |_| {
+            let run = lab.run(factors);
+            Ok::<_, Error>((run, || drop(lab.forward(1))))
+        });
+        compared.unwrap_err()
+    };
+    let error = compared("nobody", &[2.0]);
+    assert_eq!(error.code(), "E144");
+    insta::assert_snapshot!(error, @"run `lab` has no mediator `nobody`, only `m0`; give the name of one that it has, or add one of that name");
+    insta::assert_snapshot!(compared("own", &[]), @"run `lab` has no mediator `own`, none at all; give the name of one that it has, or add one of that name");
 }

@@ -370,9 +370,10 @@ impl Session {
         }
     }
 
-    /// Returns the digest of the runs of the step that was begun last.
-    pub(crate) fn step_digest(&self) -> Option<Digest> {
-        self.sink.as_ref().and_then(|sink| sink.borrow().digest())
+    /// Returns the digest of the runs of the step that was begun last, and how many they are.
+    pub(crate) fn step_digest(&self) -> Option<(Digest, u32)> {
+        let sink = self.sink.as_ref()?;
+        sink.borrow().step_digest()
     }
 
     /// Returns where the session has diverged from what it is compared with.

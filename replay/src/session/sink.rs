@@ -126,11 +126,12 @@ impl JournalSink {
     /// Digests the runs from here on as those of a step, by themselves.
     pub(super) fn begin_step(&mut self) {
         self.step = Some(StepDigest::default());
+        self.digest = None;
     }
 
-    /// Returns the digest of the step's runs that ended so far, if one did.
-    pub(super) const fn digest(&self) -> Option<Digest> {
-        self.digest
+    /// Returns the digest of the step's runs that ended so far, if one did, and how many did.
+    pub(super) fn step_digest(&self) -> Option<(Digest, u32)> {
+        Some((self.digest?, self.step.as_ref()?.runs()))
     }
 
     fn new(writer: Writer, watch: Watch) -> Self {

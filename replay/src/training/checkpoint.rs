@@ -23,7 +23,7 @@ use super::digests::StateDigests;
 use super::state::{StateKind, StateTensors, TrainingState};
 use crate::error::Error;
 use crate::journal::training::{Ledger, checkpoint_folder};
-use crate::journal::{Digest, JournalError};
+use crate::journal::{Digest, FileAction, JournalError};
 
 const FORMAT: &str = "interloom-checkpoint-1";
 const MANIFEST: &str = "manifest.json";
@@ -353,7 +353,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(super) fn refused(path: &Path, doing: &'static str, error: &io::Error) -> Error {
     let refused = JournalError::Io {
         journal: path.display().to_string().into(),
-        doing,
+        doing: FileAction::Other(doing),
         kind: error.kind(),
         reason: error.to_string(),
     };

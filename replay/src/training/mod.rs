@@ -336,6 +336,7 @@ impl Training {
             batch: ShortDigest::default(),
             schedule: ShortDigest::default(),
             exchanges: open.exchanges,
+            runs: open.runs,
             gradients: ShortDigest::default(),
             optimizer: ShortDigest::default(),
             parameters: ShortDigest::default(),
@@ -517,21 +518,22 @@ impl Training {
         self.recorded.as_ref()?.chain_before(self.next)
     }
 
-    /// Makes a run of a step, the first of it or a later one, and returns the digest of the step's
-    /// exchanges up to its end.
+    /// Makes a run of a step, and notes what the step has exchanged up to its end: also of a run
+    /// that fails, which the journal has as well.
     fn run<Y>(
         &mut self,
-        step: u64,
-        is_first: bool,
+        open: &mut OpenStep,
         run: Run,
         model: impl FnOnce() -> Y,
-    ) -> Result<(Ran<Y>, Option<Digest>), Error> {
+    ) -> Result<Ran<Y>, Error> {
         if !self.is_recording() {
-            return Ok((run.execute(model)?, None));
+            open.runs += 1;
+            return Ok(run.execute(model)?);
         }
+        let step = open.number;
         let keeps = KeepRule::of_step(&self.head.keeps, step);
         let session = self.session(step, &run, &keeps)?;
-        if is_first {
+        if open.runs == 0 {
             session.begin_step(match keeps {
                 StepKeeps::Exchanges(patterns) => patterns,
                 StepKeeps::Nothing => Vec::new(),
@@ -553,8 +555,11 @@ impl Training {
                 divergence: Some(Box::new(divergence)),
             });
         }
-        let digest = session.step_digest();
-        Ok((ran?, digest))
+        if let Some((digest, runs)) = session.step_digest() {
+            open.exchanges = digest.into();
+            open.runs = runs;
+        }
+        ran
     }
 
     /// Returns the session for the exchanges of a step.

@@ -31,6 +31,7 @@ pub(super) struct OpenStep {
     /// What was fed and scheduled, and the gradients.
     pub(super) named: Vec<NamedDigest>,
     pub(super) exchanges: ShortDigest,
+    /// How many runs it had so far; the journal has as many of it, if it keeps the step.
     pub(super) runs: u32,
     /// The values of a step that is traced.
     pub(super) traced: Option<Vec<TracedValue>>,
@@ -116,14 +117,10 @@ impl TrainingStep<'_> {
             run.cache(CacheSpec::all().both().gradients());
             run.observer(tracer.clone());
         }
-        self.open.runs += 1;
-        let (ran, digest) = self
-            .training
-            .run(self.open.number, self.open.runs == 1, run, model)?;
-        self.open.exchanges = digest.map_or(ShortDigest::default(), ShortDigest::from);
+        let nth = self.open.runs;
+        let ran = self.training.run(self.open, run, model)?;
         if let (Some(traced), Some(tracer)) = (&mut self.open.traced, tracer) {
             // The runs of a step pass the same sites.
-            let nth = self.open.runs - 1;
             traced.extend(tracer.take().into_iter().map(|value| TracedValue {
                 name: match nth {
                     0 => value.name,

@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use interloom::environment::sites_of;
 use interloom::journal::training::{
-    KeepRule, LEDGER_FILE, Ledger, NAMES_FILE, SEGMENTS_FILE, StepPhase, first_parting,
-    held_exchanges,
+    KeepRule, LEDGER_FILE, Ledger, NAMES_FILE, SEGMENTS_FILE, StepPhase, check_step_exchanges,
+    first_parting, held_exchanges, step_runs,
 };
 use interloom::journal::{Event, Journal, ModelIdentity, check};
 use interloom::training::{SavedBytes, StatePart, StateTensors, TrainingBuilder, TrainingState};
 use interloom::{Error, Policy, Run, Session, Sites, Subject};
+use interloom_backends::Forward as _;
 
-use crate::net::{Fault, SEED, alone, damp, fresh, record, settings, train};
+use crate::net::{Fault, SEED, alone, damp, device, fresh, record, settings, train};
 
 const STEPS: u64 = 35;
 
@@ -609,4 +610,42 @@ fn the_state_is_read_once_for_a_step_and_once_to_look_whether_it_changed() {
         assert_eq!(reads[..3], expected[..3]);
         assert_eq!(reads.iter().sum::<u32>(), expected.iter().sum::<u32>());
     }
+}
+
+#[test]
+fn r101_the_runs_of_a_step_are_counted_whatever_they_are_called_and_if_they_fail() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = fresh(SEED);
+    let mut training = settings().record(folder.path(), &mut state).unwrap();
+    let sites = Sites::bind(&state.module).unwrap();
+    while training.goes_on(12) {
+        let made = training.step(&mut state, |step, state| {
+            // None, one that succeeds, or also one that fails.
+            for nth in 0..step.number() % 3 {
+                let mut run = Run::new("step 4", &sites);
+                run.mediator("reader", async move |cx| match nth {
+                    0 => cx.output("act").await.map(drop),
+                    _ => cx.output("nowhere").await.map(drop),
+                });
+                let x = Tensor::<2>::ones([1, 3], &device());
+                let recorded = step.record(run, || state.module.forward(x));
+                assert_eq!(recorded.is_err(), nth == 1);
+            }
+            Ok(0.0)
+        });
+        made.unwrap();
+    }
+    training.finish().unwrap();
+    let ledger = Ledger::read(folder.path()).unwrap();
+    let counts: Vec<u32> = ledger.lines().iter().map(|line| line.runs).collect();
+    assert_eq!(counts, [0, 1, 2].repeat(4));
+    let held = held_exchanges(&ledger);
+    assert_eq!((held.absent, held.problems.len()), (vec![], 0));
+    for step in 0..12 {
+        check_step_exchanges(&ledger, step).unwrap();
+    }
+    let numbers = [3, 5, 10, 11].map(|step| step_runs(&ledger, step).unwrap());
+    assert_eq!(numbers, [3..3, 4..6, 0..1, 1..3]);
+    assert_eq!(step_runs(&ledger, 12).unwrap_err().code(), "E072");
 }

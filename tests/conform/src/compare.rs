@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::outcome::{
-    Collected, Entry, Fault, Item, Outcome, Said, Served, Told, kind, of_tensors,
-};
+use crate::cause::Cause;
+use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Said, Served, Told, of_tensors};
 use crate::recording::Recording;
 
 /// Something in which a run can differ from the recording.
@@ -125,7 +124,7 @@ pub(crate) fn with_rules(own: &Outcome, rules: &Outcome) -> Vec<Difference> {
 /// The exchanges, with errors by their kinds.
 fn kinds(exchanges: &[Said]) -> Vec<Said> {
     let exchanges = exchanges.iter().map(|said| Said {
-        fault: said.fault.map(kind),
+        fault: said.fault.map(Cause::kind),
         ..said.clone()
     });
     exchanges.collect()

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cause;
 mod compare;
 mod error;
 mod live;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::cause::Cause;
+
 /// Sums of another library round differently.
 const TOLERANCE: f64 = 1e-5;
 
@@ -38,13 +40,13 @@ pub(crate) struct Said {
     pub(crate) asked: String,
     /// The site that the model was passing.
     pub(crate) at: Option<String>,
-    /// The code of why it was refused, or why who said it failed.
-    pub(crate) fault: Option<&'static str>,
+    /// Why it was refused, or why who said it failed.
+    pub(crate) fault: Option<Cause>,
 }
 
 impl Said {
     /// Returns whether it is an event that came to this.
-    pub(crate) fn is(&self, event: &str, fault: Option<&str>) -> bool {
+    pub(crate) fn is(&self, event: &str, fault: Option<Cause>) -> bool {
         self.event == event && self.fault == fault
     }
 }
@@ -55,8 +57,11 @@ impl fmt::Display for Said {
             who, event, asked, ..
         } = self;
         let at = self.at.as_deref().unwrap_or("-");
-        let came_to = self.fault.unwrap_or("served");
-        write!(f, "m{who} {event} {asked} @ {at} {came_to}")
+        write!(f, "m{who} {event} {asked} @ {at} ")?;
+        match self.fault {
+            Some(cause) => cause.fmt(f),
+            None => f.write_str("served"),
+        }
     }
 }
 
@@ -190,39 +195,38 @@ fn is_close(numbers: &[f64], others: &[f64], tolerance: f64) -> bool {
         && pairs.all(|(a, b)| (a - b).abs() <= limit || (a.is_nan() && b.is_nan()) || a == b)
 }
 
-/// Why something failed: Interloom's code, or the class of the reference's error, and the site or
-/// the name that it is about.
+/// Why something failed, and the site or the name that it is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Fault {
-    pub(crate) code: &'static str,
+    pub(crate) cause: Cause,
     pub(crate) about: Option<String>,
 }
 
 impl Fault {
-    pub(crate) const fn of(code: &'static str) -> Self {
-        Self { code, about: None }
+    pub(crate) const fn of(cause: Cause) -> Self {
+        Self { cause, about: None }
     }
 
-    pub(crate) fn about(code: &'static str, about: &str) -> Self {
+    pub(crate) fn about(cause: Cause, about: &str) -> Self {
         let about = Some(about.to_owned());
-        Self { code, about }
+        Self { cause, about }
     }
 
     /// Returns whether it is the error that a reference was recorded with: of such a class, and
     /// about the site or the name that its message names, if it names one.
     pub(crate) fn is_told_as(&self, told: &Told) -> bool {
-        kin(self.code).contains(&told.class.as_str()) && self.is_named_in(&told.message)
+        self.cause.classes().contains(&told.class.as_str()) && self.is_named_in(&told.message)
     }
 
     fn is_named_in(&self, message: &str) -> bool {
         // Gradients are named by the tensor there.
         let is_of_tensor = message.contains(">.grad");
         let names_something = (names_a_site(message) && !is_of_tensor) || message.contains("'v_");
-        match (&self.about, self.code) {
+        match (&self.about, self.cause) {
             _ if !names_something => true,
-            (None, "E015") => !names_a_site(message),
+            (None, Cause::UnknownBarrier) => !names_a_site(message),
             (None, _) => false,
-            (Some(name), "E016") => message.contains(&format!("'v_{name}'")),
+            (Some(name), Cause::NotShared) => message.contains(&format!("'v_{name}'")),
             // What the reference calls a skip's place is the module's input.
             (Some(site), _) => message.replace(".skip.i", ".input.i").contains(&**site),
         }
@@ -231,42 +235,31 @@ impl Fault {
     /// Words it as the reference would.
     pub(crate) fn told(&self) -> Told {
         let about = self.about.as_deref().unwrap_or_default();
-        let message = match self.code {
-            "E016" => format!("'v_{about}'"),
+        let message = match self.cause {
+            Cause::NotShared => format!("'v_{about}'"),
             _ => about.to_owned(),
         };
-        let class = match self.code.strip_prefix('E') {
-            Some(number) if number.starts_with(|digit: char| digit.is_ascii_digit()) => {
-                kin(self.code).first().copied().unwrap_or(self.code)
-            }
-            _ => self.code,
+        let class = match self.cause {
+            Cause::Class(class) => class.to_owned(),
+            cause => match cause.classes() {
+                [first, ..] => (*first).to_owned(),
+                [] => cause.to_string(),
+            },
         };
-        Told {
-            class: class.to_owned(),
-            message,
-        }
+        Told { class, message }
     }
 
     /// Returns whether two faults are of one kind and about the same.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        kind(self.code) == kind(other.code) && self.about == other.about
-    }
-}
-
-/// The code of all that are of one kind: an expression that cannot be computed is worded in several
-/// ways.
-pub(crate) fn kind(code: &'static str) -> &'static str {
-    match code {
-        "E007" | "E011" => "E103",
-        code => code,
+        self.cause.kind() == other.cause.kind() && self.about == other.about
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.about {
-            None => f.write_str(self.code),
-            Some(about) => write!(f, "{} about `{about}`", self.code),
+            None => self.cause.fmt(f),
+            Some(about) => write!(f, "{} about `{about}`", self.cause),
         }
     }
 }
@@ -282,42 +275,6 @@ pub(crate) struct Told {
 fn names_a_site(message: &str) -> bool {
     let mut rests = message.split(".i").skip(1);
     rests.any(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()))
-}
-
-/// The reference's classes for an error; it words some of them differently in each version (R10).
-fn kin(code: &'static str) -> &'static [&'static str] {
-    const PYTHON: &[&str] = &[
-        "AttributeError",
-        "IndexError",
-        "KeyError",
-        "NameError",
-        "RuntimeError",
-        "TypeError",
-        "UnboundLocalError",
-        "ValueError",
-    ];
-    match code {
-        "E001" => &["AttributeError", "ValueError"],
-        "E002" | "E003" => &["OutOfOrderError", "ValueError"],
-        // A gradient that does not come; what is asked for then has no name but that of a tensor.
-        "E054" => &["OutOfOrderError", "RuntimeError", "ValueError"],
-        "E055" | "E056" | "E058" => &["RuntimeError"],
-        "E004" | "E005" | "E006" => &["IndexError", "RuntimeError", "TypeError", "ValueError"],
-        // A barrier that was not declared is a name that is not there.
-        "E015" => &["KeyError", "NameError", "RuntimeError", "ValueError"],
-        "E017" | "E020" | "E021" | "E025" | "E026" => &["RuntimeError", "ValueError"],
-        "E016" => &["KeyError", "NameError", "UnboundLocalError"],
-        // The user's own error, an expression's, or the model's on a value that it cannot take.
-        "E007" | "E011" | "E013" | "E035" | "E036" | "E103" => PYTHON,
-        // What the interpreter of the reference says by its class.
-        "AttributeError" => &["AttributeError"],
-        "KeyError" => &["KeyError"],
-        "EarlyStopException" => &["EarlyStopException"],
-        "OutOfOrderError" => &["OutOfOrderError"],
-        "ValueError" => &["ValueError"],
-        "IndexError" | "RuntimeError" | "TypeError" => PYTHON,
-        _ => &[],
-    }
 }
 
 /// Leaves out the last arrival at each barrier: the reference does not log these. Barriers have no

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::cause::Cause;
 use crate::compare::{Aspect, Difference};
-use crate::outcome::{Fault, Outcome, Said, Served, kind};
+use crate::outcome::{Fault, Outcome, Said, Served};
 use crate::recording::Recording;
 use crate::scenario::{RawBlock, RawIter, RawStep, Run, Scenario, has_step};
 
@@ -113,7 +114,7 @@ const TABLE: &[Row] = &[
         reason: "a request for what has passed is refused at once, and who catches that goes on; the reference tells it after the run, \
                  and drops what follows",
         aspects: ALL,
-        applies: |case| case.said(&|said| said.fault == Some("E002")),
+        applies: |case| case.said(&|said| said.fault == Some(Cause::OutOfOrder)),
     },
     Row {
         rule: "R10",
@@ -136,7 +137,7 @@ const TABLE: &[Row] = &[
         aspects: ALL,
         applies: |case| {
             let mut caught = case.own.caught.values();
-            case.failed_when_over() || caught.any(|fault| fault.code == "E003")
+            case.failed_when_over() || caught.any(|fault| fault.cause == Cause::NotProvided)
         },
     },
     Row {
@@ -146,7 +147,9 @@ const TABLE: &[Row] = &[
         aspects: ALL,
         applies: |case| {
             case.has(&is_loop)
-                && case.said(&|said| said.is("EXCEPTION", Some("E003")) && said.at.is_none())
+                && case.said(&|said| {
+                    said.is("EXCEPTION", Some(Cause::NotProvided)) && said.at.is_none()
+                })
         },
     },
     Row {
@@ -161,7 +164,7 @@ const TABLE: &[Row] = &[
         reason: "a replacement is of the kind that the module puts out, and nothing is none of it; the reference goes on with anything, \
                  or takes nothing for no skip",
         aspects: ALL,
-        applies: |case| case.failed_with("E035"),
+        applies: |case| case.failed_with(Cause::Unusable),
     },
     Row {
         rule: "R22",
@@ -261,7 +264,7 @@ const TABLE: &[Row] = &[
         rule: "R43",
         reason: "a barrier that too few come to fails the run; this version of the reference leaves them waiting",
         aspects: &[Status, Error],
-        applies: |case| case.is_of_threads() && case.failed_with("E025"),
+        applies: |case| case.is_of_threads() && case.failed_with(Cause::BarrierUnmet),
     },
     Row {
         rule: "R50",
@@ -289,8 +292,8 @@ const TABLE: &[Row] = &[
                 _ => false,
             };
             let faults = || case.own.faults.iter().chain(case.own.caught.values());
-            let is_refused = faults().any(|fault| kind(fault.code) == "E103");
-            case.said(&|said| said.is("SWAP", Some("E004")))
+            let is_refused = faults().any(|fault| fault.cause.kind() == Cause::Program);
+            case.said(&|said| said.is("SWAP", Some(Cause::Misfit)))
                 || (is_refused && case.has(&is_of_arguments))
         },
     },
@@ -387,7 +390,7 @@ const TABLE: &[Row] = &[
             let mut told = recorded.error.iter().chain(recorded.caught.values());
             let is_refused = told.any(|told| is_told(&told.class));
             case.has(&is_of_gradient)
-                && (is_refused || case.is_batched() || case.failed_with("E013"))
+                && (is_refused || case.is_batched() || case.failed_with(Cause::Raised))
         },
     },
     Row {
@@ -403,8 +406,8 @@ const TABLE: &[Row] = &[
         aspects: ALL,
         applies: |case| {
             case.has(&is_of_gradient)
-                && (case.said(&|said| said.fault == Some("E054"))
-                    || case.said(&|said| said.fault == Some("E003")))
+                && (case.said(&|said| said.fault == Some(Cause::NoGradient))
+                    || case.said(&|said| said.fault == Some(Cause::NotProvided)))
         },
     },
     Row {
@@ -413,14 +416,15 @@ const TABLE: &[Row] = &[
                  graph is differentiated once; in the reference each is made where it is asked for",
         aspects: ALL,
         applies: |case| {
-            case.has(&is_backward) && (case.has_several_mediators() || case.failed_with("E058"))
+            case.has(&is_backward)
+                && (case.has_several_mediators() || case.failed_with(Cause::Backward))
         },
     },
     Row {
         rule: "R93",
         reason: "a backward pass begins at a site of the forward pass, and none in another one",
         aspects: ALL,
-        applies: |case| case.said(&|said| said.is("BACKWARD", Some("E056"))),
+        applies: |case| case.said(&|said| said.is("BACKWARD", Some(Cause::NoBackward))),
     },
 ];
 
@@ -478,13 +482,14 @@ impl Case<'_> {
         self.own.exchanges.iter().any(is_it)
     }
 
-    fn failed_with(&self, code: &str) -> bool {
-        self.own.faults.iter().any(|fault| fault.code == code)
+    fn failed_with(&self, cause: Cause) -> bool {
+        self.own.faults.iter().any(|fault| fault.cause == cause)
     }
 
     /// Returns whether the run failed before the model had finished.
     fn has_failed_in_the_model(&self) -> bool {
-        let is_over = |fault: &Fault| matches!(fault.code, "E003" | "E025");
+        let is_over =
+            |fault: &Fault| matches!(fault.cause, Cause::NotProvided | Cause::BarrierUnmet);
         !self.own.faults.iter().all(is_over)
     }
 
@@ -501,7 +506,7 @@ impl Case<'_> {
     }
 
     fn failed_when_over(&self) -> bool {
-        self.failed_with("E003") || self.failed_with("E025")
+        self.failed_with(Cause::NotProvided) || self.failed_with(Cause::BarrierUnmet)
     }
 
     /// Returns whether the reference was recorded with an error that says this.
@@ -514,7 +519,7 @@ impl Case<'_> {
     fn has_refused_cache(&self) -> bool {
         let caught = self.own.caught.values();
         let mut faults = self.own.faults.iter().chain(caught);
-        faults.any(|fault| fault.code == "E017")
+        faults.any(|fault| fault.cause == Cause::LateCache)
     }
 
     /// Returns whether a module is skipped, and something inside it asked for.

@@ -21,6 +21,7 @@ use super::stray::{self, Content};
 use super::{ChatTemplate, FileError, Gguf, Safetensors, Tokenizer};
 use crate::architecture::Architecture;
 use crate::families::Keys;
+use crate::language::INDUCTION;
 
 /// The name of the model that comes with a script to fetch it.
 pub const SMOLLM2: &str = "smollm2-135m";
@@ -402,7 +403,7 @@ fn local(path: &Path) -> Result<ModelSource, FileError> {
     let name = path.display().to_string();
     let expected = "a .gguf file, or a folder with .safetensors files";
     Err(FileError::unsupported(
-        &name, "its name", expected, found, advice,
+        &name, "the name", expected, found, advice,
     ))
 }
 
@@ -414,7 +415,7 @@ fn whole_gguf(path: &Path) -> Result<ModelSource, FileError> {
             let (file, expected) = (path.display().to_string(), "a GGUF file with a whole model");
             let found = "one of several parts";
             Err(FileError::unsupported(
-                &file, "its name", expected, found, merge,
+                &file, "the name", expected, found, merge,
             ))
         }
     }
@@ -427,12 +428,20 @@ fn other_file(path: &Path) -> (String, String) {
     if let Some(known) = stray::weights_by_name(folder, &name) {
         return known;
     }
+    let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
     let advice = if has_ending(path, "safetensors") || has_ending(path, "json") {
         "give the folder, which must hold config.json, *.safetensors and tokenizer.json"
+    } else if is_empty {
+        "fetch it again, or convert the model to one of these formats"
     } else {
         "convert the model to one of these formats"
     };
-    ("another kind of file".to_owned(), advice.to_owned())
+    let found = if is_empty {
+        "an empty file"
+    } else {
+        "another kind of file"
+    };
+    (found.to_owned(), advice.to_owned())
 }
 
 fn from_folder(folder: &Path) -> Result<ModelSource, FileError> {
@@ -545,7 +554,7 @@ fn nothing_at(path: &Path) -> FileError {
             .collect(),
         Err(_) => Vec::new(),
     };
-    siblings.push(SMOLLM2.to_owned());
+    siblings.extend([SMOLLM2, INDUCTION].map(str::to_owned));
     siblings.sort();
     let wanted = file_name(path).unwrap_or_default();
     FileError::NotFound {
@@ -556,9 +565,11 @@ fn nothing_at(path: &Path) -> FileError {
                 "check the path; a model of the hub is `{HUB_PREFIX}{}`",
                 path.display()
             ),
-            Some(SMOLLM2) => format!("did you mean the model `{SMOLLM2}`?"),
+            Some(name @ (SMOLLM2 | INDUCTION)) => format!("did you mean the model `{name}`?"),
             Some(sibling) => format!("did you mean {}?", parent.join(sibling).display()),
-            None => format!("check the path, or name a model: `{SMOLLM2}`, `{HUB_PREFIX}ORG/NAME`"),
+            None => format!(
+                "check the path, or name a model: `{INDUCTION}`, `{SMOLLM2}`, `{HUB_PREFIX}ORG/NAME`"
+            ),
         },
     }
 }

@@ -78,7 +78,7 @@ fn a_missing_path_names_its_sibling() {
     let error = resolve(&folder.path().join("SmolLM2.Q4_0.gguf")).unwrap_err();
     insta::assert_snapshot!(message(&error, &folder), @"expected a .gguf file or a model's folder at FOLDER/SmolLM2.Q4_0.gguf, found nothing there; did you mean FOLDER/SmolLM2.Q4_1.gguf?");
     let error = resolve(&folder.path().join("nothing/like/it.gguf")).unwrap_err();
-    insta::assert_snapshot!(message(&error, &folder), @"expected a .gguf file or a model's folder at FOLDER/nothing/like/it.gguf, found nothing there; check the path, or name a model: `smollm2-135m`, `hf:ORG/NAME`");
+    insta::assert_snapshot!(message(&error, &folder), @"expected a .gguf file or a model's folder at FOLDER/nothing/like/it.gguf, found nothing there; check the path, or name a model: `induction`, `smollm2-135m`, `hf:ORG/NAME`");
     let error = ModelSource::resolve("HuggingFaceTB/SmolLM2-360M").unwrap_err();
     insta::assert_snapshot!(error, @"expected a .gguf file or a model's folder at HuggingFaceTB/SmolLM2-360M, found nothing there; check the path; a model of the hub is `hf:HuggingFaceTB/SmolLM2-360M`");
     let error = ModelSource::resolve("smollm2-135").unwrap_err();

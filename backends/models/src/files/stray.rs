@@ -361,6 +361,13 @@ pub(crate) fn weights_by_name(folder: &Path, name: &str) -> Option<(String, Stri
 
 /// Returns what is in a folder in place of safetensors files.
 pub(crate) fn instead_of_weights(folder: &Path, names: &[String]) -> (String, String) {
+    other_weights(folder, names).unwrap_or_else(|| {
+        let advice = "fetch the model again, with all its files";
+        ("no such file".to_owned(), advice.to_owned())
+    })
+}
+
+fn other_weights(folder: &Path, names: &[String]) -> Option<(String, String)> {
     // In the order of the table, in which what is certain comes first.
     let found = OTHER_WEIGHTS.iter().find_map(|known| {
         let lower = |name: &&String| {
@@ -369,11 +376,7 @@ pub(crate) fn instead_of_weights(folder: &Path, names: &[String]) -> (String, St
         };
         names.iter().find(lower)
     });
-    let found = found.and_then(|name| weights_by_name(folder, name));
-    found.unwrap_or_else(|| {
-        let advice = "fetch the model again, with all its files";
-        ("no such file".to_owned(), advice.to_owned())
-    })
+    weights_by_name(folder, found?)
 }
 
 /// What other libraries read a tokenizer from.
@@ -486,13 +489,10 @@ pub(crate) fn instead_of_model(folder: &Path, names: &[String]) -> (String, Stri
         let advice = format!("fetch {CONFIG_FILE} and {TOKENIZER_FILE} of the model as well");
         return ("weights without a configuration".to_owned(), advice);
     }
-    match instead_of_weights(folder, names) {
-        (found, advice) if found != "no such file" => (found, advice),
-        _ => {
-            let advice = "give the path of the model's folder or of its .gguf file".to_owned();
-            ("neither".to_owned(), advice)
-        }
-    }
+    other_weights(folder, names).unwrap_or_else(|| {
+        let advice = "give the path of the model's folder or of its .gguf file";
+        ("neither".to_owned(), advice.to_owned())
+    })
 }
 
 /// Returns the only folder inside this one that has a model's configuration.

@@ -282,12 +282,17 @@ impl<'m> TokenBatch<'m> {
     /// Numbers the copies of a prompt otherwise than in the order of the batch: for rows that are
     /// to draw what they draw without some of the others.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if there is not one number for each prompt.
-    pub fn copies(self, copies: Vec<u64>) -> Self {
-        assert_eq!(copies.len(), self.prompts.len(), "a number for each prompt");
-        Self { copies, ..self }
+    /// [`ModelError::Input`] if there is not one number for each prompt.
+    pub fn copies(self, copies: Vec<u64>) -> Result<Self, ModelError> {
+        let (found, expected) = (copies.len(), self.prompts.len());
+        if found == expected {
+            Ok(Self { copies, ..self })
+        } else {
+            let what = format!("numbers of {found} copies, and {expected} prompts");
+            Err(input(what, "give each prompt its number"))
+        }
     }
 
     /// Continues each prompt greedily by up to `new` tokens, and returns those of each.

@@ -418,6 +418,8 @@ fn r52_rows_draw_the_same_alone_and_padded() {
     }
     // A copy draws otherwise, unless it is told that it is none.
     assert_ne!(drawn[0], drawn[2]);
-    let equal = batch.copies(vec![0; 3]).sample(5, &sampling);
+    let equal = batch.copies(vec![0; 3]).unwrap().sample(5, &sampling);
     assert_eq!((&equal[0], &equal[2]), (&drawn[0], &drawn[0]));
+    let one = model.batch(&[prompts[0]]).unwrap();
+    assert_eq!(one.copies(vec![0; 2]).unwrap_err().code(), "E033");
 }

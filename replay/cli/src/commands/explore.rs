@@ -154,7 +154,7 @@ fn show_run(found: &FileFindings, run: &RunFindings, turns: Turns) {
     }
     outln!("  {}", run.verdict);
     outln!("  {}", run.verdict.effort());
-    let failed = |class: &Class<ExploredOutcome>| class.outcome.end.starts_with("failed");
+    let failed = |class: &Class<ExploredOutcome>| class.outcome.has_failed;
     let classes = &run.verdict.classes;
     if classes.len() > 1 || classes.iter().any(failed) || !run.journals.is_empty() {
         for (place, class) in classes.iter().enumerate() {

@@ -1,11 +1,12 @@
 //! `interloom show`: what was exchanged?
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use interloom_journal::export::absent_site;
 use interloom_journal::{
-    Evidence, ExchangeRecord, JournalError, JournalReader, Names, Record, Visit, is_at,
+    Evidence, ExchangeRecord, JournalError, JournalReader, Names, Record, Visit, is_at, site_of,
 };
 
 use super::report::outln;
@@ -43,6 +44,8 @@ pub(super) struct Arguments {
 struct Seen {
     names: Names,
     runs: u32,
+    /// The paths of the sites of all exchanges.
+    paths: BTreeSet<u32>,
     site: bool,
     mediator: bool,
     mediators: Vec<String>,
@@ -136,6 +139,7 @@ impl Seen {
                 }
             }
             Record::Exchange(exchange) => {
+                self.paths.extend(site_of(exchange).map(|site| site.path));
                 self.site |= arguments.is_at(&self.names, exchange);
                 self.mediator |= arguments.is_by(&self.names, exchange);
             }
@@ -173,7 +177,7 @@ impl Seen {
         }
         if let Some(site) = arguments.site.as_ref().filter(|_| !self.site) {
             let journal = arguments.journal.display().to_string();
-            return Err(absent_site(&journal, site, &self.names));
+            return Err(absent_site(&journal, site, &self.names, &self.paths));
         }
         if let Some(mediator) = arguments.mediator.as_ref().filter(|_| !self.mediator) {
             let has = format!("{:?}", self.mediators);

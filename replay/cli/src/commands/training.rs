@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use interloom::Error;
@@ -13,7 +13,7 @@ use interloom::training::check_checkpoint;
 use interloom_journal::divergence::{Divergence, first_difference};
 use interloom_journal::training::{
     KeepRule, LEDGER_FILE, Ledger, LedgerParting, LedgerWriter, SegmentIndex, StepKeeps, StepLine,
-    check_step_exchanges, curves_page, first_parting, held_exchanges, segment_file,
+    check_step_exchanges, curves_page, first_parting, held_exchanges, segment_file, step_runs,
 };
 use interloom_journal::{IndexedJournal, Unfinished};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub(super) struct Located {
     /// The file.
     pub(super) journal: PathBuf,
     /// The numbers of the runs of a step, if one is meant; a step may have several.
-    pub(super) runs: Option<RangeInclusive<u32>>,
+    pub(super) runs: Option<Range<u32>>,
 }
 
 /// Returns whether a path is the folder of a training run.
@@ -61,13 +61,26 @@ pub(super) fn located(path: &Path) -> Result<Located, CliError> {
         ))
         .into());
     }
-    match step_of(path) {
-        Some((folder, step)) if !path.exists() && is_training(&folder) => locate(&folder, step),
+    match step_of(path).filter(|_| !path.exists()) {
+        Some((folder, step)) if is_training(&folder) => locate(&folder, step),
+        Some((other, step)) if other.exists() => Err(no_training(&other, step).into()),
         _ => Ok(Located {
             journal: path.to_owned(),
             runs: None,
         }),
     }
+}
+
+/// The error that a step is asked for of something that is no training run.
+fn no_training(path: &Path, step: u64) -> Error {
+    let what = if path.is_dir() {
+        format!("has no {LEDGER_FILE}, so that it is no training run")
+    } else {
+        "is a file, and a training run is a folder; the runs of a journal are chosen with `--run`"
+            .to_owned()
+    };
+    let path = path.display();
+    Error::Training(format!("there is no step {step} of {path}: it {what}"))
 }
 
 /// Splits `FOLDER@STEP`.
@@ -86,31 +99,31 @@ fn locate(folder: &Path, step: u64) -> Result<Located, CliError> {
         ))
         .into());
     }
+    let runs = step_runs(&ledger, step)?;
+    if runs.is_empty() {
+        return Err(Error::Training(format!("nothing was exchanged in step {step}")).into());
+    }
     check_step_exchanges(&ledger, step)?;
     let journal = ledger.segment(step);
     let (index, _) = IndexedJournal::open(&journal)?;
-    let (first, others) = (format!("step {step}"), format!("step {step}."));
-    let is_of_step = |name: &str| name == first || name.starts_with(&others);
-    let runs = index.runs().iter().map(|run| &run.start);
-    let mut numbers = runs
-        .filter(|start| is_of_step(&start.name))
-        .map(|start| start.run);
-    match numbers.next() {
-        Some(first) => Ok(Located {
-            journal,
-            runs: Some(first..=numbers.next_back().unwrap_or(first)),
-        }),
-        None => Err(Error::Training(format!(
-            "{} has no run of step {step}: nothing was exchanged in it",
-            journal.display()
+    let held = index.runs().len();
+    if held < runs.end as usize {
+        return Err(Error::Training(format!(
+            "{} ends after {}, before the end of step {step}: its process was killed; resume the training run, which makes it again",
+            journal.display(),
+            count(held as u64, "run")
         ))
-        .into()),
+        .into());
     }
+    Ok(Located {
+        journal,
+        runs: Some(runs),
+    })
 }
 
 /// Returns the runs in which something is looked for, one after the other: the one that is asked
 /// for, or those of a step, the last first.
-pub(super) fn of_step(asked: Option<u32>, runs: Option<RangeInclusive<u32>>) -> Vec<Option<u32>> {
+pub(super) fn of_step(asked: Option<u32>, runs: Option<Range<u32>>) -> Vec<Option<u32>> {
     match (asked, runs) {
         (None, Some(runs)) => runs.rev().map(Some).collect(),
         (asked, _) => vec![asked],
@@ -437,6 +450,7 @@ fn line_json(line: &StepLine) -> Value {
         "gradients": line.gradients.to_string(),
         "optimizer": line.optimizer.to_string(),
         "parameters": line.parameters.to_string(),
+        "runs": line.runs,
         "chain": line.chain.to_string(),
     })
 }

@@ -1,6 +1,6 @@
 //! An experiment file under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use interloom::Session;
 use interloom::environment;
 use interloom::interventions::NamedInterventions;
 use interloom_backends::{Ran, Run, RunOutput, Value};
-use interloom_engine::{Cached, Invoke, Note};
+use interloom_engine::{Cached, Invoke, RunEnd};
 use interloom_journal::{Digest, Tokens};
 use interloom_models::record_draws;
 use interloom_program::{Machine, Modules, Results};
@@ -62,7 +62,8 @@ pub(super) enum Output {
 /// A row of a batch.
 struct Row<'a> {
     input: String,
-    invoke: Option<String>,
+    /// The invoke that owns it, by its place, and what it calls the row.
+    invoke: Option<(usize, String)>,
     /// Which of the batch's inputs it is of.
     owner: usize,
     row: RowRef<'a>,
@@ -208,7 +209,7 @@ impl Prepared {
                 Ok(ran) => reports.push(self.report(index, &results, &ran)),
                 Err(error) => {
                     let end = format!("failed ({})", error.code());
-                    reports.push(self.report_of_failure(index, &results, end));
+                    reports.push(self.report_of_end(index, &results, Err(end)));
                     return Err(error.into());
                 }
             }
@@ -314,7 +315,7 @@ impl Prepared {
         ran: &Ran<Output>,
     ) -> RunReport {
         let plan = &self.runs[index];
-        let mut report = self.report_of_failure(index, results, ran.end.to_string());
+        let mut report = self.report_of_end(index, results, Ok(ran.end.clone()));
         report.warnings = warnings_of(ran);
         match &ran.output {
             RunOutput::Completed(Output::Tokens(rows)) => {
@@ -339,25 +340,29 @@ impl Prepared {
 
     /// Returns what a run shows that has ended like this, without an output: what its programs have
     /// saved.
-    pub(super) fn report_of_failure(
+    pub(super) fn report_of_end(
         &self,
         index: usize,
         results: &[Results<Value>],
-        end: String,
+        end: Result<RunEnd, String>,
     ) -> RunReport {
         let plan = &self.runs[index];
-        let pairs = plan.invokes.iter().zip(results);
+        let lenses = self.lenses(plan, results);
+        let pairs = plan.invokes.iter().zip(results).enumerate();
         RunReport {
             name: plan.name.clone(),
             table: plan.table,
             each: plan.each.clone(),
             end,
             invokes: pairs
-                .map(|(invoke, results)| self.invoke(invoke, results))
+                .map(|(place, (invoke, results))| {
+                    let own = lenses.iter().filter(|lens| lens.invoke == place);
+                    self.invoke(invoke, results, own.map(|lens| &*lens.saved).collect())
+                })
                 .collect(),
             rows: Vec::new(),
             generated: None,
-            lenses: self.lenses(plan, results),
+            lenses,
             warnings: Vec::new(),
         }
     }
@@ -384,15 +389,15 @@ impl Prepared {
     /// Returns the rows of a run's batch.
     fn batch<'a>(&'a self, plan: &'a RunPlan) -> Vec<Row<'a>> {
         let whole = plan.batch.iter().map(|&input| (input, None));
-        let own = plan.invokes.iter();
-        let own = own.filter_map(|invoke| Some((invoke.input?, Some(invoke.name.as_str()))));
+        let own = plan.invokes.iter().enumerate();
+        let own = own.filter_map(|(place, invoke)| Some((invoke.input?, Some((place, invoke)))));
         let mut batch = Vec::new();
         for (owner, (input, invoke)) in whole.chain(own).enumerate() {
             let rows = &self.inputs[input];
             for (place, row) in rows.iter().enumerate() {
                 batch.push(Row {
                     input: rows.label(place),
-                    invoke: invoke.map(|invoke| rows.label_of(invoke, place)),
+                    invoke: invoke.map(|(own, invoke)| (own, rows.label_of(&invoke.name, place))),
                     owner,
                     row,
                 });
@@ -457,12 +462,12 @@ impl Prepared {
         let batch = self.batch(plan);
         let mut lenses = Vec::new();
         for (name, _) in &plan.report.lens {
-            for (invoke, results) in plan.invokes.iter().zip(results) {
+            for (place, (invoke, results)) in plan.invokes.iter().zip(results).enumerate() {
                 let Some(saved) = results.get(name) else {
                     continue;
                 };
                 let items = lens(&saved);
-                let name = match plan.invokes.len() {
+                let full = match plan.invokes.len() {
                     1 => name.clone(),
                     _ => format!("{}.{name}", invoke.name),
                 };
@@ -471,7 +476,9 @@ impl Prepared {
                     let tops = items.iter().filter_map(|rows| rows.get(row));
                     let tops = tops.map(|logits| logits.top(count, &self.subject));
                     lenses.push(Lens {
-                        name: name.clone(),
+                        invoke: place,
+                        saved: name.clone(),
+                        name: full.clone(),
                         row: (rows > 1).then(|| self.row_name(invoke, &batch, rows, row)),
                         tops: tops.collect(),
                     });
@@ -496,12 +503,21 @@ impl Prepared {
         own.unwrap_or_else(|| format!("row {row}"))
     }
 
-    fn invoke(&self, invoke: &InvokePlan, results: &Results<Value>) -> InvokeReport {
-        let saved = results.saved();
-        let mut kept: Vec<_> = saved
-            .iter()
-            .flat_map(|(name, datum)| leaves(name, datum))
-            .collect();
+    /// Returns what an invoke has saved, of which lenses show something.
+    fn invoke(
+        &self,
+        invoke: &InvokePlan,
+        results: &Results<Value>,
+        shown: BTreeSet<&str>,
+    ) -> InvokeReport {
+        let (mut kept, mut read_off) = (Vec::new(), Vec::new());
+        for (name, datum) in &results.saved() {
+            let leaves = leaves(name, datum);
+            if shown.contains(&**name) {
+                read_off.extend(leaves.iter().map(|(name, _)| name.clone()));
+            }
+            kept.extend(leaves);
+        }
         for name in invoke.caches() {
             let Some(cache) = results.cache(&name) else {
                 continue;
@@ -518,6 +534,7 @@ impl Prepared {
             name: invoke.name.clone(),
             each: invoke.each.clone(),
             kept,
+            read_off,
             marks: results.marks(),
             caught: caught
                 .map(|(name, fault)| (name, fault.to_string()))
@@ -580,12 +597,7 @@ fn warnings_of<Y>(ran: &Ran<Y>) -> Vec<String> {
     });
     let of_the_run = ran.audit.notes.iter().filter(|note| note.is_warning());
     let notes = of_mediators.chain(of_the_run.map(|note| ("the run", note)));
-    let text = |(name, note): (&str, &Note)| {
-        let note = note.to_string();
-        format!(
-            "{name}: {}",
-            note.strip_prefix("warning: ").unwrap_or(&note)
-        )
-    };
-    notes.map(text).collect()
+    notes
+        .map(|(name, note)| format!("{name}: {}", note.text()))
+        .collect()
 }

@@ -364,7 +364,7 @@ impl Prepared {
         let ran = run.execute(|| self.output(&self.runs()[index]));
         let report = match &ran {
             Ok(ran) => self.report(index, &results, ran),
-            Err(error) => self.report_of_failure(index, &results, end_of_failure(error)),
+            Err(error) => self.report_of_end(index, &results, Err(end_of_failure(error))),
         };
         let outcome = ExploredOutcome::of(&ran, |output, shown| show(&report, output, shown))?;
         Ok(Tried {

@@ -1,6 +1,7 @@
 //! Gradients in experiment files: their values, the order in which they come, and what is wrong
 //! with programs that ask for others.
 
+use interloom_engine::RunEnd;
 use interloom_journal::Policy;
 
 use super::kept::Kept;
@@ -140,7 +141,7 @@ fn a_backward_pass_without_anything_to_read_is_a_pass() {
         "a",
         "backward sum(output)\nsave h = output",
     )]));
-    assert_eq!(report.runs[0].end, "completed");
+    assert_eq!(report.runs[0].end, Ok(RunEnd::Completed));
 }
 
 /// Burn locks the graph of the model's parameters meanwhile.

@@ -81,8 +81,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use interloom::{Conclusion, Mode, Session, SessionBuilder};
-use interloom_journal::Reason;
-use interloom_journal::{Argument, Experiment, Head, Policy};
+use interloom_journal::frame::MAGIC;
+use interloom_journal::{Argument, Experiment, Head, Policy, Reason};
 use interloom_models::LanguageModel;
 use interloom_models::files::Download;
 
@@ -550,6 +550,13 @@ fn read(path: &Path) -> Result<String, Reason> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!(
             "it has more than {FILE_BYTES_MAX} bytes; put tensors into a safetensors file"
+        )
+        .into());
+    }
+    if bytes.starts_with(&MAGIC) {
+        let path = path.display();
+        return Err(format!(
+            "it is a journal, of runs that `interloom replay {path}` makes again; name an experiment file, which is TOML"
         )
         .into());
     }

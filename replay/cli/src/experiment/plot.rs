@@ -82,19 +82,13 @@ fn plot(runs: &[RunReport]) -> Option<Plot> {
 
 /// Returns the figure at each value of the sweeps of a run and its invokes.
 fn points(run: &RunReport) -> Vec<Point> {
-    let swept = run.invokes.iter().filter(|invoke| !invoke.each.is_empty());
+    let invokes = run.invokes.iter().enumerate();
+    let swept = invokes.filter(|(_, invoke)| !invoke.each.is_empty());
     let mut points: Vec<Point> = Vec::new();
     let mut is_of_run = true;
-    for invoke in swept {
+    for (place, invoke) in swept {
         is_of_run = false;
-        let rows = run.rows.iter().filter(|row| {
-            let rest = row
-                .invoke
-                .as_ref()
-                .and_then(|own| own.strip_prefix(&*invoke.name));
-            // Of several rows each has its number.
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
+        let rows = run.rows.iter().filter(|row| row.owner == Some(place));
         let values = [&run.each[..], &invoke.each].concat();
         points.extend(mean(rows).map(|figure| (values, figure)));
     }

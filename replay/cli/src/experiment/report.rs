@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
+use interloom_engine::RunEnd;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
@@ -47,8 +48,8 @@ pub struct RunReport {
     pub table: usize,
     /// What it is swept over, with its own values; the last changes fastest.
     pub each: Vec<(String, String)>,
-    /// How the run ended.
-    pub end: String,
+    /// How the run ended; in a few words, if it failed.
+    pub end: Result<RunEnd, String>,
     /// What each invoke has saved.
     pub invokes: Vec<InvokeReport>,
     /// What is read off the model's output, row by row.
@@ -70,6 +71,8 @@ pub struct InvokeReport {
     pub each: Vec<(String, String)>,
     /// Each number, text and tensor that was saved or cached, with its name.
     pub kept: Vec<(String, Kept)>,
+    /// The names of those of them whose tokens are shown, rather than their numbers.
+    pub read_off: Vec<String>,
     /// The notes, in order.
     pub marks: Vec<String>,
     /// The errors that were caught, by their names.
@@ -83,6 +86,8 @@ pub struct RowReport {
     pub input: String,
     /// The invoke that owns the row, if one does.
     pub invoke: Option<String>,
+    /// The place of that invoke among those of the run.
+    pub owner: Option<usize>,
     /// The most likely next tokens.
     pub top: Vec<TokenProbability>,
     /// The tokens that were asked about.
@@ -105,7 +110,11 @@ pub struct Generated {
 /// What is read off saved logits for one row: the likely tokens of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lens {
-    /// The name of what was saved.
+    /// The place of the invoke that saved it among those of the run.
+    pub invoke: usize,
+    /// What the invoke calls it.
+    pub saved: String,
+    /// The name of what was saved, with that of its invoke if there are several.
     pub name: String,
     /// The row, if there are several: by its input or invoke, or its number.
     pub row: Option<String>,
@@ -181,7 +190,7 @@ impl RunReport {
         json!({
             "name": self.name,
             "each": each(&self.each),
-            "end": self.end,
+            "end": self.end_text(),
             "invokes": self.invokes.iter().map(InvokeReport::to_json).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(RowReport::to_json).collect::<Vec<_>>(),
             "generated": self.generated.as_ref().map(Generated::to_json),
@@ -242,8 +251,8 @@ impl RunReport {
     /// Returns what the run shows line by line: what each line is about, and what it says.
     pub fn lines(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
-        if self.end != "completed" {
-            lines.push(("end".to_owned(), self.end.clone()));
+        if self.end != Ok(RunEnd::Completed) {
+            lines.push(("end".to_owned(), self.end_text()));
         }
         for invoke in &self.invokes {
             // The only program of a run has the run's name.
@@ -251,8 +260,7 @@ impl RunReport {
                 true => String::new(),
                 false => format!("{}.", invoke.name),
             };
-            let lines_of = invoke.lines(&prefix).into_iter();
-            lines.extend(lines_of.filter(|(label, _)| !self.is_lens(label)));
+            lines.extend(invoke.lines(&prefix));
         }
         if let Some(generated) = &self.generated {
             lines.push(("generated".to_owned(), format!("{:?}", generated.text)));
@@ -262,23 +270,23 @@ impl RunReport {
         let warnings = self.warnings.iter();
         lines.extend(warnings.map(|warning| ("warning".to_owned(), warning.clone())));
         if lines.is_empty() {
-            lines.push(("end".to_owned(), self.end.clone()));
+            lines.push(("end".to_owned(), self.end_text()));
         }
         lines
     }
 
-    /// Returns whether the tokens of something that was saved are shown, rather than its numbers.
-    fn is_lens(&self, label: &str) -> bool {
-        self.lenses.iter().any(|lens| {
-            let rest = label.strip_prefix(&lens.name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+    fn end_text(&self) -> String {
+        match &self.end {
+            Ok(end) => end.to_string(),
+            Err(failed) => failed.clone(),
+        }
     }
 }
 
 impl InvokeReport {
     fn lines(&self, prefix: &str) -> Vec<(String, String)> {
         let kept = self.kept.iter();
+        let kept = kept.filter(|(name, _)| !self.read_off.contains(name));
         let kept = kept.map(|(name, kept)| (format!("{prefix}{name}"), kept.to_string()));
         let marks = self.marks.iter();
         let marks = marks.map(|mark| (format!("{prefix}mark"), format!("{mark:?}")));
@@ -291,10 +299,12 @@ impl InvokeReport {
 
 impl RowReport {
     /// Shows nothing yet of a row.
-    pub(super) const fn of(input: String, invoke: Option<String>) -> Self {
+    pub(super) fn of(input: String, invoke: Option<(usize, String)>) -> Self {
+        let (owner, invoke) = invoke.unzip();
         Self {
             input,
             invoke,
+            owner,
             top: Vec::new(),
             answers: Vec::new(),
             loss: None,

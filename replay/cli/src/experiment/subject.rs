@@ -258,6 +258,7 @@ impl Subject {
                 Some((plan, copies)) => {
                     let sampling = plan.sampling().expect("it was checked when it was read");
                     let batch = batch(model, rows).copies(copies);
+                    let batch = batch.expect("each row has its number");
                     batch.sample(new as usize, &sampling)
                 }
             },

@@ -590,6 +590,8 @@ fn files_that_are_no_text_are_refused() {
         let folder = format!("{}{}", folder.path().display(), std::path::MAIN_SEPARATOR);
         error.to_string().replace(&folder, "")
     };
+    fs::write(folder.path().join("a.ilj"), b"\x89ILJ\r\n\x1a\n").unwrap();
+    insta::assert_snapshot!(message("a.ilj"), @"cannot read the experiment a.ilj: it is a journal, of runs that `interloom replay a.ilj` makes again; name an experiment file, which is TOML");
     insta::assert_snapshot!(message("bytes.toml"), @"cannot read the experiment bytes.toml: it is no text in UTF-8 from byte 1 on; experiment files are TOML");
     insta::assert_snapshot!(message("long.toml"), @"cannot read the experiment long.toml: it has more than 1048576 bytes; put tensors into a safetensors file");
     insta::assert_snapshot!(message("folder.toml"), @"cannot read the experiment folder.toml: it is a folder; name a file in it");

@@ -366,8 +366,8 @@ fn a_model_that_is_none_is_told_with_its_line() {
     )
     .unwrap();
     let message = run(&place, "run o.toml").error("E040", 1);
-    insta::assert_snapshot!(message, @"o.toml:2:9: expected a .gguf file or a model's folder at nothing.gguf, found nothing there; check the path, or name a model: `smollm2-135m`, `hf:ORG/NAME`");
+    insta::assert_snapshot!(message, @"o.toml:2:9: expected a .gguf file or a model's folder at nothing.gguf, found nothing there; check the path, or name a model: `induction`, `smollm2-135m`, `hf:ORG/NAME`");
     // What the command line names stands in no file.
     let message = run(&place, "run o.toml --model nowhere.gguf").error("E040", 1);
-    insta::assert_snapshot!(message, @"expected a .gguf file or a model's folder at nowhere.gguf, found nothing there; check the path, or name a model: `smollm2-135m`, `hf:ORG/NAME`");
+    insta::assert_snapshot!(message, @"expected a .gguf file or a model's folder at nowhere.gguf, found nothing there; check the path, or name a model: `induction`, `smollm2-135m`, `hf:ORG/NAME`");
 }

@@ -267,7 +267,7 @@ fn what_cannot_be_exported_is_said_and_leaves_nothing_behind() {
     insta::assert_snapshot!(message, @"a.ilj has no tensor of these exchanges; it has the policy digest");
     run("npz", "out", &[]).error("E072", 1);
     let message = run("jsonl", "out", &["--site", "layers.9"]).error("E072", 1);
-    insta::assert_snapshot!(message, @r#"a.ilj has no exchange at the site "layers.9"; it has layers.0.attn.output, layers.1.mlp.output"#);
+    insta::assert_snapshot!(message, @r#"a.ilj has no exchange at the site "layers.9"; it has layers.1.mlp.output, layers.0.attn.output"#);
     run("trace", "a.ilj", &[]).error("E070", 1);
     run("trace", "none/out", &[]).error("E094", 5);
     run("csv", "out", &[]).with(2);

@@ -247,7 +247,7 @@ fn another_file_is_no_journal() {
     let place = Place::new();
     fs::write(place.path("a.ilj"), "PK\u{3}\u{4} something else").unwrap();
     let message = place.run(&["replay", "a.ilj"]).error("E062", 1);
-    insta::assert_snapshot!(message, @"a.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 50 4b 03 04 20 73 6f 6d");
+    insta::assert_snapshot!(message, @"a.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 50 4b 03 04 20 73 6f 6d; check the path: journals are what `interloom run --journal` writes");
     fs::write(place.path("a.ilj"), "").unwrap();
     place.run(&["replay", "a.ilj"]).error("E062", 1);
     // A folder opens on some systems, and cannot be read.

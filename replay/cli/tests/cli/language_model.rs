@@ -110,7 +110,7 @@ fn the_sites_of_a_language_model_are_listed() {
 fn a_model_that_is_not_there_is_named() {
     let place = Place::new();
     let command = |model| [&["causal-trace", "--model", model][..], &PROMPTS, &ANSWERS].concat();
-    insta::assert_snapshot!(place.run(&command("nothing")).error("E040", 1), @"expected a .gguf file or a model's folder at nothing, found nothing there; check the path, or name a model: `smollm2-135m`, `hf:ORG/NAME`");
+    insta::assert_snapshot!(place.run(&command("nothing")).error("E040", 1), @"expected a .gguf file or a model's folder at nothing, found nothing there; check the path, or name a model: `induction`, `smollm2-135m`, `hf:ORG/NAME`");
     let smollm2 = place.run(&command("smollm2-135m")).error("E040", 1);
     insta::assert_snapshot!(without_folder(&place, &smollm2), @"expected the model smollm2-135m at smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf, found nothing there; run `scripts/fetch-smollm2`, which downloads it (93 MB)");
     place.run(&["sites", "--model", "nothing"]).error("E040", 1);

@@ -200,6 +200,22 @@ fn a_sweep_says_its_values_and_is_drawn() {
 }
 
 #[test]
+fn rows_are_drawn_at_their_own_value_whatever_names_begin_alike() {
+    let place = with(
+        "[[run]]\nname = 'alone{scale}'\neach = { scale = [0, 0.5] }\ninput = 'a'\n\
+         program = 'layers.1 *= {scale}'\nreport.answers = ['11', '30']\n\
+         [[run]]\nname = 'batch'\nreport.answers = ['11', '30']\n\
+         [[run.invoke]]\nname = 's{scale}'\neach = { scale = [0, 0.5] }\ninput = 'a'\n\
+         program = 'layers.1 *= {scale}'\n",
+    );
+    let out = place.run(&["run", "e.toml"]).with(0).out;
+    let title = "logit difference of \"11\" and \"30\", over scale";
+    let plots: Vec<&str> = out.split(title).skip(1).collect();
+    let [alone, batch] = [0, 1].map(|plot: usize| plots[plot].lines().take(3).collect::<Vec<_>>());
+    assert_eq!(alone, batch);
+}
+
+#[test]
 fn dimensions_are_summed_and_matrices_multiplied() {
     let place = with(
         "[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n\

@@ -418,7 +418,8 @@ fn a_tensor_that_has_changed_is_noticed() {
     );
 }
 
-/// What docs/EXPERIMENTS.md shows runs, and its programs are programs.
+/// What docs/EXPERIMENTS.md shows runs, and its programs are programs; what other pages show is a
+/// part of an experiment.
 #[test]
 fn the_documents_examples_are_experiments() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -446,6 +447,21 @@ fn the_documents_examples_are_experiments() {
             "model = 'induction'\n[[input]]\nname = 'a'\ntokens = [1]\n[[run]]\nname = 'r'\ninput = 'a'\nprogram = '''\n{program}'''"
         );
         FileExperiment::new("e.toml", &text).check().unwrap();
+    }
+    let model = "model = 'tiny'\n";
+    let input = "[[input]]\nname = 'repeated'\ntokens = [1]\n";
+    let run = "[[run]]\nname = 'r'\ninput = 'question'\n";
+    for (name, count, before, after) in [
+        ("docs/TOKENS.md", 2, "", run),
+        ("docs/INTERVENTIONS.md", 1, input, ""),
+    ] {
+        let page = fs::read_to_string(root.join(name)).unwrap();
+        let parts = blocks(&page, "toml");
+        assert_eq!(parts.len(), count, "{name}");
+        for part in parts {
+            let text = format!("{model}{before}{part}{after}");
+            FileExperiment::new(name, &text).check().unwrap();
+        }
     }
 }
 

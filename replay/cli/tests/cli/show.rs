@@ -71,7 +71,7 @@ fn what_the_journal_does_not_have_is_said() {
         place.run(&all).error("E072", 1)
     };
     insta::assert_snapshot!(refused(&["--run", "2"]), @"a.ilj has no run 2; it has runs 0 to 1");
-    insta::assert_snapshot!(refused(&["--site", "layers.9"]), @r#"a.ilj has no exchange at the site "layers.9"; it has layers.0.attn.output, layers.1.mlp.output"#);
+    insta::assert_snapshot!(refused(&["--site", "layers.9"]), @r#"a.ilj has no exchange at the site "layers.9"; it has layers.1.mlp.output, layers.0.attn.output"#);
     insta::assert_snapshot!(refused(&["--mediator", "nobody"]), @r#"a.ilj has no exchange of the mediator "nobody"; it has ["read", "patch"]"#);
 }
 
@@ -148,7 +148,7 @@ fn a_value_is_followed_back_through_the_other_run() {
 fn a_value_that_there_is_not_has_no_origin() {
     let place = sample();
     let message = place.run(&["why", "a.ilj", "layers.7"]).error("E072", 1);
-    insta::assert_snapshot!(message, @r#"a.ilj has no value at the site "layers.7"; it has others; `interloom show` lists them"#);
+    insta::assert_snapshot!(message, @r#"a.ilj has no value at the site "layers.7"; it has layers.1.mlp.output, layers.0.attn.output"#);
     place
         .run(&["why", "a.ilj", "layers.1.mlp", "--run", "0"])
         .error("E072", 1);

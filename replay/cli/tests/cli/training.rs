@@ -6,7 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use interloom::training::{DataOrder, Trained, Training};
-use interloom_backends::{Hooked, Sites, backward};
+use interloom_backends::{Hooked, Run, Sites, backward};
 use serde_json::json;
 
 use crate::Place;
@@ -44,7 +44,7 @@ fn train(folder: &Path, rate: (u64, f64)) {
             })?;
             let gradients = GradientsParams::from_grads(gradients, &line.module);
             if step.number() == 3 {
-                let mut run = step.run(&sites);
+                let mut run = Run::new("whatever it is called", &sites);
                 run.mediator("look", async |cx| cx.output("").await);
                 step.record(run, || line.module.forward(again))?;
             }
@@ -157,6 +157,15 @@ fn a_step_of_a_training_run_is_a_journal() {
     let message = place.run(&["why", "run", "output"]).error("E089", 1);
     assert!(message.ends_with("say of which step: run@0"), "{message}");
     place.run(&["show", "nothing@7"]).error("E060", 1);
+    std::fs::create_dir(place.path("folder")).unwrap();
+    let message = place.run(&["show", "folder@7"]).error("E089", 1);
+    assert!(
+        message.ends_with("has no ledger.ill, so that it is no training run"),
+        "{message}"
+    );
+    std::fs::write(place.path("a.ilj"), "").unwrap();
+    let message = place.run(&["show", "a.ilj@7"]).error("E089", 1);
+    assert!(message.ends_with("are chosen with `--run`"), "{message}");
 }
 
 #[test]

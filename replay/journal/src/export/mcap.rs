@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::arrays::npy_header;
 use super::{Exported, Selection, next_record};
 use crate::digest::Digest;
-use crate::error::JournalError;
+use crate::error::{FileAction, JournalError};
 use crate::index::Frames;
 use crate::names::Names;
 use crate::read::JournalReader;
@@ -242,7 +242,8 @@ impl<'a, W: Write> Mcap<'a, W> {
         let written = self.writer.finish();
         written.map_err(|error| cannot(&self.name, error))?;
         let flushed = self.writer.into_inner().into_inner().flush();
-        flushed.map_err(|error| JournalError::io(&self.name, "write to", &error))?;
+        flushed
+            .map_err(|error| JournalError::io(&self.name, FileAction::Other("write to"), &error))?;
         Ok(self.exported)
     }
 }
@@ -260,5 +261,5 @@ fn cannot(name: &Arc<str>, error: McapError) -> JournalError {
         McapError::Parse(error) => io::Error::other(error.to_string()),
         other => io::Error::other(other.to_string()),
     };
-    JournalError::io(name, "write to", &error)
+    JournalError::io(name, FileAction::Other("write to"), &error)
 }

@@ -9,11 +9,14 @@ mod page;
 mod statistics;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::error::JournalError;
-use super::index::is_at;
+use interloom_engine::nearest_of;
+
+use super::error::{FileAction, JournalError};
+use super::index::{is_at, site_of};
 use super::names::{Names, plain};
 use super::read::{FrameInfo, JournalReader};
 use super::record::{ExchangeRecord, Head, Record};
@@ -42,6 +45,8 @@ pub struct Exported {
 pub struct Selection {
     sites: Vec<String>,
     is_found: Vec<bool>,
+    /// The paths of the sites of all exchanges.
+    seen: BTreeSet<u32>,
 }
 
 impl Selection {
@@ -50,11 +55,13 @@ impl Selection {
         Self {
             sites: sites.to_vec(),
             is_found: vec![false; sites.len()],
+            seen: BTreeSet::new(),
         }
     }
 
     fn takes(&mut self, names: &Names, exchange: &ExchangeRecord) -> bool {
         let mut takes = self.sites.is_empty();
+        self.seen.extend(site_of(exchange).map(|site| site.path));
         for (site, is_found) in self.sites.iter().zip(&mut self.is_found) {
             if is_at(names, exchange, site) {
                 *is_found = true;
@@ -72,31 +79,31 @@ impl Selection {
             .zip(&self.is_found)
             .find(|(_, found)| !**found);
         match missing {
-            Some((site, _)) => Err(absent_site(journal, site, names)),
+            Some((site, _)) => Err(absent_site(journal, site, names, &self.seen)),
             None => Ok(()),
         }
     }
 }
 
-/// Makes the error that a journal has no exchange at a site; names a few that it has.
-pub fn absent_site(journal: &str, site: &str, names: &Names) -> JournalError {
-    const SHOWN: usize = 6;
-    let mut has = names
-        .paths()
-        .iter()
-        .take(SHOWN)
-        .map(|path| plain(path))
-        .collect::<Vec<_>>();
-    if names.paths().len() > SHOWN {
-        has.push(format!("{} more", names.paths().len() - SHOWN));
-    }
-    if has.is_empty() {
-        has.push("no site at all".to_owned());
-    }
+/// Makes the error that a journal has no exchange at a site; of the paths of those that it has,
+/// names those most like it.
+pub fn absent_site(journal: &str, site: &str, names: &Names, seen: &BTreeSet<u32>) -> JournalError {
+    let others = seen.iter().filter_map(|path| names.path(*path));
     JournalError::Absent {
         journal: journal.into(),
         what: format!("exchange at the site {site:?}"),
-        has: has.join(", "),
+        has: nearest_sites(site, others.map(plain).collect()),
+    }
+}
+
+/// Returns the sites most like one that is not among them, and how many more there are.
+pub(crate) fn nearest_sites(site: &str, others: BTreeSet<String>) -> String {
+    let count = others.len();
+    let nearest = nearest_of(site, others.into_iter());
+    match count - nearest.len() {
+        _ if nearest.is_empty() => "no site at all".to_owned(),
+        0 => nearest.join(", "),
+        more => format!("{}, {more} more", nearest.join(", ")),
     }
 }
 
@@ -124,7 +131,7 @@ fn next_record<R: Read>(
 
 /// Turns a failure of the output into an error that names it.
 fn written<T>(result: io::Result<T>, name: &Arc<str>) -> Result<T, JournalError> {
-    result.map_err(|error| JournalError::io(name, "write to", &error))
+    result.map_err(|error| JournalError::io(name, FileAction::Other("write to"), &error))
 }
 
 /// An output with the name that errors give it.

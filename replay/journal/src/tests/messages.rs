@@ -33,9 +33,9 @@ fn e061_io() {
 
 #[test]
 fn e062_not_a_journal() {
-    assert_snapshot!(message(b"\x89PNG\r\n\x1a\nand so on"), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 89 50 4e 47 0d 0a 1a 0a");
-    assert_snapshot!(message(b""), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found an empty file");
-    assert_snapshot!(message(b"\x89IL"), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 89 49 4c");
+    assert_snapshot!(message(b"\x89PNG\r\n\x1a\nand so on"), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 89 50 4e 47 0d 0a 1a 0a; check the path: journals are what `interloom run --journal` writes");
+    assert_snapshot!(message(b""), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found an empty file; check the path: journals are what `interloom run --journal` writes");
+    assert_snapshot!(message(b"\x89IL"), @"E062: test.ilj is not an Interloom journal: expected it to start with 89 49 4c 4a 0d 0a 1a 0a, found 89 49 4c; check the path: journals are what `interloom run --journal` writes");
 }
 
 #[test]

@@ -111,6 +111,11 @@ impl StepDigest {
         digest
     }
 
+    /// Returns how many runs have ended.
+    pub const fn runs(&self) -> u32 {
+        self.runs
+    }
+
     fn site(&mut self, site: Option<SiteRef>, paths: &[String]) -> Option<SiteRef> {
         site.map(|site| SiteRef {
             path: self.path(site.path, paths),

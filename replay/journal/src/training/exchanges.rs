@@ -1,6 +1,7 @@
 //! Whether the journals of a training run have the exchanges that its ledger is of.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use super::alone::StepDigest;
@@ -37,7 +38,9 @@ pub fn held_exchanges(ledger: &Ledger) -> HeldExchanges {
     for (steps, journal) in ledger.segments() {
         let listed = index.of_step(steps.start);
         let lines = &ledger.lines()[steps.start as usize..steps.end as usize];
-        let read = journal.exists().then(|| StepJournal::read(&journal));
+        let read = journal
+            .exists()
+            .then(|| StepJournal::read(&journal, ledger, steps.clone()));
         held.journals += u64::from(read.is_some());
         let (read, damage) = match read {
             Some(Ok(read)) => {
@@ -48,8 +51,10 @@ pub fn held_exchanges(ledger: &Ledger) -> HeldExchanges {
             None => (StepJournal::default(), None),
         };
         let mut other = None;
+        // A journal of other steps, or of another training run from its first step on, has none.
+        let is_of_steps = listed.is_none() || lines.iter().any(|line| read.has(line));
         for line in lines.iter().filter(|line| is_kept(line, ledger)) {
-            match read.steps.get(&line.step) {
+            match read.steps.get(&line.step).filter(|_| is_of_steps) {
                 None => {
                     held.absent.push(line.step);
                     // A journal that is finished has what it was to have.
@@ -87,34 +92,62 @@ pub fn check_step_exchanges(ledger: &Ledger, step: u64) -> Result<(), JournalErr
         segment.check_size(ledger)?;
     }
     let journal = ledger.segment(step);
-    let read = StepJournal::read(&journal)?;
-    match read.steps.get(&step) {
-        Some(digest) if *digest != line.exchanges => Err(other_exchanges(&journal, step)),
-        None if is_kept(line, ledger) => match index.of_step(step) {
-            Some(segment) => segment.check_read(&journal, &read),
-            None => Ok(()),
-        },
-        _ => Ok(()),
+    let read = StepJournal::read(&journal, ledger, ledger.segment_steps(step))?;
+    let digest = read.steps.get(&step);
+    if !is_kept(line, ledger) || digest == Some(&line.exchanges) {
+        return Ok(());
     }
+    if let Some(segment) = index.of_step(step) {
+        segment.check_read(&journal, &read)?;
+    }
+    match digest {
+        Some(_) => Err(other_exchanges(&journal, step)),
+        None => Ok(()),
+    }
+}
+
+/// Returns the numbers that the runs of a step have in its journal; none, if the journal is to have
+/// nothing of it.
+///
+/// A journal has the runs of its steps one after the other, and the ledger says how many each has.
+///
+/// # Errors
+/// E072 if the ledger does not have the step.
+pub fn step_runs(ledger: &Ledger, step: u64) -> Result<Range<u32>, JournalError> {
+    let line = ledger.line(step)?;
+    let before = kept_lines(ledger, ledger.segment_steps(step).start..step);
+    let first = before.fold(0u32, |sum, line| sum.saturating_add(line.runs));
+    let runs = if is_kept(line, ledger) { line.runs } else { 0 };
+    Ok(first..first.saturating_add(runs))
 }
 
 /// A journal of a training run that was read to its end.
 pub(super) struct StepJournal {
     pub(super) check: Check,
-    /// The digest of the exchanges of each step, up to the end of its last run.
+    /// The digest of the exchanges of each step all of whose runs are there.
     steps: BTreeMap<u64, ShortDigest>,
 }
 
 impl StepJournal {
-    pub(super) fn read(journal: &Path) -> Result<Self, JournalError> {
+    /// Reads the journal of some steps of a ledger.
+    pub(super) fn read(
+        journal: &Path,
+        ledger: &Ledger,
+        steps: Range<u64>,
+    ) -> Result<Self, JournalError> {
         let reader = JournalReader::open(journal)?;
-        let mut steps = Steps::default();
+        let mut steps = Steps::of(ledger, steps);
         let name = journal.display().to_string();
         let check = check_reader(reader, &name, &mut |record| steps.see(record));
         Ok(Self {
             check,
             steps: steps.digests,
         })
+    }
+
+    /// Returns whether it has the exchanges of a step as the ledger has them.
+    fn has(&self, line: &StepLine) -> bool {
+        self.steps.get(&line.step) == Some(&line.exchanges)
     }
 }
 
@@ -130,33 +163,47 @@ impl Default for StepJournal {
 /// Returns whether a journal has the exchanges of each of some steps, as the ledger has them.
 pub(super) fn is_held(lines: &[StepLine], read: &StepJournal, ledger: &Ledger) -> bool {
     let mut kept = lines.iter().filter(|line| is_kept(line, ledger));
-    kept.all(|line| read.steps.get(&line.step) == Some(&line.exchanges))
+    kept.all(|line| read.has(line))
+}
+
+/// Returns the lines of those of some steps whose runs are in the journal, in order.
+fn kept_lines(ledger: &Ledger, steps: Range<u64>) -> impl Iterator<Item = &StepLine> {
+    let lines = &ledger.lines()[steps.start as usize..steps.end as usize];
+    lines.iter().filter(|line| is_kept(line, ledger))
 }
 
 /// Returns whether the journals are to have something of a step.
 fn is_kept(line: &StepLine, ledger: &Ledger) -> bool {
-    line.exchanges != ShortDigest::default()
-        && KeepRule::of_step(&ledger.head().keeps, line.step) != StepKeeps::Nothing
+    line.runs > 0 && KeepRule::of_step(&ledger.head().keeps, line.step) != StepKeeps::Nothing
 }
 
 /// The digests of the steps of a journal, as it is read.
-#[derive(Default)]
-struct Steps {
+struct Steps<'l> {
     paths: Vec<String>,
+    /// The lines of the steps whose runs come next.
+    coming: Box<dyn Iterator<Item = &'l StepLine> + 'l>,
     /// The step whose runs are read.
-    current: Option<(u64, StepDigest)>,
+    current: Option<(&'l StepLine, StepDigest)>,
     digests: BTreeMap<u64, ShortDigest>,
 }
 
-impl Steps {
+impl<'l> Steps<'l> {
+    fn of(ledger: &'l Ledger, steps: Range<u64>) -> Self {
+        Self {
+            paths: Vec::new(),
+            coming: Box::new(kept_lines(ledger, steps)),
+            current: None,
+            digests: BTreeMap::new(),
+        }
+    }
+
     fn see(&mut self, record: Record) {
         match record {
             Record::Path(path) => self.paths.push(path.text),
             Record::RunStart(start) => {
-                let step = step_of(&start.name);
-                if self.current.as_ref().map(|(step, _)| *step) != step {
-                    self.current = step.map(|step| (step, StepDigest::default()));
-                }
+                let begun = self.current.take();
+                let next = || Some((self.coming.next()?, StepDigest::default()));
+                self.current = begun.or_else(next);
                 self.with(|digest, _| digest.start_run(&start));
             }
             Record::Exchange(exchange) => {
@@ -169,8 +216,13 @@ impl Steps {
             }
             Record::Padding(padding) => self.with(|digest, _| digest.padding(&padding)),
             Record::RunEnd(end) => {
-                if let Some((step, digest)) = &mut self.current {
-                    self.digests.insert(*step, digest.end_run(&end).into());
+                if let Some((line, mut digest)) = self.current.take() {
+                    let ended = digest.end_run(&end);
+                    if digest.runs() == line.runs {
+                        self.digests.insert(line.step, ended.into());
+                    } else {
+                        self.current = Some((line, digest));
+                    }
                 }
             }
             _ => {}
@@ -182,13 +234,6 @@ impl Steps {
             take(digest, &self.paths);
         }
     }
-}
-
-/// Returns the step of a run that is called `step 12` or `step 12.1`.
-fn step_of(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("step ")?;
-    let number = number.split_once('.').map_or(number, |(step, _)| step);
-    number.parse().ok()
 }
 
 fn other_exchanges(journal: &Path, step: u64) -> JournalError {

@@ -23,7 +23,7 @@ use super::names::{self, NamedDigest, NamesWriter};
 use super::segments::SegmentWriter;
 use crate::create::lock;
 use crate::digest::Digest;
-use crate::error::{JournalError, OPEN};
+use crate::error::{FileAction, JournalError};
 use crate::record::Head;
 use crate::write::JournalSummary;
 
@@ -37,7 +37,7 @@ pub const NAMES_FILE: &str = "names.ill";
 const UNFINISHED_FILE: &str = ".unfinished-ledger.ill";
 
 const MAGIC: [u8; 8] = [0x89, b'I', b'L', b'L', 0x0D, 0x0A, 0x1A, 0x0A];
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FIXED_BYTES: usize = 24;
 const HEAD_BYTES_MAX: u32 = 1 << 26;
 
@@ -126,7 +126,8 @@ impl Ledger {
         let folder = folder.as_ref();
         let path = folder.join(LEDGER_FILE);
         let place: Arc<str> = path.display().to_string().into();
-        let bytes = fs::read(&path).map_err(|error| JournalError::io(&place, OPEN, &error))?;
+        let bytes =
+            fs::read(&path).map_err(|error| JournalError::io(&place, FileAction::Open, &error))?;
         let (head, begin, head_bytes) = read_head(&bytes, &place)?;
         let (lines, is_torn) = read_lines(&bytes[head_bytes..], &begin, &place)?;
         Ok(Self {
@@ -186,8 +187,16 @@ impl Ledger {
 
     /// Returns the journal in which a step's exchanges are, whether or not it is there.
     pub fn segment(&self, step: u64) -> PathBuf {
-        let first = step - step % self.head.segment_steps.max(1);
-        self.folder.join(segment_file(first))
+        self.folder
+            .join(segment_file(self.segment_steps(step).start))
+    }
+
+    /// Returns the steps of the journal of a step, as far as the ledger goes.
+    pub(super) fn segment_steps(&self, step: u64) -> Range<u64> {
+        let every = self.head.segment_steps.max(1);
+        let first = step - step % every;
+        let steps = self.lines.len() as u64;
+        first..steps.clamp(first, first.saturating_add(every))
     }
 
     /// Iterates over the steps of each journal, as far as the ledger goes, and where the journal is
@@ -195,12 +204,7 @@ impl Ledger {
     pub fn segments(&self) -> impl Iterator<Item = (Range<u64>, PathBuf)> {
         let (steps, every) = (self.lines.len() as u64, self.head.segment_steps.max(1));
         let firsts = (0..steps.div_ceil(every)).map(move |number| number * every);
-        firsts.map(move |first| {
-            (
-                first..steps.min(first.saturating_add(every)),
-                self.segment(first),
-            )
-        })
+        firsts.map(|first| (self.segment_steps(first), self.segment(first)))
     }
 
     /// Returns the checkpoints in the folder: the steps before which they were made, in order.
@@ -217,7 +221,7 @@ impl Ledger {
     /// E061 if the folder cannot be read.
     pub fn checkpoints_in(folder: &Path) -> Result<Vec<u64>, JournalError> {
         let place: Arc<str> = folder.display().to_string().into();
-        let cannot = |error: io::Error| JournalError::io(&place, "list", &error);
+        let cannot = |error: io::Error| JournalError::io(&place, FileAction::Other("list"), &error);
         let mut steps = Vec::new();
         for entry in fs::read_dir(folder).map_err(cannot)? {
             let name = entry.map_err(cannot)?.file_name();
@@ -288,7 +292,8 @@ impl LedgerWriter {
     pub fn create(folder: impl AsRef<Path>, head: &LedgerHead) -> Result<Self, JournalError> {
         let folder = folder.as_ref();
         let place: Arc<str> = folder.join(LEDGER_FILE).display().to_string().into();
-        let cannot = |error: io::Error| JournalError::io(&place, "create", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&place, FileAction::Other("create"), &error);
         fs::create_dir_all(folder).map_err(cannot)?;
         check_is_free(folder, &place)?;
         check_is_not_orphaned(folder, &place)?;
@@ -331,7 +336,7 @@ impl LedgerWriter {
         check_is_free(folder, &self.place)?;
         self.sync()?;
         let renamed = fs::rename(folder.join(UNFINISHED_FILE), folder.join(LEDGER_FILE));
-        renamed.map_err(|error| JournalError::io(&self.place, "rename", &error))
+        renamed.map_err(|error| JournalError::io(&self.place, FileAction::Other("rename"), &error))
     }
 
     /// Continues a ledger behind its last whole line, and cuts off what a process that was killed
@@ -343,7 +348,8 @@ impl LedgerWriter {
     /// again.
     pub fn append(ledger: &Ledger) -> Result<Self, JournalError> {
         let place = ledger.place.clone();
-        let cannot = |error: io::Error| JournalError::io(&place, "append to", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&place, FileAction::Other("append to"), &error);
         let open = |name: &str| {
             let path = ledger.folder.join(name);
             let opened = OpenOptions::new().read(true).write(true).open(path);
@@ -413,7 +419,8 @@ impl LedgerWriter {
         names: Option<&[NamedDigest]>,
     ) -> Result<StepLine, JournalError> {
         assert_eq!(line.step, self.next, "steps follow each other");
-        let cannot = |error: io::Error| JournalError::io(&self.place, "write to", &error);
+        let cannot =
+            |error: io::Error| JournalError::io(&self.place, FileAction::Other("write to"), &error);
         line.names_at = match names {
             None => None,
             Some(parts) => Some(self.names.write(line.step, parts).map_err(cannot)?),
@@ -454,7 +461,7 @@ impl LedgerWriter {
     /// E061 if the system cannot do it.
     pub fn sync(&self) -> Result<(), JournalError> {
         let synced = self.names.sync().and_then(|()| self.file.sync_data());
-        synced.map_err(|error| JournalError::io(&self.place, "sync", &error))
+        synced.map_err(|error| JournalError::io(&self.place, FileAction::Other("sync"), &error))
     }
 }
 

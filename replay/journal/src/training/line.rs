@@ -11,8 +11,8 @@ use crate::digest::Digest;
 pub const LINE_BYTES: usize = 176;
 
 /// What of a line the chain covers.
-const CHAINED_BYTES: usize = 128;
-const CRC_AT: usize = 168;
+const CHAINED_BYTES: usize = 132;
+const CRC_AT: usize = 172;
 /// In the place of an offset: the step keeps no names.
 const NO_NAMES: u64 = u64::MAX;
 
@@ -158,7 +158,7 @@ pub struct StepLine {
     pub batch: ShortDigest,
     /// The learning rate and all else that the schedule set.
     pub schedule: ShortDigest,
-    /// The digest of the step's run in its journal.
+    /// The digest of the step's runs in their journal.
     pub exchanges: ShortDigest,
     /// The gradients of parameters, by name.
     pub gradients: ShortDigest,
@@ -166,6 +166,8 @@ pub struct StepLine {
     pub optimizer: ShortDigest,
     /// The parameters after the step, by name.
     pub parameters: ShortDigest,
+    /// How many runs it had. The journal has them one after the other, if it keeps the step.
+    pub runs: u32,
     /// Where the file of names has the step's digests, if it has.
     pub names_at: Option<u64>,
     /// The chain up to and with this line.
@@ -230,20 +232,20 @@ impl StepLine {
         ] {
             line.extend(digest.0);
         }
+        line.extend(self.runs.to_le_bytes());
         line.extend(self.names_at.unwrap_or(NO_NAMES).to_le_bytes());
         line.extend(self.chain.0);
         line.extend(crc32fast::hash(&line).to_le_bytes());
-        line.extend([0; 4]);
         line.try_into().expect("the fields fill the line")
     }
 
     /// Reads a line's bytes; nothing if they are not what was written.
     pub fn decode(bytes: &[u8; LINE_BYTES]) -> Option<Self> {
-        let crc = u32::from_le_bytes(part(bytes, CRC_AT));
-        let is_whole = crc32fast::hash(&bytes[..CRC_AT]) == crc && bytes[CRC_AT + 4..] == [0; 4];
+        let short_number = |at| u32::from_le_bytes(part(bytes, at));
+        let is_whole = crc32fast::hash(&bytes[..CRC_AT]) == short_number(CRC_AT);
         let number = |at| u64::from_le_bytes(part(bytes, at));
         let digest = |at| ShortDigest(part(bytes, at));
-        let names_at = number(128);
+        let names_at = number(132);
         is_whole.then(|| Self {
             step: number(0),
             seed: number(8),
@@ -255,8 +257,9 @@ impl StepLine {
             gradients: digest(80),
             optimizer: digest(96),
             parameters: digest(112),
+            runs: short_number(128),
             names_at: (names_at != NO_NAMES).then_some(names_at),
-            chain: Digest(part(bytes, 136)),
+            chain: Digest(part(bytes, 140)),
         })
     }
 }

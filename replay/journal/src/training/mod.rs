@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `ledger.ill` | the [head](Ledger::head), then a [`StepLine`] of [`LINE_BYTES`] bytes for each step |
 //! | `names.ill` | the digest of each gradient, moment and parameter, for the steps that keep it |
-//! | `steps-00000100.ilj` | the journal of the steps from 100 on, an ordinary journal with a run for each |
+//! | `steps-00000100.ilj` | the journal of the steps from 100 on, an ordinary journal with the runs of each |
 //! | `segments.ill` | the [index](SegmentIndex) of these journals: of which steps each is, and what it must be |
 //! | `checkpoint-00000100/` | all that step 100 depends on |
 //!
@@ -20,7 +20,7 @@
 //! ```text
 //! line = step u64, seed u64, rate f64, loss f64,
 //!        batch, schedule, exchanges, gradients, optimizer, parameters: 16 bytes each,
-//!        names u64, chain 32 bytes, crc32 u32, zero u32
+//!        runs u32, names u64, chain 32 bytes, crc32 u32
 //! chain = BLAKE3("interloom step", previous chain, the bytes of the line up to `names`)
 //! ```
 //!
@@ -42,7 +42,7 @@ mod segments;
 mod tests;
 
 pub use alone::StepDigest;
-pub use exchanges::{HeldExchanges, check_step_exchanges, held_exchanges};
+pub use exchanges::{HeldExchanges, check_step_exchanges, held_exchanges, step_runs};
 pub use keep::{KeepRule, StepKeeps};
 pub use ledger::{
     LEDGER_FILE, Ledger, LedgerHead, LedgerParent, LedgerWriter, NAMES_FILE, checkpoint_folder,

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::exchanges::{StepJournal, is_held};
 use super::ledger::Ledger;
 use crate::digest::Digest;
-use crate::error::{JournalError, OPEN};
+use crate::error::{FileAction, JournalError};
 use crate::frame::{PREAMBLE_BYTES, Preamble, SYNC_BYTES};
 use crate::write::JournalSummary;
 
@@ -156,7 +156,11 @@ impl Segment {
             }
             Err(error) => {
                 let journal = journal.display().to_string().into();
-                Err(JournalError::io(&journal, "examine", &error))
+                Err(JournalError::io(
+                    &journal,
+                    FileAction::Other("examine"),
+                    &error,
+                ))
             }
         }
     }
@@ -188,7 +192,7 @@ impl Segment {
 
     /// Describes a journal by itself, if it is finished and of these steps of the ledger.
     fn of_journal(ledger: &Ledger, steps: Range<u64>, journal: &Path) -> Option<Self> {
-        let read = StepJournal::read(journal).ok()?;
+        let read = StepJournal::read(journal, ledger, steps.clone()).ok()?;
         let lines = &ledger.lines()[steps.start as usize..steps.end as usize];
         if !read.check.is_complete || read.check.problem.is_some() || !is_held(lines, &read, ledger)
         {
@@ -339,7 +343,8 @@ impl SegmentWriter {
         written: &JournalSummary,
     ) -> Result<(), JournalError> {
         let name: Arc<str> = journal.display().to_string().into();
-        let sync = sync_of(journal).map_err(|error| JournalError::io(&name, OPEN, &error))?;
+        let sync =
+            sync_of(journal).map_err(|error| JournalError::io(&name, FileAction::Open, &error))?;
         self.remove_from(steps.start)?;
         self.index.segments.push(Segment {
             steps,
@@ -361,6 +366,6 @@ impl SegmentWriter {
             file.sync_all()?;
             fs::rename(&unfinished, &self.path)
         };
-        written().map_err(|error| JournalError::io(&self.place, "write", &error))
+        written().map_err(|error| JournalError::io(&self.place, FileAction::Other("write"), &error))
     }
 }

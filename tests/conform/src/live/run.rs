@@ -14,6 +14,7 @@ use interloom_program::{Datum, Machine, Program, ProgramError, Results};
 
 use super::models::Model;
 use super::translate::{NONE, Plan, saved_name};
+use crate::cause::Cause;
 use crate::outcome::{Collected, Entry, Fault, Item, Outcome, Said, Served, without_last_arrivals};
 
 /// What a program can reach, to be made into a mediator.
@@ -224,7 +225,7 @@ fn run<P>(
     let faults = match result {
         Ok(_) => Vec::new(),
         Err(interloom::Error::Forward(error)) => faults(&error),
-        Err(interloom::Error::RecordedFailure { .. }) => vec![Fault::of("recorded")],
+        Err(interloom::Error::RecordedFailure { .. }) => vec![Fault::of(Cause::Class("recorded"))],
         Err(other) => return Err(other.to_string()),
     };
     let (served, exchanges) = log.written(around);
@@ -288,11 +289,11 @@ fn faults(error: &ForwardError) -> Vec<Fault> {
                 failures.map(|failure| fault(&failure.fault)).collect()
             }
             RunError::PartialSkip { site, .. } | RunError::SkipMisfit { site, .. } => {
-                vec![Fault::about(error.code(), site)]
+                vec![Fault::about(Cause::of_code(error.code()), site)]
             }
-            other => vec![Fault::of(other.code())],
+            other => vec![Fault::of(Cause::of_code(other.code()))],
         },
-        other => vec![Fault::of(other.code())],
+        other => vec![Fault::of(Cause::of_code(other.code()))],
     }
 }
 
@@ -300,9 +301,9 @@ fn fault(fault: &interloom_engine::Fault) -> Fault {
     match fault.kind() {
         FaultKind::OutOfOrder { asked, .. }
         | FaultKind::NotProvided { asked, .. }
-        | FaultKind::NotShared { asked, .. } => Fault::about(fault.code(), asked),
-        FaultKind::Misfit { site, .. } => Fault::about(fault.code(), site),
-        _ => Fault::of(fault.code()),
+        | FaultKind::NotShared { asked, .. } => Fault::about(Cause::of_code(fault.code()), asked),
+        FaultKind::Misfit { site, .. } => Fault::about(Cause::of_code(fault.code()), site),
+        _ => Fault::of(Cause::of_code(fault.code())),
     }
 }
 
@@ -360,7 +361,7 @@ struct Line {
     event: &'static str,
     asked: Option<Result<Site, String>>,
     at: Option<Site>,
-    fault: Option<&'static str>,
+    fault: Option<Cause>,
 }
 
 impl Observer<Value> for Log {
@@ -375,7 +376,7 @@ impl Observer<Value> for Log {
             event: exchange.event().name(),
             asked,
             at: exchange.at,
-            fault: exchange.fault().map(interloom_engine::Fault::code),
+            fault: exchange.fault().map(|fault| Cause::of_code(fault.code())),
         });
     }
 

@@ -11,6 +11,7 @@ use super::model::{Entered, Gates, Unfit, Value};
 use super::rows::{join, widened};
 use super::stage::{Cache, CameTo, Stage, has_zero_dimensions, point};
 use super::task::{Ask, Own};
+use crate::cause::{Cause, STOP};
 use crate::outcome::{Fault, OF_GRADIENTS, Served};
 use crate::user::{Halt, Thing};
 
@@ -54,19 +55,17 @@ enum Parked {
 
 struct Halted;
 
-const STOP: &str = "EarlyStopException";
-
 impl Run {
     fn play(&mut self) {
         if self.stage.caches.iter().any(|cache| cache.owner.is_none()) {
             // There are caches of bodies only.
-            self.broken = Some(Fault::of("ValueError"));
+            self.broken = Some(Fault::of(Cause::Class("ValueError")));
             self.stage.caches.clear();
             return;
         }
         for who in self.stage.all() {
             if let Err(fault) = self.step(who, None) {
-                self.broken = Some(fault).filter(|fault| fault.code != STOP);
+                self.broken = Some(fault).filter(|fault| fault.cause != STOP);
                 return;
             }
         }
@@ -90,13 +89,13 @@ impl Run {
             };
             let Own { iteration, is_met } = self.stage.tasks[who].own();
             let (fault, is_expected) = match parked {
-                Parked::Barrier => (Fault::of("ValueError"), false),
+                Parked::Barrier => (Fault::of(Cause::Class("ValueError")), false),
                 Parked::At {
                     location,
                     occurrence,
                 } => {
                     let site = format!("{}.i{occurrence}", location.replace(".skip", ".input"));
-                    let fault = Fault::about("OutOfOrderError", &site);
+                    let fault = Fault::about(Cause::Class("OutOfOrderError"), &site);
                     (fault, iteration != 0 || is_met)
                 }
             };
@@ -135,9 +134,10 @@ impl Run {
                         None => return Ok(()),
                     }
                 }
-                Ask::Cache(..) if self.has_started => {
-                    Err(Halt::Fault(Fault::about("ValueError", "tracer.cache()")))
-                }
+                Ask::Cache(..) if self.has_started => Err(Halt::Fault(Fault::about(
+                    Cause::Class("ValueError"),
+                    "tracer.cache()",
+                ))),
                 Ask::Cache(name, collects) => {
                     self.stage
                         .caches
@@ -172,7 +172,7 @@ impl Run {
             named.insert(module.to_owned());
         }
         if !self.stage.has_point(point) {
-            return Some(Fault::of("AttributeError"));
+            return Some(Fault::of(Cause::Class("AttributeError")));
         }
         let Own { iteration, is_met } = self.stage.tasks[who].own();
         let occurrence = if is_met {
@@ -191,7 +191,7 @@ impl Run {
     /// it.
     fn arrive(&mut self, who: usize, name: &str) -> Option<Result<Value, Fault>> {
         let Some(&participants) = self.stage.barriers.get(name) else {
-            return Some(Err(Fault::of("E015")));
+            return Some(Err(Fault::of(Cause::UnknownBarrier)));
         };
         let here = self.meeting.entry(name.to_owned()).or_default();
         if here.len() + 1 < participants as usize {
@@ -232,7 +232,7 @@ impl Run {
                 match self.serve(who, &here, value.clone(), skips) {
                     Ok(changed) => value = changed,
                     // What it has changed here is lost; the others are served.
-                    Err(fault) if fault.code == STOP => is_stopping = true,
+                    Err(fault) if fault.cause == STOP => is_stopping = true,
                     Err(fault) => return Err(self.fail(fault)),
                 }
             }
@@ -241,7 +241,7 @@ impl Run {
             .counts
             .insert(location.to_owned(), occurrence + 1);
         if self.stage.is_batched() && self.is_observed(location) && has_zero_dimensions(&value) {
-            return Err(self.fail(Fault::of("IndexError")));
+            return Err(self.fail(Fault::of(Cause::Class("IndexError"))));
         }
         self.stage.collect(location, &value);
         if is_stopping {
@@ -267,7 +267,7 @@ impl Run {
                 is_met: is_met || iteration != 0,
             });
             if rows.is_some() && has_zero_dimensions(&value) {
-                return Err(Fault::of("IndexError"));
+                return Err(Fault::of(Cause::Class("IndexError")));
             }
             let ask = self.stage.tasks[who].ask.clone();
             let (event, answer) = match ask.expect("who waits has asked") {
@@ -279,7 +279,7 @@ impl Run {
                     value = match rows {
                         Some(rows) => {
                             let widened = widened(rows, &value, &part);
-                            widened.map_err(|_| Fault::of("RuntimeError"))?
+                            widened.map_err(|_| Fault::of(Cause::Class("RuntimeError")))?
                         }
                         None => part,
                     };
@@ -351,10 +351,10 @@ impl Skips {
             (*start == covered).then_some(covered + count)
         });
         if covered != Some(batch) {
-            return Err(Fault::of("ValueError"));
+            return Err(Fault::of(Cause::Class("ValueError")));
         }
         let parts: Vec<Value> = parts.into_iter().map(|(.., value)| value).collect();
-        let joined = join(&parts).map_err(|_| Fault::of("RuntimeError"))?;
+        let joined = join(&parts).map_err(|_| Fault::of(Cause::Class("RuntimeError")))?;
         Ok(Some(joined))
     }
 }
@@ -389,9 +389,9 @@ impl Gates for Run {
     }
 
     fn unfit(&mut self, unfit: Unfit) -> Halted {
-        self.fail(Fault::of(match unfit {
+        self.fail(Fault::of(Cause::Class(match unfit {
             Unfit::Kind => "TypeError",
             Unfit::Shape => "RuntimeError",
-        }))
+        })))
     }
 }

@@ -8,6 +8,7 @@ use super::rows::{Misfit, fits, has_tensor, join, map};
 use super::stage::{Cache, CameTo, Stage, point};
 use super::tape::Pass;
 use super::task::Ask;
+use crate::cause::Cause;
 use crate::outcome::{Fault, Said, Served};
 use crate::user::{Collects, Halt, Tensor, Thing};
 
@@ -121,8 +122,12 @@ impl Run {
             }
             let is_unmet = |state: &State| matches!(state, State::AtBarrier(_));
             if self.states.iter().any(is_unmet) {
-                let code = if self.has_circle() { "E026" } else { "E025" }; // R43
-                self.broken = Some(Fault::of(code));
+                let cause = if self.has_circle() {
+                    Cause::Circle
+                } else {
+                    Cause::BarrierUnmet
+                }; // R43
+                self.broken = Some(Fault::of(cause));
             }
         }
         self.failures.sort_by_key(|(who, _)| *who);
@@ -174,7 +179,7 @@ impl Run {
     fn joined(&self, input: &str, mut skips: Vec<(usize, Value)>) -> Result<Value, Fault> {
         let groups = &self.stage.groups;
         let site = format!("{input}.i{}", self.stage.count(input) - 1);
-        let misfit = |_: Misfit| Fault::about("E021", &site);
+        let misfit = |_: Misfit| Fault::about(Cause::SkipMisfit, &site);
         skips.sort_by_key(|(who, _)| groups[*who].is_some().then_some(*who));
         let whole = skips.iter().rfind(|(who, _)| groups[*who].is_none());
         let parts = skips.iter().filter(|(who, _)| groups[*who].is_some());
@@ -191,7 +196,7 @@ impl Run {
         let skipping: BTreeSet<usize> = parts.clone().map(|(who, _)| *who).collect();
         let is_absent = |who: &usize| groups[*who].is_some() && !skipping.contains(who);
         if self.stage.all().any(|who| is_absent(&who)) {
-            return Err(Fault::about("E020", &site));
+            return Err(Fault::about(Cause::PartialSkip, &site));
         }
         let parts: Vec<Value> = parts.map(|(_, part)| part.clone()).collect();
         join(&parts).map_err(misfit)
@@ -256,7 +261,7 @@ impl Run {
         match came_to {
             Ok(()) => self.note(who, "END", "", None),
             Err(Halt::Fault(fault) | Halt::Fatal(fault)) => {
-                self.note(who, "EXCEPTION", "", Some(fault.code));
+                self.note(who, "EXCEPTION", "", Some(fault.cause));
                 self.failures.push((who, fault));
             }
             Err(Halt::Stopped) => {
@@ -278,12 +283,12 @@ impl Run {
             Ask::Barrier(name) => self.arrive(who, &name)?,
             Ask::Cache(name, collects) => self.cache(who, &name, collects),
             Ask::Begin { number, last, .. } => if self.is_beyond(number, last) {
-                Err(Fault::of("E014"))
+                Err(Fault::of(Cause::BeyondSteps))
             } else {
                 Ok(Thing::None)
             }
             .inspect_err(|fault| {
-                self.note(who, "REGISTER", &format!("i{number}"), Some(fault.code))
+                self.note(who, "REGISTER", &format!("i{number}"), Some(fault.cause))
             })
             .inspect(|_| self.note(who, "REGISTER", &format!("i{number}"), None)),
             Ask::Finish {
@@ -294,7 +299,7 @@ impl Run {
                 self.note(who, "END", "", None);
                 let is_last = last.is_none() && self.is_closing;
                 if is_last || self.is_beyond(number.saturating_add(1), last) {
-                    Err(Fault::of("E014"))
+                    Err(Fault::of(Cause::BeyondSteps))
                 } else {
                     Ok(Thing::None)
                 }
@@ -304,10 +309,10 @@ impl Run {
                 ..
             } => {
                 // R12: what the model did not pass ends the loop.
-                if fault.code != "E003" || !self.is_closing {
+                if fault.cause != Cause::NotProvided || !self.is_closing {
                     return Some(Err(Halt::Fatal(fault)));
                 }
-                self.note(who, "EXCEPTION", "", Some(fault.code));
+                self.note(who, "EXCEPTION", "", Some(fault.cause));
                 Err(fault)
             }
             Ask::Stop => return Some(Err(Halt::Stopped)),
@@ -340,18 +345,18 @@ impl Run {
         // R24: who waited when a site was left out waits on.
         let is_past = !self.is_parked[who] && self.stage.count(point) > iteration;
         let answer = if !self.stage.has_point(point) {
-            Err(Fault::of("E001")) // R13
+            Err(Fault::of(Cause::UnknownSite)) // R13
         } else if is_here {
             self.serve(who, event, &site, value)
         } else if is_past {
-            Err(Fault::about("E002", &site)) // R10
+            Err(Fault::about(Cause::OutOfOrder, &site)) // R10
         } else if self.is_closing {
-            Err(Fault::about("E003", &site)) // R11
+            Err(Fault::about(Cause::NotProvided, &site)) // R11
         } else {
             self.is_parked[who] = true;
             return None;
         };
-        let refused = answer.as_ref().err().map(|fault| fault.code);
+        let refused = answer.as_ref().err().map(|fault| fault.cause);
         self.note(who, event, &site, refused);
         if answer.is_ok() {
             self.came_to.served.push(Served(who as u32, event, site));
@@ -392,11 +397,11 @@ impl Run {
             .as_ref()
             .is_some_and(|here| !here.site.contains(".grad.i"));
         let taken = match loss {
-            _ if !is_forward => Err(Fault::of("E056")),
+            _ if !is_forward => Err(Fault::of(Cause::NoBackward)),
             Thing::Tensor(loss) if loss.number().is_some() && !loss.is_whole() => Ok(loss.clone()),
-            _ => Err(Fault::of("E055")),
+            _ => Err(Fault::of(Cause::Loss)),
         };
-        let refused = taken.as_ref().err().map(|fault| fault.code);
+        let refused = taken.as_ref().err().map(|fault| fault.cause);
         self.note(who, "BACKWARD", "", refused);
         self.slopes.losses.push((who, taken?));
         Ok(Thing::None)
@@ -412,7 +417,7 @@ impl Run {
         losses.sort_by_key(|(who, _)| *who);
         let (asking, losses): (Vec<usize>, Vec<Array>) = losses.into_iter().unzip();
         let Ok(mut pass) = Pass::new(&losses) else {
-            self.broken = Some(Fault::of("E058"));
+            self.broken = Some(Fault::of(Cause::Backward));
             return;
         };
         let number = self.slopes.begun;
@@ -493,20 +498,20 @@ impl Run {
             is_late && self.stage.count(of) > iteration
         };
         let answer = if !is_parameter && !self.stage.has_point(of) {
-            Err(Fault::of("E001")) // R13
+            Err(Fault::of(Cause::UnknownSite)) // R13
         } else if is_here {
             self.serve(who, event, &site, with)
         } else if slopes.passed.contains(&site) {
-            Err(Fault::about("E002", &site)) // R91
+            Err(Fault::about(Cause::OutOfOrder, &site)) // R91
         } else if has_none {
-            Err(Fault::of("E054")) // R91, R95
+            Err(Fault::of(Cause::NoGradient)) // R91, R95
         } else if self.is_closing {
-            Err(Fault::about("E003", &site)) // R11
+            Err(Fault::about(Cause::NotProvided, &site)) // R11
         } else {
             self.is_parked[who] = true;
             return None;
         };
-        let refused = answer.as_ref().err().map(|fault| fault.code);
+        let refused = answer.as_ref().err().map(|fault| fault.cause);
         self.note(who, event, &site, refused);
         if answer.is_ok() {
             self.came_to.served.push(Served(who as u32, event, site));
@@ -536,12 +541,12 @@ impl Run {
             here.skips.push((who, value)); // R20
         } else {
             if !fits(&self.stage.rows_of(who, &here.value), &value) {
-                return Err(Fault::about("E004", site)); // R51
+                return Err(Fault::about(Cause::Misfit, site)); // R51
             }
             here.value = match self.stage.groups[who] {
                 Some(rows) => {
                     let put = rows.put(&here.value, &value);
-                    put.map_err(|_| Fault::about("E004", site))?
+                    put.map_err(|_| Fault::about(Cause::Misfit, site))?
                 }
                 None => value,
             };
@@ -561,7 +566,7 @@ impl Run {
         let listed = collects.modules.clone();
         let is_known = |path: &String| modules.contains(path);
         if !listed.iter().flatten().all(is_known) {
-            return Err(Fault::of("E001"));
+            return Err(Fault::of(Cause::UnknownSite));
         }
         let paths = listed.unwrap_or_else(|| {
             let paths = modules.into_iter().chain(network.operations());
@@ -581,7 +586,7 @@ impl Run {
         if points.any(|point| is_late(&point)) {
             // One that is refused has collected nothing.
             self.stage.caches.push(Cache::refused(name));
-            return Err(Fault::of("E017"));
+            return Err(Fault::of(Cause::LateCache));
         }
         self.stage
             .caches
@@ -592,8 +597,8 @@ impl Run {
     /// R40, R42: lets a body wait until it is released.
     fn arrive(&mut self, who: usize, name: &str) -> Option<Result<Value, Fault>> {
         let Some(&participants) = self.stage.barriers.get(name) else {
-            self.note(who, "BARRIER", name, Some("E015"));
-            return Some(Err(Fault::of("E015")));
+            self.note(who, "BARRIER", name, Some(Cause::UnknownBarrier));
+            return Some(Err(Fault::of(Cause::UnknownBarrier)));
         };
         if matches!(self.states[who], State::Released(_)) {
             self.states[who] = State::Running;
@@ -624,7 +629,7 @@ impl Run {
     /// opened first.
     fn go_on(&mut self) -> Option<usize> {
         if !self.is_closing && !self.is_halted() && self.has_circle() {
-            self.broken = Some(Fault::of("E026")); // R44
+            self.broken = Some(Fault::of(Cause::Circle)); // R44
         }
         let released = self.stage.all().filter_map(|who| match self.states[who] {
             State::Released(time) => Some((time, who)),
@@ -663,7 +668,7 @@ impl Run {
         !stuck.is_empty()
     }
 
-    fn note(&mut self, who: usize, event: &'static str, asked: &str, fault: Option<&'static str>) {
+    fn note(&mut self, who: usize, event: &'static str, asked: &str, fault: Option<Cause>) {
         self.came_to.exchanges.push(Said {
             who: who as u32,
             event,
@@ -756,7 +761,7 @@ impl Gates for Run {
         // without elements that goes on.
         let is_usable = self.stage.scene.network.is_typed(path, &output);
         if !is_usable || (is_empty(&output) && !path.is_empty()) {
-            self.broken = Some(Fault::of("E035"));
+            self.broken = Some(Fault::of(Cause::Unusable));
             return Err(Halted);
         }
         Ok(Entered::Skip(output))
@@ -771,7 +776,7 @@ impl Gates for Run {
     }
 
     fn unfit(&mut self, _: Unfit) -> Halted {
-        self.broken = Some(Fault::of("E036"));
+        self.broken = Some(Fault::of(Cause::ModelPanicked));
         Halted
     }
 }

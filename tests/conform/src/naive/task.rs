@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::array::Array;
 use super::model::{Network, Value};
 use super::tape::Pass;
+use crate::cause::{Cause, STOP};
 use crate::outcome::Fault;
 use crate::scenario::RawIter;
 use crate::user::{Asks, Collects, Gradients, Halt, Origin, Promise, Round, Tensor, Thing, Wrong};
@@ -195,10 +196,13 @@ impl Line {
         let is_in_pass = self.pass.borrow().is_some();
         let fault = match self.scene.manner {
             _ if !is_in_pass => return self.ask(ask),
-            Manner::Threads => Fault::of("KeyError"),
+            Manner::Threads => Fault::of(Cause::Class("KeyError")),
             _ => {
                 let iteration = self.own.get().iteration;
-                Fault::about("OutOfOrderError", &format!("{point}.i{iteration}"))
+                Fault::about(
+                    Cause::Class("OutOfOrderError"),
+                    &format!("{point}.i{iteration}"),
+                )
             }
         };
         Box::pin(async move { Err(Halt::Fault(fault)) })
@@ -208,19 +212,19 @@ impl Line {
     /// replaces it.
     fn differentiated(&self, of: &Value, with: Option<&Value>) -> Result<(Value, u64), Fault> {
         let class = |own: &'static str, other: &'static str| match self.scene.manner {
-            Manner::Threads => Fault::of(own),
-            _ => Fault::of(other),
+            Manner::Threads => Fault::of(Cause::Class(own)),
+            _ => Fault::of(Cause::Class(other)),
         };
         let Thing::Tensor(array) = of else {
-            return Err(Fault::of("AttributeError"));
+            return Err(Fault::of(Cause::Class("AttributeError")));
         };
         let mut pass = self.pass.borrow_mut();
         let (Some(node), Some(pass)) = (array.node(), pass.as_mut()) else {
-            return Err(Fault::of("RuntimeError"));
+            return Err(Fault::of(Cause::Class("RuntimeError")));
         };
         let number = node.number();
         if pass.is_over(number) {
-            return Err(Fault::of("OutOfOrderError"));
+            return Err(Fault::of(Cause::Class("OutOfOrderError")));
         }
         // Nothing is computed of the rows of a batch that a body reads: of that generation of the
         // reference their gradients are the rows of that of the whole, of the other one nothing.
@@ -242,9 +246,10 @@ impl Line {
         let own = gradient.part(rows);
         if let Some(with) = with {
             let Thing::Tensor(with) = with else {
-                return Err(Fault::of("TypeError"));
+                return Err(Fault::of(Cause::Class("TypeError")));
             };
-            own.write(with).ok_or_else(|| Fault::of("RuntimeError"))?;
+            own.write(with)
+                .ok_or_else(|| Fault::of(Cause::Class("RuntimeError")))?;
             pass.replace(number, gradient.numbers());
         }
         Ok((Thing::Tensor(own.copy()), node.number()))
@@ -395,7 +400,7 @@ impl Asks for Line {
             Manner::Rules => self.done(Ask::Stop),
             // There a stop is an error like any other.
             Manner::Threads | Manner::Coroutines => {
-                Box::pin(async { Err(Halt::Fault(Fault::of("EarlyStopException"))) })
+                Box::pin(async { Err(Halt::Fault(Fault::of(STOP))) })
             }
         }
     }
@@ -406,7 +411,7 @@ impl Asks for Line {
 
     fn next(&self, by: u32) -> Result<(), Fault> {
         if self.scene.manner == Manner::Coroutines {
-            return Err(Fault::of("AttributeError"));
+            return Err(Fault::of(Cause::Class("AttributeError")));
         }
         let own = self.own.get();
         self.own.set(Own {
@@ -465,11 +470,10 @@ impl Asks for Line {
             return self.done(Ask::Backward(loss));
         }
         let begun = match &loss {
-            Thing::Tensor(loss) if loss.number().is_some() => {
-                Pass::new(std::slice::from_ref(loss)).map_err(|_| Fault::of("RuntimeError"))
-            }
-            Thing::Tensor(_) => Err(Fault::of("RuntimeError")),
-            _ => Err(Fault::of("AttributeError")),
+            Thing::Tensor(loss) if loss.number().is_some() => Pass::new(std::slice::from_ref(loss))
+                .map_err(|_| Fault::of(Cause::Class("RuntimeError"))),
+            Thing::Tensor(_) => Err(Fault::of(Cause::Class("RuntimeError"))),
+            _ => Err(Fault::of(Cause::Class("AttributeError"))),
         };
         let begun = begun.map(|pass| {
             self.pass.replace(Some(pass));
@@ -594,20 +598,20 @@ impl Asks for Line {
 
     fn wrong(&self, wrong: Wrong) -> Fault {
         match self.scene.manner {
-            Manner::Rules => Fault::of("E103"),
-            Manner::Threads | Manner::Coroutines => Fault::of(match wrong {
+            Manner::Rules => Fault::of(Cause::Program),
+            Manner::Threads | Manner::Coroutines => Fault::of(Cause::Class(match wrong {
                 Wrong::Index => "IndexError",
                 Wrong::Type => "TypeError",
                 Wrong::Shape => "RuntimeError",
-            }),
+            })),
         }
     }
 
     fn raised(&self, _: &str) -> Fault {
-        Fault::of("E013")
+        Fault::of(Cause::Raised)
     }
 
     fn unknown_name(&self, name: &str) -> Fault {
-        Fault::about("E016", name)
+        Fault::about(Cause::NotShared, name)
     }
 }

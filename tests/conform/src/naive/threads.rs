@@ -10,6 +10,7 @@ use super::model::{Entered, Gates, Unfit, Value};
 use super::rows::{join, written};
 use super::stage::{Cache, CameTo, Stage, has_zero_dimensions, point};
 use super::task::Ask;
+use crate::cause::{Cause, STOP};
 use crate::outcome::{Fault, OF_GRADIENTS, Served};
 use crate::user::{Halt, Thing};
 
@@ -87,8 +88,6 @@ enum Thrown {
 
 struct Halted;
 
-const STOP: &str = "EarlyStopException";
-
 impl Run {
     fn play(&mut self) {
         for who in self.stage.all() {
@@ -98,7 +97,7 @@ impl Run {
             match self.step(who, 0) {
                 Ok(()) | Err(Thrown::Skip(_)) => {}
                 // A stop before the model starts ends nothing but itself.
-                Err(Thrown::Fault(fault)) if fault.code == STOP => break,
+                Err(Thrown::Fault(fault)) if fault.cause == STOP => break,
                 Err(Thrown::Fault(fault)) => return self.broken = Some(fault),
             }
         }
@@ -132,7 +131,7 @@ impl Run {
                     .flatten()
                     .any(|path| cache.passes(path) > 1)
         });
-        trips.then(|| Fault::of("AttributeError"))
+        trips.then(|| Fault::of(Cause::Class("AttributeError")))
     }
 
     /// Refuses every body that still waits for a site, as not provided; an iteration ends its body
@@ -143,15 +142,18 @@ impl Run {
                 continue;
             };
             let site = self.site_of(who, &ask)?;
-            let fault = Fault::about("ValueError", &site);
+            let fault = Fault::about(Cause::Class("ValueError"), &site);
             self.resume(who, Some(Err(Halt::Fault(fault.clone()))));
             let is_child = !self.children[who].is_empty();
             let level = self.children[who].len();
             match self.step(who, level) {
-                Err(Thrown::Fault(thrown)) if is_child && thrown.code == "ValueError" => {}
+                Err(Thrown::Fault(thrown))
+                    if is_child && thrown.cause == Cause::Class("ValueError") => {}
                 Err(Thrown::Fault(thrown)) => return Some(thrown),
                 // Who ends now changes what is gone through.
-                Ok(()) if self.has_ended(who) => return Some(Fault::of("RuntimeError")),
+                Ok(()) if self.has_ended(who) => {
+                    return Some(Fault::of(Cause::Class("RuntimeError")));
+                }
                 Ok(()) | Err(Thrown::Skip(_)) => {}
             }
         }
@@ -185,7 +187,7 @@ impl Run {
                     last: None,
                     is_first: false,
                 } if self.stage.tokens.is_some_and(|tokens| number >= tokens) => {
-                    Err(Halt::Fault(Fault::of("over")))
+                    Err(Halt::Fault(Fault::of(Cause::Class("over"))))
                 }
                 Ask::Cache(name, collects) => {
                     self.stage
@@ -207,7 +209,7 @@ impl Run {
                 },
                 ask => match self.site_of(who, &ask) {
                     Some(_) if !self.has_point(&ask) => {
-                        Err(Halt::Fault(Fault::of("AttributeError")))
+                        Err(Halt::Fault(Fault::of(Cause::Class("AttributeError"))))
                     }
                     _ => {
                         self.events[who] = Some(Event::Ask(ask));
@@ -220,7 +222,7 @@ impl Run {
 
     fn arrive(&mut self, who: usize, name: &str) -> Result<Event, Fault> {
         let Some(&participants) = self.stage.barriers.get(name) else {
-            return Err(Fault::of("E015"));
+            return Err(Fault::of(Cause::UnknownBarrier));
         };
         let here = self.meeting.entry(name.to_owned()).or_default();
         here.push(who);
@@ -299,7 +301,10 @@ impl Run {
                     Ask::Swap(..) => "ValueError",
                     _ => "OutOfOrderError",
                 };
-                return Ok(Some(Err(Halt::Fault(Fault::about(class, &site)))));
+                return Ok(Some(Err(Halt::Fault(Fault::about(
+                    Cause::Class(class),
+                    &site,
+                )))));
             }
             history.extend(self.here.clone());
             return Ok(None);
@@ -317,7 +322,7 @@ impl Run {
         };
         self.came_to.served.push(Served(who as u32, event, logged));
         if rows.is_some() && has_zero_dimensions(&self.value) {
-            return Err(Thrown::Fault(Fault::of("IndexError")));
+            return Err(Thrown::Fault(Fault::of(Cause::Class("IndexError"))));
         }
         match ask {
             Ask::Value(_) => {
@@ -330,7 +335,7 @@ impl Run {
                     _ if is_lost => self.value.clone(),
                     None => part.clone(),
                     Some(rows) => {
-                        let fault = |_| Thrown::Fault(Fault::of("RuntimeError"));
+                        let fault = |_| Thrown::Fault(Fault::of(Cause::Class("RuntimeError")));
                         written(rows, &self.value, part).map_err(fault)?
                     }
                 };
@@ -353,7 +358,7 @@ impl Run {
         let own = rows.map_or_else(|| self.value.clone(), |rows| rows.of(&self.value));
         for cache in self.stage.caches.iter_mut().filter(is_own) {
             if rows.is_some() && has_zero_dimensions(&self.value) {
-                return Err(Thrown::Fault(Fault::of("IndexError")));
+                return Err(Thrown::Fault(Fault::of(Cause::Class("IndexError"))));
             }
             cache.collect(point, own.clone());
         }
@@ -410,7 +415,7 @@ impl Run {
         }
         let value = std::mem::replace(&mut self.value, Thing::None);
         if !skips.is_empty() && skips.len() < self.stage.tasks.len() {
-            return Err(self.fail(Fault::of("ValueError")));
+            return Err(self.fail(Fault::of(Cause::Class("ValueError"))));
         }
         for cache in &mut self.stage.caches {
             if cache.owner.is_none() {
@@ -422,14 +427,14 @@ impl Run {
         } else {
             match join(&skips) {
                 Ok(joined) => Some(joined),
-                Err(_) => return Err(self.fail(Fault::of("RuntimeError"))),
+                Err(_) => return Err(self.fail(Fault::of(Cause::Class("RuntimeError")))),
             }
         };
         Ok((value, joined))
     }
 
     fn fail(&mut self, fault: Fault) -> Halted {
-        match fault.code {
+        match fault.cause {
             STOP => self.is_stopped = true,
             _ => self.broken = Some(fault),
         }
@@ -458,9 +463,9 @@ impl Gates for Run {
     }
 
     fn unfit(&mut self, unfit: Unfit) -> Halted {
-        self.fail(Fault::of(match unfit {
+        self.fail(Fault::of(Cause::Class(match unfit {
             Unfit::Kind => "TypeError",
             Unfit::Shape => "RuntimeError",
-        }))
+        })))
     }
 }

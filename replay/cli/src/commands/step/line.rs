@@ -3,7 +3,9 @@
 use std::io::{self, BufRead};
 
 use anstream::eprintln;
-use interloom_journal::{Direction, ExchangeRecord, IndexedJournal, JournalError, Names, is_at};
+use interloom_journal::{
+    Direction, ExchangeRecord, FileAction, IndexedJournal, JournalError, Names, is_at,
+};
 use serde_json::json;
 
 use super::figures::{self, Figures, TENSORS_SHOWN};
@@ -72,7 +74,7 @@ pub(super) fn run(
 fn unreadable(error: &io::Error) -> CliError {
     let error = JournalError::Io {
         journal: "standard input".into(),
-        doing: "read",
+        doing: FileAction::Read,
         kind: error.kind(),
         reason: error.to_string(),
     };

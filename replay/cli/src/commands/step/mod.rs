@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CliError> {
     let (mut journal, problem) = IndexedJournal::open(&place.journal)?;
     let first = place
         .runs
-        .and_then(|runs| first_exchange(&journal, *runs.start()));
+        .and_then(|runs| first_exchange(&journal, runs.start));
     let at = if arguments.at == 0 {
         first.unwrap_or(0)
     } else {
