@@ -47,7 +47,7 @@ fn machine(
 }
 
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn the_device_says_what_it_is() {
     let text = describe_device(DEVICE);
     println!("{text}");
@@ -58,7 +58,7 @@ fn the_device_says_what_it_is() {
 /// L1: the recorded scenarios are the same as on the CPU, as far as a reference's values are
 /// compared.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn no_scenario_differs_without_a_rule() {
     let folder = scenarios();
     for reference in REFERENCES {
@@ -83,7 +83,7 @@ fn no_scenario_differs_without_a_rule() {
 /// L3: each scenario, made again, gives every value bit for bit, and no byte of a journal depends
 /// on when tensors are read.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn every_scenario_is_reproduced_bit_for_bit() {
     let folder = scenarios();
     let place = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn every_scenario_is_reproduced_bit_for_bit() {
 
 /// A fork takes what modules put out from the journal, to the GPU and back without a changed bit.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn every_scenario_is_the_same_when_it_is_forked() {
     let folder = scenarios();
     let place = tempfile::tempdir().unwrap();
@@ -158,7 +158,7 @@ fn every_scenario_is_the_same_when_it_is_forked() {
 
 /// L3 between processes: the ablation of every head of the induction transformer.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn ablations_are_reproduced_in_a_new_process() {
     let place = tempfile::tempdir().unwrap();
     let kept = std::env::var_os("INTERLOOM_TEST_KEEP").map(PathBuf::from);
@@ -212,7 +212,7 @@ fn replays_a_journal_of_its_parent() {
 
 /// L2: a journal of a GPU answers the mediators on a CPU, bit for bit: they only copy and zero.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn a_journal_of_the_gpu_is_served_without_it() {
     let place = tempfile::tempdir().unwrap();
     let journal = place.path().join("ablation.ilj");
@@ -231,7 +231,7 @@ fn a_journal_of_the_gpu_is_served_without_it() {
 
 /// L4: the CPU gives close values, and a replay on it says so and does not call them equal.
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: the command is above"]
 fn the_cpu_parts_from_the_gpu_and_the_report_says_where() {
     let place = tempfile::tempdir().unwrap();
     let journal = place.path().join("ablation.ilj");

@@ -169,7 +169,7 @@ fn every_case_gives_the_same_bits_on_the_cpu() {
 /// `cargo test --release -p interloom-tests --features cuda --test determinism -- --ignored`
 #[cfg(feature = "cuda")]
 #[test]
-#[ignore = "needs a GPU"]
+#[ignore = "needs a GPU: docs/DETERMINISM.md has the command"]
 fn every_case_gives_the_same_bits_on_cuda() {
     each_case_is_the_same(&Device::cuda(0));
 }

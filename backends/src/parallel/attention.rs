@@ -50,18 +50,19 @@ pub fn attention(
     }
     let v = Held::floats(v)?;
     let is_finite = |index| v.matrix(&[index / groups, index % groups]).is_finite();
+    let hidden = Held::flags(hidden)?;
+    hidden.row(&[0, 0, 0])?;
     let held = Heads {
         q: Held::floats(q)?,
         k: Held::floats(k)?,
         is_finite: (0..batch * groups).map(is_finite).collect(),
         v,
-        hidden: Held::flags(hidden)?,
+        seen: Seen::new(hidden),
         groups,
         keys,
         width,
         scale: scale as f32,
     };
-    held.hidden.row(&[0, 0, 0])?;
     let together = Division::of(queries, queries / TOGETHER, least);
     let mut mixed = vec![0.0; batch * heads * queries * width];
     Division::each(batch * heads).of_elements(&mut mixed, |range, mixed| {
@@ -87,7 +88,7 @@ struct Heads {
     v: Held<4>,
     /// Of the values of each group, whether none is infinite or no number.
     is_finite: Vec<bool>,
-    hidden: Held<4>,
+    seen: Seen,
     groups: usize,
     keys: usize,
     width: usize,
@@ -104,10 +105,7 @@ impl Heads {
         mixed: &mut [f32],
     ) {
         let count = mixed.len() / self.width;
-        let seen = |query: usize| {
-            let hidden = self.hidden.row(&[row, head, first + query]);
-            up_to_seen(hidden.expect("they lie in one"))
-        };
+        let seen = |query| self.seen.of(row, head, first + query);
         let seen: Vec<&[u8]> = (0..count).map(seen).collect();
         // What no query sees has no share, and needs no score. Products with less than eight
         // columns are computed in another way.
@@ -192,8 +190,42 @@ impl Heads {
     }
 }
 
-/// Returns what is said of the keys up to the last that is not hidden.
-fn up_to_seen(hidden: &[u8]) -> &[u8] {
-    let last = hidden.iter().rposition(|flag| *flag == 0);
-    &hidden[..last.map_or(0, |last| last + 1)]
+/// What is hidden from each query.
+struct Seen {
+    hidden: Held<4>,
+    /// Of each row, head and query, up to which key some are seen.
+    ends: Vec<usize>,
+    /// How many heads are told apart: one if what is hidden from one is hidden from all.
+    heads: usize,
+    queries: usize,
+}
+
+impl Seen {
+    /// Looks for the last key that each query sees. The flags of a query lie in one.
+    fn new(hidden: Held<4>) -> Self {
+        let [batch, heads, queries, _] = hidden.shape();
+        let heads = if hidden.is_shared(1) { 1 } else { heads };
+        let of_query = |index: usize| {
+            let (row, head) = (index / queries / heads, index / queries % heads);
+            let flags = row_of(&hidden, [row, head, index % queries]);
+            flags.iter().rposition(|flag| *flag == 0)
+        };
+        let ends = (0..batch * heads * queries).map(of_query);
+        Self {
+            ends: ends.map(|last| last.map_or(0, |last| last + 1)).collect(),
+            hidden,
+            heads,
+            queries,
+        }
+    }
+
+    /// Returns what is said of the keys of a query up to the last that is not hidden.
+    fn of(&self, row: usize, head: usize, query: usize) -> &[u8] {
+        let end = self.ends[(row * self.heads + head % self.heads) * self.queries + query];
+        &row_of(&self.hidden, [row, head, query])[..end]
+    }
+}
+
+fn row_of(hidden: &Held<4>, at: [usize; 3]) -> &[u8] {
+    hidden.row(&at).expect("they lie in one")
 }

@@ -146,10 +146,9 @@ mod tests {
         }
     }
 
-    /// `cargo test --release -p interloom-backends --lib exponential -- --ignored`
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     #[test]
-    #[ignore = "4 Gi numbers, 30 seconds in a release build"]
+    #[ignore = "4 Gi numbers: cargo test --release --workspace --lib exponential -- --ignored"]
     fn each_float_has_the_bits_of_the_library() {
         for high in 0..1 << 16 {
             let numbers = (0..1 << 16).map(|low| f32::from_bits(high << 16 | low));

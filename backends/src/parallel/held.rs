@@ -50,6 +50,15 @@ impl<const D: usize> Held<D> {
         })
     }
 
+    pub(super) const fn shape(&self) -> [usize; D] {
+        self.shape
+    }
+
+    /// Returns whether the elements of a dimension are one and the same.
+    pub(super) const fn is_shared(&self, dimension: usize) -> bool {
+        self.strides[dimension] == 0
+    }
+
     /// Returns where the matrix with these leading indices begins.
     fn start(&self, leading: &[usize]) -> usize {
         let steps = leading.iter().zip(self.strides);

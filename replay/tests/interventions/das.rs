@@ -55,7 +55,7 @@ fn a_rotation_learns_the_variables_of_a_network() {
 /// The whole of it, as the example does, but with numbers that no other test draws: `cargo test
 /// --release -p interloom --test interventions -- --ignored --nocapture das`.
 #[test]
-#[ignore = "takes some minutes"]
+#[ignore = "minutes: cargo test --release --workspace --test interventions -- --ignored das"]
 fn das_reaches_what_it_does_in_pyvene() {
     let device = Device::flex().autodiff();
     let accuracies = [1, 2, 3, 4, 5].map(|seed| {

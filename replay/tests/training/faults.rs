@@ -125,7 +125,7 @@ fn r105_each_kind_of_fault_is_found_in_its_place() {
 
 /// `cargo test -p interloom --test training faults -- --ignored`
 #[test]
-#[ignore = "some minutes"]
+#[ignore = "minutes: cargo test --workspace --test training -- --ignored"]
 fn r105_two_hundred_faults_are_found() {
     let _alone = alone();
     assert!(check([1, 2, 9, 11, 19, 31]) >= 200);

@@ -281,7 +281,7 @@ fn r104_processes_are_killed_at_any_moment_and_others_go_on() {
 /// `cargo test --release -p interloom --features train --test training thousand_processes --
 /// --ignored --nocapture`
 #[test]
-#[ignore = "some minutes"]
+#[ignore = "minutes: cargo test --workspace --test training -- --ignored"]
 fn r104_a_thousand_processes_are_killed() {
     let _alone = alone();
     kill(1_000);
@@ -298,7 +298,7 @@ fn made(folder: &Path, total: u64, again: Option<u64>) -> bool {
 
 /// `cargo test --release -p interloom --test training kills -- --ignored`
 #[test]
-#[ignore = "some minutes"]
+#[ignore = "minutes: cargo test --workspace --test training -- --ignored"]
 fn r104_every_step_of_a_thousand_is_made_again_alone_in_a_process() {
     let _alone = alone();
     let scratch = tempfile::tempdir().unwrap();
@@ -316,7 +316,7 @@ fn r104_every_step_of_a_thousand_is_made_again_alone_in_a_process() {
 }
 
 #[test]
-#[ignore = "some seconds"]
+#[ignore = "many processes: cargo test --workspace --test training -- --ignored"]
 fn r104_three_processes_of_five_hundred_steps_are_identical() {
     let _alone = alone();
     let scratch = tempfile::tempdir().unwrap();

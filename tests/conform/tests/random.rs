@@ -537,7 +537,7 @@ fn what_is_thrown_together_is_the_same_or_by_rule() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes: cargo test --release --workspace --test random -- --ignored"]
 fn what_is_thrown_together_often() {
     let wrong = wrong(1000..13_000, Author::scenario);
     assert!(wrong.is_empty(), "{wrong}");
@@ -550,7 +550,7 @@ fn gradients_that_are_thrown_together_are_the_same_or_by_rule() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes: cargo test --release --workspace --test random -- --ignored"]
 fn gradients_that_are_thrown_together_often() {
     let wrong = wrong(100..400, Author::differentiated);
     assert!(wrong.is_empty(), "{wrong}");

@@ -14,7 +14,7 @@ fn the_golden_journal_is_written_byte_for_byte() {
 /// Run by hand when a new format version gets a golden journal of its own; the older ones stay as
 /// they are.
 #[test]
-#[ignore = "writes the golden journal"]
+#[ignore = "writes the golden journal: cargo test -p interloom-journal --lib -- --ignored write_the_golden"]
 fn write_the_golden_journal() {
     fs::write(GOLDEN, samples::golden()).unwrap();
 }

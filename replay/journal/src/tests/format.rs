@@ -215,7 +215,7 @@ fn the_format_is_the_documented_one() {
 }
 
 #[test]
-#[ignore = "writes the computed parts of docs/FORMAT.md"]
+#[ignore = "writes the computed parts of docs/FORMAT.md: cargo test -p interloom-journal --lib -- --ignored write_the_format"]
 fn write_the_format() {
     fs::write(DOCUMENT, with_computed(document())).unwrap();
 }

@@ -88,7 +88,7 @@ fn a_torn_journal_is_indexed_up_to_its_tail() {
 
 /// Run by hand: `cargo test --workspace --lib -- --ignored --nocapture a_step_back`.
 #[test]
-#[ignore = "writes a journal of 10^6 exchanges and measures"]
+#[ignore = "writes 10^6 exchanges: cargo test --workspace --lib -- --ignored --nocapture a_step_back"]
 #[expect(clippy::disallowed_types, reason = "it measures time")]
 fn a_step_back_in_a_million_exchanges_takes_less_than_50_milliseconds() {
     const COUNT: u64 = 1_000_000;

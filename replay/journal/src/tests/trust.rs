@@ -228,7 +228,7 @@ fn the_table_of_faults_is_the_documented_one() {
 }
 
 #[test]
-#[ignore = "writes the table into docs/TRUST.md"]
+#[ignore = "writes the table into docs/TRUST.md: cargo test -p interloom-journal --lib -- --ignored write_the_table"]
 fn write_the_table_of_faults() {
     let (before, _, after) = document();
     let text = [&before, START, &rendered(&table()), END, &after].concat();
