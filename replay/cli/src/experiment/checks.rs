@@ -6,7 +6,7 @@ use std::path::Path;
 use interloom::interventions::{Intervention, NamedInterventions, SaeLens};
 use interloom_backends::Value;
 use interloom_program::{
-    CheckContext, Expr, Form, Operand as _, ProgramError, ProgramFault, Skipped,
+    CheckContext, Expr, Form, Operand as _, Program, ProgramError, ProgramFault, Skipped,
 };
 
 use super::error::ExperimentError;
@@ -112,26 +112,33 @@ fn each_program(
 /// Returns whether a program calls modules of the model itself, so that not even served it can do
 /// without it.
 pub(super) fn calls_modules(plan: &Plan) -> bool {
-    fn is_call(value: &Expr, plan: &Plan) -> bool {
-        let is_of_model = match value {
-            Expr::Module { path, .. } => {
-                let name = path.split('.').next();
-                !plan
-                    .modules
-                    .iter()
-                    .any(|module| Some(&*module.name) == name)
-            }
-            _ => false,
-        };
-        let mut operands = value.operands().into_iter();
-        is_of_model || operands.any(|operand| is_call(operand, plan))
-    }
-    let invokes = plan.runs.iter().flat_map(|run| &run.invokes);
-    let mut actions = invokes.flat_map(|invoke| invoke.program.actions());
-    actions.any(|action| {
-        let mut values = action.values().into_iter();
-        values.any(|value| is_call(value, plan))
+    let mut invokes = plan.runs.iter().flat_map(|run| &run.invokes);
+    let is_supplied = |name: &str| plan.modules.iter().any(|module| module.name == name);
+    invokes.any(|invoke| {
+        called(&invoke.program)
+            .iter()
+            .any(|name| !is_supplied(name))
     })
+}
+
+/// Returns the modules that a program calls, each by the first part of its path: that of a trained
+/// module is its name.
+pub(super) fn called(program: &Program) -> BTreeSet<&str> {
+    fn look<'p>(value: &'p Expr, names: &mut BTreeSet<&'p str>) {
+        if let Expr::Module { path, .. } = value {
+            names.extend(path.split('.').next());
+        }
+        for operand in value.operands() {
+            look(operand, names);
+        }
+    }
+    let mut names = BTreeSet::new();
+    for action in program.actions() {
+        for value in action.values() {
+            look(value, &mut names);
+        }
+    }
+    names
 }
 
 /// Returns the rows of each input.

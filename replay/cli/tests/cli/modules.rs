@@ -189,3 +189,42 @@ fn calls_are_checked_before_the_first_run() {
     let folder = refused(64, "steer = '.'", "layers.0 *= 1", "E083");
     assert!(folder.contains("cfg.json"), "{folder}");
 }
+
+/// What is left in a folder is explored and replayed from there, without the files that it is of.
+#[test]
+fn the_modules_of_a_shrunken_experiment_are_beside_it() {
+    let place = with_program(
+        64,
+        "steer = 'steer.safetensors'\nsae = 'sae.safetensors'",
+        "h = layers.0",
+    );
+    let run = "[[run]]\nname = 'two'\ninput = 'a'\n\
+        [[run.invoke]]\nname = 'a'\nprogram = 'layers.0 = steer(layers.0)'\n\
+        [[run.invoke]]\nname = 'b'\nprogram = 'layers.0 *= 0.5'\n";
+    let text = fs::read_to_string(place.path("e.toml")).unwrap();
+    fs::write(place.path("e.toml"), text + run).unwrap();
+    // As few runs as show the difference: with more, a number would do as well as the call.
+    let command = [
+        "explore",
+        "e.toml",
+        "--shrink",
+        "--shrink-runs",
+        "3",
+        "--out",
+        "w",
+    ];
+    place.run(&command).with(1);
+    for file in ["steer.safetensors", "sae.safetensors", "e.toml"] {
+        fs::remove_file(place.path(file)).unwrap();
+    }
+    let small = fs::read_to_string(place.path("w/two.2.small.toml")).unwrap();
+    assert!(
+        small.contains("[modules]\n\"steer\" = \"two.2.small.steer\"\n\n"),
+        "{small}"
+    );
+    let again = ["explore", "w/two.2.small.toml"];
+    assert!(place.run(&again).with(1).out.contains("order-dependent"));
+    for journal in ["w/two.2.small.1.ilj", "w/two.2.small.2.ilj"] {
+        place.run(&["replay", journal]).with(0);
+    }
+}

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use interloom_engine::SiteMap;
 use toml_writer::{ToTomlValue as _, TomlStringBuilder};
 
+use super::super::checks::called;
 use super::super::language::{resolve, to_text};
-use super::super::plan::{Content, Given, Input, Plan, RunPlan, SamplingPlan};
+use super::super::plan::{
+    Content, Given, Input, InvokePlan, Plan, RunPlan, SamplingPlan, SuppliedModule,
+};
 use super::ExperimentSize;
 
 /// An experiment without sweeps, whose last run is the one in question.
@@ -17,6 +20,7 @@ pub(super) struct Draft {
     pub(super) positions: Option<u32>,
     pub(super) inputs: Vec<Input>,
     pub(super) givens: Vec<Given>,
+    pub(super) modules: Vec<SuppliedModule>,
     pub(super) runs: Vec<RunPlan>,
 }
 
@@ -31,6 +35,7 @@ impl Draft {
             positions: plan.positions,
             inputs: plan.inputs,
             givens: plan.givens,
+            modules: plan.modules,
             runs,
         }
     }
@@ -47,12 +52,24 @@ impl Draft {
     /// Returns the given values of the file that its programs name.
     pub(super) fn used_givens(&self) -> impl Iterator<Item = &Given> {
         let mut names = BTreeSet::new();
-        for invoke in self.runs.iter().flat_map(|run| &run.invokes) {
+        for invoke in self.invokes() {
             // Which names they are does not depend on the sites.
             names.extend(resolve(&mut invoke.program.clone(), &SiteMap::new()));
         }
         let givens = self.givens.iter();
         givens.filter(move |given| names.contains(&given.name))
+    }
+
+    /// Returns the trained modules of the file that its programs call.
+    pub(super) fn used_modules(&self) -> impl Iterator<Item = &SuppliedModule> {
+        let programs = self.invokes().map(|invoke| called(&invoke.program));
+        let names: BTreeSet<&str> = programs.flatten().collect();
+        let modules = self.modules.iter();
+        modules.filter(move |module| names.contains(&*module.name))
+    }
+
+    fn invokes(&self) -> impl Iterator<Item = &InvokePlan> {
+        self.runs.iter().flat_map(|run| &run.invokes)
     }
 
     pub(super) fn extent(&self) -> ExperimentSize {
@@ -62,8 +79,9 @@ impl Draft {
             Content::Prompt(prompt) => prompt.split_whitespace().count(),
             Content::Pair(_) | Content::Chat(_) | Content::Tensor(_) | Content::Pixels(_) => 1,
         });
-        let invokes = self.runs.iter().flat_map(|run| &run.invokes);
-        let steps = invokes.map(|invoke| invoke.program.actions().count());
+        let steps = self
+            .invokes()
+            .map(|invoke| invoke.program.actions().count());
         ExperimentSize {
             runs: self.runs.len(),
             mediators: self.last().invokes.len(),
@@ -112,6 +130,14 @@ impl Draft {
         for Given { name, tensor, .. } in self.used_givens() {
             let (name, tensor) = (quoted(name), quoted(tensor));
             text += &format!("\n[[given]]\nname = {name}\ntensor = {tensor}\n");
+        }
+        let modules = self.used_modules();
+        let modules = modules.map(|SuppliedModule { name, file, .. }| {
+            format!("{} = {}\n", quoted(name), quoted(file))
+        });
+        let modules: String = modules.collect();
+        if !modules.is_empty() {
+            text += &format!("\n[modules]\n{modules}");
         }
         for run in &self.runs {
             text += &self.run(run)?;
@@ -262,6 +288,9 @@ mod tests {
         [[given]]
         name = "unused"
         tensor = "f.safetensors#v"
+        [modules]
+        steer = "s.safetensors"
+        unused = "s.safetensors"
         [report]
         top = 1
         [[run]]
@@ -288,7 +317,7 @@ mod tests {
         [[run]]
         name = "one"
         input = ["a", "c"]
-        program = "save h = layers.0"
+        program = "save h = abs(steer(layers.0))"
         [[run]]
         name = "plain"
         input = "c"
@@ -309,6 +338,7 @@ mod tests {
         assert_eq!(again.extent(), whole.extent());
         assert!(!text.contains("unused"), "{text}");
         assert_eq!((again.runs.len(), again.inputs.len()), (5, 3));
+        assert_eq!(again.modules.len(), 1);
         for (run, other) in again.runs.iter().zip(&whole.runs) {
             assert_eq!(run.name, other.name);
             assert_eq!(

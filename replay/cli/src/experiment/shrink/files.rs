@@ -1,5 +1,7 @@
 //! What shrinking leaves in a folder.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use interloom_engine::{Granularity, Schedule};
@@ -27,9 +29,27 @@ pub(super) fn with_comment(
     )
 }
 
+/// Copies what a trained module is in: a file, or a folder of files.
+pub(super) fn copy_module(from: &Path, to: &Path) -> Result<(), ExperimentError> {
+    let copy = || -> io::Result<()> {
+        if !from.is_dir() {
+            return fs::copy(from, to).map(drop);
+        }
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    };
+    copy().map_err(|error| cannot_write(to, error.to_string()))
+}
+
 /// Writes a file.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
-    std::fs::write(path, bytes).map_err(|error| cannot_write(path, error.to_string()))
+    fs::write(path, bytes).map_err(|error| cannot_write(path, error.to_string()))
 }
 
 pub(super) fn cannot_write(path: &Path, reason: String) -> ExperimentError {

@@ -33,7 +33,7 @@ use super::{FileExperiment, Opened, Purpose};
 use crate::Progress;
 
 use draft::Draft;
-use files::{cannot_write, with_comment, write};
+use files::{cannot_write, copy_module, with_comment, write};
 use smaller::{on_the_small_model, smaller};
 
 /// An experiment that was made smaller, and shows a difference all the same.
@@ -115,10 +115,10 @@ impl FileExperiment {
     /// found, in at most `budget` runs for each. The result has been explored again, and its
     /// schedule is the smallest one.
     ///
-    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors and the
-    /// images that it is given beside it, and the journals of both orders, `RUN.N.small.1.ilj` in
-    /// definition order and `RUN.N.small.2.ilj` in the other one, which `interloom replay`
-    /// makes again. `goes_on` is asked after each run.
+    /// With `folder`, `RUN.N.small.toml` is written there for outcome N, with the tensors, images
+    /// and trained modules that it is given beside it, and the journals of both orders,
+    /// `RUN.N.small.1.ilj` in definition order and `RUN.N.small.2.ilj` in the other one, which
+    /// `interloom replay` makes again. `goes_on` is asked after each run.
     ///
     /// # Errors
     ///
@@ -370,7 +370,10 @@ impl Search<'_> {
         let run = draft.last().name.clone();
         let stem = format!("{run}.{}.small", outcomes[0] + 1);
         let draft = match folder {
-            Some(folder) => self.with_tensors(draft, folder, &stem)?,
+            Some(folder) => {
+                let draft = self.with_tensors(draft, folder, &stem)?;
+                self.with_modules(draft, folder, &stem)?
+            }
             None => draft.clone(),
         };
         let file = format!("{stem}.toml");
@@ -510,6 +513,27 @@ impl Search<'_> {
             let bytes = to_safetensors(tensors.iter().map(|(name, data)| (name.as_str(), data)));
             let bytes = bytes.map_err(|reason| cannot_write(&path, reason))?;
             write(&path, &bytes)?;
+        }
+        Ok(draft)
+    }
+
+    /// Copies the trained modules that the programs call beside the file.
+    fn with_modules(
+        &self,
+        mut draft: Draft,
+        folder: &Path,
+        stem: &str,
+    ) -> Result<Draft, ExperimentError> {
+        let used: BTreeSet<String> = draft
+            .used_modules()
+            .map(|module| module.name.clone())
+            .collect();
+        for module in &mut draft.modules {
+            if used.contains(&module.name) {
+                let file = format!("{stem}.{}", module.name);
+                copy_module(&self.folder.join(&module.file), &folder.join(&file))?;
+                module.file = file;
+            }
         }
         Ok(draft)
     }
