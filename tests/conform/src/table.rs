@@ -344,6 +344,13 @@ const TABLE: &[Row] = &[
         applies: |case| case.has_several_mediators() && case.has(&uses_names),
     },
     Row {
+        rule: "R72",
+        reason: "what two mediators save under one name is what the last of them saved, also if that is an edit; the reference keeps \
+                 what edits save apart",
+        aspects: &[Saved],
+        applies: |case| case.saves_a_name_of_an_edit(),
+    },
+    Row {
         rule: "R73",
         reason: "an edit sees the whole batch, each invoke its rows; with several invokes this version of the reference loses what the \
                  edit swaps and gives each the whole batch",
@@ -453,6 +460,19 @@ fn is_cache(step: &RawStep) -> bool {
 }
 
 /// Whether a step looks a name up.
+fn saved_name(step: &RawStep) -> Option<&str> {
+    match step {
+        RawStep::Read {
+            r#as, save: true, ..
+        }
+        | RawStep::Let {
+            r#as, save: true, ..
+        } => Some(r#as),
+        RawStep::Save { name } => Some(name),
+        _ => None,
+    }
+}
+
 fn uses_names(step: &RawStep) -> bool {
     let is_variable = |expr: &serde_json::Value| expr.to_string().contains("[\"var\"");
     let has_variable = step.expr().is_some_and(is_variable);
@@ -540,6 +560,19 @@ impl Case<'_> {
         let Scenario { edits, traces, .. } = self.scenario;
         let mut runs = traces.iter();
         !edits.is_empty() || traces.len() > 1 || runs.any(|run| run.blocks().count() > 1)
+    }
+
+    /// Returns whether a body saves something under a name under which an edit does, too.
+    fn saves_a_name_of_an_edit(&self) -> bool {
+        let Scenario { edits, traces, .. } = self.scenario;
+        let bodies = || traces.iter().flat_map(Run::blocks);
+        let saves =
+            |steps: &[RawStep], name: &str| has_step(steps, &|step| saved_name(step) == Some(name));
+        let is_shared = |step: &RawStep| {
+            let name = saved_name(step);
+            name.is_some_and(|name| bodies().any(|body| saves(&body.steps, name)))
+        };
+        edits.iter().any(|edit| has_step(&edit.steps, &is_shared))
     }
 
     fn has(&self, is_it: &dyn Fn(&RawStep) -> bool) -> bool {
