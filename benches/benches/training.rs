@@ -3,7 +3,7 @@
 //!
 //! A step is one of 64 sequences, as the model was trained with; checkpoints are not part of it.
 //! The ways take turns, and the least time of each counts: a machine that is busy with something
-//! else only adds to it. `cargo bench -p interloom-benches --bench training` prints the table;
+//! else only adds to it. `cargo bench --workspace --bench training` prints the table;
 //! `-- recorded 256 20` makes twenty steps in one way alone, for programs that count instructions.
 #![allow(
     clippy::print_stdout,
