@@ -124,21 +124,10 @@ pub(crate) fn is_padding(padding: &Padding, positions: usize, device: &Device) -
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use interloom_backends::parallel::floats;
 
+    use super::super::samples::counted;
     use super::*;
-
-    fn counted(shape: [usize; 4]) -> Tensor<4> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count)
-            .map(|index| (index as f32 * 0.37).sin())
-            .collect();
-        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-    }
-
-    fn floats(tensor: Tensor<4>) -> Vec<f32> {
-        tensor.into_data().try_into_vec().unwrap()
-    }
 
     #[test]
     fn the_cache_returns_what_was_written() {
@@ -148,7 +137,7 @@ mod tests {
         cache.extend(1, first.clone(), first.clone());
         cache.advance(3);
         let (k, _) = cache.extend(0, second.clone(), second.clone());
-        assert_eq!(floats(k), floats(Tensor::cat(vec![first, second], 2)));
+        assert_eq!(floats(&k), floats(&Tensor::cat(vec![first, second], 2)));
         assert_eq!((cache.len(), cache.capacity()), (3, 6));
     }
 }

@@ -52,6 +52,8 @@ mod norm;
 mod place;
 mod rotary;
 mod rotation;
+#[cfg(test)]
+mod samples;
 mod scores;
 mod transform;
 

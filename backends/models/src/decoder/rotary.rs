@@ -410,6 +410,9 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use interloom_backends::parallel::floats;
+
+    use super::super::samples::counted;
     use super::*;
 
     fn config(layout: Layout, scaling: Scaling) -> RotaryConfig {
@@ -419,18 +422,6 @@ mod tests {
             scaling,
             layout,
         }
-    }
-
-    fn counted(shape: [usize; 4]) -> Tensor<4> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count)
-            .map(|index| (index as f32 * 0.37).sin())
-            .collect();
-        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-    }
-
-    fn floats(tensor: Tensor<4>) -> Vec<f32> {
-        tensor.into_data().try_into_vec().unwrap()
     }
 
     #[test]
@@ -568,7 +559,7 @@ mod tests {
                     let place = Place::new(padding, rows, start, count);
                     let x = counted([rows, count, 4, 6]);
                     let [short, long] =
-                        [&short, &long].map(|rotary| floats(rotary.at(&place).rotate(x.clone())));
+                        [&short, &long].map(|rotary| floats(&rotary.at(&place).rotate(x.clone())));
                     assert_eq!(short, long, "{config:?} {start} {count}");
                 }
             }

@@ -91,11 +91,12 @@ impl Angles {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
     use interloom_engine::{Padding, PaddingSide};
 
     use super::super::place::Place;
     use super::super::rotary::{Rotary, RotaryConfig, Scaling};
+    use super::super::samples::counted;
     use super::*;
 
     fn rotary(layout: Layout, positions: usize) -> Rotary {
@@ -108,25 +109,13 @@ mod tests {
         Rotary::new(&config, positions, &Device::flex())
     }
 
-    fn counted(shape: [usize; 4]) -> Tensor<4> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count)
-            .map(|index| (index as f32 * 0.37).sin())
-            .collect();
-        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-    }
-
-    fn floats(tensor: Tensor<4>) -> Vec<f32> {
-        tensor.into_data().try_into_vec().unwrap()
-    }
-
     #[test]
     fn rotation_keeps_lengths_and_the_first_position() {
         for layout in [Layout::Halves, Layout::Neighbours] {
             let rotary = rotary(layout, 8);
             let x = counted([1, 8, 4, 6]);
-            let rotated = floats(rotary.at(&Place::new(None, 1, 0, 8)).rotate(x.clone()));
-            let x = floats(x);
+            let rotated = floats(&rotary.at(&Place::new(None, 1, 0, 8)).rotate(x.clone()));
+            let x = floats(&x);
             assert_eq!(rotated[..24], x[..24], "position 0 is not rotated");
             let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
             for (before, after) in x.chunks(6).zip(rotated.chunks(6)) {
@@ -146,7 +135,7 @@ mod tests {
                 for width in [4, 6] {
                     let (angles, x) = (rotary.at(&place), counted([2, 5, 3, width]));
                     let in_place = angles.rotate_in_place(x.clone()).unwrap();
-                    assert_eq!(floats(in_place), floats(angles.rotate_in_steps(x)));
+                    assert_eq!(floats(&in_place), floats(&angles.rotate_in_steps(x)));
                 }
             }
         }
@@ -160,7 +149,7 @@ mod tests {
             let product = |from: usize, to: usize| {
                 let q = rotary.at(&Place::new(None, 1, from, 1)).rotate(q.clone());
                 let k = rotary.at(&Place::new(None, 1, to, 1)).rotate(k.clone());
-                floats(q * k).iter().sum::<f32>()
+                floats(&(q * k)).iter().sum::<f32>()
             };
             assert!((product(3, 1) - product(9, 7)).abs() < 1e-5);
             assert!((product(3, 1) - product(3, 2)).abs() > 1e-4);
