@@ -2,6 +2,7 @@
 
 mod runs;
 mod sides;
+mod told;
 
 use insta::assert_snapshot;
 
