@@ -258,7 +258,7 @@ impl Prepared {
             run.steps(steps);
         }
         let batch = self.batch(plan);
-        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
+        let rows = rows_of(&batch);
         run.padding(self.subject.padding(&rows));
         for (name, participants) in &plan.barriers {
             run.barrier(name, *participants);
@@ -297,7 +297,7 @@ impl Prepared {
     /// Calls the model on the batch of a run.
     pub(super) fn output(&self, plan: &RunPlan) -> Output {
         let batch = self.batch(plan);
-        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
+        let rows = rows_of(&batch);
         match plan.generate {
             Some(new) => {
                 let sampling = plan.sampling.map(|drawn| (drawn, copies(plan, &batch)));
@@ -436,7 +436,7 @@ impl Prepared {
         if !is_asked || logits.dims()[0] != batch.len() || logits.dims().contains(&0) {
             return Vec::new();
         }
-        let rows: Vec<RowRef<'_>> = batch.iter().map(|row| row.row).collect();
+        let rows = rows_of(batch);
         let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens).collect();
         let longest = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
         let starts = self.subject.starts(&rows);
@@ -541,6 +541,11 @@ impl Prepared {
                 .collect(),
         }
     }
+}
+
+/// Returns what the model is given of a batch.
+fn rows_of<'a>(batch: &[Row<'a>]) -> Vec<RowRef<'a>> {
+    batch.iter().map(|row| row.row).collect()
 }
 
 /// Returns how many rows equal to each one are before it: among those of its own invoke, whose

@@ -50,7 +50,7 @@ impl Draft {
     }
 
     /// Returns the given values of the file that its programs name.
-    pub(super) fn used_givens(&self) -> impl Iterator<Item = &Given> {
+    fn used_givens(&self) -> impl Iterator<Item = &Given> {
         let mut names = BTreeSet::new();
         for invoke in self.invokes() {
             // Which names they are does not depend on the sites.
@@ -61,11 +61,20 @@ impl Draft {
     }
 
     /// Returns the trained modules of the file that its programs call.
-    pub(super) fn used_modules(&self) -> impl Iterator<Item = &SuppliedModule> {
+    fn used_modules(&self) -> impl Iterator<Item = &SuppliedModule> {
         let programs = self.invokes().map(|invoke| called(&invoke.program));
         let names: BTreeSet<&str> = programs.flatten().collect();
         let modules = self.modules.iter();
         modules.filter(move |module| names.contains(&*module.name))
+    }
+
+    /// Leaves out the given values and trained modules that no program uses.
+    pub(super) fn of_what_is_used(&self) -> Self {
+        Self {
+            givens: self.used_givens().cloned().collect(),
+            modules: self.used_modules().cloned().collect(),
+            ..self.clone()
+        }
     }
 
     fn invokes(&self) -> impl Iterator<Item = &InvokePlan> {

@@ -481,17 +481,9 @@ impl Search<'_> {
     ) -> Result<Draft, ExperimentError> {
         let prepared = self.prepare(draft).expect("it has been run before");
         let file = format!("{stem}.safetensors");
-        let mut draft = draft.clone();
+        let mut draft = draft.of_what_is_used();
         let mut tensors: BTreeMap<String, TensorData> = BTreeMap::new();
-        let used: BTreeSet<String> = draft
-            .used_givens()
-            .map(|given| given.name.clone())
-            .collect();
-        for given in draft
-            .givens
-            .iter_mut()
-            .filter(|given| used.contains(&given.name))
-        {
+        for given in &mut draft.givens {
             if let Some(Value::Tensor(tensor)) = prepared.givens().get(&given.name) {
                 given.tensor = format!("{file}#{}", given.name);
                 tensors.insert(given.name.clone(), tensor.to_data());
@@ -517,23 +509,17 @@ impl Search<'_> {
         Ok(draft)
     }
 
-    /// Copies the trained modules that the programs call beside the file.
+    /// Copies the trained modules of a draft that has no others than it uses beside the file.
     fn with_modules(
         &self,
         mut draft: Draft,
         folder: &Path,
         stem: &str,
     ) -> Result<Draft, ExperimentError> {
-        let used: BTreeSet<String> = draft
-            .used_modules()
-            .map(|module| module.name.clone())
-            .collect();
         for module in &mut draft.modules {
-            if used.contains(&module.name) {
-                let file = format!("{stem}.{}", module.name);
-                copy_module(&self.folder.join(&module.file), &folder.join(&file))?;
-                module.file = file;
-            }
+            let file = format!("{stem}.{}", module.name);
+            copy_module(&self.folder.join(&module.file), &folder.join(&file))?;
+            module.file = file;
         }
         Ok(draft)
     }
