@@ -1,13 +1,17 @@
 //! A file of known length that is read piecewise, never past its end.
 //!
 //! Files are read, not mapped into memory. A mapped file that is cut while it is used ends the
-//! program with a signal, and one that is written to changes the weights of a model behind the back
-//! of whoever recorded a run with them. What is read here goes through one small buffer into the
-//! memory in which it stays, so that mapping would save no more than that copy.
+//! program with a signal, and one that is written to changes the weights of a model without a sign
+//! in what was recorded with them. What is read here goes through a small buffer for each thread
+//! into the memory in which it stays, so that mapping would save that copy and the clearing of the
+//! memory.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 
 use super::FileError;
 
@@ -94,25 +98,30 @@ impl Input {
     }
 
     /// Reads `length` bytes at `offset`, which are blocks of so many bytes for so many values, and
-    /// decodes them piece by piece; an incomplete block at the end is left out.
+    /// decodes them piece by piece, on several threads; an incomplete block at the end is left out.
     pub(crate) fn decode_at(
         &self,
         offset: u64,
         length: u64,
         [bytes, values]: [usize; 2],
-        decode: impl Fn(&[u8], &mut [f32]),
+        decode: impl Fn(&[u8], &mut [f32]) + Sync,
     ) -> Result<Vec<f32>, FileError> {
         let blocks = self.check_range(offset, length)? / bytes;
         let mut decoded = vec![0.0; blocks * values];
         let at_a_time = (PIECE_BYTES / bytes).clamp(1, blocks.max(1));
-        let mut piece = vec![0; at_a_time * bytes];
-        let mut at = offset;
-        for decoded in decoded.chunks_mut(at_a_time * values) {
-            let piece = &mut piece[..decoded.len() / values * bytes];
-            self.fill(at, piece)?;
-            decode(piece, decoded);
-            at += piece.len() as u64;
-        }
+        let pieces = decoded.par_chunks_mut(at_a_time * values).enumerate();
+        let done = pieces.map_init(
+            || vec![0; at_a_time * bytes],
+            |piece, (number, decoded)| {
+                let piece = &mut piece[..decoded.len() / values * bytes];
+                self.fill(offset + (number * at_a_time * bytes) as u64, piece)?;
+                decode(piece, decoded);
+                Ok(())
+            },
+        );
+        // Of several errors the first in the file is returned.
+        let done: Vec<Result<(), FileError>> = done.collect();
+        done.into_iter().collect::<Result<(), FileError>>()?;
         Ok(decoded)
     }
 
