@@ -4,10 +4,10 @@
 use burn::tensor::{Device, TensorData};
 use interloom_backends::parallel::products_per_sum;
 use interloom_backends::{BuildArithmetic, Sites, describe_device, device_name};
-use interloom_engine::{Port, PositionLayout, SiteMap};
+use interloom_engine::{Point, Port, PositionLayout, RowLayout, SiteMap};
 
 use crate::journal::{
-    Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, PositionLine, SiteTable,
+    BatchedTensors, Build, DType, Digest, Experiment, Head, ModelIdentity, Policy, SiteTable,
     TENSOR_RANK_MAX,
 };
 use crate::session::digest_of_tensor;
@@ -17,12 +17,23 @@ use crate::session::digest_of_tensor;
 pub(crate) fn head(experiment: Experiment, device: &Device, policy: Policy) -> Head {
     Head {
         build: build(),
-        device: describe_device(&device_name(device)),
+        device: described(device),
         cpu_features: processor(),
         arithmetic: arithmetic_of(device).to_string(),
         policy,
         schedule: "in-order".to_owned(),
         ..Head::new(experiment)
+    }
+}
+
+/// Returns the name of a device, with what its arithmetic depends on: where it keeps graphs, burn
+/// makes softmax, sigmoid and layer norms of other operations, whose last bits are others.
+fn described(device: &Device) -> String {
+    let name = describe_device(&device_name(device));
+    if device.is_autodiff() {
+        format!("{name}, autodiff")
+    } else {
+        name
     }
 }
 
@@ -60,21 +71,27 @@ pub(crate) fn site_table(map: &SiteMap) -> SiteTable {
     }
     let aliases = map.aliases();
     let aliases = aliases.map(|(alias, point)| (alias.to_owned(), map.point_name(point)));
-    let mut positions: Vec<PositionLine> = Vec::new();
-    for (place, point) in (0..).zip(map.points()) {
-        let Some(layout) = journal_positions(map.positions(point)) else {
-            continue;
-        };
-        match positions.iter_mut().find(|(known, _)| *known == layout) {
-            Some((_, points)) => points.push(place),
-            None => positions.push((layout, vec![place])),
-        }
-    }
     SiteTable {
         paths,
         aliases: aliases.collect(),
-        positions,
+        positions: lines(map, |point| journal_positions(map.positions(point))),
+        rows: lines(map, |point| journal_rows(map.layout(point))),
     }
+}
+
+/// Returns what is said of points, each thing with all points of which it is.
+fn lines<T: PartialEq>(map: &SiteMap, said: impl Fn(Point) -> Option<T>) -> Vec<(T, Vec<u32>)> {
+    let mut lines: Vec<(T, Vec<u32>)> = Vec::new();
+    for (place, point) in (0..).zip(map.points()) {
+        let Some(said) = said(point) else {
+            continue;
+        };
+        match lines.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, points)) => points.push(place),
+            None => lines.push((said, vec![place])),
+        }
+    }
+    lines
 }
 
 /// Returns the dimensions of positions that a tensor can have; nothing if there are none.
@@ -85,6 +102,24 @@ fn journal_positions(layout: &PositionLayout) -> Option<Vec<Vec<u8>>> {
     };
     let layout: Vec<Vec<u8>> = layout.leaves().map(dimensions).collect();
     layout.iter().any(|leaf| !leaf.is_empty()).then_some(layout)
+}
+
+/// Returns which tensors carry rows; nothing if their shapes say it.
+fn journal_rows(layout: &RowLayout) -> Option<BatchedTensors> {
+    match layout {
+        RowLayout::Batched => Some(BatchedTensors::Each(true)),
+        RowLayout::Shared => Some(BatchedTensors::Each(false)),
+        RowLayout::Leaves(leaves) => Some(BatchedTensors::Listed(leaves.clone())),
+        _ => None,
+    }
+}
+
+fn row_layout(tensors: &BatchedTensors) -> RowLayout {
+    match tensors {
+        BatchedTensors::Each(true) => RowLayout::Batched,
+        BatchedTensors::Each(false) => RowLayout::Shared,
+        BatchedTensors::Listed(leaves) => RowLayout::Leaves(leaves.clone()),
+    }
 }
 
 /// Returns the sites and the parameters that a journal's head has; nothing if they are not those of
@@ -104,14 +139,23 @@ pub fn sites_of(head: &Head) -> Option<Sites> {
         map.alias(alias, map.point(point)?);
     }
     let points: Vec<(&str, &str)> = table.points().collect();
+    let point = |map: &SiteMap, place: u32| {
+        let (path, port) = points.get(place as usize)?;
+        map.point_at(path, Port::from_name(port)?)
+    };
+    for (tensors, places) in &table.rows {
+        for place in places {
+            let point = point(&map, *place)?;
+            map.declare_rows(point, row_layout(tensors));
+        }
+    }
     for (layout, places) in &table.positions {
         let leaves = layout
             .iter()
             .map(|leaf| leaf.iter().map(|&at| at.into()).collect());
         let layout = PositionLayout::new(leaves);
         for place in places {
-            let (path, port) = points.get(*place as usize)?;
-            let point = map.point_at(path, Port::from_name(port)?)?;
+            let point = point(&map, *place)?;
             map.declare_positions(point, layout.clone());
         }
     }

@@ -121,7 +121,7 @@ pub use recover::{Recovery, RecoveryTarget, recover};
 pub use resume::{Loss, OpenRun, Resumed};
 pub use same_file::check_is_another;
 pub use sink::Sink;
-pub use sites::{PositionLine, SiteTable, Tokens};
+pub use sites::{BatchedTensors, PositionLine, RowLine, SiteTable, Tokens};
 pub use skim::Skim;
 pub use unfinished::Unfinished;
 pub use value::{TensorLine, VALUE_DEPTH_MAX, ValueTree};

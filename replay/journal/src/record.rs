@@ -76,7 +76,8 @@ pub struct Head {
     pub build: Build,
     /// The seeds of everything that was drawn at random.
     pub seeds: Vec<u64>,
-    /// The device the model ran on, such as `cpu` or `cuda:0 NVIDIA H200`.
+    /// The device the model ran on, such as `cpu`, `cpu, autodiff` if it keeps graphs, or `cuda:0,
+    /// NVIDIA H200`.
     pub device: String,
     /// The processor features that arithmetic may depend on, sorted: vector instructions, and how
     /// many products its matrix kernel adds at once, such as `gemm-512`.

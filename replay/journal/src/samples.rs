@@ -75,17 +75,23 @@ pub(crate) fn head() -> Head {
                 "layers.0.attn.output".into(),
             )],
             positions: Vec::new(),
+            rows: Vec::new(),
         }),
         tokens: Tokens::from([("prompt".into(), vec![vec![464, 412]])]),
     }
 }
 
-/// The head of a journal of a model that says which dimensions are positions.
+/// The head of a journal of a model that says which dimensions are positions, and which tensors
+/// have rows.
 pub(crate) fn positioned_head() -> Head {
     let sites = head().sites.map(|sites| SiteTable {
         positions: vec![
             (vec![vec![1]], vec![0, 2]),
             (vec![vec![], vec![2, 3]], vec![1]),
+        ],
+        rows: vec![
+            (BatchedTensors::Each(false), vec![0]),
+            (BatchedTensors::Listed(vec![true, false]), vec![1, 2]),
         ],
         ..sites
     });

@@ -7,15 +7,18 @@
 
 mod changed;
 mod damaged;
+mod devices;
 mod driven;
 mod full;
 mod gradients;
 mod identical;
+mod known;
 mod modes;
 mod operations;
 mod padded;
 mod plan;
 mod planted;
+mod rows;
 mod sittings;
 mod skips;
 

@@ -2,15 +2,17 @@
 //! positions, so that it stands in for the model alone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use interloom::{Conclusion, Mode, Session, Subject, environment};
+use interloom::{Conclusion, Mode, Session, Subject};
 use interloom_backends::{Run, Sites, Value};
 use interloom_engine::{Cx, Fault, Padding, PaddingSide, Saved};
 use interloom_journal::divergence::{Divergence, DivergenceClass, DivergenceSide};
-use interloom_journal::{Head, Journal, JournalReader, ModelIdentity, Policy, check};
+use interloom_journal::{Journal, Policy, check};
 use interloom_models::{INDUCTION, LanguageModel};
+
+use crate::known::Known;
 
 const PROMPTS: [&[u32]; 4] = [&[17, 3, 29, 17, 3], &[8, 35], &[5, 9, 14], &[4]];
 
@@ -30,40 +32,6 @@ const TOLD: [Told; 3] = [
     Before(PaddingSide::Right),
     ByModel,
 ];
-
-/// A model of which a journal's head has all that there is.
-struct Known {
-    head: Head,
-    sites: Sites,
-}
-
-impl Known {
-    fn of(journal: &Path) -> Self {
-        let head = JournalReader::open(journal).unwrap().head().clone();
-        let sites = environment::sites_of(&head).unwrap();
-        Self { head, sites }
-    }
-}
-
-impl Subject for Known {
-    fn name(&self) -> &str {
-        &self.head.model.as_ref().unwrap().name
-    }
-
-    fn sites(&self) -> &Sites {
-        &self.sites
-    }
-
-    fn device(&self) -> Device {
-        Device::flex()
-    }
-
-    fn visit_parameters(&self, _: &mut dyn FnMut(&str, TensorData)) {}
-
-    fn identity(&self) -> Option<ModelIdentity> {
-        self.head.model.clone()
-    }
-}
 
 /// What mediators have returned: tensors, and whether some of their positions are padding.
 type Read = Vec<(bool, TensorData)>;

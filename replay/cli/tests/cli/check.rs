@@ -29,7 +29,7 @@ fn a_good_journal_is_described() {
     run 1 "forward 1": 1 exchange, stopped by `steer` at `layers.0.attn.output.i70000`, digest b3:9b40d2bf5d9f
     run 2 "forward 2": 3 exchanges, mediator `read` failed at `layers.0.attn.output.i1`: `x` has no value yet; give it one on every path that leads here [E103], digest b3:67cad1130352
     72 frames, 3 runs, 16 exchanges, 5 paths, 15 tensors of 116 bytes, 1 note, 1 passage
-    6864 bytes, all of them good
+    6880 bytes, all of them good
     digest 67cad1130352a84ff27421f68d0c44492af9cd8aad54557eed8d09c6fd35e8e5
     "#);
     let json = json_of(&place.run(&["check", "a.ilj", "--json"]).with(0).out);
@@ -45,17 +45,17 @@ fn a_good_journal_is_described() {
 #[test]
 fn damage_is_found_with_its_byte() {
     let (place, mut bytes) = golden();
-    bytes[2024] ^= 1;
+    bytes[2040] ^= 1;
     fs::write(place.path("a.ilj"), &bytes).unwrap();
     let ended = place.run(&["check", "a.ilj"]).with(1);
     insta::assert_snapshot!(ended.out, @r#"
     journal format 1.0, policy full, not finished
     run 0 "forward 0": 3 exchanges, no end
     16 frames, 1 run, 3 exchanges, 2 paths, 3 tensors of 24 bytes, 1 note, 0 passages
-    1992 bytes, good up to there
+    2008 bytes, good up to there
     digest 0000000000000000000000000000000000000000000000000000000000000000
     "#);
-    insta::assert_snapshot!(ended.error("E064", 1), @"a.ilj is damaged in frame 16 at byte 1992: the payload's CRC does not match its bytes; the 16 frames before it are good");
+    insta::assert_snapshot!(ended.error("E064", 1), @"a.ilj is damaged in frame 16 at byte 2008: the payload's CRC does not match its bytes; the 16 frames before it are good");
     let ended = place.run(&["check", "a.ilj", "--json"]).with(1);
     let json = json_of(&ended.out);
     assert_eq!(
@@ -86,7 +86,7 @@ fn nothing_is_lost_of_a_good_journal() {
     let (place, bytes) = golden();
     let out = place.run(&["recover", "a.ilj"]).with(0).out;
     insta::assert_snapshot!(out, @"
-    72 frames, 3 runs and 16 exchanges are good, in 6864 bytes
+    72 frames, 3 runs and 16 exchanges are good, in 6880 bytes
     nothing was lost
     journal: a.recovered.ilj
     ");
@@ -98,18 +98,18 @@ fn nothing_is_lost_of_a_good_journal() {
 #[test]
 fn a_cut_journal_is_recovered_up_to_the_cut() {
     let (place, bytes) = golden();
-    fs::write(place.path("a.ilj"), &bytes[..2034]).unwrap();
+    fs::write(place.path("a.ilj"), &bytes[..2050]).unwrap();
     let out = place
         .run(&["recover", "a.ilj", "--out", "b.ilj"])
         .with(3)
         .out;
     insta::assert_snapshot!(out, @r#"
-    16 frames, 1 run and 3 exchanges are good, in 1992 bytes
-    lost: 42 bytes from byte 1992 on: a.ilj ends early: the payload of frame 16 has 18 of 56 bytes; the first 1992 bytes are good (16 frames, 3 exchanges) (E065)
+    16 frames, 1 run and 3 exchanges are good, in 2008 bytes
+    lost: 42 bytes from byte 2008 on: a.ilj ends early: the payload of frame 16 has 18 of 56 bytes; the first 2008 bytes are good (16 frames, 3 exchanges) (E065)
     run 0 "forward 0" had no end, and was given one after 3 exchanges
     journal: b.ilj
     "#);
-    assert!(fs::read(place.path("a.ilj")).unwrap() == bytes[..2034]);
+    assert!(fs::read(place.path("a.ilj")).unwrap() == bytes[..2050]);
     place.run(&["check", "b.ilj"]).with(0);
     place.run(&["check", "a.ilj"]).error("E065", 1);
 

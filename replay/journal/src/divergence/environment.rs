@@ -168,17 +168,18 @@ pub(crate) fn between_heads(recorded: &Head, live: &Head) -> Vec<EnvironmentDiff
         let aliases = table.aliases.iter();
         let aliases = aliases.map(|(alias, point)| (alias.clone(), point.clone()));
         let points: Vec<(&str, &str)> = table.points().collect();
-        let positions = table.positions.iter().flat_map(|(layout, of)| {
+        let said = |what: &str, layout: String, of: &[u32]| -> Vec<(String, String)> {
             let named = of.iter().filter_map(|place| points.get(*place as usize));
-            named.map(move |(path, port)| {
-                (
-                    format!("the positions of {path}.{port}"),
-                    format!("{layout:?}"),
-                )
-            })
-        });
+            let named = named.map(|(path, port)| format!("the {what} of {path}.{port}"));
+            named.map(|name| (name, layout.clone())).collect()
+        };
+        let positions = table.positions.iter();
+        let positions =
+            positions.flat_map(|(layout, of)| said("positions", format!("{layout:?}"), of));
+        let rows = table.rows.iter();
+        let rows = rows.flat_map(|(tensors, of)| said("rows", format!("{tensors:?}"), of));
         let named = table.paths.iter().map(ports);
-        named.chain(aliases).chain(positions).collect()
+        named.chain(aliases).chain(positions).chain(rows).collect()
     };
     differences.extend(named("sites", &sites(recorded), &sites(live)));
     let tokens = |head: &Head| Vec::from_iter(head.tokens.clone());

@@ -57,8 +57,8 @@ fn e064_damaged() {
         message(&bytes)
     };
     assert_snapshot!(flipped(20), @"E064: test.ilj is damaged in frame 0 at byte 0: the preamble's CRC does not match its bytes; the 0 frames before it are good");
-    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1208: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
-    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1208: the payload's CRC does not match its bytes; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset), @"E064: test.ilj is damaged in frame 5 at byte 1224: the header's CRC does not match: damaged, or a frame of another journal; the 5 frames before it are good");
+    assert_snapshot!(flipped(offset + 24), @"E064: test.ilj is damaged in frame 5 at byte 1224: the payload's CRC does not match its bytes; the 5 frames before it are good");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn e065_torn() {
     let offset = samples::read_all(&golden).0[5].0.offset as usize;
     assert_snapshot!(message(&golden[..50]), @"E065: test.ilj ends early: the preamble has 50 of 64 bytes; the first 0 bytes are good (0 frames, 0 exchanges)");
     assert_snapshot!(message(&golden[..PREAMBLE_BYTES]), @"E065: test.ilj ends early: the head is missing; the first 64 bytes are good (0 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1208 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1208 bytes are good (5 frames, 0 exchanges)");
-    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1208 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 3]), @"E065: test.ilj ends early: the header of frame 5 has 3 of 24 bytes; the first 1224 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset + 30]), @"E065: test.ilj ends early: the payload of frame 5 has 6 of 56 bytes; the first 1224 bytes are good (5 frames, 0 exchanges)");
+    assert_snapshot!(message(&golden[..offset]), @"E065: test.ilj ends early: run 0 has no end; the first 1224 bytes are good (5 frames, 0 exchanges)");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn e067_out_of_sequence() {
         .map(|(info, _)| info.offset as usize)
         .collect();
     bytes.drain(offsets[5]..offsets[6]);
-    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1208 of test.ilj is out of sequence: expected frame 5, found 6");
+    assert_snapshot!(message(&bytes), @"E067: frame 5 at byte 1224 of test.ilj is out of sequence: expected frame 5, found 6");
 
     let error = writer()
         .exchange(&samples::exchange(0, 7, Event::Stop))
@@ -235,9 +235,9 @@ fn e068_digests_of_a_run() {
         altered(|end| end.passages = None),
     ];
     assert_snapshot!(refused.join("\n"), @"
-    E068: frame 54 at byte 4800 of test.ilj: the digest of run 0 should be b3:c5277973db4f, but the content has b3:e5327f05b6cb
-    E068: frame 54 at byte 4800 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:37f4f004c82b
-    E068: frame 54 at byte 4800 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
+    E068: frame 54 at byte 4816 of test.ilj: the digest of run 0 should be b3:c5277973db4f, but the content has b3:e5327f05b6cb
+    E068: frame 54 at byte 4816 of test.ilj: the digest of the source lines of run 0 should be b3:000000000000, but the content has b3:37f4f004c82b
+    E068: frame 54 at byte 4816 of test.ilj: the digest of the passages of run 0 should be b3:000000000000, but the content has b3:212d4b976289
     ");
 }
 

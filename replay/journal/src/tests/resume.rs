@@ -120,7 +120,7 @@ fn an_open_run_is_given_with_what_it_has() {
     assert_eq!((open.start.run, open.exchanges), (0, exchanges));
     let loss = resumed.lost.unwrap();
     assert_eq!((loss.offset, loss.bytes), (records[12].0.offset, 5));
-    insta::assert_snapshot!(loss.error.to_string().replace(&*path.display().to_string(), "run.ilj"), @"run.ilj ends early: the header of frame 12 has 5 of 24 bytes; the first 1680 bytes are good (12 frames, 1 exchanges)");
+    insta::assert_snapshot!(loss.error.to_string().replace(&*path.display().to_string(), "run.ilj"), @"run.ilj ends early: the header of frame 12 has 5 of 24 bytes; the first 1696 bytes are good (12 frames, 1 exchanges)");
 }
 
 #[test]
