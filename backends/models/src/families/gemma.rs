@@ -35,7 +35,8 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
     let mut config = defaults.like_llama(keys)?;
     as_all_gemmas(keys, &mut config)?;
     // The first files said `gelu` and meant its approximation; `hidden_activation` was to say so.
-    if config.mlp.activation == Activation::Gelu {
+    // Other names of the exact function mean it.
+    if keys.optional_text("hidden_act")?.as_deref() == Some("gelu") {
         config.mlp.activation = Activation::GeluTanh;
     }
     let other = activation(keys, "hidden_activation", "gelu_pytorch_tanh")?;

@@ -48,6 +48,10 @@ fn config(keys: &Keys<'_>) -> Result<DecoderConfig, FileError> {
 /// Reads the rotary positions of blocks without a window, and of those with one.
 fn rotary(rope: Rope, keys: &Keys<'_>) -> Result<Vec<RotaryConfig>, FileError> {
     const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+    let rope = Rope {
+        has_kinds: true,
+        ..rope
+    };
     let parameters = keys.object("rope_parameters")?;
     let other = |name: &&str| !KINDS.contains(name);
     if let Some(name) = parameters.as_ref().and_then(|it| it.names().find(other)) {

@@ -23,6 +23,8 @@ pub(super) struct Rope {
     /// The default of `original_max_position_embeddings` in a class that has it as an attribute.
     pub(super) original: Option<usize>,
     pub(super) layout: Layout,
+    /// Whether blocks of several kinds have parameters of their own.
+    pub(super) has_kinds: bool,
     /// What scaling by a factor for each frequency is called.
     pub(super) long_names: &'static [&'static str],
 }
@@ -46,6 +48,7 @@ impl Rope {
             positions,
             original: None,
             layout: Layout::Halves,
+            has_kinds: false,
             long_names: &["longrope"],
         }
     }
@@ -199,7 +202,9 @@ impl Rope {
             attention_factor: from.optional_number("attention_factor")?.unwrap_or(derived),
             fast: rotations("beta_fast", 32.0)?,
             slow: rotations("beta_slow", 1.0)?,
-            truncates: from.flag("truncate", true)?,
+            // transformers 5.24 looks for it beside the kinds, where it cannot be, and so takes the
+            // default.
+            truncates: self.has_kinds || from.flag("truncate", true)?,
             original,
         })
     }

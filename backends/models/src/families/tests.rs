@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::ARCHITECTURES;
-use crate::decoder::{Activation, Alibi, DecoderConfig, Norms, Scaling, Together};
+use crate::decoder::{Activation, Alibi, DecoderConfig, Norms, RotaryConfig, Scaling, Together};
 use crate::files::FileError;
 
 fn smollm2() -> Json {
@@ -300,6 +300,17 @@ fn rotary_positions_are_scaled_as_either_style_says() {
         (gemma.blocks[0].rotary, gemma.blocks[5].rotary),
         (Some(1), Some(0))
     );
+    // Whether YaRN rounds where its ramp ends is not asked for each kind of block.
+    let yarn = json!({"rope_type": "yarn", "factor": 2.0, "truncate": false});
+    let kinds = json!({"full_attention": yarn, "sliding_attention": yarn});
+    let rounds = |rotary: &RotaryConfig| match rotary.scaling {
+        Scaling::Yarn { truncates, .. } => truncates,
+        _ => panic!("yarn"),
+    };
+    let gemma = of("gemma3_text", json!({"rope_parameters": kinds}));
+    assert!(gemma.rotary.iter().all(rounds));
+    let llama = of("llama", json!({"rope_parameters": yarn}));
+    assert!(!rounds(&llama.rotary[0]));
 }
 
 #[test]
@@ -382,6 +393,12 @@ fn designs_are_what_the_configuration_says() {
     assert_eq!(
         of("gemma", json!({"hidden_act": "gelu"})).mlp.activation,
         Activation::GeluTanh
+    );
+    assert_eq!(
+        of("gemma", json!({"hidden_act": "gelu_python"}))
+            .mlp
+            .activation,
+        Activation::Gelu
     );
 }
 

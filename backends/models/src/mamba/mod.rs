@@ -15,6 +15,10 @@
 //!
 //! Beside them there are `embed`, `norm` and `unembed`. A generation keeps the last inputs of the
 //! convolutions and the last states, and calls the model once for each new token.
+//!
+//! Weights are those of the file. transformers 5.24 divides `out_proj.weight` by the square root of
+//! the number of blocks each time that it reads a model whose configuration has
+//! `rescale_prenorm_residual`, which is about weights that are drawn.
 
 mod config;
 mod lm;
