@@ -18,6 +18,8 @@ pub(super) struct Callable {
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) width: usize,
+    /// How wide is what is made of that, unless it is logits.
+    pub(super) made: usize,
     pub(super) vocabulary: usize,
     pub(super) positions: usize,
 }
@@ -27,6 +29,7 @@ impl Callable {
     pub(super) fn shape(self, path: &str, input: &[u64], sizes: Sizes) -> Result<Vec<u64>, Fault> {
         let Sizes {
             width,
+            made,
             vocabulary,
             positions,
         } = sizes;
@@ -47,7 +50,7 @@ impl Callable {
                 return Err(unlike(path, &expected, &format!("a tensor {input:?}")));
             }
         };
-        let last = if self.logits { vocabulary } else { width };
+        let last = if self.logits { vocabulary } else { made };
         Ok(vec![batch, length, last as u64])
     }
 }

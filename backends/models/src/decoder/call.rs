@@ -6,7 +6,7 @@ use interloom_engine::{Fault, Padding};
 use interloom_program::Modules;
 
 use super::place::Place;
-use super::{Block, DecoderLm, DecoderModel, KvCache, Norm};
+use super::{Block, DecoderLm, DecoderModel, KvCache, Norm, OutputTransform, Projection};
 use crate::call::{Callable, Sizes, in_layer, not_callable, padding, stream, tokens};
 
 /// A module that takes the residual stream; those of blocks with the number of theirs.
@@ -16,15 +16,22 @@ enum Part<'m> {
     Attn(usize),
     Mlp(usize),
     Norm(&'m Hooked<Norm>),
+    Project(&'m Hooked<Projection>),
+    Transform(&'m Hooked<OutputTransform>),
     Unembed,
 }
 
-const CALLABLE: &str = "`embed`, `layers.N`, its norms, `attn` and `mlp`, `norm` and `unembed`";
+const CALLABLE: &str = "`embed`, `layers.N`, its norms, `attn` and `mlp`, and, of those that it has, `project_in`, \
+     `embed_norm`, `norm`, `project_out`, `transform` and `unembed`";
 
 impl DecoderModel {
     fn part(&self, path: &str) -> Result<Part<'_>, Fault> {
         let part = match (path, in_layer(path, self.len())) {
+            ("project_in", _) => self.project_in.as_ref().map(Part::Project),
+            ("embed_norm", _) => self.embed_norm.as_ref().map(Part::Norm),
             ("norm", _) => self.norm.as_ref().map(Part::Norm),
+            ("project_out", _) => self.project_out.as_ref().map(Part::Project),
+            ("transform", _) => self.transform.as_ref().map(Part::Transform),
             ("unembed", _) => Some(Part::Unembed),
             (_, Some((layer, part))) => {
                 let block: &Block = self.layers[layer].inner();
@@ -64,6 +71,8 @@ impl DecoderModel {
             }
             Part::Mlp(at) => block(at).mlp.forward(x),
             Part::Norm(norm) => norm.forward(x),
+            Part::Project(project) => project.forward(x),
+            Part::Transform(transform) => transform.forward(x),
             Part::Unembed => self.unembed.forward(x),
         }
     }
@@ -73,19 +82,26 @@ impl DecoderLm {
     /// Returns the sizes of what the module at `path` takes and makes.
     fn sizes(&self, path: &str) -> Sizes {
         let config = self.config();
+        let (narrow, wide) = (config.embedding_width, config.width);
+        let (width, made) = match path {
+            "embed" | "unembed" => (narrow, narrow),
+            "embed_norm" if config.projects_sum => (narrow, narrow),
+            "project_in" => (narrow, wide),
+            "project_out" | "transform" => (wide, narrow),
+            _ => (wide, wide),
+        };
         Sizes {
-            width: match path {
-                "embed" | "unembed" => config.embedding_width,
-                _ => config.width,
-            },
+            width,
+            made,
             vocabulary: config.vocabulary,
             positions: config.longest(),
         }
     }
 }
 
-/// The model itself, `embed`, `norm`, `unembed`, `layers.N`, and in a layer `attn`, `mlp` and the
-/// norms that it has.
+/// The model itself, `embed`, `layers.N`, in a layer `attn`, `mlp` and the norms that it has, and
+/// before and behind them `project_in`, `embed_norm`, `norm`, `project_out`, `transform` and
+/// `unembed`.
 ///
 /// A layer and its attention take their value for a whole sequence, which begins at position 0:
 /// they do not see what a generation keeps of earlier tokens. Of rows that are marked as padded

@@ -49,6 +49,7 @@ impl Modules<Value> for Induction {
         };
         let sizes = Sizes {
             width: self.width(),
+            made: self.width(),
             vocabulary: VOCABULARY,
             positions: POSITIONS,
         };

@@ -304,6 +304,7 @@ impl Modules<Value> for MambaLm {
         };
         let sizes = Sizes {
             width: self.config.width,
+            made: self.config.width,
             vocabulary: self.config.vocabulary,
             positions: MAX_POSITIONS,
         };

@@ -156,6 +156,7 @@ impl Modules<Value> for VitLm {
         };
         let sizes = Sizes {
             width: config.blocks.width,
+            made: config.blocks.width,
             vocabulary: config.classes,
             positions: config.blocks.positions,
         };

@@ -8,6 +8,7 @@ use safetensors::tensor::Dtype;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use crate::calls::lens_is_logits;
 use crate::families::file_of;
 use crate::gpt2_files::{Stored, folder, read_stored};
 use crate::support::{bits, cpu, floats, reader};
@@ -134,6 +135,7 @@ fn an_embedding_of_another_width_is_projected_in_and_out() {
     assert_eq!((embedded.len(), projected.len()), (6 * 20, 6 * 32));
     assert_sum(&input, &[&projected, &positions]);
     assert_eq!(out, unembed);
+    lens_is_logits("opt", &model);
 }
 
 #[test]
