@@ -40,6 +40,9 @@ const TRAINED_SHARE: f64 = 0.6;
 /// How many frequencies are taken out.
 const FREQUENCIES: usize = 5;
 
+/// Each how many steps the circuit is looked at.
+const REPORTED: u64 = 200;
+
 /// Trains a transformer to add modulo 53.
 #[derive(Parser)]
 struct Arguments {
@@ -47,7 +50,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many steps of all trained pairs to make.
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 1201)]
     steps: u64,
     #[command(flatten)]
     training: TrainingArguments,
@@ -247,7 +250,8 @@ fn train(mut training: Training, state: &mut State, arguments: &Arguments) -> Re
                 let gradients = backward(&loss);
                 (loss.into_scalar::<f32>(), gradients)
             })?;
-            if step.number() % 200 == 0 || step.number() + 1 == arguments.steps {
+            // What a step does depends on its number alone: a run that is resumed makes the same.
+            if step.number().is_multiple_of(REPORTED) {
                 report(step, state, &sites, &held_out, loss)?;
             }
             let gradients = GradientsParams::from_grads(gradients, &state.module);
