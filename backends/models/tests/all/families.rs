@@ -247,7 +247,7 @@ fn compare(model: &Model, case: &Case<'_>) -> Furthest {
     furthest
 }
 
-fn layers_of(model: &LanguageModel) -> usize {
+pub(crate) fn layers_of(model: &LanguageModel) -> usize {
     let has = |layer: &usize| {
         model
             .sites()
