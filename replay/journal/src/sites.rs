@@ -56,17 +56,16 @@ impl SiteTable {
         for (layout, _) in &self.positions {
             check_dimensions(layout)?;
         }
-        let points = |(_, points): &PositionLine| points.clone();
-        self.check_points("positions", self.positions.iter().map(points))?;
-        let points = |(_, points): &RowLine| points.clone();
-        self.check_points("rows", self.rows.iter().map(points))
+        let positions = self.positions.iter().map(|(_, points)| &points[..]);
+        self.check_points("positions", positions)?;
+        self.check_points("rows", self.rows.iter().map(|(_, points)| &points[..]))
     }
 
     /// Checks the points of lines that say the same kind of thing.
-    fn check_points(
+    fn check_points<'a>(
         &self,
         what: &str,
-        lines: impl Iterator<Item = Vec<u32>>,
+        lines: impl Iterator<Item = &'a [u32]>,
     ) -> Result<(), String> {
         let count = self.points().count();
         let mut is_seen = vec![false; count];
@@ -76,7 +75,7 @@ impl SiteTable {
                     "expected {what} of one or more points, ascending, found {points:?}"
                 ));
             }
-            for point in points {
+            for &point in points {
                 match is_seen.get_mut(point as usize) {
                     Some(is_seen) if !*is_seen => *is_seen = true,
                     Some(_) => return Err(format!("the {what} of point {point} stand twice")),

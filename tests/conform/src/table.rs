@@ -459,7 +459,7 @@ fn is_cache(step: &RawStep) -> bool {
     matches!(step, RawStep::Cache { .. })
 }
 
-/// Whether a step looks a name up.
+/// The name under which a step saves something.
 fn saved_name(step: &RawStep) -> Option<&str> {
     match step {
         RawStep::Read {
@@ -473,6 +473,7 @@ fn saved_name(step: &RawStep) -> Option<&str> {
     }
 }
 
+/// Whether a step looks a name up.
 fn uses_names(step: &RawStep) -> bool {
     let is_variable = |expr: &serde_json::Value| expr.to_string().contains("[\"var\"");
     let has_variable = step.expr().is_some_and(is_variable);
