@@ -26,6 +26,8 @@ mod operations;
 mod outlook;
 #[path = "all/parallel.rs"]
 mod parallel;
+#[path = "all/parameters.rs"]
+mod parameters;
 #[path = "all/paths.rs"]
 mod paths;
 #[path = "all/runs.rs"]

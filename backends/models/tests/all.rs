@@ -36,6 +36,8 @@ mod llama;
 mod llama_files;
 #[path = "all/llama_reference.rs"]
 mod llama_reference;
+#[path = "all/llama_sites.rs"]
+mod llama_sites;
 #[path = "all/padding.rs"]
 mod padding;
 #[path = "all/random_models.rs"]
