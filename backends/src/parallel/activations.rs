@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use pulp::NullaryFnOnce;
 
-use super::exponential::{exponential, vectorised};
+use super::exponential::{LANES, exponentials, vectorised};
 use super::in_place;
 
 /// Computes the softmax of each row of a tensor, its last dimension, in the order of burn's.
@@ -54,21 +54,32 @@ impl NullaryFnOnce for Silu<'_> {
 
     #[inline(always)]
     fn call(self) {
-        for x in self.0 {
-            *x *= logistic(*x);
+        let (chunks, rest) = self.0.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            *chunk = gated(*chunk);
+        }
+        for x in rest {
+            [*x] = gated([*x]);
         }
     }
 }
 
-/// Computes `1 / (1 + exp(-x))` as burn's sigmoid does, but without a branch on the sign, which a
-/// processor cannot foresee.
+/// Computes `x / (1 + exp(-x))` of each number as burn's sigmoid and a product do, but without a
+/// branch on the sign, which a processor cannot foresee.
 #[inline(always)]
-fn logistic(x: f32) -> f32 {
+fn gated<const N: usize>(mut numbers: [f32; N]) -> [f32; N] {
     // Zero takes either way, so that the two conditions are not one, of which a compiler would make
     // a branch; a number that is none keeps its bits.
-    let small = exponential(if x > 0.0 { -x } else { x });
-    let share = if x >= 0.0 { 1.0 } else { small };
-    share / (1.0 + small)
+    let mut negative = numbers;
+    for x in &mut negative {
+        *x = if *x > 0.0 { -*x } else { *x };
+    }
+    let small = exponentials(negative);
+    for (x, small) in numbers.iter_mut().zip(small) {
+        let share = if *x >= 0.0 { 1.0 } else { small };
+        *x *= share / (1.0 + small);
+    }
+    numbers
 }
 
 /// Replaces scores by their shares, row by row, and returns what each exponential was multiplied
@@ -77,8 +88,15 @@ fn logistic(x: f32) -> f32 {
 pub(super) fn share_out<const ROWS: usize>(mut rows: [&mut [f32]; ROWS]) -> [f32; ROWS] {
     for row in &mut rows {
         let most = greatest(row);
-        for score in row.iter_mut() {
-            *score = exponential(*score - most);
+        let (chunks, rest) = row.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for score in &mut *chunk {
+                *score -= most;
+            }
+            *chunk = exponentials(*chunk);
+        }
+        for score in rest {
+            [*score] = exponentials([*score - most]);
         }
     }
     let shares = sums(rows.each_ref().map(|row| &**row)).map(|sum| 1.0 / sum);
