@@ -15,8 +15,13 @@ pub enum FeatureActivation {
     /// `max(x, 0)` (Bricken et al. 2023).
     Relu,
     /// `x` where it is positive and more than the feature's threshold, else 0 (Rajamanoharan et al.
-    /// 2024). Thresholds receive no gradient.
+    /// 2024b). Thresholds receive no gradient.
     JumpRelu,
+    /// `max(x, 0)` where the feature's gate is open, else 0 (Rajamanoharan et al. 2024a). `x` and
+    /// the gate read the same product of `h` and `W_enc`: `x = exp(r_mag) product + b_mag`, and
+    /// the gate is open where `product + b_gate` is more than 0. The gate passes no gradient
+    /// on.
+    Gated,
     /// `max(x, 0)` of the `k` largest, else 0 (Gao et al. 2024).
     TopK {
         /// How many features a position has at most.
@@ -24,12 +29,27 @@ pub enum FeatureActivation {
     },
 }
 
+const THRESHOLD: &str = "threshold";
+const GATE_BIAS: &str = "gate_bias";
+const MAGNITUDE: &str = "magnitude";
+
+impl FeatureActivation {
+    /// Returns the names of the parameters that only this activation has, one number a feature.
+    pub(super) const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Relu | Self::TopK { .. } => &[],
+            Self::JumpRelu => &[THRESHOLD],
+            Self::Gated => &[GATE_BIAS, MAGNITUDE],
+        }
+    }
+}
+
 /// The tensors of a sparse autoencoder.
 #[derive(Clone, Debug)]
 pub struct AutoencoderParts {
     /// `W_enc`, `[width, features]`.
     pub encoder: Tensor<2>,
-    /// `b_enc`, `[features]`.
+    /// `b_enc`, or `b_mag` of [`FeatureActivation::Gated`], `[features]`.
     pub encoder_bias: Tensor<1>,
     /// `W_dec`, `[features, width]`.
     pub decoder: Tensor<2>,
@@ -37,6 +57,10 @@ pub struct AutoencoderParts {
     pub decoder_bias: Tensor<1>,
     /// The thresholds of [`FeatureActivation::JumpRelu`], `[features]`.
     pub threshold: Option<Tensor<1>>,
+    /// `b_gate` of [`FeatureActivation::Gated`], `[features]`.
+    pub gate_bias: Option<Tensor<1>>,
+    /// `r_mag` of [`FeatureActivation::Gated`], `[features]`.
+    pub magnitude: Option<Tensor<1>>,
 }
 
 /// A sparse autoencoder: features `f = act(W_enc^T (h - b_dec) + b_enc)`, from which `h` is decoded
@@ -51,6 +75,8 @@ pub struct SparseAutoencoder {
     decoder: Param<Tensor<2>>,
     decoder_bias: Param<Tensor<1>>,
     threshold: Option<Param<Tensor<1>>>,
+    gate_bias: Option<Param<Tensor<1>>>,
+    magnitude: Option<Param<Tensor<1>>>,
     #[module(skip)]
     activation: FeatureActivation,
     subtracts_bias: bool,
@@ -58,7 +84,8 @@ pub struct SparseAutoencoder {
 
 impl SparseAutoencoder {
     /// Draws decoder directions of length 0.1 from the device's random numbers; the encoder is
-    /// their transpose, biases and thresholds are zero, and `b_dec` is subtracted first.
+    /// their transpose, biases, thresholds and magnitudes are zero, and `b_dec` is subtracted
+    /// first.
     ///
     /// # Errors
     ///
@@ -75,13 +102,18 @@ impl SparseAutoencoder {
         let decoder = Tensor::<2>::random([features, width], normal, device);
         let length = decoder.clone().square().sum_dim(1).sqrt();
         let decoder = decoder / length * 0.1;
-        let jumps = activation == FeatureActivation::JumpRelu;
+        let zeros = |name| {
+            let has = activation.parameters().contains(&name);
+            has.then(|| Tensor::zeros([features], device))
+        };
         let parts = AutoencoderParts {
             encoder: decoder.clone().transpose(),
             encoder_bias: Tensor::zeros([features], device),
             decoder,
             decoder_bias: Tensor::zeros([width], device),
-            threshold: jumps.then(|| Tensor::zeros([features], device)),
+            threshold: zeros(THRESHOLD),
+            gate_bias: zeros(GATE_BIAS),
+            magnitude: zeros(MAGNITUDE),
         };
         Self::of(parts, activation, true)
     }
@@ -91,9 +123,9 @@ impl SparseAutoencoder {
     ///
     /// # Errors
     ///
-    /// [`InterventionError::Contents`] if the shapes do not go together, thresholds are there for
-    /// another activation than [`FeatureActivation::JumpRelu`] or missing for that, or `k` is 0
-    /// or more than the features.
+    /// [`InterventionError::Contents`] if the shapes do not go together, thresholds, gates or
+    /// magnitudes are there for an activation that has none or missing for one that has, or `k` is
+    /// 0 or more than the features.
     pub fn of(
         parts: AutoencoderParts,
         activation: FeatureActivation,
@@ -106,19 +138,29 @@ impl SparseAutoencoder {
         check("encoder_bias", &parts.encoder_bias.dims(), &[features])?;
         check("decoder", &parts.decoder.dims(), &[features, width])?;
         check("decoder_bias", &parts.decoder_bias.dims(), &[width])?;
-        let found = parts.threshold.as_ref().map(|threshold| threshold.dims());
-        let found = found.map_or(Vec::new(), |dims| dims.to_vec());
-        let expected = match activation {
-            FeatureActivation::JumpRelu => vec![features],
-            FeatureActivation::Relu | FeatureActivation::TopK { .. } => Vec::new(),
-        };
-        check("threshold", &found, &expected)?;
+        let own = [
+            (THRESHOLD, &parts.threshold),
+            (GATE_BIAS, &parts.gate_bias),
+            (MAGNITUDE, &parts.magnitude),
+        ];
+        for (name, tensor) in own {
+            let found = tensor.iter().map(|tensor| tensor.dims()[0]);
+            let has = activation.parameters().contains(&name);
+            let expected = has.then_some(features).into_iter();
+            check(
+                name,
+                &found.collect::<Vec<_>>(),
+                &expected.collect::<Vec<_>>(),
+            )?;
+        }
         let made = Self {
             encoder: Param::from_tensor(parts.encoder),
             encoder_bias: Param::from_tensor(parts.encoder_bias),
             decoder: Param::from_tensor(parts.decoder),
             decoder_bias: Param::from_tensor(parts.decoder_bias),
             threshold: parts.threshold.map(Param::from_tensor),
+            gate_bias: parts.gate_bias.map(Param::from_tensor),
+            magnitude: parts.magnitude.map(Param::from_tensor),
             activation,
             subtracts_bias,
         };
@@ -156,20 +198,31 @@ impl SparseAutoencoder {
             } else {
                 h
             };
-            self.activate(h.matmul(self.encoder.val()) + self.encoder_bias.val().unsqueeze())
+            self.activate(h.matmul(self.encoder.val()))
         })
     }
 
-    fn activate(&self, x: Tensor<2>) -> Tensor<2> {
+    /// Makes features of products with the encoder, `[row, features]`.
+    fn activate(&self, products: Tensor<2>) -> Tensor<2> {
+        let own = |part: &Option<Param<Tensor<1>>>| {
+            let part = part.as_ref().map(Param::val);
+            part.expect("checked where it is made").unsqueeze()
+        };
+        let bias = self.encoder_bias.val().unsqueeze();
         match self.activation {
-            FeatureActivation::Relu => activation::relu(x),
+            FeatureActivation::Relu => activation::relu(products + bias),
             FeatureActivation::JumpRelu => {
-                let threshold = self.threshold.as_ref().map(Param::val);
-                let threshold = threshold.expect("checked where it is made").unsqueeze();
-                let passes = x.clone().detach().greater(threshold.detach());
+                let x = products + bias;
+                let passes = x.clone().detach().greater(own(&self.threshold).detach());
                 activation::relu(x).mask_fill(passes.bool_not(), 0.0)
             }
+            FeatureActivation::Gated => {
+                let gates = products.clone().detach() + own(&self.gate_bias).detach();
+                let x = products * own(&self.magnitude).exp() + bias;
+                activation::relu(x).mask_fill(gates.greater_elem(0.0).bool_not(), 0.0)
+            }
             FeatureActivation::TopK { k } => {
+                let x = products + bias;
                 let (_, largest) = x.clone().detach().topk_with_indices(k, 1);
                 let kept = activation::relu(x.clone().gather(1, largest.clone()));
                 // Each place once, so that it is the same in whatever order they are added.
@@ -262,20 +315,24 @@ impl Stored for SparseAutoencoder {
             ("decoder", vec![features, width]),
             ("decoder_bias", vec![width]),
         ];
-        if settings.activation == FeatureActivation::JumpRelu {
-            layout.push(("threshold", vec![features]));
-        }
+        let own = settings.activation.parameters().iter();
+        layout.extend(own.map(|&name| (name, vec![features])));
         layout
     }
 
     fn assemble(settings: &AutoencoderSettings, parts: &Parts<'_>) -> Self {
-        let jumps = settings.activation == FeatureActivation::JumpRelu;
+        let own = |name| {
+            let has = settings.activation.parameters().contains(&name);
+            has.then(|| parts.param(name))
+        };
         Self {
             encoder: parts.param("encoder"),
             encoder_bias: parts.param("encoder_bias"),
             decoder: parts.param("decoder"),
             decoder_bias: parts.param("decoder_bias"),
-            threshold: jumps.then(|| parts.param("threshold")),
+            threshold: own(THRESHOLD),
+            gate_bias: own(GATE_BIAS),
+            magnitude: own(MAGNITUDE),
             activation: settings.activation,
             subtracts_bias: settings.subtracts_bias,
         }

@@ -18,6 +18,10 @@ use super::{
 /// An intervention of any kind, as it is found in a file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a program holds few of them, and each is moved once"
+)]
 pub enum Intervention {
     /// `h + v`.
     SteeringVector(SteeringVector),

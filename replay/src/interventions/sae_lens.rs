@@ -1,8 +1,9 @@
 //! Sparse autoencoders as SAELens saves them: a folder with `cfg.json` and
 //! `sae_weights.safetensors`.
 //!
-//! Read from the source of sae-lens 6: what `SAE.save_model` writes for the architectures
-//! `standard`, `jumprelu` and `topk`.
+//! What `SAE.save_model` and `save_inference_model` of sae-lens 6 write for the architectures
+//! `standard`, `jumprelu`, `gated` and `topk`. Autoencoders that are trained as `batchtopk` or
+//! `matryoshka_batchtopk` are saved there as `jumprelu`.
 
 use std::path::Path;
 
@@ -46,7 +47,10 @@ pub struct SaeLens {
 impl SaeLens {
     /// Loads a folder that SAELens has saved.
     ///
-    /// Weights of f16 or bf16 are widened, which is exact, and computed with in f32.
+    /// Weights of f16 or bf16 are widened, which is exact, and computed with in f32. Where
+    /// `rescale_acts_by_decoder_norm` is set, as it is for each `topk` that sae-lens trains, the
+    /// lengths of the decoder's rows are folded into the weights: rows have length 1, and features
+    /// are what sae-lens computes, but for rounding.
     ///
     /// # Errors
     ///
@@ -84,6 +88,8 @@ struct Configuration {
     features: usize,
     activation: FeatureActivation,
     subtracts_bias: bool,
+    /// Whether features are measured in lengths of their decoder rows.
+    scales_by_length: bool,
     dtype: Dtype,
     metadata: Map<String, Json>,
 }
@@ -93,7 +99,8 @@ impl Configuration {
         let settings: Map<String, Json> = serde_json::from_slice(text)
             .map_err(|error| InterventionError::damaged(file, error.to_string()))?;
         let settings = Settings { file, settings };
-        let architecture = settings.one_of("architecture", &["standard", "jumprelu", "topk"])?;
+        let architecture =
+            settings.one_of("architecture", &["standard", "jumprelu", "gated", "topk"])?;
         let own: &[&str] = match architecture {
             "topk" => &OF_TOP_K,
             _ => &[],
@@ -103,12 +110,10 @@ impl Configuration {
         settings.one_of_or("reshape_activations", &["none"], "none")?;
         let activation = match architecture {
             "jumprelu" => FeatureActivation::JumpRelu,
-            "topk" => {
-                settings.refuse_true("rescale_acts_by_decoder_norm")?;
-                FeatureActivation::TopK {
-                    k: settings.size("k")?,
-                }
-            }
+            "gated" => FeatureActivation::Gated,
+            "topk" => FeatureActivation::TopK {
+                k: settings.size("k")?,
+            },
             _ => FeatureActivation::Relu,
         };
         let dtypes = [
@@ -129,6 +134,7 @@ impl Configuration {
             features: settings.size("d_sae")?,
             activation,
             subtracts_bias: settings.flag("apply_b_dec_to_input", true)?,
+            scales_by_length: settings.flag("rescale_acts_by_decoder_norm", false)?,
             dtype,
             metadata: settings.map("metadata")?,
         })
@@ -141,16 +147,18 @@ impl Configuration {
         device: &Device,
     ) -> Result<AutoencoderParts, InterventionError> {
         let (width, features) = (self.width, self.features);
+        let (bias, own): (_, &[&str]) = match self.activation {
+            FeatureActivation::Relu | FeatureActivation::TopK { .. } => ("b_enc", &[]),
+            FeatureActivation::JumpRelu => ("b_enc", &["threshold"]),
+            FeatureActivation::Gated => ("b_mag", &["b_gate", "r_mag"]),
+        };
         let mut layout: Layout = vec![
             ("W_enc", vec![width, features]),
-            ("b_enc", vec![features]),
+            (bias, vec![features]),
             ("W_dec", vec![features, width]),
             ("b_dec", vec![width]),
         ];
-        let jumps = self.activation == FeatureActivation::JumpRelu;
-        if jumps {
-            layout.push(("threshold", vec![features]));
-        }
+        layout.extend(own.iter().map(|&name| (name, vec![features])));
         check_names(tensors, &layout, file)?;
         let mut read = Vec::new();
         for (name, shape) in &layout {
@@ -169,16 +177,62 @@ impl Configuration {
             check_finite(&data, name, file)?;
             read.push(data);
         }
+        if self.scales_by_length {
+            self.fold_lengths(&mut read, file)?;
+        }
         let mut read = read.into_iter();
         let mut next = || read.next().expect("one for each of the layout");
+        let (encoder, encoder_bias) = (next(), next());
+        let (decoder, decoder_bias) = (next(), next());
+        // In the order of the layout.
+        let mut own = |name| {
+            let has = own.contains(&name);
+            has.then(|| Tensor::from_data(next(), device))
+        };
         Ok(AutoencoderParts {
-            encoder: Tensor::from_data(next(), device),
-            encoder_bias: Tensor::from_data(next(), device),
-            decoder: Tensor::from_data(next(), device),
-            decoder_bias: Tensor::from_data(next(), device),
-            threshold: jumps.then(|| Tensor::from_data(next(), device)),
+            encoder: Tensor::from_data(encoder, device),
+            encoder_bias: Tensor::from_data(encoder_bias, device),
+            decoder: Tensor::from_data(decoder, device),
+            decoder_bias: Tensor::from_data(decoder_bias, device),
+            threshold: own("threshold"),
+            gate_bias: own("b_gate"),
+            magnitude: own("r_mag"),
         })
     }
+}
+
+impl Configuration {
+    /// Multiplies what a feature reads with the length of what it writes, and divides that by it.
+    /// The lengths are summed in f64, on the host, so that they are the same for every device.
+    fn fold_lengths(&self, parts: &mut [TensorData], file: &str) -> Result<(), InterventionError> {
+        let [encoder, bias, decoder, ..] = parts else {
+            unreachable!("the layout has them");
+        };
+        let mut lengths = Vec::with_capacity(self.features);
+        for (feature, row) in floats(decoder).chunks_mut(self.width).enumerate() {
+            let squares = row.iter().map(|&x| f64::from(x) * f64::from(x));
+            let length = squares.sum::<f64>().sqrt() as f32;
+            if length == 0.0 {
+                let place = format!("parameter `W_dec`, feature {feature}");
+                let expected = "a row with a length, as `rescale_acts_by_decoder_norm` is true";
+                return Err(InterventionError::contents(file, place, expected, "zeros"));
+            }
+            row.iter_mut().for_each(|x| *x /= length);
+            lengths.push(length);
+        }
+        for row in floats(encoder).chunks_mut(self.features) {
+            row.iter_mut()
+                .zip(&lengths)
+                .for_each(|(x, length)| *x *= length);
+        }
+        let biases = floats(bias).iter_mut().zip(&lengths);
+        biases.for_each(|(x, length)| *x *= length);
+        Ok(())
+    }
+}
+
+fn floats(data: &mut TensorData) -> &mut [f32] {
+    data.as_mut_slice().expect("they were made f32")
 }
 
 /// Returns the numbers of a tensor as f32.
@@ -269,13 +323,6 @@ impl Settings<'_> {
                 .as_bool()
                 .ok_or_else(|| self.refused(name, "true or false")),
         }
-    }
-
-    fn refuse_true(&self, name: &str) -> Result<(), InterventionError> {
-        if self.flag(name, false)? {
-            return Err(self.refused(name, "false"));
-        }
-        Ok(())
     }
 
     fn map(&self, name: &str) -> Result<Map<String, Json>, InterventionError> {

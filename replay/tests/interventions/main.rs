@@ -71,12 +71,17 @@ fn autoencoder(activation: FeatureActivation, device: &Device) -> SparseAutoenco
         decoder_bias: numbers(4, [width], device) * 0.3,
         threshold: (activation == FeatureActivation::JumpRelu)
             .then(|| numbers(5, [features], device).abs()),
+        gate_bias: (activation == FeatureActivation::Gated)
+            .then(|| numbers(6, [features], device) * 0.2),
+        magnitude: (activation == FeatureActivation::Gated)
+            .then(|| numbers(7, [features], device) * 0.5),
     };
     SparseAutoencoder::of(parts, activation, true).unwrap()
 }
 
-const ACTIVATIONS: [FeatureActivation; 3] = [
+const ACTIVATIONS: [FeatureActivation; 4] = [
     FeatureActivation::Relu,
     FeatureActivation::JumpRelu,
+    FeatureActivation::Gated,
     FeatureActivation::TopK { k: 3 },
 ];

@@ -1,5 +1,5 @@
-//! Folders of SAELens. They were written with the safetensors library from the source of sae-lens
-//! 6.54.12 (`data/sae-lens/make.py`): the library itself needs PyTorch.
+//! Folders of SAELens, which sae-lens 6.54.12 has saved, with what it computes
+//! (`data/sae-lens/make.py`).
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,11 @@ fn autoencoders_of_sae_lens_compute_what_they_do_there() {
     for (name, activation) in [
         ("standard", FeatureActivation::Relu),
         ("jumprelu", FeatureActivation::JumpRelu),
+        ("gated", FeatureActivation::Gated),
         ("topk", FeatureActivation::TopK { k: 3 }),
+        ("trained-topk", FeatureActivation::TopK { k: 3 }),
+        ("batchtopk", FeatureActivation::JumpRelu),
+        ("matryoshka", FeatureActivation::JumpRelu),
     ] {
         let folder = data("sae-lens").join(name);
         let loaded = SaeLens::load(&folder, &device).unwrap();
@@ -78,7 +82,7 @@ fn settings_that_are_not_known_are_refused_by_name() {
         ("normalize_activations", json!("layer_norm")),
         ("normalize_activations", json!("expected_average_only_in")),
         ("reshape_activations", json!("hook_z")),
-        ("architecture", json!("gated")),
+        ("architecture", json!("transcoder")),
         ("architecture", Json::Null),
         ("dtype", json!("float64")),
         ("d_in", json!(0)),
@@ -95,16 +99,38 @@ fn settings_that_are_not_known_are_refused_by_name() {
         let start = format!("cfg.json: setting `{setting}` is {value}, expected ");
         assert!(message.starts_with(&start), "{message}");
     }
+}
+
+/// In a `topk` that sae-lens has trained rows have length 1 already, in others they need not.
+#[test]
+fn lengths_of_decoder_rows_are_folded_into_the_weights() {
     let rescaled = |settings: &mut Json| settings["rescale_acts_by_decoder_norm"] = json!(true);
-    let (code, message) = with("topk", rescaled).unwrap_err();
-    assert_eq!(
-        (code, message.as_str()),
-        (
-            "E085",
-            "cfg.json: setting `rescale_acts_by_decoder_norm` is true, expected false; fold it into the weights with \
-             sae-lens, or use another autoencoder"
-        )
+    let folded = with("topk", rescaled).unwrap().autoencoder;
+    let plain = with("topk", |_| ()).unwrap().autoencoder;
+    let lengths = plain.decoder().square().sum_dim(1).sqrt().transpose();
+    assert!(distance(&lengths, &lengths.ones_like()) > 0.1);
+    // With every feature taken, no choice depends on the lengths.
+    let all = |settings: &mut Json| {
+        rescaled(settings);
+        settings["k"] = json!(10);
+    };
+    let x = Tensor::<2>::from_floats(
+        [
+            [0.5, -1.2, 0.3, 2.0, -0.7, 1.1],
+            [-1.5, 0.4, 0.9, -0.2, 1.3, 0.1],
+        ],
+        &Device::flex(),
     );
+    let [scaled, own] = [
+        with("topk", all),
+        with("topk", |settings| settings["k"] = json!(10)),
+    ]
+    .map(|loaded| loaded.unwrap().autoencoder);
+    let (scaled_features, features) = (scaled.encode(x.clone()), own.encode(x));
+    assert!(distance(&scaled_features, &(features.clone() * lengths)) < 1e-5);
+    assert!(distance(&scaled.decode(scaled_features), &own.decode(features)) < 1e-5);
+    let ones = folded.decoder().square().sum_dim(1).sqrt();
+    assert!(distance(&ones, &ones.ones_like()) < 1e-6);
 }
 
 #[test]
@@ -114,6 +140,7 @@ fn weights_that_are_not_those_of_the_configuration_are_refused() {
         ("standard", "dtype", json!("bfloat16")),
         ("standard", "architecture", json!("jumprelu")),
         ("jumprelu", "architecture", json!("standard")),
+        ("gated", "architecture", json!("standard")),
         ("topk", "k", json!(11)),
     ] {
         let (code, message) = with(name, |settings| settings[setting] = value).unwrap_err();

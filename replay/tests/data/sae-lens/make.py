@@ -1,33 +1,90 @@
-# Folders as sae-lens 6.54.12 saves them (SAE.save_model): written with safetensors from its source, as the library itself
-# needs torch. Expected values are computed here in float64 by the formulas of its `encode` and `decode`.
-import json, os, numpy as np
-from safetensors.numpy import save_file
-rng = np.random.default_rng(11)
-d, k = 6, 10
-for arch in ["standard", "jumprelu", "topk"]:
-    os.makedirs(arch, exist_ok=True)
-    w = {"W_enc": rng.normal(size=(d, k)), "b_enc": rng.normal(size=k) * 0.2, "W_dec": rng.normal(size=(k, d)) * 0.5, "b_dec": rng.normal(size=d) * 0.3}
-    if arch == "jumprelu":
-        w["threshold"] = rng.uniform(0.0, 1.5, size=k)
-    w = {n: v.astype(np.float32) for n, v in w.items()}
-    save_file(w, f"{arch}/sae_weights.safetensors")
-    cfg = {"d_in": d, "d_sae": k, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": arch != "jumprelu",
-           "normalize_activations": "none", "reshape_activations": "none",
-           "metadata": {"sae_lens_version": "6.54.12", "sae_lens_training_version": "6.54.12", "model_name": "induction", "hook_name": "blocks.0.hook_resid_post", "prepend_bos": False},
-           "architecture": arch}
-    if arch == "topk":
-        cfg = {"d_in": cfg.pop("d_in"), "d_sae": cfg.pop("d_sae"), **cfg, "k": 3, "rescale_acts_by_decoder_norm": False}
-    json.dump(cfg, open(f"{arch}/cfg.json", "w"))
-    x = rng.normal(size=(4, d)).astype(np.float32)
-    W = {n: v.astype(np.float64) for n, v in w.items()}
-    h = x.astype(np.float64) - (W["b_dec"] if cfg["apply_b_dec_to_input"] else 0)
-    pre = h @ W["W_enc"] + W["b_enc"]
-    f = np.maximum(pre, 0)
-    if arch == "jumprelu":
-        f = f * (pre > W["threshold"])
-    if arch == "topk":
-        keep = np.zeros_like(f); idx = np.argsort(-pre, axis=1)[:, :3]
-        np.put_along_axis(keep, idx, np.take_along_axis(f, idx, 1), 1); f = keep
-    y = f @ W["W_dec"] + W["b_dec"]
-    save_file({"x": x, "features": f.astype(np.float32), "decoded": y.astype(np.float32)}, f"{arch}/expected.safetensors")
-    print(arch, (f > 0).sum(1))
+"""Makes the folders beside it with sae-lens itself, and what it computes of them.
+
+    pip install sae-lens==6.54.12
+    python make.py
+
+`standard`, `jumprelu`, `gated` and `topk` are saved by `save_model`; `trained-topk`, `batchtopk` and
+`matryoshka` by `save_inference_model` of the classes that sae-lens trains.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    GatedSAE,
+    GatedSAEConfig,
+    JumpReLUSAE,
+    JumpReLUSAEConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    SAE,
+    StandardSAE,
+    StandardSAEConfig,
+    TopKSAE,
+    TopKSAEConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
+from sae_lens.saes.sae import SAEMetadata
+
+WIDTH, FEATURES, K = 6, 10, 3
+
+
+def sizes():
+    metadata = SAEMetadata(
+        model_name="induction", hook_name="blocks.0.hook_resid_post", prepend_bos=False
+    )
+    return {"d_in": WIDTH, "d_sae": FEATURES, "metadata": metadata}
+
+
+def drawn(sae):
+    """Gives every parameter a value that is not its first."""
+    scales = {"b_enc": 0.2, "W_dec": 0.5, "b_dec": 0.3, "b_gate": 0.2, "b_mag": 0.2, "r_mag": 0.5}
+    with torch.no_grad():
+        for name, parameter in sae.named_parameters():
+            if name == "threshold":
+                parameter.uniform_(0.0, 1.5)
+            else:
+                parameter.normal_(0.0, scales.get(name, 1.0))
+        if hasattr(sae, "topk_threshold"):
+            sae.topk_threshold.fill_(0.7)
+    return sae
+
+
+def main():
+    torch.manual_seed(11)
+    here = Path(__file__).parent
+    saved = {
+        "standard": StandardSAE(StandardSAEConfig(**sizes())),
+        "jumprelu": JumpReLUSAE(JumpReLUSAEConfig(**sizes(), apply_b_dec_to_input=False)),
+        "gated": GatedSAE(GatedSAEConfig(**sizes())),
+        "topk": TopKSAE(TopKSAEConfig(**sizes(), k=K)),
+    }
+    trained = {
+        "trained-topk": TopKTrainingSAE(TopKTrainingSAEConfig(**sizes(), k=K)),
+        "batchtopk": BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**sizes(), k=K)),
+        "matryoshka": MatryoshkaBatchTopKTrainingSAE(
+            MatryoshkaBatchTopKTrainingSAEConfig(**sizes(), k=K, matryoshka_widths=[4, FEATURES])
+        ),
+    }
+    for name, sae in saved.items():
+        drawn(sae).save_model(here / name)
+    for name, sae in trained.items():
+        drawn(sae).save_inference_model(here / name)
+    for name in saved | trained:
+        sae = SAE.load_from_disk(str(here / name), device="cpu")
+        x = torch.randn(4, WIDTH)
+        with torch.no_grad():
+            features = sae.encode(x)
+            decoded = sae.decode(features)
+        expected = {"x": x, "features": features, "decoded": decoded}
+        expected = {key: value.contiguous() for key, value in expected.items()}
+        save_file(expected, here / name / "expected.safetensors")
+        print(name, (features > 0).sum(1).tolist())
+
+
+if __name__ == "__main__":
+    main()
