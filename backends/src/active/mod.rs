@@ -26,7 +26,7 @@ pub use self::backward::backward;
 pub(crate) use self::backward::{Supply, note_unreached_part, pass_gradient};
 use self::guards::Guards;
 pub(crate) use self::operation::{Called, call, pass_output};
-use self::reuse::{Planned, Reuse};
+use self::reuse::{Interrupted, Planned, Reuse, Unsteady};
 pub(crate) use self::slot::{Outer, drive};
 use self::slot::{Visited, halt_with, look, unusable, visit};
 pub use self::slot::{declare_padding, is_running};
@@ -354,11 +354,32 @@ impl Active {
     /// Counts the visit of a point, and returns whether a mediator waits for it.
     #[inline]
     fn passes(&mut self, point: Point) -> bool {
+        if let Some(is_awaited) = self.repeats(point) {
+            return is_awaited;
+        }
         let is_awaited = self.interleaver.passes(point);
         if !is_awaited && self.visitors.1.is_some() {
             self.pass_alone(point);
         }
         is_awaited
+    }
+
+    /// Returns whether a mediator waited for a point of a call that is computed after all, if it
+    /// was visited already.
+    #[inline]
+    fn repeats(&mut self, point: Point) -> Option<bool> {
+        let repeated = self.visitors.1.as_mut()?.repeat(point)?;
+        Some(repeated.unwrap_or_else(|Unsteady| {
+            let site = self.interleaver.map().point_name(point);
+            self.broken = Some(ForwardError::Unsteady { site });
+            false
+        }))
+    }
+
+    /// Lets a call be computed whose visits were made in part; returns where it begins.
+    fn interrupt(&mut self, call: Interrupted) -> Option<usize> {
+        let reuse = self.visitors.1.as_mut()?;
+        Some(reuse.interrupt(call))
     }
 
     /// Passes a site for which no mediator waits.
@@ -372,6 +393,10 @@ impl Active {
 
     /// Visits a site that [`passes`](Self::passes) has counted.
     fn visit(&mut self, point: Point, value: Value) -> Result<Flow<Value>, Misfit> {
+        let repeated = self.visitors.1.as_mut().and_then(Reuse::take_repeated);
+        if let Some(flow) = repeated {
+            return Ok(flow);
+        }
         self.visitors.enter(&self.interleaver, point, Some(&value));
         let flow = self.interleaver.provide(point, value);
         self.last = Some(point.at(self.interleaver.passed(point) - 1));
@@ -449,9 +474,12 @@ fn enter_watched<I: Erase, O: Erase>(point: Point, input: I) -> Entered<I, O> {
         Some(Some(Planned::Compute(begin))) => Call {
             kept_from: Some(begin),
         },
-        Some(Some(Planned::Reuse(visits, output))) => {
-            return Entered::Reused(reuse::visit_again(point, visits, output));
-        }
+        Some(Some(Planned::Reuse(passed))) => match reuse::visit_again(point, passed) {
+            Ok(output) => return Entered::Reused(output),
+            Err(interrupted) => Call {
+                kept_from: look(|run| run.interrupt(interrupted)).flatten(),
+            },
+        },
     };
     let input = guards::check_input(point, input);
     if look(|run| run.passes(point)).unwrap_or(false) {

@@ -5,11 +5,12 @@
 //! out what it would only compute again. See [`crate::shared`] for what that is good for.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use interloom_engine::{Interleaver, Misfit, Point, Port};
+use interloom_engine::{Flow, Interleaver, Misfit, Point, Port};
 
-use super::slot::{Visited, halt_with, look, visit};
+use super::slot::{halt_with, look, visit};
 use super::{Active, Visitor, recover};
 use crate::erase::Erase;
 use crate::error::ForwardError;
@@ -31,6 +32,11 @@ use crate::value::Value;
 ///    all that follow: nothing is added any more, and `next` stands still. A run that is full while
 ///    it still repeats keeps repeating, and does not record after that.
 ///
+/// A cache is no exchange. While a recorded run is repeated, a mediator that does only what is
+/// recorded may ask for one all the same, inside of a call that is not computed, and the cache may
+/// wait there for a value that was not kept. Then the call is computed after all: its visits so
+/// far, which are not made again, have left in `made` what the mediators made of the values.
+///
 /// A visit that is left with another number of exchanges than is recorded ends the repeating: a
 /// mediator was served there that had not been, or the other way round, and may have changed what
 /// follows.
@@ -45,15 +51,47 @@ pub(super) struct Reuse {
     /// The bytes of the values in the record.
     bytes: u64,
     is_full: bool,
+    /// Whether mediators may ask for other caches than in the last run, as those of a fork may.
+    may_cache: bool,
+    /// What is still to come of the visits that a call, computed after all, has made already.
+    made: VecDeque<(Point, Made)>,
+    /// What the visit that is repeated has made.
+    repeated: Option<Flow<Value>>,
+}
+
+/// What a visit has made without its call being computed.
+enum Made {
+    /// No mediator waited.
+    Nothing,
+    /// A mediator was served.
+    Served(Flow<Value>),
+    /// It is counted, and is to be made when the value is there. The last one.
+    Due,
+}
+
+/// A call that has to be computed after all: where it began, how many visits it has, and what those
+/// have made that were made without it.
+pub(super) struct Interrupted {
+    begin: usize,
+    visits: usize,
+    made: VecDeque<(Point, Made)>,
 }
 
 /// What is to be done with a call of a hooked module.
 pub(super) enum Planned {
     /// It is computed; the visit at which it begins.
     Compute(usize),
-    /// It need not be: its visits, with the values for the mediators that wait there, and its
-    /// output.
-    Reuse(Vec<(Point, Option<Value>)>, Value),
+    /// It need not be.
+    Reuse(Passed),
+}
+
+/// A call that need not be computed.
+pub(super) struct Passed {
+    /// The visit at which it begins.
+    begin: usize,
+    /// Its visits, with the values for the mediators that wait there.
+    visits: Vec<(Point, Option<Value>)>,
+    output: Value,
 }
 
 impl Reuse {
@@ -64,6 +102,7 @@ impl Reuse {
             let passings = &record.borrow().passage.passings;
             passings.partition_point(|passing| passing.had.is_some_and(is_known))
         };
+        let may_cache = matches!(known, Known::Exchanges { .. });
         let (known, sure) = match known {
             Known::Turns(turns) => {
                 let known = visits(&|had| had.turns <= turns);
@@ -82,6 +121,9 @@ impl Reuse {
             sure,
             bytes: 0,
             is_full: false,
+            may_cache,
+            made: VecDeque::new(),
+            repeated: None,
         };
         reuse.forget_from(known);
         reuse
@@ -93,14 +135,14 @@ impl Reuse {
     /// every mediator that waits for one of its sites can be served from the record.
     fn plan(&self, point: Point, is_awaited: impl Fn(Point) -> bool) -> Planned {
         let record = &mut *self.record.borrow_mut();
-        let (begin, passage) = (self.next, &record.passage);
+        let (begin, passage) = (self.place(), &record.passage);
         let reusable = passage.calls.get(&begin).filter(|call| {
             let visits = &passage.passings[begin..call.end];
             let is_quiet = || visits.iter().all(|visit| visit.given.is_none());
             let is_missing = |visit: &Passing| visit.given.is_none() && is_awaited(visit.point);
             // The mediators were the same, and did the same, until the call was over in the last
             // run; so its input is the same, and everything that happened to it inside.
-            call.end <= self.known
+            self.made.is_empty() && call.end <= self.known
                 // The record is by place, and the model may call another module here than it did:
                 // this call is the one of the record only if it begins at the same point.
                 && visits[0].point == point
@@ -119,7 +161,57 @@ impl Reuse {
         record.effort.known += passage.calls.range(begin..call.end).count() as u64;
         let visits = passage.passings[begin..call.end].iter();
         let visits = visits.map(|visit| (visit.point, visit.given.clone()));
-        Planned::Reuse(visits.collect(), call.output.clone())
+        Planned::Reuse(Passed {
+            begin,
+            visits: visits.collect(),
+            output: call.output.clone(),
+        })
+    }
+
+    /// Returns the place in the record of the visit that the model comes to next.
+    fn place(&self) -> usize {
+        // The last of those that were made already stands at `next`.
+        match self.made.len() {
+            0 => self.next,
+            left => self.next + 1 - left,
+        }
+    }
+
+    /// Lets a call be computed whose visits were made in part; returns where it begins.
+    pub(super) fn interrupt(&mut self, call: Interrupted) -> usize {
+        let record = &mut *self.record.borrow_mut();
+        let calls = record
+            .passage
+            .calls
+            .range(call.begin..call.begin + call.visits);
+        record.effort.known -= calls.count() as u64;
+        record.effort.computed += 1;
+        self.made = call.made;
+        call.begin
+    }
+
+    /// Passes a point that was visited already, and returns whether a mediator waited there;
+    /// nothing if it was not, and an error if another point was.
+    pub(super) fn repeat(&mut self, point: Point) -> Option<Result<bool, Unsteady>> {
+        let (expected, made) = self.made.pop_front()?;
+        if expected != point {
+            self.made.clear();
+            return Some(Err(Unsteady));
+        }
+        let is_awaited = match made {
+            Made::Nothing => false,
+            Made::Served(flow) => {
+                self.repeated = Some(flow);
+                true
+            }
+            Made::Due => true,
+        };
+        Some(Ok(is_awaited))
+    }
+
+    /// Returns what the visit under way has made already.
+    pub(super) fn take_repeated(&mut self) -> Option<Flow<Value>> {
+        self.repeated.take()
     }
 
     /// Keeps what a call that began at the visit `begin` has returned.
@@ -151,6 +243,9 @@ impl Reuse {
         self.bytes = given.chain(put_out).map(Value::bytes).sum();
     }
 }
+
+/// The model does not do again what it did.
+pub(super) struct Unsteady;
 
 impl Visitor for Reuse {
     fn enter(&mut self, _: &Interleaver<Value>, point: Point, value: Option<&Value>) {
@@ -212,26 +307,45 @@ impl Active {
     fn is_known(&self) -> bool {
         self.visitors.1.as_ref().is_some_and(Reuse::is_known)
     }
+
+    fn may_cache(&self) -> bool {
+        let reuse = self.visitors.1.as_ref();
+        reuse.is_some_and(|reuse| reuse.may_cache)
+    }
 }
 
 /// Visits the sites of a call that is not computed, one by one, so that mediators, caches, counters
 /// and observers notice nothing; returns what comes out, which a mediator may have changed at the
 /// last of them.
-pub(super) fn visit_again<O: Erase>(
-    input: Point,
-    visits: Vec<(Point, Option<Value>)>,
-    output: Value,
-) -> O {
+///
+/// # Errors
+///
+/// The call if it has to be computed, since a cache has begun to wait in it for a value that is not
+/// known.
+pub(super) fn visit_again<O: Erase>(input: Point, call: Passed) -> Result<O, Interrupted> {
     let mut changed = None;
-    for (point, given) in visits {
+    let (count, mut made) = (call.visits.len(), VecDeque::new());
+    for (point, given) in call.visits {
         let is_awaited = look(|run| run.passes(point)).unwrap_or(false);
-        changed = match given.filter(|_| is_awaited) {
-            Some(value) => match visit(point, value) {
-                Visited::Continue(value) | Visited::Skip(value) => Some(value),
-            },
-            None if is_awaited => halt_with(point, unsteady),
-            None => None,
+        let visited = match given.filter(|_| is_awaited) {
+            Some(value) => Made::Served(visit(point, value).into()),
+            None if !is_awaited => Made::Nothing,
+            None if look(|run| run.may_cache()) == Some(true) => {
+                made.push_back((point, Made::Due));
+                let (begin, visits) = (call.begin, count);
+                return Err(Interrupted {
+                    begin,
+                    visits,
+                    made,
+                });
+            }
+            None => halt_with(point, unsteady),
         };
+        changed = match &visited {
+            Made::Served(Flow::Continue(value) | Flow::Skip(value)) => Some(value.clone()),
+            _ => None,
+        };
+        made.push_back((point, visited));
         // Whatever the mediators do here they have done in the last run, unless they take something
         // from outside of it.
         if look(|run| run.is_known()) != Some(true) {
@@ -239,7 +353,7 @@ pub(super) fn visit_again<O: Erase>(
         }
     }
     let point = Point::new(input.path, Port::Output);
-    recover(point, changed.unwrap_or(output))
+    Ok(recover(point, changed.unwrap_or(call.output)))
 }
 
 fn unsteady<B>(site: String, _: B) -> ForwardError {

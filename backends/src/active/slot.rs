@@ -44,6 +44,15 @@ pub(super) enum Visited {
     Skip(Value),
 }
 
+impl From<Visited> for Flow<Value> {
+    fn from(visited: Visited) -> Self {
+        match visited {
+            Visited::Continue(value) => Self::Continue(value),
+            Visited::Skip(value) => Self::Skip(value),
+        }
+    }
+}
+
 /// Visits a site for which a mediator waits, with the run out of its slot; unwinds the model if the
 /// run ends there.
 pub(super) fn visit(point: Point, value: Value) -> Visited {

@@ -141,6 +141,22 @@ fn a_mediator_that_waits_for_something_else_is_served_there() {
     assert_eq!(with.effort.known, 4 * 2 + 1);
 }
 
+/// A cache is no exchange: who asks for one repeats what is recorded, but waits for values that no
+/// one was given, some of them inside of a call that is not computed.
+#[test]
+fn a_cache_that_is_asked_for_inside_of_a_known_call_has_it_computed() {
+    let scales = [Act::Scale(0, ".input"), Act::Scale(7, ".fc.input")];
+    let after = mediator(&[Act::Scale(8, ".input")]);
+    let recorded = [mediator(&scales), after.clone()];
+    let live = [mediator(&[&scales[..], &[Act::Cache(7)]].concat()), after];
+    // VALUE, SWAP, VALUE, SWAP, END: the cache waits for the output of the layer whose input was
+    // replaced by the last swap. Another mediator has made two exchanges before the fork.
+    let [with, without] = forked(&recorded, 7, &live);
+    assert!(with.ends.0.starts_with("Ok"), "{:?}", with.ends);
+    // Block 7; and, from the exchange on at which the fork is, blocks 8 to 10, and 11 twice.
+    assert_eq!((with.blocks, without.blocks), (6, 13));
+}
+
 #[test]
 fn a_passage_that_does_not_fit_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
